@@ -1,0 +1,3 @@
+"""A referee for claims about LoRA initialisation: OLoRA against LoRA, OLoRA+ against OLoRA."""
+
+__version__ = "0.1.0"

