@@ -5,7 +5,6 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -110,7 +109,7 @@ class Init(Strict):
     @model_validator(mode="after")
     def _module_exists(self) -> Init:
         folder = Path(__file__).parent.parent / "inits"
-        if not (folder / f"{self.module}.py").is_file() and importlib.util.find_spec(self.module) is None:
+        if not (folder / f"{self.module}.py").is_file():
             have = ", ".join(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
             raise ValueError(f"init.module={self.module} is no file of olora_bench/inits. Allowed: {have}")
         return self
