@@ -84,7 +84,9 @@ class Progress:
             left = (now - self.start) / self.done * (self.total - self.done) if self.done else 0.0
             unit = "" if self.unit == "bytes" else f" {self.unit}"
             tail = f", {self.facts}" if self.facts else ""
-            say(f"{self.what}: {self._count(self.done)} of {self._count(self.total)}{unit}, {duration(left)} left{tail}", stream=self.stream)
+            say(
+                f"{self.what}: {self._count(self.done)} of {self._count(self.total)}{unit}, {duration(left)} left{tail}", stream=self.stream
+            )
 
     def __enter__(self) -> Progress:
         return self

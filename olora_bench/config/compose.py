@@ -57,10 +57,8 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
     root = conf_dir() if config_dir is None else Path(config_dir).resolve()
-    if config_dir is not None:
-        extra = [f"hydra.searchpath=[file://{conf_dir()}]"]
+    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{conf_dir()}]"]
     try:
         with initialize_config_dir(str(root), version_base="1.3"):
             return hydra_compose(config_name, overrides=[*extra, *overrides])
@@ -90,8 +88,9 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
             try:
                 return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
             except ValidationError as error:
-                raise BadInput(f"{path}: {_first_errors(error)}") from error
-    raise BadInput(f"unknown benchmark {name!r}. Allowed: {', '.join(options('benchmark', extra_dirs))}. A new one is one file in conf/benchmark/")
+                raise BadInput(f"{path}: {validation_message(error)}") from error
+    allowed = ", ".join(options("benchmark", extra_dirs))
+    raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")
 
 
 def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> Experiment:
@@ -113,22 +112,22 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(_first_errors(error)) from error
+        raise BadInput(validation_message(error)) from error
 
 
 def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
     names: list[str] = []
-    for node in ("data", "suite"):
-        listed = (raw.get(node) or {}).get("benchmarks") or []
+    for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
+        listed = (raw.get(node) or {}).get(key) or []
         names += [n for n in listed if isinstance(n, str) and n not in names] if isinstance(listed, Iterable) else []
     return names
 
 
-def _first_errors(error: ValidationError) -> str:
-    """Every problem of a validation, one a line: key, value, what is allowed."""
+def validation_message(error: ValidationError, prefix: str = "") -> str:
+    """Every problem of a validation, one a line: key, value, what is allowed. `prefix` is the node that was checked."""
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"])
+        key = ".".join([prefix] * bool(prefix) + [str(part) for part in item["loc"]])
         if item["type"] == "value_error":
             lines.append(str(item["ctx"]["error"]))
         elif item["type"] == "extra_forbidden":

@@ -131,6 +131,9 @@ class Data(Strict):
     report_size: int = Field(ge=1)
     split_seed: int = Field(default=0, ge=0)
     cutoff: int = Field(default=256, ge=8)
+    decontaminate: tuple[str, ...] = ()
+    """Train examples that overlap an evaluation item of these benchmarks are removed. Named here and not taken from the suite:
+    adding a benchmark to a suite must never change what was trained on."""
 
     @model_validator(mode="after")
     def _kind_has_its_keys(self) -> Data:
@@ -210,7 +213,7 @@ class Machine(Strict):
 class Benchmark(Strict):
     """One multiple-choice benchmark: lm-eval's task, its pinned version, and where its rows come from.
 
-    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing. `local` is a folder or file pattern below `machine.local_dir`.
+    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing. `local` is a folder below `machine.local_dir`.
     """
 
     name: Name

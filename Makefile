@@ -1,0 +1,57 @@
+# Two commands from a bare checkout: `make sweep` and `make test`. Both make .venv themselves and do nothing the second time.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+SWEEP  ?= demo
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help sweep plan report figures assets test test-all lint perf clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo "  SWEEP=name chooses a study of sweeps/ (default: demo); ARGS='key=value ...' adds overrides."
+
+$(VENV)/.run: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python {v.major}.{v.minor} does not fit: olora_bench needs 3.11 to 3.13. Name one: make PYTHON=python3.12 ...")'
+	@test -x $(PY) || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing torch, then the rest, as pinned in constraints.txt (a few minutes, once)"
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing what tests and lint need"
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+sweep: $(VENV)/.run  ## run what is missing of a study, then its report; again = resume
+	@$(PY) -m olora_bench.study run $(SWEEP) $(ARGS)
+
+plan: $(VENV)/.run  ## what a study would run and what is done already; runs nothing
+	@$(PY) -m olora_bench.study plan $(SWEEP) $(ARGS)
+
+report: $(VENV)/.run  ## a study's tables again from results/
+	@$(PY) -m olora_bench.study report $(SWEEP)
+
+figures: $(VENV)/.run  ## a study's figures again from results/
+	@$(PY) -m olora_bench.study figures $(SWEEP)
+
+assets: $(VENV)/.run  ## fetch models and data of a study ahead of time
+	@$(PY) -m olora_bench.study assets $(SWEEP) $(ARGS)
+
+test: $(VENV)/.dev  ## the tests, without what takes minutes
+	@$(PY) -m pytest -m "not slow and not assets and not gpu and not hub" $(ARGS)
+
+test-all: $(VENV)/.dev  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
+	@$(PY) -m pytest -m "slow or assets or gpu or hub" $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+perf: $(VENV)/.run  ## speed and memory beside PEFT, lm-eval and TRL
+	@echo "make perf: not built yet; nothing is measured here so far" >&2; exit 1
+
+clean:  ## remove caches and .venv; never results/
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

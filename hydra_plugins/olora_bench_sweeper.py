@@ -1,0 +1,43 @@
+"""The thin file through which Hydra finds the study sweeper: Hydra 1.3 accepts plugins under `hydra_plugins` only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class StudySweeperConf:
+    """`override hydra/sweeper: study`: expand the study's grids, run what is missing."""
+
+    _target_: str = "hydra_plugins.olora_bench_sweeper.StudySweeper"
+    retry: bool = False
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySweeperConf, provider="olora_bench")
+
+
+class StudySweeper(Sweeper):
+    """Hands the missing runs of the composed study to whichever Hydra launcher is configured."""
+
+    def __init__(self, retry: bool) -> None:
+        self.retry = retry
+        self.config: DictConfig | None = None
+        self.launcher = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from olora_bench.study.sweep import sweep
+
+        assert self.config is not None and self.launcher is not None
+        return sweep(self.config, self.launcher, arguments, retry=self.retry)

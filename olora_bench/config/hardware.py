@@ -1,0 +1,57 @@
+"""What this machine is, read without torch: enough to choose a precision and to say what numbers were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+# Processors with matrix or dot-product units for bf16; elsewhere bf16 is emulated and slower than fp32.
+_FAST_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def has_cuda() -> bool:
+    """Whether an NVIDIA device that this process may use is present."""
+    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+
+
+def _cpu_lines(key: str) -> list[str]:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return []
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key]
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes `cuda` where there is one, else `cpu`."""
+    return ("cuda" if has_cuda() else "cpu") if device == "auto" else device
+
+
+def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16", "fp16"]:
+    """`auto` becomes bf16 where the hardware is fast at it, else fp32.
+
+    On CUDA that is compute capability 8.0 and up, which every device of the last six years has.
+    """
+    if precision != "auto":
+        return precision  # type: ignore[return-value]
+    if resolve_device(device).startswith("cuda"):
+        return "bf16"
+    flags = {flag for line in (_cpu_lines("flags") or _cpu_lines("Features"))[:1] for flag in line.split()}
+    return "bf16" if flags & _FAST_BF16_FLAGS else "fp32"
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, memory and system of this machine, for a record's provenance. No host name: it says nothing about numbers."""
+    names = _cpu_lines("model name")
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "architecture": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,26 @@
+"""(config, asset identities) -> train_id, eval_id. Imports no torch, so that planning a thousand runs takes seconds."""
+
+from olora_bench.identity.explain import Difference, differences, explain
+from olora_bench.identity.ids import (
+    RESULTS_VERSION,
+    base_eval_identity,
+    cell_key,
+    digest,
+    eval_identity,
+    train_identity,
+)
+from olora_bench.identity.plan import Identified, identify
+
+__all__ = [
+    "RESULTS_VERSION",
+    "Difference",
+    "Identified",
+    "base_eval_identity",
+    "cell_key",
+    "differences",
+    "digest",
+    "eval_identity",
+    "explain",
+    "identify",
+    "train_identity",
+]

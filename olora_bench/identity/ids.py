@@ -1,0 +1,118 @@
+"""What a run is: the values that can change its numbers, and nothing else, hashed.
+
+An identity is a plain dict, kept in the record beside its id, so that two ids can always be told apart in words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from olora_bench.config import Benchmark, Data, Experiment, Model, Suite
+
+RESULTS_VERSION = 1
+"""Raised whenever a change of code changes numbers; `tests/test_golden.py` fails when numbers moved and this did not."""
+
+# Bytes are identified by the asset's digest or commit, so where they come from, what a licence says, and the shapes that
+# follow from the weights are descriptions. Everything else in these groups is hashed.
+MODEL_DESCRIBES = frozenset(
+    {"hub", "packaged", "shapes", "layers", "hidden_size", "vocab_size", "parameters", "context_length", "licence", "gated", "note"}
+)
+DATA_DESCRIBES = frozenset({"hub", "local"})
+RECIPE_DESCRIBES = frozenset({"name"})
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte string of a JSON value: sorted keys, no spaces, UTF-8, shortest floats; NaN is refused.
+
+    >>> canonical_json({"b": 1, "a": [1.0, None]})
+    b'{"a":[1.0,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """The id of an identity: the first 16 hex digits of SHA-256 over its canonical JSON."""
+    return hashlib.sha256(canonical_json(identity)).hexdigest()[:16]
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude=set(MODEL_DESCRIBES))
+
+
+def _data(data: Data) -> dict[str, Any]:
+    return data.model_dump(mode="json", exclude=set(DATA_DESCRIBES))
+
+
+def _suite(suite: Suite, benchmarks: Mapping[str, Benchmark], dtype: str) -> dict[str, Any]:
+    tasks = {name: {"task": benchmarks[name].task, "version": benchmarks[name].version} for name in suite.benchmarks}
+    # limit_seed decides nothing while every item is scored, and the order in which benchmarks are listed never does.
+    limit = None if suite.limit is None else {"items": suite.limit, "seed": suite.limit_seed}
+    return {"benchmarks": tasks, "rows": suite.rows, "limit": limit, "num_fewshot": suite.num_fewshot, "dtype": dtype}
+
+
+def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the numbers of a training run.
+
+    Args:
+        experiment: with `precision` resolved (not `auto`).
+        assets: asset key -> identity (a commit, a wheel's or a content digest) of every asset that training reads.
+
+    Raises:
+        ValueError: `precision` is still `auto`: the same id would mean different numbers on different hardware.
+    """
+    if experiment.precision == "auto":
+        raise ValueError("precision is still auto: resolve it before identifying a run")
+    needed = [f"model:{experiment.model.name}", *training_assets(experiment)]
+    return {
+        "results_version": RESULTS_VERSION,
+        "model": _model(experiment.model),
+        "init": experiment.init.model_dump(mode="json"),
+        "rank": experiment.rank,
+        "alpha": experiment.alpha,
+        "lr": experiment.lr,
+        "seed": experiment.seed,
+        "data": _data(experiment.data),
+        "recipe": experiment.recipe.model_dump(mode="json", exclude=set(RECIPE_DESCRIBES)),
+        "precision": experiment.precision,
+        "assets": {key: assets[key] for key in sorted(needed)},
+    }
+
+
+def training_assets(experiment: Experiment) -> list[str]:
+    """The keys of the data assets that training reads."""
+    own = [f"data:{experiment.data.name}"] if experiment.data.kind == "instructions" else []
+    named = dict.fromkeys((*experiment.data.benchmarks, *experiment.data.decontaminate))
+    return own + [f"benchmark:{name}" for name in named]
+
+
+def _dtype(experiment: Experiment) -> str:
+    return experiment.suite.dtype or experiment.precision
+
+
+def eval_identity(train_id: str, experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the scores of a trained run: the run, and how it is asked."""
+    return {
+        "results_version": RESULTS_VERSION,
+        "train_id": train_id,
+        "suite": _suite(experiment.suite, experiment.benchmarks, _dtype(experiment)),
+        "assets": {f"benchmark:{b}": assets[f"benchmark:{b}"] for b in sorted(experiment.suite.benchmarks)},
+    }
+
+
+def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the scores of the untouched base: the model's bytes, and how it is asked. Scored once for all its runs."""
+    key = f"model:{experiment.model.name}"
+    return {
+        "results_version": RESULTS_VERSION,
+        "base": {k: v for k, v in _model(experiment.model).items() if k != "target_modules"},
+        "suite": _suite(experiment.suite, experiment.benchmarks, _dtype(experiment)),
+        "assets": {key: assets[key], **{f"benchmark:{b}": assets[f"benchmark:{b}"] for b in sorted(experiment.suite.benchmarks)}},
+    }
+
+
+def cell_key(train: Mapping[str, Any]) -> str:
+    """The id of what two runs must share to be compared: a train identity without arm (init), lr and seed."""
+    return digest({k: v for k, v in train.items() if k not in ("init", "lr", "seed")})

@@ -1,0 +1,49 @@
+"""Where a number comes from: harness commit, package versions, hardware. Recorded beside every result, never hashed into its id."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from olora_bench import __version__
+from olora_bench.config.hardware import describe
+
+PACKAGES = ("torch", "transformers", "peft", "lm-eval", "datasets", "tokenizers", "safetensors", "numpy", "pandas", "hydra-core", "wandb")
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    found = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+@cache
+def harness() -> dict[str, Any]:
+    """Version, commit and dirty flag of this harness; commit and flag are null for an installed wheel.
+
+    Results written by a run are not changes of the harness, so `results/` does not make it dirty.
+    """
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return {"version": __version__, "commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+@cache
+def packages() -> dict[str, str]:
+    """The installed versions of the packages that make numbers; one that is not installed is left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """The provenance of a result: harness, packages, hardware, and what the caller adds (threads, assets, token budget)."""
+    return {"harness": harness(), "packages": packages(), "hardware": describe(), **facts}
