@@ -1,0 +1,24 @@
+"""Records of runs and evaluations: their schema, where they lie, how they are written whole, and who is working on them. No torch."""
+
+from olora_bench.store.atomic import atomic_write
+from olora_bench.store.frames import runs_frame, scores_frame
+from olora_bench.store.lease import Holder, Lease, LeaseHeld, lease, read_lease
+from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, RunRecord, Score, utc_now
+from olora_bench.store.store import Store
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "EvalRecord",
+    "Holder",
+    "Lease",
+    "LeaseHeld",
+    "RunRecord",
+    "Score",
+    "Store",
+    "atomic_write",
+    "lease",
+    "read_lease",
+    "runs_frame",
+    "scores_frame",
+    "utc_now",
+]

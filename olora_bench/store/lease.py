@@ -1,0 +1,219 @@
+"""Who is working in a folder. A lease is a small file with a heartbeat; a dead holder's lease is taken over, a live one's never.
+
+The heartbeat is the file's modification time, set through the holder's open file: a holder that was thought dead and wakes up again can
+then never overwrite the lease of who took over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from olora_bench.errors import BadInput
+from olora_bench.store.atomic import cannot_write, make_folder, remove_leftovers
+from olora_bench.store.record import utc_now
+
+FILE_NAME = "lease.json"
+HEARTBEAT_S = 10.0
+DEAD_AFTER_S = 60.0
+
+# File systems without locks (some Lustre mounts): two takers of one dead lease could both win there. They write the same record, so go on.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease. `pid_space` tells machines, boots and containers apart, `pid_start` one process from a later one with its pid.
+
+    `since` is ISO 8601 UTC; `heartbeat` seconds since 1970. All but the heartbeat are null when the file was cut off as it was made.
+    """
+
+    host: str | None
+    pid_space: str | None
+    pid: int | None
+    pid_start: str | None
+    since: str | None
+    heartbeat: float
+
+    def alive(self, dead_after_s: float = DEAD_AFTER_S) -> bool:
+        """False when the heartbeat is older than `dead_after_s` seconds, or the process is known to be gone."""
+        if time.time() - self.heartbeat > dead_after_s:
+            return False
+        if self.pid is None or self.pid_space is None or self.pid_space != _pid_space():
+            return True  # another machine, or another container: only the heartbeat can tell
+        return _pid_start(self.pid) == self.pid_start
+
+
+class LeaseHeld(BadInput):
+    """The folder is being worked in by a live process. `holder` says which."""
+
+    def __init__(self, folder: Path, holder: Holder, dead_after_s: float) -> None:
+        self.holder = holder
+        who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder.pid is not None else "a process that starts right now"
+        age = max(0.0, time.time() - holder.heartbeat)
+        super().__init__(
+            f"{folder} is being worked on by {who} (last heartbeat {age:.0f} s ago). "
+            "Wait for it, or stop it and give the same command again: "
+            f"its lease ends with it, or else {dead_after_s:.0f} s after its last heartbeat"
+        )
+
+
+@dataclass
+class Lease:
+    """A lease that is held. `lost` becomes true when another process took it over, having thought this one dead."""
+
+    path: Path
+    handle: int
+    lost: bool = False
+
+    def beat(self) -> None:
+        """Renew the heartbeat, or notice that the lease was lost."""
+        if not _same_file(self.handle, self.path):
+            self.lost = True
+        else:
+            with contextlib.suppress(OSError):  # a server that does not answer now may at the next beat
+                os.utime(self.handle)
+
+
+@contextlib.contextmanager
+def lease(folder: Path, heartbeat_s: float = HEARTBEAT_S, dead_after_s: float = DEAD_AFTER_S) -> Iterator[Lease]:
+    """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be.
+
+    Temporary files that killed writers left below the folder are removed.
+
+    Args:
+        folder: the run's folder.
+        heartbeat_s: seconds between heartbeats.
+        dead_after_s: a lease whose heartbeat is older than this is taken over; much more than `heartbeat_s`.
+
+    Raises:
+        LeaseHeld: a live process holds it; names host, process and since when.
+        StoreError: the system refuses to write.
+    """
+    make_folder(folder)
+    held = _acquire(folder, dead_after_s)
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep_beating, args=(held, stop, heartbeat_s), name=f"lease {folder.name}", daemon=True)
+    try:
+        remove_leftovers(folder)
+        thread.start()
+        yield held
+    finally:
+        stop.set()
+        if thread.ident is not None:
+            thread.join()
+        _release(held)
+
+
+def read_lease(folder: Path) -> Holder | None:
+    """Who holds a folder's lease, dead or alive; None when nobody does."""
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            heartbeat = os.fstat(file.fileno()).st_mtime
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return Holder(**json.loads(content), heartbeat=heartbeat)
+    except (ValueError, TypeError):
+        return Holder(None, None, None, None, None, heartbeat)
+
+
+def _acquire(folder: Path, dead_after_s: float) -> Lease:
+    path = folder / FILE_NAME
+    try:
+        with _locked(folder):
+            holder = read_lease(folder)
+            if holder is not None and holder.alive(dead_after_s):
+                raise LeaseHeld(folder, holder, dead_after_s)
+            path.unlink(missing_ok=True)
+            return _create(path)
+    except FileExistsError:  # another taker was faster, on a file system without locks
+        other = read_lease(folder) or Holder(None, None, None, None, None, time.time())
+        raise LeaseHeld(folder, other, dead_after_s) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _create(path: Path) -> Lease:
+    me = Holder(socket.gethostname(), _pid_space(), os.getpid(), _pid_start(os.getpid()), utc_now(), 0.0)
+    fields = {name: value for name, value in asdict(me).items() if name != "heartbeat"}
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        os.write(handle, (json.dumps(fields) + "\n").encode())
+    except OSError:
+        os.close(handle)
+        path.unlink(missing_ok=True)
+        raise
+    return Lease(path, handle)
+
+
+def _release(held: Lease) -> None:
+    with contextlib.suppress(OSError), _locked(held.path.parent):
+        if _same_file(held.handle, held.path):
+            held.path.unlink()
+    os.close(held.handle)
+
+
+def _keep_beating(held: Lease, stop: threading.Event, heartbeat_s: float) -> None:
+    while not held.lost and not stop.wait(heartbeat_s):
+        held.beat()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time looks at a lease and decides. The system drops the lock of a killed process by itself."""
+    path = folder / "lease.lock.tmp"
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(handle)
+                raise
+        if _same_file(handle, path):
+            break
+        os.close(handle)  # whoever had the lock before deleted this file: lock the new one
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _pid_space() -> str | None:
+    """This boot of this machine, and this container on it; None where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _pid_start(pid: int) -> str | None:
+    """When a process of this machine started, in clock ticks since boot; None when it is gone (also when only its exit status is left)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()  # the name before it, in brackets, may hold anything
+    return None if state in "ZX" else fields[18]

@@ -1,0 +1,149 @@
+"""The two tables of a run, with checked columns: `curve.parquet` (one row a step) and `items.parquet` (one row a benchmark item)."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from olora_bench.errors import RecordError
+from olora_bench.store.record import SCHEMA_VERSION, check_version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Kind = Literal["curve", "items"]
+_VERSION_KEY = b"olora_bench.schema"
+
+
+@cache
+def schema(kind: Kind) -> Any:
+    """The pyarrow schema of a table.
+
+    `curve`: losses in nats per supervised token, null where none was read; `tokens` cumulative, those really processed;
+    `wall_s` seconds since training began. `items`: one log-likelihood (nats) and one length (characters) for each choice;
+    `prediction_norm` and `correct_norm` judge by log-likelihood over length.
+    """
+    import pyarrow as pa  # pandas and pyarrow take a second to import: not for --help
+
+    columns = {
+        "curve": [
+            pa.field("step", pa.int64(), nullable=False),
+            pa.field("tokens", pa.int64(), nullable=False),
+            pa.field("wall_s", pa.float64(), nullable=False),
+            pa.field("train_loss", pa.float64()),
+            pa.field("tune_loss", pa.float64()),
+            pa.field("report_loss", pa.float64()),
+            pa.field("lr", pa.float64()),
+            pa.field("grad_norm", pa.float64()),
+        ],
+        "items": [
+            pa.field("benchmark", pa.string(), nullable=False),
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("gold", pa.int64(), nullable=False),
+            pa.field("prediction", pa.int64(), nullable=False),
+            pa.field("prediction_norm", pa.int64(), nullable=False),
+            pa.field("correct", pa.bool_(), nullable=False),
+            pa.field("correct_norm", pa.bool_(), nullable=False),
+            pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),
+            pa.field("lengths", pa.list_(pa.int64()), nullable=False),
+        ],
+    }
+    return pa.schema(columns[kind], metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
+    """A checked frame as Parquet (zstd).
+
+    Args:
+        frame: exactly the columns of `schema(kind)`, in any order.
+        kind: `curve` or `items`.
+        path: where it will be written, for the message.
+
+    Raises:
+        RecordError: a column is missing, unknown, of another type, or holds a null where none is allowed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    want = schema(kind)
+    _check_names(list(frame.columns), want.names, path)
+    arrays = []
+    for field in want:
+        try:
+            array = pa.Array.from_pandas(frame[field.name], type=field.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise RecordError(f"{path}: column {field.name} must be {field.type}: {error}") from error
+        arrays.append(array)
+    table = pa.Table.from_arrays(arrays, schema=want)
+    _check_values(table, kind, path)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def from_parquet(path: Path, kind: Kind) -> pd.DataFrame | None:
+    """Read and check a table; None where there is none.
+
+    Raises:
+        RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except pa.ArrowInvalid as error:
+        raise RecordError(f"{path}: truncated or no Parquet file. Move it away and run again") from error
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    _check_version(table.schema.metadata or {}, path)
+    want = schema(kind)
+    _check_names(table.schema.names, want.names, path)
+    for field in want:
+        if table.schema.field(field.name).type != field.type:
+            raise RecordError(f"{path}: column {field.name} must be {field.type}, it is {table.schema.field(field.name).type}")
+    _check_values(table, kind, path)
+    return table.select(want.names).to_pandas()
+
+
+def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
+    text = metadata.get(_VERSION_KEY, b"").decode(errors="replace")
+    if not text.isdigit():
+        raise RecordError(
+            f"{path}: not a table of olora_bench (no schema version in its metadata). Move it away; nothing of olora_bench is lost by that"
+        )
+    check_version(int(text), str(path))
+
+
+def _check_names(have: list[str], want: list[str], path: Path) -> None:
+    absent, unknown = [n for n in want if n not in have], [n for n in have if n not in want]
+    if absent:
+        raise RecordError(f"{path}: missing column {', '.join(absent)}")
+    if unknown:
+        raise RecordError(f"{path}: unknown column {', '.join(map(str, unknown))}. Allowed: {', '.join(want)}")
+
+
+def _check_values(table: Any, kind: Kind, path: Path) -> None:
+    for field in schema(kind):
+        nulls = table[field.name].null_count
+        if nulls and not field.nullable:
+            raise RecordError(f"{path}: column {field.name} has {nulls} null of {table.num_rows}: give every value")
+    if kind == "items":
+        _check_items(table, path)
+
+
+def _check_items(table: Any, path: Path) -> None:
+    import pyarrow.compute as pc
+
+    choices, lengths = pc.list_value_length(table["loglikelihoods"]), pc.list_value_length(table["lengths"])
+    if pc.any(pc.not_equal(choices, lengths)).as_py():
+        raise RecordError(f"{path}: column lengths: an item has not as many lengths as loglikelihoods: give one of each for every choice")
+    distinct = table.group_by(["benchmark", "item_id"]).aggregate([]).num_rows
+    if distinct != table.num_rows:
+        raise RecordError(
+            f"{path}: column item_id: {table.num_rows - distinct} items appear twice in their benchmark: give each item one row"
+        )
