@@ -1,0 +1,7 @@
+"""How A, B and the base weight start. `apply` puts an adapter on the base, `Adapted.remove` takes it off and puts the base back."""
+
+from __future__ import annotations
+
+from olora_bench.inits.adapted import Adapted, apply
+
+__all__ = ["Adapted", "apply"]

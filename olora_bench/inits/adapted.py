@@ -1,0 +1,135 @@
+"""An adapter on the base: made from a seed of its own, measured, saved, and taken off again without a trace."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from olora_bench.config import Experiment
+from olora_bench.errors import RecordError
+from olora_bench.models import Base, differing, restore, seeded
+from olora_bench.seeds import derive
+from olora_bench.store import atomic_write
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A base with an adapter on it. Only the adapter is trainable, and it is fp32.
+
+    `param_groups` are AdamW's, each with its own peak `lr`; `seconds` is what the init took; `changed` names the base parameters it changed.
+    """
+
+    base: Base
+    model: PeftModel
+    param_groups: list[dict[str, Any]]
+    seconds: float
+    changed: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @property
+    def parameters_trainable(self) -> int:
+        """Numbers that training moves."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    @property
+    def parameters_total(self) -> int:
+        """All numbers of the model, the adapter's included."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def train_mode(self, training: bool) -> None:
+        """Switch the adapter's dropout. The frozen base stays in evaluation mode: its own dropout (OPT has some) is not part of any recipe."""
+        for module in self.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.train(training)
+                module.get_base_layer().eval()
+
+    def save(self, path: Path) -> None:
+        """Write A and B as safetensors under PEFT's own names.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state().items()}
+        atomic_write(path, safetensors.torch.save(tensors))
+
+    def load(self, path: Path) -> None:
+        """Put the A and B of `path` into this adapter, which must have come from the same experiment.
+
+        Raises:
+            RecordError: the file is cut short or foreign, or belongs to another adapter.
+        """
+        try:
+            tensors = safetensors.torch.load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RecordError(f"{path} is no adapter that can be read: {error}. Remove it to train again") from error
+        own = self._state()
+        wrong = sorted(set(own) ^ set(tensors)) or [key for key in own if own[key].shape != tensors[key].shape]
+        if wrong:
+            raise RecordError(f"{path} belongs to another adapter: {wrong[0]} does not fit ({len(wrong)} of {len(own)} tensors). Remove it to train again")
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(tensors[key])
+
+    def remove(self) -> None:
+        """Take the adapter off and leave the base bit for bit as loaded. This object is of no use afterwards."""
+        strip(self.base.model)
+        restore(self.base, self.changed)
+
+    def _state(self) -> dict[str, Tensor]:
+        # PEFT would otherwise ask the Hub whether the vocabulary was changed.
+        state: dict[str, Tensor] = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        return state
+
+
+def apply(base: Base, experiment: Experiment) -> Adapted:
+    """Put the adapter of `experiment` on the base, in place. Random draws come from the seed's own stream; global generators do not move.
+
+    Raises:
+        BadInput: the init refuses its options. The base is then as it was.
+    """
+    init = importlib.import_module(f"olora_bench.inits.{experiment.init.module}")
+    seed = derive(experiment.seed, "adapter")
+    start = time.perf_counter()
+    try:
+        with seeded(seed, base.device):
+            model = init.adapt(base, experiment, seed)
+    except BaseException:
+        restore(base, differing(base, strip(base.model)))
+        raise
+    seconds = time.perf_counter() - start
+    model.eval()
+    changed = differing(base, (name for name, _ in _wrapped(base.model)))
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    facts = {"scale": experiment.alpha / experiment.rank, "base_weights": base.weights}
+    return Adapted(base, model, [{"params": trainable, "lr": experiment.lr}], seconds, changed, facts)
+
+
+def _wrapped(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """The base parameters inside adapter layers: their name in the bare model, and now."""
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            for own, _ in module.get_base_layer().named_parameters():
+                yield f"{name}.{own}", f"{name}.base_layer.{own}"
+
+
+def strip(model: nn.Module) -> list[str]:
+    """Take every adapter layer of PEFT off `model`, in place, and return the names of the parameters they wrapped. Weights are not touched."""
+    names = [bare for bare, _ in _wrapped(model)]
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+    return names

@@ -1,0 +1,164 @@
+"""The frozen base model: loaded once per process, and put back to the bytes of its file after an init changed it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from olora_bench.config import Model
+from olora_bench.errors import BadInput
+from olora_bench.models.folders import prepare
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen causal language model in evaluation mode, and the folder its weights can be read from again.
+
+    `weights` says in words where the weights came from, for the record.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    dtype: torch.dtype
+    device: torch.device
+    config: Model
+    weights: str
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the parameters take."""
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch dtype of `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        BadInput: another name, `auto` included: that one is resolved from the hardware before.
+
+    >>> torch_dtype("bf16")
+    torch.bfloat16
+    """
+    if name not in _DTYPES:
+        raise BadInput(f"precision={name} is no dtype. Allowed here: {', '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
+def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch.device | str, cache_dir: Path) -> Base:
+    """Load a base model and its tokenizer.
+
+    Args:
+        model: what the folder should hold; a generated model is built from it.
+        path: a folder in Hub layout, or with one .gguf file; None for a generated model.
+        dtype: of the frozen weights and of the computation. fp16 needs a GPU.
+        device: where the model goes.
+        cache_dir: where generated and converted models are kept.
+
+    Raises:
+        BadInput: the folder holds no readable weights, or another model than its name says.
+    """
+    device = torch.device(device)
+    if model.quantization is not None:
+        raise BadInput(f"model.quantization={model.quantization}: quantised bases are not supported by this version. Use null")
+    if dtype is torch.float16 and device.type == "cpu":
+        raise BadInput("precision=fp16 needs a GPU and machine.device is cpu: use bf16 or fp32")
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    source = prepare(model, path, cache_dir)
+    try:
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=model.trust_remote_code,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BadInput(f"{source.folder} cannot be loaded as model {model.name}: {error}. Fetch the folder again") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise BadInput(f"{source.folder} lacks {len(missing)} of {model.name}'s weights, {missing[0]} among them: fetch the folder again")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any id serves
+    _check_shapes(model, loaded, source.folder)
+    loaded.requires_grad_(False)
+    return Base(loaded.eval().to(device), tokenizer, source.folder, dtype, device, model, source.weights)
+
+
+def _check_shapes(model: Model, loaded: PreTrainedModel, folder: Path) -> None:
+    seen = dict.fromkeys(model.shapes, 0)
+    for name, parameter in loaded.named_parameters():
+        module, _, kind = name.rpartition(".")
+        projection = module.rpartition(".")[2]
+        if kind == "weight" and projection in seen:
+            seen[projection] += 1
+            if tuple(parameter.shape) != tuple(model.shapes[projection]):
+                raise BadInput(
+                    f"{folder} is not model {model.name}: {name} is {tuple(parameter.shape)}, "
+                    f"conf/model/{model.name}.yaml says {tuple(model.shapes[projection])}. Give the right folder, or correct model.shapes"
+                )
+    for projection, count in seen.items():
+        if count != model.layers:
+            raise BadInput(f"{folder} is not model {model.name}: it has {count} layers with {projection}, model.layers is {model.layers}")
+
+
+def restore(base: Base, names: Iterable[str]) -> None:
+    """Read these parameters again from the file, bit for bit as they were loaded. No second copy of the model is held.
+
+    Args:
+        names: parameter names of `base.model`, e.g. `model.layers.0.self_attn.q_proj.weight`.
+
+    Raises:
+        BadInput: the folder has no such tensor.
+    """
+    for name, tensor in _read(base, names):
+        base.model.get_parameter(name).data.copy_(tensor)
+
+
+def differing(base: Base, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the parameters whose bits differ from the file's."""
+    return tuple(name for name, tensor in _read(base, names) if not _same_bits(base.model.get_parameter(name).data, tensor))
+
+
+def _same_bits(left: Tensor, right: Tensor) -> bool:
+    return torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8))
+
+
+def _read(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """The parameters as the loader made them of the file, one at a time."""
+    keys = _keys(base.folder)
+    prefix = f"{base.model.base_model_prefix}."
+    with ExitStack() as stack:
+        files = {}
+        for name in names:
+            # Some files on the Hub were saved from the bare model, without the prefix of the one with a head.
+            key = next((k for k in (name, name.removeprefix(prefix), prefix + name) if k in keys), None)
+            if key is None:
+                raise BadInput(f"{base.folder} has no tensor for {name}: fetch the folder again")
+            if keys[key] not in files:
+                files[keys[key]] = stack.enter_context(safe_open(keys[key], framework="pt"))
+            yield name, files[keys[key]].get_tensor(key).to(base.device).to(base.model.get_parameter(name).dtype)
+
+
+def _keys(folder: Path) -> dict[str, Path]:
+    """Every tensor name of the folder and the file that holds it."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return {key: folder / file for key, file in listed.items()}
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        return dict.fromkeys(file.keys(), folder / "model.safetensors")
