@@ -144,14 +144,13 @@ def _name(choice: Any) -> Any:
 
 
 def _score_rows(record: EvalRecord, who: dict[str, Any]) -> list[dict[str, Any]]:
-    suite = record.config.get("suite")
-    settings = suite if isinstance(suite, dict) else {}
+    suite = record.config  # an evaluation's config is its suite
     of = {
         "base": record.base,
         "eval_id": record.eval_id,
-        "suite": _name(suite),
-        "limit": settings.get("limit"),
-        "num_fewshot": settings.get("num_fewshot"),
+        "suite": suite.get("name"),
+        "limit": suite.get("limit"),
+        "num_fewshot": suite.get("num_fewshot"),
     }
     return [
         who

@@ -19,12 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from olora_bench.errors import BadInput
+from olora_bench.progress import say
 from olora_bench.store.atomic import cannot_write, make_folder, remove_leftovers
 from olora_bench.store.record import utc_now
 
 FILE_NAME = "lease.json"
 HEARTBEAT_S = 10.0
 DEAD_AFTER_S = 60.0
+_POLL_S = 0.5
 
 # File systems without locks (some Lustre mounts): two takers of one dead lease could both win there. They write the same record, so go on.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
@@ -85,7 +87,7 @@ class Lease:
 
 
 @contextlib.contextmanager
-def lease(folder: Path, heartbeat_s: float = HEARTBEAT_S, dead_after_s: float = DEAD_AFTER_S) -> Iterator[Lease]:
+def lease(folder: Path, heartbeat_s: float = HEARTBEAT_S, dead_after_s: float = DEAD_AFTER_S, *, wait: bool = False) -> Iterator[Lease]:
     """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be.
 
     Temporary files that killed writers left below the folder are removed.
@@ -94,13 +96,14 @@ def lease(folder: Path, heartbeat_s: float = HEARTBEAT_S, dead_after_s: float = 
         folder: the run's folder.
         heartbeat_s: seconds between heartbeats.
         dead_after_s: a lease whose heartbeat is older than this is taken over; much more than `heartbeat_s`.
+        wait: wait until a live holder is done, instead of raising; says once for whom.
 
     Raises:
-        LeaseHeld: a live process holds it; names host, process and since when.
+        LeaseHeld: a live process holds it, and `wait` is false; names host, process and since when.
         StoreError: the system refuses to write.
     """
     make_folder(folder)
-    held = _acquire(folder, dead_after_s)
+    held = _acquire_in_turn(folder, dead_after_s) if wait else _acquire(folder, dead_after_s)
     stop = threading.Event()
     thread = threading.Thread(target=_keep_beating, args=(held, stop, heartbeat_s), name=f"lease {folder.name}", daemon=True)
     try:
@@ -127,6 +130,18 @@ def read_lease(folder: Path) -> Holder | None:
         return Holder(**json.loads(content), heartbeat=heartbeat)
     except (ValueError, TypeError):
         return Holder(None, None, None, None, None, heartbeat)
+
+
+def _acquire_in_turn(folder: Path, dead_after_s: float) -> Lease:
+    said = False
+    while True:
+        try:
+            return _acquire(folder, dead_after_s)
+        except LeaseHeld as held:
+            if not said:
+                say(f"waiting: {held}")
+                said = True
+            time.sleep(_POLL_S)
 
 
 def _acquire(folder: Path, dead_after_s: float) -> Lease:
