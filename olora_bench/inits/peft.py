@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from olora_bench.config import Experiment
@@ -35,4 +37,6 @@ def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
         )
     except (TypeError, ValueError) as error:
         raise BadInput(f"init.options={options} of init={experiment.init.name} is refused by PEFT's LoraConfig: {error}") from error
-    return get_peft_model(base.model, config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's own use of an old name of transformers
+        return get_peft_model(base.model, config)

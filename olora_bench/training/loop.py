@@ -1,0 +1,164 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+
+from olora_bench.config import Experiment
+from olora_bench.data import Parts, batch_order
+from olora_bench.inits import Adapted
+from olora_bench.models import seeded
+from olora_bench.progress import Progress
+from olora_bench.seeds import derive
+from olora_bench.training.losses import Losses
+from olora_bench.training.memory import PeakMemory
+from olora_bench.training.schedule import divergence, loss_schedule, lr_at, step_count, warmup_count
+
+COLUMNS = {"step": "int64", "tokens": "int64"} | dict.fromkeys(("wall_s", "train_loss", "tune_loss", "report_loss", "lr", "grad_norm"), "float64")
+Row = dict[str, int | float | None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to.
+
+    `curve` has one row a step: row k holds the k-th batch's loss (read before its update), its lr, its gradient norm before clipping, the tokens and the
+    seconds of training so far (reading part losses is not counted), and the part losses after the update where they were read; row 0 holds the part losses
+    before any. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities (nats per example) at start and end; what a diverged
+    run does not have is None, with a reason in `missing`. Sizes in bytes.
+    """
+
+    curve: pd.DataFrame
+    status: Literal["done", "diverged"]
+    error: str | None
+    metrics: dict[str, float | None]
+    missing: dict[str, str]
+    steps: int
+    tokens: int
+    clipped_step_share: float
+    tokens_per_s: float
+    examples_per_s: float
+    base_bytes: int
+    peak_bytes: int
+    peak_above_base_bytes: int
+    timings_s: dict[str, float]
+
+
+def train(
+    adapted: Adapted, parts: Parts, experiment: Experiment, *, device: torch.device, on_row: Callable[[Row], None] | None = None
+) -> TrainResult:
+    """Train the adapter on `parts.train`, reading the losses of the tune and report parts on the way.
+
+    Args:
+        on_row: called with each row of the curve as soon as it is known.
+
+    Raises:
+        BadInput: a batch without a supervised token.
+    """
+    recipe = experiment.recipe
+    steps = step_count(recipe, len(parts.train))
+    warmup = warmup_count(recipe, steps)
+    order = batch_order(len(parts.train), seed=experiment.seed, steps=steps, batch_size=recipe.batch_size)
+    read_after = set(loss_schedule(steps, recipe.loss_evaluations))
+
+    losses = Losses(adapted, experiment.machine.train_token_budget, device)
+    optimizer = torch.optim.AdamW(adapted.param_groups, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay, fused=True)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    scaler = torch.amp.GradScaler(device.type, enabled=adapted.base.dtype is torch.float16)  # fp16 gradients underflow; others pass through
+    log = _Log(losses, parts, on_row)
+
+    with seeded(derive(experiment.seed, "dropout"), device), Progress("train", steps, unit="steps") as progress:
+        log.read(0)
+        with PeakMemory(device) as memory:
+            for step, picked in enumerate(order, 1):
+                start = time.perf_counter()
+                batch = [parts.train[i] for i in picked]
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = lr_at(step - 1, steps, peak=peak, warmup=warmup, schedule=recipe.schedule)
+                loss = losses.gradient(batch, scaler)
+                scaler.unscale_(optimizer)
+                grad_norm = torch.nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm).item()
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad()
+                log.count(batch, time.perf_counter() - start)
+                log.read(step, loss=loss, lr=optimizer.param_groups[0]["lr"], grad_norm=grad_norm, parts=step in read_after)
+                if log.diverged is not None:
+                    break
+                progress.advance(1, f"loss {loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s")
+    adapted.train_mode(False)
+    return log.result(memory, recipe.max_grad_norm)
+
+
+class _Log:
+    """The curve as it grows, and what is summed up from it at the end."""
+
+    def __init__(self, losses: Losses, parts: Parts, on_row: Callable[[Row], None] | None) -> None:
+        self.losses, self.parts, self.on_row = losses, parts, on_row
+        self.rows: list[Row] = []
+        self.train_losses: list[float] = []
+        self.metrics: dict[str, float | None] = {}
+        self.tokens = self.examples = 0
+        self.seconds = self.reading_s = 0.0
+        self.diverged: str | None = None
+
+    def count(self, batch: list[Any], seconds: float) -> None:
+        self.tokens += sum(len(example.input_ids) for example in batch)
+        self.examples += len(batch)
+        self.seconds += seconds
+
+    def read(self, step: int, *, loss: float | None = None, lr: float | None = None, grad_norm: float | None = None, parts: bool = True) -> None:
+        """Add a row, judge it, and pass it on."""
+        if loss is not None:
+            self.train_losses.append(loss)
+            self.diverged = self.diverged or divergence(self.train_losses)
+        tune, report = (self._part("tune", step), self._part("report", step)) if parts and self.diverged is None else (None, None)
+        row: Row = dict(zip(COLUMNS, (step, self.tokens, self.seconds, loss, tune, report, lr, grad_norm), strict=True))
+        self.rows.append(row)
+        if self.on_row is not None:
+            self.on_row(row)
+
+    def _part(self, name: Literal["tune", "report"], step: int) -> float:
+        start = time.perf_counter()
+        loss, gold = self.losses.read(getattr(self.parts, name))
+        self.reading_s += time.perf_counter() - start
+        if not math.isfinite(loss):
+            self.diverged = self.diverged or f"{name} loss is {loss} after step {step}"
+        suffix = "_start" if step == 0 else ""
+        self.metrics |= {f"{name}_loss{suffix}": loss, f"{name}_gold_logprob{suffix}": gold}
+        return loss
+
+    def result(self, memory: PeakMemory, max_grad_norm: float) -> TrainResult:
+        missing: dict[str, str] = {}
+        for part in ("tune", "report"):
+            for key in (f"{part}_loss", f"{part}_gold_logprob"):
+                if self.diverged is not None:
+                    self.metrics[key] = None
+                    missing[f"metrics.{key}"] = f"diverged: {self.diverged}"
+        done = self.rows[1:]
+        adapted = self.losses.adapted
+        adapter_bytes = sum(p.numel() * p.element_size() for p in adapted.model.parameters() if p.requires_grad)
+        return TrainResult(
+            curve=pd.DataFrame(self.rows, columns=list(COLUMNS)).astype(COLUMNS),
+            status="done" if self.diverged is None else "diverged",
+            error=self.diverged,
+            metrics=self.metrics,
+            missing=missing,
+            steps=len(done),
+            tokens=self.tokens,
+            clipped_step_share=sum(not (row["grad_norm"] or 0.0) <= max_grad_norm for row in done) / len(done),
+            tokens_per_s=self.tokens / self.seconds,
+            examples_per_s=self.examples / self.seconds,
+            base_bytes=adapted.base.size_bytes,
+            peak_bytes=memory.peak,
+            peak_above_base_bytes=max(0, memory.peak - memory.start) + adapter_bytes,
+            timings_s={"optimise": self.seconds, "part_losses": self.reading_s},
+        )

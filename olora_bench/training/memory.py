@@ -1,0 +1,46 @@
+"""Peak memory of a stretch of work."""
+
+from __future__ import annotations
+
+import threading
+
+import psutil
+import torch
+
+_EVERY_S = 0.02
+
+
+class PeakMemory:
+    """While open, the peak in bytes: allocated by torch on a GPU; on the CPU the resident memory of the process, sampled 50 times a second.
+
+    `start` is the level at opening, `peak` the highest seen since.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.start = self.peak = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._process = psutil.Process()
+
+    def __enter__(self) -> PeakMemory:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.start = torch.cuda.memory_allocated(self.device)
+        else:
+            self.start = self._process.memory_info().rss
+            self._thread.start()
+        self.peak = self.start
+        return self
+
+    def _sample(self) -> None:
+        while not self._closed.wait(_EVERY_S):
+            self.peak = max(self.peak, self._process.memory_info().rss)
+
+    def __exit__(self, *_: object) -> None:
+        if self.device.type == "cuda":
+            self.peak = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self._closed.set()
+            self._thread.join()
+            self.peak = max(self.peak, self._process.memory_info().rss)

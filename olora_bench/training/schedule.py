@@ -1,0 +1,75 @@
+"""When what happens, as pure functions of the step: learning rate, loss readings, divergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal
+
+from olora_bench.config import Recipe
+
+_WINDOW = 20
+_LIMIT = 1.5
+
+
+def step_count(recipe: Recipe, examples: int) -> int:
+    """Optimiser steps: `recipe.steps`, or the epochs' worth of batches, a last smaller batch of an epoch counted as one.
+
+    >>> step_count(Recipe(name="x", epochs=2, batch_size=16), 100)
+    14
+    """
+    return recipe.steps or max(1, math.ceil(recipe.epochs * math.ceil(examples / recipe.batch_size)))
+
+
+def warmup_count(recipe: Recipe, steps: int) -> int:
+    """Warm-up steps: `recipe.warmup_steps`, or the ratio's share of `steps`, rounded up."""
+    return math.ceil(recipe.warmup_ratio * steps) if recipe.warmup_steps is None else recipe.warmup_steps
+
+
+def lr_at(step: int, steps: int, *, peak: float, warmup: int, schedule: Literal["linear", "cosine", "constant"]) -> float:
+    """The learning rate of update `step` (0 is the first of `steps`): a linear rise from 0 over `warmup` steps, then the schedule down to 0 at `steps`.
+
+    The same numbers as transformers' `get_scheduler` gives; `constant` stays at the peak after the warm-up.
+
+    >>> [lr_at(s, 4, peak=1.0, warmup=2, schedule="linear") for s in range(4)]
+    [0.0, 0.5, 1.0, 0.5]
+    """
+    if step < warmup:
+        return peak * step / warmup
+    if schedule == "constant":
+        return peak
+    done = (step - warmup) / max(1, steps - warmup)
+    if schedule == "linear":
+        return peak * max(0.0, 1.0 - done)
+    return peak * max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+def loss_schedule(steps: int, n: int) -> list[int]:
+    """The steps after which the part losses are read: `n` of them, 0 and `steps` always among them (so never fewer than two), denser early.
+
+    >>> loss_schedule(100, 6)
+    [0, 4, 16, 36, 64, 100]
+    """
+    n = max(2, min(n, steps + 1))
+    chosen = [0]
+    for i in range(1, n):
+        # Quadratic spacing, but at least one step on from the last and with a step left for each that follows.
+        chosen.append(min(max(round(steps * (i / (n - 1)) ** 2), chosen[-1] + 1), steps - (n - 1 - i)))
+    return chosen
+
+
+def divergence(losses: Sequence[float]) -> str | None:
+    """Why a run with these train losses (one a step) has diverged, or None.
+
+    A loss that is not finite, or a mean over 20 steps above 1.5 times the first loss for 20 steps in a row.
+    """
+    step = len(losses)
+    if not math.isfinite(losses[-1]):
+        return f"train loss is {losses[-1]} at step {step}"
+    if step < 2 * _WINDOW - 1:
+        return None
+    means = [fmean(losses[end - _WINDOW : end]) for end in range(step - _WINDOW + 1, step + 1)]
+    if min(means) > _LIMIT * losses[0]:
+        return f"at step {step} the {_WINDOW}-step mean train loss has been above {_LIMIT} x the first loss ({losses[0]:.4g}) for {_WINDOW} steps"
+    return None
