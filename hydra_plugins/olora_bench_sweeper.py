@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -11,19 +10,18 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-@dataclass
-class StudySweeperConf:
-    """`override hydra/sweeper: study`: expand the study's grids, run what is missing."""
-
-    _target_: str = "hydra_plugins.olora_bench_sweeper.StudySweeper"
-    retry: bool = False
-
-
-ConfigStore.instance().store(group="hydra/sweeper", name="study", node=StudySweeperConf, provider="olora_bench")
+# `override hydra/sweeper: study` in a study file chooses it. A plain dict: Hydra executes plugin files before they are importable,
+# which dataclasses do not survive.
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="study",
+    node={"_target_": "hydra_plugins.olora_bench_sweeper.StudySweeper", "retry": False},
+    provider="olora_bench",
+)
 
 
 class StudySweeper(Sweeper):
-    """Hands the missing runs of the composed study to whichever Hydra launcher is configured."""
+    """Expands the composed study's grids and hands the runs that are missing to whichever Hydra launcher is configured."""
 
     def __init__(self, retry: bool) -> None:
         self.retry = retry

@@ -15,7 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from olora_bench.config import conf_dir, load
 from olora_bench.config.compose import hydra_message
-from olora_bench.errors import BadInput, StoreError
+from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError
+from olora_bench.progress import say
+
+EXPECTED = (BadInput, RecordError, RunFailed, StoreError)
+VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
+"""With HYDRA_FULL_ERROR=1 expected errors come with their traceback too."""
 
 
 def config_dirs() -> list[Path]:
@@ -25,30 +30,34 @@ def config_dirs() -> list[Path]:
 
 
 def task(cfg: DictConfig) -> str:
-    """Run the composed experiment; returns its train_id."""
-    single = HydraConfig.get().mode == RunMode.RUN
+    """Run the composed experiment; returns its status. In a study the record is what counts: a failure is said and stops nothing."""
+    study = cfg.study.name if cfg.get("study") else None
     try:
+        experiment = load(cfg, config_dirs())
         from olora_bench.experiment import run
 
-        return run(load(cfg, config_dirs()), study=cfg.study.name if cfg.get("study") else None).train_id
-    except (BadInput, StoreError) as error:
-        if not single:
-            raise
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+        return run(experiment, study=study).status
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            say(str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}")
+            return "failed"
+        if isinstance(error, EXPECTED) and not VERBOSE:
+            # Leaving here, and not by the exception, keeps Hydra from printing its own account of it.
+            print(error, file=sys.stderr)
+            raise SystemExit(1 if isinstance(error, RunFailed) else 2) from None
+        raise
 
 
 def main() -> None:
     """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written."""
-    verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Without it Hydra prints composition errors itself, with a hint at stack traces, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
-    except (HydraException, OmegaConfBaseException, BadInput) as error:
-        if verbose:
+    except (HydraException, OmegaConfBaseException, *EXPECTED) as error:
+        if VERBOSE:
             raise
-        print(hydra_message(error), file=sys.stderr)
+        print(error if isinstance(error, EXPECTED) else hydra_message(error), file=sys.stderr)
         raise SystemExit(2) from None
 
 

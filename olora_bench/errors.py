@@ -17,3 +17,7 @@ class RecordError(Exception):
 
 class StoreError(Exception):
     """A result cannot be written (disk full, folder not writable). The message names the path and the system's reason."""
+
+
+class RunFailed(Exception):
+    """A run ended without a result. Its record holds the reason."""

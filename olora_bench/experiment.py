@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,21 +14,17 @@ from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
 from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_device, resolve_precision
-from olora_bench.errors import BadInput
+from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
-from olora_bench.progress import Progress, duration, say
+from olora_bench.progress import duration, say
 from olora_bench.provenance import provenance
-from olora_bench.store import SCHEMA_VERSION, EvalRecord, RunRecord, Store, lease
+from olora_bench.store import EvalRecord, RunRecord, Store, lease, utc_now
 from olora_bench.tracking import open_tracker
 
 if TYPE_CHECKING:
     import torch
 
     from olora_bench.models import Base
-
-
-class RunFailed(Exception):
-    """A run ended without a result. Its record holds the reason."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +160,6 @@ def _train(
     experiment = what.experiment
     before = store.read_run(what.train_id)
     record = RunRecord(
-        schema_version=SCHEMA_VERSION,
-        kind="run",
         train_id=what.train_id,
         arm=experiment.init.name,
         status="running",
@@ -175,7 +168,7 @@ def _train(
         identity=dict(what.train),
         config=experiment.model_dump(mode="json"),
         provenance=dict(facts),
-        started_at=now(),
+        started_at=utc_now(),
     )
     store.write_run(record)
     name = f"{experiment.model.name} {experiment.init.name} r{experiment.rank} lr{experiment.lr:g} seed{experiment.seed}"
@@ -193,7 +186,7 @@ def _train(
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         store.write_run(
-            record.model_copy(update={"status": "failed", "error": f"{reason}\n{traceback.format_exc()}", "finished_at": now()})
+            record.model_copy(update={"status": "failed", "error": f"{reason}\n{traceback.format_exc()}", "finished_at": utc_now()})
         )
         mirror.finish({}, failed=True)
         raise RunFailed(f"{what.train_id} failed: {reason}") from error
@@ -201,7 +194,7 @@ def _train(
         update={
             "status": result.status,
             "error": result.error,
-            "finished_at": now(),
+            "finished_at": utc_now(),
             "timings_s": clock.seconds | result.timings_s,
             "tokens_per_s": result.tokens_per_s,
             "examples_per_s": result.examples_per_s,
@@ -260,7 +253,7 @@ def _score(
     experiment = what.experiment
     eval_id, identity = (what.eval_id, what.evaluation) if train_id else (what.base_eval_id, what.base_evaluation)
     assert eval_id is not None and identity is not None
-    clock, started = Clock(), now()
+    clock, started = Clock(), utc_now()
     benchmarks = {name: experiment.benchmarks[name] for name in experiment.suite.benchmarks}
     with clock.phase("tasks"):
         tasks = data.benchmark_tasks(benchmarks, dict(paths), experiment.suite.num_fewshot)
@@ -270,18 +263,16 @@ def _score(
             token_budget=experiment.machine.eval_token_budget, dtype=experiment.suite.dtype or experiment.precision,
         )  # fmt: skip
     record = EvalRecord(
-        schema_version=SCHEMA_VERSION,
-        kind="eval",
         eval_id=eval_id,
         train_id=train_id,
         base=None if train_id else experiment.model.name,
         status="done",
         error=None,
         identity=dict(identity),
-        config=experiment.suite.model_dump(mode="json"),
+        config={"suite": experiment.suite.model_dump(mode="json")},
         provenance=dict(facts),
         started_at=started,
-        finished_at=now(),
+        finished_at=utc_now(),
         timings_s=clock.seconds,
         scores=scores,
         missing={},
@@ -307,8 +298,3 @@ def worker_base(experiment: Experiment, found: Mapping[str, Asset], paths: Mappi
         )
         say(f"load {experiment.model.name} in {experiment.precision}: {duration(time.perf_counter() - start)}")
     return _BASES[wanted]
-
-
-def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,17 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
 
 def hydra_message(error: BaseException) -> str:
     """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
-    text = str(error).strip()
-    if error.__cause__ is not None and str(error.__cause__) not in text:
-        text += "\n" + str(error.__cause__).strip()
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    drop = ("Set the environment variable", "Config search path", "provider=", "full_key:", "object_type=", "You may be able to")
-    return "\n".join(line for line in lines if not line.strip().startswith(drop))
+    text = "\n".join(str(e).strip() for e in (error, error.__cause__) if e is not None)
+    if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
+        group, name = option.groups()
+        return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}. A new one is one YAML file in conf/{group}/"
+    if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
+        return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
+    if key := re.search(r"Could not override '([^']+)'", text):
+        return f"{key[1]}: there is no such key. Check its spelling; `--cfg job` prints every key"
+    if config := re.search(r"Cannot find primary config '([^']+)'", text):
+        return f"there is no config {config[1]!r} in the folders searched. Studies are run with --config-dir sweeps --config-name NAME"
+    return text
 
 
 def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
@@ -106,8 +112,9 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
     raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
     assert isinstance(raw, dict)
     raw = {str(k): v for k, v in raw.items() if k not in ("study", "hydra")}
-    if raw.get("alpha") is None and isinstance(raw.get("rank"), int):
-        raw["alpha"] = raw["rank"] / 2
+    if raw.get("alpha") is None:
+        # A rank that is no positive number is refused below; it should not be reported as a bad alpha too.
+        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and raw["rank"] > 0 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
         return Experiment.model_validate(raw)
@@ -126,7 +133,12 @@ def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
 def validation_message(error: ValidationError, prefix: str = "") -> str:
     """Every problem of a validation, one a line: key, value, what is allowed. `prefix` is the node that was checked."""
     lines = []
-    for item in error.errors():
+    found = error.errors()
+    # One bad entry makes a list too short as well: say only the entry.
+    nested = {item["loc"][:-1] for item in found}
+    for item in found:
+        if item["type"] == "too_short" and item["loc"] in nested:
+            continue
         key = ".".join([prefix] * bool(prefix) + [str(part) for part in item["loc"]])
         if item["type"] == "value_error":
             lines.append(str(item["ctx"]["error"]))

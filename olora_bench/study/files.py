@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.errors import RecordError
+from olora_bench.identity import cell_key
 from olora_bench.store import atomic_write
 from olora_bench.study.grid import Grids
 
@@ -63,6 +64,7 @@ def write_manifest(results_dir: Path, grids: Grids) -> None:
             "train_id": job.what.train_id,
             "eval_id": job.what.eval_id,
             "base_eval_id": job.what.base_eval_id,
+            "cell": cell_key(job.what.train),
             "model": job.experiment.model.name,
             "arm": job.experiment.init.name,
             "rank": job.experiment.rank,

@@ -31,7 +31,8 @@ def plan_text(name: str, overrides: Sequence[str]) -> str:
     merged = f" ({grids.merged} more combinations name a run twice and were merged)" if grids.merged else ""
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
-        f"protocol      {grids.study.protocol}; contrasts: " + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
+        f"protocol      {grids.study.protocol}; contrasts: "
+        + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {len(grids.jobs)}{merged}",
         f"evaluations   {evaluations} of trained runs, {len(bases)} of untouched bases",
@@ -57,4 +58,3 @@ def comparisons(grids: Grids) -> int:
         ]
         total += len(cells[0] & cells[1])
     return total
-

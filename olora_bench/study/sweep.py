@@ -94,5 +94,3 @@ def check_assets(jobs: Sequence[Job]) -> None:
         MissingAssets: with every missing asset once.
     """
     assets.check_all([(job.experiment, job.assets) for job in jobs])
-
-

@@ -1,0 +1,110 @@
+"""A study's report from its manifest and records: no torch, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.analysis import compare_cells
+from olora_bench.config import compose, options
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.report import study_report
+from olora_bench.store import Store, atomic_write
+from olora_bench.study.files import read_manifest, study_dir
+from olora_bench.study.grid import find_study
+from olora_bench.study.schema import parse_study
+
+RUN_METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob")
+
+
+def runs_of(store: Store, manifest: dict[str, Any]) -> pd.DataFrame:
+    """The manifest's runs with their states and final metrics; a run without a record is `missing`."""
+    rows = []
+    for entry in manifest["runs"]:
+        row = {**entry, "state": "missing", "reason": None, **dict.fromkeys(RUN_METRICS)}
+        try:
+            record = store.read_run(entry["train_id"])
+        except RecordError as error:
+            row |= {"state": "unreadable", "reason": str(error)}
+        else:
+            if record is not None:
+                row |= {"state": record.status, "reason": (record.error or "").split("\n")[0] or None}
+                row |= {name: record.metrics.get(name) for name in RUN_METRICS}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def scores_of(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
+    """The primary score of every benchmark of every finished evaluation, bases included."""
+    wanted = {(row.train_id, None, row.eval_id) for row in runs.itertuples()} | {
+        (None, row.model, row.base_eval_id) for row in runs.itertuples()
+    }
+    rows = []
+    for train_id, base, eval_id in sorted((w for w in wanted if w[2] is not None), key=str):
+        record = store.read_eval(train_id, base, eval_id)
+        if record is None or record.status != "done":
+            continue
+        for benchmark, score in record.scores.items():
+            rows.append(
+                {
+                    "eval_id": eval_id,
+                    "benchmark": benchmark,
+                    "metric": score.primary,
+                    "value": score.metrics[score.primary],
+                    "items": score.items,
+                    "chance": score.chance,
+                    "gold_logprob": score.gold_logprob,
+                }
+            )
+    return pd.DataFrame(rows, columns=["eval_id", "benchmark", "metric", "value", "items", "chance", "gold_logprob"])
+
+
+def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
+    """The report of a study, written to `results/<study>/report/` and returned, and whether every run of it is done.
+
+    Raises:
+        BadInput: the study has not been run here.
+    """
+    path = find_study(name)
+    cfg = compose(overrides, config_name=path.stem, config_dir=path.parent)
+    study = parse_study(dict(cfg.study), str(path)).name
+    results_dir = Path(cfg.machine.results_dir).expanduser()
+    manifest = read_manifest(results_dir, study)
+    if manifest is None:
+        raise BadInput(f"study {study} has not been run in {results_dir}: make sweep SWEEP={name}")
+    store = Store(results_dir)
+    runs = runs_of(store, manifest)
+    scores = scores_of(store, runs)
+    owner = {row.eval_id: row.train_id for row in runs.itertuples()}
+
+    @cache
+    def items(eval_id: str) -> pd.DataFrame:
+        frame = store.read_items(owner[eval_id], None, eval_id)
+        assert frame is not None
+        return frame
+
+    contrasts = [
+        (c["arm"], c["reference"], c["kind"], compare_cells(runs, scores, items, arm=c["arm"], reference=c["reference"]))
+        for c in manifest["contrasts"]
+    ]
+    folder = study_dir(results_dir, study) / "report"
+    text = study_report(f"{study}: {manifest['title']}", runs, contrasts, notes(runs, results_dir, folder, study))
+    atomic_write(folder / "report.md", (text + "\n").encode())
+    for arm, reference, _, cells in contrasts:
+        atomic_write(folder / f"{arm}_vs_{reference}.csv", cells.to_csv(index=False, float_format="%.6g").encode())
+    return text, bool((runs["state"] == "done").all())
+
+
+def notes(runs: pd.DataFrame, results_dir: Path, folder: Path, study: str) -> list[str]:
+    """What is missing, where things were written, what comes next."""
+    lines = [f"{row.train_id} {row.state}" + (f": {row.reason}" if row.reason else "") for row in runs.itertuples() if row.state != "done"]
+    lines.append(f"Records: {results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {folder}/report.md")
+    lines.append(f"What went into a run's id: python -m olora_bench.study explain {runs['train_id'].iloc[0]}")
+    models = [m for m in options("model") if not m.startswith(("tiny_", "smollm2", "opt_350m", "tinyllama_chat"))]
+    if study == "demo":
+        lines.append(f"demo: 1 of {len(models)} models; all: make sweep SWEEP=paper")
+    return lines

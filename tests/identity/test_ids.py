@@ -1,0 +1,154 @@
+"""An id is its values: what can change numbers changes it, what cannot leaves it alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from olora_bench.config import Experiment, compose, load
+from olora_bench.identity import base_eval_identity, cell_key, differences, digest, eval_identity, explain, train_identity
+from olora_bench.identity.explain import flat
+from olora_bench.identity.ids import DATA_DESCRIBES, MODEL_DESCRIBES, RECIPE_DESCRIBES, canonical_json, training_assets
+
+BASE = ["model=tinyllama", "init=olora", "data=made_up", "suite=commonsense6_made_up", "precision=bf16"]
+
+
+def experiment(*overrides: str) -> Experiment:
+    return load(compose([*BASE, *overrides]))
+
+
+def assets(one: Experiment) -> dict[str, str]:
+    keys = [f"model:{one.model.name}", *training_assets(one), *(f"benchmark:{b}" for b in one.suite.benchmarks)]
+    return {key: f"digest of {key}" for key in keys}
+
+
+def train_id(one: Experiment) -> str:
+    return digest(train_identity(one, assets(one)))
+
+
+def eval_id(one: Experiment) -> str:
+    return digest(eval_identity(train_id(one), one, assets(one)))
+
+
+def base_id(one: Experiment) -> str:
+    return digest(base_eval_identity(one, assets(one)))
+
+
+def test_ids_are_pinned() -> None:
+    """A literal that moves means that every stored result is orphaned: raise RESULTS_VERSION, or undo the change."""
+    found = {
+        name: train_id(load(compose(overrides)))
+        for name, overrides in {
+            "tinyllama olora": ["model=tinyllama", "init=olora", "precision=bf16"],
+            "llama lora r64": ["model=llama2_7b", "init=lora", "rank=64", "precision=bf16", "data=alpaca"],
+            "tiny": ["model=tiny_opt_1.3b", "rank=4", "precision=fp32", "data=made_up", "suite=none"],
+        }.items()
+    }
+    assert found == PINNED
+
+
+PINNED = {"tinyllama olora": "", "llama lora r64": "", "tiny": ""}
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["machine.results_dir=a", "machine.cache_dir=a", "machine.device=cpu", "machine.threads=1", "machine.train_token_budget=128",
+     "machine.eval_token_budget=128", "machine.local_dir=a", "machine.wandb_dir=a", "tracker=none", "tracker.project=other",
+     "assets=[hub]", "recipe.name=renamed", "model.note=text", "model.licence=text", "model.gated=true"],
+)  # fmt: skip
+def test_what_cannot_change_numbers_is_in_no_id(override: str) -> None:
+    one, other = experiment(), experiment(override)
+    assert (train_id(one), eval_id(one), base_id(one)) == (train_id(other), eval_id(other), base_id(other))
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, list | tuple):
+        return [*value, "x"]
+    return "x"
+
+
+HASHED = sorted(
+    key
+    for key, _ in flat(experiment().model_dump(mode="json", exclude={"machine", "tracker", "assets", "benchmarks", "suite", "precision"}))
+    if not any(key.startswith(f"{group}.{field}") for group, fields in
+               (("model", MODEL_DESCRIBES), ("data", DATA_DESCRIBES), ("recipe", RECIPE_DESCRIBES)) for field in fields)
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(key=st.sampled_from(HASHED))
+def test_any_other_value_changes_the_train_id(key: str) -> None:
+    """Values are changed behind the schema's back, so that every leaf can be tried whatever it allows."""
+    one = experiment()
+    values = one.model_dump(mode="python")
+    *parents, last = key.split(".")
+    node = values
+    for part in parents:
+        node = node[part]
+    node[last] = changed(node[last])
+    other = one.model_copy(
+        update={
+            group: getattr(one, group).model_copy(update=values[group]) if hasattr(getattr(one, group), "model_copy") else values[group]
+            for group in ("model", "init", "data", "recipe", "rank", "alpha", "lr", "seed")
+        }
+    )
+    found = {**assets(one), **assets(other)}
+    assert digest(train_identity(one, found)) != digest(train_identity(other, found))
+
+
+def test_other_bytes_are_another_run() -> None:
+    one = experiment()
+    moved = assets(one) | {"model:tinyllama": "another commit"}
+    assert digest(train_identity(one, moved)) != train_id(one)
+    assert digest(base_eval_identity(one, moved)) != base_id(one)
+
+
+@pytest.mark.parametrize("override", ["suite.limit=4", "suite.benchmarks=[piqa]", "suite.num_fewshot=5", "suite.dtype=fp32"])
+def test_asking_differently_changes_the_evaluation_and_not_the_run(override: str) -> None:
+    """Raising a limit or adding a benchmark retrains nothing."""
+    one, other = experiment(), experiment(override)
+    assert train_id(one) == train_id(other)
+    assert eval_id(one) != eval_id(other) and base_id(one) != base_id(other)
+
+
+def test_the_order_of_benchmarks_and_an_unused_limit_seed_are_in_no_id() -> None:
+    one = experiment("suite.benchmarks=[piqa,boolq]", "suite.limit=null")
+    other = experiment("suite.benchmarks=[boolq,piqa]", "suite.limit=null", "suite.limit_seed=5")
+    assert eval_id(one) == eval_id(other)
+
+
+def test_arms_learning_rates_and_seeds_share_a_cell_and_ranks_do_not() -> None:
+    def cell(*overrides: str) -> str:
+        one = experiment(*overrides)
+        return cell_key(train_identity(one, assets(one)))
+
+    assert cell() == cell("init=lora", "lr=1", "seed=9")
+    assert cell() != cell("rank=16")
+
+
+def test_auto_precision_has_no_id() -> None:
+    with pytest.raises(ValueError, match="precision is still auto: resolve it before identifying a run"):
+        train_id(experiment("precision=auto"))
+
+
+def test_explain_lists_what_went_in_and_what_differs() -> None:
+    one, other = (train_identity(e, assets(e)) for e in (experiment(), experiment("lr=0.01")))
+    assert "init.name" in explain(one) and "olora" in explain(one)
+    assert explain(one, other) == "lr: 0.0003 -> 0.01"
+    assert explain(one, one) == "no difference: the same identity"
+    assert [d.key for d in differences(one, {k: v for k, v in one.items() if k != "seed"})] == ["seed"]
+
+
+def test_canonical_json_refuses_nan() -> None:
+    with pytest.raises(ValueError, match="Out of range float values"):
+        canonical_json({"lr": float("nan")})

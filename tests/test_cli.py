@@ -1,0 +1,57 @@
+"""The command line answers before torch is imported, and refuses bad input with exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROBE = """
+import sys
+from {module} import main
+sys.argv = ["x", *{arguments!r}]
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code
+else:
+    code = 0
+assert code in (0, None, 2), code
+heavy = [m for m in ("torch", "transformers", "peft", "lm_eval", "datasets", "wandb", "matplotlib") if m in sys.modules]
+print("HEAVY", heavy, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("olora_bench.__main__", ["--help"]),
+        ("olora_bench.__main__", ["--cfg", "job", "model=tinyllama", "init=olora"]),
+        ("olora_bench.__main__", ["rank=0"]),
+        ("olora_bench.__main__", ["init=nope"]),
+        ("olora_bench.__main__", ["model=smollm2_135m", "rank=200"]),
+        ("olora_bench.study.__main__", ["--help"]),
+        ("olora_bench.study.__main__", ["plan", "rehearsal"]),
+    ],
+)
+def test_answers_within_seconds_and_without_torch(module: str, arguments: list[str], tmp_path: Path) -> None:
+    """2 seconds is for an idle machine; the limit here leaves room for one that runs other tests."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(module=module, arguments=arguments)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stderr
+    assert time.monotonic() - start < 10
+    assert not list(tmp_path.iterdir()), "asking leaves nothing behind"
+
+
+@pytest.mark.parametrize("arguments", [["rank=0"], ["init=nope"], ["rnk=1"], ["suite.benchmarks=[]"]])
+def test_bad_input_exits_with_2_and_no_traceback(cli, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "hydra" not in done.stderr.lower()

@@ -1,0 +1,90 @@
+"""The whole road on five tiny random models: all 60 cells of the paper, then again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pandas as pd
+import pytest
+
+from olora_bench.store import Store, runs_frame, scores_frame
+
+Cli = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> tuple[Path, list[str], CompletedProcess[str]]:
+    """The study run once by the command that a user types; (results folder, overrides, the process)."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("rehearsal")
+    overrides = [f"machine.results_dir={folder / 'results'}", f"machine.cache_dir={cache_dir}", "machine.device=cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "olora_bench.study", "run", "rehearsal", *overrides],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    return folder / "results", overrides, done
+
+
+def test_sixty_cells_go_down_the_whole_road(rehearsal: tuple[Path, list[str], CompletedProcess[str]]) -> None:
+    results, _, done = rehearsal
+    assert done.returncode == 0, done.stderr[-3000:]
+    store = Store(results)
+    runs, scores = runs_frame(store), scores_frame(store)
+    assert len(runs) == 20 and set(runs["status"]) == {"done"}
+    trained = scores[scores["base"].isna() & scores["primary"]]
+    assert len(trained) == 120, "60 cells of two arms"
+    assert set(trained["items"]) == {8}
+    assert len(scores[scores["base"].notna() & scores["primary"]]) == 30, "five untouched bases, six benchmarks"
+    table = pd.read_csv(results / "rehearsal" / "report" / "olora_vs_lora.csv")
+    assert len(table) == 60 and table["difference"].notna().all()
+
+
+def test_both_arms_train_as_many_parameters_and_bytes(rehearsal: tuple[Path, list[str], CompletedProcess[str]]) -> None:
+    runs = runs_frame(Store(rehearsal[0]))
+    for _, pair in runs.groupby(["model", "rank"]):
+        assert set(pair["arm"]) == {"lora", "olora"}
+        assert pair["parameters_trainable"].nunique() == 1
+        assert pair["adapter_bytes"].nunique() == 1
+
+
+def test_again_runs_nothing(rehearsal: tuple[Path, list[str], CompletedProcess[str]], cli: Cli) -> None:
+    results, overrides, _ = rehearsal
+    before = {path: path.stat().st_mtime_ns for path in sorted((results / "runs").rglob("*")) if path.is_file()}
+    done = cli("run", "rehearsal", *overrides, module="olora_bench.study")
+    assert done.returncode == 0
+    assert "20 runs: 20 done" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in sorted((results / "runs").rglob("*")) if path.is_file()} == before
+
+
+def test_no_stray_file_is_left(rehearsal: tuple[Path, list[str], CompletedProcess[str]]) -> None:
+    names = {path.name for path in rehearsal[0].rglob("*") if path.is_file()}
+    assert names == {
+        "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md", "olora_vs_lora.csv",
+    }  # fmt: skip
+
+
+def test_a_single_run_of_the_study_is_found_done_by_the_plain_command(
+    rehearsal: tuple[Path, list[str], CompletedProcess[str]], cli: Cli
+) -> None:
+    """A run belongs to no study: the same experiment asked for alone is the same run."""
+    _, overrides, _ = rehearsal
+    done = cli(
+        "model=tiny_tinyllama", "init=olora", "rank=8", "data=made_up", "suite=commonsense6_made_up", "tracker=none", "lr=1e-3",
+        "precision=fp32", "recipe.steps=6", "recipe.loss_evaluations=3", *overrides,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "done already, nothing to do" in done.stderr
+
+
+def test_the_plan_says_what_is_done(rehearsal: tuple[Path, list[str], CompletedProcess[str]], cli: Cli) -> None:
+    done = cli("plan", "rehearsal", *rehearsal[1], module="olora_bench.study")
+    assert done.returncode == 0, done.stderr
+    assert "comparisons   60" in done.stdout and "state         20 done" in done.stdout
