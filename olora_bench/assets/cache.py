@@ -1,6 +1,7 @@
 """A cache of folders that are either whole or not there, with the SHA-256 of every file in them.
 
-A folder is written beside its place, synced, and renamed into it. A process killed at any moment leaves a `.tmp` folder that the next one sweeps away.
+A folder is written beside its place, synced, and renamed into it. A process killed at any moment leaves a `.tmp` folder that the next one
+sweeps away.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ def publish(folder: Path, spec: dict[str, Any], write: Callable[[Path], None]) -
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The error for a cache that cannot be written."""
-    return StoreError(f"cannot write {path}: {error.strerror or error}. Free space there, or set machine.cache_dir to a folder that can be written")
+    return StoreError(
+        f"cannot write {path}: {error.strerror or error}. Free space there, or set machine.cache_dir to a folder that can be written"
+    )
 
 
 def _sync(path: Path) -> None:

