@@ -27,7 +27,8 @@ from olora_bench.store import atomic_write
 class Adapted:
     """A base with an adapter on it. Only the adapter is trainable, and it is fp32.
 
-    `param_groups` are AdamW's, each with its own peak `lr`; `seconds` is what the init took; `changed` names the base parameters it changed.
+    `param_groups` are AdamW's, each with its own peak `lr`; `seconds` is what the init took;
+    `changed` names the base parameters it changed.
     """
 
     base: Base
@@ -48,7 +49,7 @@ class Adapted:
         return sum(p.numel() for p in self.model.parameters())
 
     def train_mode(self, training: bool) -> None:
-        """Switch the adapter's dropout. The frozen base stays in evaluation mode: its own dropout (OPT has some) is not part of any recipe."""
+        """Switch the adapter's dropout. The frozen base stays in evaluation mode: its own (OPT has some) is not part of any recipe."""
         for module in self.model.modules():
             if isinstance(module, BaseTunerLayer):
                 module.train(training)
@@ -76,7 +77,9 @@ class Adapted:
         own = self._state()
         wrong = sorted(set(own) ^ set(tensors)) or [key for key in own if own[key].shape != tensors[key].shape]
         if wrong:
-            raise RecordError(f"{path} belongs to another adapter: {wrong[0]} does not fit ({len(wrong)} of {len(own)} tensors). Remove it to train again")
+            raise RecordError(
+                f"{path} belongs to another adapter: {wrong[0]} does not fit ({len(wrong)} of {len(own)} tensors). Remove it to train again"
+            )
         with torch.no_grad():
             for key, tensor in own.items():
                 tensor.copy_(tensors[key])
@@ -124,7 +127,7 @@ def _wrapped(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def strip(model: nn.Module) -> list[str]:
-    """Take every adapter layer of PEFT off `model`, in place, and return the names of the parameters they wrapped. Weights are not touched."""
+    """Take every adapter layer of PEFT off `model`, in place; weights are not touched. Returns the names of the parameters they wrapped."""
     names = [bare for bare, _ in _wrapped(model)]
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):

@@ -74,7 +74,7 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         raise BadInput(f"model.quantization={model.quantization}: quantised bases are not supported by this version. Use null")
     if dtype is torch.float16 and device.type == "cpu":
         raise BadInput("precision=fp16 needs a GPU and machine.device is cpu: use bf16 or fp32")
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     source = prepare(model, path, cache_dir)
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(

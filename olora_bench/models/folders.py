@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import socket
 from collections.abc import Callable
@@ -52,7 +53,9 @@ def prepare(model: Model, path: Path | None, cache_dir: Path) -> Source:
         spec = {key: value for key, value in model.model_dump().items() if key in ("family", "generated", "vocab_size", "context_length")}
         return Source(_built(cache_dir, model.name, spec, lambda target: _generate(model, target)), "generated")
     if path is None or not path.is_dir():
-        raise BadInput(f"the weights of model {model.name} are not at {path}: give a folder with config.json, *.safetensors and a tokenizer")
+        raise BadInput(
+            f"the weights of model {model.name} are not at {path}: give a folder with config.json, *.safetensors and a tokenizer"
+        )
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return Source(path, "safetensors")
     pickles = sorted(path.glob("pytorch_model*.bin"))
@@ -116,7 +119,12 @@ def _from_pickles(folder: Path, pickles: list[Path], target: Path) -> None:
     where: dict[str, str] = {}
     with Progress("convert pickled weights", len(pickles), unit="files") as progress:
         for number, file in enumerate(pickles, 1):
-            tensors = torch.load(file, map_location="cpu", weights_only=True)
+            try:
+                tensors = torch.load(file, map_location="cpu", weights_only=True)
+            except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+                raise BadInput(
+                    f"{file} cannot be read with weights_only=True, so it is not read at all: {error}. Fetch the folder again"
+                ) from error
             name = f"model-{number:05d}-of-{len(pickles):05d}.safetensors"
             # Tied weights share storage in a pickle, which safetensors refuses: each name gets bytes of its own.
             save_file({key: tensor.clone().contiguous() for key, tensor in tensors.items()}, target / name, metadata={"format": "pt"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
@@ -13,8 +15,8 @@ from olora_bench.errors import BadInput
 def token_nll(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, supervised: Tensor) -> tuple[Tensor, Tensor]:
     """Negative log-likelihood of the supervised tokens of each row, in nats.
 
-    Token t is predicted from the tokens before it, so a supervised first token counts nowhere, as in transformers' own loss. Hidden states meet the
-    LM head in fp32, whatever the base's dtype, and only at the positions that predict a supervised token.
+    Token t is predicted from the tokens before it, so a supervised first token counts nowhere, as in transformers' own loss.
+    Hidden states meet the LM head in fp32, whatever the base's dtype, and only at the positions that predict a supervised token.
 
     Args:
         model: a causal language model of transformers, or a PEFT model around one.
@@ -29,7 +31,7 @@ def token_nll(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, super
     Raises:
         BadInput: the model has no plain linear LM head.
     """
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     head = causal.get_output_embeddings()
     if type(head) is not nn.Linear:
         raise BadInput(f"{type(causal).__name__} has {type(head).__name__} as LM head: token losses need a plain torch.nn.Linear there")

@@ -21,7 +21,9 @@ from olora_bench.training.losses import Losses
 from olora_bench.training.memory import PeakMemory
 from olora_bench.training.schedule import divergence, loss_schedule, lr_at, step_count, warmup_count
 
-COLUMNS = {"step": "int64", "tokens": "int64"} | dict.fromkeys(("wall_s", "train_loss", "tune_loss", "report_loss", "lr", "grad_norm"), "float64")
+COLUMNS = {"step": "int64", "tokens": "int64"} | dict.fromkeys(
+    ("wall_s", "train_loss", "tune_loss", "report_loss", "lr", "grad_norm"), "float64"
+)
 Row = dict[str, int | float | None]
 
 
@@ -29,10 +31,10 @@ Row = dict[str, int | float | None]
 class TrainResult:
     """What a training came to.
 
-    `curve` has one row a step: row k holds the k-th batch's loss (read before its update), its lr, its gradient norm before clipping, the tokens and the
-    seconds of training so far (reading part losses is not counted), and the part losses after the update where they were read; row 0 holds the part losses
-    before any. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities (nats per example) at start and end; what a diverged
-    run does not have is None, with a reason in `missing`. Sizes in bytes.
+    `curve` has one row a step. Row k holds the k-th batch's loss (read before its update), its lr, its gradient norm before clipping, the
+    tokens and the seconds of training so far (reading part losses is not counted), and the part losses after the update where they were
+    read; row 0 holds the part losses before any. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities
+    (nats per example) at start and end; what a diverged run does not have is None, with a reason in `missing`. Sizes in bytes.
     """
 
     curve: pd.DataFrame
@@ -115,7 +117,9 @@ class _Log:
         self.examples += len(batch)
         self.seconds += seconds
 
-    def read(self, step: int, *, loss: float | None = None, lr: float | None = None, grad_norm: float | None = None, parts: bool = True) -> None:
+    def read(
+        self, step: int, *, loss: float | None = None, lr: float | None = None, grad_norm: float | None = None, parts: bool = True
+    ) -> None:
         """Add a row, judge it, and pass it on."""
         if loss is not None:
             self.train_losses.append(loss)

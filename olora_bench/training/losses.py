@@ -38,7 +38,7 @@ class Losses:
 
     @torch.no_grad()
     def read(self, examples: Sequence[Example]) -> tuple[float, float]:
-        """The mean loss in nats per supervised token, and the mean log-probability of an example's whole supervised text in nats; without dropout."""
+        """The mean loss in nats per supervised token, and an example's mean log-probability of its supervised text in nats; no dropout."""
         self.adapted.train_mode(False)
         total = torch.stack([nll.double().sum() for nll in self._sums(examples)]).sum().item()
         return total / supervised(examples), -total / len(examples)

@@ -28,7 +28,7 @@ def warmup_count(recipe: Recipe, steps: int) -> int:
 
 
 def lr_at(step: int, steps: int, *, peak: float, warmup: int, schedule: Literal["linear", "cosine", "constant"]) -> float:
-    """The learning rate of update `step` (0 is the first of `steps`): a linear rise from 0 over `warmup` steps, then the schedule down to 0 at `steps`.
+    """The learning rate of update `step` (0 is the first of `steps`): up from 0 over `warmup` steps, then the schedule, 0 at `steps`.
 
     The same numbers as transformers' `get_scheduler` gives; `constant` stays at the peak after the warm-up.
 
@@ -71,5 +71,5 @@ def divergence(losses: Sequence[float]) -> str | None:
         return None
     means = [fmean(losses[end - _WINDOW : end]) for end in range(step - _WINDOW + 1, step + 1)]
     if min(means) > _LIMIT * losses[0]:
-        return f"at step {step} the {_WINDOW}-step mean train loss has been above {_LIMIT} x the first loss ({losses[0]:.4g}) for {_WINDOW} steps"
+        return f"the {_WINDOW}-step mean train loss was above {_LIMIT} x the first ({losses[0]:.4g}) for {_WINDOW} steps up to step {step}"
     return None
