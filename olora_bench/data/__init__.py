@@ -1,0 +1,9 @@
+"""From rows to token batches: benchmark tasks, the three parts, the order of training."""
+
+from __future__ import annotations
+
+from olora_bench.data.batches import Batch, batch_order, collate, micro_batches
+from olora_bench.data.parts import Example, Parts, build_parts
+from olora_bench.data.tasks import benchmark_tasks
+
+__all__ = ["Batch", "Example", "Parts", "batch_order", "benchmark_tasks", "build_parts", "collate", "micro_batches"]

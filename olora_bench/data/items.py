@@ -1,0 +1,98 @@
+"""One item of a benchmark or an instruction file as text: prompt, gold response, and what is compared for overlap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask
+
+_FRAME = re.compile(r"^Question:|Answer:\s*$")
+
+# The OLoRA author's example (PEFT, examples/olora_finetuning), indentation included; it drops `input`.
+_AUTHOR = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n"
+    "            ### Instruction:\n            {instruction}\n            ### Response:\n            "
+)
+# Alpaca's two prompts, as in the `text` column of its Hub copy.
+_ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:\n"
+)
+_ALPACA_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Text of one item. `context` and `continuation` are what is tokenised; `query` and `rest` are what overlap is judged on."""
+
+    id: str
+    group: str
+    context: str
+    continuation: str
+    query: str
+    rest: str
+
+
+def item_id(doc: Mapping[str, Any], split: str, row: int) -> str:
+    """The dataset's own id of a row, made unique: ARC's and OpenBookQA's `id`, BoolQ's `idx`, HellaSwag's `ind` with the row, else the row.
+
+    >>> item_id({"id": "Mercury_417466"}, "test", 3), item_id({"idx": {"passage": 7, "question": 9}}, "validation", 3)
+    ('Mercury_417466', 'validation-7-9')
+    >>> item_id({"ind": 24}, "validation", 3), item_id({"goal": "x"}, "train", 3)
+    ('validation-24-3', 'train-3')
+    """
+    if "id" in doc:
+        return str(doc["id"])
+    if "idx" in doc:
+        idx = doc["idx"]
+        return f"{split}-{idx['passage']}-{idx['question']}" if isinstance(idx, Mapping) else f"{split}-{idx}"
+    if "ind" in doc:
+        return f"{split}-{doc['ind']}-{row}"
+    return f"{split}-{row}"
+
+
+def gold_index(task: ConfigurableTask, doc: Mapping[str, Any]) -> int:
+    """The position of the right choice, read as lm-eval's `process_results` reads it."""
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    return task.doc_to_choice(doc).index(gold) if isinstance(gold, str) else int(gold)
+
+
+def benchmark_item(task: ConfigurableTask, group: str, doc: Mapping[str, Any], split: str, row: int) -> Item:
+    """A row in its benchmark's own prompt form, zero-shot: context and gold continuation are the request that lm-eval would score."""
+    contexts = task.fewshot_context(doc, 0)
+    requests = task.construct_requests(doc=doc, ctx=contexts, metadata=(group, row, 1))
+    context, continuation = requests[gold_index(task, doc)].args
+    if task.multiple_input:  # the choices are in the contexts (WinoGrande): the first one stands for the question
+        query, rest = requests[0].args[0] + continuation, ""
+    else:
+        query, rest = _FRAME.sub("", context), "".join(request.args[1] for request in requests)
+    return Item(item_id(doc, split, row), group, context, continuation, query, rest)
+
+
+def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Any, rows: Iterable[int] | None = None) -> Iterator[Item]:
+    """The items of `rows` (default: all) of a split, in that order."""
+    if rows is None:
+        for row, doc in enumerate(docs):
+            yield benchmark_item(task, group, doc, split, row)
+    else:
+        for row in rows:
+            yield benchmark_item(task, group, docs[row], split, row)
+
+
+def instruction_item(template: str, group: str, doc: Mapping[str, Any], row: int) -> Item:
+    """An Alpaca row under `author_no_input` (its `input` is dropped) or `author_with_input`."""
+    given = doc.get("input") or ""
+    if template == "author_no_input":
+        context, query = _AUTHOR.format(instruction=doc["instruction"]), doc["instruction"]
+    elif given:
+        context, query = _ALPACA_WITH_INPUT.format(instruction=doc["instruction"], input=given), f"{doc['instruction']}\n{given}"
+    else:
+        context, query = _ALPACA.format(instruction=doc["instruction"]), doc["instruction"]
+    return Item(f"train-{row}", group, context, doc["output"], query, doc["output"])

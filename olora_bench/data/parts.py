@@ -1,0 +1,127 @@
+"""The three disjoint parts of a data set as token sequences: train, tune (carved from train), report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from olora_bench.config import Benchmark, Data, Experiment
+from olora_bench.data.encoding import encode_pairs
+from olora_bench.data.items import Item
+from olora_bench.data.selection import PARTS, Selection, select
+from olora_bench.data.tasks import file_stamp
+from olora_bench.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Example:
+    """One tokenised example. `supervised` is true at the tokens whose loss counts; `group` is its benchmark or data set."""
+
+    id: str
+    group: str
+    input_ids: np.ndarray
+    """int32 [t]"""
+    supervised: np.ndarray
+    """bool [t], false at the first token, which nothing predicts"""
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Training, tuning and reporting examples; ids are disjoint. `counts` goes into the run's record."""
+
+    train: list[Example]
+    tune: list[Example]
+    report: list[Example]
+    counts: dict[str, Any] = field(default_factory=dict)
+
+
+# The last selections of this process: a worker's runs mostly share one, and rendering prompts takes longer than tokenising them.
+_SELECTED: dict[str, Selection] = {}
+
+
+def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
+    """Tokenise the three parts of `experiment.data`.
+
+    Which item is in which part hangs on `data.split_seed`, never on `seed`. Benchmark items are encoded as lm-eval encodes (context,
+    gold continuation) and lose their beginning when longer than `data.cutoff`, as lm-eval's do; instructions end with EOS and lose
+    their end.
+
+    Args:
+        paths: asset key -> folder, for `benchmark:<name>` of every benchmark that `data` names, and `data:<name>` for instructions.
+
+    Returns:
+        The parts. `counts[part]` holds examples, tokens, supervised_tokens, truncated, dropped_empty (nothing supervised was left),
+        removed_exact and removed_near (overlap with evaluation items), and by_group, the examples of each benchmark.
+
+    Raises:
+        BadInput: a part asks for more items than there are, or nothing is left to train on.
+        MissingAssets: a file is absent.
+    """
+    data = experiment.data
+    selection = _selection(data, experiment.benchmarks, paths)
+    counts: dict[str, Any] = {}
+    built: dict[str, list[Example]] = {}
+    for part in PARTS:
+        items = selection.items[part]
+        examples = _tokenise(items, data, tokenizer)
+        kept = [e for e in examples if e.supervised.any()]
+        built[part] = kept
+        counts[part] = {
+            "examples": len(kept),
+            "tokens": int(sum(len(e.input_ids) for e in kept)),
+            "supervised_tokens": int(sum(e.supervised.sum() for e in kept)),
+            "truncated": sum(e.truncated for e in kept),
+            "dropped_empty": len(examples) - len(kept),
+            "removed_exact": selection.removed[part]["exact"],
+            "removed_near": selection.removed[part]["near"],
+            "by_group": dict(sorted(Counter(e.group for e in kept).items())),
+        }
+        if not kept:
+            raise BadInput(
+                f"data={data.name} leaves no example in its {part} part: {len(examples)} were empty after data.cutoff={data.cutoff}, "
+                f"{selection.removed[part].total()} overlapped evaluation items. Raise data.cutoff or use other data"
+            )
+    return Parts(built["train"], built["tune"], built["report"], counts)
+
+
+def _selection(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, Path]) -> Selection:
+    named = {name: benchmarks[name] for name in dict.fromkeys((*data.benchmarks, *data.decontaminate))}
+    keys = [f"benchmark:{name}" for name in named] + ([f"data:{data.name}"] if data.kind == "instructions" else [])
+    key = json.dumps(
+        [data.model_dump(mode="json"), [b.model_dump(mode="json") for b in named.values()], [file_stamp(paths[k]) for k in keys]]
+    )
+    if key not in _SELECTED:
+        while len(_SELECTED) >= 2:
+            _SELECTED.pop(next(iter(_SELECTED)))
+        _SELECTED[key] = select(data, named, paths)
+    return _SELECTED[key]
+
+
+def _tokenise(items: Sequence[Item], data: Data, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    encoded = encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])
+    return [
+        _example(item, context, response, data, tokenizer.eos_token_id) for item, (context, response) in zip(items, encoded, strict=True)
+    ]
+
+
+def _example(item: Item, context: list[int], response: list[int], data: Data, eos: int | None) -> Example:
+    instructions = data.kind == "instructions"
+    if instructions and eos is not None and (not response or response[-1] != eos):
+        response = [*response, eos]
+    ids = np.array(context + response, dtype=np.int32)
+    supervised = np.ones(len(ids), dtype=np.bool_)
+    if data.supervise == "response":
+        supervised[: len(context)] = False
+    kept = slice(None, data.cutoff) if instructions else slice(-data.cutoff, None)
+    truncated = len(ids) > data.cutoff
+    ids, supervised = ids[kept], supervised[kept].copy()
+    supervised[:1] = False
+    return Example(item.id, item.group, ids, supervised, truncated)

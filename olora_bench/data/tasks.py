@@ -1,0 +1,156 @@
+"""lm-eval's own task definitions, reading our rows. Only where a task's data comes from is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lm_eval.api.task
+import lm_eval.tasks
+import lm_eval.utils
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from olora_bench.config import Benchmark
+from olora_bench.errors import BadInput, MissingAssets
+
+SPLITS = ("train", "validation", "test")
+_ROLES = ("training_split", "validation_split", "test_split")
+
+# Keyed by everything that makes a task: a worker's runs share tasks, and rows that changed on disk make a new one.
+_TASKS: dict[tuple[Any, ...], ConfigurableTask] = {}
+
+
+def benchmark_tasks(benchmarks: Mapping[str, Benchmark], paths: Mapping[str, Path], num_fewshot: int) -> dict[str, ConfigurableTask]:
+    """The lm-eval task of each benchmark, built once per process.
+
+    Args:
+        benchmarks: by name, as in `Experiment.benchmarks`.
+        paths: asset key `benchmark:<name>` -> folder with `<split>.parquet` in the Hub's native columns.
+        num_fewshot: solved examples in front of each item, taken as lm-eval takes them (from the train split, where there is one).
+
+    Returns:
+        benchmark name -> task.
+
+    Raises:
+        BadInput: lm-eval has no such task, another version of it, or scores another split than the benchmark's YAML says.
+        MissingAssets: the scored split's file is absent, or few-shot examples were asked for and the train split's is.
+    """
+    return {name: _task(benchmark, Path(paths[f"benchmark:{name}"]), num_fewshot) for name, benchmark in benchmarks.items()}
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """The splits a benchmark's folder holds, by name."""
+    return {split: folder / f"{split}.parquet" for split in SPLITS if (folder / f"{split}.parquet").is_file()}
+
+
+def file_stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and modification time of each split's file: differs when the rows differ."""
+    return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in split_files(folder).values())
+
+
+def _task(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableTask:
+    key = (benchmark.name, benchmark.task, benchmark.version, benchmark.report_split, num_fewshot, file_stamp(folder))
+    if key not in _TASKS:
+        with lm_eval_quietly():
+            _TASKS[key] = _build(benchmark, folder, num_fewshot)
+    return _TASKS[key]
+
+
+def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableTask:
+    config = {k: v for k, v in load_yaml(_task_yaml(benchmark.task)).items() if k not in ("tag", "group", "task_list")}
+    _check_definition(benchmark, config)
+    files = split_files(folder)
+    if benchmark.report_split not in files:
+        raise MissingAssets(
+            f"benchmark {benchmark.name}: {folder / (benchmark.report_split + '.parquet')} is missing, the split that is scored. "
+            "Run `make assets`, or put the file there"
+        )
+    if num_fewshot and "train" not in files:
+        raise MissingAssets(
+            f"suite.num_fewshot={num_fewshot}: benchmark {benchmark.name} takes its examples from {folder / 'train.parquet'}, "
+            "which is missing. Put the file there, or use suite.num_fewshot=0"
+        )
+    for role in _ROLES:
+        if config.get(role) not in files:
+            config[role] = None
+    config["dataset_path"] = "parquet"
+    config["dataset_name"] = None
+    config["dataset_kwargs"] = {"data_files": {split: str(path) for split, path in files.items()}}
+    task = (ConfigurableTask if num_fewshot else _ZeroShotTask)(config=config)
+    task.set_config("num_fewshot", num_fewshot)
+    return task
+
+
+class _ZeroShotTask(ConfigurableTask):
+    """lm-eval's task without the copy of the whole train split that it makes for drawing examples, even when none is drawn."""
+
+    def fewshot_docs(self) -> None:
+        return None
+
+
+def _check_definition(benchmark: Benchmark, config: Mapping[str, Any]) -> None:
+    """Whether lm-eval's task is the one that the benchmark's YAML describes."""
+    installed = f"the installed lm-eval {package_version('lm_eval')}"
+    found = (config.get("metadata") or {}).get("version")
+    if found is None or float(found) != benchmark.version:
+        raise BadInput(
+            f"benchmark {benchmark.name}: its YAML pins version {benchmark.version} of lm-eval's task {benchmark.task}, "
+            f"{installed} has {found}. Scores of two versions do not compare: install the lm-eval that was pinned, "
+            "or change `version` (which starts new evaluations)"
+        )
+    if config.get("output_type") != "multiple_choice":
+        raise BadInput(
+            f"benchmark {benchmark.name}: lm-eval's task {benchmark.task} is of type {config.get('output_type')!r}. "
+            "Allowed: multiple_choice"
+        )
+    scored = config.get("test_split") or config.get("validation_split")
+    if scored != benchmark.report_split:
+        raise BadInput(
+            f"benchmark {benchmark.name}: its YAML says report_split={benchmark.report_split}, {installed} scores {scored}. "
+            f"Set report_split: {scored}"
+        )
+
+
+@functools.cache
+def _yaml_files() -> tuple[str, ...]:
+    root = Path(lm_eval.tasks.__file__).parent
+    return tuple(os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names if name.endswith(".yaml"))  # noqa: PTH118
+
+
+@functools.cache
+def _task_yaml(task: str) -> Path:
+    """The file that defines an lm-eval task. lm-eval's TaskManager would parse all 14,000 of its files first, which takes 14 s."""
+    line = re.compile(rb"^task:\s*['\"]?" + re.escape(task.encode()) + rb"['\"]?\s*(#.*)?$", re.MULTILINE)
+    for path in sorted(_yaml_files(), key=lambda p: (task not in p, len(p), p)):
+        if line.search(Path(path).read_bytes()):
+            return Path(path)
+    raise BadInput(f"lm-eval {package_version('lm_eval')} has no task {task!r}. `lm-eval ls tasks` prints those it has")
+
+
+@contextlib.contextmanager
+def lm_eval_quietly() -> Iterator[None]:
+    """lm-eval without progress bars and chatter, compiling each prompt template once and not once a row (20 times faster, same text)."""
+    log, bars = logging.getLogger("lm_eval"), datasets.are_progress_bars_disabled()
+    level, tqdm, env = log.level, lm_eval.api.task.tqdm, lm_eval.utils.env
+    compile_template = env.from_string
+    log.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    lm_eval.api.task.tqdm = functools.partial(tqdm, disable=True)
+    env.from_string = functools.lru_cache(maxsize=256)(compile_template)
+    try:
+        yield
+    finally:
+        env.from_string = compile_template
+        lm_eval.api.task.tqdm = tqdm
+        if not bars:
+            datasets.enable_progress_bars()
+        log.setLevel(level)

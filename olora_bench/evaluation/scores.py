@@ -1,0 +1,169 @@
+"""Scoring a suite: lm-eval's evaluator over our items, its metrics kept as they come, every item kept beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from lm_eval import evaluator
+from lm_eval.api.task import ConfigurableTask
+from torch import nn
+
+from olora_bench.config import Benchmark, Suite
+from olora_bench.config.schema import Dtype
+from olora_bench.data.items import gold_index, item_id
+from olora_bench.data.tasks import lm_eval_quietly
+from olora_bench.evaluation.scorer import Scorer
+from olora_bench.seeds import derive
+
+_DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_FEWSHOT_SEED = 1234  # lm-eval's own default
+
+
+class Loaded(Protocol):
+    """What scoring needs of a loaded base (`olora_bench.models.Base`)."""
+
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def device(self) -> torch.device: ...
+
+
+def evaluate(
+    model: nn.Module,
+    base: Loaded,
+    suite: Suite,
+    benchmarks: Mapping[str, Benchmark],
+    tasks: Mapping[str, ConfigurableTask],
+    *,
+    token_budget: int,
+    dtype: Dtype,
+) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
+    """Score a model on a suite.
+
+    Args:
+        model: the base itself or a PEFT model around it; left in the mode and precision it came in.
+        base: gives tokenizer and device.
+        benchmarks: by name, those of `suite`.
+        tasks: benchmark name -> task, from `olora_bench.data.benchmark_tasks`.
+        token_budget: padded tokens in one forward pass; changes speed and memory, not scores.
+        dtype: what the base's weights are computed in; an adapter stays as it is.
+
+    Returns:
+        scores: benchmark name -> metrics and stderr (as lm-eval's; a single item has no stderr), primary, items, chance, gold_logprob
+        (mean over items of the gold choice's log-likelihood, nats), truncated (items of which a prompt was cut), warnings.
+        items: one row an item, columns as in the store's items.parquet. `lengths` are lm-eval's: characters of each choice.
+    """
+    chosen = {name: tasks[name] for name in suite.benchmarks}
+    samples = {name: chosen_rows(suite, name, len(task.eval_docs)) for name, task in chosen.items()}
+    for task in chosen.values():
+        task.set_fewshot_seed(_FEWSHOT_SEED)
+    with lm_eval_quietly(), _in_eval_mode(model), _computing_in(model, _DTYPES[dtype]):
+        scorer = Scorer(model, base.tokenizer, device=torch.device(base.device), token_budget=token_budget)
+        # Metrics here are means, whose standard error is exact: the number of bootstrap rounds only switches it on.
+        found = evaluator.evaluate(scorer, {"tasks": chosen, "groups": {}}, samples=samples, bootstrap_iters=1)
+        frames = {
+            name: _items(name, task, benchmarks[name].report_split, found["samples"][name], samples[name]) for name, task in chosen.items()
+        }
+    for task in chosen.values():
+        task._instances = None  # the prompts of every item, which the cached task would keep
+    scores = {name: _score(benchmarks[name], chosen[name], found["results"][name], frame, scorer) for name, frame in frames.items()}
+    return scores, pd.concat(frames.values(), ignore_index=True)
+
+
+def chosen_rows(suite: Suite, name: str, count: int) -> list[int]:
+    """The rows of a benchmark's scored split that `suite.limit` picks, rising: the same for every arm; a larger limit keeps a smaller's."""
+    if suite.limit is None or suite.limit >= count:
+        return list(range(count))
+    rng = np.random.default_rng([derive(suite.limit_seed, "limit"), zlib.crc32(name.encode())])
+    return sorted(rng.permutation(count)[: suite.limit].tolist())
+
+
+def _items(name: str, task: ConfigurableTask, split: str, samples: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> pd.DataFrame:
+    assert [s["doc_id"] for s in samples] == list(rows)
+    table = []
+    for sample in samples:
+        doc = sample["doc"]
+        loglikelihoods = np.array([answer[0] for answer in sample["filtered_resps"]], dtype=np.float64)
+        lengths = np.array([len(choice) for choice in task.doc_to_choice(doc)], dtype=np.int64)
+        gold = gold_index(task, doc)
+        prediction, prediction_norm = int(np.argmax(loglikelihoods)), int(np.argmax(loglikelihoods / lengths))
+        table.append(
+            {
+                "benchmark": name,
+                "item_id": item_id(doc, split, sample["doc_id"]),
+                "gold": gold,
+                "prediction": prediction,
+                "prediction_norm": prediction_norm,
+                "correct": prediction == gold,
+                "correct_norm": prediction_norm == gold,
+                "loglikelihoods": loglikelihoods.tolist(),
+                "lengths": lengths.tolist(),
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any], items: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
+    metrics = {m: float(found[f"{m},none"]) for m in benchmark.metrics}
+    errors = {m: found[f"{m}_stderr,none"] for m in benchmark.metrics}
+    truncated, empty = (sum(name == task.config.task for name, _ in some) for some in (scorer.truncated, scorer.empty))
+    gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]
+    return {
+        "metrics": metrics,
+        "stderr": {m: float(e) for m, e in errors.items() if not isinstance(e, str)},
+        "primary": benchmark.metrics[0],
+        "items": len(items),
+        "chance": benchmark.chance,
+        "gold_logprob": float(np.mean(gold)),
+        "truncated": truncated,
+        "warnings": _warnings(benchmark, metrics[benchmark.metrics[0]], len(items), truncated, empty, scorer.max_length),
+    }
+
+
+def _warnings(benchmark: Benchmark, score: float, items: int, truncated: int, empty: int, max_length: int) -> list[str]:
+    texts = []
+    # The error of guessing, and not the score's own: that one is 0 where every item is wrong.
+    error = math.sqrt(benchmark.chance * (1 - benchmark.chance) / items)
+    if score < benchmark.chance - 2 * error:
+        texts.append(
+            f"{benchmark.metrics[0]} {score:.3f} is more than 2 standard errors ({error:.3f} each) below chance ({benchmark.chance:.3f}): "
+            "check the prompt and the tokenizer"
+        )
+    if truncated:
+        texts.append(f"{truncated} of {items} items had a prompt longer than the model's {max_length} tokens and lost its beginning")
+    if empty:
+        texts.append(f"{empty} of {items} items have a choice that adds no token to its prompt; its log-likelihood counts as 0")
+    return texts
+
+
+@contextlib.contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def _computing_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """The base's floating-point weights in `dtype` for a while; afterwards the very tensors from before. Adapters keep their precision."""
+    changed = [
+        (p, p.data) for name, p in model.named_parameters() if "lora_" not in name and p.dtype in _DTYPES.values() and p.dtype != dtype
+    ]
+    for parameter, data in changed:
+        parameter.data = data.to(dtype)
+    try:
+        yield
+    finally:
+        for parameter, data in changed:
+            parameter.data = data
