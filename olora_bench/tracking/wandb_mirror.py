@@ -16,7 +16,7 @@ from olora_bench.progress import say
 
 _QUEUE_LIMIT = 10_000
 _FINISH_WAIT_S = 10.0
-_INIT_TIMEOUT_S = 20.0
+_INIT_TIMEOUT_S = 8.0  # below the wait at the end, so that a run without a network is still kept offline
 
 # Set once W&B let a run of this process wait until the end: later runs do not try the network again, or each would wait as long.
 _gave_up = threading.Event()
@@ -110,8 +110,10 @@ class WandbMirror:
             run = self._init(wandb, mode)
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
-        offline = f"kept offline{trouble}; to upload it: wandb sync {Path(run.dir).parent}"
-        self._where = {"online": run.url, "offline": offline}.get(mode, f"WANDB_MODE={mode}")
+        if mode == "offline":
+            self._where = f"kept offline{trouble}; to upload it: wandb sync {Path(run.dir).parent}"
+        else:
+            self._where = run.url if mode == "online" else f"WANDB_MODE={mode}"
         return run
 
     def _mode(self, wandb: Any) -> str:

@@ -1,0 +1,263 @@
+"""Leases: one worker at a time, and the dead do not block the living."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olora_bench.errors import BadInput, StoreError
+from olora_bench.store import LeaseHeld, lease, read_lease
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from olora_bench.store import lease
+with lease(Path(sys.argv[1]), heartbeat_s=0.1):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+# Waits for a moment that all racers know, then tries once and holds on until every racer has tried.
+RACE = """
+import sys, time
+from pathlib import Path
+from olora_bench.store import LeaseHeld, lease
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with lease(Path(sys.argv[1])):
+        print("won", flush=True)
+        sys.stdin.readline()
+except LeaseHeld:
+    print("lost", flush=True)
+"""
+
+
+def start(code: str, folder: Path) -> subprocess.Popen[str]:
+    """A fresh interpreter that runs `code`; returns once it has said its first line."""
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def plant(folder: Path, **changes: Any) -> Path:
+    """A lease file as this process would have written it, with changes."""
+    with lease(folder):
+        fields = json.loads((folder / "lease.json").read_text())
+    path = folder / "lease.json"
+    path.write_text(json.dumps(fields | changes))
+    return path
+
+
+def test_held_and_removed(tmp_path: Path) -> None:
+    """Inside, the file names this process; afterwards nothing is left."""
+    with lease(tmp_path / "run") as held:
+        holder = read_lease(tmp_path / "run")
+        assert holder is not None and holder.pid == os.getpid() and holder.alive()
+        assert not held.lost
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_removed_after_an_error(tmp_path: Path) -> None:
+    """A run that breaks gives its lease back."""
+    with pytest.raises(KeyError), lease(tmp_path):
+        raise KeyError
+    assert read_lease(tmp_path) is None
+
+
+def test_the_message_names_the_holder(tmp_path: Path) -> None:
+    """A live process in the folder is bad input, with its host, its pid and since when."""
+    process = start(HOLD, tmp_path)
+    try:
+        holder = read_lease(tmp_path)
+        assert holder is not None and holder.pid == process.pid
+        with pytest.raises(LeaseHeld) as caught, lease(tmp_path):
+            pass
+    finally:
+        stop(process)
+    assert isinstance(caught.value, BadInput)
+    assert str(caught.value) == (
+        f"{tmp_path} is being worked on by process {process.pid} on {holder.host} since {holder.since} (last heartbeat 0 s ago). "
+        "Wait for it, or stop it and give the same command again: its lease ends with it, or else 60 s after its last heartbeat"
+    )
+
+
+def test_a_killed_holder_is_replaced_at_once(tmp_path: Path) -> None:
+    """kill -9, then the same command: no waiting for the heartbeat to grow old, also before anybody asked for the exit status."""
+    process = start(HOLD, tmp_path)
+    (tmp_path / ".record.json.0123.tmp").write_text("half")
+    process.kill()
+    deadline = time.monotonic() + 10
+    while (holder := read_lease(tmp_path)) is not None and holder.alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with lease(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]  # the killed writer's leftovers are gone too
+    process.communicate()
+
+
+def test_a_stale_heartbeat_is_taken_over(tmp_path: Path) -> None:
+    """A holder on another machine is dead once its heartbeat is too old, and not before."""
+    path = plant(tmp_path, pid=1, host="elsewhere", pid_space="another machine")
+    with pytest.raises(LeaseHeld, match="process 1 on elsewhere"), lease(tmp_path):
+        pass
+    old = time.time() - 61
+    os.utime(path, (old, old))
+    with lease(tmp_path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_vanished_pid_is_taken_over(tmp_path: Path) -> None:
+    """On this machine a process that is gone is dead, whatever its heartbeat says."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    path = plant(tmp_path, pid=process.pid)
+    with lease(tmp_path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_reused_pid_is_not_the_holder(tmp_path: Path) -> None:
+    """A living process with the holder's pid but another start time is another process."""
+    path = plant(tmp_path, pid_start="1")
+    with lease(tmp_path):
+        assert json.loads(path.read_text())["pid_start"] != "1"
+
+
+def test_a_lease_cut_off_as_it_was_made(tmp_path: Path) -> None:
+    """An empty lease counts as held while it is fresh, then as dead."""
+    path = tmp_path / "lease.json"
+    path.write_bytes(b"")
+    with pytest.raises(LeaseHeld, match="is being worked on by a process that starts right now"), lease(tmp_path):
+        pass
+    os.utime(path, (1, 1))
+    with lease(tmp_path):
+        pass
+
+
+def test_the_heart_beats(tmp_path: Path) -> None:
+    """A holder that works longer than `dead_after_s` stays alive."""
+    with lease(tmp_path, heartbeat_s=0.05, dead_after_s=0.4):
+        time.sleep(0.8)
+        with pytest.raises(LeaseHeld), lease(tmp_path, dead_after_s=0.4):
+            pass
+
+
+def test_a_holder_thought_dead_does_not_disturb_its_successor(tmp_path: Path) -> None:
+    """It learns that it lost the lease, does not renew the other's, and does not remove it."""
+    with lease(tmp_path, heartbeat_s=60) as first:
+        os.utime(tmp_path / "lease.json", (1, 1))
+        with lease(tmp_path) as second:
+            os.utime(tmp_path / "lease.json", (5, 5))
+            first.beat()
+            assert first.lost and not second.lost
+            assert (tmp_path / "lease.json").stat().st_mtime == 5
+            second.beat()
+            assert (tmp_path / "lease.json").stat().st_mtime > 5
+        with lease(tmp_path):
+            first.beat()
+    assert read_lease(tmp_path) is None
+
+
+@pytest.mark.parametrize("dead_lease", [False, True])
+def test_one_of_many_wins(tmp_path: Path, dead_lease: bool) -> None:
+    """Processes that start at the same moment: one gets the lease, a free one or a dead one."""
+    folder = tmp_path / "run"
+    if dead_lease:
+        os.utime(plant(folder, pid=1, pid_space="another machine"), (1, 1))
+    racers = [start(RACE, folder) for _ in range(4)]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    results = []
+    for racer in racers:
+        assert racer.stdout is not None
+        results.append(racer.stdout.readline().strip())
+    for racer in racers:
+        racer.communicate("done\n")
+    assert sorted(results) == ["lost", "lost", "lost", "won"]
+    assert list(folder.iterdir()) == []
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    """Never two holders at once, over many quick takings in one process."""
+    inside, most, taken = 0, 0, 0
+    guard = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most, taken
+        for _ in range(30):
+            try:
+                with lease(tmp_path):
+                    with guard:
+                        inside, taken = inside + 1, taken + 1
+                        most = max(most, inside)
+                    time.sleep(0.001)
+                    with guard:
+                        inside -= 1
+            except LeaseHeld:
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1 and taken > 1
+
+
+def test_waiting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`wait` says once for whom it waits, and goes on when the holder is gone."""
+    process = start(HOLD, tmp_path)
+    killer = threading.Timer(0.2, process.kill)
+    killer.start()
+    with lease(tmp_path, wait=True):
+        assert not killer.is_alive()
+    stop(process)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"waiting: {tmp_path} is being worked on by process {process.pid} on ")
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without locks a live lease still keeps others out."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with lease(tmp_path), pytest.raises(LeaseHeld), lease(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """The message is the store's."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StoreError, match="Not a directory"), lease(tmp_path / "taken" / "run"):
+        pass
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that could not be written is not left empty, or it would block the next try."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(StoreError, match="No space left on device"), lease(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
