@@ -63,7 +63,14 @@ def payloads(path: Path) -> Iterator[bytes]:
 
 
 def mirrored(path: Path) -> dict[str, Any]:
-    """What a .wandb file tells W&B: id, config, history rows, summary, exit code."""
+    """What a .wandb file tells W&B: id, config, history rows, summary, exit code. W&B's own process ends the file a moment after `finish`."""
+    deadline = time.monotonic() + 10
+    while "exit_code" not in (seen := decoded(path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return seen
+
+
+def decoded(path: Path) -> dict[str, Any]:
     from wandb.proto import wandb_internal_pb2 as proto
 
     seen: dict[str, Any] = {"history": [], "summary": {}}
