@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,24 @@ def check(experiment: Experiment, assets: Mapping[str, Asset], *, within_s: floa
     Raises:
         MissingAssets: lists every one, with its reason and what brings it.
     """
-    refuse(experiment, unobtainable(experiment, assets, within_s=within_s))
+    check_all([(experiment, assets)], within_s=within_s)
 
 
-def refuse(experiment: Experiment, missing: list[Missing]) -> None:
-    """Raise `MissingAssets` for a list that is not empty; assets with the same reason share its lines."""
+def check_all(needs: Sequence[tuple[Experiment, Mapping[str, Asset]]], *, within_s: float = ANSWER_WITHIN_S) -> None:
+    """As `check`, for many experiments at once: each asset is looked at once, all that is missing comes in one list.
+
+    Raises:
+        MissingAssets: as `check`.
+    """
+    refuse([experiment for experiment, _ in needs], unobtainable(needs, within_s=within_s))
+
+
+def refuse(experiments: Iterable[Experiment], missing: list[Missing]) -> None:
+    """Raise `MissingAssets` for a list that is not empty; assets with the same reason share its lines.
+
+    Raises:
+        MissingAssets: with that list, and the commands that fetch the experiments' assets.
+    """
     if not missing:
         return
     reasons: dict[tuple[str, str, str], list[str]] = {}
@@ -39,7 +54,8 @@ def refuse(experiment: Experiment, missing: list[Missing]) -> None:
     lines = [f"{len(missing)} asset{'s are' if len(missing) > 1 else ' is'} missing:"]
     for (source, reason, bring), keys in reasons.items():
         lines += [f"  {', '.join(keys)}", f"    source: {source}; {reason}", f"    brings it: {bring}"]
-    lines.append(f"Then, or with a connection, fetch all of it ahead: {command(experiment)}")
+    lines.append("Then, or with a connection, fetch all of it ahead:")
+    lines += [f"  {text}" for text in dict.fromkeys(command(e) for e in experiments)]
     raise MissingAssets("\n".join(lines))
 
 
@@ -62,32 +78,43 @@ def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> tuple[Path, dic
     return cache_dir / "rows" / f"{spec.name}-{cache.digest_of(made_from)[:16]}", made_from
 
 
-def unobtainable(experiment: Experiment, assets: Mapping[str, Asset], *, within_s: float = ANSWER_WITHIN_S) -> list[Missing]:
-    """Every asset that is not in the cache and cannot be fetched now."""
-    wants = {key: want for key, want in wanted(experiment).items() if key in assets}
-    absent = [w for w in wants.values() if not _at_hand(w, assets[w.key], experiment.machine.cache_dir)]
+def unobtainable(needs: Sequence[tuple[Experiment, Mapping[str, Asset]]], *, within_s: float = ANSWER_WITHIN_S) -> list[Missing]:
+    """Every asset that is not in the cache and cannot be fetched now, each once."""
+    absent: dict[tuple[str, str], _Absent] = {}
+    local: dict[tuple[str, str], Missing] = {}
+    for experiment, assets in needs:
+        for key, want in wanted(experiment).items():
+            if key not in assets or (seen := (key, assets[key].identity)) in absent:
+                continue
+            if not _at_hand(want, assets[key], experiment.machine.cache_dir):
+                absent[seen] = _Absent(want, assets[key])
+            if (lacks := _missing_splits(want, assets[key], experiment)) is not None:
+                local[seen] = lacks
     with ThreadPoolExecutor(2) as pool:
-        wheels = pool.submit(_missing_wheels, [w for w in absent if assets[w.key].source == "packaged"], within_s)
-        repositories = pool.submit(_missing_repositories, [w for w in absent if assets[w.key].source == "hub"], assets, within_s)
-        local = [m for w in absent if assets[w.key].source == "local" for m in _missing_splits(w, experiment)]
-        return [*wheels.result(), *repositories.result(), *local]
+        wheels = pool.submit(_missing_wheels, [a.want for a in absent.values() if a.asset.source == "packaged"], within_s)
+        repositories = pool.submit(_missing_repositories, [a for a in absent.values() if a.asset.source == "hub"], within_s)
+        return [*wheels.result(), *repositories.result(), *local.values()]
+
+
+@dataclass(frozen=True)
+class _Absent:
+    want: Wanted
+    asset: Asset
 
 
 def _at_hand(want: Wanted, asset: Asset, cache_dir: Path) -> bool:
     place = cached_place(want, asset, cache_dir)
     if place is not None and cache.problem(*place, read_files=False) is None:
-        return asset.source != "local"
-    if asset.source == "generated":
         return True
     if asset.source == "hub":
         return _in_hub_cache(want, commit(asset))
-    return asset.source == "local" and isinstance(want.spec, Model)
+    return asset.source in ("generated", "local")
 
 
 def _in_hub_cache(want: Wanted, commit: str) -> bool:
     spec = want.spec
     assert spec.hub is not None
-    folder = hub.kept(spec.hub, "model" if isinstance(spec, Model) else "dataset", commit)
+    folder = hub.kept(spec.hub, hub.kind_of(spec), commit)
     if folder is None:
         return False
     if isinstance(spec, Model):
@@ -111,39 +138,27 @@ def _missing_wheels(wants: list[Wanted], within_s: float) -> list[Missing]:
     ]
 
 
-def _missing_repositories(wants: list[Wanted], assets: Mapping[str, Asset], within_s: float) -> list[Missing]:
+def _missing_repositories(absent: list[_Absent], within_s: float) -> list[Missing]:
     asked: dict[str, Callable[[], str | None]] = {}
-    for want in wants:
-        source, key = want.spec.hub, want.key
+    found: dict[str, Missing] = {}
+    for a in absent:
+        source, kind = a.want.spec.hub, hub.kind_of(a.want.spec)
         assert source is not None
-        kind: hub.Kind = "model" if isinstance(want.spec, Model) else "dataset"
-        asked[key] = lambda source=source, kind=kind, key=key: hub.reason_unreachable(source, kind, commit(assets[key]))  # type: ignore[misc]
+        asked[a.want.key] = partial(hub.reason_unreachable, source, kind, commit(a.asset))
+        found[a.want.key] = Missing(a.want.key, f"hub ({source.id})", "", hub.how_to_bring(source, kind))
     reasons = hub.probe(asked, within_s) if asked else {}
-    return [
-        Missing(
-            w.key,
-            f"hub ({w.spec.hub.id})",
-            reasons[w.key],
-            hub.how_to_bring(w.spec.hub, "model" if isinstance(w.spec, Model) else "dataset"),
-        )
-        for w in wants
-        if w.key in reasons and w.spec.hub is not None
-    ]
+    return [replace(found[key], reason=reason) for key, reason in reasons.items()]
 
 
-def _missing_splits(want: Wanted, experiment: Experiment) -> list[Missing]:
-    local_dir = experiment.machine.local_dir
-    assert not isinstance(want.spec, Model) and local_dir is not None
-    found = layout.find_rows(want.spec, local_dir)
+def _missing_splits(want: Wanted, asset: Asset, experiment: Experiment) -> Missing | None:
+    spec, local_dir = want.spec, experiment.machine.local_dir
+    if asset.source != "local" or isinstance(spec, Model):
+        return None
+    assert local_dir is not None
+    found = layout.find_rows(spec, local_dir)
     absent = [s for s in want.splits if s not in found]
     if not absent:
-        return []
+        return None
     folder = next(iter(found.values()))[0].parent
-    return [
-        Missing(
-            want.key,
-            f"local ({folder})",
-            f"it has {', '.join(found)}, no {' and no '.join(absent)}",
-            f"put {absent[0]}.parquet there, or leave local out of assets",
-        )
-    ]
+    reason = f"it has {', '.join(found)}, no {' and no '.join(absent)}"
+    return Missing(want.key, f"local ({folder})", reason, f"put {absent[0]}.parquet there, or leave local out of assets")

@@ -53,7 +53,7 @@ def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path
                     key, assets[key].source, f"it has no {' and no '.join(absent)} split", "another source in assets, or another benchmark"
                 )
             )
-    refuse(experiment, missing)
+    refuse([experiment], missing)
     return {key: folders[key] for key in wants if key in folders}
 
 

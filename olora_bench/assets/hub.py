@@ -17,6 +17,11 @@ from olora_bench.progress import Progress, say
 Kind = Literal["model", "dataset"]
 
 
+def kind_of(spec: Model | Benchmark | Data) -> Kind:
+    """Which kind of repository an asset is."""
+    return "model" if isinstance(spec, Model) else "dataset"
+
+
 def how_to_bring(source: HubSource, kind: Kind) -> str:
     """The command that puts the repository into the Hub library's cache on a machine with a connection."""
     download = f"hf download {source.id} --repo-type {kind}" + (f" --revision {source.revision}" if source.revision else "")

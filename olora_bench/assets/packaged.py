@@ -89,7 +89,7 @@ def probe(sources: Iterable[PackagedSource], within_s: float) -> dict[str, str]:
             continue
         listed = re.search(r"Available versions: (.*)", answer)
         if listed is None:
-            reasons[name] = f"the package index does not give {wanted[name].package} ({_why(answer)})"
+            reasons[name] = f"the package index cannot be reached or does not have {wanted[name].package} (pip: {_why(answer)})"
         elif wanted[name].version not in listed[1].split(", "):
             reasons[name] = f"the package index has {wanted[name].package} {listed[1]}, not {wanted[name].version}"
     return reasons

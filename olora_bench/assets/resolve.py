@@ -35,7 +35,7 @@ def resolve(experiment: Experiment) -> dict[str, Asset]:
         except MissingAssets as error:
             missing.append(Missing(key, "hub", str(error), "set hub.revision to a full commit"))
     if missing:
-        refuse(experiment, [*missing, *unobtainable(experiment, found)])
+        refuse([experiment], [*missing, *unobtainable([(experiment, found)])])
     return found
 
 
@@ -59,9 +59,9 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     spec, local_dir = want.spec, experiment.machine.local_dir
     everywhere: tuple[AssetSource, ...] = ("packaged", "hub")
     declared = [s for s in everywhere if _declares(spec, s, None)]
-    names = [spec.hub.id] if spec.hub else []
-    names += [spec.name] if isinstance(spec, Model) else [spec.local] if spec.local else []
-    place = f"{local_dir or '<machine.local_dir>'}/{names[0] if names else spec.name}"
+    model_name = spec.hub.id if spec.hub else spec.name
+    name = model_name if isinstance(spec, Model) else f"{spec.local or spec.name}/<split>.parquet"
+    place = f"{local_dir or '<machine.local_dir>'}/{name}"
     sources = ",".join(experiment.assets)
     ways = ([f"add {' or '.join(declared)} to assets"] if declared else []) + [
         f"put it at {place}" + ("" if local_dir else " and set machine.local_dir")
@@ -83,7 +83,7 @@ def _identity(want: Wanted, source: Source, experiment: Experiment) -> str:
         return packaged.identity(spec.packaged)
     if source == "hub":
         assert spec.hub is not None
-        commit = hub.commit_of(spec.hub, "model" if isinstance(spec, Model) else "dataset")
+        commit = hub.commit_of(spec.hub, hub.kind_of(spec))
         return f"{spec.hub.id}@{commit}" + (f"#{spec.hub.config}" if spec.hub.config else "")
     assert machine.local_dir is not None
     return f"sha256:{local_digest(spec, machine.local_dir, machine.cache_dir)}"
