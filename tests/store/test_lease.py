@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from olora_bench.errors import BadInput, StoreError
-from olora_bench.store import LeaseHeld, lease, read_lease
+from olora_bench.store import Holder, LeaseHeld, lease, read_lease
 
 HOLD = """
 import sys, time
@@ -150,26 +152,82 @@ def test_a_lease_cut_off_as_it_was_made(tmp_path: Path) -> None:
 
 def test_the_heart_beats(tmp_path: Path) -> None:
     """A holder that works longer than `dead_after_s` stays alive."""
-    with lease(tmp_path, heartbeat_s=0.05, dead_after_s=0.4):
-        time.sleep(0.8)
-        with pytest.raises(LeaseHeld), lease(tmp_path, dead_after_s=0.4):
+    with lease(tmp_path, heartbeat_s=0.05, dead_after_s=1.0):
+        time.sleep(1.3)
+        with pytest.raises(LeaseHeld), lease(tmp_path, dead_after_s=1.0):
             pass
 
 
 def test_a_holder_thought_dead_does_not_disturb_its_successor(tmp_path: Path) -> None:
     """It learns that it lost the lease, does not renew the other's, and does not remove it."""
-    with lease(tmp_path, heartbeat_s=60) as first:
-        os.utime(tmp_path / "lease.json", (1, 1))
-        with lease(tmp_path) as second:
-            os.utime(tmp_path / "lease.json", (5, 5))
+    path = tmp_path / "lease.json"
+    with ExitStack() as second_stack:
+        with lease(tmp_path, heartbeat_s=60) as first:
+            os.utime(path, (1, 1))
+            second = second_stack.enter_context(lease(tmp_path))
+            os.utime(path, (5, 5))
             first.beat()
             assert first.lost and not second.lost
-            assert (tmp_path / "lease.json").stat().st_mtime == 5
+            assert path.stat().st_mtime == 5
             second.beat()
-            assert (tmp_path / "lease.json").stat().st_mtime > 5
-        with lease(tmp_path):
-            first.beat()
-    assert read_lease(tmp_path) is None
+            assert path.stat().st_mtime > 5
+        second.beat()
+        assert path.exists() and not second.lost
+    assert not path.exists()
+
+
+def test_a_slow_taker_does_not_take_from_a_quick_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two find the same dead lease; the one that comes to act later must not remove the new lease of the first."""
+    os.utime(plant(tmp_path), (1, 1))
+    pauses, alive = iter([0.1, 0.4]), Holder.alive
+
+    def think_slowly(holder: Holder, dead_after_s: float) -> bool:
+        verdict = alive(holder, dead_after_s)
+        time.sleep(next(pauses))
+        return verdict
+
+    monkeypatch.setattr(Holder, "alive", think_slowly)
+    results: list[str] = []
+    tried = threading.Barrier(2)
+
+    def take() -> None:
+        try:
+            with lease(tmp_path):
+                results.append("won")
+                tried.wait(10)
+        except LeaseHeld:
+            results.append("lost")
+            tried.wait(10)
+
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["lost", "won"]
+
+
+def test_the_lock_lets_in_one_at_a_time(tmp_path: Path) -> None:
+    """Also those that waited for a lock file which its holder then deleted."""
+    locked = importlib.import_module("olora_bench.store.lease")._locked
+    inside: list[int] = []
+    crowd: list[int] = []
+
+    def enter() -> None:
+        for _ in range(10):
+            with locked(tmp_path):
+                inside.append(1)
+                crowd.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert crowd == [1] * 50
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("dead_lease", [False, True])

@@ -63,7 +63,7 @@ def payloads(path: Path) -> Iterator[bytes]:
 
 
 def mirrored(path: Path) -> dict[str, Any]:
-    """What a .wandb file tells W&B: id, config, history rows, summary, exit code. W&B's own process ends the file a moment after `finish`."""
+    """What a finished .wandb file tells W&B. W&B's own process ends the file a moment after `finish`."""
     deadline = time.monotonic() + 10
     while "exit_code" not in (seen := decoded(path)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -71,6 +71,7 @@ def mirrored(path: Path) -> dict[str, Any]:
 
 
 def decoded(path: Path) -> dict[str, Any]:
+    """Id, config, history rows, summary and exit code, as far as they are written."""
     from wandb.proto import wandb_internal_pb2 as proto
 
     seen: dict[str, Any] = {"history": [], "summary": {}}
