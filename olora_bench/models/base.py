@@ -25,7 +25,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Base:
     """A frozen causal language model in evaluation mode, and the folder its weights can be read from again.
 
-    `weights` says in words where the weights came from, for the record.
+    `weights` says in words where the weights came from, for the record; `size_bytes` is the memory that they take.
     """
 
     model: PreTrainedModel
@@ -35,11 +35,7 @@ class Base:
     device: torch.device
     config: Model
     weights: str
-
-    @property
-    def size_bytes(self) -> int:
-        """The memory that the parameters take."""
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+    size_bytes: int
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -96,7 +92,8 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any id serves
     _check_shapes(model, loaded, source.folder)
     loaded.requires_grad_(False)
-    return Base(loaded.eval().to(device), tokenizer, source.folder, dtype, device, model, source.weights)
+    size = sum(p.numel() * p.element_size() for p in loaded.parameters())
+    return Base(loaded.eval().to(device), tokenizer, source.folder, dtype, device, model, source.weights, size)
 
 
 def _check_shapes(model: Model, loaded: PreTrainedModel, folder: Path) -> None:

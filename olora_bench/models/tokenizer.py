@@ -11,7 +11,7 @@ SIZE = len(SPECIAL) + 256
 
 
 def byte_tokenizer(context_length: int) -> PreTrainedTokenizerFast:
-    """Byte-level: ids 0, 1, 2 are padding, begin and end, then the 256 bytes, so no text is unknown. A text begins with `<s>`, as Llama's do."""
+    """Byte-level: ids 0, 1, 2 are padding, begin and end, then the 256 bytes, so no text is unknown. Texts begin with `<s>`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: i for i, token in enumerate((*SPECIAL, *alphabet))}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +29,12 @@ def tiny(cache_dir: Path, read_model: Callable[[str], Model]) -> Callable[..., B
         return load_base(read_model(name), None, dtype, "cpu", cache_dir)
 
     return load
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models are fastest on one thread, whoever else is at work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,225 @@
+"""The loop, against one written out with transformers and torch, and against itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import get_linear_schedule_with_warmup
+
+from olora_bench.config import Experiment
+from olora_bench.data import Example, Parts, batch_order
+from olora_bench.errors import BadInput
+from olora_bench.inits import Adapted
+from olora_bench.training import TrainResult, loss_schedule, train
+from olora_bench.training.losses import Losses
+from olora_bench.training.memory import PeakMemory
+
+Make = Callable[..., Experiment]
+Adapt = Callable[..., Adapted]
+CPU = torch.device("cpu")
+
+
+def run(adapt: Adapt, parts: Parts, what: Experiment, dtype: torch.dtype = torch.float32, **options: Any) -> TrainResult:
+    return train(adapt(what, dtype), parts, what, device=CPU, **options)
+
+
+def measured(result: TrainResult) -> pd.DataFrame:
+    return result.curve.drop(columns="wall_s")
+
+
+def row_loss(model: torch.nn.Module, example: Example) -> tuple[torch.Tensor, int]:
+    """Sum and number of one example's token losses, by transformers' own forward with labels."""
+    ids = torch.from_numpy(example.input_ids.astype(np.int64))[None]
+    labels = ids.masked_fill(~torch.from_numpy(example.supervised)[None], -100)
+    count = int(example.supervised[1:].sum())
+    return model(input_ids=ids, labels=labels).loss * count, count
+
+
+def mean_loss(model: torch.nn.Module, examples: list[Example]) -> torch.Tensor:
+    sums, counts = zip(*(row_loss(model, example) for example in examples), strict=True)
+    return torch.stack(sums).sum() / sum(counts)
+
+
+@pytest.mark.parametrize("init", ["lora", "olora"])
+@pytest.mark.parametrize("model", ["tiny_tinyllama", "tiny_opt_1.3b"])
+def test_same_curve_as_a_loop_written_out(model: str, init: str, experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """Losses, gradient norms and part losses of every step equal those of a plain transformers and torch loop, one example at a time."""
+    what = experiment(f"model={model}", f"init={init}", "recipe.warmup_steps=3", "recipe.max_grad_norm=0.05", "recipe.weight_decay=0.01")
+    result = run(adapt, parts, what)
+
+    adapted = adapt(what)
+    params = [p for p in adapted.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(params, lr=what.lr, betas=what.recipe.betas, eps=what.recipe.eps, weight_decay=0.01, fused=False)
+    scheduler = get_linear_schedule_with_warmup(optimizer, 3, 12)
+    rows = []
+    for picked in batch_order(len(parts.train), seed=what.seed, steps=12, batch_size=8):
+        loss = mean_loss(adapted.model, [parts.train[i] for i in picked])
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(params, 0.05)
+        rows.append((loss.item(), optimizer.param_groups[0]["lr"], norm.item()))
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    np.testing.assert_allclose(result.curve[["train_loss", "lr", "grad_norm"]].to_numpy()[1:], rows, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        assert result.metrics["report_loss"] == pytest.approx(mean_loss(adapted.model, parts.report).item(), abs=1e-5)
+        gold = -sum(row_loss(adapted.model, e)[0].item() for e in parts.report) / len(parts.report)
+        assert result.metrics["report_gold_logprob"] == pytest.approx(gold, abs=1e-3)
+    assert result.clipped_step_share == sum(norm > 0.05 for *_, norm in rows) / 12 > 0
+
+
+def test_curve_has_what_was_measured(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """One row a step, part losses at the scheduled steps, tokens as they were fed, and the rows told as they come."""
+    what = experiment("recipe.loss_evaluations=5")
+    told: list[dict[str, Any]] = []
+    result = run(adapt, parts, what, on_row=told.append)
+    curve = result.curve
+    assert curve["step"].tolist() == list(range(13))
+    read = curve.loc[curve["report_loss"].notna(), "step"].tolist()
+    assert read == curve.loc[curve["tune_loss"].notna(), "step"].tolist() == loss_schedule(12, 5) == [0, 1, 3, 7, 12]
+    order = batch_order(len(parts.train), seed=0, steps=12, batch_size=8)
+    fed = np.cumsum([sum(len(parts.train[i].input_ids) for i in batch) for batch in order])
+    assert curve["tokens"].tolist() == [0, *fed]
+    assert curve["wall_s"].is_monotonic_increasing
+    assert math.isnan(curve["train_loss"][0])
+    assert told[0]["train_loss"] is None
+    pd.testing.assert_frame_equal(pd.DataFrame(told).astype(curve.dtypes.to_dict()), curve)
+    assert (result.status, result.error, result.steps, result.missing) == ("done", None, 12, {})
+    assert result.metrics["tune_loss_start"] == curve["tune_loss"][0]
+    assert result.metrics["tune_loss"] == curve["tune_loss"][12]
+    assert set(result.metrics) == {f"{p}_{k}{s}" for p in ("tune", "report") for k in ("loss", "gold_logprob") for s in ("_start", "")}
+    assert result.tokens_per_s == pytest.approx(result.tokens / curve["wall_s"][12])
+    assert result.base_bytes == what.model.parameters * 4
+
+
+def test_training_lowers_the_loss_of_what_it_sees(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """Thirty steps on the report part itself lower its loss."""
+    what = experiment("recipe.steps=30", "lr=3e-2", "init=olora", "recipe.warmup_steps=0")
+    result = run(adapt, replace(parts, train=parts.report), what)
+    assert result.metrics["report_loss"] < result.metrics["report_loss_start"] - 0.05
+
+
+def test_twice_is_the_same_bit_for_bit(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """With dropout and a bf16 base too, and whatever was drawn before; the process's generator stays where it was."""
+    torch.set_num_threads(2)
+    what = experiment("recipe.dropout=0.2")
+    first = run(adapt, parts, what, torch.bfloat16)
+    torch.rand(3)
+    state = torch.random.get_rng_state()
+    second = run(adapt, parts, what, torch.bfloat16)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    pd.testing.assert_frame_equal(measured(first), measured(second), check_exact=True)
+    assert first.metrics == second.metrics
+
+
+def test_another_seed_is_another_order(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """Also for OLoRA, whose adapter does not hang on the seed: other batches, the same parts."""
+    results = [run(adapt, parts, experiment("init=olora", f"seed={seed}")) for seed in (0, 1)]
+    assert results[0].curve["tokens"].tolist() != results[1].curve["tokens"].tolist()
+    assert results[0].metrics["report_loss_start"] == results[1].metrics["report_loss_start"]
+
+
+def test_arms_share_the_data_order(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """LoRA and OLoRA of one seed see the same batches, so they are paired."""
+    lora, olora = (run(adapt, parts, experiment(f"init={init}")) for init in ("lora", "olora"))
+    assert lora.curve["tokens"].tolist() == olora.curve["tokens"].tolist()
+    assert lora.curve["train_loss"][1] == pytest.approx(olora.curve["train_loss"][1], abs=1e-4)
+
+
+def test_gradient_does_not_hang_on_the_token_budget(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """One pass, a few, or one an example: the same loss and gradient within 1e-5."""
+    what = experiment("init=olora")
+    found = []
+    for budget in (10_000, 200, 64):
+        adapted = adapt(what)
+        loss = Losses(adapted, budget, CPU).gradient(parts.train[:16], torch.amp.GradScaler("cpu", enabled=False))
+        gradient = torch.cat([p.grad.flatten() for p in adapted.param_groups[0]["params"]])
+        found.append((loss, gradient))
+    for loss, gradient in found[1:]:
+        assert loss == pytest.approx(found[0][0], abs=1e-5)
+        torch.testing.assert_close(gradient, found[0][1], atol=1e-5, rtol=0)
+
+
+def test_groups_follow_their_own_peaks(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """An init may ask for groups with learning rates of their own: at a peak of 0 nothing moves, and the curve shows the first group's."""
+    what = experiment()
+    adapted = adapt(what)
+    still = [p for n, p in adapted.model.named_parameters() if "lora_B" in n]
+    moving = [p for n, p in adapted.model.named_parameters() if "lora_A" in n]
+    torch.nn.init.constant_(still[0], 0.01)
+    before = [p.detach().clone() for p in still + moving]
+    groups = [{"params": moving, "lr": 4e-3}, {"params": still, "lr": 0.0}]
+    result = train(replace(adapted, param_groups=groups), parts, what, device=CPU)
+    same = [torch.equal(p, b) for p, b in zip(still + moving, before, strict=True)]
+    assert same[: len(still)] == [True] * len(still)
+    assert not same[len(still)]
+    assert result.curve["lr"].max() == 4e-3
+
+
+def check_diverged(result: TrainResult, reason: str) -> None:
+    assert result.status == "diverged"
+    assert result.error is not None
+    assert reason in result.error
+    assert result.curve["step"].tolist() == list(range(result.steps + 1))
+    assert result.metrics["report_loss"] is None
+    assert result.metrics["report_loss_start"] is not None
+    assert result.missing["metrics.report_loss"] == f"diverged: {result.error}"
+
+
+def test_divergence_to_nan_keeps_the_curve(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """A learning rate that overflows ends the run as diverged, with its curve up to there and reasons for what is missing."""
+    result = run(adapt, parts, experiment("lr=1e38", "recipe.warmup_steps=0"))
+    check_diverged(result, "is nan")
+    assert result.steps < 12
+
+
+def test_divergence_to_a_plateau_stops_the_run(experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the first loss from step 2 on: the mean over 20 steps passes 1.5 times the first at step 20, the run ends 19 later."""
+    steps = iter(range(60))
+    monkeypatch.setattr(Losses, "gradient", lambda *_: 6.0 if next(steps) == 0 else 12.0)
+    result = run(adapt, parts, experiment("recipe.steps=60", "lr=1e-9"))
+    check_diverged(result, "above 1.5 x the first (6) for 20 steps up to step 39")
+    assert result.steps == 39
+
+
+def test_bf16_base_trains_close_to_fp32(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """The same run on a bf16 base: train losses within 2% of fp32's."""
+    curves = [run(adapt, parts, experiment(), dtype).curve["train_loss"][1:] for dtype in (torch.float32, torch.bfloat16)]
+    np.testing.assert_allclose(curves[0], curves[1], rtol=0.02)
+
+
+def test_batch_without_supervised_token_is_bad_input(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """No loss is defined, and the message says what to raise."""
+    empty = [replace(e, supervised=np.zeros_like(e.supervised)) for e in parts.train]
+    with pytest.raises(BadInput, match=r"no supervised token is left in 8 examples \(0-\d+, \.\.\.\): raise data\.cutoff"):
+        run(adapt, replace(parts, train=empty), experiment())
+
+
+def test_peak_memory_sees_what_was_held() -> None:
+    """A quarter of a gigabyte, held for a moment and given back, shows in the peak."""
+    with PeakMemory(CPU) as memory:
+        held = torch.ones(64 * 1024 * 1024)
+        held += 1
+        time.sleep(0.1)
+        del held
+    assert 200e6 < memory.peak - memory.start < 500e6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gpu_trains_close_to_the_cpu(dtype: torch.dtype, experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """On a GPU in 16 bits (fp16 with loss scaling): train losses within 2% of fp32 on the CPU, and memory is measured."""
+    what = experiment("recipe.steps=30")
+    reference = run(adapt, parts, what).curve["train_loss"][1:]
+    result = train(adapt(what, dtype, "cuda"), parts, what, device=torch.device("cuda"))
+    np.testing.assert_allclose(result.curve["train_loss"][1:], reference, rtol=0.02)
+    assert result.peak_above_base_bytes > 0
