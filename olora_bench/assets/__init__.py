@@ -8,4 +8,4 @@ from olora_bench.assets.fetch import fetch
 from olora_bench.assets.kinds import Asset
 from olora_bench.assets.resolve import resolve
 
-__all__ = ["Asset", "check", "check_all", "check_all", "fetch", "resolve"]
+__all__ = ["Asset", "check", "check_all", "fetch", "resolve"]

