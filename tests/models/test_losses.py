@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
+from olora_bench.config import Model
 from olora_bench.errors import BadInput
-from olora_bench.models import Base, token_nll
+from olora_bench.models import Base, load_base, token_nll
 
 TINY = ("tiny_llama2_7b", "tiny_mistral_7b", "tiny_gemma_2b", "tiny_tinyllama", "tiny_opt_1.3b")
 
@@ -43,6 +45,18 @@ def test_equals_transformers_forward_with_labels(name: str, tiny: Callable[..., 
         torch.testing.assert_close(nll / count, by_transformers(model, *batch()), atol=1e-5, rtol=0)
     assert nll.dtype is torch.float32
     assert count.tolist() == batch()[2][:, 1:].sum(1).tolist()
+
+
+def test_equals_transformers_with_projected_embeddings(read_model: Callable[[str], Model], tmp_path: Path) -> None:
+    """OPT-350M's peculiarities: embeddings narrower than the hidden states, and norms after each block."""
+    twin = read_model("tiny_opt_1.3b")
+    assert twin.generated is not None
+    extra = {**twin.generated.extra, "word_embed_proj_dim": 32, "do_layer_norm_before": False}
+    model = twin.model_copy(update={"generated": twin.generated.model_copy(update={"extra": extra})})
+    base = load_base(model, None, torch.float32, "cpu", tmp_path)
+    assert base.model.get_input_embeddings().weight.shape == (260, 32)
+    nll, count = token_nll(base.model, *batch())
+    torch.testing.assert_close(nll / count, by_transformers(base.model, *batch()), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["tiny_gemma_2b", "tiny_opt_1.3b"])
