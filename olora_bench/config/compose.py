@@ -55,16 +55,21 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     root = conf_dir() if config_dir is None else Path(config_dir).resolve()
     extra = [] if config_dir is None else [f"hydra.searchpath=[file://{conf_dir()}]"]
+    # A sweeper composes inside a running Hydra application, which must find its own state again afterwards.
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(root), version_base="1.3"):
             return hydra_compose(config_name, overrides=[*extra, *overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(hydra_message(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def hydra_message(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from olora_bench.errors import BadInput
 from olora_bench.progress import say
 from olora_bench.store import Store
 from olora_bench.study.files import read_lock, write_lock, write_manifest
-from olora_bench.study.grid import Grids, Job, expand
+from olora_bench.study.grid import Grids, expand
 from olora_bench.study.schema import parse_study
 from olora_bench.study.states import Standing, counts, standings
 
@@ -77,7 +77,7 @@ def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, r
     say(f"study {grids.study.name}: {len(grids.jobs)} runs{merged}: {counts(before)}")
     if todo:
         store.check_writable()
-        check_assets(todo)
+        assets.check_all([(job.experiment, job.assets) for job in todo])
         write_lock(results_dir, grids.study.name, grids.jobs[0].experiment.precision)
     write_manifest(results_dir, grids)
     if todo:
@@ -86,11 +86,3 @@ def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, r
         launcher.launch([(*overrides, *job.overrides) for job in todo], initial_job_idx=0)
     return standings(store, grids.jobs)
 
-
-def check_assets(jobs: Sequence[Job]) -> None:
-    """Name everything that any of the runs lacks, before the first one starts.
-
-    Raises:
-        MissingAssets: with every missing asset once.
-    """
-    assets.check_all([(job.experiment, job.assets) for job in jobs])
