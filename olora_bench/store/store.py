@@ -200,7 +200,7 @@ def _write_record(record: AnyRecord, path: Path) -> None:
 def _read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
         return None
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -94,7 +94,7 @@ def from_parquet(path: Path, kind: Kind) -> pd.DataFrame | None:
 
     try:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except pa.ArrowInvalid as error:
         raise RecordError(f"{path}: truncated or no Parquet file. Move it away and run again") from error

@@ -99,8 +99,10 @@ def test_a_writer_that_breaks(tmp_path: Path) -> None:
 def test_results_below_a_regular_file(tmp_path: Path) -> None:
     """A results folder that cannot exist is found before any work."""
     (tmp_path / "taken").write_text("not a folder")
+    store = Store(tmp_path / "taken" / "results")
+    assert store.read_run(RUN) is None and store.read_curve(RUN) is None and store.state(RUN) == "planned"
     with pytest.raises(StoreError) as caught:
-        Store(tmp_path / "taken" / "results").check_writable()
+        store.check_writable()
     assert str(caught.value) == (
         f"cannot write {tmp_path / 'taken' / 'results'}: Not a directory. Nothing there was changed; "
         "choose a folder you can write with machine.results_dir=... or OLORA_BENCH_RESULTS"

@@ -55,6 +55,8 @@ def payloads(path: Path) -> Iterator[bytes]:
             at += room
             continue
         length, kind = struct.unpack_from("<HB", content, at + 4)
+        if at + 7 + length > len(content):
+            return  # still being written
         partial += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a whole record, or its last piece
