@@ -6,6 +6,7 @@ import concurrent.futures
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,9 +106,9 @@ def fetch_model(model: Model, source: HubSource, commit: str, cache_dir: Path) -
     """
     folder = kept(source, "model", commit)
     if folder is None or layout.model_problem(folder) is not None:
-        folder = _download(source, "model", commit, _model_patterns(source, commit))
+        folder = _download(source, "model", commit, _model_names(source, commit))
     if _drop_corrupt(layout.model_files(folder), cache_dir):
-        folder = _download(source, "model", commit, _model_patterns(source, commit))
+        folder = _download(source, "model", commit, _model_names(source, commit))
     if (problem := layout.model_problem(folder)) is not None:
         raise MissingAssets(f"{source.id}@{commit} cannot be loaded as a model: {problem}")
     return folder
@@ -133,9 +134,14 @@ def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir
     return {split: [folder / n for n in hits] for split, hits in splits.items()}
 
 
-def _model_patterns(source: HubSource, commit: str) -> list[str]:
-    safe = any(n.endswith(".safetensors") and "/" not in n for n in _listed(source, "model", commit))
-    return [*layout.BESIDE_WEIGHTS, *(layout.WEIGHTS if safe else layout.PICKLES)]
+def _model_names(source: HubSource, commit: str) -> list[str]:
+    """The files of a model's top folder that loading reads; pickled weights only where there is nothing safer."""
+    top = [n for n in _listed(source, "model", commit) if "/" not in n]
+
+    def matching(patterns: tuple[str, ...]) -> list[str]:
+        return [n for n in top if any(fnmatch(n, pattern) for pattern in patterns)]
+
+    return matching(layout.BESIDE_WEIGHTS) + (matching(layout.WEIGHTS) or matching(layout.PICKLES))
 
 
 def _listed(source: HubSource, kind: Kind, commit: str) -> list[str]:
@@ -150,7 +156,7 @@ def _listed(source: HubSource, kind: Kind, commit: str) -> list[str]:
         raise MissingAssets(f"{source.id}@{commit}: {_first_line(error)}. {how_to_bring(source, kind)}") from error
 
 
-def _download(source: HubSource, kind: Kind, commit: str, patterns: list[str]) -> Path:
+def _download(source: HubSource, kind: Kind, commit: str, names: list[str]) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
@@ -158,10 +164,10 @@ def _download(source: HubSource, kind: Kind, commit: str, patterns: list[str]) -
     say(f"assets: {source.id}@{commit[:8]} from the Hub")
 
     def get(**more: Any) -> str:
-        return str(snapshot_download(source.id, repo_type=kind, revision=commit, allow_patterns=patterns, **more))
+        return str(snapshot_download(source.id, repo_type=kind, revision=commit, allow_patterns=names, **more))
 
     try:
-        planned = snapshot_download(source.id, repo_type=kind, revision=commit, allow_patterns=patterns, dry_run=True)
+        planned = snapshot_download(source.id, repo_type=kind, revision=commit, allow_patterns=names, dry_run=True)
         total = sum(file.file_size or 0 for file in planned if file.will_download)
         blobs = Path(constants.HF_HUB_CACHE) / (f"{kind}s--" + source.id.replace("/", "--")) / "blobs"
         before = _bytes_in(blobs)

@@ -52,7 +52,8 @@ def test_lm_evals_task_files_read_them(make):
     for name, task in tasks.items():
         folder = folders[f"benchmark:{name}"]
         docs = list(task.eval_docs)
-        assert len(docs) == 8 == pq.read_metadata(folder / f"{experiment.benchmarks[name].report_split}.parquet").num_rows
+        report = folder / f"{experiment.benchmarks[name].report_split}.parquet"
+        assert len(docs) == 8 == pq.read_metadata(report).num_rows
         golds = set()
         for doc in docs:
             choices = task.doc_to_choice(doc)
