@@ -71,7 +71,8 @@ def train(
     read_after = set(loss_schedule(steps, recipe.loss_evaluations))
 
     losses = Losses(adapted, experiment.machine.train_token_budget, device)
-    optimizer = torch.optim.AdamW(adapted.param_groups, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay, fused=True)
+    groups = [dict(group) for group in adapted.param_groups]  # the optimiser writes into what it is given
+    optimizer = torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay, fused=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scaler = torch.amp.GradScaler(device.type, enabled=adapted.base.dtype is torch.float16)  # fp16 gradients underflow; others pass through

@@ -162,6 +162,7 @@ def test_groups_follow_their_own_peaks(experiment: Make, adapt: Adapt, parts: Pa
     assert same[: len(still)] == [True] * len(still)
     assert not same[len(still)]
     assert result.curve["lr"].max() == 4e-3
+    assert groups == [{"params": moving, "lr": 4e-3}, {"params": still, "lr": 0.0}]
 
 
 def check_diverged(result: TrainResult, reason: str) -> None:
