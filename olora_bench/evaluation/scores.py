@@ -56,7 +56,7 @@ def evaluate(
         dtype: what the base's weights are computed in; an adapter stays as it is.
 
     Returns:
-        scores: benchmark name -> metrics and stderr (as lm-eval's; a single item has no stderr), primary, items, chance, gold_logprob
+        scores: benchmark name -> metrics and stderr (as lm-eval's; null for a single item), primary, items, chance, gold_logprob
         (mean over items of the gold choice's log-likelihood, nats), truncated (items of which a prompt was cut), warnings.
         items: one row an item, columns as in the store's items.parquet. `lengths` are lm-eval's: characters of each choice.
     """
@@ -117,7 +117,7 @@ def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any
     gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]
     return {
         "metrics": metrics,
-        "stderr": {m: float(e) for m, e in errors.items() if not isinstance(e, str)},
+        "stderr": {m: None if isinstance(e, str) else float(e) for m, e in errors.items()},
         "primary": benchmark.metrics[0],
         "items": len(items),
         "chance": benchmark.chance,

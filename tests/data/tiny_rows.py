@@ -15,10 +15,11 @@ from olora_bench.config import Benchmark
 from olora_bench.config.compose import load_benchmark
 
 SIX = ("arc_challenge", "openbookqa", "boolq", "hellaswag", "piqa", "winogrande")
-_WORDS = (
-    "amber barn candle drift ember fjord garnet hollow island jigsaw kettle lantern meadow nectar orchard pebble quarry ribbon saddle "
-    "thistle umbrella velvet willow yonder zephyr anchor bramble copper dagger"
-).split()
+_LINES = (
+    "amber barn candle drift ember fjord garnet hollow island jigsaw kettle lantern meadow nectar orchard pebble quarry ribbon saddle",
+    "thistle umbrella velvet willow yonder zephyr anchor bramble copper dagger",
+)
+_WORDS = " ".join(_LINES).split()
 
 
 def sentence(rng: random.Random, count: int = 9) -> str:

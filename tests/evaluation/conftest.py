@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Mistral
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
 
-from tiny_rows import SIX, gpt_like_tokenizer, llama_like_tokenizer, write_benchmarks  # noqa: E402
+from tiny_rows import SIX, gpt_like_tokenizer, llama_like_tokenizer, write_benchmarks
 
 FAMILIES = ("llama", "mistral", "gemma", "opt")
 
@@ -26,8 +26,8 @@ class TinyBase:
 
 
 def _config(family: str, vocab_size: int) -> PretrainedConfig:
-    common: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "bos_token_id": 1,
-                              "eos_token_id": 2, "pad_token_id": 0, "max_position_embeddings": 256}  # fmt: skip
+    common: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                              "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "max_position_embeddings": 256}  # fmt: skip
     if family == "opt":
         return OPTConfig(**common, ffn_dim=48, word_embed_proj_dim=32)
     cls = {"llama": LlamaConfig, "mistral": MistralConfig, "gemma": GemmaConfig}[family]

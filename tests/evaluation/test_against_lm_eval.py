@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lm_eval
 import numpy as np
@@ -24,9 +25,10 @@ def reference(base: Any, tasks: dict[str, Any], *, num_fewshot: int = 0, batch_s
     """lm-eval's own results. Task objects are given, so no index of its tasks is needed."""
     model = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=batch_size, device="cpu")
     manager = TaskManager(include_path=str(Path(lm_eval.__file__).parent / "tasks" / "piqa"), include_defaults=False)
-    found = lm_eval.simple_evaluate(
-        model, tasks=list(tasks.values()), num_fewshot=num_fewshot, task_manager=manager, bootstrap_iters=10, log_samples=True
-    )
+    with mock.patch("lm_eval.evaluator.add_env_info"):  # lists every installed package, which takes seconds
+        found = lm_eval.simple_evaluate(
+            model, tasks=list(tasks.values()), num_fewshot=num_fewshot, task_manager=manager, bootstrap_iters=10, log_samples=True
+        )
     assert found is not None
     return dict(found)
 
@@ -74,8 +76,9 @@ def test_odd_requests_score_as_in_hflm(family: str, bases: dict[str, Any]) -> No
     ours.max_length = 24
     begin = base.tokenizer.decode(theirs.prefix_token_id)
     pairs = [
-        ("", " amber barn"), ("", f"{begin}amber"), ("Question: fjord ", "garnet"), ("Question:\n\n", "garnet hollow"), (begin + "amber", " no"),
-        ("amber barn " * 40 + "Answer:", " velvet"), ("Answer:", " yes"), ("Answer:", " no"), ("drift", "ing"), ("Ünï ☃", " ☃"),
+        ("", " amber barn"), ("", f"{begin}amber"), ("Question: fjord ", "garnet"), ("Question:\n\n", "garnet hollow"),
+        (begin + "amber", " no"), ("amber barn " * 40 + "Answer:", " velvet"), ("Answer:", " yes"), ("Answer:", " no"),
+        ("drift", "ing"), ("Ünï ☃", " ☃"),
     ]  # fmt: skip
     requests = [lm_eval.api.instance.Instance("loglikelihood", {}, pair, i, metadata=("odd", i, 1)) for i, pair in enumerate(pairs)]
     want, have = theirs.loglikelihood(requests, disable_tqdm=True), ours.loglikelihood(requests)
