@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from olora_bench.errors import BadInput, StoreError
 
+PATIENCE_S = 20.0  # who fetches ahead would rather wait for a slow index than be refused
+
 USAGE = """\
 usage: python -m olora_bench.assets [KEY=VALUE ...]
 
@@ -20,11 +22,12 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE)
         return 0
     try:
-        from olora_bench.assets import fetch, resolve
+        from olora_bench.assets import check, fetch, resolve
         from olora_bench.config import compose, load
 
         experiment = load(compose(list(arguments)))
         assets = resolve(experiment)
+        check(experiment, assets, within_s=PATIENCE_S)
         folders = fetch(experiment, assets)
     except (BadInput, StoreError) as error:
         print(error, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ def how_to_bring(source: HubSource, kind: Kind) -> str:
     return f"`{download}` with a connection (and HF_HOME brought here), or its folder below machine.local_dir"
 
 
+@functools.cache
 def commit_of(source: HubSource, kind: Kind) -> str:
     """The pinned commit, or today's head of an unpinned repository.
 

@@ -1,4 +1,4 @@
-"""Repositories of the Hub at a commit, against a small Hub of our own. A fresh interpreter each time: the Hub's client reads its address at import."""
+"""Repositories of the Hub at a commit, against a small Hub of our own. The client reads its address at import, so each test starts anew."""
 
 from __future__ import annotations
 

