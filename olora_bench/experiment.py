@@ -161,7 +161,7 @@ def _train(
     before = store.read_run(what.train_id)
     record = RunRecord(
         train_id=what.train_id,
-        arm=experiment.init.name,
+        arm=experiment.arm,
         status="running",
         error=None,
         attempts=1 if before is None else before.attempts + 1,
@@ -171,7 +171,7 @@ def _train(
         started_at=utc_now(),
     )
     store.write_run(record)
-    name = f"{experiment.model.name} {experiment.init.name} r{experiment.rank} lr{experiment.lr:g} seed{experiment.seed}"
+    name = f"{experiment.model.name} {experiment.arm} r{experiment.rank} lr{experiment.lr:g} seed{experiment.seed}"
     mirror = open_tracker(
         experiment.tracker, run_id=what.train_id, name=name, config=record.config, group=study, directory=experiment.machine.wandb_dir
     )

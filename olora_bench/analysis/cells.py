@@ -85,18 +85,21 @@ def compare_cells(runs: pd.DataFrame, scores: pd.DataFrame, items: Items, *, arm
                     "difference": 100 * float(np.mean([a.value - r.value for a, r in found])) if found else None,
                     "seeds": len(found),
                     "seeds_missing": len(pairs) - len(found),
-                    "detectable": 100 * _detectable(found, benchmark, column, items) if found else None,
+                    "detectable": _detectable(found, benchmark, column, items) if found else None,
                     "runs": " ".join(sorted(group["train_id"])),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _detectable(found: list[tuple[Any, Any]], benchmark: str, column: str, items: Items) -> float:
+def _detectable(found: list[tuple[Any, Any]], benchmark: str, column: str, items: Items) -> float | None:
+    """In percentage points; null where no item was answered differently, so that their spread cannot be told."""
+
     def correct(eval_id: str) -> pd.Series[Any]:
         frame = items(eval_id)
         return frame[frame["benchmark"] == benchmark].set_index("item_id")[column]
 
     arm = pd.concat([correct(a.eval_id) for a, _ in found], axis=1)
     reference = pd.concat([correct(r.eval_id) for _, r in found], axis=1).loc[arm.index]
-    return detectable_difference(item_standard_error(arm.to_numpy().T, reference.to_numpy().T))
+    error = item_standard_error(arm.to_numpy().T, reference.to_numpy().T)
+    return 100 * detectable_difference(error) if error > 0 else None

@@ -100,11 +100,19 @@ class Model(Strict):
 
 
 class Init(Strict):
-    """How A, B and the base weight start. `module` names a file in `olora_bench/inits/`; `options` are that file's own."""
+    """How A, B and the base weight start, and what goes with it.
+
+    `module` names a file in `olora_bench/inits/`; `options` are that file's own. `lr_ratio` is LoRA+'s lr_B / lr_A
+    (Hayou et al., arXiv 2402.12354); `rslora` scales by alpha/sqrt(rank) instead of alpha/rank (Kalajdzievski, arXiv 2312.03732);
+    `dora` trains magnitudes beside A and B (Liu et al., arXiv 2402.09353).
+    """
 
     name: Name
     module: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
     options: dict[str, Any] = Field(default_factory=dict)
+    lr_ratio: float = Field(default=1.0, gt=0)
+    rslora: bool = False
+    dora: bool = False
 
     @model_validator(mode="after")
     def _module_exists(self) -> Init:
@@ -248,6 +256,12 @@ class Experiment(Strict):
     machine: Machine
     benchmarks: dict[str, Benchmark]
     """Every benchmark that `data` or `suite` names, read from `conf/benchmark/`."""
+
+    @property
+    def arm(self) -> str:
+        """What tables call this run's method: the init's name, and what makes it another method, e.g. `olora_plus_x4`."""
+        ratio = "" if self.init.lr_ratio == 1 else f"_x{self.init.lr_ratio:g}"
+        return self.init.name + ratio + "_rslora" * self.init.rslora + "_dora" * self.init.dora
 
     @model_validator(mode="after")
     def _rank_fits(self) -> Experiment:

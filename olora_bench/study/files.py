@@ -66,7 +66,7 @@ def write_manifest(results_dir: Path, grids: Grids) -> None:
             "base_eval_id": job.what.base_eval_id,
             "cell": cell_key(job.what.train),
             "model": job.experiment.model.name,
-            "arm": job.experiment.init.name,
+            "arm": job.experiment.arm,
             "rank": job.experiment.rank,
             "lr": job.experiment.lr,
             "seed": job.experiment.seed,

@@ -105,7 +105,7 @@ def expand(path: Path, overrides: Sequence[str] = (), precision: str | None = No
             # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
             lines = (*(f"{key}={_literal(value)}" for key, value in values.items()), f"precision={experiment.precision}")
             jobs.setdefault((what.train_id, what.eval_id), Job(lines, experiment, what, found))
-    _check_contrasts(study, {job.experiment.init.name for job in jobs.values()}, path)
+    _check_contrasts(study, {job.experiment.arm for job in jobs.values()}, path)
     return Grids(study, path, tuple(jobs.values()), merged=total - len(jobs))
 
 

@@ -51,7 +51,7 @@ def comparisons(grids: Grids) -> int:
             {
                 (job.experiment.model.name, job.experiment.rank, benchmark)
                 for job in grids.jobs
-                if job.experiment.init.name == arm
+                if job.experiment.arm == arm
                 for benchmark in job.experiment.suite.benchmarks
             }
             for arm in (contrast.arm, contrast.reference)
