@@ -19,7 +19,7 @@ from olora_bench.identity import Identified, identify
 from olora_bench.progress import duration, say
 from olora_bench.provenance import provenance
 from olora_bench.store import EvalRecord, RunRecord, Store, lease, utc_now
-from olora_bench.tracking import open_tracker
+from olora_bench.tracking import Mirror, open_tracker
 
 if TYPE_CHECKING:
     import torch
@@ -131,18 +131,34 @@ def _compute(store: Store, what: Identified, found: Mapping[str, Asset], study: 
         return Outcome(what.train_id, what.eval_id, "diverged", computed=True)
     with clock.phase("init"):
         adapted = inits.apply(base, experiment)
+    mirror = None
     try:
         if trained and store.adapter_path(what.train_id).exists():
             adapted.load(store.adapter_path(what.train_id))
             record = before
         else:
-            record = _train(store, what, base, adapted, paths, facts, clock, study)
+            mirror = _open_mirror(what, study)
+            record = _train(store, what, base, adapted, paths, facts, clock, mirror)
         assert record is not None
+        scores: dict[str, float] = {}
         if record.status == "done" and what.eval_id is not None:
-            _score_run(store, what, base, adapted.model, paths, facts)
+            scores = _score_run(store, what, base, adapted.model, paths, facts)
+        if mirror is not None:
+            mirror.finish({**record.metrics, **scores, "status": record.status}, failed=record.status != "done")
         return Outcome(what.train_id, what.eval_id, record.status, computed=True)
+    except BaseException:
+        if mirror is not None:
+            mirror.finish({"status": "failed"}, failed=True)
+        raise
     finally:
         adapted.remove()
+
+
+def _open_mirror(what: Identified, study: str | None) -> Mirror:
+    one = what.experiment
+    name = f"{one.model.name} {one.arm} r{one.rank} lr{one.lr:g} seed{one.seed}"
+    config = one.model_dump(mode="json")
+    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=config, group=study, directory=one.machine.wandb_dir)
 
 
 def _train(
@@ -153,7 +169,7 @@ def _train(
     paths: Mapping[str, Path],
     facts: Mapping[str, Any],
     clock: Clock,
-    study: str | None,
+    mirror: Mirror,
 ) -> RunRecord:
     from olora_bench import data, training
 
@@ -171,10 +187,6 @@ def _train(
         started_at=utc_now(),
     )
     store.write_run(record)
-    name = f"{experiment.model.name} {experiment.arm} r{experiment.rank} lr{experiment.lr:g} seed{experiment.seed}"
-    mirror = open_tracker(
-        experiment.tracker, run_id=what.train_id, name=name, config=record.config, group=study, directory=experiment.machine.wandb_dir
-    )
     try:
         with clock.phase("data"):
             parts = data.build_parts(experiment, dict(paths), base.tokenizer)
@@ -188,7 +200,6 @@ def _train(
         store.write_run(
             record.model_copy(update={"status": "failed", "error": f"{reason}\n{traceback.format_exc()}", "finished_at": utc_now()})
         )
-        mirror.finish({}, failed=True)
         raise RunFailed(f"{what.train_id} failed: {reason}") from error
     record = record.model_copy(
         update={
@@ -214,7 +225,6 @@ def _train(
     )
     record = RunRecord.model_validate(record.model_dump())
     store.write_run(record)
-    mirror.finish({**result.metrics, "status": result.status}, failed=result.status != "done")
     return record
 
 
@@ -231,11 +241,13 @@ def _score_base(store: Store, what: Identified, base: Base, paths: Mapping[str, 
 
 def _score_run(
     store: Store, what: Identified, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], facts: Mapping[str, Any]
-) -> None:
+) -> dict[str, float]:
+    """Score the trained model unless that is done; returns benchmark/metric -> value in [0, 1] for the mirror."""
     assert what.eval_id is not None
-    known = store.read_eval(what.train_id, None, what.eval_id)
-    if known is None or known.status != "done":
-        _score(store, what, base, model, paths, facts, train_id=what.train_id)
+    record = store.read_eval(what.train_id, None, what.eval_id)
+    if record is None or record.status != "done":
+        record = _score(store, what, base, model, paths, facts, train_id=what.train_id)
+    return {f"{name}/{metric}": value for name, score in record.scores.items() for metric, value in score.metrics.items()}
 
 
 def _score(
@@ -247,7 +259,7 @@ def _score(
     facts: Mapping[str, Any],
     *,
     train_id: str | None,
-) -> None:
+) -> EvalRecord:
     from olora_bench import data, evaluation
 
     experiment = what.experiment
@@ -278,6 +290,7 @@ def _score(
         missing={},
     )
     store.write_eval(record, items)
+    return record
 
 
 _BASES: dict[tuple[str, str, str], Base] = {}
