@@ -18,7 +18,7 @@ from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
 from olora_bench.progress import duration, say
 from olora_bench.provenance import provenance
-from olora_bench.store import EvalRecord, RunRecord, Store, lease, utc_now
+from olora_bench.store import EvalRecord, RunRecord, Score, Store, lease, utc_now
 from olora_bench.tracking import Mirror, open_tracker
 
 if TYPE_CHECKING:
@@ -191,7 +191,9 @@ def _train(
         with clock.phase("data"):
             parts = data.build_parts(experiment, dict(paths), base.tokenizer)
         with clock.phase("train"):
-            result = training.train(adapted, parts, experiment, device=base.device, on_row=lambda row: mirror.log(int(row["step"]), row))
+            result = training.train(
+                adapted, parts, experiment, device=base.device, on_row=lambda row: mirror.log(int(row["step"] or 0), row)
+            )
         with clock.phase("save"):
             store.write_curve(what.train_id, result.curve)
             adapted.save(store.adapter_path(what.train_id))
@@ -263,6 +265,7 @@ def _score(
     from olora_bench import data, evaluation
 
     experiment = what.experiment
+    assert experiment.precision != "auto"
     eval_id, identity = (what.eval_id, what.evaluation) if train_id else (what.base_eval_id, what.base_evaluation)
     assert eval_id is not None and identity is not None
     clock, started = Clock(), utc_now()
@@ -286,7 +289,7 @@ def _score(
         started_at=started,
         finished_at=utc_now(),
         timings_s=clock.seconds,
-        scores=scores,
+        scores={name: Score(**score) for name, score in scores.items()},
         missing={},
     )
     store.write_eval(record, items)

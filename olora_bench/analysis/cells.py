@@ -55,9 +55,10 @@ def compare_cells(runs: pd.DataFrame, scores: pd.DataFrame, items: Items, *, arm
         model, rank, lr, benchmark, metric, items, chance, base, reference, arm (percent), difference (percentage points; null where an arm
         has no score), seeds (pairs), seeds_missing, detectable (percentage points, item part only) and runs (the train_ids behind the row).
     """
-    by_eval = {(row.eval_id, row.benchmark): row for row in scores.itertuples()}
+    by_eval = {(row["eval_id"], row["benchmark"]): row for row in scores.to_dict("records")}
     rows: list[dict[str, Any]] = []
     mine = runs[runs["arm"].isin([arm, reference])]
+    group: pd.DataFrame
     for (model, rank, lr), group in mine.groupby(["model", "rank", "lr"], sort=False):
         pairs = group.pivot_table(index=PAIR, columns="arm", values="eval_id", aggfunc="first").reindex(columns=[arm, reference])
         base_eval = group["base_eval_id"].iloc[0]
@@ -69,20 +70,20 @@ def compare_cells(runs: pd.DataFrame, scores: pd.DataFrame, items: Items, *, arm
             ]
             base = by_eval.get((base_eval, benchmark))
             known = [score for pair in found for score in pair] + ([base] if base is not None else [])
-            column = "correct_norm" if known[0].metric == "acc_norm" else "correct"
+            column = "correct_norm" if known[0]["metric"] == "acc_norm" else "correct"
             rows.append(
                 {
                     "model": model,
                     "rank": rank,
                     "lr": lr,
                     "benchmark": benchmark,
-                    "metric": known[0].metric,
-                    "items": known[0].items,
-                    "chance": 100 * known[0].chance,
-                    "base": None if base is None else 100 * base.value,
-                    "reference": 100 * float(np.mean([r.value for _, r in found])) if found else None,
-                    "arm": 100 * float(np.mean([a.value for a, _ in found])) if found else None,
-                    "difference": 100 * float(np.mean([a.value - r.value for a, r in found])) if found else None,
+                    "metric": known[0]["metric"],
+                    "items": known[0]["items"],
+                    "chance": 100 * known[0]["chance"],
+                    "base": None if base is None else 100 * base["value"],
+                    "reference": 100 * float(np.mean([r["value"] for _, r in found])) if found else None,
+                    "arm": 100 * float(np.mean([a["value"] for a, _ in found])) if found else None,
+                    "difference": 100 * float(np.mean([a["value"] - r["value"] for a, r in found])) if found else None,
                     "seeds": len(found),
                     "seeds_missing": len(pairs) - len(found),
                     "detectable": _detectable(found, benchmark, column, items) if found else None,
@@ -99,7 +100,7 @@ def _detectable(found: list[tuple[Any, Any]], benchmark: str, column: str, items
         frame = items(eval_id)
         return frame[frame["benchmark"] == benchmark].set_index("item_id")[column]
 
-    arm = pd.concat([correct(a.eval_id) for a, _ in found], axis=1)
-    reference = pd.concat([correct(r.eval_id) for _, r in found], axis=1).loc[arm.index]
+    arm = pd.concat([correct(a["eval_id"]) for a, _ in found], axis=1)
+    reference = pd.concat([correct(r["eval_id"]) for _, r in found], axis=1).loc[arm.index]
     error = item_standard_error(arm.to_numpy().T, reference.to_numpy().T)
     return 100 * detectable_difference(error) if error > 0 else None

@@ -9,6 +9,7 @@ import pandas as pd
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT
 
 NOTHING = "–"
+LOSS_COLUMNS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -37,9 +38,9 @@ def contrast_section(cells: pd.DataFrame, *, arm: str, reference: str) -> str:
     parts = []
     for (model, rank, lr), group in cells.groupby(["model", "rank", "lr"], sort=False):
         rows = [
-            [f"{row.benchmark} ({row.metric})", str(row.items), _number(row.chance), _number(row.base), _number(row.reference),
-             _number(row.arm), _number(row.difference, sign=True), _number(row.detectable)]
-            for row in group.itertuples()
+            [f"{row['benchmark']} ({row['metric']})", str(row["items"]), _number(row["chance"]), _number(row["base"]), _number(row["reference"]),
+             _number(row["arm"]), _number(row["difference"], sign=True), _number(row["detectable"])]
+            for row in group.to_dict("records")
         ]  # fmt: skip
         complete = group.dropna(subset=["difference"])
         means = [_number(complete[c].mean()) for c in ("base", "reference", "arm")] if len(complete) else [NOTHING] * 3
@@ -68,10 +69,13 @@ def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
 def losses_table(runs: pd.DataFrame) -> str:
     """Loss of the held-out report part before and after training, a row a run, in nats per supervised token."""
     rows = [
-        [f"{row.model} {row.arm} r{row.rank} lr{row.lr:g} seed {row.seed}", row.state, *(NOTHING if pd.isna(v) else f"{v:.3f}" for v in
-         (row.report_loss_start, row.report_loss, row.report_gold_logprob_start, row.report_gold_logprob))]
-        for row in runs.itertuples()
-    ]  # fmt: skip
+        [
+            f"{row['model']} {row['arm']} r{row['rank']} lr{row['lr']:g} seed {row['seed']}",
+            row["state"],
+            *(NOTHING if pd.isna(row[column]) else f"{row[column]:.3f}" for column in LOSS_COLUMNS),
+        ]
+        for row in runs.to_dict("records")
+    ]
     return markdown_table(["run", "state", "loss before", "after", "gold log-prob before", "after"], rows)
 
 

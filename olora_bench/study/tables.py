@@ -40,11 +40,11 @@ def runs_of(store: Store, manifest: dict[str, Any]) -> pd.DataFrame:
 
 def scores_of(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
     """The primary score of every benchmark of every finished evaluation, bases included."""
-    wanted = {(row.train_id, None, row.eval_id) for row in runs.itertuples()} | {
-        (None, row.model, row.base_eval_id) for row in runs.itertuples()
-    }
+    wanted: set[tuple[str | None, str | None, str]] = set()
+    for row in runs[runs["eval_id"].notna()].to_dict("records"):
+        wanted |= {(row["train_id"], None, row["eval_id"]), (None, row["model"], row["base_eval_id"])}
     rows = []
-    for train_id, base, eval_id in sorted((w for w in wanted if w[2] is not None), key=str):
+    for train_id, base, eval_id in sorted(wanted, key=str):
         record = store.read_eval(train_id, base, eval_id)
         if record is None or record.status != "done":
             continue
@@ -79,7 +79,7 @@ def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     store = Store(results_dir)
     runs = runs_of(store, manifest)
     scores = scores_of(store, runs)
-    owner = {row.eval_id: row.train_id for row in runs.itertuples()}
+    owner = dict(zip(runs["eval_id"], runs["train_id"], strict=True))
 
     @cache
     def items(eval_id: str) -> pd.DataFrame:
@@ -101,7 +101,10 @@ def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
 
 def notes(runs: pd.DataFrame, results_dir: Path, folder: Path, study: str) -> list[str]:
     """What is missing, where things were written, what comes next."""
-    lines = [f"{row.train_id} {row.state}" + (f": {row.reason}" if row.reason else "") for row in runs.itertuples() if row.state != "done"]
+    lines = [
+        f"{row['train_id']} {row['state']}" + (f": {row['reason']}" if row["reason"] else "")
+        for row in runs[runs["state"] != "done"].to_dict("records")
+    ]
     lines.append(f"Records: {results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {folder}/report.md")
     lines.append(f"What went into a run's id: python -m olora_bench.study explain {runs['train_id'].iloc[0]}")
     models = [m for m in options("model") if not m.startswith(("tiny_", "smollm2", "opt_350m", "tinyllama_chat"))]
