@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,18 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     for folder in (*extra_dirs, conf_dir()):
         path = folder / "benchmark" / f"{name}.yaml"
         if path.is_file():
-            try:
-                return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-            except ValidationError as error:
-                raise BadInput(f"{path}: {validation_message(error)}") from error
+            return _read_benchmark(path, path.stat().st_mtime_ns)
     allowed = ", ".join(options("benchmark", extra_dirs))
     raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")
+
+
+@cache
+def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
+    # A plan of a thousand runs asks for each file a thousand times, and reading YAML takes 10 ms.
+    try:
+        return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise BadInput(f"{path}: {validation_message(error)}") from error
 
 
 def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> Experiment:
