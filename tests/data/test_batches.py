@@ -59,3 +59,8 @@ def test_micro_batches_keep_the_budget_and_every_example(lengths: list[int], bud
     assert all(b.input_ids.numel() <= budget or len(b.input_ids) == 1 for b in batches)
     found = [n for b in batches for n in b.attention_mask.sum(1).tolist()]
     assert found == sorted(lengths, reverse=True)
+
+
+def test_the_order_of_a_seed_is_fixed_for_good() -> None:
+    """A literal: should NumPy or this code draw differently, stored results no longer pair with new ones."""
+    assert [b.tolist() for b in batch_order(5, seed=0, steps=3, batch_size=2)] == [[4, 2], [1, 3], [0]]

@@ -44,6 +44,8 @@ def test_another_limit_seed_picks_other_items() -> None:
     zero, one = (set(chosen_rows(Suite(name="s", benchmarks=("piqa",), limit=100, limit_seed=s), "piqa", 1000)) for s in (0, 1))
     assert len(zero) == len(one) == 100
     assert len(zero & one) < 30
+    # A literal: should the draw change, stored scores are of other items.
+    assert chosen_rows(Suite(name="s", benchmarks=("piqa",), limit=4), "piqa", 100) == [39, 69, 70, 74]
 
 
 def test_items_keep_the_data_sets_own_ids(bases: dict[str, Any], rows: dict[str, Path]) -> None:
