@@ -42,7 +42,7 @@ def test_every_scored_item_has_an_id_of_its_own(published: dict[str, Path]) -> N
 
 
 def test_alpaca_repeats_one_question_of_each_arc(published: dict[str, Path]) -> None:
-    """A search by hand for scored questions inside Alpaca finds "largest organ" (Challenge) and "boiling point" (Easy), and so does this."""
+    """A plain string search finds "largest organ" (Challenge) and "boiling point" (Easy) inside Alpaca, and so does this."""
     overrides = ["data.decontaminate=[arc_challenge,arc_easy]", "data.tune_size=1", "data.report_size=1", "suite=none"]
     experiment = load(compose(["model=tinyllama", "data=alpaca", *overrides]))
     removed = select(experiment.data, experiment.benchmarks, published).removed
