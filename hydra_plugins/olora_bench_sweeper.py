@@ -9,7 +9,6 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-
 # `override hydra/sweeper: study` in a study file chooses it. A plain dict: Hydra executes plugin files before they are importable,
 # which dataclasses do not survive.
 ConfigStore.instance().store(

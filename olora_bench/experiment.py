@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -104,6 +105,8 @@ def is_done(store: Store, what: Identified) -> bool:
 
 def _compute(store: Store, what: Identified, found: Mapping[str, Asset], study: str | None) -> Outcome:
     """The part of the road that needs torch. Called with the run's lease held."""
+    # Rows that `datasets` prepares belong with the other assets. It reads this where it is first imported.
+    os.environ.setdefault("HF_DATASETS_CACHE", str(what.experiment.machine.cache_dir / "datasets"))
     clock = Clock()
     with clock.phase("import"):
         import torch
@@ -290,7 +293,12 @@ def _score(
         finished_at=utc_now(),
         timings_s=clock.seconds,
         scores={name: Score(**score) for name, score in scores.items()},
-        missing={},
+        missing={
+            f"scores.{name}.stderr.{metric}": "one item has no standard error"
+            for name, score in scores.items()
+            for metric, value in score["stderr"].items()
+            if value is None
+        },
     )
     store.write_eval(record, items)
     return record
