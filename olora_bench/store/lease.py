@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from olora_bench.errors import BadInput
@@ -24,6 +24,7 @@ from olora_bench.store.atomic import cannot_write, make_folder, remove_leftovers
 from olora_bench.store.record import utc_now
 
 FILE_NAME = "lease.json"
+LOCK_NAME = "lease.lock.tmp"
 HEARTBEAT_S = 10.0
 DEAD_AFTER_S = 60.0
 _POLL_S = 0.5
@@ -37,6 +38,7 @@ class Holder:
     """Who holds a lease. `pid_space` tells machines, boots and containers apart, `pid_start` one process from a later one with its pid.
 
     `since` is ISO 8601 UTC; `heartbeat` seconds since 1970. All but the heartbeat are null when the file was cut off as it was made.
+    `crashes` counts the holders before this one, in a row, that died without giving the lease back and got nowhere.
     """
 
     host: str | None
@@ -45,6 +47,7 @@ class Holder:
     pid_start: str | None
     since: str | None
     heartbeat: float
+    crashes: int = 0
 
     def alive(self, dead_after_s: float = DEAD_AFTER_S) -> bool:
         """False when the heartbeat is older than `dead_after_s` seconds, or the process is known to be gone."""
@@ -75,7 +78,20 @@ class Lease:
 
     path: Path
     handle: int
+    holder: Holder
     lost: bool = False
+
+    @property
+    def crashes(self) -> int:
+        """How many holders before this one, in a row, died without giving the lease back and without `progressed`."""
+        return self.holder.crashes
+
+    def progressed(self) -> None:
+        """Something was kept that the next holder goes on from: should this one die, it is the first in the row."""
+        if self.crashes:
+            self.holder = replace(self.holder, crashes=0)
+            with contextlib.suppress(OSError):
+                _write(self.handle, self.holder)
 
     def beat(self) -> None:
         """Renew the heartbeat, or notice that the lease was lost."""
@@ -132,6 +148,11 @@ def read_lease(folder: Path) -> Holder | None:
         return Holder(None, None, None, None, None, heartbeat)
 
 
+def has_leftovers(folder: Path) -> bool:
+    """Whether a lease, dead or alive, or temporary files lie in a folder: what holding its lease and giving it back removes."""
+    return (folder / FILE_NAME).exists() or (folder / LOCK_NAME).exists() or any(folder.rglob(".*.tmp"))
+
+
 def _acquire_in_turn(folder: Path, dead_after_s: float) -> Lease:
     said = False
     while True:
@@ -152,7 +173,7 @@ def _acquire(folder: Path, dead_after_s: float) -> Lease:
             if holder is not None and holder.alive(dead_after_s):
                 raise LeaseHeld(folder, holder, dead_after_s)
             path.unlink(missing_ok=True)
-            return _create(path)
+            return _create(path, 0 if holder is None else holder.crashes + 1)
     except FileExistsError:  # another taker was faster, on a file system without locks
         other = read_lease(folder) or Holder(None, None, None, None, None, time.time())
         raise LeaseHeld(folder, other, dead_after_s) from None
@@ -160,17 +181,21 @@ def _acquire(folder: Path, dead_after_s: float) -> Lease:
         raise cannot_write(path, error) from error
 
 
-def _create(path: Path) -> Lease:
-    me = Holder(socket.gethostname(), _pid_space(), os.getpid(), _pid_start(os.getpid()), utc_now(), 0.0)
-    fields = {name: value for name, value in asdict(me).items() if name != "heartbeat"}
+def _create(path: Path, crashes: int) -> Lease:
+    me = Holder(socket.gethostname(), _pid_space(), os.getpid(), _pid_start(os.getpid()), utc_now(), time.time(), crashes)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        os.write(handle, (json.dumps(fields) + "\n").encode())
+        _write(handle, me)
     except OSError:
         os.close(handle)
         path.unlink(missing_ok=True)
         raise
-    return Lease(path, handle)
+    return Lease(path, handle, me)
+
+
+def _write(handle: int, holder: Holder) -> None:
+    fields = {name: value for name, value in asdict(holder).items() if name != "heartbeat"}
+    os.truncate(handle, os.pwrite(handle, (json.dumps(fields) + "\n").encode(), 0))
 
 
 def _release(held: Lease) -> None:
@@ -188,7 +213,7 @@ def _keep_beating(held: Lease, stop: threading.Event, heartbeat_s: float) -> Non
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One process at a time looks at a lease and decides. The system drops the lock of a killed process by itself."""
-    path = folder / "lease.lock.tmp"
+    path = folder / LOCK_NAME
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

@@ -8,16 +8,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from olora_bench.errors import RecordError
-from olora_bench.store.atomic import atomic_write
-from olora_bench.store.lease import read_lease
+from olora_bench.errors import RecordError, StoreError
+from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
+from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
 from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
 from olora_bench.store.tables import from_parquet, to_parquet
 
@@ -55,16 +55,37 @@ class Store:
         """Where a run's adapter lies, or will lie."""
         return self.run_dir(train_id) / "adapter.safetensors"
 
+    def checkpoint_path(self, train_id: str) -> Path:
+        """Where the state of an unfinished training lies, if it was kept."""
+        return self.run_dir(train_id) / "checkpoint.safetensors"
+
     def check_writable(self) -> None:
         """Write and delete a small file, so that a folder that cannot be written is found before any work.
 
         Raises:
             StoreError: the results folder cannot be created or written; names the path and the system's reason.
         """
-        probe = self.root / f".writable.{secrets.token_hex(8)}.tmp"
-        atomic_write(probe, b"olora_bench\n")
-        with contextlib.suppress(OSError):
-            probe.unlink()
+        make_folder(self.root)
+        probe = self.root / ".writable.tmp"  # one name for all, so that the next check removes what a killed one left
+        try:
+            handle = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666)
+            try:
+                os.write(handle, b"olora_bench\n")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+
+    def tidy(self, train_id: str) -> None:
+        """Remove what a killed worker left in the folder of a finished run: lease, temporary files, checkpoint. A live worker's stay."""
+        folder = self.run_dir(train_id)
+        if has_leftovers(folder) or self.checkpoint_path(train_id).exists():
+            with contextlib.suppress(LeaseHeld, StoreError), lease(folder):
+                self.checkpoint_path(train_id).unlink(missing_ok=True)
 
     def write_run(self, record: RunRecord) -> None:
         """Write a run's record.

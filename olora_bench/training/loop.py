@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ from olora_bench.config import Experiment
 from olora_bench.data import Parts, batch_order
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
-from olora_bench.progress import Progress
+from olora_bench.progress import Progress, say
 from olora_bench.seeds import derive
+from olora_bench.training.checkpoint import Checkpoints, Keeper
 from olora_bench.training.losses import Losses
 from olora_bench.training.memory import PeakMemory
 from olora_bench.training.schedule import divergence, loss_schedule, lr_at, step_count, warmup_count
@@ -35,6 +36,8 @@ class TrainResult:
     tokens and the seconds of training so far (reading part losses is not counted), and the part losses after the update where they were
     read; row 0 holds the part losses before any. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities
     (nats per example) at start and end; what a diverged run does not have is None, with a reason in `missing`. Sizes in bytes.
+    Of a run that went on from a checkpoint, tokens, seconds and peaks are those of all its steps, and `earlier` holds the provenance of
+    the processes that did the first ones, where it was not this process's.
     """
 
     curve: pd.DataFrame
@@ -51,18 +54,27 @@ class TrainResult:
     peak_bytes: int
     peak_above_base_bytes: int
     timings_s: dict[str, float]
+    earlier: list[Mapping[str, Any]]
 
 
 def train(
-    adapted: Adapted, parts: Parts, experiment: Experiment, *, device: torch.device, on_row: Callable[[Row], None] | None = None
+    adapted: Adapted,
+    parts: Parts,
+    experiment: Experiment,
+    *,
+    device: torch.device,
+    on_row: Callable[[Row], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainResult:
     """Train the adapter on `parts.train`, reading the losses of the tune and report parts on the way.
 
     Args:
-        on_row: called with each row of the curve as soon as it is known.
+        on_row: called with each row of the curve as soon as it is known; after a resumption first with those known already.
+        checkpoints: where the state between steps is kept. What is there is gone on from; whoever calls removes it at the end.
 
     Raises:
         BadInput: a batch without a supervised token.
+        Preempted: `checkpoints.stop` said so; the state is saved.
     """
     recipe = experiment.recipe
     steps = step_count(recipe, len(parts.train))
@@ -77,11 +89,19 @@ def train(
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     scaler = torch.amp.GradScaler(device.type, enabled=adapted.base.dtype is torch.float16)  # fp16 gradients underflow; others pass through
     log = _Log(losses, parts, on_row)
+    keeper = None if checkpoints is None else Keeper(checkpoints, adapted.model, optimizer, scaler, device)
 
-    with seeded(derive(experiment.seed, "dropout"), device), Progress("train", steps, unit="steps") as progress:
-        log.read(0)
-        with PeakMemory(device) as memory:
-            for step, picked in enumerate(order, 1):
+    with seeded(derive(experiment.seed, "dropout"), device):
+        saved = None if keeper is None else keeper.restore()
+        if saved is None:
+            first = 1
+            log.read(0)
+        else:
+            first = saved[0] + 1
+            log.restore(saved[1])
+            say(f"train: going on after step {saved[0]} of {steps}")
+        with PeakMemory(device) as memory, Progress("train", steps - first + 1, unit="steps") as progress:
+            for step, picked in enumerate(order[first - 1 :], first):
                 start = time.perf_counter()
                 batch = [parts.train[i] for i in picked]
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -97,8 +117,11 @@ def train(
                 if log.diverged is not None:
                     break
                 progress.advance(1, f"loss {loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s")
+                if keeper is not None and step < steps:
+                    with memory.paused():
+                        keeper.after(step, lambda: log.state(memory))
     adapted.train_mode(False)
-    return log.result(memory, recipe.max_grad_norm)
+    return log.result(memory, recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
 
 
 class _Log:
@@ -111,7 +134,25 @@ class _Log:
         self.metrics: dict[str, float | None] = {}
         self.tokens = self.examples = 0
         self.seconds = self.reading_s = 0.0
+        self.peak = self.peak_above_start = 0
         self.diverged: str | None = None
+
+    def state(self, memory: PeakMemory) -> dict[str, Any]:
+        """Everything of this, as JSON values. Only a run that has not diverged has a state to keep."""
+        kept = {name: getattr(self, name) for name in ("rows", "metrics", "tokens", "examples", "seconds", "reading_s")}
+        return kept | dict(zip(("peak", "peak_above_start"), self._peaks(memory), strict=True))
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state, and pass its rows on."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.train_losses = [row["train_loss"] for row in self.rows[1:]]  # type: ignore[misc]
+        for row in self.rows if self.on_row is not None else ():
+            self.on_row(row)  # type: ignore[misc]
+
+    def _peaks(self, memory: PeakMemory) -> tuple[int, int]:
+        peak = memory.read()
+        return max(self.peak, peak), max(self.peak_above_start, peak - memory.start)
 
     def count(self, batch: list[Any], seconds: float) -> None:
         self.tokens += sum(len(example.input_ids) for example in batch)
@@ -141,7 +182,7 @@ class _Log:
         self.metrics |= {f"{name}_loss{suffix}": loss, f"{name}_gold_logprob{suffix}": gold}
         return loss
 
-    def result(self, memory: PeakMemory, max_grad_norm: float) -> TrainResult:
+    def result(self, memory: PeakMemory, max_grad_norm: float, earlier: list[Mapping[str, Any]]) -> TrainResult:
         missing: dict[str, str] = {}
         for part in ("tune", "report"):
             for key in (f"{part}_loss", f"{part}_gold_logprob"):
@@ -151,6 +192,7 @@ class _Log:
         done = self.rows[1:]
         adapted = self.losses.adapted
         adapter_bytes = sum(p.numel() * p.element_size() for p in adapted.model.parameters() if p.requires_grad)
+        peak, peak_above_start = self._peaks(memory)
         return TrainResult(
             curve=pd.DataFrame(self.rows, columns=list(COLUMNS)).astype(COLUMNS),
             status="done" if self.diverged is None else "diverged",
@@ -163,7 +205,8 @@ class _Log:
             tokens_per_s=self.tokens / self.seconds,
             examples_per_s=self.examples / self.seconds,
             base_bytes=adapted.base.size_bytes,
-            peak_bytes=memory.peak,
-            peak_above_base_bytes=max(0, memory.peak - memory.start) + adapter_bytes,
+            peak_bytes=peak,
+            peak_above_base_bytes=peak_above_start + adapter_bytes,
             timings_s={"optimise": self.seconds, "part_losses": self.reading_s},
+            earlier=earlier,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 import psutil
 import torch
@@ -20,6 +22,7 @@ class PeakMemory:
         self.device = device
         self.start = self.peak = 0
         self._closed = threading.Event()
+        self._paused = False
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._process = psutil.Process()
 
@@ -35,12 +38,28 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._closed.wait(_EVERY_S):
-            self.peak = max(self.peak, self._process.memory_info().rss)
+            rss = self._process.memory_info().rss
+            if not self._paused:
+                self.peak = max(self.peak, rss)
+
+    def read(self) -> int:
+        """The peak up to now."""
+        if self.device.type == "cuda" and not self._closed.is_set():
+            self.peak = max(self.peak, torch.cuda.max_memory_allocated(self.device))
+        return self.peak
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside is not part of the work that is measured, e.g. writing a checkpoint from the CPU's memory."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
 
     def __exit__(self, *_: object) -> None:
-        if self.device.type == "cuda":
-            self.peak = torch.cuda.max_memory_allocated(self.device)
-        else:
-            self._closed.set()
+        self.read()
+        self._closed.set()
+        if self.device.type != "cuda":
             self._thread.join()
             self.peak = max(self.peak, self._process.memory_info().rss)

@@ -278,6 +278,23 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     assert most == 1 and taken > 1
 
 
+def test_crashes_in_a_row_are_counted(tmp_path: Path) -> None:
+    """Each dead holder taken over from counts, until one progresses or gives the lease back."""
+    with lease(tmp_path) as first:
+        assert first.crashes == 0
+    for crashes in range(3):
+        process = start(HOLD, tmp_path)
+        stop(process)
+        holder = read_lease(tmp_path)
+        assert holder is not None and holder.crashes == crashes
+    with lease(tmp_path) as held:
+        assert held.crashes == 3
+        held.progressed()
+        holder = read_lease(tmp_path)
+        assert holder is not None and holder.crashes == 0 and holder.pid == os.getpid() and not held.lost
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_waiting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`wait` says once for whom it waits, and goes on when the holder is gone."""
     process = start(HOLD, tmp_path)
@@ -315,7 +332,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(os, "pwrite", refuse)
     with pytest.raises(StoreError, match="No space left on device"), lease(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,177 @@
+"""The state of a training between two steps, so that a killed run goes on where it was: on a CPU bit for bit as if nothing had happened.
+
+One safetensors file: adapter, AdamW's moments and random states as tensors; in its metadata, as JSON, the step (the learning rate and the
+next batch follow from it), the curve so far, fp16's loss scale, who wrote it, and a digest of it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from olora_bench.errors import StoreError
+from olora_bench.preemption import Preempted
+from olora_bench.progress import say
+from olora_bench.store import atomic_write
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a run's checkpoint lies, and when it is written: every `steps` steps, every `minutes` minutes (null: not), and on `stop`.
+
+    `owner` is the train_id; `writer` the provenance of this process; `on_save` is called after each checkpoint.
+    """
+
+    path: Path
+    owner: str
+    steps: int | None = None
+    minutes: float | None = None
+    writer: Mapping[str, Any] = field(default_factory=dict)
+    stop: Callable[[], bool] = lambda: False
+    on_save: Callable[[], object] = lambda: None
+
+
+class Keeper:
+    """Saves and restores one training."""
+
+    def __init__(
+        self, plan: Checkpoints, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, device: torch.device
+    ) -> None:
+        self.plan, self.optimizer, self.scaler, self.device = plan, optimizer, scaler, device
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self.trained = {names[id(p)]: p for group in optimizer.param_groups for p in group["params"]}
+        self.last = time.monotonic()
+        self.earlier: list[Mapping[str, Any]] = []
+
+    def after(self, step: int, log: Callable[[], Mapping[str, Any]]) -> None:
+        """Save if it is time to.
+
+        Raises:
+            Preempted: the plan's `stop` says so; the state is saved.
+        """
+        plan = self.plan
+        stop = plan.stop()
+        by_steps = plan.steps is not None and step % plan.steps == 0
+        by_time = plan.minutes is not None and time.monotonic() - self.last >= 60 * plan.minutes
+        if stop or by_steps or by_time:
+            saved = self.save(step, log())
+            if stop:
+                kept = f"saved at step {step}" if saved else f"step {step} could not be saved"
+                say(f"SIGTERM: {kept}. The same command goes on from the last checkpoint")
+                raise Preempted
+
+    def save(self, step: int, log: Mapping[str, Any]) -> bool:
+        """Write the state after `step` steps. A checkpoint that cannot be written is said, and costs the run nothing else."""
+        state = {
+            "format": FORMAT,
+            "owner": self.plan.owner,
+            "step": step,
+            "log": log,
+            "scaler": self.scaler.state_dict(),
+            "writers": [*self.earlier, self.plan.writer],
+        }
+        tensors = self._tensors()
+        text = json.dumps(state)
+        content = safetensors.torch.save(tensors, {"state": text, "digest": _digest(tensors, text)})
+        self.last = time.monotonic()
+        try:
+            atomic_write(self.plan.path, content)
+        except StoreError as error:
+            say(f"no checkpoint at step {step}: {error}")
+            return False
+        self.plan.on_save()
+        return True
+
+    def restore(self) -> tuple[int, dict[str, Any]] | None:
+        """Put the saved state in place; null where there is none. One that cannot be used is said and removed, and nothing has changed.
+
+        Returns:
+            the step after which it was saved, and the log's state.
+        """
+        path = self.plan.path
+        if not path.exists():
+            return None
+        try:
+            state, tensors = self._read()
+        except (_Unusable, OSError, SafetensorError) as error:
+            say(f"the checkpoint {path} cannot be used: {error}. The run starts anew")
+            path.unlink(missing_ok=True)
+            return None
+        self._put(tensors)
+        self.scaler.load_state_dict(state["scaler"])
+        writers: list[Mapping[str, Any]] = state["writers"]
+        self.earlier = writers[:-1] if writers[-1] == json.loads(json.dumps(self.plan.writer)) else writers
+        return state["step"], state["log"]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"adapter/{name}": parameter for name, parameter in self.trained.items()}
+        for name, parameter in self.trained.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{key}"] = value
+        tensors["rng/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
+        return {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        with safe_open(self.plan.path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        text = metadata.get("state", "")
+        if metadata.get("digest") != _digest(tensors, text):
+            raise _Unusable("its bytes are not those that were written")
+        state = json.loads(text)
+        if state["format"] != FORMAT:
+            raise _Unusable(f"it has format {state['format']}, this olora_bench reads {FORMAT}")
+        if state["owner"] != self.plan.owner:
+            raise _Unusable(f"it is of run {state['owner']}, not of {self.plan.owner}")
+        if ("rng/cuda" in tensors) != (self.device.type == "cuda"):
+            raise _Unusable(f"it was not written on a {self.device.type} device")
+        for key, tensor in tensors.items():
+            kind, _, rest = key.partition("/")
+            name = rest.rpartition("/")[0] if kind == "optimizer" else rest
+            if kind != "rng" and (name not in self.trained or tensor.shape not in (self.trained[name].shape, ())):
+                raise _Unusable(f"{key} does not fit this adapter")
+        if {f"adapter/{name}" for name in self.trained} - tensors.keys():
+            raise _Unusable("a part of the adapter is not in it")
+        return state, tensors
+
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        numbers = {name: number for number, name in enumerate(self.trained)}
+        moments: dict[int, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for key, tensor in tensors.items():
+                kind, _, rest = key.partition("/")
+                if kind == "adapter":
+                    self.trained[rest].copy_(tensor)
+                elif kind == "optimizer":
+                    name, _, moment = rest.rpartition("/")
+                    moments.setdefault(numbers[name], {})[moment] = tensor
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(tensors["rng/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng/cuda"], self.device)
+
+
+class _Unusable(Exception):
+    """Why a checkpoint is not this run's, or not whole."""
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for key, tensor in sorted(tensors.items()):
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
