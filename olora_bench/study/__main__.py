@@ -48,9 +48,9 @@ def fetch(name: str, overrides: Sequence[str]) -> int:
     """Fetch the models and data of every run of a study."""
     from olora_bench.assets import check_all
     from olora_bench.assets import fetch as fetch_assets
-    from olora_bench.study.plan import study_grids
+    from olora_bench.study.stages import find_and_open
 
-    grids = study_grids(name, overrides)
+    grids = find_and_open(name, overrides).grids()
     check_all([(job.experiment, job.assets) for job in grids.jobs])
     seen: set[str] = set()
     for job in grids.jobs:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from olora_bench.errors import RecordError
-from olora_bench.identity import cell_key
 from olora_bench.store import atomic_write
-from olora_bench.study.grid import Grids
+from olora_bench.study.grid import Grids, LossOf, nothing_known
 
 SCHEMA_VERSION = 1
 
@@ -57,28 +58,55 @@ def read_manifest(results_dir: Path, name: str) -> dict[str, Any] | None:
     return _read(study_dir(results_dir, name) / "manifest.json")
 
 
-def write_manifest(results_dir: Path, grids: Grids) -> None:
-    """List the study's runs by id, with the coordinates that tables are made of."""
+def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known) -> None:
+    """List the study's runs by id, with the coordinates that tables are made of; for a tuned study also what its searches came to."""
     runs = [
         {
             "train_id": job.what.train_id,
             "eval_id": job.what.eval_id,
             "base_eval_id": job.what.base_eval_id,
-            "cell": cell_key(job.what.train),
+            "cell": job.cell,
             "model": job.experiment.model.name,
             "arm": job.experiment.arm,
             "rank": job.experiment.rank,
             "lr": job.experiment.lr,
             "seed": job.experiment.seed,
+            "stage": job.stage,
+            "roles": list(job.roles),
         }
         for job in grids.jobs
     ]
+    study = grids.study
     value = {
         "schema_version": SCHEMA_VERSION,
-        "study": grids.study.name,
-        "title": grids.study.title,
-        "protocol": grids.study.protocol,
-        "contrasts": [c.model_dump() for c in grids.study.contrasts],
+        "study": study.name,
+        "title": study.title,
+        "protocol": study.protocol,
+        "contrasts": [c.model_dump() for c in study.contrasts],
+        "tuning": None if study.tuning is None else study.tuning.model_dump(mode="json"),
+        "searches": list(_searches(grids, loss_of)),
         "runs": runs,
     }
-    _write(study_dir(results_dir, grids.study.name) / "manifest.json", value)
+    _write(study_dir(results_dir, study.name) / "manifest.json", value)
+
+
+def _searches(grids: Grids, loss_of: LossOf) -> Iterator[dict[str, Any]]:
+    """Each arm's search in each cell, a row a learning rate.
+
+    `loss` is null where a run diverged or is not done yet; `diverged` counts the former.
+    """
+    ids: dict[tuple[str, str, float], list[str]] = {}
+    for job in grids.jobs:
+        if "tuning" in job.roles:
+            ids.setdefault((job.cell, job.experiment.arm, job.experiment.lr), []).append(job.what.train_id)
+    for cell in grids.searches:
+        for one in cell.arms:
+            rows = [_point(lr, stage, ids[cell.cell, one.arm, lr], loss_of) for lr, stage in sorted(one.tried.items())]
+            named = {"cell": cell.cell, "model": cell.job.experiment.model.name, "rank": cell.job.experiment.rank, "arm": one.arm}
+            yield named | {"points": rows, "best": one.best, "edge": one.edge, "chosen": one.chosen}
+
+
+def _point(lr: float, stage: str, runs: list[str], loss_of: LossOf) -> dict[str, Any]:
+    losses = [loss for train_id in runs if (loss := loss_of(train_id)) is not None]
+    mean = sum(losses) / len(losses) if len(losses) == len(runs) else math.inf
+    return {"lr": lr, "stage": stage, "runs": runs, "loss": mean if math.isfinite(mean) else None, "diverged": sum(map(math.isinf, losses))}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
@@ -15,30 +16,58 @@ from olora_bench.assets import Asset, resolve
 from olora_bench.config import Experiment, compose, load, options, sweeps_dir
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.errors import BadInput
-from olora_bench.identity import Identified, identify
-from olora_bench.study.schema import Grid, Scalar, Study, parse_study
+from olora_bench.identity import Identified, cell_key, differences, identify
+from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
+from olora_bench.study.tuning import Search, search
 
 GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
 
 
+Role = Literal["shared", "tuning", "tuned"]
+
+
 @dataclass(frozen=True)
 class Job:
-    """One run of a study: the overrides that compose it, the experiment, its ids and its assets."""
+    """One run of a study: the overrides that compose it, the experiment, its ids and its assets.
+
+    `roles` says what the run is for: `shared` and `tuned` runs are reported, `tuning` ones only choose a learning rate. `stage` is the
+    step of the study that first asked for it.
+    """
 
     overrides: tuple[str, ...]
     experiment: Experiment
     what: Identified
     assets: dict[str, Asset]
+    stage: str = "grid"
+    roles: tuple[Role, ...] = ("shared",)
+
+    @cached_property
+    def cell(self) -> str:
+        """The id of what a run must share with another to be compared with it: all but arm, lr and seed."""
+        return cell_key(self.what.train)
+
+
+@dataclass(frozen=True)
+class CellSearch:
+    """The searches of one cell's arms. `cell` is its id, `job` one of its runs, for names."""
+
+    cell: str
+    job: Job
+    arms: tuple[Search, ...]
 
 
 @dataclass(frozen=True)
 class Grids:
-    """A study file read and expanded. `merged` counts combinations that are the same run as an earlier one."""
+    """A study file read and expanded, as far as its records allow: a tuned study's later stages hang on the losses of the earlier ones.
+
+    `merged` counts combinations that are the same run as an earlier one. `searches` are those of a tuned study.
+    """
 
     study: Study
     path: Path
     jobs: tuple[Job, ...]
     merged: int
+    searches: tuple[CellSearch, ...] = ()
 
 
 def find_study(name: str) -> Path:
@@ -66,47 +95,154 @@ def combinations(grid: Grid) -> Iterator[dict[str, Scalar]]:
         yield dict(zip(grid, values, strict=True))
 
 
-def expand(path: Path, overrides: Sequence[str] = (), precision: str | None = None) -> Grids:
-    """Read a study file and identify every run of it.
+Point = tuple[int, dict[str, Scalar]]
+"""A combination, with the number of its grid."""
+
+LossOf = Callable[[str], float | None]
+"""train_id -> the tuning criterion's loss; infinite where the run diverged, None while it is not known."""
+
+
+def nothing_known(train_id: str) -> None:
+    """A study of which nothing has run yet."""
+
+
+class StudyFile:
+    """A study file with its grids. Each combination of groups is composed once, each run is checked and identified once.
 
     Args:
         path: the study file.
         overrides: further Hydra overrides for every run, e.g. `machine.results_dir=/data/results`.
-        precision: what the study's lock settled `precision=auto` to; null settles it for this machine.
 
     Raises:
-        BadInput: the file or one of its combinations cannot be carried out as written.
+        BadInput: the file, here or in any method, or one of its combinations cannot be carried out as written.
     """
-    top = OmegaConf.to_container(compose(overrides, config_name=path.stem, config_dir=path.parent), resolve=False)
-    assert isinstance(top, dict)
-    study = parse_study(top.get("study"), str(path))
-    composed: dict[tuple[str, ...], dict[str, Any]] = {}
-    jobs: dict[tuple[str, str | None], Job] = {}
-    total = 0
-    for number, grid in enumerate(study.grids):
-        for values in combinations(grid):
-            total += 1
-            groups = tuple(f"{key}={value}" for key, value in values.items() if key in GROUPS)
-            if groups not in composed:
-                _check_groups(values, path, number)
-                cfg = compose([*overrides, *groups], config_name=path.stem, config_dir=path.parent)
-                raw = OmegaConf.to_container(cfg, resolve=True)
-                assert isinstance(raw, dict)
-                composed[groups] = {str(key): value for key, value in raw.items()}
-            raw = copy.deepcopy(composed[groups])
-            for key, value in values.items():
-                if key not in GROUPS:
-                    _set(raw, key, value, path, number)
-            if raw["precision"] == "auto":
-                raw["precision"] = precision or resolve_precision("auto", raw["machine"]["device"])
-            experiment = load(raw, (path.parent,))
+
+    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
+        self.path, self.overrides = path, tuple(overrides)
+        self.precision: str | None = None
+        """What the study's lock settled `precision=auto` to; null settles it for this machine."""
+        top = OmegaConf.to_container(compose(overrides, config_name=path.stem, config_dir=path.parent), resolve=True)
+        assert isinstance(top, dict)
+        self.study = parse_study(top.get("study"), str(path))
+        self.results_dir = Path(top["machine"]["results_dir"]).expanduser()
+        self._check_overrides()
+        self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._jobs: dict[tuple[tuple[str, Scalar], ...], Job] = {}
+
+    def grids(self, loss_of: LossOf = nothing_known) -> Grids:
+        """The runs that the study needs, as far as `loss_of` allows to say."""
+        points = [(number, values) for number, grid in enumerate(self.study.grids) for values in combinations(grid)]
+        if self.study.tuning is not None:
+            return self._tuned(self.study.tuning, points, loss_of)
+        wanted = [self._job(number, values) for number, values in points]
+        self._check_arms(wanted)
+        jobs = _merged(wanted)
+        return Grids(self.study, self.path, jobs, len(wanted) - len(jobs))
+
+    def _tuned(self, rule: Tuning, points: Sequence[Point], loss_of: LossOf) -> Grids:
+        """Searches of every cell, then the fresh seeds of the learning rates that they chose."""
+        cells: dict[tuple[str, str | None], dict[str, Point]] = {}
+        firsts = [self._job(number, {**values, "lr": rule.lrs[0], "seed": rule.seeds[0]}) for number, values in points]
+        self._check_arms(firsts)
+        for job, point in zip(firsts, points, strict=True):
+            cells.setdefault((job.cell, job.what.base_eval_id), {}).setdefault(job.experiment.arm, point)
+
+        def jobs(point: Point, lr: float, seeds: Sequence[int], stage: str, role: Role) -> list[Job]:
+            found = [self._job(point[0], {**point[1], "lr": lr, "seed": seed}) for seed in seeds]
+            return [replace(job, stage=stage, roles=(role,)) for job in found]
+
+        tuning: list[Job] = []
+        fresh: list[Job] = []
+        searches = []
+        for (cell, _), arms in cells.items():
+
+            def loss(arm: str, lr: float, arms: Mapping[str, Point] = arms) -> float | None:
+                values = [loss_of(job.what.train_id) for job in jobs(arms[arm], lr, rule.seeds, "", "tuning")]
+                known = [value for value in values if value is not None]
+                return sum(known) / len(known) if len(known) == len(values) else None
+
+            found = search(list(arms), rule, loss)
+            for one in found:
+                for lr, stage in one.tried.items():
+                    tuning += jobs(arms[one.arm], lr, rule.seeds, stage, "tuning")
+                if one.chosen is not None:
+                    fresh += jobs(arms[one.arm], one.chosen, rule.fresh_seeds, "fresh seeds", "tuned")
+                if rule.shared_lr is not None:
+                    fresh += jobs(arms[one.arm], rule.shared_lr, rule.fresh_seeds, "fresh seeds", "shared")
+            searches.append(CellSearch(cell, tuning[-1], tuple(found)))
+        return Grids(self.study, self.path, _merged(tuning + fresh), len(points) - sum(map(len, cells.values())), tuple(searches))
+
+    def _job(self, number: int, values: dict[str, Scalar]) -> Job:
+        key = tuple(values.items())
+        if key not in self._jobs:
+            raw = self._raw(number, values)
+            experiment = load(raw, (self.path.parent,))
             found = resolve(experiment)
             what = identify(experiment, {key: asset.identity for key, asset in found.items()})
             # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
             lines = (*(f"{key}={_literal(value)}" for key, value in values.items()), f"precision={experiment.precision}")
-            jobs.setdefault((what.train_id, what.eval_id), Job(lines, experiment, what, found))
-    _check_contrasts(study, {job.experiment.arm for job in jobs.values()}, path)
-    return Grids(study, path, tuple(jobs.values()), merged=total - len(jobs))
+            self._jobs[key] = Job(lines, experiment, what, found)
+        return self._jobs[key]
+
+    def _raw(self, number: int, values: dict[str, Scalar]) -> dict[str, Any]:
+        """The composed config of a combination, as plain values; `number` is its grid's, for messages."""
+        groups = tuple(f"{key}={value}" for key, value in values.items() if key in GROUPS)
+        if groups not in self._composed:
+            _check_groups(values, self.path, number)
+            cfg = compose([*self.overrides, *groups], config_name=self.path.stem, config_dir=self.path.parent)
+            composed = OmegaConf.to_container(cfg, resolve=True)
+            assert isinstance(composed, dict)
+            self._composed[groups] = {str(key): value for key, value in composed.items()}
+        raw = copy.deepcopy(self._composed[groups])
+        for key, value in values.items():
+            if key not in GROUPS:
+                _set(raw, key, value, self.path, number)
+        if raw["precision"] == "auto":
+            raw["precision"] = self.precision or resolve_precision("auto", raw["machine"]["device"])
+        return raw
+
+    def _check_overrides(self) -> None:
+        fixed = {key for grid in self.study.grids for key in grid} | ({"lr", "seed"} if self.study.tuning else set())
+        for override in self.overrides:
+            key = override.split("=")[0].lstrip("+~")
+            if key in fixed:
+                where = "study.tuning" if key in ("lr", "seed") and self.study.tuning else "study.grids"
+                raise BadInput(f"{override}: {where} of {self.path} sets {key} for each run. Change it there, or in a copy of the file")
+
+    def _check_arms(self, jobs: Iterable[Job]) -> None:
+        inits: dict[tuple[str, str], dict[str, Any]] = {}
+        for job in jobs:
+            init = job.what.train["init"]
+            known = inits.setdefault((job.cell, job.experiment.arm), init)
+            if known != init:
+                differs = "; ".join(f"init.{difference}" for difference in differences(known, init))
+                raise BadInput(
+                    f"{self.path}: two different inits are both called {job.experiment.arm} ({differs}): give each a name of its own"
+                )
+        arms = sorted({arm for _, arm in inits})
+        for contrast in self.study.contrasts:
+            for side, arm in (("arm", contrast.arm), ("reference", contrast.reference)):
+                if arm not in arms:
+                    raise BadInput(f"{self.path}: a contrast's {side} is {arm!r}, which no grid runs. Arms of the grids: {', '.join(arms)}")
+
+
+def _merged(wanted: Iterable[Job]) -> tuple[Job, ...]:
+    """Each run once, with all that it is for."""
+    jobs: dict[tuple[str, str | None], Job] = {}
+    for job in wanted:
+        known = jobs.setdefault((job.what.train_id, job.what.eval_id), job)
+        if job.roles != known.roles:
+            jobs[job.what.train_id, job.what.eval_id] = replace(known, roles=tuple(dict.fromkeys((*known.roles, *job.roles))))
+    return tuple(jobs.values())
+
+
+def expand(path: Path, overrides: Sequence[str] = ()) -> Grids:
+    """Read a study file and identify every run of it that can be named before anything ran; arguments as for `StudyFile`.
+
+    Raises:
+        BadInput: the file or one of its combinations cannot be carried out as written.
+    """
+    return StudyFile(path, overrides).grids()
 
 
 def _literal(value: Scalar) -> str:
@@ -131,10 +267,3 @@ def _set(raw: dict[str, Any], key: str, value: Scalar, path: Path, number: int) 
             f"{path}: study.grids.{number}.{key}: there is no such key. Use a config group ({groups}) or a key that `--cfg job` prints"
         )
     node[last] = value
-
-
-def _check_contrasts(study: Study, arms: set[str], path: Path) -> None:
-    for contrast in study.contrasts:
-        for side, arm in (("arm", contrast.arm), ("reference", contrast.reference)):
-            if arm not in arms:
-                raise BadInput(f"{path}: a contrast's {side} is {arm!r}, which no grid runs. Arms of the grids: {', '.join(sorted(arms))}")

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from olora_bench.config import compose
-from olora_bench.store import Store
-from olora_bench.study.grid import Grids, find_study
+from olora_bench.study.grid import Grids
+from olora_bench.study.stages import find_and_open
 from olora_bench.study.states import counts, standings
-from olora_bench.study.sweep import load_grids
-
-
-def study_grids(name: str, overrides: Sequence[str]) -> Grids:
-    """Find and expand a study by name or path.
-
-    Raises:
-        BadInput: there is no such study, or it cannot be carried out as written.
-    """
-    path = find_study(name)
-    return load_grids(path, overrides, compose(overrides, config_name=path.stem, config_dir=path.parent))
+from olora_bench.study.sweep import merged_text
 
 
 def plan_text(name: str, overrides: Sequence[str]) -> str:
     """The plan of a study as text: comparisons, runs, evaluations, and where they stand."""
-    grids = study_grids(name, overrides)
-    store = Store(grids.jobs[0].experiment.machine.results_dir)
-    found = standings(store, grids.jobs)
+    study = find_and_open(name, overrides)
+    grids = study.grids()
+    found = standings(study.store, grids.jobs)
     bases = {job.what.base_eval_id for job in grids.jobs} - {None}
     evaluations = sum(job.what.eval_id is not None for job in grids.jobs)
-    merged = f" ({grids.merged} more combinations name a run twice and were merged)" if grids.merged else ""
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
         + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
-        f"runs          {len(grids.jobs)}{merged}",
+        f"runs          {len(grids.jobs)}{merged_text(grids)}",
         f"evaluations   {evaluations} of trained runs, {len(bases)} of untouched bases",
         f"precision     {grids.jobs[0].experiment.precision}",
         f"state         {counts(found)}",
@@ -44,15 +32,15 @@ def plan_text(name: str, overrides: Sequence[str]) -> str:
 
 
 def comparisons(grids: Grids) -> int:
-    """How many cells the contrasts compare: one per contrast, model, rank and benchmark that both arms run."""
+    """How many comparisons the contrasts make: one per contrast, cell and benchmark that both arms run; without a suite, one a cell."""
     total = 0
     for contrast in grids.study.contrasts:
         cells = [
             {
-                (job.experiment.model.name, job.experiment.rank, benchmark)
+                (job.cell, job.what.base_eval_id, benchmark)
                 for job in grids.jobs
                 if job.experiment.arm == arm
-                for benchmark in job.experiment.suite.benchmarks
+                for benchmark in job.experiment.suite.benchmarks or ("loss",)
             }
             for arm in (contrast.arm, contrast.reference)
         ]

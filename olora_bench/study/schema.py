@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config.compose import validation_message
 from olora_bench.config.schema import Name, Strict
@@ -25,6 +26,46 @@ class Contrast(Strict):
     kind: Literal["primary", "secondary"]
 
 
+Rate = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Tuning(Strict):
+    """How `protocol: tuned` makes arms comparable: the same search of the learning rate for each, then fresh seeds at what it found.
+
+    `criterion` is read on the tune part: `tune_loss` is minimised, `tune_gold_logprob` maximised. `lrs` is the start grid of all arms,
+    in steps of a factor sqrt(10); `shared_lr`, when given, is a tuning point of every arm too, and is run at the fresh seeds beside the
+    tuned ones. `max_extensions` is how many points may be added to either side of the start grid.
+    """
+
+    criterion: Literal["tune_loss", "tune_gold_logprob"]
+    lrs: Annotated[tuple[Rate, ...], Field(min_length=3)]
+    shared_lr: Rate | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    fresh_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    max_extensions: int = Field(default=4, ge=0)
+
+    @field_validator("lrs")
+    @classmethod
+    def _on_the_ladder(cls, lrs: tuple[float, ...]) -> tuple[float, ...]:
+        rungs = [round(2 * math.log10(lr)) for lr in lrs]
+        if any(abs(lr / 10 ** (rung / 2) - 1) > 0.01 for lr, rung in zip(lrs, rungs, strict=True)):
+            raise ValueError(f"study.tuning.lrs={list(lrs)}: each must be a power of sqrt(10): 1e-4, 3.16e-4, 1e-3, 3.16e-3, ...")
+        if rungs != list(range(rungs[0], rungs[0] + len(rungs))):
+            raise ValueError(f"study.tuning.lrs={list(lrs)}: each must be sqrt(10) times the one before: leave none out, smallest first")
+        return lrs
+
+    @model_validator(mode="after")
+    def _seeds_are_fresh(self) -> Tuning:
+        for name in ("seeds", "fresh_seeds"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"study.tuning.{name}={list(getattr(self, name))} names a seed twice: name each once")
+        used = sorted(set(self.seeds) & set(self.fresh_seeds))
+        if used:
+            raise ValueError(f"study.tuning.fresh_seeds={list(self.fresh_seeds)}: {used} are tuning seeds: choose seeds that chose nothing")
+        return self
+
+
 class Study(Strict):
     """A study: contrasts, declared before the runs, over a union of grids.
 
@@ -34,9 +75,22 @@ class Study(Strict):
 
     name: Name
     title: str
-    protocol: Literal["shared_lr"]
+    protocol: Literal["shared_lr", "tuned"]
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)]
     grids: Annotated[tuple[Grid, ...], Field(min_length=1)]
+    tuning: Tuning | None = None
+
+    @model_validator(mode="after")
+    def _protocol_has_its_keys(self) -> Study:
+        if self.protocol == "shared_lr" and self.tuning is not None:
+            raise ValueError("study.tuning is given, but study.protocol is shared_lr: leave study.tuning out, or use protocol: tuned")
+        if self.protocol == "tuned" and self.tuning is None:
+            raise ValueError("study.protocol is tuned, but study.tuning is missing: give criterion, lrs, seeds and fresh_seeds")
+        for number, grid in enumerate(self.grids):
+            for key in ("lr", "seed") if self.protocol == "tuned" else ():
+                if key in grid:
+                    raise ValueError(f"study.grids.{number}.{key}: under protocol tuned study.tuning gives lrs and seeds: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _grids_are_not_empty(self) -> Study:

@@ -11,10 +11,9 @@ from omegaconf import DictConfig
 from olora_bench import assets
 from olora_bench.errors import BadInput
 from olora_bench.progress import say
-from olora_bench.store import Store
-from olora_bench.study.files import read_lock, write_lock, write_manifest
-from olora_bench.study.grid import Grids, expand
-from olora_bench.study.schema import parse_study
+from olora_bench.study.files import write_lock, write_manifest
+from olora_bench.study.grid import Grids, Job
+from olora_bench.study.stages import OpenStudy, open_study
 from olora_bench.study.states import Standing, counts, standings
 
 
@@ -38,26 +37,8 @@ def study_file(config: DictConfig) -> Path:
     raise BadInput("the study sweeper needs a study file: python -m olora_bench --config-dir sweeps --config-name demo")
 
 
-def settled_precision(results_dir: Path, name: str) -> str | None:
-    """What the study's lock says `precision=auto` means; null before the first sweep."""
-    lock = read_lock(results_dir, name)
-    return None if lock is None else str(lock["precision"])
-
-
-def load_grids(path: Path, overrides: Sequence[str], config: DictConfig) -> Grids:
-    """Expand a study under the precision that its lock settled."""
-    name = parse_study(_plain(config.study), str(path)).name
-    return expand(path, overrides, settled_precision(Path(config.machine.results_dir).expanduser(), name))
-
-
-def _plain(node: Any) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(node) if node is not None else None
-
-
 def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, retry: bool = False) -> list[Standing]:
-    """Run what is missing of a study.
+    """Run what is missing of a study, stage after stage; a study that is not tuned has one stage.
 
     Args:
         config: the composed study file.
@@ -68,21 +49,46 @@ def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, r
     Raises:
         BadInput: the study cannot be carried out as written, or assets are missing; nothing was run.
     """
-    grids = load_grids(study_file(config), overrides, config)
-    results_dir = grids.jobs[0].experiment.machine.results_dir
-    store = Store(results_dir)
-    before = standings(store, grids.jobs, retry=retry)
-    todo = [s.job for s in before if s.state == "missing"]
-    merged = f" ({grids.merged} combinations name a run twice and were merged)" if grids.merged else ""
-    say(f"study {grids.study.name}: {len(grids.jobs)} runs{merged}: {counts(before)}")
-    if todo:
-        store.check_writable()
-        assets.check_all([(job.experiment, job.assets) for job in todo])
-        write_lock(results_dir, grids.study.name, grids.jobs[0].experiment.precision)
-    write_manifest(results_dir, grids)
-    if todo:
+    study = open_study(study_file(config), overrides)
+    launched: set[str] = set()  # each run once, however often a stage is looked at again
+    while True:
+        grids = study.grids()
+        before = standings(study.store, grids.jobs, retry=retry)
+        todo = [s.job for s in before if s.state == "missing" and s.job.what.train_id not in launched]
+        say(f"study {study.name}{_stage(todo)}: {len(grids.jobs)} runs{merged_text(grids)}: {counts(before)}")
+        if todo:
+            prepare(study, todo)
+        write_manifest(study.store.root, grids, study.loss)
+        if not todo:
+            return before if not launched else standings(study.store, grids.jobs)
+        launched |= {job.what.train_id for job in todo}
         # Runs that share a base follow one another, so that a worker loads it once.
         todo.sort(key=lambda job: job.experiment.model.name)
-        launcher.launch([(*overrides, *job.overrides) for job in todo], initial_job_idx=0)
-    return standings(store, grids.jobs)
+        launch(launcher, [(*overrides, *job.overrides) for job in todo])
 
+
+def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:
+    """What has to hold before anything is computed: a results folder to write to, assets at hand, the machine's part settled."""
+    study.store.check_writable()
+    assets.check_all([(job.experiment, job.assets) for job in todo])
+    write_lock(study.store.root, study.name, todo[0].experiment.precision)
+    study.file.precision = todo[0].experiment.precision
+
+
+def launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> None:
+    """Hand runs to the launcher. That it gives up, e.g. because a worker was killed, is said, and hides no other run's result."""
+    try:
+        launcher.launch(jobs, initial_job_idx=0)
+    except Exception as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        say(f"the launcher gave up: {type(error).__name__}: {reason}")
+
+
+def merged_text(grids: Grids) -> str:
+    """How many combinations are no runs of their own, in words."""
+    return f" ({grids.merged} more combinations name a run twice and were merged)" if grids.merged else ""
+
+
+def _stage(todo: Sequence[Job]) -> str:
+    stages = list(dict.fromkeys(job.stage for job in todo))
+    return f", {' and '.join(stages)}" if stages and stages != ["grid"] else ""

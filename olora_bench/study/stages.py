@@ -1,0 +1,71 @@
+"""A study with its records: which runs it needs by now. The next stage of a tuned study is replayed from the losses on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from olora_bench.errors import RecordError
+from olora_bench.store import Store
+from olora_bench.study.files import read_lock
+from olora_bench.study.grid import Grids, StudyFile, find_study
+
+
+@dataclass
+class OpenStudy:
+    """A study file and the store that its overrides point to."""
+
+    file: StudyFile
+    store: Store
+    _losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The study's name, which is its folder below `results/`."""
+        return self.file.study.name
+
+    def grids(self) -> Grids:
+        """The runs that the study needs, as far as the records say by now."""
+        return self.file.grids(self.loss)
+
+    def loss(self, train_id: str) -> float | None:
+        """The tuning criterion of a run as a loss: infinite where it diverged, None while the run is not finished."""
+        if train_id not in self._losses:
+            try:
+                record = self.store.read_run(train_id)
+            except RecordError:
+                return None
+            if record is None or record.status not in ("done", "diverged"):
+                return None
+            assert self.file.study.tuning is not None
+            criterion = self.file.study.tuning.criterion
+            value = record.metrics.get(criterion)
+            finite = record.status == "done" and value is not None
+            self._losses[train_id] = math.inf if not finite else value if criterion == "tune_loss" else -value  # type: ignore[assignment, operator]
+        return self._losses[train_id]
+
+
+def open_study(path: Path, overrides: Sequence[str] = ()) -> OpenStudy:
+    """Read a study file under the precision that its lock settled.
+
+    Raises:
+        BadInput: the file cannot be carried out as written.
+        RecordError: the study's lock cannot be read.
+    """
+    file = StudyFile(path, overrides)
+    lock = read_lock(file.results_dir, file.study.name)
+    if lock is not None:
+        file.precision = str(lock["precision"])
+    return OpenStudy(file, Store(file.results_dir))
+
+
+def find_and_open(name: str, overrides: Sequence[str] = ()) -> OpenStudy:
+    """`open_study` by name or path.
+
+    Raises:
+        BadInput: there is no such study, or it cannot be carried out as written.
+        RecordError: the study's lock cannot be read.
+    """
+    return open_study(find_study(name), overrides)
