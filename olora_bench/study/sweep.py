@@ -49,7 +49,11 @@ def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, r
     Raises:
         BadInput: the study cannot be carried out as written, or assets are missing; nothing was run.
     """
-    study = open_study(study_file(config), overrides)
+    return sweep_study(open_study(study_file(config), overrides), launcher, overrides, retry=retry)
+
+
+def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], *, retry: bool = False) -> list[Standing]:
+    """`sweep` of an open study."""
     launched: set[str] = set()  # each run once, however often a stage is looked at again
     while True:
         grids = study.grids()
