@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from olora_bench.inits.adapted import Adapted, apply
+from olora_bench.inits._adapted import Adapted, Examples, apply
 
-__all__ = ["Adapted", "apply"]
+__all__ = ["Adapted", "Examples", "apply"]

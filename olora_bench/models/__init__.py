@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from olora_bench.models.base import Base, differing, load_base, restore, torch_dtype
+from olora_bench.models.base import Base, differing, load_base, original, restore, torch_dtype
 from olora_bench.models.losses import token_nll
 from olora_bench.models.randomness import seeded
+from olora_bench.models.weights import is_quantised, read_weight, write_weight
 
-__all__ = ["Base", "differing", "load_base", "restore", "seeded", "token_nll", "torch_dtype"]
+__all__ = [
+    "Base",
+    "differing",
+    "is_quantised",
+    "load_base",
+    "original",
+    "read_weight",
+    "restore",
+    "seeded",
+    "token_nll",
+    "torch_dtype",
+    "write_weight",
+]

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models.folders import prepare
+from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_like, replace, stored
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -66,11 +68,10 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         BadInput: the folder holds no readable weights, or another model than its name says.
     """
     device = torch.device(device)
-    if model.quantization is not None:
-        raise BadInput(f"model.quantization={model.quantization}: quantised bases are not supported by this version. Use null")
     if dtype is torch.float16 and device.type == "cpu":
         raise BadInput("precision=fp16 needs a GPU and machine.device is cpu: use bf16 or fp32")
     transformers_logging.disable_progress_bar()
+    quantised = _quantised(model, dtype, device)
     source = prepare(model, path, cache_dir)
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(
@@ -81,6 +82,7 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
             local_files_only=True,
             trust_remote_code=model.trust_remote_code,
             output_loading_info=True,
+            **quantised,
         )
         tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -92,20 +94,42 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any id serves
     _check_shapes(model, loaded, source.folder)
     loaded.requires_grad_(False)
+    for module in loaded.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # else bitsandbytes repacks the 4-bit weight in place at a forward pass on some CPUs
     size = sum(p.numel() * p.element_size() for p in loaded.parameters())
-    return Base(loaded.eval().to(device), tokenizer, source.folder, dtype, device, model, source.weights, size)
+    if not quantised:  # otherwise it was quantised where it belongs
+        loaded = loaded.to(device)
+    return Base(loaded.eval(), tokenizer, source.folder, dtype, device, model, source.weights, size)
+
+
+def _quantised(model: Model, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """What transformers needs to quantise while loading: NF4 with double quantisation (Dettmers et al., arXiv 2305.14314), or 8 bits
+    (Dettmers et al., arXiv 2208.07339). The LM head and the embeddings stay in `dtype`, in which all is computed."""
+    if model.quantization is None:
+        return {}
+    bitsandbytes()
+    if model.quantization == "nf4":
+        config = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    else:
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _check_shapes(model: Model, loaded: PreTrainedModel, folder: Path) -> None:
     seen = dict.fromkeys(model.shapes, 0)
-    for name, parameter in loaded.named_parameters():
+    for name, _ in loaded.named_parameters():
         module, _, kind = name.rpartition(".")
         projection = module.rpartition(".")[2]
         if kind == "weight" and projection in seen:
             seen[projection] += 1
-            if tuple(parameter.shape) != tuple(model.shapes[projection]):
+            linear = loaded.get_submodule(module)  # 4-bit weights are packed into another shape
+            shape = (linear.out_features, linear.in_features)
+            if shape != tuple(model.shapes[projection]):
                 raise BadInput(
-                    f"{folder} is not model {model.name}: {name} is {tuple(parameter.shape)}, "
+                    f"{folder} is not model {model.name}: {name} is {shape}, "
                     f"conf/model/{model.name}.yaml says {tuple(model.shapes[projection])}. Give the right folder, or correct model.shapes"
                 )
     for projection, count in seen.items():
@@ -122,21 +146,17 @@ def restore(base: Base, names: Iterable[str]) -> None:
     Raises:
         BadInput: the folder has no such tensor.
     """
-    for name, tensor in _read(base, names):
-        base.model.get_parameter(name).data.copy_(tensor)
+    for name, tensor in original(base, names):
+        replace(*_owner(base, name), tensor)
 
 
 def differing(base: Base, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the parameters whose bits differ from the file's."""
-    return tuple(name for name, tensor in _read(base, names) if not _same_bits(base.model.get_parameter(name).data, tensor))
+    """Those of the parameters whose bits differ from the file's (where they are quantised, from what the file's are quantised to)."""
+    return tuple(name for name, tensor in original(base, names) if not _as_loaded(*_owner(base, name), tensor))
 
 
-def _same_bits(left: Tensor, right: Tensor) -> bool:
-    return torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8))
-
-
-def _read(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """The parameters as the loader made them of the file, one at a time."""
+def original(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """The parameters as the loader read them from the file, one at a time, in the base's dtype and not quantised."""
     keys = _keys(base.folder)
     prefix = f"{base.model.base_model_prefix}."
     with ExitStack() as stack:
@@ -148,7 +168,19 @@ def _read(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
                 raise BadInput(f"{base.folder} has no tensor for {name}: fetch the folder again")
             if keys[key] not in files:
                 files[keys[key]] = stack.enter_context(safe_open(keys[key], framework="pt"))
-            yield name, files[keys[key]].get_tensor(key).to(base.device).to(base.model.get_parameter(name).dtype)
+            yield name, files[keys[key]].get_tensor(key).to(base.device).to(base.dtype)
+
+
+def _owner(base: Base, name: str) -> tuple[nn.Module, str]:
+    module, _, kind = name.rpartition(".")
+    return base.model.get_submodule(module), kind
+
+
+def _as_loaded(module: nn.Module, kind: str, tensor: Tensor) -> bool:
+    parameter = getattr(module, kind)
+    loaded = quantised_like(parameter, tensor) if is_quantised(parameter) else tensor
+    pairs = zip(stored(module, parameter), stored(module, loaded), strict=True)
+    return all(torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8)) for left, right in pairs)
 
 
 def _keys(folder: Path) -> dict[str, Path]:

@@ -165,11 +165,11 @@ def test_failed_init_leaves_the_base(experiment: Make, fresh: Fresh, monkeypatch
 
 def test_bad_options(experiment: Make, fresh: Fresh) -> None:
     """An option that PEFT does not know, and one that has a key of its own."""
-    with pytest.raises(BadInput, match=r"init\.options=.*'colour': 'red'.* of init=lora is refused by PEFT's LoraConfig: .*'colour'"):
+    with pytest.raises(BadInput, match=r"init=lora with init\.options=.*'colour': 'red'.* is refused by PEFT: .*'colour'"):
         apply(fresh(experiment()), experiment("+init.options.colour=red"))
     with pytest.raises(BadInput) as error:
-        apply(fresh(experiment()), experiment("+init.options.r=7"))
-    assert str(error.value) == "init.options sets r: use the keys rank, alpha, model.target_modules and recipe.dropout for these"
+        apply(fresh(experiment()), experiment("+init.options.r=7", "+init.options.rank_pattern={}"))
+    assert str(error.value) == "init.options sets r, rank_pattern: use rank, the same for every layer"
 
 
 def test_saved_adapter_comes_back(experiment: Make, fresh: Fresh, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -209,15 +210,17 @@ def test_bad_folders(tiny: Tiny, read_model: Read, tmp_path: Path) -> None:
     assert refused(cut).startswith(f"{cut} cannot be loaded as model tiny_tinyllama: ")
 
 
-def test_bad_precision_and_quantisation(read_model: Read, tmp_path: Path) -> None:
-    """`auto` is resolved before; fp16 needs a GPU; quantised bases are not there yet."""
+def test_bad_precision_and_quantisation(read_model: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is resolved before; fp16 needs a GPU; quantisation needs its package."""
     with pytest.raises(BadInput, match=r"precision=auto is no dtype\. Allowed here: fp32, bf16, fp16"):
         torch_dtype("auto")
     model = read_model("tiny_tinyllama")
     with pytest.raises(BadInput, match="precision=fp16 needs a GPU"):
         load_base(model, None, torch.float16, "cpu", tmp_path)
-    with pytest.raises(BadInput, match=r"model\.quantization=nf4: quantised bases are not supported"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput) as error:
         load_base(model.model_copy(update={"quantization": "nf4"}), None, torch.float32, "cpu", tmp_path)
+    assert str(error.value) == "model.quantization needs the package bitsandbytes: pip install 'olora-bench[quant]' brings it"
 
 
 def test_gguf_is_converted_once_to_what_transformers_reads(read_model: Read, tmp_path: Path) -> None:

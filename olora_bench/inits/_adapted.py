@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from olora_bench.config import Experiment
-from olora_bench.errors import RecordError
+from olora_bench.data import Example
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.inits._layers import layers
 from olora_bench.models import Base, differing, restore, seeded
 from olora_bench.seeds import derive
 from olora_bench.store import atomic_write
+
+Examples = Callable[[], list[Example]]
+"""Gives the train part, for inits that learn from data."""
 
 
 @dataclass(frozen=True)
@@ -95,27 +101,50 @@ class Adapted:
         return state
 
 
-def apply(base: Base, experiment: Experiment) -> Adapted:
+def apply(base: Base, experiment: Experiment, examples: Examples | None = None) -> Adapted:
     """Put the adapter of `experiment` on the base, in place. Random draws come from the seed's own stream; global generators do not move.
+
+    `olora_bench/inits/<module>.py` has `adapt(base, experiment, seed) -> PeftModel`; one that learns from data takes a fourth argument,
+    the examples of the train part.
+
+    Args:
+        examples: gives the train part; called only by an init that learns from it. Its time is not counted as the init's.
 
     Raises:
         BadInput: the init refuses its options. The base is then as it was.
     """
     init = importlib.import_module(f"olora_bench.inits.{experiment.init.module}")
     seed = derive(experiment.seed, "adapter")
+    given: list[Any] = [base, experiment, seed]
+    if "examples" in inspect.signature(init.adapt).parameters:
+        if examples is None:
+            raise BadInput(f"init={experiment.init.name} learns from training examples, and none are given here")
+        given.append(examples())
     start = time.perf_counter()
     try:
         with seeded(seed, base.device):
-            model = init.adapt(base, experiment, seed)
+            model = init.adapt(*given)
     except BaseException:
         restore(base, differing(base, strip(base.model)))
         raise
     seconds = time.perf_counter() - start
     model.eval()
     changed = differing(base, (name for name, _ in _wrapped(base.model)))
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    facts = {"scale": experiment.alpha / experiment.rank, "base_weights": base.weights}
-    return Adapted(base, model, [{"params": trainable, "lr": experiment.lr}], seconds, changed, facts)
+    scale = next(layer.scaling["default"] for _, layer in layers(model))
+    return Adapted(base, model, groups(model, experiment), seconds, changed, {"scale": scale, "base_weights": base.weights})
+
+
+def groups(model: PeftModel, experiment: Experiment) -> list[dict[str, Any]]:
+    """Parameters with the peak learning rate of each: `lr` for A, and `init.lr_ratio` times it for B and one-dimensional ones (DoRA's
+    magnitudes), as PEFT's `create_loraplus_optimizer` groups them (Hayou et al., arXiv 2402.12354)."""
+    fast: list[Tensor] = []
+    slow: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (fast if "lora_B" in name or parameter.ndim == 1 else slow).append(parameter)
+    if experiment.init.lr_ratio == 1:
+        return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": experiment.lr}]
+    return [{"params": slow, "lr": experiment.lr}, {"params": fast, "lr": experiment.lr * experiment.init.lr_ratio}]
 
 
 def _wrapped(model: nn.Module) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,86 @@
+"""What the inits share: PEFT's wrapper around the target modules, and filling A, B and the base weight layer by layer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+
+from olora_bench.config import Experiment
+from olora_bench.errors import BadInput
+from olora_bench.models import Base, read_weight, write_weight
+
+# These come from the experiment, so that every init is compared at the same ones.
+_FROM_EXPERIMENT = {
+    "r": "rank", "lora_alpha": "alpha", "target_modules": "model.target_modules", "lora_dropout": "recipe.dropout",
+    "use_rslora": "init.rslora", "use_dora": "init.dora", "rank_pattern": "rank", "alpha_pattern": "alpha",
+}  # fmt: skip
+
+Factors = Callable[[str, Tensor, int], tuple[Tensor, Tensor]]
+"""(layer name, weight [out, in] fp32, which must not be written to, rank) -> B [out, r], A [r, in]."""
+
+
+def wrap(base: Base, experiment: Experiment, **options: Any) -> PeftModel:
+    """Put PEFT's LoRA layers around the target modules of `base.model`, in place; A and B are fp32 whatever the base's dtype.
+
+    Raises:
+        BadInput: an option that LoraConfig does not know, or one that the experiment sets elsewhere.
+    """
+    taken = {key: _FROM_EXPERIMENT[key] for key in options if key in _FROM_EXPERIMENT}
+    if taken:
+        raise BadInput(f"init.options sets {', '.join(taken)}: use {', '.join(dict.fromkeys(taken.values()))}, the same for every layer")
+    try:
+        config = LoraConfig(
+            r=experiment.rank,
+            lora_alpha=experiment.alpha,
+            target_modules=list(experiment.model.target_modules),
+            lora_dropout=experiment.recipe.dropout,
+            use_rslora=experiment.init.rslora,
+            use_dora=experiment.init.dora,
+            task_type="CAUSAL_LM",
+            **options,
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's own use of an old name of transformers
+            return get_peft_model(base.model, config)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"init={experiment.init.name} with init.options={options} is refused by PEFT: {error}") from error
+
+
+def layers(model: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    """The adapter layers in order, with their names in the bare model."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            yield name.removeprefix("base_model.model."), module
+
+
+@torch.no_grad()
+def fill(base: Base, experiment: Experiment, factors: Factors, *, subtract: bool, peft_name: bool | str = True) -> PeftModel:
+    """An adapter whose A and B are `factors` of each layer's weight.
+
+    With `subtract`, s B A is taken out of the base weight, so that the adapted layer starts as the layer was. Beside A and B this
+    takes at most one fp32 copy of one layer, none on an fp32 base.
+
+    Args:
+        peft_name: the `init_lora_weights` by which PEFT makes the same base weights again when it loads the saved adapter;
+            True where the base is untouched.
+    """
+    model = wrap(base, experiment, init_lora_weights=True)
+    for name, layer in layers(model):
+        module = layer.get_base_layer()
+        weight = read_weight(module)
+        b, a = factors(name, weight, layer.r["default"])
+        layer.lora_B["default"].weight.data.copy_(b)
+        layer.lora_A["default"].weight.data.copy_(a)
+        if subtract:
+            weight.addmm_(b, a, alpha=-layer.scaling["default"])
+            write_weight(module, weight)
+        if experiment.init.dora:  # the magnitudes were taken before A and B were filled
+            layer.lora_variant["default"].init(layer, adapter_name="default", config=model.peft_config["default"])
+    model.peft_config["default"].init_lora_weights = peft_name
+    return model
