@@ -1,0 +1,353 @@
+"""The part of a run's road that needs torch, with the run's lease held: fetch, load, initialise, train, score, record."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from olora_bench import assets as asset_room
+from olora_bench.assets import Asset
+from olora_bench.config import Experiment
+from olora_bench.config.hardware import resolve_device
+from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
+from olora_bench.identity import Identified
+from olora_bench.preemption import Stop
+from olora_bench.progress import duration, say
+from olora_bench.provenance import provenance
+from olora_bench.store import EvalRecord, Lease, RunRecord, Score, Store, lease, utc_now
+from olora_bench.tracking import Mirror, NoMirror, open_tracker
+
+if TYPE_CHECKING:
+    import torch
+
+    from olora_bench.models import Base
+    from olora_bench.training import TrainResult
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one experiment came to. `computed` is false where everything was done already."""
+
+    train_id: str
+    eval_id: str | None
+    status: str
+    computed: bool
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds by phase."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: str | None, held: Lease, stop: Stop) -> Outcome:
+    """Do what is missing of a run; arguments and errors as for `experiment.run`. A failure is recorded before it is raised.
+
+    Args:
+        held: the run's lease.
+        stop: becomes true when the process is asked to end.
+    """
+    experiment = what.experiment
+    # Rows that `datasets` prepares belong with the other assets. It reads this where it is first imported.
+    os.environ.setdefault("HF_DATASETS_CACHE", str(experiment.machine.cache_dir / "datasets"))
+    clock = Clock()
+    with clock.phase("import"):
+        import torch
+
+    if experiment.machine.threads is not None:
+        torch.set_num_threads(experiment.machine.threads)
+    facts = provenance(
+        assets=[{"key": a.key, "source": a.source, "identity": a.identity} for a in found.values()],
+        threads=torch.get_num_threads(),
+        device=resolve_device(experiment.machine.device),
+        token_budget={"train": experiment.machine.train_token_budget, "eval": experiment.machine.eval_token_budget},
+    )
+    record = store.read_run(what.train_id)
+    if record is None or record.status not in ("done", "diverged"):
+        record = _started(what, facts, 1 if record is None else record.attempts + 1)
+        store.write_run(record)
+    try:
+        return _train_and_score(_Worker(store, what, found, facts, clock, study, held, stop), record)
+    except (MissingAssets, StoreError, RecordError):
+        raise  # nothing is known about the run itself: it can be started again as it is
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        latest = store.read_run(what.train_id) or record
+        if latest.status == "running":
+            store.write_run(_failed(latest, reason))
+        elif latest.status == "done":
+            _record_unscored(store, what, reason, facts)
+        if isinstance(error, BadInput):
+            raise
+        raise RunFailed(f"{what.train_id} failed: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What the phases of one run share."""
+
+    store: Store
+    what: Identified
+    found: Mapping[str, Asset]
+    facts: Mapping[str, Any]
+    clock: Clock
+    study: str | None
+    held: Lease
+    stop: Stop
+
+
+def _started(what: Identified, facts: Mapping[str, Any], attempts: int) -> RunRecord:
+    return RunRecord(
+        train_id=what.train_id,
+        arm=what.experiment.arm,
+        status="running",
+        attempts=attempts,
+        identity=dict(what.train),
+        config=what.experiment.model_dump(mode="json"),
+        provenance=dict(facts),
+        started_at=utc_now(),
+    )
+
+
+def _failed(record: RunRecord, reason: str) -> RunRecord:
+    return record.model_copy(update={"status": "failed", "error": reason, "finished_at": utc_now()})
+
+
+def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
+    from olora_bench import inits
+
+    store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
+    with clock.phase("assets"):
+        paths = asset_room.fetch(experiment, worker.found)
+    with clock.phase("load"):
+        base = worker_base(experiment, worker.found, paths)
+    _score_base(store, what, base, paths, worker.facts)
+    if record.status == "diverged":
+        return Outcome(what.train_id, what.eval_id, "diverged", computed=True)
+    with clock.phase("init"):
+        adapted = inits.apply(base, experiment)
+    mirror: Mirror = NoMirror()
+    try:
+        if record.status == "done" and store.adapter_path(what.train_id).exists():
+            adapted.load(store.adapter_path(what.train_id))
+        else:
+            if record.status == "done":  # its adapter was removed: the same training again gives the same one
+                record = _started(what, worker.facts, record.attempts + 1)
+                store.write_run(record)
+            mirror = _open_mirror(what, worker.study)
+            record = _train(worker, record, base, adapted, paths, mirror)
+        scores: dict[str, float] = {}
+        if record.status == "done" and what.eval_id is not None:
+            scores = _score_run(store, what, base, adapted.model, paths, worker.facts)
+        mirror.finish({**record.metrics, **scores, "status": record.status}, failed=record.status != "done")
+        return Outcome(what.train_id, what.eval_id, record.status, computed=True)
+    except BaseException:
+        mirror.finish({"status": "failed"}, failed=True)
+        raise
+    finally:
+        adapted.remove()
+
+
+def _open_mirror(what: Identified, study: str | None) -> Mirror:
+    one = what.experiment
+    name = f"{one.model.name} {one.arm} r{one.rank} lr{one.lr:g} seed{one.seed}"
+    config = one.model_dump(mode="json")
+    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=config, group=study, directory=one.machine.wandb_dir)
+
+
+def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Any, paths: Mapping[str, Path], mirror: Mirror) -> RunRecord:
+    from olora_bench import data, training
+
+    store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
+    checkpoints = training.Checkpoints(
+        path=store.checkpoint_path(what.train_id),
+        owner=what.train_id,
+        steps=experiment.machine.checkpoint_steps,
+        minutes=experiment.machine.checkpoint_minutes,
+        writer={key: value for key, value in worker.facts.items() if key != "assets"},
+        stop=lambda: worker.stop.requested,
+        on_save=worker.held.progressed,
+    )
+    with clock.phase("data"):
+        parts = data.build_parts(experiment, dict(paths), base.tokenizer)
+    with worker.stop.deferred():
+        with clock.phase("train"):
+            result = training.train(
+                adapted,
+                parts,
+                experiment,
+                device=base.device,
+                on_row=lambda row: mirror.log(int(row["step"] or 0), row),
+                checkpoints=checkpoints,
+            )
+        with clock.phase("save"):
+            store.write_curve(what.train_id, result.curve)
+            adapted.save(store.adapter_path(what.train_id))
+        record = _trained(worker, record, result, adapted, parts.counts)
+        store.write_run(record)
+        return record
+
+
+def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: Any, counts: Mapping[str, Any]) -> RunRecord:
+    """The record of a training that came to its end, done or diverged."""
+    record = record.model_copy(
+        update={
+            "status": result.status,
+            "error": result.error,
+            "finished_at": utc_now(),
+            "provenance": {**record.provenance, **({"earlier": result.earlier} if result.earlier else {})},
+            "timings_s": worker.clock.seconds | result.timings_s,
+            "tokens_per_s": result.tokens_per_s,
+            "examples_per_s": result.examples_per_s,
+            "base_bytes": result.base_bytes,
+            "peak_bytes": result.peak_bytes,
+            "peak_above_base_bytes": result.peak_above_base_bytes,
+            "parameters_total": adapted.parameters_total,
+            "parameters_trainable": adapted.parameters_trainable,
+            "adapter_bytes": worker.store.adapter_path(record.train_id).stat().st_size,
+            "steps": result.steps,
+            "clipped_step_share": result.clipped_step_share,
+            "data": dict(counts),
+            "metrics": result.metrics,
+            "init": {"seconds": adapted.seconds, "changed_base_weights": len(adapted.changed), **adapted.facts},
+            "missing": result.missing,
+        }
+    )
+    return RunRecord.model_validate(record.model_dump())
+
+
+def record_crashes(store: Store, what: Identified, crashes: int) -> str:
+    """Record as failed a run that took its process with it, so that a study comes to its end; returns the reason."""
+    reason = (
+        f"its process died {crashes} times in a row without a word (killed from outside, out of memory, or a crash in a library) "
+        "and kept nothing in between; it is tried again only when asked to"
+    )
+    record = store.read_run(what.train_id)
+    if record is not None and record.status in ("done", "diverged"):
+        _record_unscored(store, what, reason, record.provenance)
+    else:
+        store.write_run(_failed(record or _started(what, provenance(), 1), reason))
+    return reason
+
+
+def _record_unscored(store: Store, what: Identified, reason: str, facts: Mapping[str, Any]) -> None:
+    """A trained run that could not be scored: its training stays, and its evaluation says why there is none."""
+    if what.eval_id is None or what.evaluation is None:
+        return
+    record = EvalRecord(
+        eval_id=what.eval_id,
+        train_id=what.train_id,
+        status="failed",
+        error=reason,
+        identity=dict(what.evaluation),
+        config={"suite": what.experiment.suite.model_dump(mode="json")},
+        provenance=dict(facts),
+        finished_at=utc_now(),
+    )
+    store.write_eval(record, None)
+
+
+def _score_base(store: Store, what: Identified, base: Base, paths: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+    """Score the untouched base once for all runs that start from it."""
+    if what.base_eval_id is None:
+        return
+    name = what.experiment.model.name
+    with lease(store.base_eval_dir(name, what.base_eval_id), wait=True):
+        known = store.read_eval(None, name, what.base_eval_id)
+        if known is None or known.status != "done":
+            _score(store, what, base, base.model, paths, facts, train_id=None)
+
+
+def _score_run(
+    store: Store, what: Identified, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], facts: Mapping[str, Any]
+) -> dict[str, float]:
+    """Score the trained model unless that is done; returns benchmark/metric -> value in [0, 1] for the mirror."""
+    assert what.eval_id is not None
+    record = store.read_eval(what.train_id, None, what.eval_id)
+    if record is None or record.status != "done":
+        record = _score(store, what, base, model, paths, facts, train_id=what.train_id)
+    return {f"{name}/{metric}": value for name, score in record.scores.items() for metric, value in score.metrics.items()}
+
+
+def _score(
+    store: Store,
+    what: Identified,
+    base: Base,
+    model: torch.nn.Module,
+    paths: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    *,
+    train_id: str | None,
+) -> EvalRecord:
+    from olora_bench import data, evaluation
+
+    experiment = what.experiment
+    assert experiment.precision != "auto"
+    eval_id, identity = (what.eval_id, what.evaluation) if train_id else (what.base_eval_id, what.base_evaluation)
+    assert eval_id is not None and identity is not None
+    clock, started = Clock(), utc_now()
+    benchmarks = {name: experiment.benchmarks[name] for name in experiment.suite.benchmarks}
+    with clock.phase("tasks"):
+        tasks = data.benchmark_tasks(benchmarks, dict(paths), experiment.suite.num_fewshot)
+    with clock.phase("score"):
+        scores, items = evaluation.evaluate(
+            model, base, experiment.suite, benchmarks, tasks,
+            token_budget=experiment.machine.eval_token_budget, dtype=experiment.suite.dtype or experiment.precision,
+        )  # fmt: skip
+    record = EvalRecord(
+        eval_id=eval_id,
+        train_id=train_id,
+        base=None if train_id else experiment.model.name,
+        status="done",
+        error=None,
+        identity=dict(identity),
+        config={"suite": experiment.suite.model_dump(mode="json")},
+        provenance=dict(facts),
+        started_at=started,
+        finished_at=utc_now(),
+        timings_s=clock.seconds,
+        scores={name: Score(**score) for name, score in scores.items()},
+        missing={
+            f"scores.{name}.stderr.{metric}": "one item has no standard error"
+            for name, score in scores.items()
+            for metric, value in score["stderr"].items()
+            if value is None
+        },
+    )
+    store.write_eval(record, items)
+    return record
+
+
+_BASES: dict[tuple[str, str, str], Base] = {}
+
+
+def worker_base(experiment: Experiment, found: Mapping[str, Asset], paths: Mapping[str, Path]) -> Base:
+    """The loaded base of this process, reused by every run that starts from the same bytes in the same precision."""
+    from olora_bench.models import load_base, torch_dtype
+
+    key = f"model:{experiment.model.name}"
+    device = resolve_device(experiment.machine.device)
+    wanted = (found[key].identity + repr(experiment.model.quantization), experiment.precision, device)
+    if wanted not in _BASES:
+        _BASES.clear()  # one base in memory at a time
+        start = time.perf_counter()
+        _BASES[wanted] = load_base(
+            experiment.model, paths.get(key), torch_dtype(experiment.precision), device, experiment.machine.cache_dir
+        )
+        say(f"load {experiment.model.name} in {experiment.precision}: {duration(time.perf_counter() - start)}")
+    return _BASES[wanted]
