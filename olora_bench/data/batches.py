@@ -63,10 +63,10 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
 def micro_batches(examples: Sequence[Example], token_budget: int, pad_id: int) -> Iterator[Batch]:
     """Cut examples into padded batches of at most `token_budget` tokens, padding included; an example longer than that stands alone.
 
-    Long ones come first, so that what does not fit in memory shows at once.
+    Long ones come first, so that what does not fit in memory shows at once. How examples are cut never changes the mathematics of a step.
     """
     order = sorted(examples, key=lambda e: -len(e.input_ids))
-    for chunk in chunks_by_budget([len(e.input_ids) for e in order], token_budget):
+    for chunk in cheapest_chunks([len(e.input_ids) for e in order], token_budget):
         yield collate([order[i] for i in chunk], pad_id)
 
 
@@ -81,3 +81,31 @@ def chunks_by_budget(lengths: Sequence[int], token_budget: int) -> Iterator[rang
         count = max(1, token_budget // max(1, lengths[start]))
         yield range(start, min(start + count, len(lengths)))
         start += count
+
+
+def cheapest_chunks(lengths: Sequence[int], token_budget: int, pass_overhead: int = 64) -> list[range]:
+    """The cut of a falling list of lengths that computes least: padded tokens, plus what starting a forward pass costs.
+
+    Filling each pass up to the budget would pad many short examples to one long one; one pass for each length would start too many.
+
+    Args:
+        lengths: falling.
+        token_budget: at most this many padded tokens in a range, unless it is one example long.
+        pass_overhead: cost of a pass in tokens, whatever it holds.
+
+    >>> cheapest_chunks([200, 20, 20, 20], 1000)
+    [range(0, 1), range(1, 4)]
+    >>> cheapest_chunks([22, 20, 20, 20], 1000)
+    [range(0, 4)]
+    """
+    n = len(lengths)
+    # best[i]: least cost of the examples from i on; after[i]: where the range that starts at i ends.
+    best, after = [0] * (n + 1), [n] * n
+    for i in reversed(range(n)):
+        most = max(1, token_budget // max(1, lengths[i]))
+        best[i], after[i] = min((pass_overhead + (j - i) * lengths[i] + best[j], j) for j in range(i + 1, min(i + most, n) + 1))
+    chunks, start = [], 0
+    while start < n:
+        chunks.append(range(start, after[start]))
+        start = after[start]
+    return chunks
