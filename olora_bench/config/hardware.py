@@ -44,13 +44,21 @@ def resolve_precision(precision: str, device: str) -> Literal["fp32", "bf16", "f
     return "bf16" if flags & _FAST_BF16_FLAGS else "fp32"
 
 
+def _gpus() -> list[str]:
+    """The names of the NVIDIA devices that the driver lists, whether or not this process may use them."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
+
+
 def describe() -> dict[str, Any]:
-    """Processor, cores, memory and system of this machine, for a record's provenance. No host name: it says nothing about numbers."""
+    """Processor, cores, GPUs, memory and system of this machine, for a record's provenance. No host name: it says nothing about numbers."""
     names = _cpu_lines("model name")
     return {
         "processor": names[0] if names else platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "gpus": _gpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "system": platform.system(),
         "python": platform.python_version(),

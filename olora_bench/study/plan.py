@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from olora_bench.study.grid import Grids
+from olora_bench.progress import size
+from olora_bench.store import Store
+from olora_bench.study import estimate
+from olora_bench.study.grid import Grids, Job
 from olora_bench.study.stages import find_and_open
 from olora_bench.study.states import counts, standings
 from olora_bench.study.sweep import merged_text
 
 
 def plan_text(name: str, overrides: Sequence[str]) -> str:
-    """The plan of a study as text: comparisons, runs, evaluations, and where they stand."""
+    """The plan of a study as text: comparisons, runs, evaluations, where they stand, and what it takes to finish them."""
     study = find_and_open(name, overrides)
     grids = study.grids()
     found = standings(study.store, grids.jobs)
-    bases = {job.what.base_eval_id for job in grids.jobs} - {None}
+    first = grids.jobs[0].experiment
     evaluations = sum(job.what.eval_id is not None for job in grids.jobs)
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
@@ -23,12 +26,69 @@ def plan_text(name: str, overrides: Sequence[str]) -> str:
         + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {len(grids.jobs)}{merged_text(grids)}",
-        f"evaluations   {evaluations} of trained runs, {len(bases)} of untouched bases",
-        f"precision     {grids.jobs[0].experiment.precision}",
+        *stages_text(grids),
+        f"evaluations   {evaluations} of trained runs, {len(_bases(grids.jobs))} of untouched bases",
+        f"precision     {first.precision}",
         f"state         {counts(found)}",
+        *_resources(study.store, grids, [s.job for s in found if s.state not in ("done", "diverged")]),
     ]
     lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")]
     return "\n".join(lines)
+
+
+def stages_text(grids: Grids) -> list[str]:
+    """A tuned study's rule, and how far each search is; nothing for another study."""
+    rule = grids.study.tuning
+    if rule is None:
+        return []
+    searches = [one for cell in grids.searches for one in cell.arms]
+    refine, fresh = 2 * len(rule.seeds), len(rule.fresh_seeds)
+    over = [one for one in searches if one.chosen is not None]
+    edges = [one for one in searches if one.edge is not None]
+    left = len(searches) - len(over) - len(edges)
+    shared = f" and the shared {rule.shared_lr:g}" if rule.shared_lr is not None else ""
+    lines = [
+        f"search        {rule.criterion} over {', '.join(f'{lr:g}' for lr in rule.lrs)}{shared}, {len(rule.seeds)} seeds each",
+        f"searches      {len(searches)} (arm x cell): {len(over)} over, {len(edges)} at an edge, {left} going on",
+    ]
+    if left:
+        lines.append(
+            f"              still to come: {refine} refinement runs and {fresh} fresh seeds a search, and at most {rule.max_extensions} "
+            f"extensions a side of {len(rule.seeds)} runs for every arm; the counts below are without them"
+        )
+    return lines
+
+
+def _bases(jobs: Sequence[Job]) -> dict[str, Job]:
+    return {job.what.base_eval_id: job for job in jobs if job.what.base_eval_id is not None}
+
+
+def _resources(store: Store, grids: Grids, left: Sequence[Job]) -> list[str]:
+    device = grids.jobs[0].experiment.machine.device
+    known = estimate.speeds(store, device)
+    bases = _bases(grids.jobs)
+    open_bases = [
+        job for key, job in bases.items() if (e := store.read_eval(None, job.experiment.model.name, key)) is None or e.status != "done"
+    ]
+    hours = estimate.seconds(left, open_bases, known, device)
+    largest = max((job.experiment for job in grids.jobs), key=estimate.memory_bytes)
+    peak = known.peak_bytes.get(largest.model.name)
+    memory = f"{size(peak)} (measured)" if peak else f"{size(estimate.memory_bytes(largest))} (from shapes: weights, adapter, activations)"
+    disk = sum(estimate.disk_bytes(job.experiment) for job in grids.jobs)
+    adapters = sum(4 * estimate.adapter_parameters(job.experiment) for job in grids.jobs)
+    weights = sum({job.experiment.model.name: estimate.download_bytes(job.experiment) for job in grids.jobs}.values())
+    what = "left" if len(left) < len(grids.jobs) else "in all"
+    return [
+        f"time {what:<8} {_hours(hours.seconds)} here, one run after another ({hours.source})",
+        f"GPU time      {_hours(estimate.gpu_seconds(left, open_bases))} on one GPU (from FLOPs, assuming an {estimate.GPU_NAME})",
+        f"memory        {memory}, {largest.model.name} r{largest.rank}",
+        f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",
+    ]
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.0f} hours" if hours >= 100 else f"{hours:.1f} hours" if hours >= 1 else f"{seconds / 60:.1f} minutes"
 
 
 def comparisons(grids: Grids) -> int:

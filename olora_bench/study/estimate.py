@@ -1,0 +1,208 @@
+"""How long a study takes, in how much memory and disk: from finished records of the same hardware, else from operations counted.
+
+Operations of a transformer: 2 per parameter and token forward, as many again back through a frozen layer (Kaplan et al., arXiv 2001.08361,
+section 2.1, without the weights' own gradients); attention's quadratic part is left out, it is small at these lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypeVar
+
+from olora_bench.config import Experiment
+from olora_bench.config.hardware import describe, resolve_device
+from olora_bench.errors import RecordError
+from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.study.grid import Job
+
+AnyRecord = TypeVar("AnyRecord", RunRecord, EvalRecord)
+
+# Mean tokens, counted with SmolLM2's tokenizer on the pinned splits; a finished run's own counts replace the first.
+TOKENS_PER_EXAMPLE = {"benchmarks": 50.0, "instructions": 115.0}
+TOKENS_PER_CHOICE = 50.0  # a prompt with one of its choices, mean over the items of the six benchmarks
+TRAIN_ROWS = {"benchmarks": 72_000, "instructions": 51_000}  # where data.train_size is null
+CPU_FLOPS_PER_CORE = 5e10
+GPU_FLOPS = 9.4e13  # 30% of an A100's dense bf16 peak of 312 TFLOP/s
+GPU_NAME = "A100 at 30% of its bf16 peak, 94 TFLOP/s"
+BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0}
+QUANTISED_BYTES = {"nf4": 0.55, "int8": 1.05}
+# Bytes kept for the backward pass per token, layer and hidden unit, at two bytes a number
+# (Korthikanti et al., arXiv 2205.05198, without attention scores).
+ACTIVATION_BYTES = 34.0
+ITEM_BYTES = 60.0  # a row of items.parquet
+STEP_BYTES = 40.0  # a row of curve.parquet
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run computes: tokens trained on, tokens read for losses, requests scored (a prompt with one of its choices)."""
+
+    steps: float
+    train_tokens: float
+    loss_tokens: float
+    requests: float
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Medians of what finished records of one hardware did, by model; `tokens_per_example` by data, `peak_bytes` a maximum by model."""
+
+    tokens_per_s: Mapping[str, float]
+    requests_per_s: Mapping[str, float]
+    flops: float | None
+    tokens_per_example: Mapping[str, float]
+    peak_bytes: Mapping[str, int]
+    runs: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a set of jobs. `source` says in words where the seconds come from."""
+
+    seconds: float
+    source: str
+
+
+def body(experiment: Experiment) -> int:
+    """Parameters that every token passes through: all but the embeddings, whose product is computed only where it is read."""
+    model = experiment.model
+    return max(model.parameters - model.vocab_size * model.hidden_size, model.parameters // 10)
+
+
+def work(experiment: Experiment, tokens_per_example: Mapping[str, float]) -> Work:
+    """What training and scoring one experiment computes."""
+    data, recipe = experiment.data, experiment.recipe
+    tokens = tokens_per_example.get(data.name, min(TOKENS_PER_EXAMPLE[data.kind], float(data.cutoff)))
+    steps = recipe.steps or recipe.epochs * (data.train_size or TRAIN_ROWS[data.kind]) / recipe.batch_size
+    return Work(
+        steps=steps,
+        train_tokens=steps * recipe.batch_size * tokens,
+        loss_tokens=(recipe.loss_evaluations + 1) * (data.tune_size + data.report_size) * tokens,
+        requests=requests(experiment),
+    )
+
+
+def items(experiment: Experiment) -> int:
+    """How many benchmark items the suite asks."""
+    limit = experiment.suite.limit
+    return sum(min(limit or b.items, b.items) for b in (experiment.benchmarks[name] for name in experiment.suite.benchmarks))
+
+
+def requests(experiment: Experiment) -> float:
+    """How many prompts with one of their choices the suite asks."""
+    limit, suite = experiment.suite.limit, experiment.suite
+    return sum(min(limit or b.items, b.items) / b.chance for b in (experiment.benchmarks[name] for name in suite.benchmarks))
+
+
+def adapter_parameters(experiment: Experiment) -> int:
+    """Trainable parameters of A and B, from the model's shapes."""
+    model = experiment.model
+    return model.layers * experiment.rank * sum(sum(model.shapes[name]) for name in model.target_modules)
+
+
+def memory_bytes(experiment: Experiment) -> float:
+    """Peak memory while training: base weights, the adapter with gradient and two moments in fp32, the activations of a forward pass."""
+    model, machine = experiment.model, experiment.machine
+    weight = QUANTISED_BYTES[model.quantization] if model.quantization else BYTES[experiment.precision]
+    activations = machine.train_token_budget * model.layers * model.hidden_size * ACTIVATION_BYTES * BYTES[experiment.precision] / 2
+    return model.parameters * weight + 16 * adapter_parameters(experiment) + activations
+
+
+def download_bytes(experiment: Experiment) -> float:
+    """What the model takes in the cache: two bytes a parameter, as the Hub's files have; a quantised model is downloaded whole."""
+    return 2.0 * experiment.model.parameters
+
+
+def disk_bytes(experiment: Experiment) -> float:
+    """What a finished run leaves in results/: adapter, curve and items."""
+    return 4 * adapter_parameters(experiment) + STEP_BYTES * work(experiment, {}).steps + ITEM_BYTES * items(experiment) + 2e4
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """What must agree for a record's times to say something about this machine."""
+    here = describe()
+    return {key: here.get(key) for key in ("processor", "cores", "gpus")} | {"device": resolve_device(device).split(":")[0]}
+
+
+def recorded_hardware(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, of a record."""
+    there = provenance.get("hardware") or {}
+    return {key: there.get(key) for key in ("processor", "cores", "gpus")} | {"device": str(provenance.get("device")).split(":")[0]}
+
+
+def speeds(store: Store, device: str) -> Speeds:
+    """What the store's finished records of this hardware say."""
+    here = hardware(device)
+    runs = [r for r in _readable(store.iter_runs()) if r.status == "done" and recorded_hardware(r.provenance) == here]
+    evals = [e for e in _readable(store.iter_evals()) if e.status == "done" and recorded_hardware(e.provenance) == here]
+    model_of = {run.train_id: _name(run.config, "model") for run in runs}
+    trained = [(model_of[run.train_id], run.tokens_per_s) for run in runs if run.tokens_per_s]
+    scored = [
+        (record.base or model_of.get(str(record.train_id), ""), sum(s.items / s.chance for s in record.scores.values()) / seconds)
+        for record in evals
+        if (seconds := record.timings_s.get("score", 0.0)) > 0
+    ]
+    lengths = [(_name(r.config, "data"), r.tokens_per_s / r.examples_per_s) for r in runs if r.tokens_per_s and r.examples_per_s]
+    flops = [4 * _body(run) * run.tokens_per_s for run in runs if run.tokens_per_s]
+    peaks: dict[str, int] = {}
+    for run in runs:
+        if run.peak_bytes:
+            peaks[model_of[run.train_id]] = max(run.peak_bytes, peaks.get(model_of[run.train_id], 0))
+    return Speeds(_medians(trained), _medians(scored), median(flops) if flops else None, _medians(lengths), peaks, len(runs))
+
+
+def seconds(jobs: Sequence[Job], bases: Sequence[Job], known: Speeds, device: str) -> Estimate:
+    """How long it takes to train and score `jobs`, and to score the untouched bases of `bases`, one after the other on this machine."""
+    cores = int(describe()["cores"])
+    assumed = GPU_FLOPS if resolve_device(device).startswith("cuda") else CPU_FLOPS_PER_CORE * cores
+    rate = known.flops or assumed
+    total, guessed = 0.0, 0
+    for job in jobs:
+        total += _train_seconds(job.experiment, known, rate) + _score_seconds(job.experiment, known, rate)
+        guessed += job.experiment.model.name not in known.tokens_per_s
+    total += sum(_score_seconds(job.experiment, known, rate) for job in bases)
+    if known.flops is None:
+        where = GPU_NAME if resolve_device(device).startswith("cuda") else f"{cores} cores at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s each"
+        return Estimate(total, f"from FLOPs, assuming {where}: no finished run on this hardware")
+    scaled = f"; {guessed} runs of models not seen here scaled by their FLOPs" if guessed else ""
+    return Estimate(total, f"from {known.runs} finished runs on this hardware{scaled}")
+
+
+def gpu_seconds(jobs: Sequence[Job], bases: Sequence[Job]) -> float:
+    """The same from FLOPs on the GPU that `GPU_NAME` assumes."""
+    nothing = Speeds({}, {}, None, {}, {}, 0)
+    total = sum(_train_seconds(j.experiment, nothing, GPU_FLOPS) + _score_seconds(j.experiment, nothing, GPU_FLOPS) for j in jobs)
+    return total + sum(_score_seconds(job.experiment, nothing, GPU_FLOPS) for job in bases)
+
+
+def _train_seconds(experiment: Experiment, known: Speeds, rate: float) -> float:
+    done = work(experiment, known.tokens_per_example)
+    speed = known.tokens_per_s.get(experiment.model.name, rate / (4 * body(experiment)))
+    return (done.train_tokens + done.loss_tokens / 2) / speed  # reading a loss is the forward half
+
+
+def _score_seconds(experiment: Experiment, known: Speeds, rate: float) -> float:
+    return requests(experiment) / known.requests_per_s.get(experiment.model.name, rate / (2 * body(experiment) * TOKENS_PER_CHOICE))
+
+
+def _body(run: RunRecord) -> int:
+    model: Any = run.config.get("model")
+    return max(int(model["parameters"]) - int(model["vocab_size"]) * int(model["hidden_size"]), int(model["parameters"]) // 10)
+
+
+def _name(config: Mapping[str, Any], group: str) -> str:
+    choice = config.get(group)
+    return str(choice.get("name")) if isinstance(choice, dict) else ""
+
+
+def _medians(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return {key: median(values) for key, values in found.items()}
+
+
+def _readable(records: Iterable[AnyRecord | RecordError]) -> list[AnyRecord]:
+    return [record for record in records if not isinstance(record, RecordError)]
