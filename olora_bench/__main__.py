@@ -16,7 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from olora_bench.config import conf_dir, load
 from olora_bench.config.compose import hydra_message
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError
+from olora_bench.preemption import Preempted
 from olora_bench.progress import say
+from olora_bench.store import LeaseHeld
 
 EXPECTED = (BadInput, RecordError, RunFailed, StoreError)
 VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -37,6 +39,16 @@ def task(cfg: DictConfig) -> str:
         from olora_bench.experiment import run
 
         return run(experiment, study=study).status
+    except LeaseHeld as held:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            print(held, file=sys.stderr)
+            raise SystemExit(2) from None
+        say(f"left to another worker: {held}")
+        return "running"
+    except Preempted:
+        if HydraConfig.get().mode == RunMode.MULTIRUN and not HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
+            return "interrupted"  # this process is the launcher's, and it was asked to end: the sweep hears what became of the run
+        raise
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             say(str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}")

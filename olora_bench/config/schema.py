@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from olora_bench.config.init_rules import Export, check_init
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 AssetSource = Literal["packaged", "local", "hub"]
@@ -108,7 +110,7 @@ class Init(Strict):
     """
 
     name: Name
-    module: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$")]
+    module: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     options: dict[str, Any] = Field(default_factory=dict)
     lr_ratio: float = Field(default=1.0, gt=0)
     rslora: bool = False
@@ -255,6 +257,8 @@ class Experiment(Strict):
     seed: int = Field(ge=0)
     precision: Precision
     assets: tuple[AssetSource, ...] = Field(min_length=1)
+    exportable: tuple[Export, ...] = ()
+    """What `python -m olora_bench.export` must be able to make of the run: what it could not is refused before training. Part of no id."""
     machine: Machine
     benchmarks: dict[str, Benchmark]
     """Every benchmark that `data` or `suite` names, read from `conf/benchmark/`."""
@@ -274,4 +278,9 @@ class Experiment(Strict):
                     f"rank={self.rank} is larger than the smaller side of {self.model.name}'s {module} ({out_features} x {in_features}). "
                     f"Allowed: 1 to {min(out_features, in_features)}. Lower rank or leave {module} out of model.target_modules"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _init_is_possible(self) -> Experiment:
+        check_init(self)
         return self

@@ -1,110 +1,172 @@
-"""Log-likelihoods of continuations: the backbone over padded batches, the LM head in fp32 at the positions that are read."""
+"""Log-likelihoods of a plan's continuations: tries through the backbone, the LM head in fp32 at the positions that are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import Cache
 
-from olora_bench.data.batches import chunks_by_budget
-from olora_bench.errors import BadInput
+from olora_bench.evaluation.tree_attention import causal_model, last_hidden, run_prefix
+from olora_bench.evaluation.trie import Plan
 
-# Logits held at a time: 2^25 fp32 numbers are 128 MiB, whatever the vocabulary.
-_LOGITS_AT_ONCE = 1 << 25
+# Logits held at a time: 2^22 fp32 numbers are 16 MiB, whatever the vocabulary and however many positions are read.
+_LOGITS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one forward pass: (plan, row) of each. `prefix` is the plan whose shared beginning they have in front, or None."""
+
+    rows: tuple[tuple[int, int], ...]
+    longest: int
+    prefix: int | None
+    chains: bool
+
+
+def batches(plans: Sequence[Plan], token_budget: int) -> list[Batch]:
+    """Cut rows into batches of at most `token_budget` padded tokens (one row at least), the longest first within each beginning.
+
+    Rows that attend to a long shared beginning hold a copy of it for the layer at work: together at most 4 budgets of such tokens.
+    """
+    kinds: dict[tuple[int | None, bool], list[tuple[int, int, int]]] = {}
+    for p, plan in enumerate(plans):
+        shared = p if len(plan.prefix) else None
+        for row, length in enumerate(plan.lengths.tolist()):
+            kinds.setdefault((shared, shared is None and plan.is_chain(row)), []).append((length, p, row))
+    found: list[Batch] = []
+    for (shared, chains), rows in kinds.items():
+        rows.sort(key=lambda one: (-one[0], one[1], one[2]))
+        in_front = 0 if shared is None else len(plans[shared].prefix)
+        start = 0
+        while start < len(rows):
+            longest = rows[start][0]
+            count = max(1, min(token_budget // longest, 4 * token_budget // (in_front + longest)))
+            chunk = rows[start : start + count]
+            found.append(Batch(tuple((p, row) for _, p, row in chunk), longest, shared, chains))
+            start += count
+    return sorted(found, key=lambda b: (-1 if b.prefix is None else b.prefix, -b.longest))
+
+
+def token_count(plans: Sequence[Plan]) -> int:
+    """Tokens that go through the model, padding left out."""
+    return sum(len(plan.tokens) + len(plan.prefix) for plan in plans)
 
 
 def continuation_logprobs(
     model: nn.Module,
-    requests: Sequence[tuple[Sequence[int], Sequence[int]]],
+    plans: Sequence[Plan],
     *,
     token_budget: int,
     device: torch.device,
-    on_batch: Callable[[int], None] = lambda rows: None,
-) -> list[tuple[float, bool]]:
+    on_tokens: Callable[[int], None] = lambda tokens: None,
+) -> list[list[tuple[float, bool]]]:
     """Sum of log p(token | tokens before it) over each continuation, in nats, and whether greedy decoding would write it.
 
-    Requests that feed the model the same tokens share one forward pass (one-token choices of one prompt). Rows are padded on the right
-    and go without an attention mask: under causal attention no token sees what is right of it.
-
     Args:
-        model: a causal language model of transformers, or a PEFT model around one; in eval mode.
-        requests: (tokens fed to the model [t], continuation [c]); the continuation is read at the last c positions, c <= t.
+        model: a causal language model of transformers, or a PEFT model around one; in eval mode; `tree_attention.why_not` is None for it.
+        plans: one a task.
         token_budget: at most this many padded tokens in a forward pass (one row at least).
-        on_batch: called with the number of requests answered.
+        on_tokens: called with the number of tokens that went through the model.
 
     Returns:
-        (log-likelihood, greedy) of each request, in order. An empty continuation has (0.0, True).
-
-    Raises:
-        BadInput: the model has no plain linear LM head.
+        For each plan (log-likelihood, greedy) of each request, in order. An empty continuation has (0.0, True).
     """
-    causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = causal_model(model)
     head = causal.get_output_embeddings()
-    if type(head) is not nn.Linear:
-        raise BadInput(f"{type(causal).__name__} has {type(head).__name__} as LM head: scoring needs a plain torch.nn.Linear there")
-    weight, bias = head.weight.detach().float(), None if head.bias is None else head.bias.detach().float()
-
-    sharing: dict[tuple[int, ...], list[int]] = {}
-    for i, (fed, _) in enumerate(requests):
-        sharing.setdefault(tuple(fed), []).append(i)
-    # Long rows first: what does not fit in memory shows at once. A fixed order, so that the same items give the same bits.
-    rows = sorted(sharing, key=lambda fed: (-len(fed), fed))
-    answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
-    for chunk in chunks_by_budget([len(fed) for fed in rows], token_budget):
-        batch = [rows[i] for i in chunk]
-        asked = [(row, i) for row, fed in enumerate(batch) for i in sharing[fed]]
-        at_row, at_column, targets, owner = _reads(batch, asked, requests)
-        with torch.no_grad():
-            # The text model alone: its last hidden states are what the LM head sees.
-            hidden = causal.base_model(input_ids=_padded(batch, device), use_cache=False).last_hidden_state
-            values, greedy = _read(hidden[at_row, at_column], weight, bias, torch.from_numpy(targets).to(device))
-        sums = np.bincount(owner, weights=values, minlength=len(asked))
-        misses = np.bincount(owner, weights=~greedy, minlength=len(asked))
-        for k, (_, i) in enumerate(asked):
-            answers[i] = (float(sums[k]), bool(misses[k] == 0))
-        on_batch(len(asked))
-    return answers
+    sums = [np.zeros(len(plan.empty)) for plan in plans]
+    misses = [np.zeros(len(plan.empty), dtype=np.int64) for plan in plans]
+    for batch, prefix in _with_prefix(causal, plans, batches(plans, token_budget), device, on_tokens):
+        ids, depths, ends = (torch.from_numpy(x).to(device) for x in _padded(plans, batch))
+        hidden = last_hidden(causal, ids, depths, ends, prefix, chains=batch.chains)
+        at, targets, owners = _reads(plans, batch)
+        # Choices of one prompt read the same position: the head is applied to each once.
+        places, which = np.unique(at, return_inverse=True)
+        states = hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(places).to(device)]
+        values, greedy = head_logprobs(
+            states, head.weight, head.bias, torch.from_numpy(which).to(device), torch.from_numpy(targets).to(device)
+        )
+        for p in np.unique(owners[0]):
+            own = owners[0] == p
+            np.add.at(sums[p], owners[1][own], values[own])
+            np.add.at(misses[p], owners[1][own], ~greedy[own])
+        on_tokens(sum(int(plans[p].lengths[row]) for p, row in batch.rows))
+    return [[(float(s), bool(m == 0)) for s, m in zip(a, b, strict=True)] for a, b in zip(sums, misses, strict=True)]
 
 
-def _reads(
-    batch: Sequence[tuple[int, ...]], asked: Sequence[tuple[int, int]], requests: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where the head is applied, which token is wanted there, and whose it is: four int64 arrays of one length."""
-    at_row: list[int] = []
-    at_column: list[int] = []
-    targets: list[int] = []
-    owner: list[int] = []
-    for k, (row, i) in enumerate(asked):
-        continuation = requests[i][1]
-        end = len(batch[row])
-        at_row += [row] * len(continuation)
-        at_column += range(end - len(continuation), end)
-        targets += continuation
-        owner += [k] * len(continuation)
-    row_, column, target, of = (np.array(values, dtype=np.int64) for values in (at_row, at_column, targets, owner))
-    return row_, column, target, of
+def _with_prefix(
+    causal: Any, plans: Sequence[Plan], work: Sequence[Batch], device: torch.device, on_tokens: Callable[[int], None]
+) -> Iterator[tuple[Batch, Cache | None]]:
+    """Each batch with the keys and values of its shared beginning, which is run once; one beginning in memory at a time."""
+    at: int | None = None
+    cache: Cache | None = None
+    for batch in work:
+        if batch.prefix != at:
+            at, cache = batch.prefix, None
+            if at is not None:
+                cache = run_prefix(causal, torch.from_numpy(plans[at].prefix.astype(np.int64)).to(device))
+                on_tokens(len(plans[at].prefix))
+        yield batch, cache
 
 
-def _padded(batch: Sequence[tuple[int, ...]], device: torch.device) -> Tensor:
-    ids = np.zeros((len(batch), len(batch[0])), dtype=np.int64)
-    for row, fed in enumerate(batch):
-        ids[row, : len(fed)] = fed
-    return torch.from_numpy(ids).to(device)
+def _padded(plans: Sequence[Plan], batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ids, depths, ends: int64 [rows, longest]. Padding sees itself alone."""
+    shape = (len(batch.rows), batch.longest)
+    ids, depths = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    ends = np.tile(np.arange(1, batch.longest + 1), (len(batch.rows), 1))
+    for i, (p, row) in enumerate(batch.rows):
+        plan = plans[p]
+        start, stop = plan.row_starts[row], plan.row_starts[row + 1]
+        ids[i, : stop - start], depths[i, : stop - start] = plan.tokens[start:stop], plan.depths[start:stop]
+        ends[i, : stop - start] = plan.ends[start:stop]
+    return ids, depths, ends
 
 
-def _read(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probability of each target and whether it is the likeliest token: hidden [m, h], targets [m] -> float64 [m], bool [m]."""
-    values, greedy = [], []
-    for part, wanted in zip(
-        hidden.split(max(1, _LOGITS_AT_ONCE // len(weight))), targets.split(max(1, _LOGITS_AT_ONCE // len(weight))), strict=True
-    ):
-        with torch.autocast(hidden.device.type, enabled=False):
-            logprobs = F.log_softmax(F.linear(part.float(), weight, bias), dim=-1)
-        values.append(logprobs.gather(1, wanted[:, None])[:, 0])
-        greedy.append(logprobs.argmax(1) == wanted)
-    return torch.cat(values).double().cpu().numpy(), torch.cat(greedy).cpu().numpy()
+def _reads(plans: Sequence[Plan], batch: Batch) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Flat position in [rows * longest], wanted token, and (plan, request) of each read: int64 arrays of one length."""
+    at, targets, owner_plans, owners = [], [], [], []
+    for i, (p, row) in enumerate(batch.rows):
+        part = slice(plans[p].read_starts[row], plans[p].read_starts[row + 1])
+        at.append(plans[p].read_columns[part].astype(np.int64) + i * batch.longest)
+        targets.append(plans[p].read_targets[part].astype(np.int64))
+        owners.append(plans[p].read_owners[part].astype(np.int64))
+        owner_plans.append(np.full(len(at[-1]), p, dtype=np.int64))
+    return np.concatenate(at), np.concatenate(targets), (np.concatenate(owner_plans), np.concatenate(owners))
+
+
+def head_logprobs(states: Tensor, weight: Tensor, bias: Tensor | None, which: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities under softmax(states @ weight.T + bias), in fp32 whatever the weights' dtype, without a copy of the weights.
+
+    The vocabulary is gone through in pieces, with a running maximum and sum of exponentials.
+
+    Args:
+        states: [m, h].
+        weight: [v, h]; bias: [v] or None.
+        which: int64 [r], the state of each read; targets: int64 [r], its token.
+
+    Returns:
+        float64 [r] in nats, and bool [r]: whether the target is the likeliest token (the first of equals).
+    """
+    m, vocabulary = len(states), len(weight)
+    states = states.float()
+    highest, total = states.new_full((m,), -torch.inf), states.new_zeros(m)
+    likeliest, wanted = torch.zeros(m, dtype=torch.int64, device=states.device), states.new_zeros(len(targets))
+    step = min(vocabulary, max(256, _LOGITS_AT_ONCE // m))
+    with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
+        for start in range(0, vocabulary, step):
+            piece = slice(start, start + step)
+            logits = F.linear(states, weight[piece].float(), None if bias is None else bias[piece].float())
+            here = (targets >= start) & (targets < start + step)
+            wanted[here] = logits[which[here], targets[here] - start]
+            top, index = logits.max(dim=1)
+            likeliest = torch.where(top > highest, index + start, likeliest)
+            new = torch.maximum(top, highest)
+            total = total * (highest - new).exp() + logits.sub_(new[:, None]).exp_().sum(dim=1)
+            highest = new
+    values = wanted - (highest + total.log())[which]
+    return values.double().cpu().numpy(), (likeliest[which] == targets).cpu().numpy()

@@ -1,77 +1,195 @@
-"""The language model that lm-eval talks to: same tokens and same numbers as its HFLM, batched by padded tokens."""
+"""The language model that lm-eval talks to: same tokens and same numbers as its HFLM, from one pass over what an item's choices share."""
 
 from __future__ import annotations
 
-import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import resolve_max_length
 from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from olora_bench.data.encoding import Pair, encode_pairs, prefix_token_id
-from olora_bench.evaluation.logprobs import continuation_logprobs
-from olora_bench.progress import Progress
+from olora_bench.errors import BadInput
+from olora_bench.evaluation.logprobs import continuation_logprobs, token_count
+from olora_bench.evaluation.prompts import plan_of
+from olora_bench.evaluation.tree_attention import causal_model, why_not
+from olora_bench.evaluation.trie import Plan
+from olora_bench.progress import Progress, say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# A worker scores many runs on the same prompts: each is tokenised once, and kept under a digest of its text.
-_ENCODED: WeakKeyDictionary[Any, dict[bytes, tuple[np.ndarray, np.ndarray]]] = WeakKeyDictionary()
+# How much slower an attention's operation runs than a matrix product's, roughly (measured on CPU and H100 within a factor of 2).
+_ATTENTION_SLOWNESS = 3.0
+Item = tuple[str | None, int | None]
 
 
 @register_model("olora_bench")
 class Scorer(LM):
     """lm-eval's interface to a transformers or PEFT model.
 
+    Requests of an item become a token trie (`trie`), run with a tree mask (`tree_attention`); a beginning that all items of a task share is
+    run once. A model for which that is not known to be exact goes lm-eval's own way, and says so in `notes`.
+
     Attributes:
         truncated: (lm-eval task, document) of items of which some prompt lost its beginning.
         empty: the same of items of which some choice adds no token.
+        notes: what a reader of the scores should know about how they were made.
+        tokens: tokens that went through the model so far, padding left out.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *, device: torch.device, token_budget: int) -> None:
+    def __init__(
+        self,
+        pretrained: str | Path | nn.Module,
+        tokenizer: PreTrainedTokenizerBase | str | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        token_budget: int = 4096,
+        dtype: str = "auto",
+        peft: str | None = None,
+        cache_dir: Path | str | None = None,
+        **ignored: Any,
+    ) -> None:
+        """A model, or what to load one from: lm-eval's command line gives `pretrained` and `peft` as folders.
+
+        Args:
+            tokenizer: an object, a folder, or None for the model's own folder.
+            token_budget: padded tokens in one forward pass.
+            dtype: of a model that is loaded here: auto, float32, bfloat16, float16.
+            peft: folder of an adapter for a model that is loaded here.
+            cache_dir: where tokenised prompts are kept; None keeps none.
+            ignored: lm-eval's `batch_size` and `max_batch_size`, for which there is `token_budget`.
+
+        Raises:
+            BadInput: an unknown argument; a tokenizer without BOS and without EOS.
+        """
         super().__init__()
-        self.model, self.tokenizer, self.token_budget = model, tokenizer, token_budget
-        self._device = device
-        self.max_length = resolve_max_length(model.config, tokenizer)
-        self.truncated: set[tuple[str | None, int | None]] = set()
-        self.empty: set[tuple[str | None, int | None]] = set()
+        unknown = sorted(set(ignored) - {"batch_size", "max_batch_size"})
+        if unknown:
+            raise BadInput(
+                f"model argument {', '.join(unknown)} is unknown. "
+                "Allowed: pretrained, tokenizer, device, token_budget, dtype, peft, cache_dir"
+            )
+        if isinstance(pretrained, nn.Module):
+            self.model = pretrained
+        else:
+            self.model, tokenizer = _loaded(str(pretrained), dtype, device, peft), tokenizer or str(pretrained)
+        chosen: Any = AutoTokenizer.from_pretrained(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        self.tokenizer = chosen
+        bos, eos = chosen.bos_token_id, chosen.eos_token_id
+        if bos is None and eos is None:
+            raise BadInput(
+                f"{type(chosen).__name__} has neither a BOS nor an EOS token, one of which must stand in for an empty context. "
+                "Set tokenizer.bos_token or tokenizer.eos_token"
+            )
+        self._device, self.token_budget = torch.device(device), token_budget
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.max_length = resolve_max_length(self.model.config, self.tokenizer)
+        self.truncated: set[Item] = set()
+        self.empty: set[Item] = set()
+        self.tokens = 0
+        reason = why_not(self.model)
+        self.notes = [] if reason is None else [f"scored in lm-eval's own way, which is slower: {reason}"]
+        self._hflm: HFLM | None = None
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
 
         A prompt that does not fit `max_length` loses its beginning.
         """
-        fed: list[tuple[list[int], list[int]]] = []
-        for request, (context, continuation) in zip(requests, self._encode([r.args for r in requests]), strict=True):
-            whole = [*context, *continuation] if context else [prefix_token_id(self.tokenizer), *continuation]
-            item = (request.task_name, request.doc_id)
-            if len(whole) > self.max_length + 1:
-                self.truncated.add(item)
-            if not continuation:
-                self.empty.add(item)
-            inputs = whole[-(self.max_length + 1) :][:-1]
-            fed.append((inputs, continuation[-len(inputs) :]) if continuation else (whole[-self.max_length :], []))
-        with Progress("score", len(fed), unit="choices") as progress:
-            return continuation_logprobs(self.model, fed, token_budget=self.token_budget, device=self._device, on_batch=progress.advance)
+        plans, members = self._plans(requests)
+        for plan, indices in zip(plans, members, strict=True):
+            for flags, noted in ((plan.cut, self.truncated), (plan.empty, self.empty)):
+                noted |= {(requests[indices[k]].task_name, requests[indices[k]].doc_id) for k in np.flatnonzero(flags)}
+        if self.notes:
+            return self._as_lm_eval(
+                requests, {indices[k] for plan, indices in zip(plans, members, strict=True) for k in np.flatnonzero(plan.empty)}
+            )
+        self.model.eval()
+        answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        with Progress("score", token_count(plans), unit="tokens") as progress:
+            found = continuation_logprobs(
+                self.model, plans, token_budget=self.token_budget, device=self._device, on_tokens=progress.advance
+            )
+        self.tokens += token_count(plans)
+        for values, indices in zip(found, members, strict=True):
+            for value, i in zip(values, indices, strict=True):
+                answers[i] = value
+        return answers
 
-    def _encode(self, pairs: list[Pair]) -> list[tuple[list[int], list[int]]]:
-        known = _ENCODED.setdefault(self.tokenizer, {})
-        keys = [hashlib.blake2b("\0".join((str(len(c)), c, k)).encode(), digest_size=16).digest() for c, k in pairs]
-        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
-        for key, (context, continuation) in zip(new, encode_pairs(self.tokenizer, list(new.values())), strict=True):
-            known[key] = (np.array(context, dtype=np.int32), np.array(continuation, dtype=np.int32))
-        return [(known[key][0].tolist(), known[key][1].tolist()) for key in keys]
+    def _plans(self, requests: list[Instance]) -> tuple[list[Plan], list[list[int]]]:
+        """One plan a task, and the requests that it is of."""
+        tasks: dict[str | None, list[int]] = {}
+        for i, request in enumerate(requests):
+            tasks.setdefault(request.task_name, []).append(i)
+        cost = pair_cost(causal_model(self.model))
+        plans = [
+            plan_of(
+                [requests[i].args for i in indices],
+                [requests[i].doc_id for i in indices],
+                self.tokenizer,
+                max_length=self.max_length,
+                pair_cost=cost,
+                cache_dir=self.cache_dir,
+            )
+            for indices in tasks.values()
+        ]
+        return plans, list(tasks.values())
+
+    def _as_lm_eval(self, requests: list[Instance], empty: set[int]) -> list[tuple[float, bool]]:
+        say(f"warning: {self.notes[0]}")
+        asked = [i for i in range(len(requests)) if i not in empty]
+        answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        for i, answer in zip(asked, self.hflm.loglikelihood([requests[i] for i in asked], disable_tqdm=True), strict=True):
+            answers[i] = answer
+        return answers
+
+    @property
+    def hflm(self) -> HFLM:
+        """lm-eval's own model around the same weights, for what is not a shared prompt."""
+        if self._hflm is None:
+            self._hflm = HFLM(
+                pretrained=self.model, tokenizer=self.tokenizer, batch_size=8, device=str(self._device), max_length=self.max_length
+            )
+        return self._hflm
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Not needed by a multiple-choice benchmark."""
-        raise NotImplementedError("olora_bench scores multiple-choice benchmarks only")
+        """lm-eval's own: a text alone shares nothing."""
+        return list(self.hflm.loglikelihood_rolling(requests, disable_tqdm=True))
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Not needed by a multiple-choice benchmark."""
-        raise NotImplementedError("olora_bench scores multiple-choice benchmarks only")
+        """lm-eval's own."""
+        return list(self.hflm.generate_until(requests, disable_tqdm=True))
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """lm-eval's own."""
+        return str(self.hflm.apply_chat_template(chat_history, add_generation_prompt))
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Names the chat template in lm-eval's caches."""
+        return str(self.tokenizer.name_or_path).replace("/", "__")
+
+
+def pair_cost(causal: nn.Module) -> float:
+    """What attending from one token to another costs in all layers, a token's own matrix products being 1 (adapters left out)."""
+    model: Any = causal
+    config, outside = model.config, {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    products = sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name and id(p) not in outside)
+    width = config.num_attention_heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    return float(round(_ATTENTION_SLOWNESS * 2 * config.num_hidden_layers * width / max(1, products), 9))
+
+
+def _loaded(folder: str, dtype: str, device: torch.device | str, peft: str | None) -> nn.Module:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    if peft is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, peft)
+    return loaded.eval().to(device)

@@ -6,6 +6,7 @@ import contextlib
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +45,7 @@ def evaluate(
     *,
     token_budget: int,
     dtype: Dtype,
+    cache_dir: Path | None = None,
 ) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
     """Score a model on a suite.
 
@@ -54,6 +56,7 @@ def evaluate(
         tasks: benchmark name -> task, from `olora_bench.data.benchmark_tasks`.
         token_budget: padded tokens in one forward pass; changes speed and memory, not scores.
         dtype: what the base's weights are computed in; an adapter stays as it is.
+        cache_dir: where tokenised prompts are kept for the next process; None keeps none.
 
     Returns:
         scores: benchmark name -> metrics and stderr (as lm-eval's; null for a single item), primary, items, chance, gold_logprob
@@ -65,7 +68,7 @@ def evaluate(
     for task in chosen.values():
         task.set_fewshot_seed(_FEWSHOT_SEED)
     with lm_eval_quietly(), _in_eval_mode(model), _computing_in(model, _DTYPES[dtype]):
-        scorer = Scorer(model, base.tokenizer, device=torch.device(base.device), token_budget=token_budget)
+        scorer = Scorer(model, base.tokenizer, device=torch.device(base.device), token_budget=token_budget, cache_dir=cache_dir)
         # Metrics here are means, whose standard error is exact: the number of bootstrap rounds only switches it on.
         found = evaluator.evaluate(scorer, {"tasks": chosen, "groups": {}}, samples=samples, bootstrap_iters=1)
         frames = {
@@ -123,7 +126,7 @@ def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any
         "chance": benchmark.chance,
         "gold_logprob": float(np.mean(gold)),
         "truncated": truncated,
-        "warnings": _warnings(benchmark, metrics[benchmark.metrics[0]], len(items), truncated, empty, scorer.max_length),
+        "warnings": _warnings(benchmark, metrics[benchmark.metrics[0]], len(items), truncated, empty, scorer.max_length) + scorer.notes,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from peft import PeftModel
 
 from olora_bench.config import Experiment
+from olora_bench.config.init_rules import peft_init
 from olora_bench.inits._layers import wrap
 from olora_bench.models import Base
 
@@ -19,4 +20,4 @@ def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
     Raises:
         BadInput: an option that LoraConfig does not know, or one that the experiment sets elsewhere.
     """
-    return wrap(base, experiment, **({"init_lora_weights": experiment.init.name} | experiment.init.options))
+    return wrap(base, experiment, **(experiment.init.options | {"init_lora_weights": peft_init(experiment)}))

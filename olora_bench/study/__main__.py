@@ -11,46 +11,62 @@ from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
 from olora_bench.progress import say
 
 
-def run(name: str, overrides: Sequence[str]) -> int:
+def run(arguments: argparse.Namespace, *more: str) -> int:
     """Run what is missing of a study through Hydra, then print its report."""
     from olora_bench.__main__ import main as hydra_main
     from olora_bench.study.grid import find_study
 
-    path = find_study(name)
-    sys.argv = ["olora_bench", "--config-dir", str(path.parent), "--config-name", path.stem, *overrides]
+    path = find_study(arguments.name)
+    sys.argv = ["olora_bench", "--config-dir", str(path.parent), "--config-name", path.stem, *arguments.overrides, *more]
     hydra_main()
-    return report(name, overrides)
+    # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
+    arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
+    return report(arguments)
 
 
-def plan(name: str, overrides: Sequence[str]) -> int:
+def retry(arguments: argparse.Namespace) -> int:
+    """Run a study with its failed runs tried again."""
+    return run(arguments, "hydra.sweeper.retry=true")
+
+
+def plan(arguments: argparse.Namespace) -> int:
     """Say what a study would run and what is done already."""
     from olora_bench.study.plan import plan_text
 
-    print(plan_text(name, overrides))
+    print(plan_text(arguments.name, arguments.overrides))
     return 0
 
 
-def report(name: str, overrides: Sequence[str]) -> int:
-    """Print a study's table from its records; 1 if a run of it is not done."""
-    from olora_bench.study.tables import report_text
+def status(arguments: argparse.Namespace) -> int:
+    """Say where a study stands; 1 while a run of it is not done."""
+    from olora_bench.study.status import status_text
 
-    text, complete = report_text(name, overrides)
+    text, complete = status_text(arguments.name, arguments.overrides)
     print(text)
     return 0 if complete else 1
 
 
-def figures(name: str, overrides: Sequence[str]) -> int:
+def report(arguments: argparse.Namespace) -> int:
+    """Print a study's table from its records; 1 if a run of it is not done."""
+    from olora_bench.study.tables import report_text
+
+    text, complete = report_text(arguments.name, arguments.overrides)
+    print(text)
+    return 0 if complete else 1
+
+
+def figures(arguments: argparse.Namespace) -> int:
     """Not built yet."""
     raise BadInput("make figures: not built yet; `make report` prints the tables")
 
 
-def fetch(name: str, overrides: Sequence[str]) -> int:
+def fetch(arguments: argparse.Namespace) -> int:
     """Fetch the models and data of every run of a study."""
     from olora_bench.assets import check_all
     from olora_bench.assets import fetch as fetch_assets
     from olora_bench.study.stages import find_and_open
 
-    grids = find_and_open(name, overrides).grids()
+    grids = find_and_open(arguments.name, arguments.overrides).grids()
     check_all([(job.experiment, job.assets) for job in grids.jobs])
     seen: set[str] = set()
     for job in grids.jobs:
@@ -61,16 +77,24 @@ def fetch(name: str, overrides: Sequence[str]) -> int:
     return 0
 
 
-def explain(run_id: str, overrides: Sequence[str]) -> int:
+def sync(arguments: argparse.Namespace) -> int:
+    """Make a study's missing or broken W&B runs again from its records; 1 if one could not be made."""
+    from olora_bench.study.mirror import sync_text
+
+    text, complete = sync_text(arguments.name, arguments.overrides)
+    print(text)
+    return 0 if complete else 1
+
+
+def explain(arguments: argparse.Namespace) -> int:
     """Print what went into a run's id; given another run's id, what differs."""
     from olora_bench.identity import explain as explain_identity
     from olora_bench.store import Store
 
-    others = [part for part in overrides if "=" not in part]
-    results = next((part.split("=", 1)[1] for part in overrides if part.startswith("machine.results_dir=")), "results")
-    store = Store(Path(results))
+    others = [part for part in arguments.overrides if "=" not in part]
+    store = Store(_results_dir([part for part in arguments.overrides if "=" in part]))
     identities = []
-    for train_id in (run_id, *others[:1]):
+    for train_id in (arguments.name, *others[:1]):
         record = store.read_run(train_id)
         if record is None:
             raise BadInput(f"no run {train_id!r} in {store.root / 'runs'}: see the folder's names for those there are")
@@ -79,27 +103,55 @@ def explain(run_id: str, overrides: Sequence[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, tuple[Callable[[str, Sequence[str]], int], str]] = {
+def gc(arguments: argparse.Namespace) -> int:
+    """List what no study needs; remove it when asked."""
+    from olora_bench.study.garbage import gc_text
+
+    print(gc_text(_results_dir(arguments.overrides), remove=arguments.remove))
+    return 0
+
+
+def _results_dir(overrides: Sequence[str]) -> Path:
+    from olora_bench.config import compose
+
+    return Path(compose(overrides).machine.results_dir).expanduser()
+
+
+Command = Callable[[argparse.Namespace], int]
+COMMANDS: dict[str, tuple[Command, str]] = {
     "run": (run, "run what is missing of a study, then print its report; again = resume"),
-    "plan": (plan, "what a study would run and what is done already; runs nothing"),
+    "plan": (plan, "what a study would run, what is done, how long the rest takes; runs nothing"),
+    "status": (status, "done, running where and since when, failed and why, time left"),
+    "retry": (retry, "as run, with failed runs tried again"),
     "report": (report, "a study's table from its records"),
     "figures": (figures, "a study's figures from its records"),
     "assets": (fetch, "fetch the models and data of a study ahead of time"),
+    "sync": (sync, "make a study's missing or broken W&B runs again from its records"),
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
+    "gc": (gc, "list runs and evaluations that no study needs; --remove removes them"),
 }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of studies."""
+    top = argparse.ArgumentParser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
+    commands = top.add_subparsers(dest="command", required=True)
+    for command, (_, text) in COMMANDS.items():
+        one = commands.add_parser(command, help=text, description=text)
+        if command == "gc":
+            one.add_argument("--remove", action="store_true", help="remove what is listed")
+        else:
+            one.add_argument("name", help="train_id of a run" if command == "explain" else "name of a study, or the path of its YAML file")
+        what = "the train_id of another run" if command == "explain" else "Hydra overrides for every run"
+        one.add_argument("overrides", nargs="*", help=f"{what}, e.g. machine.results_dir=/data/results")
+    return top
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written."""
-    parser = argparse.ArgumentParser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command, (_, text) in COMMANDS.items():
-        one = commands.add_parser(command, help=text, description=text)
-        one.add_argument("name", help="train_id of a run" if command == "explain" else "name of a study, or the path of its YAML file")
-        one.add_argument("overrides", nargs="*", help="Hydra overrides for every run, e.g. machine.results_dir=/data/results")
-    arguments = parser.parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
-        raise SystemExit(COMMANDS[arguments.command][0](arguments.name, arguments.overrides))
+        raise SystemExit(COMMANDS[arguments.command][0](arguments))
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -11,10 +11,12 @@ from omegaconf import DictConfig
 from olora_bench import assets
 from olora_bench.errors import BadInput
 from olora_bench.progress import say
-from olora_bench.study.files import write_lock, write_manifest
+from olora_bench.store import lease
+from olora_bench.study.files import study_dir, write_lock, write_manifest
 from olora_bench.study.grid import Grids, Job
 from olora_bench.study.stages import OpenStudy, open_study
-from olora_bench.study.states import Standing, counts, standings
+from olora_bench.study.states import Standing, counts
+from olora_bench.study.worklist import Worklist
 
 
 class Launcher(Protocol):
@@ -54,28 +56,33 @@ def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, r
 
 def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], *, retry: bool = False) -> list[Standing]:
     """`sweep` of an open study."""
-    launched: set[str] = set()  # each run once, however often a stage is looked at again
+    worklist = Worklist(study.store, retry=retry)
+    seen: Sequence[Job] | None = None
     while True:
         grids = study.grids()
-        before = standings(study.store, grids.jobs, retry=retry)
-        todo = [s.job for s in before if s.state == "missing" and s.job.what.train_id not in launched]
-        say(f"study {study.name}{_stage(todo)}: {len(grids.jobs)} runs{merged_text(grids)}: {counts(before)}")
+        found, todo = worklist.look(grids.jobs)
+        if todo or seen is None:
+            say(f"study {study.name}{_stage(todo)}: {len(grids.jobs)} runs{merged_text(grids)}: {counts(found)}")
         if todo:
             prepare(study, todo)
-        write_manifest(study.store.root, grids, study.loss)
-        if not todo:
-            return before if not launched else standings(study.store, grids.jobs)
-        launched |= {job.what.train_id for job in todo}
-        # Runs that share a base follow one another, so that a worker loads it once.
-        todo.sort(key=lambda job: job.experiment.model.name)
-        launch(launcher, [(*overrides, *job.overrides) for job in todo])
+        with lease(study_dir(study.store.root, study.name), wait=True):
+            if todo:
+                write_lock(study.store.root, study.name, todo[0].experiment.precision)
+            write_manifest(study.store.root, grids, study.loss)
+        if todo:
+            # Runs that share a base follow one another, so that a worker loads it once.
+            todo.sort(key=lambda job: job.experiment.model.name)
+            worklist.launching(todo)
+            launch(launcher, [(*overrides, *job.overrides) for job in todo])
+        elif not worklist.wait(found) and seen == grids.jobs:
+            return found  # looked at twice: a run that another worker finished in between may have opened the next stage
+        seen = grids.jobs
 
 
 def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:
-    """What has to hold before anything is computed: a results folder to write to, assets at hand, the machine's part settled."""
+    """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled."""
     study.store.check_writable()
     assets.check_all([(job.experiment, job.assets) for job in todo])
-    write_lock(study.store.root, study.name, todo[0].experiment.precision)
     study.file.precision = todo[0].experiment.precision
 
 
