@@ -126,8 +126,7 @@ class WandbMirror:
 
     def _init(self, wandb: Any, mode: str) -> Any:
         self._directory.mkdir(parents=True, exist_ok=True)
-        if mode == "offline":
-            self._remove_superseded()
+        self._remove_superseded()
         settings = {
             "console": "off",  # nothing that a program prints is sent
             "silent": True,
