@@ -1,49 +1,10 @@
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, OPTConfig, PretrainedConfig
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "data"))
-
-from tiny_rows import SIX, gpt_like_tokenizer, llama_like_tokenizer, write_benchmarks
-
-FAMILIES = ("llama", "mistral", "gemma", "opt")
-
-
-@dataclass(frozen=True)
-class TinyBase:
-    """What `evaluate` needs of a loaded base."""
-
-    model: Any
-    tokenizer: Any
-    device: torch.device
-
-
-def _config(family: str, vocab_size: int) -> PretrainedConfig:
-    common: dict[str, Any] = {"vocab_size": vocab_size, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-                              "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "max_position_embeddings": 256}  # fmt: skip
-    if family == "opt":
-        return OPTConfig(**common, ffn_dim=48, word_embed_proj_dim=32)
-    cls = {"llama": LlamaConfig, "mistral": MistralConfig, "gemma": GemmaConfig}[family]
-    return cls(**common, intermediate_size=48, num_key_value_heads=2, head_dim=8)
-
-
-def tiny_base(family: str) -> TinyBase:
-    """A random model of a family. Weights are drawn wide, so that the choices' log-likelihoods differ by nats."""
-    tokenizer = gpt_like_tokenizer() if family == "llama" else llama_like_tokenizer()
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(_config(family, len(tokenizer))).float().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 2:
-                parameter.normal_(std=0.3)
-    return TinyBase(model, tokenizer, torch.device("cpu"))
+from tiny_models import FAMILIES, TinyBase, tiny_base
+from tiny_rows import SIX, write_benchmarks
 
 
 @pytest.fixture(scope="session")
