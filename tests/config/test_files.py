@@ -13,8 +13,9 @@ from olora_bench.config import Experiment, compose, conf_dir, load, load_benchma
 from olora_bench.study.grid import expand
 from olora_bench.study.plan import comparisons
 
-FILES = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name not in ("benchmark",) and p.name != "config.yaml")
+FILES = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name not in ("benchmark", "launcher") and p.name != "config.yaml")
 STUDIES = sorted(sweeps_dir().glob("*.yaml"))
+LAUNCHERS = sorted((conf_dir() / "hydra" / "launcher").glob("*.yaml"))
 ALL = [*FILES, *STUDIES, *sorted((conf_dir() / "benchmark").glob("*.yaml"))]
 
 
@@ -29,8 +30,8 @@ def header(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_every_choice_composes_into_an_experiment(path: Path) -> None:
-    """The rest of the experiment is chosen so that any one choice fits: a tiny rank and made-up data."""
-    experiment = load(compose([f"{path.parent.name}={path.stem}", "rank=1"]))
+    """The rest of the experiment is chosen so that any one choice fits: a tiny rank (even, for orthogonal) and made-up data."""
+    experiment = load(compose([f"{path.parent.name}={path.stem}", "rank=2"]))
     assert getattr(experiment, path.parent.name).name == path.stem
 
 
@@ -39,7 +40,7 @@ def test_every_benchmark_fits_the_schema(path: Path) -> None:
     assert load_benchmark(path.stem).name == path.stem
 
 
-@pytest.mark.parametrize("path", ALL, ids=name)
+@pytest.mark.parametrize("path", [*ALL, *LAUNCHERS], ids=name)
 def test_a_header_says_what_the_file_is_and_shows_its_use_and_an_override(path: Path) -> None:
     first, *rest = header(path)
     assert len(first) > 20 and first[0].isupper()

@@ -1,0 +1,76 @@
+"""What an init cannot do, told from the config alone: before anything is loaded."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from olora_bench.config.schema import Experiment
+
+Export = Literal["adapter", "lora", "merged"]
+
+PEFT_NAMES = ("gaussian", "olora", "pissa", "pissa_niter_N", "orthogonal", "mica", "loftq")
+_NEEDS_DATA = {
+    "eva": "PEFT needs training examples for it, which init=eva passes: use init=eva",
+    "corda": "PEFT needs the covariance of each layer's inputs for it (preprocess_corda), which is not passed here",
+    "lora_ga": "PEFT needs the gradient of each base weight for it (preprocess_loraga), which is not passed here",
+}
+# PEFT reads the weight of these inits as it is stored, which in a quantised base is no matrix of numbers.
+_NOT_QUANTISED = ("pissa", "orthogonal", "mica", "loftq")
+
+
+def peft_init(experiment: Experiment) -> Any:
+    """The `init_lora_weights` of an experiment whose init comes from PEFT."""
+    init = experiment.init
+    return init.options.get("init_lora_weights", True if init.name == "peft" else init.name)
+
+
+def check_init(experiment: Experiment) -> None:
+    """Refuse what is known to be impossible.
+
+    Raises:
+        ValueError: says what, why and what is allowed.
+    """
+    if experiment.init.module == "peft":
+        _check_peft(experiment, peft_init(experiment))
+    for to in experiment.exportable:
+        reason = refusal(experiment, to)
+        if reason is not None:
+            raise ValueError(f"exportable names {to}: {reason}")
+
+
+def _check_peft(experiment: Experiment, name: Any) -> None:
+    init, quantised = experiment.init, experiment.model.quantization
+    if isinstance(name, bool):
+        return
+    said = f"init={init.name} asks PEFT for init_lora_weights={name}"
+    if name in _NEEDS_DATA:
+        raise ValueError(f"{said}: {_NEEDS_DATA[name]}")
+    if name not in PEFT_NAMES and not re.fullmatch(r"pissa_niter_[1-9]\d*", str(name)):
+        raise ValueError(
+            f"{said}, which it does not have. Allowed: {', '.join(PEFT_NAMES)}. Set init.name to one of them"
+        )
+    if name == "loftq" and not init.options.get("loftq_config"):
+        raise ValueError(f"{said}: PEFT needs a loftq_config for it. Give +init.options.loftq_config={{loftq_bits: 4}}")
+    if name == "orthogonal" and experiment.rank % 2:
+        raise ValueError(f"{said}, which exists for even ranks only, and rank={experiment.rank}. Give an even rank")
+    if quantised is not None and str(name).startswith(_NOT_QUANTISED):
+        raise ValueError(f"{said}, which it cannot do on a quantised base (model.quantization={quantised}). Use null, or another init")
+
+
+def refusal(experiment: Experiment, to: Export) -> str | None:
+    """Why a run of this experiment can never be exported as `to`, as far as its config tells; None where nothing speaks against it."""
+    init = experiment.init
+    name = str(peft_init(experiment)) if init.module == "peft" else ""
+    if to == "lora" and init.dora:
+        return "DoRA scales whole rows of the weight, which no low-rank difference can. Allowed: --to merged, --to adapter"
+    if to == "lora" and name == "loftq":
+        return "LoftQ rounds the base in a way that no low-rank difference can undo. Allowed: --to merged"
+    if to == "adapter" and name.startswith(("pissa_niter", "loftq")):
+        return f"PEFT would not make the same base again when it loads an adapter of {name}. {_instead(name)}"
+    return None
+
+
+def _instead(name: str) -> str:
+    return "Allowed: --to merged" if name == "loftq" else "Allowed: --to lora, --to merged"
