@@ -20,7 +20,8 @@ State = Literal["done", "running", "interrupted", "missing", "diverged", "failed
 class Standing:
     """A job and its state: `running` has a live lease, `interrupted` was started and has none, `missing` never was.
 
-    `reason`: why it failed, diverged or cannot be read; who runs it and since when; how far it was when interrupted.
+    `reason`: why it failed, diverged or cannot be read; who runs it and since when; how often it was started. `holder`: of its lease,
+    alive where it is running; one that died without giving the lease back where it was interrupted.
     """
 
     job: Job
@@ -54,7 +55,7 @@ def standing(store: Store, job: Job, *, retry: bool = False, changed: bool = Tru
     if holder is not None or (record is not None and record.status == "running"):
         starts = 0 if record is None else record.attempts
         kept = ", goes on from its checkpoint" if store.checkpoint_path(what.train_id).exists() else ""
-        return Standing(job, "interrupted", f"started {starts} times{kept}")
+        return Standing(job, "interrupted", f"started {starts} times{kept}", holder)
     return Standing(job, "missing")
 
 

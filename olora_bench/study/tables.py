@@ -13,7 +13,7 @@ from olora_bench.analysis import compare_cells
 from olora_bench.config import compose, options
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.report import study_report
-from olora_bench.store import Store, atomic_write
+from olora_bench.store import RunRecord, Store, atomic_write, lease
 from olora_bench.study.files import read_manifest, study_dir
 from olora_bench.study.grid import find_study
 from olora_bench.study.schema import parse_study
@@ -22,20 +22,35 @@ RUN_METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", 
 
 
 def runs_of(store: Store, manifest: dict[str, Any]) -> pd.DataFrame:
-    """The manifest's runs with their states and final metrics; a run without a record is `missing`."""
+    """The manifest's runs with their states and final metrics.
+
+    A run without a record is `missing`; a trained one that could not be scored is `failed`, one not scored yet or cut off `interrupted`.
+    """
     rows = []
     for entry in manifest["runs"]:
         row = {**entry, "state": "missing", "reason": None, **dict.fromkeys(RUN_METRICS)}
         try:
             record = store.read_run(entry["train_id"])
+            if record is not None:
+                state, reason = _state(store, record, entry["eval_id"])
+                row |= {"state": state, "reason": reason} | {name: record.metrics.get(name) for name in RUN_METRICS}
         except RecordError as error:
             row |= {"state": "unreadable", "reason": str(error)}
-        else:
-            if record is not None:
-                row |= {"state": record.status, "reason": (record.error or "").split("\n")[0] or None}
-                row |= {name: record.metrics.get(name) for name in RUN_METRICS}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _state(store: Store, record: RunRecord, eval_id: str | None) -> tuple[str, str | None]:
+    if record.status == "running":
+        state = store.state(record.train_id)
+        return state, f"started {record.attempts} times, not finished" if state == "interrupted" else None
+    if record.status == "done" and eval_id is not None:
+        scored = store.read_eval(record.train_id, None, eval_id)
+        if scored is None:
+            return "interrupted", "trained, not scored yet"
+        if scored.status == "failed":
+            return "failed", f"trained, but not scored: {(scored.error or '').splitlines()[0]}"
+    return record.status, (record.error or "").split("\n")[0] or None
 
 
 def scores_of(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
@@ -93,9 +108,10 @@ def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     ]
     folder = study_dir(results_dir, study) / "report"
     text = study_report(f"{study}: {manifest['title']}", runs, contrasts, notes(runs, results_dir, folder, study))
-    atomic_write(folder / "report.md", (text + "\n").encode())
-    for arm, reference, _, cells in contrasts:
-        atomic_write(folder / f"{arm}_vs_{reference}.csv", cells.to_csv(index=False, float_format="%.6g").encode())
+    with lease(study_dir(results_dir, study), wait=True):  # two workers may end at once, and one that was killed may have left half a file
+        atomic_write(folder / "report.md", (text + "\n").encode())
+        for arm, reference, _, cells in contrasts:
+            atomic_write(folder / f"{arm}_vs_{reference}.csv", cells.to_csv(index=False, float_format="%.6g").encode())
     return text, bool((runs["state"] == "done").all())
 
 

@@ -18,8 +18,8 @@ _POLL_S = 1.0
 class Worklist:
     """One sweep's memory of what it launched and what it left to others.
 
-    A run is launched once, and again only if it was interrupted (its process was killed, perhaps with the launcher's worker: after
-    `CRASHES_THAT_PARK` times in a row it gives itself up) or if the other worker that had it did not finish it.
+    A run is launched once, and again only if its process died and left its lease (after `CRASHES_THAT_PARK` times in a row it gives
+    itself up), or if the other worker that had it did not finish it.
     """
 
     def __init__(self, store: Store, *, retry: bool = False) -> None:
@@ -66,5 +66,5 @@ class Worklist:
         train_id = one.job.what.train_id
         if one.state not in ("missing", "interrupted"):
             return False
-        launched = self._launched[train_id]
-        return launched == 0 or train_id in self._left_to_others or (one.state == "interrupted" and launched <= CRASHES_THAT_PARK)
+        launched, crashed = self._launched[train_id], one.holder is not None
+        return launched == 0 or train_id in self._left_to_others or (crashed and launched <= CRASHES_THAT_PARK)

@@ -1,0 +1,158 @@
+"""Workers to be killed: forked from a server process that has imported everything, each runs a study as the command line does."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["warm"])
+
+STUDY = """
+defaults:
+  - config
+  - override model: tiny_tinyllama
+  - override data: made_up
+  - override suite: commonsense6_made_up
+  - override tracker: none
+  - override hydra/sweeper: study
+  - _self_
+hydra: {mode: MULTIRUN}
+rank: 4
+lr: 1e-3
+precision: fp32
+data: {benchmarks: [piqa], decontaminate: [piqa], train_size: 24, tune_size: 4, report_size: 4}
+recipe: {steps: 8, batch_size: 4, loss_evaluations: 3, dropout: 0.1}
+suite: {benchmarks: [piqa], limit: 4}
+machine: {threads: 1, device: cpu, checkpoint_steps: 3}
+"""
+
+# What is measured in time or memory, or counts starts. All else of a record must be the same bit for bit.
+VOLATILE = {"attempts", "started_at", "finished_at", "timings_s", "tokens_per_s", "examples_per_s", "peak_bytes", "peak_above_base_bytes"}
+
+
+def write_study(folder: Path, name: str, grids: str) -> None:
+    """A tiny study's file in `folder`; `grids` is YAML."""
+    node = f"""
+    study:
+      name: {name}
+      title: killed, broken, spread out
+      protocol: shared_lr
+      contrasts: [{{arm: olora, reference: lora, kind: primary}}]
+      grids: {grids}
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.yaml").write_text(STUDY + textwrap.dedent(node))
+
+
+def start(folder: Path, name: str, results: Path, *overrides: str, plant: Callable[[], None] | None = None) -> ForkServerProcess:
+    """Start a worker on `folder/<name>.yaml`. What it says goes to `folder/log`, what it begins and ends to `folder/events`.
+
+    Args:
+        plant: called in the worker first, to plant a fault; a function of a module that can be imported.
+    """
+    places = [f"machine.results_dir={results}", f"machine.cache_dir={folder / 'cache'}", f"machine.wandb_dir={folder / 'wandb'}"]
+    process = CONTEXT.Process(target=work, args=(folder, ["run", str(folder / f"{name}.yaml"), *places, *overrides], plant))
+    process.start()
+    return process
+
+
+def finish(process: ForkServerProcess, timeout: float = 120) -> int:
+    """Wait for a worker; its exit code, negative for a signal's number."""
+    process.join(timeout)
+    assert process.exitcode is not None, "it does not end"
+    return process.exitcode
+
+
+def work(folder: Path, arguments: list[str], plant: Callable[[], None] | None) -> None:
+    """The worker itself."""
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    note_events(folder / "events")
+    if plant is not None:
+        plant()
+    from olora_bench.study.__main__ import main
+
+    main(arguments)
+
+
+def note_events(path: Path) -> None:
+    """Write a line for each training that begins and each record that says done, with the worker's pid."""
+    from olora_bench import training
+    from olora_bench.store import RunRecord, Store
+
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    train, write_run = training.train, Store.write_run
+
+    def noted_train(*args: Any, checkpoints: training.Checkpoints, **rest: Any) -> Any:
+        os.write(handle, f"{os.getpid()} {checkpoints.owner} train\n".encode())
+        return train(*args, checkpoints=checkpoints, **rest)
+
+    def noted_write(store: Store, record: RunRecord) -> None:
+        write_run(store, record)
+        if record.status == "done":
+            os.write(handle, f"{os.getpid()} {record.train_id} done\n".encode())
+
+    training.train, Store.write_run = noted_train, noted_write  # type: ignore[assignment, method-assign]
+
+
+def events(folder: Path) -> list[tuple[int, str, str]]:
+    """(pid, train_id, `train` or `done`) of all workers, in order."""
+    path = folder / "events"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(int(pid), train_id, event) for pid, train_id, event in map(str.split, lines)]
+
+
+def repeated(folder: Path) -> Iterator[str]:
+    """Runs that one worker began twice, or that were trained after they were done."""
+    done: set[str] = set()
+    begun: Counter[tuple[int, str]] = Counter()
+    for pid, train_id, event in events(folder):
+        if event == "done":
+            done.add(train_id)
+        else:
+            begun[pid, train_id] += 1
+            if train_id in done:
+                yield f"{train_id} was trained by {pid} after it was done"
+    yield from (f"{train_id} was begun {n} times by {pid}" for (pid, train_id), n in begun.items() if n > 1)
+
+
+def differences(calm: Path, results: Path) -> Iterator[str]:
+    """What two results folders differ in, timings aside."""
+    import pandas as pd
+
+    left, right = (
+        {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()} for root in (calm, results)
+    )
+    yield from (f"{name} is left over" for name in right.keys() - left.keys())
+    yield from (f"{name} is missing" for name in left.keys() - right.keys())
+    for name in sorted(left.keys() & right.keys()):
+        one, other = left[name], right[name]
+        if "/report/" in name:
+            continue  # times and paths; made of the records
+        if name.endswith("record.json"):
+            same = settled(one, calm) == settled(other, results)
+        elif name.endswith(".parquet"):
+            frames = [pd.read_parquet(path).drop(columns="wall_s", errors="ignore") for path in (one, other)]
+            same = frames[0].equals(frames[1])
+        else:
+            same = one.read_bytes() == other.read_bytes()
+        if not same:
+            yield f"{name} differs"
+
+
+def settled(path: Path, root: Path) -> Any:
+    """A record without what may differ."""
+    record = json.loads(path.read_text().replace(str(root), "RESULTS"))
+    record["init"] = {key: value for key, value in record.get("init", {}).items() if key != "seconds"}
+    return {key: value for key, value in record.items() if key not in VOLATILE}
