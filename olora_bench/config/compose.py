@@ -76,6 +76,12 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
 def hydra_message(error: BaseException) -> str:
     """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
     text = "\n".join(str(e).strip() for e in (error, error.__cause__) if e is not None)
+    if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
+        own = ", ".join(options("hydra/launcher"))
+        return (
+            f"hydra/launcher={launcher[1]} is unknown or its package is not installed. Allowed: basic, {own}. "
+            "pip install 'olora-bench[joblib]', 'olora-bench[slurm]' or 'olora-bench[ray]' brings joblib, submitit or Ray"
+        )
     if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
         group, name = option.groups()
         return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}. A new one is one YAML file in conf/{group}/"

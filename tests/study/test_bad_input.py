@@ -1,0 +1,133 @@
+"""What a bad study file gets: what was wrong, the value, what is allowed, what to do. The complete text is compared."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olora_bench.config import options
+from olora_bench.errors import BadInput
+from olora_bench.store import LeaseHeld, lease
+from olora_bench.study.plan import plan_text
+
+GOOD = """
+protocol: shared_lr
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+grids: [{init: [lora, olora], seed: [0, 1]}]
+"""
+TUNING = """
+protocol: tuned
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+grids: [{init: [lora, olora]}]
+tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], fresh_seeds: [1]}
+"""
+
+CASES = {
+    "unknown key": (GOOD + "gridz: []\n", "{path}: study.gridz: there is no such key. Check its spelling; `--cfg job` prints every key"),
+    "empty grid list": (
+        GOOD.replace("[lora, olora]", "[]"),
+        "{path}: study.grids.0.init is empty: give at least one value, or leave the key out",
+    ),
+    "no grid": (
+        GOOD.replace("[{init: [lora, olora], seed: [0, 1]}]", "[]"),
+        "{path}: study.grids=[] is not allowed: tuple should have at least 1 item after validation, not 0",
+    ),
+    "value outside a group": (GOOD.replace("olora]", "nope]"), "{path}: study.grids.0.init='nope' is unknown. Allowed: {inits}"),
+    "no such key": (
+        GOOD.replace("seed:", "recipe.stps:"),
+        "{path}: study.grids.0.recipe.stps: there is no such key. Use a config group (model, init, data, recipe, suite, tracker) or a key "
+        "that `--cfg job` prints",
+    ),
+    "arm not in the grid": (
+        GOOD.replace("arm: olora", "arm: pissa"),
+        "{path}: a contrast's arm is 'pissa', which no grid runs. Arms of the grids: lora, olora",
+    ),
+    "protocol": (
+        GOOD.replace("shared_lr", "fair"),
+        "{path}: study.protocol='fair' is not allowed: input should be 'shared_lr' or 'tuned'",
+    ),
+    "tuned without tuning": (
+        GOOD.replace("shared_lr", "tuned"),
+        "{path}: study.protocol is tuned, but study.tuning is missing: give criterion, lrs, seeds and fresh_seeds",
+    ),
+    "lr in a tuned grid": (
+        TUNING.replace("olora]}", "olora], lr: [1.0e-3]}"),
+        "{path}: study.grids.0.lr: under protocol tuned study.tuning gives lrs and seeds: leave it out",
+    ),
+    "lrs off the ladder": (
+        TUNING.replace("3.16e-4", "2.0e-4"),
+        "{path}: study.tuning.lrs=[0.0001, 0.0002, 0.001]: each must be a power of sqrt(10): 1e-4, 3.16e-4, 1e-3, 3.16e-3, ...",
+    ),
+    "lrs with a gap": (
+        TUNING.replace("1.0e-3", "1.0e-2"),
+        "{path}: study.tuning.lrs=[0.0001, 0.000316, 0.01]: each must be sqrt(10) times the one before: leave none out, smallest first",
+    ),
+    "seeds not fresh": (
+        TUNING.replace("fresh_seeds: [1]", "fresh_seeds: [0, 1]"),
+        "{path}: study.tuning.fresh_seeds=[0, 1]: [0] are tuning seeds: choose seeds that chose nothing",
+    ),
+    "two inits of one name": (
+        GOOD.replace("[0, 1]}]", "[0]}, {init: lora, init.options.init_lora_weights: gaussian, seed: 2}]"),
+        "{path}: two different inits are both called lora (init.options.init_lora_weights: True -> 'gaussian'): "
+        "give each a name of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_whole_message(study: Any, tmp_path: Path, case: str) -> None:
+    node, expected = CASES[case]
+    with pytest.raises(BadInput) as error:
+        study(node).grids()
+    path = tmp_path / "sweeps" / "throwaway.yaml"
+    assert str(error.value) == expected.format(path=path, inits=", ".join(options("init")))
+
+
+@pytest.mark.parametrize("name", ["runs", "base", "published"])
+def test_a_study_named_like_a_reserved_folder(study: Any, tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInput) as error:
+        study(GOOD, name=name)
+    assert str(error.value) == (
+        f"{tmp_path}/sweeps/{name}.yaml: study.name={name} is a reserved folder of results/ (runs, base, published): choose another name"
+    )
+
+
+def test_two_grids_giving_the_same_run_are_merged_and_said(study: Any, tmp_path: Path) -> None:
+    opened = study(GOOD.replace("seed: [0, 1]}]", "seed: [0, 1]}, {init: lora, seed: [1, 2]}]"))
+    grids = opened.grids()
+    assert (len(grids.jobs), grids.merged) == (5, 1)
+    text = plan_text(str(opened.file.path), [f"machine.results_dir={tmp_path / 'results'}"])
+    assert "runs          5 (1 more combinations name a run twice and were merged)" in text
+
+
+def test_an_override_of_what_the_grids_set_is_refused(study: Any, tmp_path: Path) -> None:
+    """It would be ignored otherwise: the grids decide."""
+    path = tmp_path / "sweeps" / "throwaway.yaml"
+    with pytest.raises(BadInput) as error:
+        study(GOOD, "seed=3")
+    assert str(error.value) == f"seed=3: study.grids of {path} sets seed for each run. Change it there, or in a copy of the file"
+    with pytest.raises(BadInput) as error:
+        study(TUNING, "lr=1e-3")
+    assert str(error.value) == f"lr=1e-3: study.tuning of {path} sets lr for each run. Change it there, or in a copy of the file"
+
+
+def test_a_live_lease_on_this_host(study: Any) -> None:
+    """The message of a run that another process of this machine works on."""
+    opened = study(GOOD)
+    folder = opened.store.run_dir(opened.grids().jobs[0].what.train_id)
+    with lease(folder), pytest.raises(LeaseHeld) as error, lease(folder):
+        pass
+    holder = error.value.holder
+    assert str(error.value) == (
+        f"{folder} is being worked on by process {os.getpid()} on {socket.gethostname()} since {holder.since} (last heartbeat 0 s ago). "
+        "Wait for it, or stop it and give the same command again: its lease ends with it, or else 60 s after its last heartbeat"
+    )
+
+
+def test_no_such_study(cli: Any) -> None:
+    done = cli("plan", "nope", module="olora_bench.study")
+    assert done.returncode == 2 and done.stderr.startswith("no study 'nope'. Allowed: ") and "Traceback" not in done.stderr
