@@ -47,6 +47,7 @@ def wrap(base: Base, experiment: Experiment, **options: Any) -> PeftModel:
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's own use of an old name of transformers
+            warnings.filterwarnings("ignore", "lora with eva initialization used with low_cpu_mem_usage=False", UserWarning)
             return get_peft_model(base.model, config)
     except (TypeError, ValueError) as error:
         raise BadInput(f"init={experiment.init.name} with init.options={options} is refused by PEFT: {error}") from error
