@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 import pandas as pd
 import pytest
 
+from olora_bench.report import SHOWN
 from olora_bench.store import Store, runs_frame, scores_frame
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -43,7 +44,7 @@ def test_sixty_cells_go_down_the_whole_road(rehearsal: tuple[Path, list[str], Co
     assert len(trained) == 120, "60 cells of two arms"
     assert set(trained["items"]) == {8}
     assert len(scores[scores["base"].notna() & scores["primary"]]) == 30, "five untouched bases, six benchmarks"
-    table = pd.read_csv(results / "rehearsal" / "report" / "olora_vs_lora.csv")
+    table = pd.read_csv(results / "rehearsal" / "report" / "tables" / "grid.csv")
     assert len(table) == 60 and table["difference"].notna().all()
 
 
@@ -66,8 +67,9 @@ def test_again_runs_nothing(rehearsal: tuple[Path, list[str], CompletedProcess[s
 
 def test_no_stray_file_is_left(rehearsal: tuple[Path, list[str], CompletedProcess[str]]) -> None:
     names = {path.name for path in rehearsal[0].rglob("*") if path.is_file()}
-    assert names == {
-        "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md", "olora_vs_lora.csv",
+    tables = {f"{name}.{kind}" for name in SHOWN for kind in ("csv", "md", "tex")}
+    assert names - tables == {
+        "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md",
     }  # fmt: skip
 
 
