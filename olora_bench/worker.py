@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from olora_bench.tracking import Mirror, NoMirror, open_tracker
 if TYPE_CHECKING:
     import torch
 
+    from olora_bench.data import Parts
+    from olora_bench.inits import Adapted
     from olora_bench.models import Base
     from olora_bench.training import TrainResult
 
@@ -129,7 +132,7 @@ def _failed(record: RunRecord, reason: str) -> RunRecord:
 
 
 def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
-    from olora_bench import inits
+    from olora_bench import data, inits
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
     with clock.phase("assets"):
@@ -139,18 +142,27 @@ def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
     _score_base(store, what, base, paths, worker.facts)
     if record.status == "diverged":
         return Outcome(what.train_id, what.eval_id, "diverged", computed=True)
+
+    @cache
+    def parts() -> Parts:
+        with clock.phase("data"):
+            return data.build_parts(experiment, dict(paths), base.tokenizer)
+
+    trained = record.status == "done" and store.adapter_path(what.train_id).exists()
+    if not trained:
+        parts()
     with clock.phase("init"):
-        adapted = inits.apply(base, experiment)
+        adapted = inits.apply(base, experiment, lambda: parts().train, measure=not trained)
     mirror: Mirror = NoMirror()
     try:
-        if record.status == "done" and store.adapter_path(what.train_id).exists():
+        if trained:
             adapted.load(store.adapter_path(what.train_id))
         else:
             if record.status == "done":  # its adapter was removed: the same training again gives the same one
                 record = _started(what, worker.facts, record.attempts + 1)
                 store.write_run(record)
             mirror = _open_mirror(what, worker.study)
-            record = _train(worker, record, base, adapted, paths, mirror)
+            record = _train(worker, record, base, adapted, parts(), mirror)
         scores: dict[str, float] = {}
         if record.status == "done" and what.eval_id is not None:
             scores = _score_run(store, what, base, adapted.model, paths, worker.facts)
@@ -170,8 +182,8 @@ def _open_mirror(what: Identified, study: str | None) -> Mirror:
     return open_tracker(one.tracker, run_id=what.train_id, name=name, config=config, group=study, directory=one.machine.wandb_dir)
 
 
-def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Any, paths: Mapping[str, Path], mirror: Mirror) -> RunRecord:
-    from olora_bench import data, training
+def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Adapted, parts: Parts, mirror: Mirror) -> RunRecord:
+    from olora_bench import training
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
     checkpoints = training.Checkpoints(
@@ -183,8 +195,6 @@ def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Any, paths: 
         stop=lambda: worker.stop.requested,
         on_save=worker.held.progressed,
     )
-    with clock.phase("data"):
-        parts = data.build_parts(experiment, dict(paths), base.tokenizer)
     with worker.stop.deferred():
         with clock.phase("train"):
             result = training.train(
@@ -203,7 +213,7 @@ def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Any, paths: 
         return record
 
 
-def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: Any, counts: Mapping[str, Any]) -> RunRecord:
+def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, Any]) -> RunRecord:
     """The record of a training that came to its end, done or diverged."""
     record = record.model_copy(
         update={
@@ -224,7 +234,7 @@ def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: A
             "clipped_step_share": result.clipped_step_share,
             "data": dict(counts),
             "metrics": result.metrics,
-            "init": {"seconds": adapted.seconds, "changed_base_weights": len(adapted.changed), **adapted.facts},
+            "init": adapted.measured(),
             "missing": result.missing,
         }
     )

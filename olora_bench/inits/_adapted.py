@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from olora_bench.config import Experiment
 from olora_bench.data import Example
 from olora_bench.errors import BadInput, RecordError
+from olora_bench.inits._anatomy import Anatomy, batch_loss, first_batch
 from olora_bench.inits._layers import layers
 from olora_bench.models import Base, differing, restore, seeded
 from olora_bench.seeds import derive
@@ -34,7 +36,7 @@ class Adapted:
     """A base with an adapter on it. Only the adapter is trainable, and it is fp32.
 
     `param_groups` are AdamW's, each with its own peak `lr`; `seconds` is what the init took;
-    `changed` names the base parameters it changed.
+    `changed` names the base parameters it changed; `anatomy` is there where it was asked for.
     """
 
     base: Base
@@ -43,6 +45,7 @@ class Adapted:
     seconds: float
     changed: tuple[str, ...]
     facts: dict[str, Any]
+    anatomy: Anatomy | None
 
     @property
     def parameters_trainable(self) -> int:
@@ -51,8 +54,8 @@ class Adapted:
 
     @property
     def parameters_total(self) -> int:
-        """All numbers of the model, the adapter's included."""
-        return sum(p.numel() for p in self.model.parameters())
+        """All numbers of the model, the adapter's included; a 4-bit weight counts as what it stands for."""
+        return sum(math.prod(p.quant_state.shape) if hasattr(p, "quant_state") else p.numel() for p in self.model.parameters())
 
     def train_mode(self, training: bool) -> None:
         """Switch the adapter's dropout. The frozen base stays in evaluation mode: its own (OPT has some) is not part of any recipe."""
@@ -90,6 +93,14 @@ class Adapted:
             for key, tensor in own.items():
                 tensor.copy_(tensors[key])
 
+    def measured(self) -> dict[str, Any]:
+        """What the record keeps of the init: its seconds, the base weights it changed, its facts, and the anatomy at start and now."""
+        found = {"seconds": self.seconds, "changed_base_weights": len(self.changed), **self.facts}
+        if self.anatomy is not None:
+            self.anatomy.end(self.model)
+            found["anatomy"] = self.anatomy.facts
+        return found
+
     def remove(self) -> None:
         """Take the adapter off and leave the base bit for bit as loaded. This object is of no use afterwards."""
         strip(self.base.model)
@@ -101,14 +112,15 @@ class Adapted:
         return state
 
 
-def apply(base: Base, experiment: Experiment, examples: Examples | None = None) -> Adapted:
+def apply(base: Base, experiment: Experiment, examples: Examples | None = None, *, measure: bool = False) -> Adapted:
     """Put the adapter of `experiment` on the base, in place. Random draws come from the seed's own stream; global generators do not move.
 
     `olora_bench/inits/<module>.py` has `adapt(base, experiment, seed) -> PeftModel`; one that learns from data takes a fourth argument,
     the examples of the train part.
 
     Args:
-        examples: gives the train part; called only by an init that learns from it. Its time is not counted as the init's.
+        examples: gives the train part, for an init that learns from it and for measuring. Its time is not counted as the init's.
+        measure: measure the adapter's anatomy: the loss of the first batch before and after the init, and what A and B are made of.
 
     Raises:
         BadInput: the init refuses its options. The base is then as it was.
@@ -120,6 +132,10 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None) 
         if examples is None:
             raise BadInput(f"init={experiment.init.name} learns from training examples, and none are given here")
         given.append(examples())
+    anatomy, batch, untouched = None, [], math.nan
+    if measure and examples is not None:
+        anatomy, batch = Anatomy(), first_batch(examples(), experiment)
+        untouched = batch_loss(base, base.model, batch, experiment)
     start = time.perf_counter()
     try:
         with seeded(seed, base.device):
@@ -130,8 +146,11 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None) 
     seconds = time.perf_counter() - start
     model.eval()
     changed = differing(base, (name for name, _ in _wrapped(base.model)))
+    if anatomy is not None:
+        anatomy.start(base, model, changed)
+        anatomy.step_0(base, model, batch, experiment, untouched)
     scale = next(layer.scaling["default"] for _, layer in layers(model))
-    return Adapted(base, model, groups(model, experiment), seconds, changed, {"scale": scale, "base_weights": base.weights})
+    return Adapted(base, model, groups(model, experiment), seconds, changed, {"scale": scale, "base_weights": base.weights}, anatomy)
 
 
 def groups(model: PeftModel, experiment: Experiment) -> list[dict[str, Any]]:

@@ -172,8 +172,9 @@ def original(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _owner(base: Base, name: str) -> tuple[nn.Module, str]:
-    module, _, kind = name.rpartition(".")
-    return base.model.get_submodule(module), kind
+    path, _, kind = name.rpartition(".")
+    module = base.model.get_submodule(path)
+    return getattr(module, "base_layer", module), kind  # with an adapter on, the layer is inside PEFT's
 
 
 def _as_loaded(module: nn.Module, kind: str, tensor: Tensor) -> bool:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from olora_bench.errors import BadInput
+
+# What bitsandbytes warns of where nothing is wrong: an optional faster kernel is not there; 8-bit products are in fp16 (at every call).
+_NO_FAULTS = {
+    "bitsandbytes.backends.cpu.ops": "kernels-community",
+    "bitsandbytes.autograd._functions": "inputs will be cast from",
+}
+
+
+def _is_other(said: str, record: logging.LogRecord) -> bool:
+    return said not in str(record.msg)
 
 
 def bitsandbytes() -> Any:
@@ -19,9 +30,8 @@ def bitsandbytes() -> Any:
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BadInput("model.quantization needs the package bitsandbytes: pip install 'olora-bench[quant]' brings it")
-    # It reports at import that an optional faster CPU kernel is not there; nothing is wrong then.
-    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
-    log.addFilter(lambda record: "kernels-community" not in str(record.msg))
+    for logger, said in _NO_FAULTS.items():
+        logging.getLogger(logger).addFilter(partial(_is_other, said))
     import bitsandbytes as package
 
     return package
