@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from transformers import Cache
 from olora_bench.evaluation.tree_attention import causal_model, last_hidden, run_prefix
 from olora_bench.evaluation.trie import Plan
 
-# Logits held at a time: 2^22 fp32 numbers are 16 MiB, whatever the vocabulary and however many positions are read.
-_LOGITS_AT_ONCE = 1 << 22
+# Logits held at a time, twice: 2^23 fp32 numbers are 32 MiB, whatever the vocabulary and however many positions are read.
+_LOGITS_AT_ONCE = 1 << 23
+# Rows of an LM head in another dtype that are turned into fp32 at a time.
+_WEIGHTS_AT_ONCE = 4096
+# A batch ends where padding rows to its longest would waste more tokens than this: starting one more forward pass costs about as much.
+_WASTE = 128
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ def batches(plans: Sequence[Plan], token_budget: int) -> list[Batch]:
         start = 0
         while start < len(rows):
             longest = rows[start][0]
-            count = max(1, min(token_budget // longest, 4 * token_budget // (in_front + longest)))
+            most = max(1, min(token_budget // longest, 4 * token_budget // (in_front + longest)))
+            padding = accumulate(longest - length for length, _, _ in rows[start : start + most])
+            count = sum(1 for _ in takewhile(lambda wasted: wasted <= _WASTE, padding))
             chunk = rows[start : start + count]
             found.append(Batch(tuple((p, row) for _, p, row in chunk), longest, shared, chains))
             start += count
@@ -128,7 +135,7 @@ def _padded(plans: Sequence[Plan], batch: Batch) -> tuple[np.ndarray, np.ndarray
 
 
 def _reads(plans: Sequence[Plan], batch: Batch) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Flat position in [rows * longest], wanted token, and (plan, request) of each read: int64 arrays of one length."""
+    """Flat position in [rows * longest], wanted token, and (plan, request) of each read: int64 arrays of one length, by position."""
     at, targets, owner_plans, owners = [], [], [], []
     for i, (p, row) in enumerate(batch.rows):
         part = slice(plans[p].read_starts[row], plans[p].read_starts[row + 1])
@@ -136,37 +143,41 @@ def _reads(plans: Sequence[Plan], batch: Batch) -> tuple[np.ndarray, np.ndarray,
         targets.append(plans[p].read_targets[part].astype(np.int64))
         owners.append(plans[p].read_owners[part].astype(np.int64))
         owner_plans.append(np.full(len(at[-1]), p, dtype=np.int64))
-    return np.concatenate(at), np.concatenate(targets), (np.concatenate(owner_plans), np.concatenate(owners))
+    places, order = np.concatenate(at), np.argsort(np.concatenate(at), kind="stable")
+    return places[order], np.concatenate(targets)[order], (np.concatenate(owner_plans)[order], np.concatenate(owners)[order])
 
 
 def head_logprobs(states: Tensor, weight: Tensor, bias: Tensor | None, which: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities under softmax(states @ weight.T + bias), in fp32 whatever the weights' dtype, without a copy of the weights.
+    """Log-probabilities under softmax(states @ weight.T + bias), in fp32 whatever the weights' dtype.
 
-    The vocabulary is gone through in pieces, with a running maximum and sum of exponentials.
+    The softmax is torch's over a whole row, as in lm-eval: its own rounding (1e-5 a token against fp64 on a CPU) is then in both.
 
     Args:
         states: [m, h].
         weight: [v, h]; bias: [v] or None.
-        which: int64 [r], the state of each read; targets: int64 [r], its token.
+        which: int64 [r], the state of each read, rising; targets: int64 [r], its token.
 
     Returns:
         float64 [r] in nats, and bool [r]: whether the target is the likeliest token (the first of equals).
     """
-    m, vocabulary = len(states), len(weight)
-    states = states.float()
-    highest, total = states.new_full((m,), -torch.inf), states.new_zeros(m)
-    likeliest, wanted = torch.zeros(m, dtype=torch.int64, device=states.device), states.new_zeros(len(targets))
-    step = min(vocabulary, max(256, _LOGITS_AT_ONCE // m))
+    values, greedy = [], []
+    rows = max(1, _LOGITS_AT_ONCE // len(weight))
     with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
-        for start in range(0, vocabulary, step):
-            piece = slice(start, start + step)
-            logits = F.linear(states, weight[piece].float(), None if bias is None else bias[piece].float())
-            here = (targets >= start) & (targets < start + step)
-            wanted[here] = logits[which[here], targets[here] - start]
-            top, index = logits.max(dim=1)
-            likeliest = torch.where(top > highest, index + start, likeliest)
-            new = torch.maximum(top, highest)
-            total = total * (highest - new).exp() + logits.sub_(new[:, None]).exp_().sum(dim=1)
-            highest = new
-    values = wanted - (highest + total.log())[which]
-    return values.double().cpu().numpy(), (likeliest[which] == targets).cpu().numpy()
+        for start in range(0, len(states), rows):
+            logits = _logits(states[start : start + rows].float(), weight, bias)
+            here = (which >= start) & (which < start + rows)
+            row, wanted = which[here] - start, targets[here]
+            greedy.append(logits.argmax(dim=1)[row] == wanted)
+            values.append(F.log_softmax(logits, dim=-1)[row, wanted])
+    return torch.cat(values).double().cpu().numpy(), torch.cat(greedy).cpu().numpy()
+
+
+def _logits(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """fp32 [m, v], without a whole fp32 copy of weights of another dtype."""
+    if weight.dtype == torch.float32:
+        return F.linear(states, weight, bias)
+    logits = states.new_empty(len(states), len(weight))
+    for start in range(0, len(weight), _WEIGHTS_AT_ONCE):
+        piece = slice(start, start + _WEIGHTS_AT_ONCE)
+        logits[:, piece] = F.linear(states, weight[piece].float(), None if bias is None else bias[piece].float())
+    return logits

@@ -118,10 +118,11 @@ def test_where_a_trie_saves_nothing_rows_stay_plain() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_head_in_pieces_is_log_softmax(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against torch's own, with pieces that do not divide the vocabulary; bf16 weights are read as fp32."""
+    """Against torch's own, with pieces that divide neither states nor vocabulary; bf16 weights are read as fp32."""
     import olora_bench.evaluation.logprobs as module
 
-    monkeypatch.setattr(module, "_LOGITS_AT_ONCE", 300 * 9)
+    monkeypatch.setattr(module, "_LOGITS_AT_ONCE", 1000 * 4)
+    monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", 300)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(1000, 16, generator=generator).bfloat16()
     states, offset = torch.randn(9, 16, generator=generator).bfloat16(), torch.randn(1000, generator=generator) if bias else None

@@ -1,0 +1,177 @@
+"""Scoring beside lm-eval's HFLM: the same model, items and dtype in one run. `python -m perf.eval --help`.
+
+Per task, in turn: ours, then HFLM (`logits_cache` on, its default) at every batch size, of which the fastest counts.
+Each side tokenises anew. A line a task, a JSON file at the end.
+Tokens computed are those that enter the model, padding included. Memory is the peak above what the loaded model takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.api.samplers import FirstNSampler
+from lm_eval.models.huggingface import HFLM
+
+from olora_bench import assets
+from olora_bench.config import Suite, compose, load
+from olora_bench.data import benchmark_tasks
+from olora_bench.data.tasks import lm_eval_quietly
+from olora_bench.evaluation import Scorer
+from olora_bench.evaluation.prompts import _PLANS
+from olora_bench.evaluation.scores import chosen_rows
+from olora_bench.models import load_base, torch_dtype
+from olora_bench.provenance import provenance
+from olora_bench.training.memory import PeakMemory
+
+
+def requests_of(task: Any, name: str, items: int) -> list[Any]:
+    """lm-eval's own requests of the seeded items."""
+    task.set_fewshot_seed(1234)
+    with lm_eval_quietly():
+        task.build_all_requests(samples=chosen_rows(Suite(name="perf", benchmarks=(name,), limit=items), name, len(task.eval_docs)))
+    found = list(task.instances)
+    task._instances = None
+    return found
+
+
+def measured(model: Any, device: torch.device, work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """The result, and seconds, tokens that entered the model, bytes above the start."""
+    tokens = 0
+
+    def count(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal tokens
+        tokens += (kwargs["input_ids"] if "input_ids" in kwargs else args[0]).numel()
+
+    gc.collect()
+    if device.type == "cpu" and sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory that the last measurement freed must not hide this one's
+    hook = model.base_model.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        with PeakMemory(device) as memory:
+            start = time.perf_counter()
+            result = work()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - start
+    finally:
+        hook.remove()
+    return result, {"seconds": seconds, "tokens": tokens, "bytes": memory.peak - memory.start}
+
+
+def compare(requests: list[Any], ours: list[Any], theirs: list[Any]) -> dict[str, float]:
+    """Largest difference of a log-likelihood, and items whose best choice differs (raw and by length), ties within it counted apart."""
+    a, b = np.array([x for x, _ in ours]), np.array([x for x, _ in theirs])
+    largest, other, ties = float(np.abs(a - b).max()), 0, 0
+    by_item: dict[int, list[int]] = {}
+    for i, request in enumerate(requests):
+        by_item.setdefault(request.doc_id, []).append(i)
+    for indices in by_item.values():
+        lengths = np.array([max(1, len(requests[i].args[1].lstrip())) for i in indices])
+        for scale in (np.ones(len(indices)), lengths):
+            if np.argmax(a[indices] / scale) != np.argmax(b[indices] / scale):
+                top = np.sort(b[indices] / scale)[::-1]
+                tie = abs(top[0] - top[1]) <= 2 * largest
+                other, ties = other + (not tie), ties + tie
+    return {"largest_difference": largest, "other_predictions": other, "ties": int(ties)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2_135m_q4")
+    parser.add_argument(
+        "--items", type=int, default=10, help="seeded items of each benchmark (200 for the full comparison, which takes hours on 2 cores)"
+    )
+    parser.add_argument("--dtypes", default="fp32,bf16")
+    parser.add_argument("--shots", default="0,5", help="5 is taken with first_n; 5r with lm-eval's own random sampler")
+    parser.add_argument("--batch-sizes", default="8,16,32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--token-budget", type=int, default=None, help="default: the config's machine.eval_token_budget")
+    parser.add_argument("--benchmarks", default="")
+    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/eval_<device>.json")
+    asked = parser.parse_args()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    experiment = load(compose([f"model={asked.model}", "tracker=none", "machine.device=cpu"]))
+    found = assets.resolve(experiment)
+    paths = assets.fetch(experiment, found)
+    device = torch.device(asked.device)
+    budget = asked.token_budget or experiment.machine.eval_token_budget
+    names = tuple(asked.benchmarks.split(",")) if asked.benchmarks else experiment.suite.benchmarks
+    sizes = [int(size) for size in asked.batch_sizes.split(",")]
+    table: list[dict[str, Any]] = []
+    for dtype in asked.dtypes.split(","):
+        base = load_base(experiment.model, paths[f"model:{asked.model}"], torch_dtype(dtype), device, experiment.machine.cache_dir)
+        for shots in asked.shots.split(","):
+            tasks = benchmark_tasks({name: experiment.benchmarks[name] for name in names}, paths, int(shots.rstrip("r")))
+            rows = []
+            for name in names:
+                row = one_task(name, tasks[name], base, shots, asked.items, sizes, budget, device)
+                rows.append(row | {"dtype": dtype, "shots": shots, "benchmark": name})
+                print(line(rows[-1]), flush=True)
+            rows.append(together(rows) | {"dtype": dtype, "shots": shots, "benchmark": "all"})
+            print(line(rows[-1]), flush=True)
+            table += rows
+        del base
+    out = asked.out or Path(__file__).parent / "results" / f"eval_{device.type}.json"
+    out.parent.mkdir(exist_ok=True)
+    facts = provenance(assets=[], threads=torch.get_num_threads(), device=asked.device, token_budget={"eval": budget})
+    out.write_text(
+        json.dumps({"items": asked.items, "batch_sizes": sizes, "provenance": facts, "table": table}, indent=1, default=str) + "\n"
+    )
+    print(f"wrote {out}")
+
+
+def one_task(
+    name: str, task: Any, base: Any, shots: str, items: int, sizes: list[int], budget: int, device: torch.device
+) -> dict[str, Any]:
+    """Ours and theirs on one task."""
+    if shots == "5":
+        task.sampler = FirstNSampler(list(task.dataset["train"]))
+    requests = requests_of(task, name, items)
+    warm = requests[:2]
+    Scorer(base.model, base.tokenizer, device=device, token_budget=budget).loglikelihood(warm)
+    _PLANS.clear()
+    ours, our_cost = measured(
+        base.model, device, lambda: Scorer(base.model, base.tokenizer, device=device, token_budget=budget).loglikelihood(requests)
+    )
+    theirs: dict[int, dict[str, float]] = {}
+    for size in sizes:
+        hflm = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=size, device=str(device))
+        answers, theirs[size] = measured(base.model, device, lambda h=hflm: h.loglikelihood(requests, disable_tqdm=True))
+    best = min(theirs, key=lambda size: theirs[size]["seconds"])
+    return {"requests": len(requests), "ours": our_cost, "hflm": theirs[best], "hflm_batch_size": best, "hflm_all": theirs} | compare(
+        requests, ours, answers
+    )
+
+
+def together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """All tasks: seconds and tokens added, the highest peak."""
+    whole: dict[str, Any] = {"requests": sum(r["requests"] for r in rows), "hflm_batch_size": "best"}
+    for side in ("ours", "hflm"):
+        whole[side] = {k: sum(r[side][k] for r in rows) for k in ("seconds", "tokens")} | {"bytes": max(r[side]["bytes"] for r in rows)}
+    whole["largest_difference"] = max(r["largest_difference"] for r in rows)
+    return whole | {k: sum(r[k] for r in rows) for k in ("other_predictions", "ties")}
+
+
+def line(row: dict[str, Any]) -> str:
+    ours, hflm = row["ours"], row["hflm"]
+    return (
+        f"{row['dtype']} {row['shots']}-shot {row['benchmark']:14} ours {ours['seconds']:7.2f}s {ours['tokens']:7d} tokens "
+        f"{ours['bytes'] / 2**20:6.0f} MiB | HFLM({row['hflm_batch_size']}) {hflm['seconds']:7.2f}s {hflm['tokens']:7d} tokens "
+        f"{hflm['bytes'] / 2**20:6.0f} MiB | {hflm['seconds'] / ours['seconds']:5.2f}x, difference {row['largest_difference']:.1e}, "
+        f"{row['other_predictions']} other predictions, {row['ties']} ties"
+    )
+
+
+if __name__ == "__main__":
+    main()
