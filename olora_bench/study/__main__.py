@@ -21,7 +21,15 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
     hydra_main()
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
     arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
-    return report(arguments)
+    from olora_bench.study.fresh import standing_report
+    from olora_bench.study.grid import StudyFile
+
+    file = StudyFile(path, arguments.overrides)
+    standing = standing_report(file.results_dir, file.study.name)
+    if standing is None:
+        return report(arguments)
+    print(standing[0])
+    return 0 if standing[1] else 1
 
 
 def retry(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     if by_state.get("failed"):
         lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
     done = not left and not by_state.get("failed") and not by_state.get("unreadable")
-    return "\n".join(lines), done and all(one.chosen is not None or one.edge is not None for cell in grids.searches for one in cell.arms)
+    return "\n".join(lines), done and grids.settled
 
 
 def title(job: Job) -> str:

@@ -74,8 +74,8 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             todo.sort(key=lambda job: job.experiment.model.name)
             worklist.launching(todo)
             launch(launcher, [(*overrides, *job.overrides) for job in todo])
-        elif not worklist.wait(found) and seen == grids.jobs:
-            return found  # looked at twice: a run that another worker finished in between may have opened the next stage
+        elif not worklist.wait(found) and (grids.settled or seen == grids.jobs):
+            return found  # looked at twice while searches go on: another worker's run may have opened the next stage
         seen = grids.jobs
 
 

@@ -92,6 +92,12 @@ def sweep(tmp_path: Path) -> Callable[..., tuple[Planter, list[Any]]]:
 
 
 @pytest.fixture
+def plant_run() -> Callable[..., RunRecord]:
+    """Write the record of a run that was never trained."""
+    return plant
+
+
+@pytest.fixture
 def read_manifest() -> Callable[[OpenStudy], dict[str, Any]]:
     """Read a study's manifest as it lies on disk."""
     return lambda opened: json.loads((opened.store.root / opened.name / "manifest.json").read_text())
