@@ -37,8 +37,10 @@ def task(cfg: DictConfig) -> str:
     try:
         experiment = load(cfg, config_dirs())
         from olora_bench.experiment import run
+        from olora_bench.study.position import announced
 
-        return run(experiment, study=study).status
+        with announced(experiment, study):
+            return run(experiment, study=study).status
     except LeaseHeld as held:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             print(held, file=sys.stderr)
