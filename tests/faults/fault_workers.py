@@ -8,7 +8,7 @@ import os
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,26 @@ def write_study(folder: Path, name: str, grids: str) -> None:
     (folder / f"{name}.yaml").write_text(STUDY + textwrap.dedent(node))
 
 
+def places(folder: Path, results: Path) -> list[str]:
+    """Overrides that keep a worker inside `folder`."""
+    return [f"machine.results_dir={results}", f"machine.cache_dir={folder / 'cache'}", f"machine.wandb_dir={folder / 'wandb'}"]
+
+
 def start(folder: Path, name: str, results: Path, *overrides: str, plant: Callable[[], None] | None = None) -> ForkServerProcess:
     """Start a worker on `folder/<name>.yaml`. What it says goes to `folder/log`, what it begins and ends to `folder/events`.
 
     Args:
         plant: called in the worker first, to plant a fault; a function of a module that can be imported.
     """
-    places = [f"machine.results_dir={results}", f"machine.cache_dir={folder / 'cache'}", f"machine.wandb_dir={folder / 'wandb'}"]
-    process = CONTEXT.Process(target=work, args=(folder, ["run", str(folder / f"{name}.yaml"), *places, *overrides], plant))
+    arguments = ["run", str(folder / f"{name}.yaml"), *places(folder, results), *overrides]
+    process = CONTEXT.Process(target=work, args=(folder, arguments, plant))
+    process.start()
+    return process
+
+
+def start_directly(folder: Path, name: str, results: Path, *overrides: str) -> ForkServerProcess:
+    """As `start`, but without a report, and without Hydra between sweep and run, which composes each run again."""
+    process = CONTEXT.Process(target=work_directly, args=(folder, name, [*places(folder, results), *overrides]))
     process.start()
     return process
 
@@ -74,16 +86,46 @@ def finish(process: ForkServerProcess, timeout: float = 120) -> int:
 
 def work(folder: Path, arguments: list[str], plant: Callable[[], None] | None) -> None:
     """The worker itself."""
-    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    note_events(folder / "events")
+    into_files(folder)
     if plant is not None:
         plant()
     from olora_bench.study.__main__ import main
 
     main(arguments)
+
+
+def work_directly(folder: Path, name: str, overrides: list[str]) -> None:
+    """A worker whose launcher runs each job of the sweep where it is."""
+    into_files(folder)
+    from olora_bench.__main__ import EXPECTED
+    from olora_bench.experiment import run
+    from olora_bench.progress import say
+    from olora_bench.study.stages import open_study
+    from olora_bench.study.sweep import sweep_study
+
+    retry = "hydra.sweeper.retry=true" in overrides
+    study = open_study(folder / f"{name}.yaml", [line for line in overrides if not line.startswith("hydra.")])
+
+    class Here:
+        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
+            known = {(*study.file.overrides, *job.overrides): job for job in study.grids().jobs}
+            for lines in job_overrides:
+                try:
+                    run(known[tuple(lines)].experiment, study=study.name)
+                except EXPECTED as error:
+                    say(str(error))
+
+    found = sweep_study(study, Here(), study.file.overrides, retry=retry)
+    sys.exit(0 if all(one.state == "done" for one in found) else 1)
+
+
+def into_files(folder: Path) -> None:
+    """What this process says goes to `log`, what it begins and ends to `events`."""
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    note_events(folder / "events")
 
 
 def note_events(path: Path) -> None:
