@@ -2,105 +2,187 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+
+from olora_bench.analysis.frames import Answers, StudyFrames, rows_of
+from olora_bench.analysis.paired import LEVEL, detectable_by_seeds, detectable_difference, holm, item_standard_error, paired_t
+from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 
 MIN_SEEDS_FOR_VERDICT = 3
 """Fewer seeds than this cannot say how much a score moves when only the seed changes."""
+EXPLORATORY_BELOW = 6
+"""With fewer seeds than this an interval is shown, and marked: a t with so few stands on the normal shape of what is not seen."""
 
-PAIR = ["cell", "lr", "seed"]
-
-Items = Callable[[str], pd.DataFrame]
-
-
-def item_standard_error(arm: np.ndarray, reference: np.ndarray) -> float:
-    """Standard error of the mean difference of two arms on the same items, from resampling items only.
-
-    Args:
-        arm, reference: `(seeds, items)`, 1 where the item was answered correctly, the same items in the same order.
-
-    Returns:
-        In the unit of the scores. The spread between seeds is not in it.
-
-    >>> round(item_standard_error(np.array([[1, 1, 0, 0]]), np.array([[0, 1, 0, 0]])), 3)
-    0.25
-    """
-    difference = arm.mean(axis=0, dtype=float) - reference.mean(axis=0, dtype=float)
-    return float(difference.std(ddof=1) / np.sqrt(difference.size))
+VERDICTS = ("win", "loss", "unresolved", "no verdict")
 
 
-def detectable_difference(standard_error: float, *, level: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true difference that a two-sided test at `level` finds with probability `power`, given a standard error.
-
-    >>> round(detectable_difference(1.0), 2)
-    2.8
-    """
-    return float((norm.ppf(1 - level / 2) + norm.ppf(power)) * standard_error)
-
-
-def compare_cells(runs: pd.DataFrame, scores: pd.DataFrame, items: Items, *, arm: str, reference: str) -> pd.DataFrame:
-    """One contrast, a row a (model, rank, lr, benchmark).
+def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
+    """One row a (pair, benchmark, metric) that both sides have a score of: what every statistic of scores starts from.
 
     Args:
-        runs: one row a run of the study: train_id, eval_id, base_eval_id, cell, model, arm, rank, lr, seed, state.
-        scores: one row a (eval_id, benchmark) of finished evaluations: metric (the primary one), value in [0, 1], items, chance.
-        items: eval_id -> frame of its items (benchmark, item_id, correct, correct_norm).
-        arm, reference: the two arms of the contrast.
+        frames: the study.
+        pairs: as `pairs.pairs(frames)` returns it.
 
     Returns:
-        model, rank, lr, benchmark, metric, items, chance, base, reference, arm (percent), difference (percentage points; null where an arm
-        has no score), seeds (pairs), seeds_missing, detectable (percentage points, item part only) and runs (the train_ids behind the row).
+        The columns of `pairs`, and benchmark, metric, primary, items, chance, score_reference, score_arm (percent) and
+        difference (arm minus reference, percentage points).
     """
-    by_eval = {(row["eval_id"], row["benchmark"]): row for row in scores.to_dict("records")}
-    rows: list[dict[str, Any]] = []
-    mine = runs[runs["arm"].isin([arm, reference])]
-    group: pd.DataFrame
-    for (model, rank, lr), group in mine.groupby(["model", "rank", "lr"], sort=False):
-        pairs = group.pivot_table(index=PAIR, columns="arm", values="eval_id", aggfunc="first").reindex(columns=[arm, reference])
+    scores = frames.scores[frames.scores["train_id"].notna()]
+    wanted = ["train_id", "eval_id", "benchmark", "metric", "primary", "items", "chance", "value"]
+    arm = scores[wanted].rename(columns={"train_id": "arm_id", "eval_id": "arm_eval", "value": "score_arm"})
+    reference = scores[["train_id", "eval_id", "benchmark", "metric", "value"]].rename(
+        columns={"train_id": "reference_id", "eval_id": "reference_eval", "value": "score_reference"}
+    )
+    complete = (
+        pairs[pairs["pair"] == "complete"]
+        if len(pairs)
+        else pairs.reindex(columns=["arm_id", "arm_eval", "reference_id", "reference_eval"])
+    )
+    found = complete.merge(arm, on=["arm_id", "arm_eval"]).merge(reference, on=["reference_id", "reference_eval", "benchmark", "metric"])
+    # Scores are counts over items: rounding in the last place would turn a tie into a win.
+    found["difference"] = (100 * (found["score_arm"] - found["score_reference"])).round(9)
+    found[["score_arm", "score_reference"]] *= 100
+    return found
+
+
+def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """Every cell of every comparison, with its verdict.
+
+    Args:
+        frames: the study.
+        pairs: as `pairs.pairs(frames)` returns it.
+        differences: as `seed_differences(frames, pairs)` returns it.
+
+    Returns:
+        One row a (comparison, cell, benchmark, metric): COMPARISON and CELL columns; cell_lr_reference, cell_lr_arm; benchmark, metric,
+        primary (metric), items; chance, base, score_reference, score_arm (percent, means over paired seeds; NaN where there is none);
+        difference, low, high (percentage points, 95% interval of a paired t over seeds; NaN below 3 seeds or where all seeds agree);
+        p, p_holm (in the family of all cells of confirmatory comparisons, primary metric); seeds (pairs scored), seeds_planned,
+        diverged (pairs with a diverged run); detectable (item part) and detectable_seeds (seed part) of the smallest difference found
+        with 80% power, percentage points; exploratory; verdict (one of VERDICTS) and note, which says why there is none or what to
+        mind; runs (the train_ids behind the row).
+    """
+    rows = list(_rows(frames, pairs, differences))
+    cells = pd.DataFrame(rows, columns=_COLUMNS)
+    if cells.empty:
+        return cells
+    cells["p_holm"] = np.nan
+    family = cells["confirmatory"].astype(bool) & cells["primary"].astype(bool) & cells["longest"].astype(bool)
+    cells.loc[family, "p_holm"] = holm(cells.loc[family, "p"].to_numpy(dtype=float))
+    judged = [_verdict(row, frames.protocol) for row in rows_of(cells)]
+    cells["verdict"], cells["note"] = [v for v, _ in judged], [n for _, n in judged]
+    return cells
+
+
+_COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark", "metric", "primary", "items", "chance", "base",
+            "score_reference", "score_arm", "difference", "low", "high", "p", "p_holm", "seeds", "seeds_planned", "diverged", "detectable",
+            "detectable_seeds", "exploratory", "verdict", "note", "runs"]  # fmt: skip
+
+
+def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    keys = [*COMPARISON, *CELL]
+    by_cell = dict(list(differences.groupby(keys, sort=False, dropna=False))) if len(differences) else {}
+    bases = frames.scores[frames.scores["base"].notna()].set_index(["eval_id", "benchmark", "metric"])["value"]
+    known = {(s["benchmark"], s["metric"]): (s["primary"], s["items"], s["chance"]) for s in rows_of(frames.scores)}
+    suites = _suites(frames)
+    for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
+        assert isinstance(key, tuple)
+        mine = next((v for k, v in by_cell.items() if _same(k, key)), None)
         base_eval = group["base_eval_id"].iloc[0]
-        for benchmark in dict.fromkeys(b for e, b in by_eval if e in set(group["eval_id"]) or e == base_eval):
-            found = [
-                (by_eval[a, benchmark], by_eval[r, benchmark])
-                for a, r in pairs.itertuples(index=False)
-                if (a, benchmark) in by_eval and (r, benchmark) in by_eval
-            ]
-            base = by_eval.get((base_eval, benchmark))
-            known = [score for pair in found for score in pair] + ([base] if base is not None else [])
-            column = "correct_norm" if known[0]["metric"] == "acc_norm" else "correct"
-            rows.append(
-                {
-                    "model": model,
-                    "rank": rank,
-                    "lr": lr,
-                    "benchmark": benchmark,
-                    "metric": known[0]["metric"],
-                    "items": known[0]["items"],
-                    "chance": 100 * known[0]["chance"],
-                    "base": None if base is None else 100 * base["value"],
-                    "reference": 100 * float(np.mean([r["value"] for _, r in found])) if found else None,
-                    "arm": 100 * float(np.mean([a["value"] for a, _ in found])) if found else None,
-                    "difference": 100 * float(np.mean([a["value"] - r["value"] for a, r in found])) if found else None,
-                    "seeds": len(found),
-                    "seeds_missing": len(pairs) - len(found),
-                    "detectable": _detectable(found, benchmark, column, items) if found else None,
-                    "runs": " ".join(sorted(group["train_id"])),
-                }
-            )
-    return pd.DataFrame(rows)
+        if base_eval is None or pd.isna(base_eval):
+            continue
+        lrs = {f"cell_lr_{side}": _one(group[f"cell_lr_{side}"]) for side in ("reference", "arm")}
+        common = dict(zip(keys, key, strict=True)) | lrs
+        common |= {"seeds_planned": group["seed"].nunique(), "diverged": int((group["pair"] == "diverged").sum()), "runs": run_ids(group)}
+        for benchmark, metric in suites.get(base_eval, []):
+            found = None if mine is None else mine[(mine["benchmark"] == benchmark) & (mine["metric"] == metric)]
+            primary, items, chance = known[benchmark, metric]
+            row = common | {"benchmark": benchmark, "metric": metric, "primary": primary, "items": items}
+            row |= {"chance": 100 * chance, "base": 100 * float(bases.get((base_eval, benchmark, metric), np.nan))}
+            yield row | _statistics(frames.answers, found, benchmark, metric)
 
 
-def _detectable(found: list[tuple[Any, Any]], benchmark: str, column: str, items: Items) -> float | None:
-    """In percentage points; null where no item was answered differently, so that their spread cannot be told."""
+def _same(left: Any, right: tuple[Any, ...]) -> bool:
+    return all(a == b or (a != a and b != b) for a, b in zip(left, right, strict=True))
 
-    def correct(eval_id: str) -> pd.Series[Any]:
-        frame = items(eval_id)
-        return frame[frame["benchmark"] == benchmark].set_index("item_id")[column]
 
-    arm = pd.concat([correct(a["eval_id"]) for a, _ in found], axis=1)
-    reference = pd.concat([correct(r["eval_id"]) for _, r in found], axis=1).loc[arm.index]
-    error = item_standard_error(arm.to_numpy().T, reference.to_numpy().T)
-    return 100 * detectable_difference(error) if error > 0 else None
+def _one(values: pd.Series[Any]) -> float:
+    """The learning rate that all pairs of a cell share; NaN while none is known."""
+    known = values.dropna().unique()
+    return float(known[0]) if len(known) else float("nan")
+
+
+def _suites(frames: StudyFrames) -> dict[str, list[tuple[str, str]]]:
+    """Which (benchmark, metric) an evaluation of a base asks, told by its own scores or by those of any run that starts from it."""
+    owner = dict(zip(frames.runs["eval_id"], frames.runs["base_eval_id"], strict=True))
+    found: dict[str, dict[tuple[str, str], None]] = {}
+    for eval_id, benchmark, metric in frames.scores[["eval_id", "benchmark", "metric"]].itertuples(index=False):
+        found.setdefault(owner.get(eval_id, eval_id), {})[benchmark, metric] = None
+    return {eval_id: list(pairs) for eval_id, pairs in found.items()}
+
+
+def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, metric: str) -> dict[str, Any]:
+    empty = dict.fromkeys(("score_reference", "score_arm", "difference", "low", "high", "p", "detectable", "detectable_seeds"), np.nan)
+    seeds = 0 if found is None else len(found)
+    if found is None or seeds == 0:
+        return {**empty, "seeds": 0, "exploratory": False}
+    differences = found["difference"].to_numpy(dtype=float)
+    row = empty | {
+        "score_reference": float(found["score_reference"].mean()),
+        "score_arm": float(found["score_arm"].mean()),
+        "difference": float(differences.mean()),
+        "detectable": _item_part(answers, found, benchmark, metric),
+    }
+    if seeds >= MIN_SEEDS_FOR_VERDICT:
+        test = paired_t(differences)
+        row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
+        if np.isfinite(test.error):
+            row["detectable_seeds"] = detectable_by_seeds(float(test.error), seeds)
+    return row | {"seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
+
+
+def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> float:
+    """Percentage points; NaN where no item was answered differently, so that their spread cannot be told, or where items are not there."""
+    column = "correct_norm" if metric == "acc_norm" else "correct"
+    sides: dict[str, list[Any]] = {"arm": [], "reference": []}
+    ids: Any = None
+    for row in rows_of(found):
+        for side, kept in sides.items():
+            frame = answers(row[f"{side}_id"], None, row[f"{side}_eval"])
+            if frame is None:
+                return float("nan")
+            mine = frame[frame["benchmark"] == benchmark]
+            if ids is None:
+                ids = mine["item_id"].to_numpy()
+            if not np.array_equal(ids, mine["item_id"].to_numpy()):
+                mine = mine.set_index("item_id").reindex(ids)
+                if mine[column].isna().any():
+                    return float("nan")
+            kept.append(mine[column].to_numpy(dtype=bool))
+    error = item_standard_error(np.array(sides["arm"]), np.array(sides["reference"]))
+    return 100 * detectable_difference(error) if error > 0 else float("nan")
+
+
+def _verdict(row: dict[str, Any], protocol: str) -> tuple[str, str]:
+    notes = []
+    absent = row["seeds_planned"] - row["seeds"] - row["diverged"]
+    if row["diverged"]:
+        return "unresolved", f"{row['diverged']} of {row['seeds_planned']} diverged"
+    if absent:
+        notes.append(f"{absent} of {row['seeds_planned']} pairs missing")
+    if row["role"] == "tuned" and (np.isnan(row["cell_lr_arm"]) or np.isnan(row["cell_lr_reference"])):
+        return "no verdict", "no learning rate chosen: a search is open or at an edge"
+    if row["seeds"] < MIN_SEEDS_FOR_VERDICT:
+        return "no verdict", ", ".join([*notes, f"{row['seeds']} of at least {MIN_SEEDS_FOR_VERDICT} seeds"])
+    if np.isnan(row["p"]):
+        return "unresolved", ", ".join([*notes, "every seed gave the same difference"])
+    if row["exploratory"]:
+        notes.append("exploratory: fewer than 6 seeds")
+    p = row["p_holm"] if not np.isnan(row["p_holm"]) else row["p"]
+    if np.isnan(row["p_holm"]):
+        notes.append("outside the declared family: p as it is")
+    return "unresolved" if p > LEVEL else "win" if row["difference"] > 0 else "loss", ", ".join(notes)

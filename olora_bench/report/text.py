@@ -3,98 +3,277 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT
+from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, rows_of, warnings
+from olora_bench.progress import size
+from olora_bench.report.render import NOTHING, markdown_table, number, rate
 
-NOTHING = "–"
-LOSS_COLUMNS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob")
+LOSS_COLUMNS = ("metrics.report_loss_start", "metrics.report_loss", "metrics.report_gold_logprob_start", "metrics.report_gold_logprob")
+MANY_RUNS = 12
+"""A longer list of runs is left to the CSV."""
+MANY_TABLES = 4
+"""More cells (model, rank, setting) than this share one table of differences."""
+HEADLINE_SHARE = 0.9
+
+ROLES = {"shared": "one learning rate for both", "tuned": "each arm at its own learning rate"}
+WORDS = {
+    "win": "{arm} is better",
+    "loss": "{reference} is better",
+    "unresolved": "unresolved",
+    "not enough runs": "not enough runs for a verdict",
+    "no verdict": "no verdict",
+}
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table; the first column is text, the others are numbers.
+def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> str:
+    """The whole report: verdict, count and cells of every comparison; convergence; learning rates; cost; runs; what is missing.
 
-    >>> print(markdown_table(["benchmark", "LoRA"], [["piqa", "61.0"]]))
-    | benchmark | LoRA |
-    |:----------|-----:|
-    | piqa      | 61.0 |
+    Args:
+        frames, tables: as `analysis.load_study` and `analysis.analyse` return them.
+        notes: lines for the end: where things are written, what comes next.
     """
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))) + " |"
-
-    rule = "|" + "|".join(f":{'-' * (w + 1)}" if i == 0 else f"{'-' * (w + 1)}:" for i, w in enumerate(widths)) + "|"
-    return "\n".join([line(header), rule, *map(line, rows)])
-
-
-def _number(value: float | None, *, sign: bool = False) -> str:
-    return NOTHING if value is None or pd.isna(value) else f"{value:+.1f}" if sign else f"{value:.1f}"
+    parts = [f"# {frames.study}: {frames.title}"]
+    for key in rows_of(tables["verdicts"]):
+        parts += _comparison(key, tables)
+    parts += _rates(tables["rates"], tables["sensitivity"]) + _costs(tables["costs"]) + _runs(frames.runs)
+    alarms = warnings(frames, tables)
+    if alarms:
+        parts += ["## Mind", "\n".join(f"- {line}" for line in alarms)]
+    return "\n\n".join([*parts, "\n".join(notes)])
 
 
-def contrast_section(cells: pd.DataFrame, *, arm: str, reference: str) -> str:
-    """The tables of one contrast, one a (model, rank, lr): accuracy in percent, difference in percentage points."""
-    parts = []
-    for (model, rank, lr), group in cells.groupby(["model", "rank", "lr"], sort=False):
-        rows = [
-            [f"{row['benchmark']} ({row['metric']})", str(row["items"]), _number(row["chance"]), _number(row["base"]), _number(row["reference"]),
-             _number(row["arm"]), _number(row["difference"], sign=True), _number(row["detectable"])]
-            for row in group.to_dict("records")
-        ]  # fmt: skip
-        complete = group.dropna(subset=["difference"])
-        means = [_number(complete[c].mean()) for c in ("base", "reference", "arm")] if len(complete) else [NOTHING] * 3
-        difference = _number(complete["difference"].mean(), sign=True) if len(complete) else NOTHING
-        rows.append([f"mean of {len(complete)}", "", "", *means, difference, ""])
-        header = ["benchmark", "items", "chance", "base", reference, arm, f"{arm} - {reference}", "detectable"]
-        seeds = group["seeds"]
-        pairs = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-        parts.append(f"{model}, rank {rank}, lr {lr:g}, {pairs} paired seeds\n\n{markdown_table(header, rows)}")
-    return "\n\n".join(parts)
+def _comparison(key: dict[str, Any], tables: Tables) -> list[str]:
+    arm, reference = key["arm"], key["reference"]
+    how = ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
+    parts = [f"## {arm} against {reference} ({key['kind'] if key['confirmatory'] else 'beside the verdict'}; {how})"]
+    tables = {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
+    cells = of(tables["cells"], key)
+    cells = cells[cells["primary"].astype(bool)] if len(cells) else cells
+    scored = cells[cells["seeds"] > 0] if len(cells) else cells
+    summary = [_verdict(key), _count(key, of(tables["win_counts"], key))]
+    summary += _loss(key, of(tables["measures"], key)) + _speed(key, of(tables["speedups"], key)) + _schedules(tables["schedules"], key)
+    parts.append("\n".join(line for line in summary if line))
+    groups = [group for _, group in cells.groupby(["cell", "model", "rank", "setting"], sort=False)] if len(cells) else []
+    if len(groups) > MANY_TABLES:
+        parts.append(_overview(groups))
+    else:
+        parts += [_cell_table(group, arm, reference) for group in groups]
+    if len(scored):
+        parts.append(what_seeds_cannot_tell(scored))
+    else:
+        parts.append("No run of this comparison has been scored.")
+    return parts
+
+
+def of(frame: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
+    """The rows of one comparison."""
+    mine = frame
+    for name in ("contrast", "role", "lr_reference", "lr_arm"):
+        mine = mine[mine[name].isna()] if pd.isna(key[name]) else mine[mine[name] == key[name]]
+    return mine
+
+
+def _verdict(key: dict[str, Any]) -> str:
+    words = WORDS[key["verdict"]].format(**key)
+    reason = f" ({key['note']})" if key["note"] else ""
+    if pd.isna(key["difference"]):
+        return f"Verdict: {words}{reason}."
+    text = f"Verdict: {words}{reason}. Mean over benchmarks: {number(key['difference'], sign=True)} pp"
+    if not pd.isna(key["low"]):
+        p = f"Holm p {key['p_holm']:.3g}" if key["confirmatory"] else f"p {key['p']:.3g}"
+        text += f", 95% interval {number(key['low'], sign=True)} to {number(key['high'], sign=True)}, {p}"
+    return f"{text}; {key['blocks_for']} of {key['blocks']} blocks (model, seed) for {key['arm']}."
+
+
+def _count(key: dict[str, Any], counts: pd.DataFrame) -> str:
+    if counts.empty:
+        return ""
+    row = counts.iloc[0]
+    ties = f", {row['ties']} ties" if row["ties"] else ""
+    return (
+        f"Count: {row['wins']} wins, {row['losses']} losses{ties} of {row['cells']} cells. Were the arms the same, these runs would give "
+        f"{row['null_low']} to {row['null_high']} wins (95%): cells share runs, so this is no row of coins."
+    )
+
+
+def _loss(key: dict[str, Any], measures: pd.DataFrame) -> list[str]:
+    losses = measures[measures["measure"] == "report_loss"]
+    if losses.empty:
+        return []
+    arm, reference = losses["value_arm"].mean(), losses["value_reference"].mean()
+    return [f"Held-out loss: {key['reference']} {reference:.3f}, {key['arm']} {arm:.3f} ({arm - reference:+.3f} nats per token)."]
+
+
+def _speed(key: dict[str, Any], speedups: pd.DataFrame) -> list[str]:
+    mine = speedups[(speedups["q"] == HEADLINE_SHARE) & (speedups["unit"] == "steps")]
+    if mine.empty:
+        return []
+    exact = mine[mine["bound"] == "exact"]
+    told = f"{exact['speedup'].min():.2f} to {exact['speedup'].max():.2f} times" if len(exact) > 1 else ""
+    told = f"{exact['speedup'].iloc[0]:.2f} times" if len(exact) == 1 else told
+    bounds = [f"{row['bound']} {row['speedup']:.2f} times" for row in rows_of(mine[mine["bound"].isin(["at most", "at least"])])]
+    unknown = int((mine["bound"] == "none").sum())
+    parts = [*([told] if told else []), *bounds, *([f"unknown in {unknown}"] if unknown else [])]
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in mine["verdict"].value_counts(sort=False).items())
+    return [
+        f"Speed to {HEADLINE_SHARE:.0%} of {key['reference']}'s drop in loss, in steps: {'; '.join(parts)} as fast "
+        f"(above 1: {key['arm']} is sooner; cells: {verdicts})."
+    ]
+
+
+def _schedules(schedules: pd.DataFrame, key: dict[str, Any]) -> list[str]:
+    mine = schedules[(schedules["contrast"] == key["contrast"]) & (schedules["role"] == key["role"])]
+    lines = []
+    for (model, rank), group in mine.groupby(["model", "rank"], sort=False):
+        best = group[group["smallest"]]
+        what = f"{model} r{rank}: completed schedules of {', '.join(f'{s:g}' for s in group['steps_arm'])} steps against {group['steps_reference'].iloc[0]:g}"
+        if best.empty:
+            lines.append(f"{what}: none matches {key['reference']}'s final loss.")
+        else:
+            sure = "" if best["sure"].iloc[0] else " (its interval holds 0)"
+            lines.append(f"{what}: {key['arm']} matches {key['reference']}'s final loss with 1/{best['share'].iloc[0]} of the steps{sure}.")
+    return lines
+
+
+def _overview(groups: Sequence[pd.DataFrame]) -> str:
+    """All cells of a large study in one table of differences; the grid with everything else is a file."""
+    benchmarks = list(dict.fromkeys(name for group in groups for name in group["benchmark"]))
+    marks = {"win": " W", "loss": " L", "unresolved": "  ", "no verdict": "  "}
+    rows = []
+    for group in groups:
+        first = group.iloc[0]
+        table = {row["benchmark"]: row for row in rows_of(group)}
+        shown = [
+            f"{number(table[b]['difference'], sign=True)}{' D' if table[b]['diverged'] else marks[table[b]['verdict']]}"
+            if b in table
+            else NOTHING
+            for b in benchmarks
+        ]
+        where = f"{first['model']} r{first['rank']}" + (f" {first['setting']}" if first["setting"] else "")
+        rows.append([where, f"{int(group['seeds'].min())}/{first['seeds_planned']}", *shown, number(group["difference"].mean(), sign=True)])
+    table_text = markdown_table(["difference, pp", "seeds", *benchmarks, "mean"], rows)
+    return f"{table_text}\n\nW win, L loss, D a seed diverged (so unresolved), no letter: unresolved or no verdict. Every cell: tables/grid.md."
+
+
+def _cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
+    model, rank, setting = group.iloc[0][["model", "rank", "setting"]]
+    judged = int(group["seeds"].max()) >= MIN_SEEDS_FOR_VERDICT
+    header = ["benchmark", "items", "chance", "base", reference, arm, f"{arm} - {reference}"]
+    header += ["95% interval", "items only", "seeds only", "verdict"] if judged else ["detectable"]
+    rows = []
+    for row in rows_of(group):
+        shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"]), number(row["base"])]
+        shown += [number(row["score_reference"]), number(row["score_arm"]), number(row["difference"], sign=True)]
+        if judged:
+            interval = NOTHING if pd.isna(row["low"]) else f"{row['low']:+.1f} to {row['high']:+.1f}"
+            star = "*" if row["exploratory"] else ""
+            why = f": {row['note']}" if row["verdict"] == "no verdict" or row["diverged"] else ""
+            shown += [interval, number(row["detectable"]), number(row["detectable_seeds"]), f"{row['verdict']}{star}{why}"]
+        else:
+            shown.append(number(row["detectable"]))
+        rows.append(shown)
+    complete = group.dropna(subset=["difference"])
+    means = [number(complete[c].mean()) for c in ("base", "score_reference", "score_arm")] if len(complete) else [NOTHING] * 3
+    difference = number(complete["difference"].mean(), sign=True) if len(complete) else NOTHING
+    rows.append([f"mean of {len(complete)}", "", "", *means, difference, *[""] * (len(header) - 7)])
+    seeds = group["seeds"]
+    pairs = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    lrs = {name: group[f"cell_lr_{side}"].iloc[0] for name, side in ((reference, "reference"), (arm, "arm"))}
+    same = len(set(lrs.values())) == 1
+    lr = f"lr {rate(lrs[arm])}" if same else ", ".join(f"{name} at lr {rate(value)}" for name, value in lrs.items())
+    first = group.iloc[0]
+    diverged = f"{first['diverged']} of {first['seeds_planned']} pairs diverged: unresolved" if first["diverged"] else ""
+    gone = first["seeds_planned"] - first["diverged"] - int(group["seeds"].max())
+    missing = f"{gone} of {first['seeds_planned']} pairs missing" if gone else ""
+    where = ", ".join(part for part in (model, f"rank {rank}", setting, lr, f"{pairs} paired seeds", diverged, missing) if part)
+    return f"{where}\n\n{markdown_table(header, rows)}"
 
 
 def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
     """What the number of seeds allows to be said, in words."""
-    seeds = int(cells["seeds"].max()) if len(cells) else 0
+    seeds = int(cells["seeds"].max())
     low, high = cells["detectable"].min(), cells["detectable"].max()
-    item_part = (
-        "" if pd.isna(low) else f" From the items alone, nothing below {low:.1f} to {high:.1f} pp (column `detectable`) could be found."
-    )
+    unit = "Accuracy in percent, differences in percentage points (pp)."
     if seeds < MIN_SEEDS_FOR_VERDICT:
-        names = {0: "No pair of runs", 1: "One seed", 2: "Two seeds"}
-        return f"{names[seeds]}: no verdict. How far a score moves when only the seed changes cannot be told from so few.{item_part}"
-    return f"{seeds} seeds.{item_part} The interval between seeds is not in this table."
+        names = {1: "One seed", 2: "Two seeds"}
+        items = (
+            ""
+            if pd.isna(low)
+            else f" From the items alone, nothing below {low:.1f} to {high:.1f} pp (column `detectable`: 80% power, 5% level) could be found."
+        )
+        return f"{names[seeds]}: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few.{items} {unit}"
+    star = " * exploratory: 3 to 5 seeds." if cells["exploratory"].any() else ""
+    return (
+        f"Verdicts by a paired t over seeds, Holm over the declared family.{star} `items only` and `seeds only`: the smallest difference that "
+        f"{seeds} seeds find with 80% power, were items, or seeds, the only chance at work. {unit}"
+    )
 
 
-def losses_table(runs: pd.DataFrame) -> str:
-    """Loss of the held-out report part before and after training, a row a run, in nats per supervised token."""
+def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
+    several = rates.groupby(["cell", "arm"])["lr"].transform("nunique") > 1 if len(rates) else pd.Series(dtype=bool)
+    if not several.any():
+        return []
+    parts = ["## Learning rates"]
+    for (_, model, rank, setting), group in rates[several].groupby(["cell", "model", "rank", "setting"], sort=False):
+        arms = list(dict.fromkeys(group["arm"]))
+        lrs = sorted(group["lr"].unique())
+        table = {(row["arm"], row["lr"]): row for row in rows_of(group)}
+        rows = [[rate(lr), *(_point(table.get((arm, lr))) for arm in arms)] for lr in lrs]
+        where = ", ".join(part for part in (str(model), f"rank {rank}", str(setting)) if part)
+        criterion = group["criterion"].iloc[0]
+        lines = [f"{where}: {criterion} by learning rate (best in brackets)", "", markdown_table(["lr", *arms], rows)]
+        edges = group[group["edge"].notna()]
+        lines += ["", *(f"Edge: {row['arm']}'s best is the {'lowest' if row['edge'] == 'low' else 'highest'} tried ({rate(row['lr'])}): no tuned verdict."
+                        for row in rows_of(edges))] if len(edges) else []  # fmt: skip
+        parts.append("\n".join(lines))
+    if len(sensitivity):
+        rows = [
+            [_who(row), str(row["tuning_runs"]), rate(row["best_lr"]), number(row["best_loss"], digits=3),
+             number(row["off_low"], digits=3, sign=True), number(row["off_high"], digits=3, sign=True),
+             f"{row['good_width']:.1f}x{' or more' if row['good_open'] else ''}"]
+            for row in rows_of(sensitivity)
+        ]  # fmt: skip
+        parts.append(markdown_table(["arm", "runs", "best lr", "loss there", "at lr/3", "at 3 lr", "good region"], rows))
+    return parts
+
+
+def _point(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return NOTHING
+    if row["diverged"]:
+        return f"{row['diverged']} of {row['n_runs']} diverged"
+    text = number(row["tune"], digits=3)
+    return f"[{text}]" if row["best"] else text
+
+
+def _who(row: dict[str, Any]) -> str:
+    return f"{row['model']} r{row['rank']}{' ' + row['setting'] if row['setting'] else ''} {row['arm']}"
+
+
+def _costs(costs: pd.DataFrame) -> list[str]:
+    if costs.empty:
+        return []
     rows = [
-        [
-            f"{row['model']} {row['arm']} r{row['rank']} lr{row['lr']:g} seed {row['seed']}",
-            row["state"],
-            *(NOTHING if pd.isna(row[column]) else f"{row[column]:.3f}" for column in LOSS_COLUMNS),
-        ]
-        for row in runs.to_dict("records")
-    ]
-    return markdown_table(["run", "state", "loss before", "after", "gold log-prob before", "after"], rows)
+        [_who(row), str(row["n_runs"]), number(row["train_seconds"]), number(row["tokens_per_s"], digits=0),
+         number(row["init_seconds"], digits=2), NOTHING if pd.isna(row["init_share"]) else f"{row['init_share']:.1%}",
+         NOTHING if pd.isna(row["peak_above_base_bytes"]) else size(int(row["peak_above_base_bytes"])),
+         NOTHING if pd.isna(row["parameters_trainable"]) else f"{row['parameters_trainable']:,.0f}"]
+        for row in rows_of(costs)
+    ]  # fmt: skip
+    header = ["arm", "runs", "train s", "tokens/s", "init s", "init share", "memory above base", "trainable"]
+    return ["## Cost", markdown_table(header, rows)]
 
 
-def study_report(title: str, runs: pd.DataFrame, contrasts: Sequence[tuple[str, str, str, pd.DataFrame]], notes: Sequence[str]) -> str:
-    """The whole report.
-
-    Args:
-        title: the study's title.
-        runs: one row a run with its state and losses.
-        contrasts: (arm, reference, primary or secondary, cells) of each contrast.
-        notes: lines for the end: where things are written, what is missing.
-    """
-    parts = [f"# {title}"]
-    for arm, reference, kind, cells in contrasts:
-        parts.append(f"## {arm} against {reference} ({kind})")
-        if cells.empty:
-            parts.append("No run of this contrast has been scored.")
-            continue
-        parts += [contrast_section(cells, arm=arm, reference=reference), what_seeds_cannot_tell(cells)]
-        parts.append("Accuracy in percent; differences and `detectable` in percentage points (80% power at the 5% level).")
-    parts += ["## Runs", losses_table(runs), "\n".join(notes)]
-    return "\n\n".join(parts)
+def _runs(runs: pd.DataFrame) -> list[str]:
+    tally = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts(sort=False).items())
+    if len(runs) > MANY_RUNS:
+        return [f"{len(runs)} runs: {tally}."]
+    rows = [
+        [f"{row['model']} {row['arm']} r{row['rank']} lr{rate(row['lr'])} seed {row['seed']}", row["state"],
+         *(number(row[column], digits=3) for column in LOSS_COLUMNS)]
+        for row in rows_of(runs)
+    ]  # fmt: skip
+    return ["## Runs", markdown_table(["run", "state", "loss before", "after", "gold log-prob before", "after"], rows)]

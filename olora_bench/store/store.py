@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -178,13 +178,15 @@ class Store:
                 raise _moved(path, field, getattr(record, field))
         return record
 
-    def read_items(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
-        """The items of an evaluation, or None where there are none.
+    def read_items(
+        self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame | None:
+        """The items of an evaluation, or None where there are none; with `columns` only those, and only their values checked.
 
         Raises:
             RecordError: the file is truncated, foreign or of another schema.
         """
-        return from_parquet(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items")
+        return from_parquet(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items", columns)
 
     def iter_runs(self) -> Iterator[RunRecord | RecordError]:
         """Every run's record in the order of their ids; a record that cannot be read comes as its error."""

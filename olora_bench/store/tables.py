@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,8 +84,8 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def from_parquet(path: Path, kind: Kind) -> pd.DataFrame | None:
-    """Read and check a table; None where there is none.
+def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
+    """Read and check a table; None where there is none. With `columns` only those are read, and only their nulls checked.
 
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
@@ -93,21 +94,25 @@ def from_parquet(path: Path, kind: Kind) -> pd.DataFrame | None:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except pa.ArrowInvalid as error:
         raise RecordError(f"{path}: truncated or no Parquet file. Move it away and run again") from error
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    _check_version(table.schema.metadata or {}, path)
-    want = schema(kind)
-    _check_names(table.schema.names, want.names, path)
+    have, want = file.schema_arrow, schema(kind)
+    _check_version(have.metadata or {}, path)
+    _check_names(have.names, want.names, path)
     for field in want:
-        if table.schema.field(field.name).type != field.type:
-            raise RecordError(f"{path}: column {field.name} must be {field.type}, it is {table.schema.field(field.name).type}")
-    _check_values(table, kind, path)
-    return table.select(want.names).to_pandas()
+        if have.field(field.name).type != field.type:
+            raise RecordError(f"{path}: column {field.name} must be {field.type}, it is {have.field(field.name).type}")
+    names = want.names if columns is None else list(columns)
+    _check_nulls(table, kind, path)
+    if kind == "items" and columns is None:
+        _check_items(table, path)
+    return table.select(names).to_pandas()
 
 
 def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
@@ -128,12 +133,16 @@ def _check_names(have: list[str], want: list[str], path: Path) -> None:
 
 
 def _check_values(table: Any, kind: Kind, path: Path) -> None:
-    for field in schema(kind):
+    _check_nulls(table, kind, path)
+    if kind == "items":
+        _check_items(table, path)
+
+
+def _check_nulls(table: Any, kind: Kind, path: Path) -> None:
+    for field in [schema(kind).field(name) for name in table.schema.names]:
         nulls = table[field.name].null_count
         if nulls and not field.nullable:
             raise RecordError(f"{path}: column {field.name} has {nulls} null of {table.num_rows}: give every value")
-    if kind == "items":
-        _check_items(table, path)
 
 
 def _check_items(table: Any, path: Path) -> None:

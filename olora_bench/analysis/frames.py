@@ -1,0 +1,315 @@
+"""A study's records as tidy frames: the one loader of everything that tables, figures and claims are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.errors import RecordError
+from olora_bench.identity import digest
+from olora_bench.store import EvalRecord, RunRecord, Store
+
+ANSWER_COLUMNS = ("benchmark", "item_id", "correct", "correct_norm")
+PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
+"""What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
+PROVENANCE = (
+    "device",
+    "processor",
+    "torch",
+    "transformers",
+    "peft",
+    "lm-eval",
+    "harness",
+    "train_token_budget",
+    "eval_token_budget",
+    "threads",
+)
+
+Answers = Callable[[str | None, str | None, str], pd.DataFrame | None]
+
+_RECORD = {
+    "attempts": "Int64",
+    "tokens_per_s": "float64",
+    "examples_per_s": "float64",
+    "base_bytes": "float64",
+    "peak_bytes": "float64",
+    "peak_above_base_bytes": "float64",
+    "parameters_total": "float64",
+    "parameters_trainable": "float64",
+    "adapter_bytes": "float64",
+    "steps": "float64",
+    "clipped_step_share": "float64",
+}
+_TEXT = ("train_id", "eval_id", "base_eval_id", "cell", "family", "model", "arm", "init", "setting", "stage", "roles", "state", "reason",
+         "eval_state", "eval_reason", *PROVENANCE)  # fmt: skip
+_METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob", "tune_loss_start", "tune_loss",
+            "tune_gold_logprob_start", "tune_gold_logprob")  # fmt: skip
+_TIMES = ("init", "train", "optimise", "load", "import", "data", "part_losses", "save")
+
+SCORE_COLUMNS = {
+    "train_id": "object",
+    "base": "object",
+    "eval_id": "object",
+    "benchmark": "object",
+    "metric": "object",
+    "primary": "bool",
+    "value": "float64",
+    "stderr": "float64",
+    "items": "int64",
+    "chance": "float64",
+    "gold_logprob": "float64",
+    "truncated": "int64",
+}
+
+
+@dataclass(frozen=True)
+class StudyFrames:
+    """A study as its manifest lists it and its records fill it.
+
+    Attributes:
+        study, title, protocol: of the study file; `protocol` is `shared_lr` or `tuned`.
+        contrasts: as declared: dicts of arm, reference, kind (`primary` or `secondary`).
+        tuning: the search's rule, or None.
+        runs: one row a run of the manifest, in its order, whether or not it has a record. `cell` (what compared runs share, suite
+            included), `family` (the same but for the length of training), model, arm, init, rank, alpha, lr, lr_ratio, seed, `setting`
+            (in words, what tells cells of one model and rank apart; empty where nothing does), stage, `roles` (space-separated: shared,
+            tuned, tuning), `state` (done, running, failed, diverged, missing, unreadable) with `reason`, `eval_state` (done, failed,
+            missing, unreadable, none: no suite) with `eval_reason`; from the record its fields (bytes, counts, shares; `steps` done),
+            `metrics.<name>` (losses in nats per supervised token, log-probabilities in nats), `timings_s.<phase>` (seconds),
+            `init.<fact>` where numeric, and the provenance columns that a comparison should not mix. Unknown numbers are NaN.
+        scores: one row a (evaluation, benchmark, metric): train_id (None for an untouched base), base (the model's name, else None),
+            eval_id, benchmark, metric, primary, value and stderr in [0, 1], items, chance in [0, 1], gold_logprob (nats), truncated.
+        curves: one row a (run, step): train_id, then the columns of `curve.parquet` (losses in nats, NaN where not read; wall_s is
+            seconds of training, tokens cumulative).
+        searches: one row a (cell, arm, lr) of a tuned study's searches: cell, model, rank, arm, lr, stage, loss (the criterion as a loss,
+            mean over tuning seeds; NaN where diverged or not done), diverged, runs (ids), best, edge, chosen.
+        problems: sentences on what could not be read or contradicts itself.
+        answers: (train_id, base, eval_id) -> which items were answered correctly (benchmark, item_id, correct, correct_norm), or None.
+    """
+
+    study: str
+    title: str
+    protocol: str
+    contrasts: list[dict[str, str]]
+    tuning: dict[str, Any] | None
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+    searches: pd.DataFrame
+    problems: list[str]
+    answers: Answers
+
+
+def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
+    """Read all records of a study once.
+
+    Args:
+        store: where the records are.
+        manifest: as `study.files.read_manifest` returns it.
+
+    Returns:
+        Frames; a record that is absent or cannot be read is a row that says so, and never an error.
+    """
+    problems: list[str] = []
+    rows, scores, curves, seen = [], [], [], set()
+    for entry in manifest["runs"]:
+        if (entry["train_id"], entry["eval_id"]) in seen:
+            problems.append(f"run {entry['train_id']} is listed twice in the manifest: counted once")
+            continue
+        seen.add((entry["train_id"], entry["eval_id"]))
+        row, found, curve = _run(store, entry, problems)
+        rows.append(row)
+        scores += found
+        if curve is not None:
+            curves.append(curve)
+    bases = dict.fromkeys((e["model"], e["base_eval_id"]) for e in manifest["runs"] if e["base_eval_id"] is not None)
+    for model, eval_id in bases:
+        record, state, reason = _evaluation(store, None, model, eval_id)
+        if state == "unreadable":
+            problems.append(f"the untouched base {model} has no readable scores: {reason}")
+        scores += [] if record is None else _score_rows(record)
+    runs = _typed_runs(rows)
+    problems += _contradictions(runs)
+    return StudyFrames(
+        study=manifest["study"],
+        title=manifest["title"],
+        protocol=manifest["protocol"],
+        contrasts=[dict(c) for c in manifest["contrasts"]],
+        tuning=manifest.get("tuning"),
+        runs=runs,
+        scores=pd.DataFrame(scores, columns=list(SCORE_COLUMNS)).astype(SCORE_COLUMNS),
+        curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame({"train_id": pd.Series(dtype=object)}),
+        searches=_searches(manifest.get("searches") or []),
+        problems=problems,
+        answers=lru_cache(maxsize=128)(lambda train_id, base, eval_id: _answers(store, train_id, base, eval_id)),
+    )
+
+
+def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
+    train_id = entry["train_id"]
+    row: dict[str, Any] = {**entry, "state": "missing", "reason": None, "eval_state": "missing", "eval_reason": None}
+    row["roles"] = " ".join(entry.get("roles", ["shared"]))
+    row["cell"] = f"{entry['cell']}-{entry['base_eval_id'] or 'unscored'}"
+    try:
+        record = store.read_run(train_id)
+    except RecordError as error:
+        row |= {"state": "unreadable", "reason": str(error)}
+        record = None
+    if record is not None:
+        row |= _record_columns(record)
+    curve = None
+    if record is not None and record.status in ("done", "diverged"):
+        try:
+            curve = store.read_curve(train_id)
+        except RecordError as error:
+            problems.append(f"run {train_id} has no readable curve: {error}")
+    if curve is not None:
+        curve.insert(0, "train_id", train_id)
+    if entry["eval_id"] is None:
+        row["eval_state"] = "none"
+        return row, [], curve
+    scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
+    return row, [] if scored is None else _score_rows(scored), curve
+
+
+def _record_columns(record: RunRecord) -> dict[str, Any]:
+    config, identity = record.config, dict(record.identity)
+    init: Any = config.get("init") or {}
+    recipe = {k: v for k, v in dict(identity.pop("recipe", None) or {}).items() if k not in ("steps", "epochs")}
+    shared = {k: v for k, v in identity.items() if k not in ("init", "lr", "seed")}
+    facts = record.provenance
+    packages: Any = facts.get("packages") or {}
+    hardware: Any = facts.get("hardware") or {}
+    harness: Any = facts.get("harness") or {}
+    budget: Any = facts.get("token_budget") or {}
+    commit = str(harness.get("commit") or "")[:12]
+    found = {
+        "state": record.status,
+        "reason": (record.error or "").split("\n")[0] or None,
+        "init": init.get("name"),
+        "lr_ratio": init.get("lr_ratio"),
+        "alpha": config.get("alpha"),
+        "family": digest({**shared, "recipe": recipe}),
+        "settings": _flat({k: v for k, v in config.items() if k not in PER_RUN}),
+        "device": facts.get("device"),
+        "processor": hardware.get("accelerator") or hardware.get("processor"),
+        "harness": f"{commit}{' with local changes' if harness.get('dirty') else ''}" if commit else None,
+        "threads": facts.get("threads"),
+        "train_token_budget": budget.get("train"),
+        "eval_token_budget": budget.get("eval"),
+        **{name: packages.get(name) for name in ("torch", "transformers", "peft", "lm-eval")},
+        **{name: getattr(record, name) for name in _RECORD},
+    }
+    found |= {f"metrics.{name}": value for name, value in record.metrics.items()}
+    found |= {f"timings_s.{name}": value for name, value in record.timings_s.items()}
+    numeric = {k: v for k, v in record.init.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return found | {f"init.{name}": value for name, value in numeric.items()}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {prefix + key: inner}
+    return found
+
+
+def _evaluation(store: Store, train_id: str | None, base: str | None, eval_id: str) -> tuple[EvalRecord | None, str, str | None]:
+    try:
+        record = store.read_eval(train_id, base, eval_id)
+    except RecordError as error:
+        return None, "unreadable", str(error)
+    if record is None:
+        return None, "missing", None
+    return (record, "done", None) if record.status == "done" else (None, "failed", (record.error or "").split("\n")[0])
+
+
+def _score_rows(record: EvalRecord) -> list[dict[str, Any]]:
+    who = {"train_id": record.train_id, "base": record.base, "eval_id": record.eval_id}
+    return [
+        who
+        | {"benchmark": name, "metric": metric, "primary": metric == score.primary, "value": value, "stderr": score.stderr[metric]}
+        | {field: getattr(score, field) for field in ("items", "chance", "gold_logprob", "truncated")}
+        for name, score in record.scores.items()
+        for metric, value in score.metrics.items()
+    ]
+
+
+def _typed_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Every column typed, those absent everywhere included, and what a record says of its cell told to the cell's other runs."""
+    _name_settings(rows)
+    measured = dict.fromkeys([f"metrics.{m}" for m in _METRICS] + [f"timings_s.{t}" for t in _TIMES])
+    measured |= dict.fromkeys(sorted({k for row in rows for k in row if k.startswith(("metrics.", "timings_s.", "init."))}))
+    for key, known in (("alpha", "cell"), ("family", "cell"), ("lr_ratio", "arm"), ("init", "arm")):
+        told = {row[known]: row[key] for row in rows if row.get(key) is not None}
+        for row in rows:
+            row[key] = told.get(row[known])
+    frame = pd.DataFrame(rows)
+    types = dict.fromkeys(_TEXT, "object") | {"rank": "int64", "seed": "int64", "lr": "float64", "alpha": "float64", "lr_ratio": "float64"}
+    types |= _RECORD | dict.fromkeys(measured, "float64")
+    out = pd.DataFrame(index=frame.index)
+    columns = {}
+    for name, dtype in types.items():
+        column = frame[name] if name in frame else pd.Series([None] * len(frame), index=frame.index, dtype="object")
+        if dtype == "object":
+            columns[name] = column.astype(object).where(column.notna(), None)
+        else:
+            columns[name] = pd.to_numeric(column).astype(dtype)
+    return pd.concat([out, pd.DataFrame(columns)], axis=1)
+
+
+def _name_settings(rows: list[dict[str, Any]]) -> None:
+    cells: dict[tuple[Any, Any], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        known = cells.setdefault((row["model"], row["rank"]), {})
+        known.setdefault(row["cell"], {})
+        known[row["cell"]] = known[row["cell"]] or row.get("settings") or {}
+    words: dict[tuple[Any, Any, str], str] = {}
+    for (model, rank), known in cells.items():
+        keys = sorted({key for settings in known.values() for key in settings})
+        vary = [key for key in keys if len({repr(s.get(key)) for s in known.values() if s}) > 1]
+        for cell, settings in known.items():
+            words[model, rank, cell] = ", ".join(f"{key.removeprefix('recipe.')} {settings.get(key)}" for key in vary) if settings else ""
+    for row in rows:
+        row["setting"] = words[row["model"], row["rank"], row["cell"]]
+
+
+def _searches(searches: list[Mapping[str, Any]]) -> pd.DataFrame:
+    rows = [
+        {**{key: one[key] for key in ("cell", "model", "rank", "arm", "best", "edge", "chosen")}, **point, "runs": " ".join(point["runs"])}
+        for one in searches
+        for point in one["points"]
+    ]
+    names = ["cell", "model", "rank", "arm", "lr", "stage", "loss", "diverged", "runs", "best", "edge", "chosen"]
+    frame = pd.DataFrame(rows, columns=names)
+    numbers = dict.fromkeys(("lr", "loss", "best", "chosen"), "float64")
+    return frame.astype(numbers)
+
+
+def _contradictions(runs: pd.DataFrame) -> list[str]:
+    """Two runs that claim to be the same comparison's same half."""
+    key = ["cell", "arm", "lr", "seed"]
+    twice = runs[runs.duplicated(key, keep=False)]
+    return [
+        f"{len(group)} runs are {name[1]}, lr {name[2]:g}, seed {name[3]} of one cell ({', '.join(group['train_id'])}): the first counts"
+        for name, group in twice.groupby(key, sort=False)
+    ]
+
+
+def _answers(store: Store, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
+    return store.read_items(train_id, base, eval_id, columns=ANSWER_COLUMNS)
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dicts."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def mixed_provenance(runs: pd.DataFrame) -> list[str]:
+    """What the finished runs of a comparison do not share although it can move numbers, in words."""
+    done = runs[runs["state"].isin(["done", "diverged"])]
+    found = {name: sorted(done[name].dropna().map(str).unique()) for name in PROVENANCE}
+    return [f"{name.replace('_', ' ')}: {', '.join(values)}" for name, values in found.items() if len(values) > 1]

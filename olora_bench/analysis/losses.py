@@ -1,0 +1,195 @@
+"""What else a run comes to, arm against reference: held-out loss, the gap to it, stability, time, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
+from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.paired import LEVEL, paired_t
+from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+
+SPIKE_NATS = 0.5
+"""A step whose train loss is this far above the median of the 20 steps before it is a spike."""
+SPIKE_WINDOW = 20
+LAST_STEPS = 20
+
+MEASURES = {
+    "report_loss": "nats",
+    "generalisation_gap": "nats",
+    "spikes": "steps",
+    "train_seconds": "s",
+    "init_seconds": "s",
+    "peak_above_base_bytes": "bytes",
+    "parameters_trainable": "parameters",
+}
+
+
+def run_measures(frames: StudyFrames) -> pd.DataFrame:
+    """One row a run with a record: what it cost and how it went.
+
+    Returns:
+        train_id, cell, model, rank, setting, arm, lr, lr_ratio, seed, roles, state; report_loss and report_loss_start (nats per supervised
+        token), train_loss_end (mean of the last 20 steps, nats), generalisation_gap (report_loss minus train_loss_end, nats), spikes
+        (steps whose train loss is 0.5 nats above the median of the 20 before), steps, tokens_per_s, train_seconds (optimising only),
+        init_seconds, init_share (of init plus training), peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes,
+        clipped_step_share; and any generation metric recorded (bleu, rouge1, ...).
+    """
+    runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
+    tails, spikes = {}, {}
+    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
+        losses = curve["train_loss"].dropna()
+        tails[train_id] = float(losses.tail(LAST_STEPS).mean()) if len(losses) else np.nan
+        before = losses.rolling(SPIKE_WINDOW).median().shift(1)
+        spikes[train_id] = int((losses > before + SPIKE_NATS).sum())
+    shown = runs[["train_id", "cell", "model", "rank", "setting", "arm", "lr", "lr_ratio", "seed", "roles", "state"]].copy()
+    shown["report_loss"] = runs["metrics.report_loss"]
+    shown["report_loss_start"] = runs["metrics.report_loss_start"]
+    shown["train_loss_end"] = runs["train_id"].map(tails).astype(float)
+    shown["generalisation_gap"] = shown["report_loss"] - shown["train_loss_end"]
+    shown["spikes"] = runs["train_id"].map(spikes).astype(float)
+    shown["train_seconds"] = runs["timings_s.optimise"].fillna(runs["timings_s.train"])
+    shown["init_seconds"] = runs["timings_s.init"]
+    shown["init_share"] = shown["init_seconds"] / (shown["init_seconds"] + shown["train_seconds"])
+    for name in (
+        "steps",
+        "tokens_per_s",
+        "peak_bytes",
+        "peak_above_base_bytes",
+        "parameters_trainable",
+        "adapter_bytes",
+        "clipped_step_share",
+    ):
+        shown[name] = runs[name]
+    for name in generation_metrics(runs):
+        shown[name] = runs[f"metrics.{name}"]
+    return shown.reset_index(drop=True)
+
+
+def generation_metrics(runs: pd.DataFrame) -> list[str]:
+    """Names of the recorded metrics that judge generated text."""
+    names = [c.removeprefix("metrics.") for c in map(str, runs) if c.startswith("metrics.")]
+    return [n for n in names if n.startswith(("bleu", "rouge", "chrf"))]
+
+
+def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
+    """One row a (comparison, cell, measure): paired by seed, complete pairs only.
+
+    Returns:
+        COMPARISON and CELL columns; measure, unit; value_reference, value_arm (means over paired seeds), difference, low, high (95%, paired
+        t; NaN below 3 seeds or where all seeds agree), ratio (arm over reference), p, seeds, exploratory, verdict: lower | higher |
+        unresolved | no verdict | equal (all seeds exactly equal); runs. p is per row: these rows are described, not judged as a family.
+    """
+    names = [m for m in (*MEASURES, *[c for c in map(str, measures) if c.startswith(("bleu", "rouge", "chrf"))]) if m in measures]
+    table = measures.drop_duplicates("train_id").set_index("train_id")
+    rows: list[dict[str, Any]] = []
+    keys = [*COMPARISON, *CELL]
+    complete = pairs[pairs["pair"] == "complete"]
+    for key, group in complete.groupby(keys, sort=False, dropna=False) if len(complete) else ():
+        for name in names:
+            arm, reference = (group[f"{side}_id"].map(table[name]).to_numpy(dtype=float) for side in ("arm", "reference"))
+            known = np.isfinite(arm) & np.isfinite(reference)
+            if known.any():
+                named = dict(zip(keys, key, strict=True)) | {"measure": name, "unit": MEASURES.get(name, "points")}
+                rows.append(named | _compared(arm[known], reference[known]) | {"runs": run_ids(group)})
+    columns = ["measure", "unit", "value_reference", "value_arm", "difference", "low", "high", "ratio", "p", "seeds", "exploratory",
+               "verdict", "runs"]  # fmt: skip
+    return pd.DataFrame(rows, columns=[*keys, *columns])
+
+
+def _compared(arm: Any, reference: Any) -> dict[str, Any]:
+    difference, seeds = arm - reference, len(arm)
+    test = paired_t(difference)
+    p = float(test.p) if seeds >= MIN_SEEDS_FOR_VERDICT else float("nan")
+    if not difference.any():
+        verdict = "equal"
+    elif seeds < MIN_SEEDS_FOR_VERDICT:
+        verdict = "no verdict"
+    else:
+        verdict = "unresolved" if np.isnan(p) or p > LEVEL else "lower" if difference.mean() < 0 else "higher"
+    shown = seeds >= MIN_SEEDS_FOR_VERDICT
+    return {
+        "value_reference": float(reference.mean()), "value_arm": float(arm.mean()), "difference": float(difference.mean()),
+        "low": float(test.low) if shown else np.nan, "high": float(test.high) if shown else np.nan,
+        "ratio": float(arm.mean() / reference.mean()) if reference.mean() else np.nan, "p": p, "seeds": seeds,
+        "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW, "verdict": verdict,
+    }  # fmt: skip
+
+
+def costs(measures: pd.DataFrame) -> pd.DataFrame:
+    """One row a (model, rank, setting, arm): means over its finished runs.
+
+    Returns:
+        model, rank, setting, arm, n_runs; train_seconds, tokens_per_s, init_seconds, init_share, peak_bytes, peak_above_base_bytes,
+        parameters_trainable, adapter_bytes, clipped_step_share, runs. NaN where no run measured it.
+    """
+    names = ["train_seconds", "tokens_per_s", "init_seconds", "init_share", "peak_bytes", "peak_above_base_bytes", "parameters_trainable",
+             "adapter_bytes", "clipped_step_share"]  # fmt: skip
+    keys = ["model", "rank", "setting", "arm"]
+    done = measures[measures["state"] == "done"]
+    rows = [
+        dict(zip(keys, key, strict=True))
+        | {"n_runs": len(group)}
+        | group[names].mean().to_dict()
+        | {"runs": " ".join(sorted(group["train_id"]))}
+        for key, group in done.groupby(keys, sort=False)
+    ]
+    return pd.DataFrame(rows, columns=[*keys, "n_runs", *names, "runs"])
+
+
+def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
+    """OLoRA+ and LoRA+: one row a (cell, arm, lr, lr ratio) of the reported runs, where any ratio is not 1.
+
+    Returns:
+        cell, model, rank, setting, arm, init, lr (A's), lr_ratio (B's lr over A's), n_runs, diverged, report_loss (nats, mean), score
+        (macro-average percent, NaN without a suite), any generation metric recorded (mean), runs.
+    """
+    reported = frames.runs[frames.runs["roles"].str.contains("shared|tuned")]
+    plus = reported[reported["lr_ratio"].notna()]
+    if not (plus["lr_ratio"] != 1).any():
+        return pd.DataFrame(
+            columns=[
+                "cell",
+                "model",
+                "rank",
+                "setting",
+                "arm",
+                "init",
+                "lr",
+                "lr_ratio",
+                "n_runs",
+                "diverged",
+                "report_loss",
+                "score",
+                "runs",
+            ]
+        )
+    scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
+    macro = scores.groupby("train_id")["value"].mean() * 100
+    generated = generation_metrics(frames.runs)
+    table = measures.drop_duplicates("train_id").set_index("train_id")
+    rows = []
+    keys = ["cell", "model", "rank", "setting", "arm", "init", "lr", "lr_ratio"]
+    for key, group in plus.groupby(keys, sort=False):
+        done = table.reindex(group["train_id"])
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {"n_runs": len(group), "diverged": int((group["state"] == "diverged").sum())}
+            | {"report_loss": float(done["report_loss"].mean()), "score": float(group["train_id"].map(macro).mean())}
+            | {name: float(done[name].mean()) for name in generated}
+            | {"runs": " ".join(sorted(group["train_id"]))}
+        )
+    return pd.DataFrame(rows, columns=[*keys, "n_runs", "diverged", "report_loss", "score", *generated, "runs"])
+
+
+def not_done(frames: StudyFrames) -> pd.DataFrame:
+    """Every run that a table lacks, and every scoring that failed: train_id, model, rank, setting, arm, lr, seed, roles, what, reason."""
+    runs = frames.runs
+    names = ["train_id", "model", "rank", "setting", "arm", "lr", "seed", "roles", "what", "reason"]
+    lacking = runs[runs["state"] != "done"].assign(what=lambda f: f["state"])
+    unscored = runs[(runs["state"] == "done") & ~runs["eval_state"].isin(["done", "none"])]
+    unscored = unscored.assign(what=lambda f: "scores " + f["eval_state"], reason=unscored["eval_reason"])
+    return pd.concat([lacking, unscored])[names].reset_index(drop=True)

@@ -1,0 +1,133 @@
+"""Learning rates: what each arm's search saw, where its best lies, and how much being off costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.paired import Floats
+
+NEAR_BEST = 0.05
+"""A learning rate is good where it keeps all but this share of what the best one takes off the loss."""
+
+
+def learning_rates(frames: StudyFrames) -> pd.DataFrame:
+    """One row a (cell, arm, lr): the runs at it, whatever they were for.
+
+    Returns:
+        cell, model, rank, setting, arm, lr, stage (of a search, else "grid"); criterion (the study's; tune_loss without a search), tune
+        (the criterion as a loss, mean over runs; NaN where a run diverged or none is done), report_loss (nats, mean), score (macro-average
+        of the primary metrics, percent, mean; NaN without a suite), n_runs, diverged, failed, best (of the search, or the lowest `tune`
+        where there is none), searched (it was a point of a search), edge ("low", "high" or null: the best is the last one tried on that side), runs.
+    """
+    runs = frames.runs
+    criterion = (frames.tuning or {}).get("criterion", "tune_loss")
+    sign = 1.0 if criterion == "tune_loss" else -1.0
+    scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
+    macro = scores.groupby("train_id")["value"].mean() * 100
+    runs = runs.assign(tune=sign * runs[f"metrics.{criterion}"], score=runs["train_id"].map(macro))
+    searched = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
+    rows: list[dict[str, Any]] = []
+    for key, group in runs.groupby(["cell", "model", "rank", "setting", "arm"], sort=False):
+        assert isinstance(key, tuple)
+        points = []
+        for lr, at in group.groupby("lr", sort=True):
+            tuning = at[at["roles"].str.contains("tuning")]
+            judged = tuning if len(tuning) else at
+            whole = bool((judged["state"] == "done").all())
+            points.append(
+                dict(zip(["cell", "model", "rank", "setting", "arm"], key, strict=True))
+                | {"lr": lr, "stage": judged["stage"].iloc[0], "criterion": criterion}
+                | {"tune": float(judged["tune"].mean()) if whole else np.nan, "searched": len(tuning) > 0}
+                | {"report_loss": float(at["metrics.report_loss"].mean()), "score": float(at["score"].mean()), "n_runs": len(at)}
+                | {"diverged": int((at["state"] == "diverged").sum()), "failed": int((at["state"] == "failed").sum())}
+                | {"runs": " ".join(sorted(at["train_id"]))}
+            )
+        rows += _with_best(points, searched.get((str(key[0]).split("-")[0], str(key[4]))))
+    names = ["cell", "model", "rank", "setting", "arm", "lr", "stage", "criterion", "tune", "report_loss", "score", "n_runs", "diverged",
+             "failed", "best", "edge", "searched", "runs"]  # fmt: skip
+    return pd.DataFrame(rows, columns=names)
+
+
+def _with_best(points: list[dict[str, Any]], search: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if search is not None:  # what the study itself went by
+        return [p | {"best": p["lr"] == search["best"], "edge": search["edge"] if p["lr"] == search["best"] else None} for p in points]
+    known = [p for p in points if np.isfinite(p["tune"])]
+    best = min(known, key=lambda p: (p["tune"], p["lr"]))["lr"] if known else None
+    tried = [p["lr"] for p in points if np.isfinite(p["tune"]) or p["diverged"]]
+    edge = None
+    if best is not None and len(tried) > 1:
+        edge = "low" if best == min(tried) else "high" if best == max(tried) else None
+    return [p | {"best": p["lr"] == best, "edge": edge if p["lr"] == best else None} for p in points]
+
+
+def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
+    """One row a (cell, arm) of which at least three learning rates are known: how flat its loss is around the best.
+
+    Between learning rates the loss is interpolated in log lr; beyond those tried, or towards one that diverged, nothing is said.
+
+    Returns:
+        cell, model, rank, setting, arm, criterion; best_lr, best_loss (the criterion as a loss), edge; tuning_runs (the budget: runs that
+        chose), points; off_low, off_high: loss lost with a third of, and three times, the best lr (NaN where not bracketed);
+        good_low, good_high: the region that keeps 95% of the drop from the untouched base, good_width (high over low, a factor),
+        good_open (whether it reaches the last lr tried on a side, so that it may be wider).
+    """
+    rows: list[dict[str, Any]] = []
+    for key, group in rates.groupby(["cell", "model", "rank", "setting", "arm", "criterion"], sort=False) if len(rates) else ():
+        judged = group[group["searched"]] if group["searched"].any() else group
+        known = judged[judged["tune"].notna()].sort_values("lr")
+        if len(known) < 3:
+            continue
+        named = dict(zip(["cell", "model", "rank", "setting", "arm", "criterion"], key, strict=True))
+        sign = 1.0 if named["criterion"] == "tune_loss" else -1.0
+        base = float(sign * frames.runs[frames.runs["cell"] == named["cell"]][f"metrics.{named['criterion']}_start"].mean())
+        lr, loss = known["lr"].to_numpy(dtype=float), known["tune"].to_numpy(dtype=float)
+        best = int(np.argmin(loss))
+        at_best = group[group["best"]]
+        tuning = frames.runs[(frames.runs["cell"] == named["cell"]) & (frames.runs["arm"] == named["arm"])]
+        budget = int(tuning["roles"].str.contains("tuning").sum()) or len(tuning)
+        row = named | {"best_lr": lr[best], "best_loss": loss[best], "edge": at_best["edge"].iloc[0], "tuning_runs": budget}
+        row |= {"points": len(judged)}
+        row |= {"off_low": loss_at(lr, loss, lr[best] / 3) - loss[best], "off_high": loss_at(lr, loss, lr[best] * 3) - loss[best]}
+        low, high, is_open = good_region(lr, loss, loss[best] + NEAR_BEST * (base - loss[best]))
+        rows.append(row | {"good_low": low, "good_high": high, "good_width": high / low, "good_open": is_open})
+    names = ["cell", "model", "rank", "setting", "arm", "criterion", "best_lr", "best_loss", "edge", "tuning_runs", "points", "off_low",
+             "off_high", "good_low", "good_high", "good_width", "good_open"]  # fmt: skip
+    return pd.DataFrame(rows, columns=names)
+
+
+def loss_at(lr: Floats, loss: Floats, at: float) -> float:
+    """The loss at a learning rate between those tried, linear in log lr; NaN outside of them.
+
+    >>> loss_at(np.array([1e-4, 1e-2]), np.array([1.0, 3.0]), 1e-3)
+    2.0
+    """
+    value = np.interp(np.log(at), np.log(lr), loss, left=np.nan, right=np.nan)
+    return float(np.round(value, 12))
+
+
+def good_region(lr: Floats, loss: Floats, limit: float) -> tuple[float, float, bool]:
+    """The range of learning rates around the best whose interpolated loss is at most `limit`, and whether it ends at the last one tried.
+
+    >>> low, high, is_open = good_region(np.array([1e-4, 1e-3, 1e-2]), np.array([3.0, 1.0, 3.0]), 2.0)
+    >>> f"{low:.3g} {high:.3g} {is_open}"
+    '0.000316 0.00316 False'
+    """
+    best, logs = int(np.argmin(loss)), np.log(lr)
+    edges = []
+    is_open = False
+    for step in (-1, 1):
+        here = best
+        while 0 <= here + step < len(lr) and loss[here + step] <= limit:
+            here += step
+        beyond = here + step
+        if not 0 <= beyond < len(lr):
+            is_open = True
+            edges.append(logs[here])
+        else:
+            share = (limit - loss[here]) / (loss[beyond] - loss[here])
+            edges.append(logs[here] + share * (logs[beyond] - logs[here]))
+    return float(np.exp(edges[0])), float(np.exp(edges[1])), is_open

@@ -1,0 +1,186 @@
+"""The answer of a study: one verdict a comparison, and apart from it the paper-style count with its null band."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, flip_sets, holm, sign_flip
+from olora_bench.analysis.pairs import COMPARISON, run_ids
+
+BLOCK = ["model", "seed"]
+"""Runs of one model and one seed share data order and base: they are exchanged as a whole."""
+
+COUNT_FLIPS_EXACT = 14
+COUNT_FLIPS = 9_999
+
+
+def block_differences(differences: pd.DataFrame) -> pd.Series[float]:
+    """The macro-average over benchmarks of each block, in percentage points; index BLOCK.
+
+    A benchmark counts the same however many ranks and settings a block has: first the mean over benchmarks of each pair of runs, then
+    over the block's pairs. Primary metrics only.
+    """
+    primary = differences[differences["primary"]]
+    runs = primary.groupby([*BLOCK, "cell", "arm_id", "reference_id"], sort=True)["difference"].mean()
+    return runs.groupby(level=BLOCK, sort=True).mean()
+
+
+def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """One verdict a comparison: the macro-average over benchmarks, tested by flipping whole blocks (model, seed).
+
+    Args:
+        frames, pairs, differences: the study, its pairs and its seed differences.
+        rng: used only where there are too many blocks to list all flips.
+
+    Returns:
+        One row a comparison: COMPARISON columns; blocks, models, pairs_planned, pairs_missing, diverged; difference, low, high (percentage
+        points; infinite where six blocks are needed and not there); p, p_holm (over the study's confirmatory comparisons);
+        blocks_for, blocks_against; verdict: win | loss | unresolved | not enough runs | no verdict; note; runs.
+    """
+    rows = []
+    for key, group in _comparisons(pairs):
+        mine = _of(differences, key)
+        blocks = block_differences(mine)
+        missing = int((group["pair"] == "incomplete").sum())
+        asked = (group["pair"] == "complete") & (group["arm_eval_state"] != "none")
+        unscored = int(asked.sum()) - mine[["arm_id", "reference_id"]].drop_duplicates().shape[0]
+        row = dict(key) | {
+            "blocks": len(blocks),
+            "models": group["model"].nunique(),
+            "pairs_planned": len(group),
+            "pairs_missing": missing + unscored,
+            "diverged": int((group["pair"] == "diverged").sum()),
+            "difference": float(blocks.mean()) if len(blocks) else np.nan,
+            "low": np.nan,
+            "high": np.nan,
+            "p": np.nan,
+            "blocks_for": int((blocks > 0).sum()),
+            "blocks_against": int((blocks < 0).sum()),
+            "open_searches": _open_searches(frames, key["arm"], key["reference"]) if key["role"] == "tuned" else 0,
+            "runs": run_ids(group),
+        }
+        if len(blocks) >= MIN_BLOCKS:
+            test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
+            row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
+        rows.append(row)
+    rows += _unopened(frames, rows)
+    frame = pd.DataFrame(rows, columns=[*COMPARISON, "blocks", "models", "pairs_planned", "pairs_missing", "diverged", "difference", "low",
+                                        "high", "p", "blocks_for", "blocks_against", "open_searches", "runs"])  # fmt: skip
+    frame["p_holm"] = np.nan
+    family = frame["confirmatory"].astype(bool)
+    if family.any():
+        frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].to_numpy(dtype=float))
+    judged = [_verdict(row) for row in rows_of(frame)]
+    frame["verdict"], frame["note"] = [v for v, _ in judged], [n for _, n in judged]
+    return frame
+
+
+def _verdict(row: dict[str, Any]) -> tuple[str, str]:
+    notes = [f"{row['pairs_missing']} of {row['pairs_planned']} pairs missing"] if row["pairs_missing"] else []
+    if row["open_searches"]:
+        return "no verdict", ", ".join([*notes, f"{row['open_searches']} learning-rate searches open or at an edge"])
+    if row["diverged"]:
+        return "unresolved", ", ".join([*notes, f"{row['diverged']} of {row['pairs_planned']} pairs diverged"])
+    if row["blocks"] < MIN_BLOCKS:
+        return "not enough runs", ", ".join([*notes, f"{row['blocks']} of at least {MIN_BLOCKS} blocks (model, seed)"])
+    p = row["p_holm"] if row["confirmatory"] else row["p"]
+    return "unresolved" if p > LEVEL else "win" if row["difference"] > 0 else "loss", ", ".join(notes)
+
+
+def _unopened(frames: StudyFrames, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A declared primary contrast that no pair of runs answers yet has a row too."""
+    role = "tuned" if frames.protocol == "tuned" else "shared"
+    there = {row["contrast"] for row in rows if row["role"] == role}
+    missing = [c for c in frames.contrasts if c["kind"] == "primary" and f"{c['arm']} vs {c['reference']}" not in there]
+    numbers = dict.fromkeys(("lr_reference", "lr_arm", "difference", "low", "high", "p"), np.nan)
+    counts = dict.fromkeys(("blocks", "models", "pairs_planned", "pairs_missing", "diverged", "blocks_for", "blocks_against"), 0)
+    return [
+        {**c, "contrast": f"{c['arm']} vs {c['reference']}", "role": role, "confirmatory": True, **numbers, **counts, "runs": ""}
+        | {"open_searches": _open_searches(frames, c["arm"], c["reference"])}
+        for c in missing
+    ]
+
+
+def _open_searches(frames: StudyFrames, arm: str, reference: str) -> int:
+    """Searches of the two arms, in any cell of the study, that chose nothing."""
+    searches = frames.searches[frames.searches["arm"].isin([arm, reference])].drop_duplicates(["cell", "arm"])
+    return int(searches["chosen"].isna().sum())
+
+
+def win_counts(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The paper-style count (higher mean wins a cell), and what the same runs would count were the arms the same.
+
+    Args:
+        pairs, differences: the study's pairs and seed differences.
+        rng: draws the flips where there are too many blocks to list them.
+
+    Returns:
+        One row a comparison: COMPARISON columns; cells (with a score), wins, losses, ties, tied (their names); blocks; null_low,
+        null_high: the central 95% of wins when whole blocks (model, seed) change sign; p (two-sided, of wins minus losses in that null);
+        p_coins: what a sign test over cells would claim, were they independent; runs.
+    """
+    rows = []
+    for key, group in _comparisons(pairs):
+        mine = _of(differences, key)
+        mine = mine[mine["primary"]]
+        seeds = mine.pivot_table(index=["model", "rank", "setting", "cell", "benchmark"], columns="seed", values="difference", sort=True)
+        if seeds.empty:
+            continue
+        models = seeds.index.get_level_values("model")
+        blocks = [(m, s) for m in dict.fromkeys(models) for s in seeds.columns if seeds.loc[models == m, s].notna().any()]
+        table = np.zeros((len(seeds), len(blocks)))
+        for column, (model, seed) in enumerate(blocks):
+            table[:, column] = np.where(models == model, seeds[seed].fillna(0.0), 0.0)
+        wins, losses, null = count_with_null(table, rng)
+        low, high = np.quantile(null[:, 0], [LEVEL / 2, 1 - LEVEL / 2], method="inverted_cdf")
+        tied = [f"{m} r{r} {b}" for (m, r, _, _, b), row in zip(seeds.index, table, strict=True) if abs(row.sum()) < 1e-9]
+        margin = np.abs(null[:, 0] - null[:, 1]) >= abs(wins - losses)
+        rows.append(
+            key
+            | {"cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": len(blocks)}
+            | {"null_low": int(low), "null_high": int(high), "p": float(margin.mean())}
+            | {"p_coins": float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0, "runs": run_ids(group)}
+        )
+    names = [*COMPARISON, "cells", "wins", "losses", "ties", "tied", "blocks", "null_low", "null_high", "p", "p_coins", "runs"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COUNT_FLIPS) -> tuple[int, int, Any]:
+    """Wins and losses of cells, and the same after flipping blocks.
+
+    Args:
+        table: `(cells, blocks)`, a cell's difference in each block, 0 where the block has none: its row sum decides the cell.
+        rng: draws `flips` flips where there are too many blocks (more than `COUNT_FLIPS_EXACT`) to list all.
+
+    Returns:
+        wins, losses, and `(flips, 2)` wins and losses under each flip, the unflipped one first.
+
+    >>> count_with_null(np.array([[1.0], [2.0]]), np.random.default_rng(0))[2].tolist()
+    [[2, 0], [0, 2]]
+    """
+    blocks = table.shape[1]
+    sets = flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)
+    signs = np.vstack([np.ones((1, blocks)), 1.0 - 2.0 * sets])
+    slack = 1e-9
+    sums = signs @ table.T
+    null = np.stack([(sums > slack).sum(axis=1), (sums < -slack).sum(axis=1)], axis=1)
+    return int(null[0, 0]), int(null[0, 1]), null
+
+
+def _comparisons(pairs: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    if pairs.empty:
+        return []
+    found = pairs[pairs["longest"].astype(bool)].groupby(COMPARISON, sort=False, dropna=False)
+    return [(dict(zip(COMPARISON, key, strict=True)), group) for key, group in found]
+
+
+def _of(differences: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
+    mine = differences[differences["longest"].astype(bool)]
+    for name, value in key.items():
+        mine = mine[mine[name].isna()] if value != value else mine[mine[name] == value]
+    return mine

@@ -1,0 +1,138 @@
+"""Frames as CSV, Markdown and LaTeX tables. The same frame gives the same bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+NOTHING = "–"
+
+Format = Callable[[Any], str]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An aligned Markdown table; the first column is text, the others are numbers.
+
+    >>> print(markdown_table(["benchmark", "LoRA"], [["piqa", "61.0"]]))
+    | benchmark | LoRA |
+    |:----------|-----:|
+    | piqa      | 61.0 |
+    """
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))) + " |"
+
+    rule = "|" + "|".join(f":{'-' * (w + 1)}" if i == 0 else f"{'-' * (w + 1)}:" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A booktabs table, escaped; needs `\\usepackage{booktabs}`.
+
+    >>> print(latex_table(["a_b", "n"], [["50%", "–"]], "c").splitlines()[6])
+    50\\% & -- \\\\
+    """
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(latex_escape(cell) for cell in cells) + r" \\"
+
+    columns = "l" + "r" * (len(header) - 1)
+    top = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(header), r"\midrule"]
+    end = [r"\bottomrule", r"\end{tabular}", rf"\caption{{{latex_escape(caption)}}}", r"\end{table}"]
+    return "\n".join([*top, *map(line, rows), *end]) + "\n"
+
+
+def latex_escape(text: str) -> str:
+    """Text as LaTeX shows it literally.
+
+    >>> latex_escape("lr_ratio 5%")
+    'lr\\\\_ratio 5\\\\%'
+    """
+    known = {"\\": r"\textbackslash{}", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+    return re.sub(r"[\\&%$#_{}~^<>–]", lambda m: known.get(m[0], "\\" + m[0]), text)
+
+
+def number(value: Any, *, digits: int = 1, sign: bool = False) -> str:
+    """A number with a fixed count of decimals, a dash where there is none.
+
+    >>> number(2.345, sign=True), number(float("nan")), number(float("-inf"))
+    ('+2.3', '–', '-∞')
+    """
+    if value is None or pd.isna(value):
+        return NOTHING
+    if value in (float("inf"), float("-inf")):
+        return "∞" if value > 0 else "-∞"
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 and not sign else text
+
+
+def rate(value: Any) -> str:
+    """A learning rate, three digits.
+
+    >>> rate(0.000316), rate(float("nan"))
+    ('0.000316', '–')
+    """
+    return NOTHING if value is None or pd.isna(value) else f"{value:.3g}"
+
+
+def plain(value: Any) -> str:
+    """Anything as it is, a dash for nothing."""
+    return NOTHING if value is None or value == "" or (isinstance(value, float) and pd.isna(value)) else str(value)
+
+
+def pp(value: Any) -> str:
+    """A signed number of percentage points, one decimal."""
+    return number(value, sign=True)
+
+
+def digits(count: int, *, sign: bool = False) -> Format:
+    """A format with so many decimals."""
+    return lambda value: number(value, digits=count, sign=sign)
+
+
+def whole(value: Any) -> str:
+    """A whole number with thousands separated."""
+    return NOTHING if value is None or pd.isna(value) else f"{value:,.0f}"
+
+
+def probability(value: Any) -> str:
+    """A p-value, two digits."""
+    return NOTHING if value is None or pd.isna(value) else f"{value:.2g}"
+
+
+def times(value: Any) -> str:
+    """A ratio."""
+    return NOTHING if value is None or pd.isna(value) else f"{value:.2f}x"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a table is shown: its caption, and (column, heading, format) of what Markdown and LaTeX show. The CSV has every column."""
+
+    caption: str
+    columns: tuple[tuple[str, str, Format], ...]
+
+    def strings(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+        """Header and rows; a column that the frame lacks is left out."""
+        there = [(column, heading, form) for column, heading, form in self.columns if column in frame]
+        rows = [[form(row[column]) for column, _, form in there] for row in frame.to_dict("records")]
+        return [heading for _, heading, _ in there], rows
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+def write_all(name: str, frame: pd.DataFrame, shown: Shown) -> dict[str, bytes]:
+    """file name -> content: CSV, Markdown and LaTeX of one table."""
+    header, rows = shown.strings(frame)
+    runs = f" The runs behind each row: column runs of {name}.csv." if "runs" in frame else ""
+    caption = shown.caption + runs
+    markdown = f"{caption}\n\n{markdown_table(header, rows) if rows else 'Nothing to show: ' + 'no row.'}\n"
+    return {f"{name}.csv": csv_bytes(frame), f"{name}.md": markdown.encode(), f"{name}.tex": latex_table(header, rows, caption).encode()}

@@ -1,0 +1,146 @@
+"""The tables that a study's report is written as: which frame, which columns, what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from olora_bench.analysis import Tables
+from olora_bench.report.render import Shown, digits, number, plain, pp, probability, rate, times, whole, write_all
+
+WHO = (
+    ("contrast", "contrast", plain),
+    ("role", "protocol", plain),
+    ("model", "model", plain),
+    ("rank", "rank", plain),
+    ("setting", "setting", plain),
+)
+ARM = (("model", "model", plain), ("rank", "rank", plain), ("setting", "setting", plain), ("arm", "arm", plain))
+
+SHOWN: Mapping[str, Shown] = {
+    "verdicts": Shown(
+        "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; exact sign-flip test over blocks "
+        "(model, seed), its inverted 95% interval, Holm over the primary contrasts.",
+        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), ("difference", "difference", pp), ("low", "low", pp),
+         ("high", "high", pp), ("p_holm", "p (Holm)", probability), ("verdict", "verdict", plain), ("note", "note", plain)),
+    ),
+    "win_counts": Shown(
+        "Paper-style count: higher mean wins a cell. Null band: the central 95% of wins when whole blocks (model, seed) change sign. "
+        "p coins: a sign test that took cells for independent, shown for contrast only.",
+        (*WHO[:2], ("lr_arm", "shared lr", rate), ("cells", "cells", plain), ("wins", "wins", plain), ("losses", "losses", plain),
+         ("ties", "ties", plain), ("null_low", "null from", plain), ("null_high", "null to", plain), ("p", "p", probability),
+         ("p_coins", "p coins", probability)),
+    ),
+    "grid": Shown(
+        "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; verdict by "
+        "Holm over the declared family. Detectable: smallest difference found with 80% power, were items or seeds the only chance at work.",
+        (*WHO, ("benchmark", "benchmark", plain), ("items", "items", plain), ("chance", "chance", number), ("base", "base", number),
+         ("score_reference", "reference", number), ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp),
+         ("high", "high", pp), ("seeds", "seeds", plain), ("detectable", "detectable (items)", number),
+         ("detectable_seeds", "detectable (seeds)", number), ("verdict", "verdict", plain), ("note", "note", plain)),
+    ),
+    "appendix": Shown(
+        "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval of a paired t over seeds.",
+        (*WHO, ("benchmark", "benchmark", plain), ("metric", "metric", plain), ("score_reference", "reference", number),
+         ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp), ("seeds", "seeds", plain)),
+    ),
+    "convergence": Shown(
+        "How many times sooner the arm reaches L_base - q (L_base - L_ref) of the held-out loss, seed-paired geometric mean with a 95% interval; "
+        "a bound where seeds never reach it.",
+        (*WHO, ("q", "q", digits(2)), ("unit", "in", plain), ("target", "target (nats)", digits(3)), ("seeds", "seeds", plain),
+         ("arm_censored", "arm never", plain), ("reference_censored", "reference never", plain), ("bound", "bound", plain),
+         ("speedup", "speed-up", times), ("low", "low", times), ("high", "high", times), ("verdict", "verdict", plain), ("note", "note", plain)),
+    ),
+    "schedules": Shown(
+        "Separately completed schedules: the arm trained for T/4, T/2 or T steps against the reference at T. Final held-out loss, nats.",
+        (*WHO[:4], ("steps_reference", "T", whole), ("steps_arm", "arm steps", whole), ("loss_reference", "reference", digits(3)),
+         ("loss_arm", "arm", digits(3)), ("difference", "difference", digits(3, sign=True)), ("low", "low", digits(3, sign=True)),
+         ("high", "high", digits(3, sign=True)), ("seeds", "seeds", plain), ("matches", "matches", plain), ("smallest", "smallest", plain)),
+    ),
+    "learning_rates": Shown(
+        "Every learning rate tried: the tuning criterion (as a loss), held-out loss (nats) and score (macro-average, percent).",
+        (*ARM, ("lr", "lr", rate), ("stage", "stage", plain), ("criterion", "criterion", plain), ("tune", "criterion value", digits(3)),
+         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("n_runs", "runs", plain), ("diverged", "diverged", plain),
+         ("failed", "failed", plain), ("best", "best", plain), ("edge", "edge", plain)),
+    ),
+    "sensitivity": Shown(
+        "Learning-rate sensitivity: loss lost at a third of and three times the best lr, and the region that keeps 95% of the drop in loss.",
+        (*ARM, ("tuning_runs", "tuning runs", plain), ("points", "points", plain), ("best_lr", "best lr", rate), ("best_loss", "loss", digits(3)),
+         ("edge", "edge", plain), ("off_low", "at lr/3", digits(3, sign=True)), ("off_high", "at 3 lr", digits(3, sign=True)),
+         ("good_low", "good from", rate), ("good_high", "good to", rate), ("good_width", "width", times), ("good_open", "open", plain)),
+    ),
+    "olora_plus": Shown(
+        "Learning-rate ratios (B's over A's): held-out loss (nats), score (percent) and generation metrics, means over runs.",
+        (*ARM, ("lr", "lr of A", rate), ("lr_ratio", "ratio", digits(3)), ("n_runs", "runs", plain), ("diverged", "diverged", plain),
+         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("bleu", "BLEU", number), ("rouge1", "ROUGE-1", number),
+         ("rouge2", "ROUGE-2", number), ("rougeL", "ROUGE-L", number)),
+    ),
+    "losses": Shown(
+        "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, time, memory, parameters. 95% interval of a "
+        "paired t; described, not judged as a family.",
+        (*WHO, ("measure", "measure", plain), ("unit", "unit", plain), ("value_reference", "reference", digits(4)), ("value_arm", "arm", digits(4)),
+         ("difference", "difference", digits(4, sign=True)), ("low", "low", digits(4, sign=True)), ("high", "high", digits(4, sign=True)),
+         ("ratio", "ratio", digits(3)), ("seeds", "seeds", plain), ("verdict", "verdict", plain)),
+    ),
+    "costs": Shown(
+        "Cost: means over finished runs.",
+        (*ARM, ("n_runs", "runs", plain), ("train_seconds", "train s", number), ("tokens_per_s", "tokens/s", whole),
+         ("init_seconds", "init s", digits(2)), ("init_share", "init share", digits(4)), ("peak_bytes", "peak bytes", whole),
+         ("peak_above_base_bytes", "bytes above base", whole), ("parameters_trainable", "trainable", whole),
+         ("adapter_bytes", "adapter bytes", whole), ("clipped_step_share", "clipped steps", digits(2))),
+    ),
+    "controls": Shown(
+        "Secondary contrasts, controls among them: macro-average difference in percentage points, sign-flip test over blocks; p as it is.",
+        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), ("difference", "difference", pp), ("low", "low", pp),
+         ("high", "high", pp), ("p", "p", probability), ("verdict", "verdict", plain), ("note", "note", plain)),
+    ),
+    "not_done": Shown(
+        "Runs and scores that the tables lack.",
+        (("train_id", "run", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain), ("lr", "lr", rate),
+         ("seed", "seed", plain), ("roles", "for", plain), ("what", "what", plain), ("reason", "reason", plain)),
+    ),
+    "claims": Shown(
+        "Claims of the papers, and what this study's runs say of them.",
+        (("claim", "claim", plain), ("paper", "paper", plain), ("sentence", "in short", plain), ("verdict", "verdict", plain),
+         ("figure", "figure", plain), ("protocol", "protocol", plain)),
+    ),
+    "published": Shown(
+        "Published numbers (given by the user of this harness) beside ours, percent.",
+        (("source", "source", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain), ("benchmark", "benchmark", plain),
+         ("metric", "metric", plain), ("published", "published", number), ("ours", "ours", number), ("difference", "ours - published", pp),
+         ("seeds", "our seeds", plain)),
+    ),
+}  # fmt: skip
+
+
+def printed_tables(tables: Tables) -> dict[str, pd.DataFrame]:
+    """The frames of `analyse` as the report's tables: name in SHOWN -> frame."""
+    cells = tables["cells"]
+    primary = cells["primary"].astype(bool)
+    verdicts = tables["verdicts"]
+    declared = verdicts["confirmatory"].astype(bool)
+    found = {
+        "verdicts": verdicts[declared],
+        "win_counts": tables["win_counts"],
+        "grid": cells[primary],
+        "appendix": cells[~primary],
+        "convergence": tables["speedups"],
+        "schedules": tables["schedules"],
+        "learning_rates": tables["rates"],
+        "sensitivity": tables["sensitivity"],
+        "olora_plus": tables["ratios"],
+        "losses": tables["measures"],
+        "costs": tables["costs"],
+        "controls": verdicts[~declared],
+        "not_done": tables["not_done"],
+    }
+    return found | {name: tables[name] for name in ("claims", "published") if name in tables}
+
+
+def table_files(tables: Tables) -> dict[str, bytes]:
+    """file name -> content of every table as CSV, Markdown and LaTeX."""
+    files: dict[str, bytes] = {}
+    for name, frame in printed_tables(tables).items():
+        files |= write_all(name, frame, SHOWN[name])
+    return files

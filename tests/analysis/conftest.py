@@ -1,0 +1,30 @@
+"""The committed synthetic study, loaded once a session; small frames of one comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
+from olora_bench.store import Store
+
+SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> Callable[[str], tuple[StudyFrames, Tables]]:
+    """A planted study by name: its frames and tables."""
+    known: dict[str, tuple[StudyFrames, Tables]] = {}
+
+    def load(name: str) -> tuple[StudyFrames, Tables]:
+        if name not in known:
+            manifest = json.loads((SYNTHETIC / name / "manifest.json").read_text())
+            frames = load_study(Store(SYNTHETIC), manifest)
+            known[name] = frames, analyse(frames, np.random.default_rng(0))
+        return known[name]
+
+    return load

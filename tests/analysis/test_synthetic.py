@@ -1,0 +1,161 @@
+"""The committed synthetic studies give exactly the answers that were planted in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from olora_bench.analysis import StudyFrames, Tables, warnings
+
+Load = Callable[[str], tuple[StudyFrames, Tables]]
+
+
+def main_contrast(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[(frame["contrast"] == "olora vs lora") & frame["longest"].astype(bool)]
+
+
+def test_the_committed_records_are_what_the_script_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import runpy
+
+    here = Path(__file__).resolve().parents[1] / "synthetic"
+    runpy.run_path(str(here / "make.py"))["main"](tmp_path)
+    made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*.json"))
+    assert made == sorted(p.relative_to(here / "results") for p in (here / "results").rglob("*.json"))
+    assert all((tmp_path / p).read_bytes() == (here / "results" / p).read_bytes() for p in made)
+
+
+def test_wins_losses_and_ties(synthetic: Load) -> None:
+    _, tables = synthetic("planted")
+    cells = main_contrast(tables["cells"])
+    cells = cells[cells["primary"].astype(bool)].set_index(["model", "benchmark"])
+    want = {"piqa": "win", "boolq": "loss", "winogrande": "unresolved", "openbookqa": "unresolved"}
+    assert {(m, b): v for (m, b), v in cells["verdict"].items()} == {(m, b): v for m in ("syn_a", "syn_b") for b, v in want.items()}
+    assert cells.loc["syn_a", "difference"].to_dict() == pytest.approx(
+        {"piqa": 22.5, "boolq": -10.0, "winogrande": 0.0, "openbookqa": 2.5 / 3}
+    )
+    assert cells.loc[("syn_a", "winogrande"), "note"] == "every seed gave the same difference"
+    assert set(cells["seeds"]) == {6} and not cells["exploratory"].any()
+
+
+def test_the_confirmatory_verdict(synthetic: Load) -> None:
+    """Twelve blocks, all for olora: 2 of 4096 flips are as extreme."""
+    _, tables = synthetic("planted")
+    row = tables["verdicts"].iloc[0]
+    assert (row["verdict"], row["blocks"], row["blocks_for"], row["diverged"], row["pairs_missing"]) == ("win", 12, 12, 0, 0)
+    assert row["difference"] == pytest.approx(3.125) and row["p"] == 2 / 4096
+    assert row["low"] < 3.125 < row["high"]
+
+
+def test_the_count(synthetic: Load) -> None:
+    _, tables = synthetic("planted")
+    row = tables["win_counts"].iloc[0]
+    assert (row["cells"], row["wins"], row["losses"], row["ties"]) == (8, 3, 3, 2)
+    assert row["tied"] == "syn_a r8 winogrande; syn_b r8 winogrande"
+    assert row["null_low"] <= 3 <= row["null_high"]
+
+
+def test_the_planted_speed_up(synthetic: Load) -> None:
+    """Twice as fast at every target and in every unit, with an interval that holds 2."""
+    _, tables = synthetic("planted")
+    found = main_contrast(tables["speedups"])
+    found = found[found["model"] == "syn_a"]
+    assert len(found) == 12 and set(found["verdict"]) == {"faster"} and set(found["bound"]) == {"exact"}
+    assert found["speedup"].to_numpy() == pytest.approx(np.full(12, 2.0))
+    assert (found["low"] < 2).all() and (found["high"] > 2).all()
+
+
+def test_a_censored_seed_makes_a_bound_and_stays(synthetic: Load) -> None:
+    """Its six seeds are all there; at 0.5 of the drop even the slow one has arrived, at 0.9 it never does."""
+    _, tables = synthetic("planted")
+    found = main_contrast(tables["speedups"])
+    found = found[(found["model"] == "syn_b") & (found["unit"] == "steps")].set_index("q")
+    assert found["bound"].to_dict() == {0.5: "exact", 0.75: "at most", 0.9: "at most", 0.95: "at most"}
+    assert found["arm_censored"].to_dict() == {0.5: 0, 0.75: 1, 0.9: 1, 0.95: 1} and set(found["seeds"]) == {6}
+    assert (found.loc[0.9, "faster"], found.loc[0.9, "slower"], found.loc[0.9, "verdict"]) == (5, 1, "unresolved")
+    others = np.log(2.0 * np.exp([-0.10, 0.10, -0.05, 0.05, 0.15])).sum()
+    assert np.log(found.loc[0.9, "speedup"]) == pytest.approx((others + np.log(36 / 40)) / 6), "the censored seed counts at its end"
+
+
+def test_the_shortest_schedule_that_matches(synthetic: Load) -> None:
+    _, tables = synthetic("planted")
+    found = tables["schedules"].set_index("share")
+    assert found["matches"].to_dict() == {4: False, 2: True, 1: True} and found["smallest"].to_dict() == {4: False, 2: True, 1: False}
+    assert found["difference"].to_dict() == pytest.approx({4: 0.3, 2: -0.05, 1: -0.4})
+    assert found["sure"].all() and set(found["steps_reference"]) == {40}
+
+
+def test_shorter_schedules_enter_no_verdict(synthetic: Load) -> None:
+    _, tables = synthetic("planted")
+    assert tables["verdicts"].iloc[0]["pairs_planned"] == 12
+    assert set(tables["cells"]["seeds_planned"]) == {6}
+
+
+def test_a_ratio_is_compared_on_loss_and_bleu(synthetic: Load) -> None:
+    _, tables = synthetic("planted")
+    found = tables["measures"].set_index(["contrast", "measure"])
+    assert found.loc[("olora_plus vs olora", "report_loss"), "difference"].iloc[0] == pytest.approx(-0.1)
+    assert found.loc[("olora_plus vs olora", "report_loss"), "verdict"].iloc[0] == "lower"
+    assert found.loc[("olora_plus vs olora", "bleu"), "difference"].iloc[0] == pytest.approx(2.0)
+    assert tables["ratios"].set_index("arm").loc["olora_plus", "lr_ratio"] == 4.0
+    controls = tables["verdicts"][~tables["verdicts"]["confirmatory"].astype(bool)].iloc[0]
+    assert (controls["contrast"], controls["difference"], controls["verdict"]) == ("olora_plus vs olora", 0.0, "unresolved")
+
+
+def test_searches_edges_and_divergence(synthetic: Load) -> None:
+    _, tables = synthetic("searched")
+    rates = tables["rates"]
+    best = rates[rates["best"]].set_index(["model", "arm"])
+    assert best["lr"].to_dict() == {("syn_a", "lora"): 1e-3, ("syn_a", "olora"): 3.16e-4, ("syn_b", "lora"): 1e-3, ("syn_b", "olora"): 3.16e-3}
+    assert best["edge"].dropna().to_dict() == {("syn_b", "olora"): "high"}
+    assert rates[rates["diverged"] > 0][["model", "arm", "lr"]].to_numpy().tolist() == [["syn_a", "olora", 3.16e-3]]
+    assert np.isnan(rates[rates["diverged"] > 0]["tune"].iloc[0]), "a diverged lr has no loss, rather than a large one"
+
+
+def test_an_arm_at_an_edge_gets_no_tuned_verdict(synthetic: Load) -> None:
+    _, tables = synthetic("searched")
+    row = tables["verdicts"].iloc[0]
+    assert (row["verdict"], row["role"]) == ("no verdict", "tuned") and "1 learning-rate searches open or at an edge" in row["note"]
+    cells = tables["cells"].set_index(["model", "benchmark"])
+    assert set(cells.loc["syn_b", "verdict"]) == {"no verdict"}
+    assert cells.loc[("syn_a", "piqa"), "exploratory"].all()
+
+
+def test_tuning_budgets_are_counted(synthetic: Load) -> None:
+    _, tables = synthetic("searched")
+    assert tables["sensitivity"]["tuning_runs"].tolist() == [4, 4, 4, 4]
+
+
+def test_every_gap_is_a_row(synthetic: Load) -> None:
+    frames, tables = synthetic("broken")
+    lacking = tables["not_done"]
+    assert sorted(lacking["what"]) == ["diverged", "failed", "missing", "scores unreadable", "unreadable"]
+    reasons = " | ".join(lacking["reason"].dropna())
+    assert "written by a newer olora_bench (schema 2, this one reads 1): upgrade olora_bench" in reasons
+    assert "NaN is no number a record may hold" in reasons and "planted failure" in reasons
+    assert "1 of 10 pairs (cell, seed) are planned for one arm only" in " ".join(warnings(frames, tables))
+
+
+def test_a_diverged_seed_leaves_its_cell_unresolved(synthetic: Load) -> None:
+    _, tables = synthetic("broken")
+    cells = tables["cells"][tables["cells"]["model"] == "syn_c"]
+    assert set(cells["verdict"]) == {"unresolved"} and set(cells["note"]) == {"1 of 7 diverged"}
+    verdict = tables["verdicts"].iloc[0]
+    assert verdict["verdict"] == "unresolved" and verdict["note"] == "5 of 10 pairs missing, 1 of 10 pairs diverged"
+    late = tables["speedups"]
+    late = late[(late["model"] == "syn_c") & (late["unit"] == "steps")]
+    assert set(late["arm_censored"]) == {1}, "a diverged run never crosses, and is not dropped"
+
+
+def test_the_same_records_give_the_same_frames(synthetic: Load, tmp_path: Path) -> None:
+    from olora_bench.analysis import analyse
+    from olora_bench.report import table_files
+
+    for name in ("planted", "searched", "broken"):
+        frames, tables = synthetic(name)
+        again: dict[str, Any] = analyse(frames, np.random.default_rng(0))
+        assert table_files(tables) == table_files(again)

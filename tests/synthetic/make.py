@@ -1,0 +1,249 @@
+"""A study whose answers are known, because they are planted. Writes records and manifests through the store; nothing was trained.
+
+    python tests/synthetic/make.py [FOLDER]        # default: tests/synthetic/results
+
+Three studies of made-up runs (40 items a benchmark, so an item is 2.5 percentage points):
+- planted: two models, six seeds. Benchmarks of olora against lora: piqa a win (+22.5 pp), boolq a loss (-10 pp), winogrande a tie in
+  every seed, openbookqa too noisy to tell (+0.83 pp for syn_a, -0.83 for syn_b). Macro-average +3.125 pp, every block positive.
+  syn_a reaches every loss target in half the steps; in syn_b one olora seed never does. Schedules of 10, 20 and 40 steps of syn_a:
+  20 is the shortest that matches lora at 40. olora_plus (ratio 4) ends 0.1 nats below olora, BLEU 2 above, scores equal.
+- searched: tuned learning rates. syn_a has both chosen and three fresh seeds; syn_b's olora is best at the highest rate tried.
+- broken: one diverged, one failed, one missing, one unreadable run, one run whose scores cannot be read, one seed of one arm only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from olora_bench.identity import cell_key, digest
+from olora_bench.store import EvalRecord, RunRecord, Score, Store
+
+HERE = Path(__file__).resolve().parent / "results"
+ITEMS = 40
+BENCHMARKS = {"piqa": "acc_norm", "boolq": "acc", "winogrande": "acc", "openbookqa": "acc_norm"}
+EFFECT = {"piqa": [8, 9, 10, 9, 8, 10], "boolq": [-3, -4, -5, -4, -3, -5], "winogrande": [0] * 6, "openbookqa": [3, -2, 1, -1, 3, -2]}
+JITTER = [0, 1, -1, 2, -2, 0]
+SPEED = 2.0 * np.exp([-0.10, 0.10, -0.05, 0.05, 0.15, -0.15])
+START, END = 4.0, 2.0
+MODELS = ("syn_a", "syn_b")
+
+
+class Maker:
+    """Writes runs, and remembers what a manifest says of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root)
+
+    def run(
+        self, model: str, arm: str, seed: int, *, lr: float = 1e-3, steps: int = 40, ratio: float = 1.0, roles: Sequence[str] = ("shared",),
+        stage: str = "grid", scored: bool = True,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A manifest's entry; nothing is written yet."""
+        identity = identity_of(model, arm, seed, lr, steps, ratio)
+        train_id = digest(identity)
+        return {
+            "train_id": train_id, "eval_id": digest({"eval": train_id}) if scored else None,
+            "base_eval_id": digest({"base": model}) if scored else None, "cell": cell_key(identity), "model": model, "arm": arm, "rank": 8,
+            "lr": lr, "seed": seed, "stage": stage, "roles": list(roles), "identity": identity,
+        }  # fmt: skip
+
+    def record(self, entry: dict[str, Any], curve: pd.DataFrame, tune_loss: float, *, status: str = "done", **metrics: float) -> None:
+        """Plant a run that ended as `status` with this curve."""
+        identity = entry["identity"]
+        done = status == "done"
+        last = float(curve["report_loss"].iloc[-1])
+        known: dict[str, float | None] = {"report_loss_start": START, "tune_loss_start": START}
+        known |= {"report_loss": last, "tune_loss": tune_loss, **metrics} if done else {"report_loss": None, "tune_loss": None}
+        self.store.write_run(
+            RunRecord(
+                train_id=entry["train_id"], arm=entry["arm"], status=status,  # type: ignore[arg-type]
+                error={"diverged": "train loss is nan after step 3", "failed": "RuntimeError: planted failure"}.get(status),
+                identity=identity, provenance={"packages": {"torch": "2.13.0"}, "hardware": {"processor": "none"}, "device": "cpu"},
+                config={
+                    "model": {"name": entry["model"]}, "init": identity["init"], "rank": 8, "alpha": 4.0, "lr": entry["lr"],
+                    "seed": entry["seed"], "recipe": identity["recipe"],
+                },
+                started_at="2026-01-31T09:30:00+00:00", finished_at="2026-01-31T09:31:00+00:00",
+                timings_s={"optimise": 100.0, "init": 0.5 if entry["arm"] == "olora" else 0.1},
+                tokens_per_s=1000.0, examples_per_s=10.0, base_bytes=1000, peak_bytes=3000, peak_above_base_bytes=2000,
+                parameters_total=1000, parameters_trainable=10, adapter_bytes=40, steps=int(curve["step"].iloc[-1]), clipped_step_share=0.25,
+                metrics=known, missing={} if done else {f"metrics.{name}": "planted" for name, value in known.items() if value is None},
+            )
+        )  # fmt: skip
+        self.store.write_curve(entry["train_id"], curve)
+
+    def score(self, entry: dict[str, Any], right: dict[str, int], *, base: bool = False) -> None:
+        """Plant how many of the 40 items of each benchmark were answered correctly."""
+        frames, scores = [], {}
+        for name, count in right.items():
+            hits = (np.arange(ITEMS) * 7) % ITEMS < count  # the same items first, in a fixed order
+            gold = np.zeros(ITEMS, dtype=int)
+            frames.append(
+                pd.DataFrame({
+                    "benchmark": name, "item_id": [str(i) for i in range(ITEMS)], "gold": gold, "prediction": 1 - hits,
+                    "prediction_norm": 1 - hits, "correct": hits, "correct_norm": hits, "loglikelihoods": [[-1.0, -2.0]] * ITEMS,
+                    "lengths": [[4, 4]] * ITEMS,
+                })
+            )  # fmt: skip
+            values = {"acc": count / ITEMS} | ({"acc_norm": count / ITEMS} if BENCHMARKS[name] == "acc_norm" else {})
+            scores[name] = Score(
+                metrics=values, stderr=dict.fromkeys(values, 0.05), primary=BENCHMARKS[name], items=ITEMS,  # type: ignore[arg-type]
+                chance=0.25 if name == "openbookqa" else 0.5, gold_logprob=-3.0, truncated=0,
+            )  # fmt: skip
+        record = EvalRecord(
+            eval_id=entry["base_eval_id"] if base else entry["eval_id"], train_id=None if base else entry["train_id"],
+            base=entry["model"] if base else None, status="done", identity={}, config={}, provenance={},
+            started_at="2026-01-31T09:31:00+00:00", finished_at="2026-01-31T09:32:00+00:00", scores=scores,
+        )  # fmt: skip
+        self.store.write_eval(record, pd.concat(frames, ignore_index=True))
+
+    def manifest(self, name: str, title: str, runs: list[dict[str, Any]], contrasts: list[tuple[str, str, str]], **more: Any) -> None:
+        """Write a study's manifest."""
+        value = {
+            "schema_version": 1, "study": name, "title": title, "protocol": "shared_lr", "tuning": None, "searches": [],
+            "contrasts": [{"arm": a, "reference": r, "kind": k} for a, r, k in contrasts],
+            "runs": [{k: v for k, v in run.items() if k != "identity"} for run in runs],
+        } | more  # fmt: skip
+        path = self.store.root / name / "manifest.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def identity_of(model: str, arm: str, seed: int, lr: float, steps: int, ratio: float) -> dict[str, Any]:
+    """What a planted run is."""
+    init = {"name": arm, "lr_ratio": ratio}
+    return {"model": model, "init": init, "rank": 8, "alpha": 4.0, "lr": lr, "seed": seed, "recipe": {"steps": steps}, "planted": 1}
+
+
+def curve(steps: int, *, reaches_end_at: float, floor: float) -> pd.DataFrame:
+    """A loss that falls in a straight line from 4 to 2 nats at step `reaches_end_at`, goes on as far as `floor`, and stays there."""
+    step = np.arange(steps + 1)
+    loss = np.maximum(START - (START - END) * step / reaches_end_at, floor)
+    read = step % 2 == 0
+    return pd.DataFrame({
+        "step": step, "tokens": 100 * step, "wall_s": 2.5 * step, "train_loss": np.where(step > 0, loss, np.nan),
+        "tune_loss": np.where(read, loss, np.nan), "report_loss": np.where(read, loss, np.nan), "lr": np.where(step > 0, 1e-3, np.nan),
+        "grad_norm": np.where(step > 0, 1.0, np.nan),
+    })  # fmt: skip
+
+
+def right_answers(arm: str, model: str, seed: int) -> dict[str, int]:
+    """How many items of each benchmark a run answers."""
+    found = {name: 20 + JITTER[seed % 6] for name in BENCHMARKS}
+    if arm == "lora":
+        return found
+    sign = {"openbookqa": -1 if model == "syn_b" else 1}
+    return {name: count + sign.get(name, 1) * EFFECT[name][seed % 6] for name, count in found.items()}
+
+
+def planted(make: Maker) -> None:
+    """Clean answers: wins, losses, ties, speed-ups, a censored seed, schedules, a secondary contrast."""
+    runs = []
+    for model in MODELS:
+        for arm in ("lora", "olora"):
+            for seed in range(6):
+                entry = make.run(model, arm, seed)
+                never = model == "syn_b" and arm == "olora" and seed == 5
+                fast = 40.0 / float(SPEED[seed])
+                shape = curve(40, reaches_end_at=40.0 if arm == "lora" else fast, floor=END if arm == "lora" else 2.6 if never else 1.6)
+                make.record(entry, shape, float(shape["tune_loss"].iloc[-1]), bleu=30.0)
+                make.score(entry, right_answers(arm, model, seed))
+                runs.append(entry)
+        make.score(runs[-1], {name: 18 for name in BENCHMARKS}, base=True)
+    for seed in range(6):
+        entry = make.run("syn_a", "olora_plus", seed, ratio=4.0)
+        shape = curve(40, reaches_end_at=40.0 / float(SPEED[seed]), floor=1.5 + 0.01 * JITTER[seed])
+        make.record(entry, shape, 1.5, bleu=32.0 + 0.1 * JITTER[seed])
+        make.score(entry, right_answers("olora", "syn_a", seed))
+        runs.append(entry)
+    for steps, ends in ((10, {"lora": 3.0, "olora": 2.3}), (20, {"lora": 2.5, "olora": 1.95})):
+        for arm, end in ends.items():
+            for seed in range(3):
+                entry = make.run("syn_a", arm, seed, steps=steps, scored=False)
+                shape = curve(steps, reaches_end_at=steps / 2, floor=end + 0.01 * (seed - 1) * (arm == "olora"))
+                make.record(entry, shape, end)
+                runs.append(entry)
+    contrasts = [("olora", "lora", "primary"), ("olora_plus", "olora", "secondary")]
+    make.manifest("planted", "planted answers, shared learning rate", runs, contrasts)
+
+
+LOSS_AT = {
+    ("syn_a", "lora"): {1e-4: 2.8, 3.16e-4: 2.2, 1e-3: 2.0, 3.16e-3: 2.4},
+    ("syn_a", "olora"): {1e-4: 2.4, 3.16e-4: 2.0, 1e-3: 2.3, 3.16e-3: None},
+    ("syn_b", "lora"): {1e-4: 2.8, 3.16e-4: 2.2, 1e-3: 2.0, 3.16e-3: 2.4},
+    ("syn_b", "olora"): {1e-4: 2.8, 3.16e-4: 2.6, 1e-3: 2.4, 3.16e-3: 2.1},
+}
+CHOSEN: dict[tuple[str, str], float | None] = {
+    ("syn_a", "lora"): 1e-3, ("syn_a", "olora"): 3.16e-4, ("syn_b", "lora"): 1e-3, ("syn_b", "olora"): None,
+}  # fmt: skip
+
+
+def searched(make: Maker) -> None:
+    """A tuned study: searches with a divergence and an edge, then fresh seeds."""
+    runs: list[dict[str, Any]] = []
+    searches = []
+    for (model, arm), losses in LOSS_AT.items():
+        points = []
+        for lr, loss in losses.items():
+            entry = make.run(model, arm, 6, lr=lr, roles=("tuning",), stage="start")
+            shape = curve(40, reaches_end_at=40.0, floor=2.0 if loss is None else loss)
+            make.record(entry, shape, loss or 0.0, status="done" if loss is not None else "diverged")
+            if loss is not None:
+                make.score(entry, right_answers(arm, model, 6))
+            runs.append(entry)
+            points.append({"lr": lr, "stage": "start", "runs": [entry["train_id"]], "loss": loss, "diverged": int(loss is None)})
+        chosen = CHOSEN[model, arm]
+        searches.append({
+            "cell": runs[-1]["cell"], "model": model, "rank": 8, "arm": arm, "points": points,
+            "best": chosen or 3.16e-3, "edge": None if chosen else "high", "chosen": chosen,
+        })  # fmt: skip
+        for seed in (10, 11, 12) if chosen is not None else ():
+            entry = make.run(model, arm, seed, lr=chosen or 0.0, roles=("tuned",), stage="fresh seeds")
+            make.record(entry, curve(40, reaches_end_at=40.0, floor=2.0), 2.0)
+            make.score(entry, right_answers(arm, model, seed))
+            runs.append(entry)
+    tuning = {"criterion": "tune_loss", "lrs": [1e-4, 3.16e-4, 1e-3, 3.16e-3], "shared_lr": None, "seeds": [6], "fresh_seeds": [10, 11, 12],
+              "max_extensions": 0}  # fmt: skip
+    make.manifest("searched", "planted searches", runs, [("olora", "lora", "primary")], protocol="tuned", tuning=tuning, searches=searches)
+
+
+def broken(make: Maker) -> None:
+    """Every way in which a run can be absent from a table."""
+    runs = [make.run("syn_c", arm, seed) for arm in ("lora", "olora") for seed in range(7)]
+    runs += [make.run("syn_d", arm, seed) for arm in ("lora", "olora") for seed in range(3) if (arm, seed) != ("lora", 2)]
+    fate = {("olora", 0): "diverged", ("olora", 1): "failed", ("lora", 2): "missing", ("olora", 3): "unreadable", ("lora", 4): "unscored"}
+    for entry in runs:
+        what = fate.get((entry["arm"], entry["seed"])) if entry["model"] == "syn_c" else None
+        if what == "missing":
+            continue
+        shape = curve(40, reaches_end_at=40.0, floor=2.0)
+        make.record(entry, shape, 2.0, status=what if what in ("diverged", "failed") else "done")
+        if what not in ("diverged", "failed"):
+            make.score(entry, right_answers(entry["arm"], entry["model"], entry["seed"]))
+        folder = make.store.run_dir(entry["train_id"])
+        if what == "unreadable":
+            path = folder / "record.json"
+            path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+        if what == "unscored":
+            path = folder / "evals" / entry["eval_id"] / "record.json"
+            path.write_text(path.read_text().replace('"gold_logprob": -3.0', '"gold_logprob": NaN'))
+    make.manifest("broken", "planted gaps", runs, [("olora", "lora", "primary")])
+
+
+def main(root: Path) -> None:
+    """Write all three studies below `root`."""
+    make = Maker(root)
+    planted(make)
+    searched(make)
+    broken(make)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
