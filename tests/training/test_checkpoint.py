@@ -1,0 +1,194 @@
+"""A training that was killed goes on from its checkpoint as if nothing had happened."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+
+from olora_bench.config import Experiment
+from olora_bench.data import Parts
+from olora_bench.inits import Adapted
+from olora_bench.preemption import Preempted
+from olora_bench.training import Checkpoints, TrainResult, train
+
+Make = Callable[..., Experiment]
+Adapt = Callable[..., Adapted]
+CPU = torch.device("cpu")
+OWNER = "0123456789abcdef"
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the loop's own runs after it but `finally`."""
+
+
+def dies_at(step: int) -> Callable[[dict[str, Any]], None]:
+    def on_row(row: dict[str, Any]) -> None:
+        if row["step"] == step:
+            raise Killed
+
+    return on_row
+
+
+def bytes_of(adapted: Adapted, folder: Path) -> bytes:
+    adapted.save(folder / "adapter.safetensors")
+    return (folder / "adapter.safetensors").read_bytes()
+
+
+def same(one: TrainResult, other: TrainResult) -> bool:
+    pd.testing.assert_frame_equal(one.curve.drop(columns="wall_s"), other.curve.drop(columns="wall_s"), check_exact=True)
+    assert one.curve["wall_s"].is_monotonic_increasing and other.curve["wall_s"].is_monotonic_increasing
+    facts = [(r.metrics, r.missing, r.steps, r.tokens, r.clipped_step_share, r.status, r.error) for r in (one, other)]
+    return facts[0] == facts[1]
+
+
+@pytest.mark.parametrize(("init", "dtype"), [("lora", torch.float32), ("olora", torch.bfloat16)])
+def test_killed_at_random_steps(init: str, dtype: torch.dtype, experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """Kill and resume at five random steps of each: identical adapter bytes and curve, with dropout and clipping, once killed twice."""
+    what = experiment(f"init={init}", "recipe.dropout=0.2", "recipe.max_grad_norm=0.05", "recipe.loss_evaluations=4")
+    calm = adapt(what, dtype)
+    undisturbed = train(calm, parts, what, device=CPU)
+    rng = random.Random(init)
+    for number, step in enumerate(rng.sample(range(1, 13), 5)):
+        plan = Checkpoints(tmp_path / f"checkpoint{number}.safetensors", OWNER, steps=rng.choice([1, 2, 3]))
+        for last in (max(1, step // 2), step) if number == 0 else (step,):
+            with pytest.raises(Killed):
+                train(adapt(what, dtype), parts, what, device=CPU, on_row=dies_at(last), checkpoints=plan)
+        told: list[dict[str, Any]] = []
+        resumed = adapt(what, dtype)
+        result = train(resumed, parts, what, device=CPU, on_row=told.append, checkpoints=plan)
+        assert same(result, undisturbed)
+        assert bytes_of(resumed, tmp_path) == bytes_of(calm, tmp_path)
+        assert [row["step"] for row in told] == list(range(13)), "a mirror hears every row once"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_fp16_keeps_its_loss_scale(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """The first steps of fp16 may overflow and be skipped while the scale falls: moments, scale and the GPU's random state are kept."""
+    what, device = experiment("recipe.dropout=0.2"), torch.device("cuda")
+    calm = adapt(what, torch.float16, "cuda")
+    undisturbed = train(calm, parts, what, device=device)
+    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, steps=1)
+    for last in (2, 5):
+        with pytest.raises(Killed):
+            train(adapt(what, torch.float16, "cuda"), parts, what, device=device, on_row=dies_at(last), checkpoints=plan)
+    resumed = adapt(what, torch.float16, "cuda")
+    result = train(resumed, parts, what, device=device, checkpoints=plan)
+    for column in ("train_loss", "tune_loss", "grad_norm"):
+        pd.testing.assert_series_equal(result.curve[column], undisturbed.curve[column], rtol=1e-3)
+
+
+def test_checkpoints_by_time_and_on_request(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """Without steps or minutes nothing is written until `stop` asks; then the state is saved, and the loop is left with exit code 143."""
+    what = experiment()
+    path = tmp_path / "checkpoint.safetensors"
+    steps: list[int] = []
+    plan = Checkpoints(path, OWNER, stop=lambda: len(steps) == 5)
+    with pytest.raises(Preempted) as caught:
+        train(adapt(what), parts, what, device=CPU, on_row=lambda row: steps.append(row["step"]), checkpoints=plan)
+    assert caught.value.code == 143
+    assert state_of(path)["step"] == 4
+    path.unlink()
+    saved: list[int] = []
+    timed = Checkpoints(path, OWNER, minutes=1e-9, on_save=lambda: saved.append(state_of(path)["step"]))
+    train(adapt(what), parts, what, device=CPU, checkpoints=timed)
+    assert saved == list(range(1, 12)), "the last step is followed by the record"
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    with safetensors.safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["state"])
+
+
+@pytest.fixture
+def checkpoint(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> Checkpoints:
+    """A checkpoint after step 6 of 12."""
+    what = experiment()
+    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, steps=6, writer={"packages": {"torch": "2"}})
+    with pytest.raises(Killed):
+        train(adapt(what), parts, what, device=CPU, on_row=dies_at(8), checkpoints=plan)
+    return plan
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "cannot be used: "),
+        (lambda path: path.write_bytes(b""), "cannot be used: "),
+        (flip, "its bytes are not those that were written"),
+        (lambda path: safetensors.torch.save_file({"a": torch.ones(1)}, path), "its bytes are not those that were written"),
+    ],
+    ids=["cut short", "empty", "a bit flipped", "foreign"],
+)
+def test_a_damaged_checkpoint_is_said_and_the_run_starts_anew(
+    damage: Callable[[Path], None], reason: str, checkpoint: Checkpoints, experiment: Make, adapt: Adapt, parts: Parts,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The result is that of an undisturbed run, and the damaged file is gone."""
+    damage(checkpoint.path)
+    what = experiment()
+    result = train(adapt(what), parts, what, device=CPU, checkpoints=replace(checkpoint, steps=None))
+    said = capsys.readouterr().err
+    assert f"the checkpoint {checkpoint.path} cannot be used" in said and reason in said and "The run starts anew" in said
+    assert same(result, train(adapt(what), parts, what, device=CPU))
+    assert not checkpoint.path.exists()
+
+
+def test_a_checkpoint_of_another_run_is_not_used(
+    checkpoint: Checkpoints, experiment: Make, adapt: Adapt, parts: Parts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of another train_id, of another adapter, or written on another kind of device."""
+    content = checkpoint.path.read_bytes()
+    for plan, overrides in ((replace(checkpoint, owner="f" * 16), []), (checkpoint, ["rank=2"])):
+        checkpoint.path.write_bytes(content)
+        what = experiment("recipe.steps=1", *overrides)
+        assert train(adapt(what), parts, what, device=CPU, checkpoints=plan).steps == 1
+    said = capsys.readouterr().err
+    assert f"it is of run {OWNER}, not of ffffffffffffffff" in said
+    assert "does not fit this adapter" in said
+
+
+def test_who_trained_the_first_steps_is_kept_where_it_was_another(
+    checkpoint: Checkpoints, experiment: Make, adapt: Adapt, parts: Parts
+) -> None:
+    """The provenance of earlier processes, but not where it is this process's own."""
+    what = experiment()
+    content = checkpoint.path.read_bytes()
+    assert train(adapt(what), parts, what, device=CPU, checkpoints=checkpoint).earlier == []
+    checkpoint.path.write_bytes(content)
+    other = replace(checkpoint, writer={"packages": {"torch": "3"}})
+    assert train(adapt(what), parts, what, device=CPU, checkpoints=other).earlier == [{"packages": {"torch": "2"}}]
+
+
+def test_a_full_disk_costs_no_run(
+    experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint that cannot be written is said, nothing is left of it, and the training goes on to its end."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    what = experiment()
+    result = train(
+        adapt(what), parts, what, device=CPU, checkpoints=Checkpoints(tmp_path / "run" / "checkpoint.safetensors", OWNER, steps=5)
+    )
+    assert result.status == "done" and list((tmp_path / "run").iterdir()) == []
+    assert "no checkpoint at step 5: cannot write" in capsys.readouterr().err
