@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.update(
     OMP_NUM_THREADS="1",
@@ -10,7 +11,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
     WANDB_MODE="offline",
-    ARROW_DEFAULT_MEMORY_POOL="system",  # Arrow's own allocator starts a thread, and a fork beside a thread may hang
+    JE_ARROW_MALLOC_CONF="background_thread:false",  # a fork beside a thread of Arrow's allocator hangs now and then
 )
 
 import olora_bench.__main__
@@ -25,4 +26,4 @@ import olora_bench.worker  # noqa: F401
 from olora_bench.provenance import provenance
 
 provenance()
-assert len(os.listdir("/proc/self/task")) == 1, "a fork beside a thread may hang"
+assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork beside a thread may hang"

@@ -1,0 +1,192 @@
+"""What a study comes to when its workers are killed, broken, preempted or two."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from fault_workers import differences, events, finish, start, start_directly, write_study
+from kill_storm import storm
+from plants import raise_at_seed_1_die_at_seed_2, small_files_only
+
+from olora_bench.store import Store, lease, read_lease
+
+# Workers share one cache and one undisturbed study.
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two runs, undisturbed; its results."""
+    folder = tmp_path_factory.mktemp("calm")
+    write_study(folder, "two", "[{init: [lora, olora]}]")
+    assert finish(start_directly(folder, "two", folder / "results")) == 0, (folder / "log").read_text()
+    return folder / "results"
+
+
+@pytest.fixture
+def folder(calm: Path, tmp_path: Path) -> Path:
+    """A folder with the same study, and the generated model in its cache."""
+    (tmp_path / "cache").symlink_to(calm.parent / "cache")
+    write_study(tmp_path, "two", "[{init: [lora, olora]}]")
+    return tmp_path
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def said(folder: Path) -> str:
+    return (folder / "log").read_text()
+
+
+def test_ten_kills_leave_no_trace(tmp_path: Path) -> None:
+    """Ten of the storm, down the road of the command line: records equal an undisturbed study's, no run twice by one worker, no stray file."""
+    seen = storm(tmp_path, 10)
+    assert seen.problems == [] and seen.kills == 10
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_leave_no_trace(tmp_path: Path) -> None:
+    """The whole storm."""
+    seen = storm(tmp_path, 200, seed=1, direct=True)
+    assert seen.problems == [] and seen.kills == 200 and seen.resumed > 0
+
+
+@pytest.mark.slow
+def test_kills_among_two_workers_leave_no_trace(tmp_path: Path) -> None:
+    """Two at once on one folder, one of them killed each time."""
+    seen = storm(tmp_path, 20, seed=2, workers=2, direct=True)
+    assert seen.problems == [] and seen.kills == 20
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) -> None:
+    """Exit code 143; a checkpoint, a record that says running and no lease are left; then the study ends as an undisturbed one."""
+    worker = start(folder, "two", folder / "results", "machine.checkpoint_steps=null")
+    wait_for(lambda: bool(events(folder)))
+    worker.terminate()
+    assert finish(worker) == 143
+    run = next((folder / "results" / "runs").iterdir())
+    assert {path.name for path in run.iterdir()} == {"record.json", "checkpoint.safetensors"}
+    assert json.loads((run / "record.json").read_text())["status"] == "running"
+    assert "SIGTERM: saved at step" in said(folder)
+    assert finish(start_directly(folder, "two", folder / "results")) == 0
+    assert "train: going on after step" in said(folder)
+    assert list(differences(calm, folder / "results")) in (
+        [],
+        ["two/report/report.md is left over", "two/report/olora_vs_lora.csv is left over"],
+    )
+
+
+def test_one_raises_one_is_killed_one_diverges(folder: Path) -> None:
+    """Ten runs: seven are done, three are shown with their reasons, the exit code is 1, and the report marks the gaps."""
+    write_study(folder, "ten", "[{init: [lora, olora], seed: [0, 1, 2, 3]}, {init: lora, seed: 4}, {init: lora, seed: 5, lr: 1e38}]")
+    codes = [finish(start(folder, "ten", folder / "results", plant=raise_at_seed_1_die_at_seed_2)) for _ in range(3)]
+    assert codes == [-9, -9, 1], said(folder)[-3000:]
+    records = {(r.arm, r.config["seed"]): r for r in Store(folder / "results").iter_runs()}  # type: ignore[union-attr]
+    assert Counter(r.status for r in records.values()) == {"done": 7, "failed": 2, "diverged": 1}
+    assert records["lora", 1].error.startswith("ZeroDivisionError: planted")
+    assert records["lora", 2].error.startswith("its process died 2 times in a row without a word (killed from outside, out of memory")
+    assert records["lora", 2].attempts == 2
+    assert records["lora", 5].error.startswith("train loss is nan")
+    report = (folder / "results" / "ten" / "report" / "report.md").read_text()
+    for seed, state in (
+        (1, "failed: ZeroDivisionError: planted"),
+        (2, "failed: its process died 2 times"),
+        (5, "diverged: train loss is nan"),
+    ):
+        assert f"{records['lora', seed].train_id} {state}" in report
+    assert finish(start(folder, "ten", folder / "results", "hydra.sweeper.retry=true")) == 1, "asked to, all but the diverged are done"
+    assert Counter(r.status for r in Store(folder / "results").iter_runs()) == {"done": 9, "diverged": 1}  # type: ignore[union-attr]
+
+
+def test_a_disk_that_fills_up(folder: Path, calm: Path) -> None:
+    """No run is called failed or done, no half file is left, the reason is said; with space again the same command goes on."""
+    process = start(folder, "two", folder / "results", plant=small_files_only)
+    assert finish(process) == 1
+    assert "adapter.safetensors: File too large" in said(folder)
+    assert {json.loads(p.read_text())["status"] for p in (folder / "results" / "runs").glob("*/record.json")} == {"running"}
+    names = {path.name for path in (folder / "results" / "runs").rglob("*") if path.is_file()}
+    assert names == {"record.json", "curve.parquet"}
+    assert finish(start_directly(folder, "two", folder / "results")) == 0
+
+
+def test_a_corrupt_record_stops_nothing_and_is_left_alone(folder: Path, calm: Path) -> None:
+    """The other run is done; the file is named with what is wrong; the exit code is 1. Moved away, the run is done again."""
+    train_ids = sorted(path.name for path in (calm / "runs").iterdir())
+    broken = folder / "results" / "runs" / train_ids[0] / "record.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes((calm / "runs" / train_ids[0] / "record.json").read_bytes()[:100])
+    assert finish(start(folder, "two", folder / "results")) == 1
+    assert f"{broken}: truncated after 100 bytes" in said(folder)
+    assert len(broken.read_bytes()) == 100
+    assert Store(folder / "results").state(train_ids[1]) == "done"
+    broken.unlink()
+    assert finish(start_directly(folder, "two", folder / "results")) == 0
+
+
+def test_a_vanished_host_is_replaced_once_its_heartbeat_is_old(folder: Path, calm: Path) -> None:
+    """Another host's lease, its last heartbeat 55 s ago: its run is left to it, waited for, and taken over when the 60 s are over."""
+    run = folder / "results" / "runs" / sorted(path.name for path in (calm / "runs").iterdir())[0]
+    with lease(run):
+        fields = json.loads((run / "lease.json").read_text())
+    (run / "lease.json").write_text(json.dumps(fields | {"host": "elsewhere", "pid": 1, "pid_space": "another machine"}))
+    old = time.time() - 55
+    os.utime(run / "lease.json", (old, old))
+    assert finish(start_directly(folder, "two", folder / "results")) == 0
+    assert time.time() - old >= 60
+    assert f"{run.name} (process 1 on elsewhere since" in said(folder)
+    assert list(differences(calm, folder / "results")) == []
+
+
+def test_a_live_lease_on_this_host(calm: Path, tmp_path: Path, cli: Callable[..., CompletedProcess[str]]) -> None:
+    """The same run asked for while another process is at work on it: exit code 2, and who that is."""
+    record = json.loads(next((calm / "runs").glob("*/record.json")).read_text())
+    results = tmp_path / "results"
+    with lease(results / "runs" / record["train_id"]):
+        holder = read_lease(results / "runs" / record["train_id"])
+        assert holder is not None
+        done = cli(
+            "--config-dir", str(calm.parent), "--config-name", "two", "hydra.mode=RUN", f"init={record['arm']}",
+            f"machine.results_dir={results}", f"machine.cache_dir={tmp_path / 'cache'}",
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith(
+            f"{results / 'runs' / record['train_id']} is being worked on by process {os.getpid()} on {holder.host} since {holder.since} (last heartbeat "
+        )
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [False, True], ids=["both live", "one killed"])
+def test_two_workers_on_forty_runs(folder: Path, kill: bool) -> None:
+    """Started at once: every run once, and both end when all is done. One killed: the other takes its run over at once, on this host."""
+    grid = "[{init: [lora, olora], seed: [" + ", ".join(map(str, range(20))) + "], suite: none, recipe.steps: 3}]"
+    write_study(folder, "forty", grid)
+    workers = [start(folder, "forty", folder / "results") for _ in range(2)]
+    killed: list[str] = []
+    if kill:
+        wait_for(lambda: Counter(pid for pid, _, event in events(folder) if event == "train")[workers[0].pid] >= 5)
+        workers[0].kill()
+        assert finish(workers.pop(0)) == -9
+        killed = [path.parent.name for path in (folder / "results" / "runs").glob("*/lease.json")]
+    assert [finish(worker) for worker in workers] == [0] * len(workers), said(folder)[-3000:]
+    done = Counter(train_id for _, train_id, event in events(folder) if event == "done")
+    begun = Counter(train_id for _, train_id, event in events(folder) if event == "train")
+    assert len(done) == 40 and set(done.values()) == {1}
+    assert all(n == 1 or (n == 2 and train_id in killed) for train_id, n in begun.items())
+    assert kill or len({pid for pid, _, _ in events(folder)}) == 2
+    assert not [path for path in (folder / "results").rglob("*") if path.name.startswith(("lease", ".", "checkpoint"))]
