@@ -92,6 +92,11 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
     return Parts(built["train"], built["tune"], built["report"], counts)
 
 
+def report_items(experiment: Experiment, paths: Mapping[str, Path]) -> list[Item]:
+    """The report part as text, in its seeded order; `paths` as for `build_parts`."""
+    return list(_selection(experiment.data, experiment.benchmarks, paths).items["report"])
+
+
 def _selection(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, Path]) -> Selection:
     named = {name: benchmarks[name] for name in dict.fromkeys((*data.benchmarks, *data.decontaminate))}
     keys = [f"benchmark:{name}" for name in named] + ([f"data:{data.name}"] if data.kind == "instructions" else [])

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import jinja2
+import jinja2.meta
 import lm_eval.api.task
 import lm_eval.tasks
 import lm_eval.utils
+import pyarrow.parquet
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -85,9 +88,33 @@ def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> Configurable
     config["dataset_path"] = "parquet"
     config["dataset_name"] = None
     config["dataset_kwargs"] = {"data_files": {split: str(path) for split, path in files.items()}}
-    task = (ConfigurableTask if num_fewshot else _ZeroShotTask)(config=config)
+    rows = files[benchmark.report_split]
+    if config.get("process_docs") is None:  # otherwise the templates read what that makes of the columns
+        _check_fields(benchmark, config, rows)
+    try:
+        task = (ConfigurableTask if num_fewshot else _ZeroShotTask)(config=config)
+    except KeyError as error:
+        raise _lacks(benchmark, rows, str(error.args[0])) from error
     task.set_config("num_fewshot", num_fewshot)
     return task
+
+
+def _check_fields(benchmark: Benchmark, config: Mapping[str, Any], rows: Path) -> None:
+    """Whether the rows have every field that the prompt's templates name."""
+    have = set(pyarrow.parquet.read_schema(rows).names)
+    for template in (config.get(key) for key in ("doc_to_text", "doc_to_target", "doc_to_choice")):
+        if isinstance(template, str):
+            named = {template} if template.isidentifier() else jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template))
+            for field in sorted(named - have):
+                raise _lacks(benchmark, rows, field)
+
+
+def _lacks(benchmark: Benchmark, file: Path, field: str) -> BadInput:
+    have = ", ".join(pyarrow.parquet.read_schema(file).names)
+    return BadInput(
+        f"benchmark {benchmark.name}: the rows of {file} lack the field {field} that lm-eval's task {benchmark.task} reads. "
+        f"Found: {have}. Put the data set's own columns there"
+    )
 
 
 class _ZeroShotTask(ConfigurableTask):
