@@ -43,9 +43,15 @@ def wanted(experiment: Experiment) -> dict[str, Wanted]:
     """Every asset of an experiment, by key: the model, then benchmarks in the order they are named, then instruction data.
 
     Raises:
-        BadInput: one benchmark is wanted with real rows and with made-up ones, or made-up rows do not exist.
+        BadInput: one benchmark is wanted with real rows and with made-up ones, made-up rows do not exist, or answers to instructions are
+            wanted of data that has none.
     """
     model, data, suite = experiment.model, experiment.data, experiment.suite
+    if suite.generation is not None and data.kind != "instructions":
+        raise BadInput(
+            f"suite={suite.name} asks for answers to instructions, and data={data.name} has none. "
+            "Allowed: instruction data, e.g. data=alpaca_1k, or suite.generation=null"
+        )
     found = {f"model:{model.name}": Wanted(f"model:{model.name}", model, model.generated is not None)}
     trained_on = data.benchmarks if data.kind == "benchmarks" else ()
     read_by_data = (*trained_on, *data.decontaminate)

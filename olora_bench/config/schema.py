@@ -178,8 +178,18 @@ class Recipe(Strict):
         return self
 
 
+class Generation(Strict):
+    """Greedy answers to the report part of instruction data, judged by BLEU and ROUGE."""
+
+    max_new_tokens: int = Field(ge=1)
+    limit: int | None = Field(default=None, ge=1)
+
+
 class Suite(Strict):
-    """The benchmarks a run is scored on. `limit` items per benchmark, the same for every arm; null scores all."""
+    """The benchmarks a run is scored on. `limit` items per benchmark, the same for every arm; null scores all.
+
+    `fewshot_sampler` is lm-eval's: `default` draws new examples for each item, `first_n` takes the train split's first ones for all.
+    """
 
     name: Name
     benchmarks: tuple[str, ...]
@@ -187,11 +197,13 @@ class Suite(Strict):
     limit: int | None = Field(default=None, ge=1)
     limit_seed: int = Field(default=0, ge=0)
     num_fewshot: int = Field(default=0, ge=0)
+    fewshot_sampler: Literal["default", "first_n"] = "default"
     dtype: Dtype | None = None
+    generation: Generation | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> Suite:
-        if not self.benchmarks and self.name != "none":
+        if not self.benchmarks and self.generation is None and self.name != "none":
             raise ValueError("suite.benchmarks is empty: name at least one benchmark, or use suite=none to train without scoring")
         if len(set(self.benchmarks)) != len(self.benchmarks):
             raise ValueError(f"suite.benchmarks={list(self.benchmarks)} names a benchmark twice: name each once")

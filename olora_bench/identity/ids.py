@@ -50,7 +50,13 @@ def _suite(suite: Suite, benchmarks: Mapping[str, Benchmark], dtype: str) -> dic
     tasks = {name: {"task": benchmarks[name].task, "version": benchmarks[name].version} for name in suite.benchmarks}
     # limit_seed decides nothing while every item is scored, and the order in which benchmarks are listed never does.
     limit = None if suite.limit is None else {"items": suite.limit, "seed": suite.limit_seed}
-    return {"benchmarks": tasks, "rows": suite.rows, "limit": limit, "num_fewshot": suite.num_fewshot, "dtype": dtype}
+    found = {"benchmarks": tasks, "rows": suite.rows, "limit": limit, "num_fewshot": suite.num_fewshot, "dtype": dtype}
+    # Only where they decide something: ids of suites without them stay what they were.
+    if suite.num_fewshot and suite.fewshot_sampler != "default":
+        found["fewshot_sampler"] = suite.fewshot_sampler
+    if suite.generation is not None:
+        found["generation"] = suite.generation.model_dump(mode="json")
+    return found
 
 
 def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
@@ -105,11 +111,14 @@ def eval_identity(train_id: str, experiment: Experiment, assets: Mapping[str, st
 def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
     """What decides the scores of the untouched base: the model's bytes, and how it is asked. Scored once for all its runs."""
     key = f"model:{experiment.model.name}"
+    generates = experiment.suite.generation is not None  # then the base answers the data's report part
+    read = training_assets(experiment) if generates else []
     return {
         "results_version": RESULTS_VERSION,
+        **({"data": _data(experiment.data)} if generates else {}),
         "base": {k: v for k, v in _model(experiment.model).items() if k != "target_modules"},
         "suite": _suite(experiment.suite, experiment.benchmarks, _dtype(experiment)),
-        "assets": {key: assets[key], **{f"benchmark:{b}": assets[f"benchmark:{b}"] for b in sorted(experiment.suite.benchmarks)}},
+        "assets": {name: assets[name] for name in (key, *sorted({*read, *(f"benchmark:{b}" for b in experiment.suite.benchmarks)}))},
     }
 
 

@@ -32,7 +32,7 @@ def identify(experiment: Experiment, assets: Mapping[str, str]) -> Identified:
     """
     train = train_identity(experiment, assets)
     train_id = digest(train)
-    if not experiment.suite.benchmarks:
+    if not experiment.suite.benchmarks and experiment.suite.generation is None:
         return Identified(experiment, train, train_id, None, None, None, None)
     evaluation = eval_identity(train_id, experiment, assets)
     base = base_eval_identity(experiment, assets)
