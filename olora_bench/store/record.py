@@ -15,6 +15,9 @@ from olora_bench.errors import RecordError
 
 SCHEMA_VERSION: Final = 1
 
+# Fields of this schema that its first records do not have: their default stands for absence.
+_ADDED: Final = frozenset({"generation"})
+
 Status = Literal["running", "done", "failed", "diverged"]
 Metric = Literal["acc", "acc_norm"]
 Json = dict[str, JsonValue]
@@ -91,7 +94,8 @@ class Score(_Checked):
     """The scores of one benchmark.
 
     `metrics` and their `stderr` in [0, 1]; `gold_logprob` the mean over items of the gold choice's log-likelihood, in nats;
-    `chance` the accuracy of guessing; `truncated` how many items lost part of their prompt.
+    `chance` the accuracy of guessing; `truncated` how many items lost part of their prompt. Of `flip_items` items also
+    scored in fp32, `flips` is the share whose predicted choice differs (by metric; empty where that was not measured).
     """
 
     metrics: dict[Metric, Annotated[float, Field(ge=0, le=1)]]
@@ -101,6 +105,8 @@ class Score(_Checked):
     chance: float = Field(gt=0, lt=1)
     gold_logprob: float
     truncated: Count
+    flips: dict[Metric, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    flip_items: Count = 0
     warnings: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -115,7 +121,10 @@ class Score(_Checked):
 
 
 class EvalRecord(_Checked):
-    """One evaluation, of a run (`train_id`) or of an untouched base model (`base`, its name)."""
+    """One evaluation, of a run (`train_id`) or of an untouched base model (`base`, its name).
+
+    `generation`: bleu in [0, 100], rouge1, rouge2, rougeL in [0, 1] and their settings, where the suite asks for answers; else empty.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     kind: Literal["eval"] = "eval"
@@ -131,6 +140,7 @@ class EvalRecord(_Checked):
     finished_at: Moment | None = None
     timings_s: dict[str, Amount] = Field(default_factory=dict)
     scores: dict[FolderName, Score] = Field(default_factory=dict)
+    generation: Json = Field(default_factory=dict)
     missing: dict[str, Reason] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -138,7 +148,7 @@ class EvalRecord(_Checked):
         if (self.train_id is None) == (self.base is None):
             raise ValueError("exactly one of train_id and base must be given: an evaluation is of a run or of an untouched base")
         _check_error(self.status, self.error)
-        if self.status == "done" and not self.scores:
+        if self.status == "done" and not self.scores and not self.generation:
             raise ValueError("status is done but scores is empty: an evaluation without a benchmark is not recorded")
         _check_missing(self.status, {k: v for k, v in _leaves(self) if k not in ("error", "train_id", "base")}, self.missing)
         return self
@@ -201,7 +211,7 @@ def parse(content: bytes, kind: type[AnyRecord], path: Path) -> AnyRecord:
     check_version(version, f"{path}: schema_version")
     if raw["kind"] != want:
         raise RecordError(f"{path}: kind={raw['kind']}, but a file of that name holds kind={want}. Put it where it belongs")
-    absent = [name for name in kind.model_fields if name not in raw]
+    absent = [name for name in kind.model_fields if name not in raw and name not in _ADDED]
     if absent:
         raise RecordError(f"{path}: {', '.join(absent)}: missing field. Move the file away and run again")
     try:

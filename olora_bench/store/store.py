@@ -139,12 +139,13 @@ class Store:
         """
         return from_parquet(self.run_dir(train_id) / "curve.parquet", "curve")
 
-    def write_eval(self, record: EvalRecord, items: pd.DataFrame | None) -> None:
+    def write_eval(self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None) -> None:
         """Write an evaluation: first its items, then its record, so that a record always has its items.
 
         Args:
             record: with status `done`, `scores` counts the rows of `items` for every benchmark.
-            items: columns as in `tables.schema("items")`; None for a failed evaluation.
+            items: columns as in `tables.schema("items")`; None for a failed evaluation, or one without benchmarks.
+            generations: columns as in `tables.schema("generations")`; None where no text was asked for.
 
         Raises:
             StoreError: the system refuses.
@@ -161,6 +162,9 @@ class Store:
                 )
         if content is not None:
             atomic_write(path, content)
+        if generations is not None:
+            written = folder / "generations.parquet"
+            atomic_write(written, to_parquet(generations, "generations", written))
         _write_record(record, folder / "record.json")
 
     def read_eval(self, train_id: str | None, base: str | None, eval_id: str) -> EvalRecord | None:
@@ -178,15 +182,21 @@ class Store:
                 raise _moved(path, field, getattr(record, field))
         return record
 
-    def read_items(
-        self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None
-    ) -> pd.DataFrame | None:
+    def read_items(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
         """The items of an evaluation, or None where there are none; with `columns` only those, and only their values checked.
 
         Raises:
             RecordError: the file is truncated, foreign or of another schema.
         """
         return from_parquet(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items", columns)
+
+    def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
+        """The generated texts of an evaluation, or None where there are none.
+
+        Raises:
+            RecordError: the file is truncated, foreign or of another schema.
+        """
+        return from_parquet(self.eval_dir(train_id, base, eval_id) / "generations.parquet", "generations")
 
     def iter_runs(self) -> Iterator[RunRecord | RecordError]:
         """Every run's record in the order of their ids; a record that cannot be read comes as its error."""

@@ -14,7 +14,7 @@ from olora_bench.store.record import SCHEMA_VERSION, check_version
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["curve", "items"]
+Kind = Literal["curve", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
 
 
@@ -24,7 +24,8 @@ def schema(kind: Kind) -> Any:
 
     `curve`: losses in nats per supervised token, null where none was read; `tokens` cumulative, those really processed;
     `wall_s` seconds since training began. `items`: one log-likelihood (nats) and one length (characters) for each choice;
-    `prediction_norm` and `correct_norm` judge by log-likelihood over length.
+    `prediction_norm` and `correct_norm` judge by log-likelihood over length. `generations`: a greedy answer and its reference; `finished`
+    says that it ended before the cap, `truncated` that its prompt lost its beginning.
     """
     import pyarrow as pa  # pandas and pyarrow take a second to import: not for --help
 
@@ -50,6 +51,15 @@ def schema(kind: Kind) -> Any:
             pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),
             pa.field("lengths", pa.list_(pa.int64()), nullable=False),
         ],
+        "generations": [
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("prompt", pa.string(), nullable=False),
+            pa.field("reference", pa.string(), nullable=False),
+            pa.field("output", pa.string(), nullable=False),
+            pa.field("tokens", pa.int64(), nullable=False),
+            pa.field("finished", pa.bool_(), nullable=False),
+            pa.field("truncated", pa.bool_(), nullable=False),
+        ],
     }
     return pa.schema(columns[kind], metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
 
@@ -59,7 +69,7 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
 
     Args:
         frame: exactly the columns of `schema(kind)`, in any order.
-        kind: `curve` or `items`.
+        kind: `curve`, `items` or `generations`.
         path: where it will be written, for the message.
 
     Raises:
