@@ -305,6 +305,7 @@ def _score(
     train_id: str | None,
 ) -> EvalRecord:
     from olora_bench import data, evaluation
+    from olora_bench.models import torch_dtype
 
     experiment = what.experiment
     assert experiment.precision != "auto"
@@ -314,11 +315,25 @@ def _score(
     benchmarks = {name: experiment.benchmarks[name] for name in experiment.suite.benchmarks}
     with clock.phase("tasks"):
         tasks = data.benchmark_tasks(benchmarks, dict(paths), experiment.suite.num_fewshot)
-    with clock.phase("score"):
-        scores, items = evaluation.evaluate(
-            model, base, experiment.suite, benchmarks, tasks,
-            token_budget=experiment.machine.eval_token_budget, dtype=experiment.suite.dtype or experiment.precision,
-        )  # fmt: skip
+    dtype, generation = experiment.suite.dtype or experiment.precision, experiment.suite.generation
+    how: dict[str, Any] = {"token_budget": experiment.machine.eval_token_budget, "cache_dir": experiment.machine.cache_dir}
+    scores: dict[str, Any] = {}
+    generated: dict[str, Any] = {}
+    items = generations = None
+    if benchmarks:
+        with clock.phase("score"):
+            scores, items = evaluation.evaluate(model, base, experiment.suite, benchmarks, tasks, dtype=dtype, **how)
+        if train_id is None and dtype != "fp32" and experiment.model.quantization is None:
+            with clock.phase("flips"):
+                flips = evaluation.measure_flips(base, experiment.suite, benchmarks, tasks, items, **how)
+            scores = {name: score | flips[name] for name, score in scores.items()}
+    if generation is not None:
+        with clock.phase("generate"):
+            asked = data.report_items(experiment, paths)[: generation.limit]
+            generations = evaluation.generate(
+                model, base, asked, max_new_tokens=generation.max_new_tokens, token_budget=how["token_budget"], dtype=torch_dtype(dtype)
+            )
+            generated = evaluation.text_metrics(generations["output"].tolist(), generations["reference"].tolist())
     record = EvalRecord(
         eval_id=eval_id,
         train_id=train_id,
@@ -338,8 +353,9 @@ def _score(
             for metric, value in score["stderr"].items()
             if value is None
         },
+        generation=generated,
     )
-    store.write_eval(record, items)
+    store.write_eval(record, items, generations)
     return record
 
 

@@ -1,8 +1,9 @@
-"""Scores of a model on benchmarks, by lm-eval's own definitions."""
+"""Scores of a model on benchmarks, by lm-eval's own definitions, and of its answers to instructions."""
 
 from __future__ import annotations
 
+from olora_bench.evaluation.generation import generate, text_metrics
 from olora_bench.evaluation.scorer import Scorer
-from olora_bench.evaluation.scores import evaluate
+from olora_bench.evaluation.scores import evaluate, measure_flips
 
-__all__ = ["Scorer", "evaluate"]
+__all__ = ["Scorer", "evaluate", "generate", "measure_flips", "text_metrics"]

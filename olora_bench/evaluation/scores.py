@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lm_eval import evaluator
+from lm_eval.api.samplers import get_sampler
 from lm_eval.api.task import ConfigurableTask
 from torch import nn
 
@@ -21,6 +22,7 @@ from olora_bench.config.schema import Dtype
 from olora_bench.data.items import gold_index, item_id
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation.scorer import Scorer
+from olora_bench.models import restore
 from olora_bench.seeds import derive
 
 _DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -66,8 +68,10 @@ def evaluate(
     chosen = {name: tasks[name] for name in suite.benchmarks}
     samples = {name: chosen_rows(suite, name, len(task.eval_docs)) for name, task in chosen.items()}
     for task in chosen.values():
+        if suite.num_fewshot:
+            task.sampler = get_sampler(suite.fewshot_sampler)(list(task.fewshot_docs()), rnd=_FEWSHOT_SEED)
         task.set_fewshot_seed(_FEWSHOT_SEED)
-    with lm_eval_quietly(), _in_eval_mode(model), _computing_in(model, _DTYPES[dtype]):
+    with lm_eval_quietly(), in_eval_mode(model), computing_in(model, _DTYPES[dtype]):
         scorer = Scorer(model, base.tokenizer, device=torch.device(base.device), token_budget=token_budget, cache_dir=cache_dir)
         # Metrics here are means, whose standard error is exact: the number of bootstrap rounds only switches it on.
         found = evaluator.evaluate(scorer, {"tasks": chosen, "groups": {}}, samples=samples, bootstrap_iters=1)
@@ -78,6 +82,40 @@ def evaluate(
         task._instances = None  # the prompts of every item, which the cached task would keep
     scores = {name: _score(benchmarks[name], chosen[name], found["results"][name], frame, scorer) for name, frame in frames.items()}
     return scores, pd.concat(frames.values(), ignore_index=True)
+
+
+def measure_flips(
+    base: Any,
+    suite: Suite,
+    benchmarks: Mapping[str, Benchmark],
+    tasks: Mapping[str, ConfigurableTask],
+    items: pd.DataFrame,
+    *,
+    token_budget: int,
+    cache_dir: Path | None = None,
+    limit: int = 100,
+) -> dict[str, dict[str, Any]]:
+    """How many predictions the precision decides: up to `limit` items of each benchmark again, with the file's weights, all in fp32.
+
+    Args:
+        base: a loaded `olora_bench.models.Base`, untouched. Its weights take fp32's memory meanwhile, and are the very tensors from before
+            afterwards.
+        items: what `evaluate` returned for this base on this suite in a lower precision.
+
+    Returns:
+        benchmark name -> flips (metric -> share of items whose predicted choice differs) and flip_items, how many were compared.
+    """
+    few = suite.model_copy(update={"limit": min(limit, suite.limit or limit)})
+    with computing_in(base.model, torch.float32):
+        restore(base, [name for name, parameter in base.model.named_parameters() if parameter.is_floating_point()])
+        _, exact = evaluate(base.model, base, few, benchmarks, tasks, token_budget=token_budget, dtype="fp32", cache_dir=cache_dir)
+    both = items.merge(exact, on=["benchmark", "item_id"], suffixes=("", "_fp32"))
+    found = {}
+    for name, rows in both.groupby("benchmark"):
+        columns = {"acc": "prediction", "acc_norm": "prediction_norm"}
+        flips = {m: float((rows[columns[m]] != rows[f"{columns[m]}_fp32"]).mean()) for m in benchmarks[str(name)].metrics}
+        found[str(name)] = {"flips": flips, "flip_items": len(rows)}
+    return found
 
 
 def chosen_rows(suite: Suite, name: str, count: int) -> list[int]:
@@ -147,7 +185,7 @@ def _warnings(benchmark: Benchmark, score: float, items: int, truncated: int, em
 
 
 @contextlib.contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -158,7 +196,7 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _computing_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+def computing_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """The base's floating-point weights in `dtype` for a while; afterwards the very tensors from before. Adapters keep their precision."""
     changed = [
         (p, p.data) for name, p in model.named_parameters() if "lora_" not in name and p.dtype in _DTYPES.values() and p.dtype != dtype

@@ -1,0 +1,118 @@
+"""Answers to held-out instructions, and how near they come to the reference: BLEU and ROUGE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from transformers import GenerationConfig
+
+from olora_bench.data.batches import chunks_by_budget
+from olora_bench.data.encoding import encode_pairs
+from olora_bench.evaluation.scores import computing_in, in_eval_mode
+from olora_bench.evaluation.tree_attention import causal_model
+from olora_bench.progress import Progress
+
+ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+class Asked(Protocol):
+    """What generation needs of an item (`olora_bench.data.items.Item`)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def context(self) -> str: ...
+    @property
+    def continuation(self) -> str: ...
+
+
+def generate(
+    model: nn.Module, base: Any, items: Sequence[Asked], *, max_new_tokens: int, token_budget: int, dtype: torch.dtype
+) -> pd.DataFrame:
+    """Greedy answers, in batches with a KV cache, each up to the end-of-sequence token or the cap.
+
+    Prompts are tokenised as in training. A prompt that leaves no room for `max_new_tokens` loses its beginning, and is counted so.
+
+    Args:
+        model: the base itself or a PEFT model around it.
+        base: gives tokenizer and device.
+        items: `context` is the prompt, `continuation` the reference.
+        max_new_tokens: the cap.
+        token_budget: at most this many tokens, prompt, padding and answer together, at a time (one item at least).
+        dtype: what the base's weights are computed in.
+
+    Returns:
+        One row an item, in order: item_id, prompt, reference, output (text), tokens (of the answer, its end left out), finished (it ended
+        before the cap), truncated (the prompt lost its beginning).
+    """
+    tokenizer, causal = base.tokenizer, causal_model(model)
+    room = max(1, causal.config.max_position_embeddings - max_new_tokens)
+    contexts = [context for context, _ in encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])]
+    fed = [context[-room:] for context in contexts]
+    # Settings of ours alone: a model's folder may ask for sampling, or for penalties.
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=tokenizer.eos_token_id, pad_token_id=pad
+    )
+    order = sorted(range(len(items)), key=lambda i: (-len(fed[i]), i))
+    answers: dict[int, list[int]] = {}
+    device = torch.device(base.device)
+    with in_eval_mode(model), computing_in(model, dtype), Progress("generate", len(items), unit="answers") as progress:
+        for chunk in chunks_by_budget([len(fed[i]) + max_new_tokens for i in order], token_budget):
+            rows = [order[k] for k in chunk]
+            ids, mask = _left_padded([fed[i] for i in rows], pad)
+            with torch.no_grad():
+                written = model.generate(  # type: ignore[operator]
+                    input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
+                )
+            for i, row in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
+                answers[i] = row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row[:max_new_tokens]
+            progress.advance(len(rows))
+    return pd.DataFrame(
+        {
+            "item_id": [item.id for item in items],
+            "prompt": [item.context for item in items],
+            "reference": [item.continuation for item in items],
+            "output": [tokenizer.decode(answers[i], skip_special_tokens=True) for i in range(len(items))],
+            "tokens": np.array([len(answers[i]) for i in range(len(items))], dtype=np.int64),
+            "finished": [len(answers[i]) < max_new_tokens for i in range(len(items))],
+            "truncated": [len(context) > room for context in contexts],
+        }
+    )
+
+
+def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(map(len, rows))
+    ids, mask = np.full((len(rows), longest), pad, dtype=np.int64), np.zeros((len(rows), longest), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, longest - len(row) :], mask[i, longest - len(row) :] = row, 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def text_metrics(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """How near answers come to their references.
+
+    Returns:
+        bleu: sacrebleu's corpus BLEU in [0, 100] (Post, WMT 2018), with `bleu_signature`, its settings;
+        rouge1, rouge2, rougeL: mean F1 in [0, 1] of rouge-score (Lin, 2004), with `rouge_settings`;
+        items, empty (answers without a word).
+    """
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics import BLEU
+
+    bleu = BLEU()
+    rouge = RougeScorer(list(ROUGE), use_stemmer=False)
+    found = [rouge.score(reference, output) for reference, output in zip(references, outputs, strict=True)]
+    return {
+        "bleu": bleu.corpus_score(list(outputs), [list(references)]).score,
+        **{name: float(np.mean([one[name].fmeasure for one in found])) for name in ROUGE},
+        "items": len(found),
+        "empty": sum(not output.strip() for output in outputs),
+        "bleu_signature": str(bleu.get_signature()),
+        "rouge_settings": "rouge-score, mean F1, no stemming",
+    }
