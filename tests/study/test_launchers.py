@@ -1,0 +1,131 @@
+"""Any Hydra launcher runs a study: processes of this machine (joblib), Slurm (submitit: its local executor, and a mocked cluster), Ray."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from olora_bench.config import compose, conf_dir
+from olora_bench.errors import BadInput
+from olora_bench.store import Store, runs_frame
+
+NODE = """
+protocol: shared_lr
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+grids: [{init: [lora, olora]}]
+"""
+MORE = "recipe: {steps: 3, loss_evaluations: 1}\nlr: 1.0e-3"
+
+
+def launched(study: Any, cli: Any, cache_dir: Path, *launcher: str) -> Any:
+    opened = study(NODE, more=MORE)
+    overrides = [*opened.file.overrides, f"machine.cache_dir={cache_dir}", "machine.device=cpu", "machine.threads=1"]
+    done = cli("run", str(opened.file.path), *overrides, *launcher, module="olora_bench.study", timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = runs_frame(Store(opened.store.root))
+    assert list(runs["status"]) == ["done", "done"] and list(runs["attempts"]) == [1, 1]
+    return done
+
+
+def test_joblib(study: Any, cli: Any, cache_dir: Path) -> None:
+    """The preset `processes`: two runs at once in two processes."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    launched(study, cli, cache_dir, "hydra/launcher=processes", "hydra.launcher.n_jobs=2")
+
+
+@pytest.mark.slow
+def test_submitit_local(study: Any, cli: Any, cache_dir: Path, tmp_path: Path) -> None:
+    """submitit's own job protocol (pickled task, job folder, results read back), without a cluster."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    launched(study, cli, cache_dir, "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10")
+
+
+@pytest.mark.slow
+def test_ray(study: Any, cli: Any, cache_dir: Path) -> None:
+    """A real local Ray; without a GPU slots are CPUs."""
+    if find_spec("ray") is None or find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        pytest.skip("Ray is not installed: pip install 'olora-bench[ray]'")
+    launched(
+        study, cli, cache_dir, "hydra/launcher=ray_gpus", "hydra.launcher.ray.remote.num_gpus=0", "hydra.launcher.ray.remote.num_cpus=1"
+    )
+
+
+class Cluster:
+    """A mocked Slurm: notes what is asked for, plants each job's record, and loses the job that it is told to."""
+
+    def __init__(self, plant: Any, jobs: list[Any], lost: int | None) -> None:
+        self.plant, self.jobs, self.lost = plant, jobs, lost
+        self.parameters: dict[str, Any] = {}
+        self.arrays: list[list[list[str]]] = []
+
+    def __call__(self, *, cluster: str, folder: str, **init: Any) -> Any:
+        self.parameters |= {"cluster": cluster, **init}
+        return SimpleNamespace(update_parameters=self.parameters.update, map_array=self.map_array)
+
+    def map_array(self, call: Any, overrides: Any, *_: Any) -> list[Any]:
+        self.arrays.append(list(overrides))
+        return [SimpleNamespace(results=lambda n=n: self.result(n)) for n in range(len(overrides))]
+
+    def result(self, number: int) -> list[str]:
+        if number == self.lost:
+            raise RuntimeError("Job 1_0 has not produced any output (state: OUT_OF_MEMORY)\nStderr is empty")
+        self.plant(self.jobs[number].what, 1.5)
+        return ["done"]
+
+
+@pytest.fixture
+def slurm(study: Any, plant_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """An open study, a cluster, and Hydra's own Slurm launcher made from the preset."""
+    submitit = pytest.importorskip("submitit")
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.utils import instantiate
+
+    def make(*preset: str, lost: int | None = None) -> tuple[Any, Cluster, Any]:
+        opened = study(NODE)
+        cluster = Cluster(plant_run, list(opened.grids().jobs), lost)
+        monkeypatch.setattr(submitit, "AutoExecutor", cluster)
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = hydra_compose("config", overrides=["hydra/launcher=slurm", *preset], return_hydra_config=True)
+        config.hydra.launcher.submitit_folder = str(tmp_path / ".submitit")
+        launcher = instantiate(config.hydra.launcher)
+        launcher.setup(hydra_context=None, task_function=None, config=OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+        return opened, cluster, launcher
+
+    return make
+
+
+def test_slurm_gets_what_the_preset_says_and_one_job_a_run(slurm: Any) -> None:
+    from olora_bench.study.sweep import sweep_study
+
+    opened, cluster, launcher = slurm("hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=720")
+    found = sweep_study(opened, launcher, opened.file.overrides)
+    assert {s.state for s in found} == {"done"}
+    wanted = {"cluster": "slurm", "slurm_partition": "gpu", "timeout_min": 720, "gpus_per_node": 1, "slurm_array_parallelism": 16}
+    assert wanted.items() <= cluster.parameters.items()
+    assert [len(array) for array in cluster.arrays] == [2]
+    assert [line for line in cluster.arrays[0][1] if line.startswith(("init=", "machine."))] == [*opened.file.overrides, "init=olora"]
+
+
+def test_a_job_that_slurm_lost_neither_stops_the_study_nor_is_hidden(slurm: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The launcher raises for it; the study says so, and its run is shown as not done."""
+    from olora_bench.study.sweep import sweep_study
+
+    opened, _, launcher = slurm(lost=1)
+    found = sweep_study(opened, launcher, opened.file.overrides)
+    assert [s.state for s in found] == ["done", "missing"]
+    assert "the launcher gave up: RuntimeError: Job 1_0 has not produced any output (state: OUT_OF_MEMORY)" in capsys.readouterr().err
+
+
+def test_a_launcher_whose_package_is_absent() -> None:
+    with pytest.raises(BadInput) as error:
+        compose(["hydra/launcher=nope"])
+    assert str(error.value) == (
+        "hydra/launcher=nope is unknown or its package is not installed. Allowed: basic, processes, ray_gpus, slurm. "
+        "pip install 'olora-bench[joblib]', 'olora-bench[slurm]' or 'olora-bench[ray]' brings joblib, submitit or Ray"
+    )
