@@ -1,0 +1,103 @@
+"""plan, status and gc: what they say, from records planted by hand."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from olora_bench.config.hardware import describe
+from olora_bench.errors import RecordError
+from olora_bench.store import lease
+from olora_bench.study import estimate
+from olora_bench.study.garbage import gc_text, unneeded
+from olora_bench.study.plan import plan_text
+from olora_bench.study.status import status_text
+
+NODE = """
+protocol: shared_lr
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+grids: [{init: [lora, olora], seed: [0, 1]}]
+"""
+HERE = {"hardware": describe(), "device": "cpu"}
+
+
+def plan(opened: Any) -> str:
+    return plan_text(str(opened.file.path), [*opened.file.overrides, "machine.device=cpu"])
+
+
+def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Any, tmp_path: Any) -> None:
+    done = cli("plan", "paper", f"machine.results_dir={tmp_path / 'none'}", module="olora_bench.study")
+    assert done.returncode == 0, done.stderr
+    assert "comparisons   60 " in done.stdout and "runs          60" in done.stdout
+    for word in ("GPU time", "hours on one GPU (from FLOPs, assuming", "memory", "disk", "no finished run on this hardware"):
+        assert word in done.stdout
+    assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
+
+
+def test_flops_of_a_run_by_hand(study: Any) -> None:
+    """100 steps of 16 examples of 50 tokens through 4 x body operations, and two losses of 32 examples read at half that."""
+    opened = study(NODE, more="recipe: {steps: 100, loss_evaluations: 1}")
+    job = opened.grids().jobs[0]
+    body = 131904 - 260 * 64
+    nothing = estimate.Speeds({}, {}, None, {}, {}, 0)
+    rate = estimate.CPU_FLOPS_PER_CORE * describe()["cores"]
+    by_hand = (100 * 16 * 50 + 2 * 32 * 50 / 2) * 4 * body / rate
+    assert estimate.seconds([job], [], nothing, "cpu").seconds == pytest.approx(by_hand)
+
+
+def test_finished_runs_of_the_same_hardware_replace_the_flops(study: Any, plant_run: Any) -> None:
+    """A thousand tokens a second, 100 an example: a run of 10 steps takes 16 s, and its losses half as long a token."""
+    opened = study(NODE, more="recipe: {steps: 10, loss_evaluations: 1}")
+    first, *rest = opened.grids().jobs
+    plant_run(first.what, 1.5, provenance=HERE)
+    known = estimate.speeds(opened.store, "cpu")
+    expected = len(rest) * (10 * 16 * 100 + 2 * 32 * 100 / 2) / 1000
+    found = estimate.seconds(rest, [], known, "cpu")
+    assert found.seconds == pytest.approx(expected) and found.source == "from 1 finished runs on this hardware"
+    assert "(measured)" in plan(opened)
+    elsewhere = {"hardware": {**describe(), "processor": "another"}, "device": "cpu"}
+    plant_run(first.what, 1.5, provenance=elsewhere)
+    assert estimate.speeds(opened.store, "cpu").runs == 0
+
+
+def test_status_names_who_runs_what_failed_and_what_diverged(study: Any, plant_run: Any) -> None:
+    opened = study(NODE)
+    a, b, c, d = opened.grids().jobs
+    plant_run(a.what, 1.5)
+    plant_run(b.what, None)
+    from olora_bench.provenance import harness
+
+    plant_run(c.what, "OutOfMemory: planted\ntraceback", provenance={"harness": {**harness(), "dirty": False}})
+    with lease(opened.store.run_dir(d.what.train_id)):
+        text, done = status_text(str(opened.file.path), opened.file.overrides)
+    assert not done
+    assert f"{d.what.train_id} tiny_tinyllama olora r4 lr0.0003 seed 1: running: process {os.getpid()} on " in text
+    assert f"{b.what.train_id} tiny_tinyllama lora r4 lr0.0003 seed 1: diverged: loss is nan after step 3" in text
+    assert "time left" in text
+
+
+def test_gc_lists_what_no_study_needs_and_removes_only_when_asked(study: Any, sweep: Any, plant_run: Any) -> None:
+    """A run of another config is listed; one that is being worked on is not; the study's own runs stay."""
+    opened = study(NODE)
+    sweep(opened, lambda experiment: 1.5)
+    assert gc_text(opened.store.root, remove=False).endswith("every run and evaluation is needed by a study that ran there")
+    other, busy = study(NODE.replace("[0, 1]", "[7]"), name="other").grids().jobs
+    plant_run(other.what, 1.5)
+    plant_run(busy.what, 1.5)
+    with lease(opened.store.run_dir(busy.what.train_id)):
+        assert [one.folder.name for one in unneeded(opened.store.root)] == [other.what.train_id]
+        assert "To remove them: add --remove" in gc_text(opened.store.root, remove=False)
+        assert opened.store.read_run(other.what.train_id) is not None
+        gc_text(opened.store.root, remove=True)
+    assert opened.store.read_run(other.what.train_id) is None and opened.store.read_run(busy.what.train_id) is not None
+    assert all(opened.store.read_run(job.what.train_id) is not None for job in opened.grids().jobs)
+
+
+def test_gc_calls_nothing_unneeded_while_a_manifest_cannot_be_read(study: Any, sweep: Any) -> None:
+    opened = study(NODE)
+    sweep(opened, lambda experiment: 1.5)
+    (opened.store.root / "throwaway" / "manifest.json").write_text("{")
+    with pytest.raises(RecordError, match=r"manifest\.json"):
+        gc_text(opened.store.root, remove=True)
