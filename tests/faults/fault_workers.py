@@ -196,5 +196,6 @@ def differences(calm: Path, results: Path) -> Iterator[str]:
 def settled(path: Path, root: Path) -> Any:
     """A record without what may differ."""
     record = json.loads(path.read_text().replace(str(root), "RESULTS"))
+    record["config"].pop("machine", None)  # folders, threads, how often to checkpoint: no part of what a run is
     record["init"] = {key: value for key, value in record.get("init", {}).items() if key != "seconds"}
     return {key: value for key, value in record.items() if key not in VOLATILE}
