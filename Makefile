@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 SWEEP  ?= demo
+PERF   ?= init
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -49,8 +50,8 @@ test-all: $(VENV)/.dev  ## the tests that `make test` leaves out; what is absent
 lint: $(VENV)/.dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-perf: $(VENV)/.run  ## speed and memory beside PEFT, lm-eval and TRL
-	@echo "make perf: not built yet; nothing is measured here so far" >&2; exit 1
+perf: $(VENV)/.run  ## speed and memory beside PEFT (PERF=init) or lm-eval (PERF=eval)
+	@$(PY) -m perf.$(PERF) $(ARGS)
 
 clean:  ## remove caches and .venv; never results/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -73,15 +73,20 @@ def fill(base: Base, experiment: Experiment, factors: Factors, *, subtract: bool
     """
     model = wrap(base, experiment, init_lora_weights=True)
     for name, layer in layers(model):
-        module = layer.get_base_layer()
-        weight = read_weight(module)
-        b, a = factors(name, weight, layer.r["default"])
-        layer.lora_B["default"].weight.data.copy_(b)
-        layer.lora_A["default"].weight.data.copy_(a)
-        if subtract:
-            weight.addmm_(b, a, alpha=-layer.scaling["default"])
-            write_weight(module, weight)
+        start_layer(name, layer, factors, subtract=subtract)
         if experiment.init.dora:  # the magnitudes were taken before A and B were filled
             layer.lora_variant["default"].init(layer, adapter_name="default", config=model.peft_config["default"])
     model.peft_config["default"].init_lora_weights = peft_name
     return model
+
+
+def start_layer(name: str, layer: LoraLayer, factors: Factors, *, subtract: bool) -> None:
+    """Fill A and B of one adapter layer, and with `subtract` take s B A out of its base weight."""
+    module = layer.get_base_layer()
+    weight = read_weight(module)
+    b, a = factors(name, weight, layer.r["default"])
+    layer.lora_B["default"].weight.data = b.contiguous()
+    layer.lora_A["default"].weight.data = a.contiguous()
+    if subtract:
+        weight.addmm_(b, a, alpha=-layer.scaling["default"])
+        write_weight(module, weight)

@@ -22,6 +22,11 @@ def _is_other(said: str, record: logging.LogRecord) -> bool:
     return said not in str(record.msg)
 
 
+# Here and not below: PEFT imports bitsandbytes too, wherever it is installed.
+for _logger, _said in _NO_FAULTS.items():
+    logging.getLogger(_logger).addFilter(partial(_is_other, _said))
+
+
 def bitsandbytes() -> Any:
     """The package, imported at first use.
 
@@ -30,8 +35,6 @@ def bitsandbytes() -> Any:
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BadInput("model.quantization needs the package bitsandbytes: pip install 'olora-bench[quant]' brings it")
-    for logger, said in _NO_FAULTS.items():
-        logging.getLogger(logger).addFilter(partial(_is_other, said))
     import bitsandbytes as package
 
     return package
