@@ -161,7 +161,8 @@ def test_offline_files_of_a_study_that_was_killed_and_resumed(study: Any, tmp_pa
         *opened.file.overrides, f"machine.cache_dir={cache_dir}", "machine.device=cpu", "machine.threads=1", "machine.checkpoint_steps=5",
     ]  # fmt: skip
     command = [sys.executable, "-m", "olora_bench.study", "run", str(opened.file.path), *overrides]
-    env = {**os.environ, "WANDB_MODE": "offline"}
+    # Without this process's own W&B service, which would outlive the kill.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")} | {"WANDB_MODE": "offline"}
     victim = opened.store.checkpoint_path(opened.grids().jobs[0].what.train_id)
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
