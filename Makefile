@@ -5,6 +5,7 @@ PY     := $(VENV)/bin/python
 SWEEP  ?= demo
 PERF   ?= init
 ARGS   ?=
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep plan report figures assets test test-all lint perf clean
@@ -42,7 +43,7 @@ assets: $(VENV)/.run  ## fetch models and data of a study ahead of time
 	@$(PY) -m olora_bench.study assets $(SWEEP) $(ARGS)
 
 test: $(VENV)/.dev  ## the tests, without what takes minutes
-	@$(PY) -m pytest -m "not slow and not assets and not gpu and not hub" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow and not assets and not gpu and not hub" $(ARGS)
 
 test-all: $(VENV)/.dev  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
 	@$(PY) -m pytest -m "slow or assets or gpu or hub" $(ARGS)
@@ -52,6 +53,7 @@ lint: $(VENV)/.dev  ## ruff and mypy
 
 perf: $(VENV)/.run  ## speed and memory beside PEFT (PERF=init) or lm-eval (PERF=eval)
 	@$(PY) -m perf.$(PERF) $(ARGS)
+	@$(PY) -m perf.eval $(ARGS)
 
 clean:  ## remove caches and .venv; never results/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
