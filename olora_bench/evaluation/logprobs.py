@@ -16,8 +16,8 @@ from transformers import Cache
 from olora_bench.evaluation.tree_attention import causal_model, last_hidden, run_prefix
 from olora_bench.evaluation.trie import Plan
 
-# Logits held at a time, twice: 2^23 fp32 numbers are 32 MiB, whatever the vocabulary and however many positions are read.
-_LOGITS_AT_ONCE = 1 << 23
+# Logits held at a time, twice: 2^22 fp32 numbers are 16 MiB, whatever the vocabulary and however many positions are read.
+_LOGITS_AT_ONCE = 1 << 22
 # Rows of an LM head in another dtype that are turned into fp32 at a time.
 _WEIGHTS_AT_ONCE = 4096
 # A batch ends where padding rows to its longest would waste more tokens than this: starting one more forward pass costs about as much.
