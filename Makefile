@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 SWEEP  ?= demo
-PERF   ?= init
+PERF   ?= init eval
 ARGS   ?=
 JOBS   ?= 2
 
@@ -51,8 +51,8 @@ test-all: $(VENV)/.dev  ## the tests that `make test` leaves out; what is absent
 lint: $(VENV)/.dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-perf: $(VENV)/.run  ## speed and memory beside PEFT (PERF=init) or lm-eval (PERF=eval)
-	@$(PY) -m perf.$(PERF) $(ARGS)
+perf: $(VENV)/.run  ## speed and memory beside PEFT (PERF=init) and lm-eval (PERF=eval)
+	@for part in $(PERF); do $(PY) -m perf.$$part $(ARGS) || exit 1; done
 	@$(PY) -m perf.eval $(ARGS)
 
 clean:  ## remove caches and .venv; never results/

@@ -46,7 +46,7 @@ def requests_of(task: Any, name: str, items: int) -> list[Any]:
 
 
 def measured(model: Any, device: torch.device, work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """The result, and seconds, tokens that entered the model, bytes above the start."""
+    """The result, and seconds by the clock and of all threads, tokens that entered the model, bytes above the start."""
     tokens = 0
 
     def count(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -59,14 +59,14 @@ def measured(model: Any, device: torch.device, work: Callable[[], Any]) -> tuple
     hook = model.base_model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         with PeakMemory(device) as memory:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             result = work()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            seconds = time.perf_counter() - start
+            seconds, busy = time.perf_counter() - start, time.process_time() - busy
     finally:
         hook.remove()
-    return result, {"seconds": seconds, "tokens": tokens, "bytes": memory.peak - memory.start}
+    return result, {"seconds": seconds, "cpu_seconds": busy, "tokens": tokens, "bytes": memory.peak - memory.start}
 
 
 def compare(requests: list[Any], ours: list[Any], theirs: list[Any]) -> dict[str, float]:
@@ -158,7 +158,9 @@ def together(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """All tasks: seconds and tokens added, the highest peak."""
     whole: dict[str, Any] = {"requests": sum(r["requests"] for r in rows), "hflm_batch_size": "best"}
     for side in ("ours", "hflm"):
-        whole[side] = {k: sum(r[side][k] for r in rows) for k in ("seconds", "tokens")} | {"bytes": max(r[side]["bytes"] for r in rows)}
+        whole[side] = {k: sum(r[side][k] for r in rows) for k in ("seconds", "cpu_seconds", "tokens")} | {
+            "bytes": max(r[side]["bytes"] for r in rows)
+        }
     whole["largest_difference"] = max(r["largest_difference"] for r in rows)
     return whole | {k: sum(r[k] for r in rows) for k in ("other_predictions", "ties")}
 
@@ -168,7 +170,7 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['dtype']} {row['shots']}-shot {row['benchmark']:14} ours {ours['seconds']:7.2f}s {ours['tokens']:7d} tokens "
         f"{ours['bytes'] / 2**20:6.0f} MiB | HFLM({row['hflm_batch_size']}) {hflm['seconds']:7.2f}s {hflm['tokens']:7d} tokens "
-        f"{hflm['bytes'] / 2**20:6.0f} MiB | {hflm['seconds'] / ours['seconds']:5.2f}x, difference {row['largest_difference']:.1e}, "
+        f"{hflm['bytes'] / 2**20:6.0f} MiB | {hflm['seconds'] / ours['seconds']:5.2f}x ({hflm['cpu_seconds'] / ours['cpu_seconds']:.2f}x in CPU seconds), difference {row['largest_difference']:.1e}, "
         f"{row['other_predictions']} other predictions, {row['ties']} ties"
     )
 
