@@ -27,6 +27,11 @@ $(VENV)/.dev: $(VENV)/.run
 	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(VENV)/.all: $(VENV)/.dev
+	@echo "installing Ray for its test"
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,ray]' || echo "Ray could not be installed: its test will be skipped"
+	@touch $@
+
 sweep: $(VENV)/.run  ## run what is missing of a study, then its report; again = resume
 	@$(PY) -m olora_bench.study run $(SWEEP) $(ARGS)
 
@@ -45,7 +50,7 @@ assets: $(VENV)/.run  ## fetch models and data of a study ahead of time
 test: $(VENV)/.dev  ## the tests, without what takes minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow and not assets and not gpu and not hub" $(ARGS)
 
-test-all: $(VENV)/.dev  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
+test-all: $(VENV)/.all  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
 	@$(PY) -m pytest -m "slow or assets or gpu or hub" $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and mypy
