@@ -70,9 +70,9 @@ def start(folder: Path, name: str, results: Path, *overrides: str, plant: Callab
     return process
 
 
-def start_directly(folder: Path, name: str, results: Path, *overrides: str) -> ForkServerProcess:
+def start_directly(folder: Path, name: str, results: Path, *overrides: str, plant: Callable[[], None] | None = None) -> ForkServerProcess:
     """As `start`, but without a report, and without Hydra between sweep and run, which composes each run again."""
-    process = CONTEXT.Process(target=work_directly, args=(folder, name, [*places(folder, results), *overrides]))
+    process = CONTEXT.Process(target=work_directly, args=(folder, name, [*places(folder, results), *overrides], plant))
     process.start()
     return process
 
@@ -94,9 +94,11 @@ def work(folder: Path, arguments: list[str], plant: Callable[[], None] | None) -
     main(arguments)
 
 
-def work_directly(folder: Path, name: str, overrides: list[str]) -> None:
+def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable[[], None] | None) -> None:
     """A worker whose launcher runs each job of the sweep where it is."""
     into_files(folder)
+    if plant is not None:
+        plant()
     from olora_bench.__main__ import EXPECTED
     from olora_bench.experiment import run
     from olora_bench.progress import say
@@ -116,6 +118,9 @@ def work_directly(folder: Path, name: str, overrides: list[str]) -> None:
                     say(str(error))
 
     found = sweep_study(study, Here(), study.file.overrides, retry=retry)
+    for one in found:
+        if one.state != "done":
+            say(f"{one.job.what.train_id} {one.state}: {one.reason}")
     sys.exit(0 if all(one.state == "done" for one in found) else 1)
 
 

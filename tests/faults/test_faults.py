@@ -50,8 +50,15 @@ def said(folder: Path) -> str:
 
 
 def test_ten_kills_leave_no_trace(tmp_path: Path) -> None:
-    """Ten of the storm, down the road of the command line: records equal an undisturbed study's, no run twice by one worker, no stray file."""
-    seen = storm(tmp_path, 10)
+    """Ten of the storm: records equal an undisturbed study's, no run was begun twice by one worker, no file is left over."""
+    seen = storm(tmp_path, 10, direct=True)
+    assert seen.problems == [] and seen.kills == 10
+
+
+@pytest.mark.slow
+def test_kills_on_the_road_of_the_command_line(tmp_path: Path) -> None:
+    """The same with Hydra and the report."""
+    seen = storm(tmp_path, 10, seed=3)
     assert seen.problems == [] and seen.kills == 10
 
 
@@ -71,7 +78,7 @@ def test_kills_among_two_workers_leave_no_trace(tmp_path: Path) -> None:
 
 def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) -> None:
     """Exit code 143; a checkpoint, a record that says running and no lease are left; then the study ends as an undisturbed one."""
-    worker = start(folder, "two", folder / "results", "machine.checkpoint_steps=null")
+    worker = start_directly(folder, "two", folder / "results", "machine.checkpoint_steps=null")
     wait_for(lambda: bool(events(folder)))
     worker.terminate()
     assert finish(worker) == 143
@@ -81,10 +88,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) ->
     assert "SIGTERM: saved at step" in said(folder)
     assert finish(start_directly(folder, "two", folder / "results")) == 0
     assert "train: going on after step" in said(folder)
-    assert list(differences(calm, folder / "results")) in (
-        [],
-        ["two/report/report.md is left over", "two/report/olora_vs_lora.csv is left over"],
-    )
+    assert list(differences(calm, folder / "results")) == []
 
 
 def test_one_raises_one_is_killed_one_diverges(folder: Path) -> None:
@@ -97,21 +101,23 @@ def test_one_raises_one_is_killed_one_diverges(folder: Path) -> None:
     assert records["lora", 1].error.startswith("ZeroDivisionError: planted")
     assert records["lora", 2].error.startswith("its process died 2 times in a row without a word (killed from outside, out of memory")
     assert records["lora", 2].attempts == 2
-    assert records["lora", 5].error.startswith("train loss is nan")
+    assert "loss is nan after step" in records["lora", 5].error
     report = (folder / "results" / "ten" / "report" / "report.md").read_text()
     for seed, state in (
         (1, "failed: ZeroDivisionError: planted"),
         (2, "failed: its process died 2 times"),
-        (5, "diverged: train loss is nan"),
+        (5, "diverged: "),
     ):
         assert f"{records['lora', seed].train_id} {state}" in report
-    assert finish(start(folder, "ten", folder / "results", "hydra.sweeper.retry=true")) == 1, "asked to, all but the diverged are done"
+    assert finish(start_directly(folder, "ten", folder / "results", "hydra.sweeper.retry=true")) == 1, (
+        "asked to, all but the diverged are done"
+    )
     assert Counter(r.status for r in Store(folder / "results").iter_runs()) == {"done": 9, "diverged": 1}  # type: ignore[union-attr]
 
 
 def test_a_disk_that_fills_up(folder: Path, calm: Path) -> None:
     """No run is called failed or done, no half file is left, the reason is said; with space again the same command goes on."""
-    process = start(folder, "two", folder / "results", plant=small_files_only)
+    process = start_directly(folder, "two", folder / "results", plant=small_files_only)
     assert finish(process) == 1
     assert "adapter.safetensors: File too large" in said(folder)
     assert {json.loads(p.read_text())["status"] for p in (folder / "results" / "runs").glob("*/record.json")} == {"running"}
@@ -126,7 +132,7 @@ def test_a_corrupt_record_stops_nothing_and_is_left_alone(folder: Path, calm: Pa
     broken = folder / "results" / "runs" / train_ids[0] / "record.json"
     broken.parent.mkdir(parents=True)
     broken.write_bytes((calm / "runs" / train_ids[0] / "record.json").read_bytes()[:100])
-    assert finish(start(folder, "two", folder / "results")) == 1
+    assert finish(start_directly(folder, "two", folder / "results")) == 1
     assert f"{broken}: truncated after 100 bytes" in said(folder)
     assert len(broken.read_bytes()) == 100
     assert Store(folder / "results").state(train_ids[1]) == "done"
@@ -135,12 +141,12 @@ def test_a_corrupt_record_stops_nothing_and_is_left_alone(folder: Path, calm: Pa
 
 
 def test_a_vanished_host_is_replaced_once_its_heartbeat_is_old(folder: Path, calm: Path) -> None:
-    """Another host's lease, its last heartbeat 55 s ago: its run is left to it, waited for, and taken over when the 60 s are over."""
+    """Another host's lease, its last heartbeat 50 s ago: its run is left to it, waited for, and taken over when the 60 s are over."""
     run = folder / "results" / "runs" / sorted(path.name for path in (calm / "runs").iterdir())[0]
     with lease(run):
         fields = json.loads((run / "lease.json").read_text())
     (run / "lease.json").write_text(json.dumps(fields | {"host": "elsewhere", "pid": 1, "pid_space": "another machine"}))
-    old = time.time() - 55
+    old = time.time() - 50
     os.utime(run / "lease.json", (old, old))
     assert finish(start_directly(folder, "two", folder / "results")) == 0
     assert time.time() - old >= 60
@@ -160,13 +166,9 @@ def test_a_live_lease_on_this_host(calm: Path, tmp_path: Path, cli: Callable[...
             f"machine.results_dir={results}", f"machine.cache_dir={tmp_path / 'cache'}",
         )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith(
-            f"{results / 'runs' / record['train_id']} is being worked on by process {os.getpid()} on {holder.host} since {holder.since} (last heartbeat "
-        )
-    )
+    who = f"process {os.getpid()} on {holder.host} since {holder.since}"
+    message = f"{results / 'runs' / record['train_id']} is being worked on by {who} (last heartbeat "
+    assert done.stderr.strip().splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
 
 
@@ -176,7 +178,7 @@ def test_two_workers_on_forty_runs(folder: Path, kill: bool) -> None:
     """Started at once: every run once, and both end when all is done. One killed: the other takes its run over at once, on this host."""
     grid = "[{init: [lora, olora], seed: [" + ", ".join(map(str, range(20))) + "], suite: none, recipe.steps: 3}]"
     write_study(folder, "forty", grid)
-    workers = [start(folder, "forty", folder / "results") for _ in range(2)]
+    workers = [start_directly(folder, "forty", folder / "results") for _ in range(2)]
     killed: list[str] = []
     if kill:
         wait_for(lambda: Counter(pid for pid, _, event in events(folder) if event == "train")[workers[0].pid] >= 5)
