@@ -85,13 +85,13 @@ _COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark",
 
 def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
     keys = [*COMPARISON, *CELL]
-    by_cell = dict(list(differences.groupby(keys, sort=False, dropna=False))) if len(differences) else {}
+    by_cell = {_known(k): v for k, v in differences.groupby(keys, sort=False, dropna=False)} if len(differences) else {}
     bases = frames.scores[frames.scores["base"].notna()].set_index(["eval_id", "benchmark", "metric"])["value"]
     known = {(s["benchmark"], s["metric"]): (s["primary"], s["items"], s["chance"]) for s in rows_of(frames.scores)}
     suites = _suites(frames)
     for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
         assert isinstance(key, tuple)
-        mine = next((v for k, v in by_cell.items() if _same(k, key)), None)
+        mine = by_cell.get(_known(key))
         base_eval = group["base_eval_id"].iloc[0]
         if base_eval is None or pd.isna(base_eval):
             continue
@@ -106,8 +106,9 @@ def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -
             yield row | _statistics(frames.answers, found, benchmark, metric)
 
 
-def _same(left: Any, right: tuple[Any, ...]) -> bool:
-    return all(a == b or (a != a and b != b) for a, b in zip(left, right, strict=True))
+def _known(key: Any) -> tuple[Any, ...]:
+    """A key in which one NaN equals another."""
+    return tuple(None if part != part else part for part in key)
 
 
 def _one(values: pd.Series[Any]) -> float:
@@ -152,13 +153,13 @@ def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: st
     ids: Any = None
     for row in rows_of(found):
         for side, kept in sides.items():
-            frame = answers(row[f"{side}_id"], None, row[f"{side}_eval"])
-            if frame is None:
+            known = answers(row[f"{side}_id"], None, row[f"{side}_eval"])
+            if known is None or benchmark not in known:
                 return float("nan")
-            mine = frame[frame["benchmark"] == benchmark]
+            mine = known[benchmark]
             if ids is None:
-                ids = mine["item_id"].to_numpy()
-            if not np.array_equal(ids, mine["item_id"].to_numpy()):
+                ids = mine["item_id"]
+            elif not ids.equals(mine["item_id"]):
                 mine = mine.set_index("item_id").reindex(ids)
                 if mine[column].isna().any():
                     return float("nan")

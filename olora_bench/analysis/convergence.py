@@ -56,7 +56,7 @@ def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
         NaN where it never crosses) and `<side>_end_<unit>` (where its curve ends).
     """
     read = frames.curves[frames.curves["report_loss"].notna()] if "report_loss" in frames.curves else frames.curves
-    curves = {train_id: curve for train_id, curve in read.groupby("train_id", sort=False)} if len(read) else {}
+    curves = dict(list(read.groupby("train_id", sort=False))) if len(read) else {}
     rows: list[dict[str, Any]] = []
     for key, group in pairs.groupby([*COMPARISON, *CELL], sort=False, dropna=False) if len(pairs) else ():
         usable = group[group["arm_id"].isin(curves) & group["reference_id"].isin(curves)]
@@ -133,7 +133,8 @@ def _speedup(group: pd.DataFrame, unit: str) -> dict[str, Any]:
     verdict, note = _verdict(group, seeds, p, faster, slower, bound)
     return {
         "seeds": seeds, "arm_censored": int(late.sum()), "reference_censored": int(late_reference.sum()), "speedup": speedup,
-        "bound": bound, "low": np.nan if test is None else float(np.exp(test.low)), "high": np.nan if test is None else float(np.exp(test.high)),
+        "bound": bound, "low": np.nan if test is None else float(np.exp(test.low)),
+        "high": np.nan if test is None else float(np.exp(test.high)),
         "faster": faster, "slower": slower, "p": p, "verdict": verdict, "note": note,
     }  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.errors import RecordError
@@ -16,20 +17,10 @@ from olora_bench.store import EvalRecord, RunRecord, Store
 ANSWER_COLUMNS = ("benchmark", "item_id", "correct", "correct_norm")
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
 """What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
-PROVENANCE = (
-    "device",
-    "processor",
-    "torch",
-    "transformers",
-    "peft",
-    "lm-eval",
-    "harness",
-    "train_token_budget",
-    "eval_token_budget",
-    "threads",
-)
+TOKEN_BUDGETS = ("train_token_budget", "eval_token_budget")
+PROVENANCE = ("device", "processor", "torch", "transformers", "peft", "lm-eval", "harness", "threads", *TOKEN_BUDGETS)
 
-Answers = Callable[[str | None, str | None, str], pd.DataFrame | None]
+Answers = Callable[[str | None, str | None, str], dict[str, pd.DataFrame] | None]
 
 _RECORD = {
     "attempts": "Int64",
@@ -80,7 +71,7 @@ class StudyFrames:
             tuned, tuning), `state` (done, running, failed, diverged, missing, unreadable) with `reason`, `eval_state` (done, failed,
             missing, unreadable, none: no suite) with `eval_reason`; from the record its fields (bytes, counts, shares; `steps` done),
             `metrics.<name>` (losses in nats per supervised token, log-probabilities in nats), `timings_s.<phase>` (seconds),
-            `init.<fact>` where numeric, and the provenance columns that a comparison should not mix. Unknown numbers are NaN.
+            `init.<fact>` and `generation.<metric>` (bleu in [0, 100], rouge in [0, 1]) where numeric, and the provenance columns that a comparison should not mix. Unknown numbers are NaN.
         scores: one row a (evaluation, benchmark, metric): train_id (None for an untouched base), base (the model's name, else None),
             eval_id, benchmark, metric, primary, value and stderr in [0, 1], items, chance in [0, 1], gold_logprob (nats), truncated.
         curves: one row a (run, step): train_id, then the columns of `curve.parquet` (losses in nats, NaN where not read; wall_s is
@@ -88,7 +79,8 @@ class StudyFrames:
         searches: one row a (cell, arm, lr) of a tuned study's searches: cell, model, rank, arm, lr, stage, loss (the criterion as a loss,
             mean over tuning seeds; NaN where diverged or not done), diverged, runs (ids), best, edge, chosen.
         problems: sentences on what could not be read or contradicts itself.
-        answers: (train_id, base, eval_id) -> which items were answered correctly (benchmark, item_id, correct, correct_norm), or None.
+        answers: (train_id, base, eval_id) -> benchmark -> which of its items were answered correctly (item_id, correct, correct_norm);
+            None where the items are not there or cannot be read.
     """
 
     study: str
@@ -115,7 +107,10 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         Frames; a record that is absent or cannot be read is a row that says so, and never an error.
     """
     problems: list[str] = []
-    rows, scores, curves, seen = [], [], [], set()
+    rows: list[dict[str, Any]] = []
+    scores: list[dict[str, Any]] = []
+    curves: dict[str, pd.DataFrame] = {}
+    seen: set[tuple[str, str | None]] = set()
     for entry in manifest["runs"]:
         if (entry["train_id"], entry["eval_id"]) in seen:
             problems.append(f"run {entry['train_id']} is listed twice in the manifest: counted once")
@@ -125,7 +120,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         rows.append(row)
         scores += found
         if curve is not None:
-            curves.append(curve)
+            curves[entry["train_id"]] = curve
     bases = dict.fromkeys((e["model"], e["base_eval_id"]) for e in manifest["runs"] if e["base_eval_id"] is not None)
     for model, eval_id in bases:
         record, state, reason = _evaluation(store, None, model, eval_id)
@@ -142,11 +137,17 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         tuning=manifest.get("tuning"),
         runs=runs,
         scores=pd.DataFrame(scores, columns=list(SCORE_COLUMNS)).astype(SCORE_COLUMNS),
-        curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame({"train_id": pd.Series(dtype=object)}),
+        curves=_stacked(curves),
         searches=_searches(manifest.get("searches") or []),
         problems=problems,
         answers=lru_cache(maxsize=128)(lambda train_id, base, eval_id: _answers(store, train_id, base, eval_id)),
     )
+
+
+def _stacked(curves: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    if not curves:
+        return pd.DataFrame({"train_id": pd.Series(dtype=object)})
+    return pd.concat(curves, names=["train_id", None]).reset_index(level=0).reset_index(drop=True)
 
 
 def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
@@ -167,19 +168,21 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
             curve = store.read_curve(train_id)
         except RecordError as error:
             problems.append(f"run {train_id} has no readable curve: {error}")
-    if curve is not None:
-        curve.insert(0, "train_id", train_id)
     if entry["eval_id"] is None:
         row["eval_state"] = "none"
         return row, [], curve
     scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
-    return row, [] if scored is None else _score_rows(scored), curve
+    if scored is None:
+        return row, [], curve
+    generated = {k: v for k, v in scored.generation.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return row | {f"generation.{name}": value for name, value in generated.items()}, _score_rows(scored), curve
 
 
 def _record_columns(record: RunRecord) -> dict[str, Any]:
     config, identity = record.config, dict(record.identity)
     init: Any = config.get("init") or {}
-    recipe = {k: v for k, v in dict(identity.pop("recipe", None) or {}).items() if k not in ("steps", "epochs")}
+    asked: Any = identity.pop("recipe", None) or {}
+    recipe = {k: v for k, v in asked.items() if k not in ("steps", "epochs")}
     shared = {k: v for k, v in identity.items() if k not in ("init", "lr", "seed")}
     facts = record.provenance
     packages: Any = facts.get("packages") or {}
@@ -242,7 +245,7 @@ def _typed_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Every column typed, those absent everywhere included, and what a record says of its cell told to the cell's other runs."""
     _name_settings(rows)
     measured = dict.fromkeys([f"metrics.{m}" for m in _METRICS] + [f"timings_s.{t}" for t in _TIMES])
-    measured |= dict.fromkeys(sorted({k for row in rows for k in row if k.startswith(("metrics.", "timings_s.", "init."))}))
+    measured |= dict.fromkeys(sorted({k for row in rows for k in row if k.startswith(("metrics.", "timings_s.", "init.", "generation."))}))
     for key, known in (("alpha", "cell"), ("family", "cell"), ("lr_ratio", "arm"), ("init", "arm")):
         told = {row[known]: row[key] for row in rows if row.get(key) is not None}
         for row in rows:
@@ -250,15 +253,14 @@ def _typed_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     types = dict.fromkeys(_TEXT, "object") | {"rank": "int64", "seed": "int64", "lr": "float64", "alpha": "float64", "lr_ratio": "float64"}
     types |= _RECORD | dict.fromkeys(measured, "float64")
-    out = pd.DataFrame(index=frame.index)
     columns = {}
     for name, dtype in types.items():
         column = frame[name] if name in frame else pd.Series([None] * len(frame), index=frame.index, dtype="object")
         if dtype == "object":
             columns[name] = column.astype(object).where(column.notna(), None)
         else:
-            columns[name] = pd.to_numeric(column).astype(dtype)
-    return pd.concat([out, pd.DataFrame(columns)], axis=1)
+            columns[name] = pd.to_numeric(column).astype(pd.api.types.pandas_dtype(dtype))
+    return pd.DataFrame(columns, index=frame.index)
 
 
 def _name_settings(rows: list[dict[str, Any]]) -> None:
@@ -299,8 +301,19 @@ def _contradictions(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _answers(store: Store, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
-    return store.read_items(train_id, base, eval_id, columns=ANSWER_COLUMNS)
+def _answers(store: Store, train_id: str | None, base: str | None, eval_id: str) -> dict[str, pd.DataFrame] | None:
+    try:
+        frame = store.read_items(train_id, base, eval_id, columns=ANSWER_COLUMNS)
+    except RecordError:
+        return None
+    if frame is None:
+        return None
+    codes, names = frame["benchmark"].factorize()
+    starts = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(frame)]
+    if len(starts) - 1 > len(names):  # a benchmark's rows need not lie together
+        return {str(name): group.reset_index(drop=True) for name, group in frame.groupby("benchmark", sort=False)}
+    pieces = zip(names, starts[:-1], starts[1:], strict=True)
+    return {str(name): frame.iloc[start:end].reset_index(drop=True) for name, start, end in pieces}
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

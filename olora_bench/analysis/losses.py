@@ -36,7 +36,7 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
         token), train_loss_end (mean of the last 20 steps, nats), generalisation_gap (report_loss minus train_loss_end, nats), spikes
         (steps whose train loss is 0.5 nats above the median of the 20 before), steps, tokens_per_s, train_seconds (optimising only),
         init_seconds, init_share (of init plus training), peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes,
-        clipped_step_share; and any generation metric recorded (bleu, rouge1, ...).
+        clipped_step_share; and any generation metric recorded (bleu in [0, 100], rouge1, rouge2, rougeL in [0, 1]).
     """
     runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
     tails, spikes = {}, {}
@@ -65,14 +65,14 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     ):
         shown[name] = runs[name]
     for name in generation_metrics(runs):
-        shown[name] = runs[f"metrics.{name}"]
+        shown[name] = runs[f"generation.{name}"]
     return shown.reset_index(drop=True)
 
 
 def generation_metrics(runs: pd.DataFrame) -> list[str]:
     """Names of the recorded metrics that judge generated text."""
-    names = [c.removeprefix("metrics.") for c in map(str, runs) if c.startswith("metrics.")]
-    return [n for n in names if n.startswith(("bleu", "rouge", "chrf"))]
+    names = [c.removeprefix("generation.") for c in map(str, runs) if c.startswith("generation.")]
+    return [n for n in names if n.startswith(("bleu", "rouge"))]
 
 
 def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFram
         t; NaN below 3 seeds or where all seeds agree), ratio (arm over reference), p, seeds, exploratory, verdict: lower | higher |
         unresolved | no verdict | equal (all seeds exactly equal); runs. p is per row: these rows are described, not judged as a family.
     """
-    names = [m for m in (*MEASURES, *[c for c in map(str, measures) if c.startswith(("bleu", "rouge", "chrf"))]) if m in measures]
+    names = [m for m in (*MEASURES, *[c for c in map(str, measures) if c.startswith(("bleu", "rouge"))]) if m in measures]
     table = measures.drop_duplicates("train_id").set_index("train_id")
     rows: list[dict[str, Any]] = []
     keys = [*COMPARISON, *CELL]

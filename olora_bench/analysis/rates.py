@@ -21,7 +21,8 @@ def learning_rates(frames: StudyFrames) -> pd.DataFrame:
         cell, model, rank, setting, arm, lr, stage (of a search, else "grid"); criterion (the study's; tune_loss without a search), tune
         (the criterion as a loss, mean over runs; NaN where a run diverged or none is done), report_loss (nats, mean), score (macro-average
         of the primary metrics, percent, mean; NaN without a suite), n_runs, diverged, failed, best (of the search, or the lowest `tune`
-        where there is none), searched (it was a point of a search), edge ("low", "high" or null: the best is the last one tried on that side), runs.
+        where there is none), searched (it was a point of a search), edge ("low", "high" or null: the best is
+        the last one tried on that side), runs.
     """
     runs = frames.runs
     criterion = (frames.tuning or {}).get("criterion", "tune_loss")

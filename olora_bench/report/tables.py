@@ -20,7 +20,8 @@ ARM = (("model", "model", plain), ("rank", "rank", plain), ("setting", "setting"
 
 SHOWN: Mapping[str, Shown] = {
     "verdicts": Shown(
-        "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; exact sign-flip test over blocks "
+        "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; exact sign-flip test over "
+        "blocks "
         "(model, seed), its inverted 95% interval, Holm over the primary contrasts.",
         (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), ("difference", "difference", pp), ("low", "low", pp),
          ("high", "high", pp), ("p_holm", "p (Holm)", probability), ("verdict", "verdict", plain), ("note", "note", plain)),
@@ -33,7 +34,8 @@ SHOWN: Mapping[str, Shown] = {
          ("p_coins", "p coins", probability)),
     ),
     "grid": Shown(
-        "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; verdict by "
+        "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; "
+        "verdict by "
         "Holm over the declared family. Detectable: smallest difference found with 80% power, were items or seeds the only chance at work.",
         (*WHO, ("benchmark", "benchmark", plain), ("items", "items", plain), ("chance", "chance", number), ("base", "base", number),
          ("score_reference", "reference", number), ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp),
@@ -43,14 +45,17 @@ SHOWN: Mapping[str, Shown] = {
     "appendix": Shown(
         "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval of a paired t over seeds.",
         (*WHO, ("benchmark", "benchmark", plain), ("metric", "metric", plain), ("score_reference", "reference", number),
-         ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp), ("seeds", "seeds", plain)),
+         ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp),
+         ("seeds", "seeds", plain)),
     ),
     "convergence": Shown(
-        "How many times sooner the arm reaches L_base - q (L_base - L_ref) of the held-out loss, seed-paired geometric mean with a 95% interval; "
+        "How many times sooner the arm reaches L_base - q (L_base - L_ref) of the held-out loss, seed-paired geometric mean with a 95% "
+        "interval; "
         "a bound where seeds never reach it.",
         (*WHO, ("q", "q", digits(2)), ("unit", "in", plain), ("target", "target (nats)", digits(3)), ("seeds", "seeds", plain),
          ("arm_censored", "arm never", plain), ("reference_censored", "reference never", plain), ("bound", "bound", plain),
-         ("speedup", "speed-up", times), ("low", "low", times), ("high", "high", times), ("verdict", "verdict", plain), ("note", "note", plain)),
+         ("speedup", "speed-up", times), ("low", "low", times), ("high", "high", times), ("verdict", "verdict", plain),
+         ("note", "note", plain)),
     ),
     "schedules": Shown(
         "Separately completed schedules: the arm trained for T/4, T/2 or T steps against the reference at T. Final held-out loss, nats.",
@@ -61,25 +66,30 @@ SHOWN: Mapping[str, Shown] = {
     "learning_rates": Shown(
         "Every learning rate tried: the tuning criterion (as a loss), held-out loss (nats) and score (macro-average, percent).",
         (*ARM, ("lr", "lr", rate), ("stage", "stage", plain), ("criterion", "criterion", plain), ("tune", "criterion value", digits(3)),
-         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("n_runs", "runs", plain), ("diverged", "diverged", plain),
+         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("n_runs", "runs", plain),
+         ("diverged", "diverged", plain),
          ("failed", "failed", plain), ("best", "best", plain), ("edge", "edge", plain)),
     ),
     "sensitivity": Shown(
-        "Learning-rate sensitivity: loss lost at a third of and three times the best lr, and the region that keeps 95% of the drop in loss.",
-        (*ARM, ("tuning_runs", "tuning runs", plain), ("points", "points", plain), ("best_lr", "best lr", rate), ("best_loss", "loss", digits(3)),
+        "Learning-rate sensitivity: loss lost at a third of and three times the best lr, and the region that keeps 95% of the drop in "
+        "loss.",
+        (*ARM, ("tuning_runs", "tuning runs", plain), ("points", "points", plain), ("best_lr", "best lr", rate),
+         ("best_loss", "loss", digits(3)),
          ("edge", "edge", plain), ("off_low", "at lr/3", digits(3, sign=True)), ("off_high", "at 3 lr", digits(3, sign=True)),
          ("good_low", "good from", rate), ("good_high", "good to", rate), ("good_width", "width", times), ("good_open", "open", plain)),
     ),
     "olora_plus": Shown(
         "Learning-rate ratios (B's over A's): held-out loss (nats), score (percent) and generation metrics, means over runs.",
         (*ARM, ("lr", "lr of A", rate), ("lr_ratio", "ratio", digits(3)), ("n_runs", "runs", plain), ("diverged", "diverged", plain),
-         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("bleu", "BLEU", number), ("rouge1", "ROUGE-1", number),
-         ("rouge2", "ROUGE-2", number), ("rougeL", "ROUGE-L", number)),
+         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("bleu", "BLEU", number),
+         ("rouge1", "ROUGE-1", digits(3)),
+         ("rouge2", "ROUGE-2", digits(3)), ("rougeL", "ROUGE-L", digits(3))),
     ),
     "losses": Shown(
         "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, time, memory, parameters. 95% interval of a "
         "paired t; described, not judged as a family.",
-        (*WHO, ("measure", "measure", plain), ("unit", "unit", plain), ("value_reference", "reference", digits(4)), ("value_arm", "arm", digits(4)),
+        (*WHO, ("measure", "measure", plain), ("unit", "unit", plain), ("value_reference", "reference", digits(4)),
+         ("value_arm", "arm", digits(4)),
          ("difference", "difference", digits(4, sign=True)), ("low", "low", digits(4, sign=True)), ("high", "high", digits(4, sign=True)),
          ("ratio", "ratio", digits(3)), ("seeds", "seeds", plain), ("verdict", "verdict", plain)),
     ),
@@ -107,7 +117,8 @@ SHOWN: Mapping[str, Shown] = {
     ),
     "published": Shown(
         "Published numbers (given by the user of this harness) beside ours, percent.",
-        (("source", "source", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain), ("benchmark", "benchmark", plain),
+        (("source", "source", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain),
+         ("benchmark", "benchmark", plain),
          ("metric", "metric", plain), ("published", "published", number), ("ours", "ours", number), ("difference", "ours - published", pp),
          ("seeds", "our seeds", plain)),
     ),

@@ -129,11 +129,12 @@ def _schedules(schedules: pd.DataFrame, key: dict[str, Any]) -> list[str]:
     lines = []
     for (model, rank), group in mine.groupby(["model", "rank"], sort=False):
         best = group[group["smallest"]]
-        what = f"{model} r{rank}: completed schedules of {', '.join(f'{s:g}' for s in group['steps_arm'])} steps against {group['steps_reference'].iloc[0]:g}"
+        lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
+        what = f"{model} r{rank}: completed schedules of {lengths} steps against {group['steps_reference'].iloc[0]:g}"
         if best.empty:
             lines.append(f"{what}: none matches {key['reference']}'s final loss.")
         else:
-            sure = "" if best["sure"].iloc[0] else " (its interval holds 0)"
+            sure = "" if best["sure"].iloc[0] else " (not sure: no interval beside 0)"
             lines.append(f"{what}: {key['arm']} matches {key['reference']}'s final loss with 1/{best['share'].iloc[0]} of the steps{sure}.")
     return lines
 
@@ -155,7 +156,8 @@ def _overview(groups: Sequence[pd.DataFrame]) -> str:
         where = f"{first['model']} r{first['rank']}" + (f" {first['setting']}" if first["setting"] else "")
         rows.append([where, f"{int(group['seeds'].min())}/{first['seeds_planned']}", *shown, number(group["difference"].mean(), sign=True)])
     table_text = markdown_table(["difference, pp", "seeds", *benchmarks, "mean"], rows)
-    return f"{table_text}\n\nW win, L loss, D a seed diverged (so unresolved), no letter: unresolved or no verdict. Every cell: tables/grid.md."
+    letters = "W win, L loss, D a seed diverged (so unresolved), no letter: unresolved or no verdict."
+    return f"{table_text}\n\n{letters} Every cell: tables/grid.md."
 
 
 def _cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
@@ -202,13 +204,14 @@ def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
         items = (
             ""
             if pd.isna(low)
-            else f" From the items alone, nothing below {low:.1f} to {high:.1f} pp (column `detectable`: 80% power, 5% level) could be found."
+            else f" From the items alone, nothing below {low:.1f} to {high:.1f} pp could be found (`detectable`: 80% power, 5% level)."
         )
-        return f"{names[seeds]}: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few.{items} {unit}"
+        blind = "How far a score moves when only the seed changes cannot be told from so few."
+        return f"{names[seeds]}: no verdict on a cell. {blind}{items} {unit}"
     star = " * exploratory: 3 to 5 seeds." if cells["exploratory"].any() else ""
     return (
-        f"Verdicts by a paired t over seeds, Holm over the declared family.{star} `items only` and `seeds only`: the smallest difference that "
-        f"{seeds} seeds find with 80% power, were items, or seeds, the only chance at work. {unit}"
+        f"Verdicts by a paired t over seeds, Holm over the declared family.{star} `items only` and `seeds only`: the smallest difference "
+        f"that {seeds} seeds find with 80% power, were items, or seeds, the only chance at work. {unit}"
     )
 
 
@@ -226,7 +229,8 @@ def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
         criterion = group["criterion"].iloc[0]
         lines = [f"{where}: {criterion} by learning rate (best in brackets)", "", markdown_table(["lr", *arms], rows)]
         edges = group[group["edge"].notna()]
-        lines += ["", *(f"Edge: {row['arm']}'s best is the {'lowest' if row['edge'] == 'low' else 'highest'} tried ({rate(row['lr'])}): no tuned verdict."
+        ends = {"low": "lowest", "high": "highest"}
+        lines += ["", *(f"Edge: {row['arm']}'s best is the {ends[row['edge']]} tried ({rate(row['lr'])}): no tuned verdict."
                         for row in rows_of(edges))] if len(edges) else []  # fmt: skip
         parts.append("\n".join(lines))
     if len(sensitivity):

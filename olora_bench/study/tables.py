@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
-from olora_bench.config import compose, options
+from olora_bench.analysis.claims import judge
+from olora_bench.config import claims_dir, compose, options
 from olora_bench.errors import BadInput
 from olora_bench.report import study_report, table_files
+from olora_bench.report.published import beside_ours, read_claims, read_published
 from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write
 from olora_bench.study.files import read_manifest, study_dir
@@ -51,8 +53,17 @@ def analysed(results_dir: Path, study: str) -> Analysed:
     if manifest is None:
         raise BadInput(f"study {study} has not been run in {results_dir}: make sweep SWEEP={study}")
     frames = load_study(Store(results_dir), manifest)
-    tables = analyse(frames, np.random.default_rng(derive(0, "bootstrap")))
+    rng = np.random.default_rng(derive(0, "bootstrap"))
+    tables = analyse(frames, rng)
+    tables["claims"] = judge(read_claims(_claims_dir(results_dir)), frames, tables, rng)
+    tables["published"] = beside_ours(read_published(results_dir / "published"), frames)
     return Analysed(frames, tables, results_dir, study_dir(results_dir, study) / "report")
+
+
+def _claims_dir(results_dir: Path) -> Path:
+    """A results folder may bring its own claims; else those that came with this package."""
+    own = results_dir / "published" / "claims"
+    return own if own.is_dir() else claims_dir()
 
 
 def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:

@@ -2,60 +2,134 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from olora_bench.report import study_report
+import pytest
 
-CELL = {
-    "model": "m", "rank": 8, "lr": 1e-3, "benchmark": "piqa", "metric": "acc_norm", "items": 60, "chance": 50.0, "base": 55.0,
-    "reference": 57.5, "arm": 60.0, "difference": 2.5, "seeds": 2, "seeds_missing": 0, "detectable": 12.3, "runs": "a b",
-}  # fmt: skip
-RUN = {
-    "train_id": "a", "model": "m", "arm": "lora", "rank": 8, "lr": 1e-3, "seed": 0, "state": "done", "report_loss_start": 2.0,
-    "report_loss": 1.5, "report_gold_logprob_start": -20.0, "report_gold_logprob": -15.0,
-}  # fmt: skip
+from olora_bench.report import study_report, table_files
+from olora_bench.study.tables import analysed, notes
 
-
-def text(cells: list[dict[str, object]], runs: list[dict[str, object]]) -> str:
-    return study_report("t", pd.DataFrame(runs), [("olora", "lora", "primary", pd.DataFrame(cells))], ["written to r"])
+SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+Change = Callable[[dict[str, Any]], None]
 
 
-def test_the_whole_report() -> None:
-    assert text([CELL], [RUN]).splitlines() == [
-        "# t",
+@pytest.fixture
+def text(tmp_path: Path) -> Callable[..., str]:
+    """The report of a planted study whose manifest was changed."""
+
+    def make(name: str, change: Change = lambda manifest: None) -> str:
+        root = tmp_path / "results"
+        shutil.copytree(SYNTHETIC, root)
+        path = root / name / "manifest.json"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+        found = analysed(root, name)
+        return study_report(found.frames, found.tables, notes(found))
+
+    return make
+
+
+def only(**wanted: Any) -> Change:
+    """Keep the manifest's runs whose fields are among the values."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["runs"] = [r for r in manifest["runs"] if all(r[key] in values for key, values in wanted.items())]
+
+    return change
+
+
+def test_two_seeds(text: Callable[..., str]) -> None:
+    """The report of a study like the demo's: no verdict, and why; on a screen and a half."""
+    keep = only(model=["syn_b"], seed=[0, 1], arm=["lora", "olora"])
+
+    def change(manifest: dict[str, Any]) -> None:
+        keep(manifest)
+        manifest["contrasts"] = manifest["contrasts"][:1]
+
+    shown = text("planted", change)
+    lines = shown.splitlines()
+    assert len(lines) <= 45
+    assert lines[:9] == [
+        "# planted: planted answers, shared learning rate",
         "",
-        "## olora against lora (primary)",
+        "## olora against lora (primary; one learning rate for both, 0.001)",
         "",
-        "m, rank 8, lr 0.001, 2 paired seeds",
+        "Verdict: not enough runs for a verdict (2 of at least 6 blocks (model, seed)). Mean over benchmarks: +2.8 pp; 2 of 2 blocks "
+        "(model, seed) for olora.",
+        "Count: 1 wins, 2 losses, 1 ties of 4 cells. Were the arms the same, these runs would give 1 to 2 wins (95%): cells share runs, so "
+        "this is no row of coins.",
+        "Held-out loss: lora 2.000, olora 1.600 (-0.400 nats per token).",
+        "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
         "",
-        "| benchmark       | items | chance | base | lora | olora | olora - lora | detectable |",
-        "|:----------------|------:|-------:|-----:|-----:|------:|-------------:|-----------:|",
-        "| piqa (acc_norm) |    60 |   50.0 | 55.0 | 57.5 |  60.0 |         +2.5 |       12.3 |",
-        "| mean of 1       |       |        | 55.0 | 57.5 |  60.0 |         +2.5 |            |",
-        "",
-        "Two seeds: no verdict. How far a score moves when only the seed changes cannot be told from so few. From the items alone, nothing "
-        "below 12.3 to 12.3 pp (column `detectable`) could be found.",
-        "",
-        "Accuracy in percent; differences and `detectable` in percentage points (80% power at the 5% level).",
-        "",
-        "## Runs",
-        "",
-        "| run                      | state | loss before | after | gold log-prob before |   after |",
-        "|:-------------------------|------:|------------:|------:|---------------------:|--------:|",
-        "| m lora r8 lr0.001 seed 0 |  done |       2.000 | 1.500 |              -20.000 | -15.000 |",
-        "",
-        "written to r",
     ]
-
-
-def test_a_gap_is_a_dash_and_never_a_number() -> None:
-    shown = text(
-        [CELL | {"difference": None, "arm": None, "reference": None, "detectable": None, "seeds": 0}], [RUN | {"report_loss": None}]
-    )
-    assert "|    60 |   50.0 | 55.0 |    – |     – |            – |          – |" in shown
-    assert "No pair of runs: no verdict." in shown
+    assert "| piqa (acc_norm)       |    40 |   50.0 | 45.0 | 51.2 |  72.5 |        +21.2 |       17.3 |" in shown
+    assert "Two seeds: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few." in shown
     assert "nan" not in shown.lower() and "None" not in shown
 
 
-def test_nothing_scored_is_said() -> None:
-    assert "No run of this contrast has been scored." in text([], [RUN])
+def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> None:
+    shown = text("planted")
+    assert "Verdict: olora is better. Mean over benchmarks: +3.1 pp, 95% interval +2.2 to +4.1, Holm p 0.000488; 12 of 12 blocks" in shown
+    assert "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells: 1 faster, 1 unresolved)." in shown
+    assert "syn_a r8: completed schedules of 10, 20, 40 steps against 40: olora matches lora's final loss with 1/2 of the steps." in shown
+
+
+def test_searches_are_printed_with_edges_and_budgets(text: Callable[..., str]) -> None:
+    shown = text("searched")
+    assert "Edge: olora's best is the highest tried (0.00316): no tuned verdict." in shown
+    assert "1 of 1 diverged" in shown and "| arm            | runs |" in shown
+
+
+def test_gaps_are_named(text: Callable[..., str]) -> None:
+    shown = text("broken")
+    assert "syn_c, rank 8, lr 0.001, 2 paired seeds, 1 of 7 pairs diverged: unresolved, 4 of 7 pairs missing" in shown
+    assert "19 runs: 15 done, 1 missing, 1 diverged, 1 failed, 1 unreadable." in shown
+    assert "this one reads 1): upgrade olora_bench" in shown and "NaN is no number a record may hold" in shown
+
+
+def test_no_records(text: Callable[..., str]) -> None:
+    def rename(manifest: dict[str, Any]) -> None:
+        for run in manifest["runs"]:
+            run["train_id"] = run["train_id"][::-1]
+
+    shown = text("broken", rename)
+    assert "no run of this study has a record yet" in shown
+    assert "Verdict: not enough runs for a verdict (10 of 10 pairs missing, 0 of at least 6 blocks (model, seed))." in shown
+
+
+def test_one_arm_only(text: Callable[..., str]) -> None:
+    shown = text("planted", only(arm=["lora"]))
+    assert "olora vs lora: the study has no run of olora" in shown
+    assert "not enough runs for a verdict" in shown
+
+
+def test_unequal_seeds(text: Callable[..., str]) -> None:
+    def drop(manifest: dict[str, Any]) -> None:
+        only(arm=["lora", "olora"])(manifest)
+        manifest["runs"] = [r for r in manifest["runs"] if not (r["arm"] == "olora" and r["seed"] > 3)]
+
+    shown = text("planted", drop)
+    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) are planned for one arm only and drop out" in shown
+    assert "4 paired seeds, 2 of 6 pairs missing" in shown and "win*" in shown
+
+
+def test_a_run_listed_twice_counts_once(text: Callable[..., str]) -> None:
+    def twice(manifest: dict[str, Any]) -> None:
+        manifest["runs"].append(manifest["runs"][0])
+
+    shown = text("planted", twice)
+    assert "is listed twice in the manifest: counted once" in shown and "Holm p 0.000488" in shown
+
+
+def test_tables_are_the_same_bytes_each_time() -> None:
+    """Read and analysed anew; every table as CSV, Markdown and LaTeX, and every row of a cell names its runs."""
+    first, again = (table_files(analysed(SYNTHETIC, "planted").tables) for _ in range(2))
+    assert first == again and {name.split(".")[1] for name in first} == {"csv", "md", "tex"}
+    grid = first["grid.csv"].decode().splitlines()
+    assert grid[0].endswith(",runs") and all(len(line.rsplit(",", 1)[1].split()) >= 6 for line in grid[1:])
+    assert b"nan" not in b"".join(v for k, v in first.items() if not k.endswith(".csv")).lower()

@@ -54,13 +54,13 @@ class Maker:
             "lr": lr, "seed": seed, "stage": stage, "roles": list(roles), "identity": identity,
         }  # fmt: skip
 
-    def record(self, entry: dict[str, Any], curve: pd.DataFrame, tune_loss: float, *, status: str = "done", **metrics: float) -> None:
+    def record(self, entry: dict[str, Any], curve: pd.DataFrame, tune_loss: float, *, status: str = "done") -> None:
         """Plant a run that ended as `status` with this curve."""
         identity = entry["identity"]
         done = status == "done"
         last = float(curve["report_loss"].iloc[-1])
         known: dict[str, float | None] = {"report_loss_start": START, "tune_loss_start": START}
-        known |= {"report_loss": last, "tune_loss": tune_loss, **metrics} if done else {"report_loss": None, "tune_loss": None}
+        known |= {"report_loss": last, "tune_loss": tune_loss} if done else {"report_loss": None, "tune_loss": None}
         self.store.write_run(
             RunRecord(
                 train_id=entry["train_id"], arm=entry["arm"], status=status,  # type: ignore[arg-type]
@@ -73,13 +73,14 @@ class Maker:
                 started_at="2026-01-31T09:30:00+00:00", finished_at="2026-01-31T09:31:00+00:00",
                 timings_s={"optimise": 100.0, "init": 0.5 if entry["arm"] == "olora" else 0.1},
                 tokens_per_s=1000.0, examples_per_s=10.0, base_bytes=1000, peak_bytes=3000, peak_above_base_bytes=2000,
-                parameters_total=1000, parameters_trainable=10, adapter_bytes=40, steps=int(curve["step"].iloc[-1]), clipped_step_share=0.25,
+                parameters_total=1000, parameters_trainable=10, adapter_bytes=40, steps=int(curve["step"].iloc[-1]),
+                clipped_step_share=0.25,
                 metrics=known, missing={} if done else {f"metrics.{name}": "planted" for name, value in known.items() if value is None},
             )
         )  # fmt: skip
         self.store.write_curve(entry["train_id"], curve)
 
-    def score(self, entry: dict[str, Any], right: dict[str, int], *, base: bool = False) -> None:
+    def score(self, entry: dict[str, Any], right: dict[str, int], *, base: bool = False, **generation: float) -> None:
         """Plant how many of the 40 items of each benchmark were answered correctly."""
         frames, scores = [], {}
         for name, count in right.items():
@@ -100,7 +101,7 @@ class Maker:
         record = EvalRecord(
             eval_id=entry["base_eval_id"] if base else entry["eval_id"], train_id=None if base else entry["train_id"],
             base=entry["model"] if base else None, status="done", identity={}, config={}, provenance={},
-            started_at="2026-01-31T09:31:00+00:00", finished_at="2026-01-31T09:32:00+00:00", scores=scores,
+            started_at="2026-01-31T09:31:00+00:00", finished_at="2026-01-31T09:32:00+00:00", scores=scores, generation=dict(generation),
         )  # fmt: skip
         self.store.write_eval(record, pd.concat(frames, ignore_index=True))
 
@@ -136,7 +137,7 @@ def curve(steps: int, *, reaches_end_at: float, floor: float) -> pd.DataFrame:
 
 def right_answers(arm: str, model: str, seed: int) -> dict[str, int]:
     """How many items of each benchmark a run answers."""
-    found = {name: 20 + JITTER[seed % 6] for name in BENCHMARKS}
+    found = dict.fromkeys(BENCHMARKS, 20 + JITTER[seed % 6])
     if arm == "lora":
         return found
     sign = {"openbookqa": -1 if model == "syn_b" else 1}
@@ -153,15 +154,15 @@ def planted(make: Maker) -> None:
                 never = model == "syn_b" and arm == "olora" and seed == 5
                 fast = 40.0 / float(SPEED[seed])
                 shape = curve(40, reaches_end_at=40.0 if arm == "lora" else fast, floor=END if arm == "lora" else 2.6 if never else 1.6)
-                make.record(entry, shape, float(shape["tune_loss"].iloc[-1]), bleu=30.0)
-                make.score(entry, right_answers(arm, model, seed))
+                make.record(entry, shape, float(shape["tune_loss"].iloc[-1]))
+                make.score(entry, right_answers(arm, model, seed), bleu=30.0)
                 runs.append(entry)
-        make.score(runs[-1], {name: 18 for name in BENCHMARKS}, base=True)
+        make.score(runs[-1], dict.fromkeys(BENCHMARKS, 18), base=True)
     for seed in range(6):
         entry = make.run("syn_a", "olora_plus", seed, ratio=4.0)
         shape = curve(40, reaches_end_at=40.0 / float(SPEED[seed]), floor=1.5 + 0.01 * JITTER[seed])
-        make.record(entry, shape, 1.5, bleu=32.0 + 0.1 * JITTER[seed])
-        make.score(entry, right_answers("olora", "syn_a", seed))
+        make.record(entry, shape, 1.5)
+        make.score(entry, right_answers("olora", "syn_a", seed), bleu=32.0 + 0.1 * JITTER[seed])
         runs.append(entry)
     for steps, ends in ((10, {"lora": 3.0, "olora": 2.3}), (20, {"lora": 2.5, "olora": 1.95})):
         for arm, end in ends.items():

@@ -1,0 +1,96 @@
+"""Claims and published tables: what is refused, and what a study says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from olora_bench.config import claims_dir
+from olora_bench.errors import BadInput
+from olora_bench.report.published import beside_ours, read_claims, read_published
+from olora_bench.study.tables import analysed
+
+SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+HEADER = "source,model,rank,arm,benchmark,metric,value,note\n"
+
+
+def test_every_shipped_claim_is_read_and_judged() -> None:
+    claims = {claim.claim for claim in read_claims(claims_dir())}
+    table = analysed(SYNTHETIC, "planted").tables["claims"].set_index("claim")
+    assert set(table.index) == claims and len(claims) == 13
+    assert table["verdict"].to_dict() == {
+        "consistent_over_sizes": "supported",
+        "faster_convergence": "supported",
+        "generalises_better": "not supported",
+        "more_stable": "unresolved",
+        "most_gain_on_arc_and_openbookqa": "not tested here",
+        "negligible_qr_cost": "supported",
+        "olora_plus_better": "unresolved",
+        "only_the_init_changes": "supported",
+        "ratios_both_sides": "not tested here",
+        "refinement_against_exploration": "not tested here",
+        "same_parameters_and_memory": "supported",
+        "well_conditioned_subspace": "not tested here",
+        "wins_53_of_60": "unresolved",
+    }
+    assert "3 of 8 cells, 1 to 4 by chance (12 blocks)" in table.loc["wins_53_of_60", "figure"]
+    assert table.loc["faster_convergence", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a", "not a claim. Give paper, sentence, arm, reference, measurement, and options where the measurement takes any"),
+        ("paper: p", "sentence, arm, reference, measurement: missing or no text. A claim has paper, sentence, arm, reference, measurement"),
+        (
+            "{paper: p, sentence: s, arm: a, reference: b, measurement: m, x: 1}",
+            "unknown key x. Allowed: paper, sentence, arm, reference, measurement, options",
+        ),
+    ],
+)
+def test_a_bad_claim_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(BadInput) as caught:
+        read_claims(tmp_path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_an_unknown_measurement_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("{paper: p, sentence: s, arm: a, reference: b, measurement: luck}")
+    with pytest.raises(BadInput, match=r"measurement='luck' is unknown\. Allowed: faster, win_count"):
+        read_claims(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "source,model\n",
+            ": missing column rank, arm, benchmark, metric, value, note. Columns: source, model, rank, arm, benchmark, metric, ",
+        ),
+        (HEADER + "s,m,32,lora,piqa,acc,101,\n", ", line 2: value='101': give a number from 0 to 100 (percent)"),
+        (HEADER + "s,m,32,lora,piqa,acc,50,\ns,m,3.5,lora,piqa,acc,50,\n", ", line 3: rank='3.5': give a whole number of at least 1"),
+        (HEADER + "s,m,32,lora,piqa,f1,50,\n", ", line 2: metric='f1': allowed are acc, acc_norm"),
+    ],
+)
+def test_a_bad_table_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with pytest.raises(BadInput) as caught:
+        read_published(tmp_path)
+    assert str(caught.value).startswith(f"{path}{message}")
+
+
+def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    """Six seeds of syn_a: piqa 50% for lora; a model that nobody ran here stays empty."""
+    (tmp_path / "t.csv").write_text(HEADER + "made up,syn_a,8,lora,piqa,acc_norm,51.5,\nmade up,other,8,lora,piqa,acc_norm,60,\n")
+    table = beside_ours(read_published(tmp_path), analysed(SYNTHETIC, "planted").frames)
+    assert table["ours"].tolist()[0] == 50.0 and pd.isna(table["ours"][1])
+    assert table["difference"].tolist()[0] == -1.5 and table["seeds"].tolist() == [6, 0]
+
+
+def test_nothing_is_shipped_as_published() -> None:
+    assert read_published(claims_dir().parent).empty
