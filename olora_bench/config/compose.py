@@ -34,6 +34,11 @@ def sweeps_dir() -> Path:
     return _shipped("sweeps")
 
 
+def claims_dir() -> Path:
+    """The folder of the papers' claims that came with this package."""
+    return _shipped("results/published/claims")
+
+
 def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
     """The choices of a config group: the YAML files in its folder.
 

@@ -122,7 +122,7 @@ def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -
     _check_nulls(table, kind, path)
     if kind == "items" and columns is None:
         _check_items(table, path)
-    return table.select(names).to_pandas()
+    return table.select(names).to_pandas(use_threads=False)
 
 
 def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
