@@ -170,7 +170,9 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['dtype']} {row['shots']}-shot {row['benchmark']:14} ours {ours['seconds']:7.2f}s {ours['tokens']:7d} tokens "
         f"{ours['bytes'] / 2**20:6.0f} MiB | HFLM({row['hflm_batch_size']}) {hflm['seconds']:7.2f}s {hflm['tokens']:7d} tokens "
-        f"{hflm['bytes'] / 2**20:6.0f} MiB | {hflm['seconds'] / ours['seconds']:5.2f}x ({hflm['cpu_seconds'] / ours['cpu_seconds']:.2f}x in CPU seconds), difference {row['largest_difference']:.1e}, "
+        f"{hflm['bytes'] / 2**20:6.0f} MiB | "
+        f"{hflm['seconds'] / ours['seconds']:5.2f}x ({hflm['cpu_seconds'] / ours['cpu_seconds']:.2f}x in CPU seconds), "
+        f"difference {row['largest_difference']:.1e}, "
         f"{row['other_predictions']} other predictions, {row['ties']} ties"
     )
 
