@@ -18,7 +18,7 @@ def test_every_combination_is_there_and_holds() -> None:
 
 
 def test_the_sign_test_over_cells_fails() -> None:
-    """Cells that share runs are no coins: with 1 pp between runs it calls a winner among equals in 15% to 39% of studies, however many seeds."""
+    """Cells that share runs are no coins: with 1 pp between runs it calls a winner among equals in 15% to 39% of studies."""
     naive = RESULT.set_index(["spread_pp", "items", "seeds"])["naive_signs"]
     assert naive.loc[1.0].between(0.14, 0.40).all() and naive.loc[2.0].gt(0.27).all()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,3 +135,8 @@ def test_tables_are_the_same_bytes_each_time() -> None:
     grid = first["grid.csv"].decode().splitlines()
     assert grid[0].endswith(",runs") and all(len(line.rsplit(",", 1)[1].split()) >= 6 for line in grid[1:])
     assert b"nan" not in b"".join(v for k, v in first.items() if not k.endswith(".csv")).lower()
+
+
+def test_reading_a_study_imports_neither_torch_nor_matplotlib() -> None:
+    code = "import sys, olora_bench.study.tables; sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'transformers')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
