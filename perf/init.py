@@ -1,8 +1,8 @@
 """OLoRA's init beside PEFT's: the whole operation (A, B and the residual weight), time and extra memory. `python -m perf.init --help`.
 
-Both sides get the same adapter layer of PEFT around the same fp32 weight: PEFT's runs its `olora_init`, ours what `init=olora` runs on a layer.
-Time: least of several, sides in turn, in one process. Memory: peak resident memory (on a GPU: allocated by torch) above what weight, A and B
-take, each side in a process of its own. The model: every q, k, v, o projection of Llama-2-7B, layer by layer, random weights.
+Both sides get the same adapter layer of PEFT around the same fp32 weight: PEFT's runs its `olora_init`, ours what `init=olora` runs on it.
+Time: least of several, sides in turn, in one process. Memory: peak resident memory (on a GPU: allocated by torch) above what weight, A and
+B take, each side in a process of its own. The model: every q, k, v, o projection of Llama-2-7B, layer by layer, random weights.
 """
 
 from __future__ import annotations

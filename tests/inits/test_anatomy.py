@@ -117,7 +117,7 @@ def test_whole_road(overrides: list[str], experiment: Make, results: Path) -> No
     what = experiment(
         *overrides, "suite=commonsense6_made_up", "suite.benchmarks=[piqa]", "suite.limit=2", "data.benchmarks=[piqa]",
             "data.train_size=16", "data.tune_size=4", "data.report_size=8",
-        "recipe.steps=2", "recipe.batch_size=4", "recipe.loss_evaluations=1", f"machine.results_dir={results}",
+        "recipe.steps=2", "recipe.batch_size=4", "recipe.loss_evaluations=1", f"machine.results_dir={results}", "machine.threads=1",
     )  # fmt: skip
     outcome = road.run(what)
     record = Store(results).read_run(outcome.train_id)

@@ -1,0 +1,149 @@
+"""Exports load with plain PEFT or transformers and give the trained model's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from olora_bench import experiment as road
+from olora_bench.config import Experiment, compose, load
+from olora_bench.errors import BadInput
+from olora_bench.export import export, main, truncated
+from olora_bench.models import load_base
+
+IDS = torch.arange(3, 60)[None]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture
+def trained(results: Path, machine: list[str], cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, Experiment]]:
+    """Train a tiny run (once a module), return its id and experiment."""
+    monkeypatch.setenv("OLORA_BENCH_CACHE", str(cache_dir))
+    monkeypatch.setenv("OLORA_BENCH_RESULTS", str(results))
+
+    def make(*overrides: str) -> tuple[str, Experiment]:
+        what = load(compose([
+            "model=tiny_tinyllama", "data=made_up", "suite=none", "tracker=none", "rank=4", "precision=fp32", "data.train_size=16",
+            "recipe.steps=2", "recipe.batch_size=4", "recipe.loss_evaluations=1", "lr=3e-2", *machine, "machine.threads=1",
+            f"machine.results_dir={results}",
+            *overrides,
+        ]))  # fmt: skip
+        return road.run(what).train_id, what
+
+    return make
+
+
+def pristine(what: Experiment, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    return load_base(what.model, None, dtype, "cpu", what.machine.cache_dir).model
+
+
+def trained_logits(train_id: str, what: Experiment) -> Tensor:
+    """Of the run itself: its init again, its adapter loaded."""
+    from olora_bench.inits import apply
+    from olora_bench.store import Store
+
+    base = load_base(what.model, None, torch.float32, "cpu", what.machine.cache_dir)
+    adapted = apply(base, what)
+    adapted.load(Store(what.machine.results_dir).adapter_path(train_id))
+    return adapted.model(IDS).logits.detach()
+
+
+@pytest.mark.parametrize("init", ["lora", "olora", "pissa_niter", "olora_random", "olora_added"])
+def test_lora_for_the_pristine_base(init: str, trained: Callable, tmp_path: Path) -> None:
+    """Exact: rank 2r where the init changed the base, else r; plain PEFT gives the logits (fp32: 1e-5)."""
+    train_id, what = trained(f"init={init}")
+    done = export(train_id, "lora", tmp_path / "out")
+    assert done.rank == (4 if init in ("lora", "olora_added") else 8)
+    assert done.deviation < 1e-5 and done.lost == 0
+    wanted = trained_logits(train_id, what)
+    loaded = PeftModel.from_pretrained(pristine(what), tmp_path / "out").eval()
+    torch.testing.assert_close(loaded(IDS).logits, wanted, atol=1e-5 * wanted.abs().max().item(), rtol=1e-5)
+    assert not torch.allclose(pristine(what)(IDS).logits, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("overrides", [["init=olora"], ["init=olora", "init.rslora=true"], ["init=olora", "init.dora=true"]])
+def test_adapter_and_merged(overrides: list[str], trained: Callable, tmp_path: Path) -> None:
+    """PEFT's own format onto a pristine base, and a folder that transformers loads alone."""
+    train_id, what = trained(*overrides)
+    wanted = trained_logits(train_id, what)
+    near = {"atol": 2e-5 * wanted.abs().max().item(), "rtol": 1e-5}
+    assert export(train_id, "adapter", tmp_path / "adapter").deviation < 1e-5
+    torch.testing.assert_close(PeftModel.from_pretrained(pristine(what), tmp_path / "adapter").eval()(IDS).logits, wanted, **near)
+    assert export(train_id, "merged", tmp_path / "merged").deviation < 1e-5
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()(IDS).logits, wanted, **near)
+
+
+def test_truncated_rank_is_the_best_one(trained: Callable, tmp_path: Path) -> None:
+    """The factors are numpy's truncated SVD of the difference, and the share lost is its tail."""
+    left, right = torch.randn(30, 6), torch.randn(6, 20)
+    found_left, found_right, cut = truncated(left, right, 3)
+    u, values, vt = np.linalg.svd((left @ right).double().numpy())
+    np.testing.assert_allclose((found_left @ found_right).numpy(), (u[:, :3] * values[:3]) @ vt[:3], atol=1e-4)
+    assert cut == pytest.approx((values[3:] ** 2).sum(), rel=1e-4)
+    train_id, _ = trained("init=olora")
+    done = export(train_id, "lora", tmp_path / "out", rank=2)
+    assert done.rank == 2 and 0 < done.lost < 1 and done.deviation > 1e-5
+    with pytest.raises(BadInput, match="--rank 9: allowed is 1 to 8, which is exact"):
+        export(train_id, "lora", tmp_path / "other", rank=9)
+
+
+def test_converted_ones_live_together(trained: Callable, tmp_path: Path) -> None:
+    """Two converted OLoRA adapters and a LoRA on one base: switched, each is itself; added, their differences add."""
+    runs = [trained("init=olora"), trained("init=olora", "rank=8"), trained("init=lora")]
+    what = runs[0][1]
+    for (train_id, _), name in zip(runs, "abc", strict=True):
+        export(train_id, "lora", tmp_path / name)
+    model = PeftModel.from_pretrained(pristine(what), tmp_path / "a", adapter_name="a").eval()
+    for name in "bc":
+        model.load_adapter(tmp_path / name, adapter_name=name)
+    for (train_id, own), name in zip(runs, "abc", strict=True):
+        model.set_adapter(name)
+        wanted = trained_logits(train_id, own)
+        torch.testing.assert_close(model(IDS).logits, wanted, atol=1e-5 * wanted.abs().max().item(), rtol=1e-5)
+    model.add_weighted_adapter(["a", "b", "c"], [1.0, 1.0, 1.0], "sum", combination_type="cat")
+    layer = model.base_model.model.model.layers[0].self_attn.q_proj
+    parts = sum(layer.get_delta_weight(name) for name in "abc")
+    torch.testing.assert_close(layer.get_delta_weight("sum"), parts, atol=1e-5, rtol=1e-5)
+
+
+def test_refusals(trained: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be is said with what can; exit code 2."""
+    random, _ = trained("init=olora_random")
+    assert main([random, "--to", "adapter", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"--to adapter is impossible for {random}: init=olora_random changed the base in a way that PEFT does not repeat when "
+        "it loads an adapter. Use --to lora, or --to merged"
+    )
+    dora, _ = trained("init=olora", "init.dora=true")
+    with pytest.raises(BadInput, match="DoRA scales whole rows"):
+        export(dora, "lora", tmp_path / "out")
+    with pytest.raises(BadInput, match="there is no run nope in"):
+        export("nope", "lora", tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    with pytest.raises(BadInput, match="is not empty: name a new folder"):
+        export(random, "lora", tmp_path / "full")
+
+
+@pytest.mark.parametrize("overrides", [["precision=bf16"], ["model.quantization=nf4"]], ids=str)
+def test_rounded_bases_say_how_far_off(overrides: list[str], trained: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """bf16 and 4-bit residuals are rounded, which a plain LoRA for the pristine base cannot repeat: the deviation is printed."""
+    if "nf4" in overrides[0]:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (the extra olora-bench[quant])")
+    train_id, _ = trained("init=olora", *overrides)
+    for to, most in (("lora", 0.5), ("adapter", 0.05), ("merged", 0.05)):
+        assert main([train_id, "--to", to, str(tmp_path / to)]) == 0
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "logits deviate from the trained model's by " in said
+        assert float(said.rpartition("by ")[2].split()[0]) < most
