@@ -141,13 +141,14 @@ def test_a_corrupt_record_stops_nothing_and_is_left_alone(folder: Path, calm: Pa
 
 
 def test_a_vanished_host_is_replaced_once_its_heartbeat_is_old(folder: Path, calm: Path) -> None:
-    """Another host's lease, its last heartbeat 50 s ago: its run is left to it, waited for, and taken over when the 60 s are over."""
-    run = folder / "results" / "runs" / sorted(path.name for path in (calm / "runs").iterdir())[0]
-    with lease(run):
-        fields = json.loads((run / "lease.json").read_text())
-    (run / "lease.json").write_text(json.dumps(fields | {"host": "elsewhere", "pid": 1, "pid_space": "another machine"}))
+    """Another host's leases, the last heartbeats 50 s ago: its runs are left to it, and taken over when the 60 s are over."""
     old = time.time() - 50
-    os.utime(run / "lease.json", (old, old))
+    for train_id in (path.name for path in (calm / "runs").iterdir()):
+        run = folder / "results" / "runs" / train_id
+        with lease(run):
+            fields = json.loads((run / "lease.json").read_text())
+        (run / "lease.json").write_text(json.dumps(fields | {"host": "elsewhere", "pid": 1, "pid_space": "another machine"}))
+        os.utime(run / "lease.json", (old, old))
     assert finish(start_directly(folder, "two", folder / "results")) == 0
     assert time.time() - old >= 60
     assert f"{run.name} (process 1 on elsewhere since" in said(folder)
