@@ -9,12 +9,12 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["warm"])
 
 STUDY = """
 defaults:
@@ -37,6 +37,18 @@ machine: {threads: 1, device: cpu, checkpoint_steps: 3}
 
 # What is measured in time or memory, or counts starts. All else of a record must be the same bit for bit.
 VOLATILE = {"attempts", "started_at", "finished_at", "timings_s", "tokens_per_s", "examples_per_s", "peak_bytes", "peak_above_base_bytes"}
+
+
+def warm_server() -> None:
+    """Start the server that workers are forked from, once. It looks for what it is to import in PYTHONPATH alone."""
+    CONTEXT.set_forkserver_preload(["warm"])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
+    forkserver.ensure_running()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
 
 
 def write_study(folder: Path, name: str, grids: str) -> None:
@@ -65,6 +77,7 @@ def start(folder: Path, name: str, results: Path, *overrides: str, plant: Callab
         plant: called in the worker first, to plant a fault; a function of a module that can be imported.
     """
     arguments = ["run", str(folder / f"{name}.yaml"), *places(folder, results), *overrides]
+    warm_server()
     process = CONTEXT.Process(target=work, args=(folder, arguments, plant))
     process.start()
     return process
@@ -72,6 +85,7 @@ def start(folder: Path, name: str, results: Path, *overrides: str, plant: Callab
 
 def start_directly(folder: Path, name: str, results: Path, *overrides: str, plant: Callable[[], None] | None = None) -> ForkServerProcess:
     """As `start`, but without a report, and without Hydra between sweep and run, which composes each run again."""
+    warm_server()
     process = CONTEXT.Process(target=work_directly, args=(folder, name, [*places(folder, results), *overrides], plant))
     process.start()
     return process
@@ -87,6 +101,7 @@ def finish(process: ForkServerProcess, timeout: float = 120) -> int:
 def work(folder: Path, arguments: list[str], plant: Callable[[], None] | None) -> None:
     """The worker itself."""
     into_files(folder)
+    assert "warm" in sys.modules, "the server that this was forked from has imported nothing"
     if plant is not None:
         plant()
     from olora_bench.study.__main__ import main
@@ -97,6 +112,7 @@ def work(folder: Path, arguments: list[str], plant: Callable[[], None] | None) -
 def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable[[], None] | None) -> None:
     """A worker whose launcher runs each job of the sweep where it is."""
     into_files(folder)
+    assert "warm" in sys.modules, "the server that this was forked from has imported nothing"
     if plant is not None:
         plant()
     from olora_bench.__main__ import EXPECTED
