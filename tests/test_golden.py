@@ -49,7 +49,9 @@ def measure(name: str, folder: Path, cache_dir: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", RUNS)
 def test_numbers_have_not_moved_under_this_results_version(name: str, tmp_path: Path, cache_dir: Path) -> None:
     golden = json.loads(FILE.read_text())
-    assert golden["results_version"] == RESULTS_VERSION, "RESULTS_VERSION was raised: python -m tests.test_golden writes the new golden runs"
+    assert golden["results_version"] == RESULTS_VERSION, (
+        "RESULTS_VERSION was raised: python -m tests.test_golden writes the new golden runs"
+    )
     found, expected = measure(name, tmp_path / "results", cache_dir), golden["runs"][name]
     # Processors round differently: 1e-4 is far above that and far below what a change of method does.
     remedy = "numbers moved: raise RESULTS_VERSION, or undo what moved them"

@@ -48,9 +48,7 @@ def _check_peft(experiment: Experiment, name: Any) -> None:
     if name in _NEEDS_DATA:
         raise ValueError(f"{said}: {_NEEDS_DATA[name]}")
     if name not in PEFT_NAMES and not re.fullmatch(r"pissa_niter_[1-9]\d*", str(name)):
-        raise ValueError(
-            f"{said}, which it does not have. Allowed: {', '.join(PEFT_NAMES)}. Set init.name to one of them"
-        )
+        raise ValueError(f"{said}, which it does not have. Allowed: {', '.join(PEFT_NAMES)}. Set init.name to one of them")
     if name == "loftq" and not init.options.get("loftq_config"):
         raise ValueError(f"{said}: PEFT needs a loftq_config for it. Give +init.options.loftq_config={{loftq_bits: 4}}")
     if name == "orthogonal" and experiment.rank % 2:

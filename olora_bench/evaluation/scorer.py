@@ -25,7 +25,7 @@ from olora_bench.progress import Progress, say
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# How much slower an attention's operation runs than a matrix product's, roughly (measured on CPU and H100 within a factor of 2).
+# How much slower an attention's operation is taken to run than a matrix product's: an estimate, only for choosing between two exact ways.
 _ATTENTION_SLOWNESS = 3.0
 Item = tuple[str | None, int | None]
 
