@@ -97,21 +97,26 @@ def test_bf16_base_comes_back(name: str, experiment: Make, fresh: Fresh) -> None
 
 def test_all_arms_train_equally_many_numbers(experiment: Make, fresh: Fresh) -> None:
     """Parameters and bytes on disk are LoRA's for every init, DoRA aside."""
-    counts = {}
+    counts, base = {}, fresh(experiment())
     for name in INITS:
-        adapted = start(experiment(f"init={name}"), fresh(experiment()))
+        adapted = start(experiment(f"init={name}"), base)
         counts[name] = (adapted.parameters_trainable, adapted.parameters_total, sum(t.nbytes for t in adapted._state().values()))
+        adapted.remove()
     assert set(counts.values()) == {counts["lora"]}
 
 
 def test_what_hangs_on_the_seed(experiment: Make, fresh: Fresh) -> None:
     """Random inits differ between seeds and not between two starts of one; OLoRA and its pivoted form draw nothing."""
-    fixed = {"olora", "olora_pivoted"}
+    fixed, base = {"olora", "olora_pivoted"}, fresh(experiment())
+
+    def drawn(name: str, seed: int) -> Tensor:
+        adapted = start(experiment(f"init={name}", f"seed={seed}"), base)
+        found = torch.cat([t.flatten() for pair in factors(adapted) for t in pair])
+        adapted.remove()
+        return found
+
     for name in ("gaussian", "lora_matched", "nora", "olora_permuted", "olora_random", "orthogonal", "olora", "olora_pivoted"):
-        first, again, other = (
-            torch.cat([t.flatten() for pair in factors(start(experiment(f"init={name}", f"seed={s}"), fresh(experiment()))) for t in pair])
-            for s in (0, 0, 1)
-        )
+        first, again, other = (drawn(name, seed) for seed in (0, 0, 1))
         assert torch.equal(first, again), name
         assert torch.equal(first, other) == (name in fixed), name
 
