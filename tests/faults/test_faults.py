@@ -177,7 +177,7 @@ def test_a_live_lease_on_this_host(calm: Path, tmp_path: Path, cli: Callable[...
 @pytest.mark.parametrize("kill", [False, True], ids=["both live", "one killed"])
 def test_two_workers_on_forty_runs(folder: Path, kill: bool) -> None:
     """Started at once: every run once, and both end when all is done. One killed: the other takes its run over at once, on this host."""
-    grid = "[{init: [lora, olora], seed: [" + ", ".join(map(str, range(20))) + "], suite: none, recipe.steps: 3}]"
+    grid = "[{init: [lora, olora], seed: [" + ", ".join(map(str, range(20))) + "], recipe.steps: 3}]"
     write_study(folder, "forty", grid)
     workers = [start_directly(folder, "forty", folder / "results") for _ in range(2)]
     killed: list[str] = []
