@@ -36,7 +36,17 @@ machine: {threads: 1, device: cpu, checkpoint_steps: 3}
 """
 
 # What is measured in time or memory, or counts starts. All else of a record must be the same bit for bit.
-VOLATILE = {"attempts", "started_at", "finished_at", "timings_s", "tokens_per_s", "examples_per_s", "peak_bytes", "peak_above_base_bytes"}
+VOLATILE = {
+    "seconds",
+    "attempts",
+    "started_at",
+    "finished_at",
+    "timings_s",
+    "tokens_per_s",
+    "examples_per_s",
+    "peak_bytes",
+    "peak_above_base_bytes",
+}
 
 
 def warm_server() -> None:
@@ -218,5 +228,11 @@ def settled(path: Path, root: Path) -> Any:
     """A record without what may differ."""
     record = json.loads(path.read_text().replace(str(root), "RESULTS"))
     record["config"].pop("machine", None)  # folders, threads, how often to checkpoint: no part of what a run is
-    record["init"] = {key: value for key, value in record.get("init", {}).items() if key != "seconds"}
-    return {key: value for key, value in record.items() if key not in VOLATILE}
+    return without_timings(record)
+
+
+def without_timings(value: Any) -> Any:
+    """JSON without what is measured in time or memory, or counts starts, at any depth."""
+    if isinstance(value, dict):
+        return {key: without_timings(inner) for key, inner in value.items() if key not in VOLATILE}
+    return value
