@@ -1,3 +1,7 @@
 """A referee for claims about LoRA initialisation: OLoRA against LoRA, OLoRA+ against OLoRA."""
 
 __version__ = "0.1.0"
+
+from olora_bench import quiet
+
+quiet.install()

@@ -17,7 +17,7 @@ def orthonormal(name: str, columns: Tensor) -> Tensor:
     Where columns depend on each other up to fp32's rounding, the rest of Q is arbitrary (and still orthonormal): a warning names the layer.
     """
     q, r = torch.linalg.qr(columns)
-    dependent = r.diagonal().abs() <= _DEPENDENT * columns.norm(dim=0)
+    dependent = r.diagonal().abs() <= _DEPENDENT * r.norm(dim=0)  # R's columns are as long as the weight's
     if dependent.any():
         warnings.warn(
             f"{name}: column {int(dependent.nonzero()[0])} of the first {columns.shape[1]} depends on those before it, "

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
-from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from olora_bench.errors import BadInput
-
-# What bitsandbytes warns of where nothing is wrong: an optional faster kernel is not there; 8-bit products are in fp16 (at every call).
-_NO_FAULTS = {
-    "bitsandbytes.backends.cpu.ops": "kernels-community",
-    "bitsandbytes.autograd._functions": "inputs will be cast from",
-}
-
-
-def _is_other(said: str, record: logging.LogRecord) -> bool:
-    return said not in str(record.msg)
-
-
-# Here and not below: PEFT imports bitsandbytes too, wherever it is installed.
-for _logger, _said in _NO_FAULTS.items():
-    logging.getLogger(_logger).addFilter(partial(_is_other, _said))
 
 
 def bitsandbytes() -> Any:
