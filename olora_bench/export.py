@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from olora_bench.inits import Adapted
     from olora_bench.models import Base
 
-_RECREATED = ("olora", "pissa")
-"""The base changes that PEFT makes again when it loads an adapter."""
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -71,11 +68,9 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
     adapted = inits.apply(base, experiment, examples)
     starts = _factors(adapted)
     try:
-        if to == "adapter" and adapted.changed and adapted.model.peft_config["default"].init_lora_weights not in _RECREATED:
-            raise BadInput(
-                f"--to adapter is impossible for {run}: init={experiment.init.name} changed the base in a way that PEFT does not repeat "
-                "when it loads an adapter. Use --to lora, or --to merged"
-            )
+        if to == "adapter" and not adapted.recreated_by_peft:
+            name = experiment.init.name
+            raise BadInput(f"--to adapter is impossible for {run}: init={name} {inits.NOT_RECREATED}. Use --to lora, or --to merged")
         adapted.load(adapter)
         wanted = logits(adapted.model, base)
         lost, kept = 0.0, None if to == "merged" else experiment.rank

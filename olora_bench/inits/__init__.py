@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from olora_bench.inits._adapted import Adapted, Examples, apply
+from olora_bench.inits._adapted import NOT_RECREATED, Adapted, Examples, apply
 
-__all__ = ["Adapted", "Examples", "apply"]
+__all__ = ["NOT_RECREATED", "Adapted", "Examples", "apply"]

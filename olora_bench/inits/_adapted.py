@@ -31,6 +31,9 @@ Examples = Callable[[], list[Example]]
 """Gives the train part, for inits that learn from data."""
 
 
+NOT_RECREATED = "changed the base in a way that PEFT does not repeat when it loads an adapter"
+
+
 @dataclass(frozen=True)
 class Adapted:
     """A base with an adapter on it. Only the adapter is trainable, and it is fp32.
@@ -93,6 +96,11 @@ class Adapted:
             for key, tensor in own.items():
                 tensor.copy_(tensors[key])
 
+    @property
+    def recreated_by_peft(self) -> bool:
+        """Whether PEFT makes the same base again when it loads the saved adapter: untouched, or changed by an init that it repeats."""
+        return not self.changed or self.model.peft_config["default"].init_lora_weights in ("olora", "pissa")
+
     def measured(self) -> dict[str, Any]:
         """What the record keeps of the init: its seconds, the base weights it changed, its facts, and the anatomy at start and now."""
         found = {"seconds": self.seconds, "changed_base_weights": len(self.changed), **self.facts}
@@ -150,7 +158,12 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
         anatomy.start(base, model, changed)
         anatomy.step_0(base, model, batch, experiment, untouched)
     scale = next(layer.scaling["default"] for _, layer in layers(model))
-    return Adapted(base, model, groups(model, experiment), seconds, changed, {"scale": scale, "base_weights": base.weights}, anatomy)
+    facts = {"scale": scale, "base_weights": base.weights}
+    adapted = Adapted(base, model, groups(model, experiment), seconds, changed, facts, anatomy)
+    if "adapter" in experiment.exportable and not adapted.recreated_by_peft:
+        adapted.remove()
+        raise BadInput(f"exportable names adapter: init={experiment.init.name} {NOT_RECREATED}. Use exportable=[lora], or [merged]")
+    return adapted
 
 
 def groups(model: PeftModel, experiment: Experiment) -> list[dict[str, Any]]:

@@ -239,6 +239,17 @@ def test_other_refusals(experiment: Make) -> None:
             experiment(*overrides)
 
 
+def test_an_adapter_that_peft_could_not_load_is_refused_before_training(experiment: Make, fresh: Fresh) -> None:
+    """Asked for `exportable=[adapter]`: OLoRA and LoRA pass, a control that changes the base otherwise does not, and leaves the base."""
+    for name in ("olora", "lora", "olora_added"):
+        start(experiment(f"init={name}", "exportable=[adapter]"), fresh(experiment()))
+    base = fresh(experiment())
+    bits = digest(base)
+    with pytest.raises(BadInput, match="exportable names adapter: init=olora_random changed the base in a way that PEFT does not repeat"):
+        start(experiment("init=olora_random", "exportable=[adapter]"), base)
+    assert digest(base) == bits
+
+
 def test_a_new_init_is_two_files(tmp_path: Path, machine: list[str]) -> None:
     """A YAML and a Python file, dropped in, are found by name; nothing else is edited."""
     package = tmp_path / "olora_bench"
