@@ -51,7 +51,7 @@ test: $(VENV)/.dev  ## the tests, without what takes minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow and not assets and not gpu and not hub" $(ARGS)
 
 test-all: $(VENV)/.all  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
-	@$(PY) -m pytest -m "slow or assets or gpu or hub" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "slow or assets or gpu or hub" $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
