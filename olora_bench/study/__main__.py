@@ -76,11 +76,12 @@ def fetch(arguments: argparse.Namespace) -> int:
 
     grids = find_and_open(arguments.name, arguments.overrides).grids()
     check_all([(job.experiment, job.assets) for job in grids.jobs])
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()  # one key may stand for other bytes in another run of the study
     for job in grids.jobs:
-        if not seen.issuperset(job.assets):
+        wanted = {(asset.key, asset.identity) for asset in job.assets.values()}
+        if not wanted <= seen:
             fetch_assets(job.experiment, job.assets)
-            seen |= set(job.assets)
+            seen |= wanted
     say(f"study {grids.study.name}: {len(seen)} assets at hand")
     return 0
 
