@@ -71,8 +71,8 @@ class StudyFrames:
             tuned, tuning), `state` (done, running, failed, diverged, missing, unreadable) with `reason`, `eval_state` (done, failed,
             missing, unreadable, none: no suite) with `eval_reason`; from the record its fields (bytes, counts, shares; `steps` done),
             `metrics.<name>` (losses in nats per supervised token, log-probabilities in nats), `timings_s.<phase>` (seconds),
-            `init.<fact>` and `generation.<metric>` (bleu in [0, 100], rouge in [0, 1]) where numeric, and the provenance columns that a
-            comparison should not mix. Unknown numbers are NaN.
+            `init.<fact>` (nested ones with dots: `init.anatomy.end.a_condition.mean`) and `generation.<metric>` (bleu in [0, 100], rouge in
+            [0, 1]) where numeric, and the provenance columns that a comparison should not mix. Unknown numbers are NaN.
         scores: one row a (evaluation, benchmark, metric): train_id (None for an untouched base), base (the model's name, else None),
             eval_id, benchmark, metric, primary, value and stderr in [0, 1], items, chance in [0, 1], gold_logprob (nats), truncated.
         curves: one row a (run, step): train_id, then the columns of `curve.parquet` (losses in nats, NaN where not read; wall_s is
@@ -210,7 +210,7 @@ def _record_columns(record: RunRecord) -> dict[str, Any]:
     }
     found |= {f"metrics.{name}": value for name, value in record.metrics.items()}
     found |= {f"timings_s.{name}": value for name, value in record.timings_s.items()}
-    numeric = {k: v for k, v in record.init.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    numeric = {k: v for k, v in _flat(record.init).items() if isinstance(v, int | float) and not isinstance(v, bool)}
     return found | {f"init.{name}": value for name, value in numeric.items()}
 
 
