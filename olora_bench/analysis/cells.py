@@ -11,6 +11,7 @@ import pandas as pd
 from olora_bench.analysis.frames import Answers, StudyFrames, rows_of
 from olora_bench.analysis.paired import LEVEL, detectable_by_seeds, detectable_difference, holm, item_standard_error, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.verdicts import mixed_note, mixed_runs
 
 MIN_SEEDS_FOR_VERDICT = 3
 """Fewer seeds than this cannot say how much a score moves when only the seed changes."""
@@ -28,15 +29,16 @@ def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
         pairs: as `pairs.pairs(frames)` returns it.
 
     Returns:
-        The columns of `pairs`, and benchmark, metric, primary, items, chance, score_reference, score_arm (percent) and
-        difference (arm minus reference, percentage points).
+        The columns of `pairs`, and benchmark, metric, primary, items, chance, flip_items, score_reference, score_arm (percent),
+        difference (arm minus reference, percentage points), and for each side flips_<side> (percent) and warnings_<side>.
     """
     scores = frames.scores[frames.scores["train_id"].notna()]
-    wanted = ["train_id", "eval_id", "benchmark", "metric", "primary", "items", "chance", "value"]
-    arm = scores[wanted].rename(columns={"train_id": "arm_id", "eval_id": "arm_eval", "value": "score_arm"})
-    reference = scores[["train_id", "eval_id", "benchmark", "metric", "value"]].rename(
-        columns={"train_id": "reference_id", "eval_id": "reference_eval", "value": "score_reference"}
-    )
+    wanted = ["train_id", "eval_id", "benchmark", "metric", "primary", "items", "chance", "flip_items", "value", "flips", "warnings"]
+    sides = {}
+    for side in ("arm", "reference"):
+        named = {"train_id": f"{side}_id", "eval_id": f"{side}_eval", "value": f"score_{side}"}
+        sides[side] = scores[wanted].rename(columns=named | {name: f"{name}_{side}" for name in ("flips", "warnings")})
+    arm, reference = sides["arm"], sides["reference"].drop(columns=["primary", "items", "chance", "flip_items"])
     complete = (
         pairs[pairs["pair"] == "complete"]
         if len(pairs)
@@ -45,7 +47,7 @@ def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     found = complete.merge(arm, on=["arm_id", "arm_eval"]).merge(reference, on=["reference_id", "reference_eval", "benchmark", "metric"])
     # Scores are counts over items: rounding in the last place would turn a tie into a win.
     found["difference"] = (100 * (found["score_arm"] - found["score_reference"])).round(9)
-    found[["score_arm", "score_reference"]] *= 100
+    found[["score_arm", "score_reference", "flips_arm", "flips_reference"]] *= 100
     return found
 
 
@@ -63,24 +65,27 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
         difference, low, high (percentage points, 95% interval of a paired t over seeds; NaN below 3 seeds or where all seeds agree);
         p, p_holm (in the family of all cells of confirmatory comparisons, primary metric); seeds (pairs scored), seeds_planned,
         diverged (pairs with a diverged run); detectable (item part) and detectable_seeds (seed part) of the smallest difference found
-        with 80% power, percentage points; exploratory; verdict (one of VERDICTS) and note, which says why there is none or what to
-        mind; runs (the train_ids behind the row).
+        with 80% power, percentage points; flips_reference, flips_arm (percent of `flip_items` items whose choice differs from fp32's,
+        the mean; NaN where not measured); exploratory; mixed (what the cell's runs do not share); verdict (one of VERDICTS) and note,
+        which says why there is none or what to mind; runs (the train_ids behind the row). A cell whose benchmarks no record names has
+        one row, benchmark and metric null.
     """
     rows = list(_rows(frames, pairs, differences))
-    cells = pd.DataFrame(rows, columns=_COLUMNS)
+    cells = pd.DataFrame(rows, columns=[*_COLUMNS, "warnings"])
     if cells.empty:
-        return cells
+        return cells[_COLUMNS]
     cells["p_holm"] = np.nan
     family = cells["confirmatory"].astype(bool) & cells["primary"].astype(bool) & cells["longest"].astype(bool)
     cells.loc[family, "p_holm"] = holm(cells.loc[family, "p"].to_numpy(dtype=float))
     judged = [_verdict(row, frames.protocol) for row in rows_of(cells)]
     cells["verdict"], cells["note"] = [v for v, _ in judged], [n for _, n in judged]
-    return cells
+    return cells[_COLUMNS]
 
 
 _COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark", "metric", "primary", "items", "chance", "base",
             "score_reference", "score_arm", "difference", "low", "high", "p", "p_holm", "seeds", "seeds_planned", "diverged", "detectable",
-            "detectable_seeds", "exploratory", "verdict", "note", "runs"]  # fmt: skip
+            "detectable_seeds", "flips_reference", "flips_arm", "flip_items", "exploratory", "mixed", "verdict", "note",
+            "runs"]  # fmt: skip
 
 
 def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -89,16 +94,20 @@ def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -
     bases = frames.scores[frames.scores["base"].notna()].set_index(["eval_id", "benchmark", "metric"])["value"]
     known = {(s["benchmark"], s["metric"]): (s["primary"], s["items"], s["chance"]) for s in rows_of(frames.scores)}
     suites = _suites(frames)
+    silent = _without_benchmarks(frames)
+    anywhere: list[tuple[Any, Any]] = list(dict.fromkeys(pair for asked in suites.values() for pair in asked)) or [(None, None)]
+    known[None, None] = (True, 0, np.nan)
     for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
         assert isinstance(key, tuple)
         mine = by_cell.get(_known(key))
         base_eval = group["base_eval_id"].iloc[0]
-        if base_eval is None or pd.isna(base_eval):
+        if base_eval is None or pd.isna(base_eval) or base_eval in silent:
             continue
         lrs = {f"cell_lr_{side}": _one(group[f"cell_lr_{side}"]) for side in ("reference", "arm")}
         common = dict(zip(keys, key, strict=True)) | lrs
         common |= {"seeds_planned": group["seed"].nunique(), "diverged": int((group["pair"] == "diverged").sum()), "runs": run_ids(group)}
-        for benchmark, metric in suites.get(base_eval, []):
+        common |= {"mixed": mixed_runs(frames, group)}
+        for benchmark, metric in suites.get(base_eval, anywhere):  # a cell without any score is asked what the others are
             found = None if mine is None else mine[(mine["benchmark"] == benchmark) & (mine["metric"] == metric)]
             primary, items, chance = known[benchmark, metric]
             row = common | {"benchmark": benchmark, "metric": metric, "primary": primary, "items": items}
@@ -126,8 +135,17 @@ def _suites(frames: StudyFrames) -> dict[str, list[tuple[str, str]]]:
     return {eval_id: list(pairs) for eval_id, pairs in found.items()}
 
 
+def _without_benchmarks(frames: StudyFrames) -> set[str]:
+    """Evaluations of bases under which runs only write answers: done, and without any score."""
+    scored = set(frames.scores["eval_id"])
+    done = frames.runs[frames.runs["eval_state"] == "done"]
+    silent = set(done[~done["eval_id"].isin(scored)]["base_eval_id"])
+    return silent - set(done[done["eval_id"].isin(scored)]["base_eval_id"])
+
+
 def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, metric: str) -> dict[str, Any]:
-    empty = dict.fromkeys(("score_reference", "score_arm", "difference", "low", "high", "p", "detectable", "detectable_seeds"), np.nan)
+    empty: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan)
+    empty |= {"flip_items": 0, "warnings": ""}
     seeds = 0 if found is None else len(found)
     if found is None or seeds == 0:
         return {**empty, "seeds": 0, "exploratory": False}
@@ -137,6 +155,10 @@ def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, me
         "score_arm": float(found["score_arm"].mean()),
         "difference": float(differences.mean()),
         "detectable": _item_part(answers, found, benchmark, metric),
+        "flips_reference": float(found["flips_reference"].mean()),
+        "flips_arm": float(found["flips_arm"].mean()),
+        "flip_items": int(found["flip_items"].max()),
+        "warnings": _warned(found),
     }
     if seeds >= MIN_SEEDS_FOR_VERDICT:
         test = paired_t(differences)
@@ -144,6 +166,16 @@ def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, me
         if np.isfinite(test.error):
             row["detectable_seeds"] = detectable_by_seeds(float(test.error), seeds)
     return row | {"seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
+
+
+_STATISTICS = ("score_reference", "score_arm", "difference", "low", "high", "p", "detectable", "detectable_seeds", "flips_reference",
+               "flips_arm")  # fmt: skip
+
+
+def _warned(found: pd.DataFrame) -> str:
+    """How many of the scores behind a cell carry a warning of the evaluation; which one is in the table `scoring`."""
+    count = int((found["warnings_arm"] != "").sum() + (found["warnings_reference"] != "").sum())
+    return f"{count} of {2 * len(found)} scores carry a warning" if count else ""
 
 
 def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> float:
@@ -169,14 +201,14 @@ def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: st
 
 
 def _verdict(row: dict[str, Any], protocol: str) -> tuple[str, str]:
-    notes = []
+    notes = [*([row["warnings"]] if row["warnings"] else []), *mixed_note(row["mixed"])]
     absent = row["seeds_planned"] - row["seeds"] - row["diverged"]
     if row["diverged"]:
-        return "unresolved", f"{row['diverged']} of {row['seeds_planned']} diverged"
+        return "unresolved", ", ".join([f"{row['diverged']} of {row['seeds_planned']} diverged", *notes])
     if absent:
         notes.append(f"{absent} of {row['seeds_planned']} pairs missing")
     if row["role"] == "tuned" and (np.isnan(row["cell_lr_arm"]) or np.isnan(row["cell_lr_reference"])):
-        return "no verdict", "no learning rate chosen: a search is open or at an edge"
+        return "no verdict", ", ".join(["no learning rate chosen: a search is open or at an edge", *notes])
     if row["seeds"] < MIN_SEEDS_FOR_VERDICT:
         return "no verdict", ", ".join([*notes, f"{row['seeds']} of at least {MIN_SEEDS_FOR_VERDICT} seeds"])
     if np.isnan(row["p"]):

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.paired import LEVEL, Floats, paired_t
+from olora_bench.analysis.paired import LEVEL, Floats, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 
 TARGET_SHARES = (0.5, 0.75, 0.9, 0.95)
@@ -98,8 +98,9 @@ def speedups(found: pd.DataFrame) -> pd.DataFrame:
         arm_censored and reference_censored (seeds of that side that never cross), speedup (geometric mean of reference over arm; above 1
         the arm is faster), bound (exact | at most | at least | none: with censored seeds at the end of their curve the mean is only a
         bound, and with both sides censored not even that), low, high (95% by a paired t of log ratios; NaN with fewer than 3 seeds or
-        any censored), faster, slower (seeds whose order is known), p (t of log ratios, or a sign test of the known orders where seeds
-        are censored), verdict: faster | slower | unresolved | no verdict; note; runs.
+        any censored), detectable (the smallest factor found with 80% power, from the spread over seeds; NaN where low is), faster, slower
+        (seeds whose order is known), p (t of log ratios, or a sign test of the known orders where seeds are censored), verdict: faster |
+        slower | unresolved | no verdict; note; runs.
     """
     rows: list[dict[str, Any]] = []
     keys = [*COMPARISON, *CELL, "q"]
@@ -107,8 +108,8 @@ def speedups(found: pd.DataFrame) -> pd.DataFrame:
         named = dict(zip(keys, key, strict=True))
         for unit in UNITS:
             rows.append(named | {"unit": unit, "target": group["target"].iloc[0]} | _speedup(group, unit) | {"runs": run_ids(group)})
-    names = ["unit", "target", "seeds", "arm_censored", "reference_censored", "speedup", "bound", "low", "high", "faster", "slower", "p",
-             "verdict", "note", "runs"]  # fmt: skip
+    names = ["unit", "target", "seeds", "arm_censored", "reference_censored", "speedup", "bound", "low", "high", "detectable", "faster",
+             "slower", "p", "verdict", "note", "runs"]  # fmt: skip
     return pd.DataFrame(rows, columns=[*keys, *names])
 
 
@@ -135,6 +136,7 @@ def _speedup(group: pd.DataFrame, unit: str) -> dict[str, Any]:
         "seeds": seeds, "arm_censored": int(late.sum()), "reference_censored": int(late_reference.sum()), "speedup": speedup,
         "bound": bound, "low": np.nan if test is None else float(np.exp(test.low)),
         "high": np.nan if test is None else float(np.exp(test.high)),
+        "detectable": np.nan if test is None else float(np.exp(detectable_of(logs))),
         "faster": faster, "slower": slower, "p": p, "verdict": verdict, "note": note,
     }  # fmt: skip
 
@@ -155,55 +157,82 @@ def _verdict(group: pd.DataFrame, seeds: int, p: float, faster: int, slower: int
     return "faster" if faster > slower else "slower", ", ".join(notes)
 
 
-def schedules(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
+def schedules(frames: StudyFrames) -> pd.DataFrame:
     """The headline speed-up: does the arm, trained to the end of a schedule of T/4, T/2 or T steps, match the reference's loss at T?
 
-    Runs that differ only in the length of training are of one `family`; T is the reference's longest schedule in it.
+    Runs that differ only in the length of training are of one `family`; T is the reference's longest schedule in it. Under `tuned` each
+    schedule has the learning rate of its own search; a shared learning rate is a comparison of its own.
 
     Returns:
         One row a (comparison, family, share): the columns contrast, kind, role, arm, reference, family, model, rank; steps_reference (T),
-        share (1/share of T), steps_arm, lr_reference, lr_arm; loss_reference, loss_arm (final report loss, nats), difference with low
-        and high (paired by seed, nats; NaN below 3 seeds), seeds; matches (mean difference at most 0); sure (the interval is on one
-        side of 0); smallest (whether this is the smallest share of T that matches); runs.
+        share (the arm trains for T/share), steps_arm, lr_reference, lr_arm; loss_reference (at T), loss_arm, loss_reference_short (the
+        reference's own at T/share; NaN where it was not run) (final held-out loss, nats, means over paired seeds); difference with low
+        and high (paired by seed, nats; NaN below 3 seeds or where all seeds agree), detectable; seconds_reference, seconds_arm (of
+        training, means); seeds, seeds_planned, diverged; matches (mean difference at most 0, and no seed diverged); sure (the interval is
+        on one side of 0, and no seed diverged); smallest (whether this is the smallest share of T that matches); note; runs.
     """
-    runs = frames.runs.set_index("train_id")
     rows: list[dict[str, Any]] = []
     names = ["contrast", "kind", "role", "arm", "reference", "family", "model", "rank"]
-    whole = pairs[pairs["family"].notna()] if len(pairs) else pairs
-    # A shared lr is one comparison; tuned ones (null here) each have the lr of their own search.
-    for key, group in whole.groupby([*names, "lr_reference"], sort=False, dropna=False) if len(whole) else ():
-        sides = {}
-        for side in ("reference", "arm"):
-            one = group[[f"{side}_id", "seed", f"cell_lr_{side}"]].dropna(subset=[f"{side}_id"]).drop_duplicates()
-            one = one.assign(steps=one[f"{side}_id"].map(runs["steps"]), loss=one[f"{side}_id"].map(runs["metrics.report_loss"]))
-            sides[side] = one.dropna(subset=["steps", "loss"]).set_axis(["id", "seed", "lr", "steps", "loss"], axis=1)
-        if sides["reference"].empty or sides["arm"].empty:
-            continue
-        longest = sides["reference"]["steps"].max()
-        if sides["arm"]["steps"].nunique() == 1:
-            continue
-        full = sides["reference"][sides["reference"]["steps"] == longest]
-        found = [row for share in SHARES if (row := _schedule(full, sides["arm"], longest, share)) is not None]
-        smallest = next((row["share"] for row in found if row["matches"]), None)  # shares are in order: T/4 first
-        rows += [dict(zip(names, key, strict=False)) | row | {"smallest": row["share"] == smallest} for row in found]
-    columns = ["steps_reference", "share", "steps_arm", "lr_reference", "lr_arm", "loss_reference", "loss_arm", "difference", "low", "high",
-               "seeds", "matches", "sure", "smallest", "runs"]  # fmt: skip
+    for contrast in frames.contrasts:
+        for role in ("tuned", "shared"):
+            mine = _of_role(frames.runs, contrast, role)
+            for key, group in mine.groupby(["family", "model", "rank", *(["lr"] if role == "shared" else [])], sort=False):
+                arm, reference = (group[group["arm"] == contrast[side]] for side in ("arm", "reference"))
+                if arm["length"].nunique() < 2 or reference.empty:
+                    continue
+                found = _shares(arm, reference)
+                smallest = next((row["share"] for row in found if row["matches"]), None)  # shares are in order: T/4 first
+                named = {"contrast": f"{contrast['arm']} vs {contrast['reference']}", **contrast, "role": role}
+                assert isinstance(key, tuple)
+                where = dict(zip(["family", "model", "rank"], key, strict=False))
+                rows += [named | where | row | {"smallest": row["share"] == smallest} for row in found]
+    columns = ["steps_reference", "share", "steps_arm", "lr_reference", "lr_arm", "loss_reference", "loss_reference_short", "loss_arm",
+               "difference", "low", "high", "detectable", "seconds_reference", "seconds_arm", "seeds", "seeds_planned", "diverged",
+               "matches", "sure", "smallest", "note", "runs"]  # fmt: skip
     return pd.DataFrame(rows, columns=[*names, *columns])
 
 
-def _schedule(full: pd.DataFrame, arm: pd.DataFrame, longest: float, share: int) -> dict[str, Any] | None:
-    short = arm[(arm["steps"] * share - longest).abs() < share]  # T need not be divisible by four
+def _of_role(runs: pd.DataFrame, contrast: dict[str, str], role: str) -> pd.DataFrame:
+    known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast["arm"], contrast["reference"]])
+    mine = runs[known & runs["roles"].str.split().map(lambda roles: role in roles)]
+    seconds = mine["timings_s.optimise"].fillna(mine["timings_s.train"])
+    losses = mine["metrics.report_loss"].where(mine["state"] == "done")
+    return mine.assign(seconds=seconds, loss=losses).drop_duplicates(["family", "model", "rank", "arm", "lr", "length", "seed"])
+
+
+def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, Any]]:
+    longest = float(reference["length"].max())
+    full = reference[reference["length"] == longest]
+    found = []
+    for share in SHARES:
+        short = arm[(arm["length"] * share - longest).abs() < share]  # T need not be divisible by four
+        own = reference[(reference["length"] * share - longest).abs() < share]
+        if len(short):
+            found.append(_schedule(full, short, own, longest, share))
+    return found
+
+
+def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> dict[str, Any]:
     both = full.merge(short, on="seed", suffixes=("_reference", "_arm"))
-    if both.empty:
-        return None
-    difference = both["loss_arm"].to_numpy(dtype=float) - both["loss_reference"].to_numpy(dtype=float)
-    test = paired_t(difference) if len(both) >= MIN_SEEDS_FOR_VERDICT else None
+    died = int(((both["state_arm"] == "diverged") | (both["state_reference"] == "diverged")).sum())
+    planned = len({*full["seed"], *short["seed"]})
+    paired = both.dropna(subset=["loss_arm", "loss_reference"])
+    difference = (paired["loss_arm"] - paired["loss_reference"]).to_numpy(dtype=float)
+    seeds = len(difference)
+    test = paired_t(difference) if seeds >= MIN_SEEDS_FOR_VERDICT else None
     low, high = (np.nan, np.nan) if test is None else (float(test.low), float(test.high))
+    mean = float(difference.mean()) if seeds else np.nan
+    notes = [f"{died} of {planned} pairs diverged"] if died else []
+    notes += [f"{planned - died - seeds} of {planned} pairs missing"] if planned - died - seeds else []
+    notes += [f"{seeds} of at least {MIN_SEEDS_FOR_VERDICT} seeds"] if test is None else []
     return {
-        "steps_reference": longest, "share": share, "steps_arm": float(both["steps_arm"].iloc[0]),
-        "lr_reference": float(both["lr_reference"].iloc[0]), "lr_arm": float(both["lr_arm"].iloc[0]),
-        "loss_reference": float(both["loss_reference"].mean()), "loss_arm": float(both["loss_arm"].mean()),
-        "difference": float(difference.mean()), "low": low, "high": high, "seeds": len(both),
-        "matches": bool(difference.mean() <= 0), "sure": bool(high <= 0 or low > 0),
-        "runs": " ".join(sorted({*both["id_reference"], *both["id_arm"]})),
+        "steps_reference": longest, "share": share, "steps_arm": float(short["length"].iloc[0]),
+        "lr_reference": float(full["lr"].iloc[0]), "lr_arm": float(short["lr"].iloc[0]),
+        "loss_reference": float(paired["loss_reference"].mean()), "loss_arm": float(paired["loss_arm"].mean()),
+        "loss_reference_short": float(own[own["seed"].isin(paired["seed"])]["loss"].mean()),
+        "difference": mean, "low": low, "high": high, "detectable": detectable_of(difference),
+        "seconds_reference": float(paired["seconds_reference"].mean()), "seconds_arm": float(paired["seconds_arm"].mean()),
+        "seeds": seeds, "seeds_planned": planned, "diverged": died,
+        "matches": bool(mean <= 0) and not died, "sure": bool(high <= 0 or low > 0) and not died, "note": ", ".join(notes),
+        "runs": " ".join(sorted({*both["train_id_reference"], *both["train_id_arm"]})),
     }  # fmt: skip

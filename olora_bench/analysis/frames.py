@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.errors import RecordError
-from olora_bench.identity import digest
+from olora_bench.identity import family_key
 from olora_bench.store import EvalRecord, RunRecord, Store
 
 ANSWER_COLUMNS = ("benchmark", "item_id", "correct", "correct_norm")
@@ -36,7 +36,7 @@ _RECORD = {
     "clipped_step_share": "float64",
 }
 _TEXT = ("train_id", "eval_id", "base_eval_id", "cell", "family", "model", "arm", "init", "setting", "stage", "roles", "state", "reason",
-         "eval_state", "eval_reason", *PROVENANCE)  # fmt: skip
+         "eval_state", "eval_reason", "started_at", *PROVENANCE)  # fmt: skip
 _METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob", "tune_loss_start", "tune_loss",
             "tune_gold_logprob_start", "tune_gold_logprob")  # fmt: skip
 _TIMES = ("init", "train", "optimise", "load", "import", "data", "part_losses", "save")
@@ -54,6 +54,9 @@ SCORE_COLUMNS = {
     "chance": "float64",
     "gold_logprob": "float64",
     "truncated": "int64",
+    "flips": "float64",
+    "flip_items": "int64",
+    "warnings": "object",
 }
 
 
@@ -66,7 +69,8 @@ class StudyFrames:
         contrasts: as declared: dicts of arm, reference, kind (`primary` or `secondary`).
         tuning: the search's rule, or None.
         runs: one row a run of the manifest, in its order, whether or not it has a record. `cell` (what compared runs share, suite
-            included), `family` (the same but for the length of training), model, arm, init, rank, alpha, lr, lr_ratio, seed, `setting`
+            included), `family` (the same but for the length of training, suite left out), `length` (its optimiser steps, done or planned),
+            `longest` (no cell of the family trains longer), model, arm, init, rank, alpha, lr, lr_ratio, seed, `setting`
             (in words, what tells cells of one model and rank apart; empty where nothing does), stage, `roles` (space-separated: shared,
             tuned, tuning), `state` (done, running, failed, diverged, missing, unreadable) with `reason`, `eval_state` (done, failed,
             missing, unreadable, none: no suite) with `eval_reason`; from the record its fields (bytes, counts, shares; `steps` done),
@@ -74,7 +78,8 @@ class StudyFrames:
             `init.<fact>` (nested ones with dots: `init.anatomy.end.a_condition.mean`) and `generation.<metric>` (bleu in [0, 100], rouge in
             [0, 1]) where numeric, and the provenance columns that a comparison should not mix. Unknown numbers are NaN.
         scores: one row a (evaluation, benchmark, metric): train_id (None for an untouched base), base (the model's name, else None),
-            eval_id, benchmark, metric, primary, value and stderr in [0, 1], items, chance in [0, 1], gold_logprob (nats), truncated.
+            eval_id, benchmark, metric, primary, value and stderr in [0, 1], items, chance in [0, 1], gold_logprob (nats), truncated, flips
+            (share of `flip_items` items whose choice differs from fp32's; NaN where not measured), warnings (separated by " | ").
         curves: one row a (run, step): train_id, then the columns of `curve.parquet` (losses in nats, NaN where not read; wall_s is
             seconds of training, tokens cumulative).
         searches: one row a (cell, arm, lr) of a tuned study's searches: cell, model, rank, arm, lr, stage, loss (the criterion as a loss,
@@ -82,6 +87,7 @@ class StudyFrames:
         problems: sentences on what could not be read or contradicts itself.
         answers: (train_id, base, eval_id) -> benchmark -> which of its items were answered correctly (item_id, correct, correct_norm);
             None where the items are not there or cannot be read.
+        base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
     """
 
     study: str
@@ -95,6 +101,7 @@ class StudyFrames:
     searches: pd.DataFrame
     problems: list[str]
     answers: Answers
+    base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
@@ -123,11 +130,14 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         if curve is not None:
             curves[entry["train_id"]] = curve
     bases = dict.fromkeys((e["model"], e["base_eval_id"]) for e in manifest["runs"] if e["base_eval_id"] is not None)
+    generated: list[dict[str, Any]] = []
     for model, eval_id in bases:
         record, state, reason = _evaluation(store, None, model, eval_id)
         if state == "unreadable":
             problems.append(f"the untouched base {model} has no readable scores: {reason}")
-        scores += [] if record is None else _score_rows(record)
+        if record is not None:
+            scores += _score_rows(record)
+            generated.append({"base": model, "eval_id": eval_id} | _numbers(record.generation))
     runs = _typed_runs(rows)
     problems += _contradictions(runs)
     return StudyFrames(
@@ -142,6 +152,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         searches=_searches(manifest.get("searches") or []),
         problems=problems,
         answers=lru_cache(maxsize=128)(lambda train_id, base, eval_id: _answers(store, train_id, base, eval_id)),
+        base_generation=pd.DataFrame(generated, columns=list(dict.fromkeys(["base", "eval_id", *(k for row in generated for k in row)]))),
     )
 
 
@@ -154,6 +165,7 @@ def _stacked(curves: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
     train_id = entry["train_id"]
     row: dict[str, Any] = {**entry, "state": "missing", "reason": None, "eval_state": "missing", "eval_reason": None}
+    row["length"] = row.pop("steps", None)
     row["roles"] = " ".join(entry.get("roles", ["shared"]))
     row["cell"] = f"{entry['cell']}-{entry['base_eval_id'] or 'unscored'}"
     try:
@@ -175,16 +187,16 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
     scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
     if scored is None:
         return row, [], curve
-    generated = {k: v for k, v in scored.generation.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    return row | {f"generation.{name}": value for name, value in generated.items()}, _score_rows(scored), curve
+    return row | {f"generation.{name}": value for name, value in _numbers(scored.generation).items()}, _score_rows(scored), curve
+
+
+def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in facts.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def _record_columns(record: RunRecord) -> dict[str, Any]:
-    config, identity = record.config, dict(record.identity)
+    config = record.config
     init: Any = config.get("init") or {}
-    asked: Any = identity.pop("recipe", None) or {}
-    recipe = {k: v for k, v in asked.items() if k not in ("steps", "epochs")}
-    shared = {k: v for k, v in identity.items() if k not in ("init", "lr", "seed")}
     facts = record.provenance
     packages: Any = facts.get("packages") or {}
     hardware: Any = facts.get("hardware") or {}
@@ -197,7 +209,8 @@ def _record_columns(record: RunRecord) -> dict[str, Any]:
         "init": init.get("name"),
         "lr_ratio": init.get("lr_ratio"),
         "alpha": config.get("alpha"),
-        "family": digest({**shared, "recipe": recipe}),
+        "family": family_key(record.identity),
+        "started_at": record.started_at,
         "settings": _flat({k: v for k, v in config.items() if k not in PER_RUN}),
         "device": facts.get("device"),
         "processor": hardware.get("accelerator") or hardware.get("processor"),
@@ -210,8 +223,7 @@ def _record_columns(record: RunRecord) -> dict[str, Any]:
     }
     found |= {f"metrics.{name}": value for name, value in record.metrics.items()}
     found |= {f"timings_s.{name}": value for name, value in record.timings_s.items()}
-    numeric = {k: v for k, v in _flat(record.init).items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    return found | {f"init.{name}": value for name, value in numeric.items()}
+    return found | {f"init.{name}": value for name, value in _numbers(_flat(record.init)).items()}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -236,7 +248,8 @@ def _score_rows(record: EvalRecord) -> list[dict[str, Any]]:
     return [
         who
         | {"benchmark": name, "metric": metric, "primary": metric == score.primary, "value": value, "stderr": score.stderr[metric]}
-        | {field: getattr(score, field) for field in ("items", "chance", "gold_logprob", "truncated")}
+        | {field: getattr(score, field) for field in ("items", "chance", "gold_logprob", "truncated", "flip_items")}
+        | {"flips": score.flips.get(metric), "warnings": " | ".join(score.warnings)}
         for name, score in record.scores.items()
         for metric, value in score.metrics.items()
     ]
@@ -253,7 +266,7 @@ def _typed_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
             row[key] = told.get(row[known])
     frame = pd.DataFrame(rows)
     types = dict.fromkeys(_TEXT, "object") | {"rank": "int64", "seed": "int64", "lr": "float64", "alpha": "float64", "lr_ratio": "float64"}
-    types |= _RECORD | dict.fromkeys(measured, "float64")
+    types |= _RECORD | {"length": "float64"} | dict.fromkeys(measured, "float64")
     columns = {}
     for name, dtype in types.items():
         column = frame[name] if name in frame else pd.Series([None] * len(frame), index=frame.index, dtype="object")
@@ -261,7 +274,16 @@ def _typed_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
             columns[name] = column.astype(object).where(column.notna(), None)
         else:
             columns[name] = pd.to_numeric(column).astype(pd.api.types.pandas_dtype(dtype))
-    return pd.DataFrame(columns, index=frame.index)
+    return _with_lengths(pd.DataFrame(columns, index=frame.index))
+
+
+def _with_lengths(runs: pd.DataFrame) -> pd.DataFrame:
+    """`length` of each cell, done or planned, and `longest`; where nothing is known, no cell is called shorter."""
+    done = runs["steps"].where(runs["state"] == "done").groupby(runs["cell"]).transform("max")
+    runs["length"] = done.fillna(runs["length"].groupby(runs["cell"]).transform("max"))
+    most = runs["length"].groupby(runs["family"]).transform("max")
+    runs["longest"] = ~(runs["length"] < most)
+    return runs
 
 
 def _name_settings(rows: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,12 +146,29 @@ def detectable_by_seeds(standard_error: float, pairs: int, *, level: float = LEV
     >>> round(detectable_by_seeds(1.0, 3), 2)
     5.65
     """
+    return _shift(pairs, level, power) * standard_error
+
+
+@lru_cache
+def _shift(pairs: int, level: float, power: float) -> float:
     critical = stats.t.ppf(1 - level / 2, pairs - 1)
 
     def lacking(shift: float) -> float:
         return float(stats.nct.sf(critical, pairs - 1, shift)) - power  # the far tail adds less than a millionth at 80% power
 
-    return float(optimize.brentq(lacking, 0.0, 4.0 * critical)) * standard_error
+    return float(optimize.brentq(lacking, 0.0, 4.0 * critical))
+
+
+def detectable_of(differences: Floats) -> float:
+    """`detectable_by_seeds` of paired differences `(n,)`, in their unit; NaN for fewer than three or where all are equal.
+
+    >>> round(detectable_of(np.array([-1.0, 0.0, 1.0])), 2)
+    3.26
+    """
+    if len(differences) < 3:
+        return float("nan")
+    error = float(paired_t(differences).error)
+    return detectable_by_seeds(error, len(differences)) if np.isfinite(error) else float("nan")
 
 
 def item_standard_error(arm: NDArray[np.generic], reference: NDArray[np.generic]) -> float:

@@ -25,12 +25,13 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
         base_eval_id; `pair`: complete | diverged | incomplete.
     """
     parts = []
-    runs = _with_longest(frames.runs)
+    runs = frames.runs
     judged = "tuned" if frames.protocol == "tuned" else "shared"
     for contrast in frames.contrasts:
         for role in ("tuned", "shared"):
             mine = runs[runs["roles"].str.split().map(lambda roles, role=role: role in roles)]
             found = _sides(mine, contrast["arm"], contrast["reference"], ["seed"] if role == "tuned" else ["lr", "seed"])
+            found = found if found.empty else found[found["cell"].isin(cells_of_both(runs, contrast["arm"], contrast["reference"]))]
             if found.empty:
                 continue
             found.insert(0, "contrast", f"{contrast['arm']} vs {contrast['reference']}")
@@ -45,10 +46,9 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COMPARISON, *CELL, "seed", "pair"])
 
 
-def _with_longest(runs: pd.DataFrame) -> pd.DataFrame:
-    steps = runs.groupby("cell")["steps"].transform("max")
-    most = runs.assign(steps=steps).groupby("family")["steps"].transform("max")
-    return runs.assign(longest=~(steps < most))  # where nothing is known, nothing is left out
+def cells_of_both(runs: pd.DataFrame, arm: str, reference: str) -> set[str]:
+    """The cells in which both arms have a run of any kind: where a search that chose nothing yet is an open comparison."""
+    return set(runs[runs["arm"] == arm]["cell"]) & set(runs[runs["arm"] == reference]["cell"])
 
 
 def _sides(runs: pd.DataFrame, arm: str, reference: str, within: list[str]) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def _sides(runs: pd.DataFrame, arm: str, reference: str, within: list[str]) -> p
     order = runs[CELL].drop_duplicates().reset_index(drop=True)
     order["_order"] = order.index
     found = sides[0].merge(sides[1], on=keys, how="outer").merge(order, on=CELL)
-    if "lr" in within:  # a cell that only one arm was ever meant to run in is no comparison; a search that chose nothing is an open one
+    if "lr" in within:  # an lr at which one arm alone runs is no comparison
         found = found[found.groupby("cell")[["arm_id", "reference_id"]].transform("count").gt(0).all(axis=1)]
     found = found.sort_values(["_order", *within], kind="stable").drop(columns="_order")
     if "lr" in within:

@@ -14,25 +14,34 @@ NEAR_BEST = 0.05
 """A learning rate is good where it keeps all but this share of what the best one takes off the loss."""
 
 
-def learning_rates(frames: StudyFrames) -> pd.DataFrame:
+_CELL = ["cell", "model", "rank", "setting", "longest", "arm"]
+
+
+def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     """One row a (cell, arm, lr): the runs at it, whatever they were for.
 
+    Args:
+        frames: the study.
+        measures: as `losses.run_measures(frames)` returns it.
+
     Returns:
-        cell, model, rank, setting, arm, lr, stage (of a search, else "grid"); criterion (the study's; tune_loss without a search), tune
-        (the criterion as a loss, mean over runs; NaN where a run diverged or none is done), report_loss (nats, mean), score (macro-average
-        of the primary metrics, percent, mean; NaN without a suite), n_runs, diverged, failed, best (of the search, or the lowest `tune`
-        where there is none), searched (it was a point of a search), edge ("low", "high" or null: the best is
-        the last one tried on that side), runs.
+        cell, model, rank, setting, longest, arm, lr, stage (of a search, else "grid"); criterion (the study's; tune_loss without
+        a search), tune (the criterion as a loss, mean over runs; NaN where a run diverged or none is done), report_loss (nats, mean),
+        score (macro-average of the primary metrics, percent, mean; NaN without a suite), spikes (of the train loss, a run; mean over
+        finished runs), n_runs, diverged, failed, best (of the search, or the lowest `tune` where there is none), searched (it was a point
+        of a search), edge ("low", "high" or null: the best is the last one tried on that side), runs.
     """
     runs = frames.runs
     criterion = (frames.tuning or {}).get("criterion", "tune_loss")
     sign = 1.0 if criterion == "tune_loss" else -1.0
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
     macro = scores.groupby("train_id")["value"].mean() * 100
-    runs = runs.assign(tune=sign * runs[f"metrics.{criterion}"], score=runs["train_id"].map(macro))
+    spikes = measures[measures["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["spikes"]
+    ids = runs["train_id"]
+    runs = runs.assign(tune=sign * runs[f"metrics.{criterion}"], score=ids.map(macro), spikes=ids.map(spikes))
     searched = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
     rows: list[dict[str, Any]] = []
-    for key, group in runs.groupby(["cell", "model", "rank", "setting", "arm"], sort=False):
+    for key, group in runs.groupby(_CELL, sort=False):
         assert isinstance(key, tuple)
         points = []
         for lr, at in group.groupby("lr", sort=True):
@@ -40,17 +49,21 @@ def learning_rates(frames: StudyFrames) -> pd.DataFrame:
             judged = tuning if len(tuning) else at
             whole = bool((judged["state"] == "done").all())
             points.append(
-                dict(zip(["cell", "model", "rank", "setting", "arm"], key, strict=True))
+                dict(zip(_CELL, key, strict=True))
                 | {"lr": lr, "stage": judged["stage"].iloc[0], "criterion": criterion}
                 | {"tune": float(judged["tune"].mean()) if whole else np.nan, "searched": len(tuning) > 0}
-                | {"report_loss": float(at["metrics.report_loss"].mean()), "score": float(at["score"].mean()), "n_runs": len(at)}
+                | {name: float(at[column].mean()) for name, column in _MEANS}
+                | {"n_runs": len(at)}
                 | {"diverged": int((at["state"] == "diverged").sum()), "failed": int((at["state"] == "failed").sum())}
                 | {"runs": " ".join(sorted(at["train_id"]))}
             )
-        rows += _with_best(points, searched.get((str(key[0]).split("-")[0], str(key[4]))))
-    names = ["cell", "model", "rank", "setting", "arm", "lr", "stage", "criterion", "tune", "report_loss", "score", "n_runs", "diverged",
-             "failed", "best", "edge", "searched", "runs"]  # fmt: skip
-    return pd.DataFrame(rows, columns=names)
+        rows += _with_best(points, searched.get((str(key[0]).split("-")[0], str(key[-1]))))
+    names = ["lr", "stage", "criterion", "tune", "report_loss", "score", "spikes", "n_runs", "diverged", "failed", "best", "edge",
+             "searched", "runs"]  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_CELL, *names])
+
+
+_MEANS = (("report_loss", "metrics.report_loss"), ("score", "score"), ("spikes", "spikes"))
 
 
 def _with_best(points: list[dict[str, Any]], search: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -66,38 +79,63 @@ def _with_best(points: list[dict[str, Any]], search: dict[str, Any] | None) -> l
 
 
 def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
-    """One row a (cell, arm) of which at least three learning rates are known: how flat its loss is around the best.
+    """One row a (cell, arm) that was run at two learning rates or more: what was spent on them, and how flat the loss is around the best.
 
     Between learning rates the loss is interpolated in log lr; beyond those tried, or towards one that diverged, nothing is said.
 
     Returns:
-        cell, model, rank, setting, arm, criterion; best_lr, best_loss (the criterion as a loss), edge; tuning_runs (the budget: runs that
-        chose), points; off_low, off_high: loss lost with a third of, and three times, the best lr (NaN where not bracketed);
-        good_low, good_high: the region that keeps 95% of the drop from the untouched base, good_width (high over low, a factor),
-        good_open (whether it reaches the last lr tried on a side, so that it may be wider).
+        cell, model, rank, setting, longest, arm, criterion; tuning_runs (the budget: runs that chose), points (learning rates), best_lr,
+        best_loss (the criterion as a loss), edge; off_low, off_high: loss lost with a third of, and three times, the best lr (NaN where not
+        bracketed); good_low, good_high: the region that keeps 95% of the drop from the untouched base, good_width (high over low, a
+        factor), good_open (whether it reaches the last lr tried on a side, so that it may be wider); note; runs. Losses and regions are
+        NaN where fewer than three learning rates have a loss.
     """
     rows: list[dict[str, Any]] = []
-    for key, group in rates.groupby(["cell", "model", "rank", "setting", "arm", "criterion"], sort=False) if len(rates) else ():
+    for key, group in rates.groupby([*_CELL, "criterion"], sort=False) if len(rates) else ():
         judged = group[group["searched"]] if group["searched"].any() else group
-        known = judged[judged["tune"].notna()].sort_values("lr")
-        if len(known) < 3:
+        if len(judged) < 2:
             continue
-        named = dict(zip(["cell", "model", "rank", "setting", "arm", "criterion"], key, strict=True))
+        named = dict(zip([*_CELL, "criterion"], key, strict=True))
+        mine = frames.runs[(frames.runs["cell"] == named["cell"]) & (frames.runs["arm"] == named["arm"])]
         sign = 1.0 if named["criterion"] == "tune_loss" else -1.0
         base = float(sign * frames.runs[frames.runs["cell"] == named["cell"]][f"metrics.{named['criterion']}_start"].mean())
-        lr, loss = known["lr"].to_numpy(dtype=float), known["tune"].to_numpy(dtype=float)
-        best = int(np.argmin(loss))
         at_best = group[group["best"]]
-        tuning = frames.runs[(frames.runs["cell"] == named["cell"]) & (frames.runs["arm"] == named["arm"])]
-        budget = int(tuning["roles"].str.contains("tuning").sum()) or len(tuning)
-        row = named | {"best_lr": lr[best], "best_loss": loss[best], "edge": at_best["edge"].iloc[0], "tuning_runs": budget}
-        row |= {"points": len(judged)}
-        row |= {"off_low": loss_at(lr, loss, lr[best] / 3) - loss[best], "off_high": loss_at(lr, loss, lr[best] * 3) - loss[best]}
-        low, high, is_open = good_region(lr, loss, loss[best] + NEAR_BEST * (base - loss[best]))
-        rows.append(row | {"good_low": low, "good_high": high, "good_width": high / low, "good_open": is_open})
-    names = ["cell", "model", "rank", "setting", "arm", "criterion", "best_lr", "best_loss", "edge", "tuning_runs", "points", "off_low",
-             "off_high", "good_low", "good_high", "good_width", "good_open"]  # fmt: skip
-    return pd.DataFrame(rows, columns=names)
+        edge = at_best["edge"].iloc[0] if len(at_best) else None
+        row = named | dict.fromkeys(_REGION, np.nan) | {"good_open": False, "edge": edge, "points": len(judged)}
+        row |= {"best_lr": at_best["lr"].iloc[0], "best_loss": at_best["tune"].iloc[0]} if len(at_best) else {}
+        row |= {"tuning_runs": int(mine["roles"].str.contains("tuning").sum()) or len(mine), "runs": _ids(judged)}
+        known = judged[judged["tune"].notna()].sort_values("lr")
+        lr, loss = known["lr"].to_numpy(dtype=float), known["tune"].to_numpy(dtype=float)
+        if len(known) >= MIN_POINTS:
+            row |= _flatness(lr, loss, base)
+        rows.append(row | {"note": _note(edge, judged, len(known))})
+    names = ["criterion", "tuning_runs", "points", "best_lr", "best_loss", "edge", "off_low", "off_high", "good_low", "good_high",
+             "good_width", "good_open", "note", "runs"]  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_CELL, *names])
+
+
+MIN_POINTS = 3
+_REGION = ("best_lr", "best_loss", "off_low", "off_high", "good_low", "good_high", "good_width")
+
+
+def _flatness(lr: Floats, loss: Floats, base: float) -> dict[str, Any]:
+    best = int(np.argmin(loss))
+    low, high, is_open = good_region(lr, loss, loss[best] + NEAR_BEST * (base - loss[best]))
+    off = {name: loss_at(lr, loss, at) - loss[best] for name, at in (("off_low", lr[best] / 3), ("off_high", lr[best] * 3))}
+    region = {"good_low": low, "good_high": high, "good_width": high / low, "good_open": is_open}
+    return {"best_lr": lr[best], "best_loss": loss[best], **off, **region}
+
+
+def _note(edge: str | None, judged: pd.DataFrame, known: int) -> str:
+    notes = [] if edge is None else [f"best at the {'lowest' if edge == 'low' else 'highest'} tried: no tuned verdict"]
+    died = judged[judged["diverged"] > 0]
+    notes += [f"diverged at {', '.join(f'{lr:.3g}' for lr in died['lr'])}"] if len(died) else []
+    notes += [f"{known} of at least {MIN_POINTS} learning rates with a loss"] if known < MIN_POINTS else []
+    return ", ".join(notes)
+
+
+def _ids(rates: pd.DataFrame) -> str:
+    return " ".join(sorted({run for runs in rates["runs"] for run in runs.split()}))
 
 
 def loss_at(lr: Floats, loss: Floats, at: float) -> float:

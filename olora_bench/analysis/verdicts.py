@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from olora_bench.analysis.frames import StudyFrames, rows_of
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, flip_sets, holm, sign_flip
-from olora_bench.analysis.pairs import COMPARISON, run_ids
+from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, detectable_of, flip_sets, holm, sign_flip
+from olora_bench.analysis.pairs import COMPARISON, cells_of_both, run_ids
 
 BLOCK = ["model", "seed"]
 """Runs of one model and one seed share data order and base: they are exchanged as a whole."""
@@ -30,26 +30,41 @@ def block_differences(differences: pd.DataFrame) -> pd.Series[float]:
     return runs.groupby(level=BLOCK, sort=True).mean()
 
 
+def block_losses(frames: StudyFrames, pairs: pd.DataFrame) -> pd.Series[float]:
+    """The mean difference of the final held-out loss of each block, in nats per supervised token; index BLOCK; complete pairs only."""
+    losses = frames.runs.drop_duplicates("train_id").set_index("train_id")["metrics.report_loss"]
+    complete = pairs[pairs["pair"] == "complete"]
+    difference = (complete["arm_id"].map(losses) - complete["reference_id"].map(losses)).astype(float)
+    return difference.groupby([complete[name] for name in BLOCK], sort=True).mean().dropna()
+
+
 def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """One verdict a comparison: the macro-average over benchmarks, tested by flipping whole blocks (model, seed).
+
+    Where a comparison's runs are asked no benchmark, their held-out loss is tested in the same way, and lower is better.
 
     Args:
         frames, pairs, differences: the study, its pairs and its seed differences.
         rng: used only where there are too many blocks to list all flips.
 
     Returns:
-        One row a comparison: COMPARISON columns; blocks, models, pairs_planned, pairs_missing, diverged; difference, low, high (percentage
-        points; infinite where six blocks are needed and not there); p, p_holm (over the study's confirmatory comparisons);
-        blocks_for, blocks_against; verdict: win | loss | unresolved | not enough runs | no verdict; note; runs.
+        One row a comparison: COMPARISON columns; blocks, models, pairs_planned, pairs_missing, diverged; judged_by (score, report_loss);
+        difference, low, high (percentage points; NaN below six blocks), detectable (found with 80% power, from the spread between
+        blocks); p, p_holm (of what it is judged by, over the study's confirmatory comparisons); blocks_for, blocks_against (of what it
+        is judged by); loss_blocks, loss_difference, loss_low, loss_high, loss_detectable (nats), loss_p; open_searches; mixed; verdict:
+        win | loss | unresolved | not enough runs | no verdict; note; runs.
     """
     rows = []
     for key, group in _comparisons(pairs):
         mine = _of(differences, key)
-        blocks = block_differences(mine)
+        blocks, losses = block_differences(mine), block_losses(frames, group)
+        by_loss = _asked_no_benchmark(frames, group)
         missing = int((group["pair"] == "incomplete").sum())
-        asked = (group["pair"] == "complete") & (group["arm_eval_state"] != "none")
-        unscored = int(asked.sum()) - mine[["arm_id", "reference_id"]].drop_duplicates().shape[0]
+        complete = int((group["pair"] == "complete").sum())
+        unscored = 0 if by_loss else complete - mine[["arm_id", "reference_id"]].drop_duplicates().shape[0]
+        better = -losses if by_loss else blocks
         row = dict(key) | {
+            "judged_by": "report_loss" if by_loss else "score",
             "blocks": len(blocks),
             "models": group["model"].nunique(),
             "pairs_planned": len(group),
@@ -58,19 +73,29 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
             "difference": float(blocks.mean()) if len(blocks) else np.nan,
             "low": np.nan,
             "high": np.nan,
+            "detectable": detectable_of(np.asarray(blocks, dtype=np.float64)),
             "p": np.nan,
-            "blocks_for": int((blocks > 0).sum()),
-            "blocks_against": int((blocks < 0).sum()),
+            "blocks_for": int((better > 0).sum()),
+            "blocks_against": int((better < 0).sum()),
+            "loss_blocks": len(losses),
+            "loss_difference": float(losses.mean()) if len(losses) else np.nan,
+            "loss_low": np.nan,
+            "loss_high": np.nan,
+            "loss_detectable": detectable_of(np.asarray(losses, dtype=np.float64)),
+            "loss_p": np.nan,
+            "mixed": mixed_runs(frames, group),
             "open_searches": _open_searches(frames, key["arm"], key["reference"]) if key["role"] == "tuned" else 0,
             "runs": run_ids(group),
         }
         if len(blocks) >= MIN_BLOCKS:
             test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
             row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
-        rows.append(row)
+        if len(losses) >= MIN_BLOCKS:
+            test = sign_flip(np.asarray(losses, dtype=np.float64), rng)
+            row |= {"loss_low": float(test.low), "loss_high": float(test.high), "loss_p": float(test.p)}
+        rows.append(row | ({"p": row["loss_p"]} if by_loss else {}))
     rows += _unopened(frames, rows)
-    frame = pd.DataFrame(rows, columns=[*COMPARISON, "blocks", "models", "pairs_planned", "pairs_missing", "diverged", "difference", "low",
-                                        "high", "p", "blocks_for", "blocks_against", "open_searches", "runs"])  # fmt: skip
+    frame = pd.DataFrame(rows, columns=[*COMPARISON, *_COUNTS, *_NUMBERS, "judged_by", "open_searches", "mixed", "runs"])
     frame["p_holm"] = np.nan
     family = frame["confirmatory"].astype(bool)
     if family.any():
@@ -80,16 +105,47 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
     return frame
 
 
+_COUNTS = ["blocks", "models", "pairs_planned", "pairs_missing", "diverged", "blocks_for", "blocks_against", "loss_blocks"]
+_NUMBERS = ["difference", "low", "high", "detectable", "p", "loss_difference", "loss_low", "loss_high", "loss_detectable", "loss_p"]
+
+
+def mixed_runs(frames: StudyFrames, group: pd.DataFrame) -> str:
+    """What the runs of a group of pairs do not share although it can move numbers, in words; empty where they share everything."""
+    wanted = frames.runs["train_id"].isin({*group["arm_id"].dropna(), *group["reference_id"].dropna()})
+    return "; ".join(mixed_provenance(frames.runs[wanted]))
+
+
+def mixed_note(mixed: str) -> list[str]:
+    """A note of what is mixed, by name.
+
+    >>> mixed_note("torch: 2.12, 2.13; threads: 2, 4")
+    ['runs differ in torch, threads']
+    """
+    return [f"runs differ in {', '.join(part.split(':')[0] for part in mixed.split('; '))}"] if mixed else []
+
+
+def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
+    """Whether the runs are asked no benchmark: no suite, or one that only has them write answers."""
+    if (group["arm_eval_state"].isin(["none"]) | group["reference_eval_state"].isin(["none"])).all():
+        return True
+    done = {e for side in ("arm", "reference") for e in group[group[f"{side}_eval_state"] == "done"][f"{side}_eval"]}
+    return bool(done) and not done & set(frames.scores["eval_id"])
+
+
 def _verdict(row: dict[str, Any]) -> tuple[str, str]:
     notes = [f"{row['pairs_missing']} of {row['pairs_planned']} pairs missing"] if row["pairs_missing"] else []
+    notes += mixed_note(row["mixed"])
+    by_loss = row["judged_by"] == "report_loss"
+    notes += ["by held-out loss: no benchmark is asked"] if by_loss else []
+    blocks, gain = (row["loss_blocks"], -row["loss_difference"]) if by_loss else (row["blocks"], row["difference"])
     if row["open_searches"]:
         return "no verdict", ", ".join([*notes, f"{row['open_searches']} learning-rate searches open or at an edge"])
     if row["diverged"]:
         return "unresolved", ", ".join([*notes, f"{row['diverged']} of {row['pairs_planned']} pairs diverged"])
-    if row["blocks"] < MIN_BLOCKS:
-        return "not enough runs", ", ".join([*notes, f"{row['blocks']} of at least {MIN_BLOCKS} blocks (model, seed)"])
+    if blocks < MIN_BLOCKS:
+        return "not enough runs", ", ".join([*notes, f"{blocks} of at least {MIN_BLOCKS} blocks (model, seed)"])
     p = row["p_holm"] if row["confirmatory"] else row["p"]
-    return "unresolved" if p > LEVEL else "win" if row["difference"] > 0 else "loss", ", ".join(notes)
+    return "unresolved" if p > LEVEL else "win" if gain > 0 else "loss", ", ".join(notes)
 
 
 def _unopened(frames: StudyFrames, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,18 +153,20 @@ def _unopened(frames: StudyFrames, rows: list[dict[str, Any]]) -> list[dict[str,
     role = "tuned" if frames.protocol == "tuned" else "shared"
     there = {row["contrast"] for row in rows if row["role"] == role}
     missing = [c for c in frames.contrasts if c["kind"] == "primary" and f"{c['arm']} vs {c['reference']}" not in there]
-    numbers = dict.fromkeys(("lr_reference", "lr_arm", "difference", "low", "high", "p"), np.nan)
-    counts = dict.fromkeys(("blocks", "models", "pairs_planned", "pairs_missing", "diverged", "blocks_for", "blocks_against"), 0)
+    numbers, counts = dict.fromkeys(("lr_reference", "lr_arm", *_NUMBERS), np.nan), dict.fromkeys(_COUNTS, 0)
+    told = {"role": role, "confirmatory": True, "judged_by": "nothing", "mixed": "", "runs": ""}
     return [
-        {**c, "contrast": f"{c['arm']} vs {c['reference']}", "role": role, "confirmatory": True, **numbers, **counts, "runs": ""}
+        {**c, "contrast": f"{c['arm']} vs {c['reference']}", **told, **numbers, **counts}
         | {"open_searches": _open_searches(frames, c["arm"], c["reference"])}
         for c in missing
     ]
 
 
 def _open_searches(frames: StudyFrames, arm: str, reference: str) -> int:
-    """Searches of the two arms, in any cell of the study, that chose nothing."""
-    searches = frames.searches[frames.searches["arm"].isin([arm, reference])].drop_duplicates(["cell", "arm"])
+    """Searches of the two arms, in the cells that the comparison is judged by, that chose nothing."""
+    cells = {cell.split("-")[0] for cell in cells_of_both(frames.runs[frames.runs["longest"]], arm, reference)}
+    mine = frames.searches[frames.searches["arm"].isin([arm, reference]) & frames.searches["cell"].isin(cells)]
+    searches = mine.drop_duplicates(["cell", "arm"])
     return int(searches["chosen"].isna().sum())
 
 

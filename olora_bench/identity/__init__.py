@@ -7,6 +7,7 @@ from olora_bench.identity.ids import (
     cell_key,
     digest,
     eval_identity,
+    family_key,
     train_identity,
 )
 from olora_bench.identity.plan import Identified, identify
@@ -21,6 +22,7 @@ __all__ = [
     "digest",
     "eval_identity",
     "explain",
+    "family_key",
     "identify",
     "train_identity",
 ]

@@ -125,3 +125,9 @@ def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dic
 def cell_key(train: Mapping[str, Any]) -> str:
     """The id of what two runs must share to be compared: a train identity without arm (init), lr and seed."""
     return digest({k: v for k, v in train.items() if k not in ("init", "lr", "seed")})
+
+
+def family_key(train: Mapping[str, Any]) -> str:
+    """The id of what runs share that differ in the length of training alone: a cell without `recipe.steps` and `recipe.epochs`."""
+    recipe = {k: v for k, v in (train.get("recipe") or {}).items() if k not in ("steps", "epochs")}
+    return cell_key({**train, "recipe": recipe})

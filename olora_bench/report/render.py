@@ -95,6 +95,15 @@ def digits(count: int, *, sign: bool = False) -> Format:
     return lambda value: number(value, digits=count, sign=sign)
 
 
+def four(value: Any) -> str:
+    """A number of any size, four significant digits.
+
+    >>> four(0.000012345), four(1234.5)
+    ('1.234e-05', '1234')
+    """
+    return NOTHING if value is None or pd.isna(value) else f"{value:.4g}"
+
+
 def whole(value: Any) -> str:
     """A whole number with thousands separated."""
     return NOTHING if value is None or pd.isna(value) else f"{value:,.0f}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from olora_bench.analysis import Tables
-from olora_bench.report.render import Shown, digits, number, plain, pp, probability, rate, times, whole, write_all
+from olora_bench.report.render import Shown, digits, four, number, plain, pp, probability, rate, times, whole, write_all
 
 WHO = (
     ("contrast", "contrast", plain),
@@ -16,15 +16,26 @@ WHO = (
     ("rank", "rank", plain),
     ("setting", "setting", plain),
 )
+OUTCOMES = (
+    ("difference", "difference", pp),
+    ("low", "low", pp),
+    ("high", "high", pp),
+    ("detectable", "detectable", number),
+    ("loss_difference", "loss", digits(3, sign=True)),
+    ("loss_low", "loss low", digits(3, sign=True)),
+    ("loss_high", "loss high", digits(3, sign=True)),
+    ("loss_p", "loss p", probability),
+)
 ARM = (("model", "model", plain), ("rank", "rank", plain), ("setting", "setting", plain), ("arm", "arm", plain))
 
 SHOWN: Mapping[str, Shown] = {
     "verdicts": Shown(
         "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; exact sign-flip test over "
         "blocks "
-        "(model, seed), its inverted 95% interval, Holm over the primary contrasts.",
-        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), ("difference", "difference", pp), ("low", "low", pp),
-         ("high", "high", pp), ("p_holm", "p (Holm)", probability), ("verdict", "verdict", plain), ("note", "note", plain)),
+        "(model, seed), its inverted 95% interval, Holm over the primary contrasts. Detectable: found with 80% power. Beside it, the same "
+        "of the held-out loss (nats per token, lower is better), which is judged where no benchmark is asked.",
+        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), *OUTCOMES, ("p_holm", "p (Holm)", probability),
+         ("verdict", "verdict", plain), ("note", "note", plain)),
     ),
     "win_counts": Shown(
         "Paper-style count: higher mean wins a cell. Null band: the central 95% of wins when whole blocks (model, seed) change sign. "
@@ -36,11 +47,26 @@ SHOWN: Mapping[str, Shown] = {
     "grid": Shown(
         "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; "
         "verdict by "
-        "Holm over the declared family. Detectable: smallest difference found with 80% power, were items or seeds the only chance at work.",
+        "Holm over the declared family. Detectable: smallest difference found with 80% power, were items or seeds the only chance at work. "
+        "Flips: percent of items whose choice differs from fp32's, where that was measured. Learning rates of a tuned study were chosen by "
+        "its criterion, and not by these scores.",
         (*WHO, ("benchmark", "benchmark", plain), ("items", "items", plain), ("chance", "chance", number), ("base", "base", number),
          ("score_reference", "reference", number), ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp),
          ("high", "high", pp), ("seeds", "seeds", plain), ("detectable", "detectable (items)", number),
-         ("detectable_seeds", "detectable (seeds)", number), ("verdict", "verdict", plain), ("note", "note", plain)),
+         ("detectable_seeds", "detectable (seeds)", number), ("flips_reference", "flips reference", number),
+         ("flips_arm", "flips arm", number), ("verdict", "verdict", plain), ("note", "note", plain)),
+    ),
+    "coverage": Shown(
+        "Seeds of each cell: planned, complete (both runs done), and what the others lack. Shorter schedules included.",
+        (*WHO, ("lr_arm", "shared lr", rate), ("planned", "planned", plain), ("complete", "complete", plain),
+         ("diverged", "diverged", plain), ("failed", "failed", plain), ("missing", "missing", plain), ("unscored", "unscored", plain),
+         ("gaps", "gaps", plain)),
+    ),
+    "scoring": Shown(
+        "How far scores can be trusted. Flips: percent of the items compared whose choice in the scoring precision differs from fp32's.",
+        (("model", "model", plain), ("arm", "arm", plain), ("benchmark", "benchmark", plain), ("metric", "metric", plain),
+         ("n_evals", "scorings", plain), ("items", "items", plain), ("truncated", "prompts cut", plain), ("flips", "flips", number),
+         ("flips_max", "greatest", number), ("flip_items", "compared", plain), ("warnings", "warnings", plain)),
     ),
     "appendix": Shown(
         "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval of a paired t over seeds.",
@@ -54,44 +80,54 @@ SHOWN: Mapping[str, Shown] = {
         "a bound where seeds never reach it.",
         (*WHO, ("q", "q", digits(2)), ("unit", "in", plain), ("target", "target (nats)", digits(3)), ("seeds", "seeds", plain),
          ("arm_censored", "arm never", plain), ("reference_censored", "reference never", plain), ("bound", "bound", plain),
-         ("speedup", "speed-up", times), ("low", "low", times), ("high", "high", times), ("verdict", "verdict", plain),
+         ("speedup", "speed-up", times), ("low", "low", times), ("high", "high", times), ("detectable", "detectable", times),
+         ("verdict", "verdict", plain),
          ("note", "note", plain)),
     ),
     "schedules": Shown(
-        "Separately completed schedules: the arm trained for T/4, T/2 or T steps against the reference at T. Final held-out loss, nats.",
-        (*WHO[:4], ("steps_reference", "T", whole), ("steps_arm", "arm steps", whole), ("loss_reference", "reference", digits(3)),
+        "Separately completed schedules: the arm trained for T/4, T/2 or T steps against the reference at T. Final held-out loss, nats, "
+        "95% interval of a paired t over seeds; beside it the reference's own loss after as few steps. Seconds of training.",
+        (*WHO[:4], ("steps_reference", "T", whole), ("steps_arm", "arm steps", whole), ("lr_reference", "lr reference", rate),
+         ("lr_arm", "lr arm", rate), ("loss_reference", "reference at T", digits(3)),
+         ("loss_reference_short", "reference so short", digits(3)),
          ("loss_arm", "arm", digits(3)), ("difference", "difference", digits(3, sign=True)), ("low", "low", digits(3, sign=True)),
-         ("high", "high", digits(3, sign=True)), ("seeds", "seeds", plain), ("matches", "matches", plain), ("smallest", "smallest", plain)),
+         ("high", "high", digits(3, sign=True)), ("detectable", "detectable", digits(3)), ("seconds_reference", "s reference", number),
+         ("seconds_arm", "s arm", number), ("seeds", "seeds", plain), ("matches", "matches", plain), ("smallest", "smallest", plain),
+         ("note", "note", plain)),
     ),
     "learning_rates": Shown(
         "Every learning rate tried: the tuning criterion (as a loss), held-out loss (nats) and score (macro-average, percent).",
         (*ARM, ("lr", "lr", rate), ("stage", "stage", plain), ("criterion", "criterion", plain), ("tune", "criterion value", digits(3)),
-         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("n_runs", "runs", plain),
-         ("diverged", "diverged", plain),
+         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("spikes", "spikes a run", number),
+         ("n_runs", "runs", plain), ("diverged", "diverged", plain),
          ("failed", "failed", plain), ("best", "best", plain), ("edge", "edge", plain)),
     ),
     "sensitivity": Shown(
         "Learning-rate sensitivity: loss lost at a third of and three times the best lr, and the region that keeps 95% of the drop in "
-        "loss.",
+        "loss. Tuning runs: what the search cost, equal for all arms but for edges.",
         (*ARM, ("tuning_runs", "tuning runs", plain), ("points", "points", plain), ("best_lr", "best lr", rate),
          ("best_loss", "loss", digits(3)),
          ("edge", "edge", plain), ("off_low", "at lr/3", digits(3, sign=True)), ("off_high", "at 3 lr", digits(3, sign=True)),
-         ("good_low", "good from", rate), ("good_high", "good to", rate), ("good_width", "width", times), ("good_open", "open", plain)),
+         ("good_low", "good from", rate), ("good_high", "good to", rate), ("good_width", "width", times), ("good_open", "open", plain),
+         ("note", "note", plain)),
     ),
     "olora_plus": Shown(
-        "Learning-rate ratios (B's over A's): held-out loss (nats), score (percent) and generation metrics, means over runs.",
-        (*ARM, ("lr", "lr of A", rate), ("lr_ratio", "ratio", digits(3)), ("n_runs", "runs", plain), ("diverged", "diverged", plain),
-         ("report_loss", "held-out loss", digits(3)), ("score", "score", number), ("bleu", "BLEU", number),
-         ("rouge1", "ROUGE-1", digits(3)),
-         ("rouge2", "ROUGE-2", digits(3)), ("rougeL", "ROUGE-L", digits(3))),
+        "Learning-rate ratios (B's over A's): held-out loss (nats; sd over seeds), score (percent), BLEU (0 to 100) and ROUGE F1 of "
+        "written answers, the untouched base's beside them, and the distance that A and B travelled (Frobenius); means over runs.",
+        (*ARM, ("roles", "protocol", plain), ("lr", "lr of A", rate), ("lr_ratio", "ratio", digits(3)), ("n_runs", "runs", plain),
+         ("diverged", "diverged", plain), ("report_loss", "held-out loss", digits(3)), ("report_loss_sd", "sd", digits(3)),
+         ("score", "score", number), ("bleu", "BLEU", number), ("bleu_base", "BLEU base", number), ("rouge1", "ROUGE-1", digits(3)),
+         ("rouge1_base", "R-1 base", digits(3)), ("rouge2", "ROUGE-2", digits(3)), ("rouge2_base", "R-2 base", digits(3)),
+         ("rougeL", "ROUGE-L", digits(3)), ("rougeL_base", "R-L base", digits(3)), ("travelled", "travelled", digits(3))),
     ),
     "losses": Shown(
-        "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, time, memory, parameters. 95% interval of a "
-        "paired t; described, not judged as a family.",
+        "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, clipped steps, time, memory, parameters, "
+        "written answers, condition numbers of A and B after training, distance travelled. 95% interval of a paired t; detectable: found "
+        "with 80% power; described, not judged as a family.",
         (*WHO, ("measure", "measure", plain), ("unit", "unit", plain), ("value_reference", "reference", digits(4)),
          ("value_arm", "arm", digits(4)),
          ("difference", "difference", digits(4, sign=True)), ("low", "low", digits(4, sign=True)), ("high", "high", digits(4, sign=True)),
-         ("ratio", "ratio", digits(3)), ("seeds", "seeds", plain), ("verdict", "verdict", plain)),
+         ("detectable", "detectable", digits(4)), ("ratio", "ratio", digits(3)), ("seeds", "seeds", plain), ("verdict", "verdict", plain)),
     ),
     "costs": Shown(
         "Cost: means over finished runs.",
@@ -101,9 +137,22 @@ SHOWN: Mapping[str, Shown] = {
          ("adapter_bytes", "adapter bytes", whole), ("clipped_step_share", "clipped steps", digits(2))),
     ),
     "controls": Shown(
-        "Secondary contrasts, controls among them: macro-average difference in percentage points, sign-flip test over blocks; p as it is.",
-        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), ("difference", "difference", pp), ("low", "low", pp),
-         ("high", "high", pp), ("p", "p", probability), ("verdict", "verdict", plain), ("note", "note", plain)),
+        "Contrasts beside the verdict, controls among them: macro-average difference in percentage points and held-out loss in nats, "
+        "sign-flip test over blocks; p as it is.",
+        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), *OUTCOMES, ("p", "p", probability),
+         ("verdict", "verdict", plain), ("note", "note", plain)),
+    ),
+    "anatomy": Shown(
+        "What A and B are made of, before training, after it, and how far they travelled: mean over layers and runs, least and greatest.",
+        (*ARM, ("lr", "lr", rate), ("stage", "stage", plain), ("fact", "fact", plain), ("mean", "mean", four), ("low", "least", four),
+         ("high", "greatest", four), ("n_runs", "runs", plain)),
+    ),
+    "warnings": Shown("Mind, before believing a table.", (("about", "about", plain), ("sentence", "what", plain))),
+    "declared": Shown(
+        "The commit that declared the study: since then its contrasts, grids and seeds have not changed. Runs by when they started.",
+        (("file", "study file", plain), ("commit", "commit", plain), ("committed_at", "committed", plain),
+         ("runs", "runs started", plain), ("runs_after", "after it", plain), ("runs_before", "before it", plain),
+         ("reason", "why none", plain)),
     ),
     "not_done": Shown(
         "Runs and scores that the tables lack.",
@@ -116,11 +165,11 @@ SHOWN: Mapping[str, Shown] = {
          ("figure", "figure", plain), ("protocol", "protocol", plain)),
     ),
     "published": Shown(
-        "Published numbers (given by the user of this harness) beside ours, percent.",
+        "Published numbers (given by the user of this harness) beside ours, percent; ours at each reported learning rate and setting.",
         (("source", "source", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain),
          ("benchmark", "benchmark", plain),
          ("metric", "metric", plain), ("published", "published", number), ("ours", "ours", number), ("difference", "ours - published", pp),
-         ("seeds", "our seeds", plain)),
+         ("setting", "our setting", plain), ("lr", "our lr", rate), ("seeds", "our seeds", plain), ("note", "note", plain)),
     ),
 }  # fmt: skip
 
@@ -144,9 +193,13 @@ def printed_tables(tables: Tables) -> dict[str, pd.DataFrame]:
         "losses": tables["measures"],
         "costs": tables["costs"],
         "controls": verdicts[~declared],
+        "anatomy": tables["anatomy"],
+        "scoring": tables["scoring"],
+        "coverage": tables["coverage"],
         "not_done": tables["not_done"],
+        "warnings": tables["warnings"],
     }
-    return found | {name: tables[name] for name in ("claims", "published") if name in tables}
+    return found | {name: tables[name] for name in ("claims", "published", "declared") if name in tables}
 
 
 def table_files(tables: Tables) -> dict[str, bytes]:

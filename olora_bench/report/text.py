@@ -79,6 +79,8 @@ def of(frame: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
 def _verdict(key: dict[str, Any]) -> str:
     words = WORDS[key["verdict"]].format(**key)
     reason = f" ({key['note']})" if key["note"] else ""
+    if key["judged_by"] == "report_loss":
+        return _loss_verdict(key, f"Verdict: {words}{reason}.")
     if pd.isna(key["difference"]):
         return f"Verdict: {words}{reason}."
     text = f"Verdict: {words}{reason}. Mean over benchmarks: {number(key['difference'], sign=True)} pp"
@@ -86,6 +88,17 @@ def _verdict(key: dict[str, Any]) -> str:
         p = f"Holm p {key['p_holm']:.3g}" if key["confirmatory"] else f"p {key['p']:.3g}"
         text += f", 95% interval {number(key['low'], sign=True)} to {number(key['high'], sign=True)}, {p}"
     return f"{text}; {key['blocks_for']} of {key['blocks']} blocks (model, seed) for {key['arm']}."
+
+
+def _loss_verdict(key: dict[str, Any], text: str) -> str:
+    if pd.isna(key["loss_difference"]):
+        return text
+    text += f" Mean of the held-out loss: {number(key['loss_difference'], digits=3, sign=True)} nats per token"
+    if not pd.isna(key["loss_low"]):
+        interval = f"{number(key['loss_low'], digits=3, sign=True)} to {number(key['loss_high'], digits=3, sign=True)}"
+        p = f"Holm p {key['p_holm']:.3g}" if key["confirmatory"] else f"p {key['p']:.3g}"
+        text += f", 95% interval {interval}, {p}"
+    return f"{text}; {key['blocks_for']} of {key['loss_blocks']} blocks (model, seed) for {key['arm']}."
 
 
 def _count(key: dict[str, Any], counts: pd.DataFrame) -> str:
@@ -237,7 +250,7 @@ def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
         rows = [
             [_who(row), str(row["tuning_runs"]), rate(row["best_lr"]), number(row["best_loss"], digits=3),
              number(row["off_low"], digits=3, sign=True), number(row["off_high"], digits=3, sign=True),
-             f"{row['good_width']:.1f}x{' or more' if row['good_open'] else ''}"]
+             NOTHING if pd.isna(row["good_width"]) else f"{row['good_width']:.1f}x{' or more' if row['good_open'] else ''}"]
             for row in rows_of(sensitivity)
         ]  # fmt: skip
         parts.append(markdown_table(["arm", "runs", "best lr", "loss there", "at lr/3", "at 3 lr", "good region"], rows))

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.errors import RecordError
+from olora_bench.identity import family_key
 from olora_bench.store import atomic_write
+from olora_bench.study.estimate import work
 from olora_bench.study.grid import Grids, LossOf, nothing_known
 
 SCHEMA_VERSION = 1
@@ -66,6 +68,8 @@ def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_kn
             "eval_id": job.what.eval_id,
             "base_eval_id": job.what.base_eval_id,
             "cell": job.cell,
+            "family": family_key(job.what.train),
+            "steps": work(job.experiment, {}).steps,
             "model": job.experiment.model.name,
             "arm": job.experiment.arm,
             "rank": job.experiment.rank,

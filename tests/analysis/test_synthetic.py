@@ -143,7 +143,7 @@ def test_every_gap_is_a_row(synthetic: Load) -> None:
     reasons = " | ".join(lacking["reason"].dropna())
     assert "written by a newer olora_bench (schema 2, this one reads 1): upgrade olora_bench" in reasons
     assert "NaN is no number a record may hold" in reasons and "planted failure" in reasons
-    assert "1 of 10 pairs (cell, seed) are planned for one arm only" in " ".join(warnings(frames, tables))
+    assert "1 of 10 pairs (cell, seed) are of one arm only" in " ".join(warnings(frames, tables))
 
 
 def test_a_diverged_seed_leaves_its_cell_unresolved(synthetic: Load) -> None:

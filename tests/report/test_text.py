@@ -116,7 +116,7 @@ def test_unequal_seeds(text: Callable[..., str]) -> None:
         manifest["runs"] = [r for r in manifest["runs"] if not (r["arm"] == "olora" and r["seed"] > 3)]
 
     shown = text("planted", drop)
-    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) are planned for one arm only and drop out" in shown
+    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) are of one arm only and drop out" in shown
     assert "4 paired seeds, 2 of 6 pairs missing" in shown and "win*" in shown
 
 

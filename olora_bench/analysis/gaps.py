@@ -1,0 +1,132 @@
+"""What is not there: seeds of a cell that lack a pair, runs and scores that are not done, and the sentences a reader must know first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of
+from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+
+_BAD = ("diverged", "failed", "unreadable", "running", "missing")
+
+
+def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
+    """How much of each cell of each comparison there is.
+
+    Args:
+        pairs: as `pairs.pairs(frames)` returns it.
+
+    Returns:
+        One row a (comparison, cell): COMPARISON and CELL columns; planned (seeds), complete (both runs done), diverged, failed (a run
+        failed or its record cannot be read), missing (a run is not there or still running), unscored (complete, but a score is missing
+        or failed); gaps: which seeds lack what, in words, empty where nothing is lacking; runs.
+    """
+    keys = [*COMPARISON, *CELL]
+    rows = []
+    for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
+        told = [_gap(pair) for pair in rows_of(group)]
+        kinds = [kind for kind, _ in told]
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {"planned": len(group), "complete": kinds.count("complete") + kinds.count("unscored")}
+            | {name: kinds.count(name) for name in ("diverged", "failed", "missing", "unscored")}
+            | {"gaps": "; ".join(text for _, text in told if text), "runs": run_ids(group)}
+        )
+    return pd.DataFrame(rows, columns=[*keys, "planned", "complete", "diverged", "failed", "missing", "unscored", "gaps", "runs"])
+
+
+def _gap(pair: dict[str, Any]) -> tuple[str, str]:
+    states = {side: pair[f"{side}_state"] for side in ("arm", "reference")}
+    bad = [(pair[side], state) for side, state in states.items() if state != "done"]
+    if bad:
+        worst = min((state for _, state in bad), key=_BAD.index)
+        kind = {"diverged": "diverged", "failed": "failed", "unreadable": "failed"}.get(worst, "missing")
+        return kind, f"seed {pair['seed']}: {', '.join(f'{arm} {state}' for arm, state in bad)}"
+    scores = [(pair[side], pair[f"{side}_eval_state"]) for side in ("arm", "reference")]
+    lacking = [f"{arm} scores {state}" for arm, state in scores if state not in ("done", "none")]
+    return ("unscored", f"seed {pair['seed']}: {', '.join(lacking)}") if lacking else ("complete", "")
+
+
+def not_done(frames: StudyFrames) -> pd.DataFrame:
+    """Every run that a table lacks, and every scoring that failed: train_id, model, rank, setting, arm, lr, seed, roles, what, reason."""
+    runs = frames.runs
+    names = ["train_id", "model", "rank", "setting", "arm", "lr", "seed", "roles", "what", "reason"]
+    lacking = runs[runs["state"] != "done"].assign(what=lambda f: f["state"])
+    unscored = runs[(runs["state"] == "done") & ~runs["eval_state"].isin(["done", "none"])]
+    unscored = unscored.assign(what=lambda f: "scores " + f["eval_state"], reason=unscored["eval_reason"])
+    return pd.concat([lacking, unscored])[names].reset_index(drop=True)
+
+
+def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """What a reader must know before believing a table: gaps, contradictions, mixed machines, unequal seeds and budgets, doubtful scores.
+
+    Args:
+        frames: the study.
+        tables: its pairs, sensitivity and scoring, as `analyse` makes them.
+
+    Returns:
+        about (the study, or a contrast), sentence; one row each.
+    """
+    found = [(frames.study, sentence) for sentence in frames.problems]
+    if (frames.runs["state"] == "missing").all():
+        found.append((frames.study, "no run of this study has a record yet"))
+    arms = set(frames.runs["arm"])
+    for contrast in frames.contrasts:
+        name = f"{contrast['arm']} vs {contrast['reference']}"
+        found += [(name, f"the study has no run of {arm}") for arm in (contrast["arm"], contrast["reference"]) if arm not in arms]
+        if {contrast["arm"], contrast["reference"]} <= arms:
+            found += [(name, sentence) for sentence in _one_sided(frames.runs, contrast)]
+    pairs = tables["pairs"]
+    for (about, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
+        alone = group["arm_id"].isna() | group["reference_id"].isna()
+        if alone.any():
+            found.append(
+                (str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out")
+            )
+    found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
+    found += [
+        (frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]))
+    ]
+    return pd.DataFrame(found, columns=["about", "sentence"])
+
+
+def _one_sided(runs: pd.DataFrame, contrast: dict[str, str]) -> list[str]:
+    shared = runs[runs["roles"].str.contains("shared") & runs["longest"]]
+    cells = [set(shared[shared["arm"] == contrast[side]]["cell"]) for side in ("arm", "reference")]
+    alone_in = len(cells[0] ^ cells[1])
+    return [f"{alone_in} of {len(cells[0] | cells[1])} cells run one arm only: left out"] if alone_in else []
+
+
+def _budgets(sensitivity: pd.DataFrame) -> list[str]:
+    found = []
+    for (model, rank, setting), group in sensitivity.groupby(["model", "rank", "setting"], sort=False) if len(sensitivity) else ():
+        if group["tuning_runs"].nunique() > 1:
+            where = ", ".join(str(part) for part in (model, f"rank {rank}", setting) if part)
+            told = ", ".join(f"{row['arm']} {row['tuning_runs']}" for row in rows_of(group))
+            found.append(f"{where}: the arms' learning rates were searched with unequal numbers of runs: {told}")
+    return found
+
+
+def _other_metric(frames: StudyFrames) -> list[str]:
+    if frames.tuning is None or frames.scores.empty:
+        return []
+    criterion = frames.tuning["criterion"]
+    return [
+        f"learning rates were chosen by {criterion}, and scores are another measure: the table learning_rates shows both at each of them"
+    ]
+
+
+def _doubts(scoring: pd.DataFrame) -> list[str]:
+    found = []
+    for benchmark, group in scoring[scoring["warnings"] != ""].groupby("benchmark", sort=False) if len(scoring) else ():
+        found.append(f"scores of {benchmark} carry warnings, as of {group['arm'].iloc[0]}: {group['warnings'].iloc[0]}. All: table scoring")
+    flips = scoring[scoring["flips"].notna()]
+    if len(flips):
+        worst = max(rows_of(flips), key=lambda row: row["flips"])
+        found.append(
+            f"scored in low precision, up to {worst['flips']:.1f}% of items are answered otherwise than in fp32 "
+            f"({worst['arm']} on {worst['benchmark']}, {worst['flip_items']} items compared): see the table scoring"
+        )
+    return found
