@@ -82,9 +82,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     for (about, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         alone = group["arm_id"].isna() | group["reference_id"].isna()
         if alone.any():
-            found.append(
-                (str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out")
-            )
+            found.append((str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out"))
     found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
     found += [
         (frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]))

@@ -127,7 +127,7 @@ def _flatness(lr: Floats, loss: Floats, base: float) -> dict[str, Any]:
 
 
 def _note(edge: str | None, judged: pd.DataFrame, known: int) -> str:
-    notes = [] if edge is None else [f"best at the {'lowest' if edge == 'low' else 'highest'} tried: no tuned verdict"]
+    notes = [] if pd.isna(edge) else [f"best at the {'lowest' if edge == 'low' else 'highest'} tried: no tuned verdict"]
     died = judged[judged["diverged"] > 0]
     notes += [f"diverged at {', '.join(f'{lr:.3g}' for lr in died['lr'])}"] if len(died) else []
     notes += [f"{known} of at least {MIN_POINTS} learning rates with a loss"] if known < MIN_POINTS else []
