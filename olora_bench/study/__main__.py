@@ -55,10 +55,10 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print a study's table from its records; 1 if a run of it is not done."""
+    """Print a study's table from its records, write its tables and its page; 1 if a run of it is not done."""
     from olora_bench.study.tables import report_text
 
-    text, complete = report_text(arguments.name, arguments.overrides)
+    text, complete = report_text(arguments.name, arguments.overrides, run_pages=getattr(arguments, "run_pages", False))
     print(text)
     return 0 if complete else 1
 
@@ -112,6 +112,15 @@ def explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def items(arguments: argparse.Namespace) -> int:
+    """Print a run's benchmark items, with their text where it is on this machine."""
+    from olora_bench.study.items import item_lines
+
+    for line in item_lines(arguments.name, arguments.overrides, benchmark=arguments.benchmark, limit=arguments.limit):
+        print(line)
+    return 0
+
+
 def gc(arguments: argparse.Namespace) -> int:
     """List what no study needs; remove it when asked."""
     from olora_bench.study.garbage import gc_text
@@ -132,11 +141,12 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "plan": (plan, "what a study would run, what is done, how long the rest takes; runs nothing"),
     "status": (status, "done, running where and since when, failed and why, time left"),
     "retry": (retry, "as run, with failed runs tried again"),
-    "report": (report, "a study's table from its records"),
+    "report": (report, "a study's table, tables as files and page from its records; --run-pages adds a page for each run"),
     "figures": (figures, "a study's figures from its records"),
     "assets": (fetch, "fetch the models and data of a study ahead of time"),
     "sync": (sync, "make a study's missing or broken W&B runs again from its records"),
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
+    "items": (items, "a run's benchmark items one by one, with their text where it is on this machine"),
     "gc": (gc, "list runs and evaluations that no study needs; --remove removes them"),
 }
 
@@ -150,7 +160,13 @@ def parser() -> argparse.ArgumentParser:
         if command == "gc":
             one.add_argument("--remove", action="store_true", help="remove what is listed")
         else:
-            one.add_argument("name", help="train_id of a run" if command == "explain" else "name of a study, or the path of its YAML file")
+            of_run = command in ("explain", "items")
+            one.add_argument("name", help="train_id of a run" if of_run else "name of a study, or the path of its YAML file")
+        if command == "report":
+            one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
+        if command == "items":
+            one.add_argument("--benchmark", help="only this benchmark's items")
+            one.add_argument("--limit", type=int, help="at most this many items of each benchmark")
         what = "the train_id of another run" if command == "explain" else "Hydra overrides for every run"
         one.add_argument("overrides", nargs="*", help=f"{what}, e.g. machine.results_dir=/data/results")
     return top

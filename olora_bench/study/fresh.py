@@ -14,11 +14,12 @@ from olora_bench.study.files import read_manifest, study_dir
 def standing_report(results_dir: Path, study: str) -> tuple[str, bool] | None:
     """The report as it lies there, and whether every run of it is done; None where it has to be made again.
 
-    It stands while it is newer than the manifest, every record that the manifest names (all of them there), and this package's code.
+    It stands while its page lies beside it and it is newer than the manifest, every record that the manifest names (all of them there),
+    and this package's code.
     """
     report = study_dir(results_dir, study) / "report" / "report.md"
     manifest = read_manifest(results_dir, study)
-    if manifest is None or not report.exists():
+    if manifest is None or not report.exists() or not report.with_name("index.html").exists():
         return None
     store, made = Store(results_dir), report.stat().st_mtime_ns
     try:
@@ -32,7 +33,9 @@ def standing_report(results_dir: Path, study: str) -> tuple[str, bool] | None:
 
 def _inputs(store: Store, study: str, manifest: dict[str, Any]) -> Iterator[Path]:
     yield study_dir(store.root, study) / "manifest.json"
-    yield from Path(olora_bench.__file__).parent.rglob("*.py")
+    package = Path(olora_bench.__file__).parent
+    yield from package.rglob("*.py")
+    yield from (package / "report" / "assets").iterdir()
     evaluations = set()
     for run in manifest["runs"]:
         yield store.run_dir(run["train_id"]) / "record.json"

@@ -13,11 +13,14 @@ from olora_bench.analysis.claims import judge
 from olora_bench.config import claims_dir, compose, options
 from olora_bench.errors import BadInput
 from olora_bench.report import study_report, table_files
+from olora_bench.report.page import study_page
+from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
 from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write
 from olora_bench.study.files import read_manifest, study_dir
 from olora_bench.study.grid import find_study
+from olora_bench.study.origins import origins
 from olora_bench.study.schema import parse_study
 
 
@@ -66,8 +69,9 @@ def _claims_dir(results_dir: Path) -> Path:
     return own if own.is_dir() else claims_dir()
 
 
-def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
-    """The report of a study, printed and as tables: written to `results/<study>/report/`, returned, and whether every run of it is done.
+def report_text(name: str, overrides: Sequence[str], *, run_pages: bool = False) -> tuple[str, bool]:
+    """The report of a study, printed, as tables and as a page: written to `results/<study>/report/`, returned, and whether every run of it
+    is done. With `run_pages` each run gets a page of its own beside it.
 
     Raises:
         BadInput: the study has not been run here.
@@ -75,10 +79,26 @@ def report_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     study, results_dir = open_results(name, overrides)
     found = analysed(results_dir, study)
     text = study_report(found.frames, found.tables, notes(found))
+    write_page(found, find_study(name), run_pages=run_pages)
     atomic_write(found.folder / "report.md", (text + "\n").encode())
     for file, content in table_files(found.tables).items():
         atomic_write(found.folder / "tables" / file, content)
     return text, bool((found.frames.runs["state"] == "done").all())
+
+
+def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = False) -> Path:
+    """Write `index.html` of a study's report, and with `run_pages` `runs/<train_id>.html`; returns the page's path.
+
+    Args:
+        study_file: the file that declares the study, None where it is not known.
+    """
+    store = Store(found.results_dir)
+    where = origins(store, found.frames.study, dict.fromkeys(found.frames.runs["train_id"]), study_file, run_pages=run_pages)
+    page = found.folder / "index.html"
+    atomic_write(page, study_page(found.frames, found.tables, where))
+    for train_id, content in run_pages_of(store, found.frames) if run_pages else ():
+        atomic_write(found.folder / "runs" / f"{train_id}.html", content)
+    return page
 
 
 def notes(found: Analysed) -> list[str]:
@@ -91,6 +111,7 @@ def notes(found: Analysed) -> list[str]:
     if len(found.tables["not_done"]) > 20:
         lines.append(f"{len(found.tables['not_done']) - 20} more are not done: {found.folder}/tables/not_done.md")
     lines.append(f"Records: {found.results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {found.folder}/")
+    lines.append(f"The same as a page, with charts: {found.folder}/index.html (opens in a browser, needs no network)")
     lines.append(f"What went into a run's id: python -m olora_bench.study explain {frames.runs['train_id'].iloc[0]}")
     models = [m for m in options("model") if not m.startswith(("tiny_", "smollm2", "opt_350m", "tinyllama_chat"))]
     if study == "demo":

@@ -1,0 +1,239 @@
+"""What a report's page holds as data: its tables as CSV, its runs, and their loss curves thinned to what a screen can show."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from olora_bench.analysis import StudyFrames, Tables
+from olora_bench.analysis.frames import rows_of
+from olora_bench.report.render import NOTHING, Shown, csv_bytes, digits, number, plain, rate, whole
+from olora_bench.report.tables import SHOWN, printed_tables
+
+CURVE_POINTS = 160
+"""A longer series of train losses is thinned to this many points: the lowest and the highest of each of 80 equal stretches."""
+LOSS_DIGITS, TIME_DIGITS = 5, 4
+SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
+AXES = ("step", "tokens", "wall_s")
+
+TITLES = {
+    "verdicts": "Verdicts", "win_counts": "Paper-style counts", "grid": "Every cell", "appendix": "Other metrics",
+    "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
+    "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
+    "costs": "Cost", "controls": "Secondary contrasts", "not_done": "Missing, failed, diverged", "claims": "Claims",
+    "published": "Published numbers beside ours", "runs": "Every run",
+}  # fmt: skip
+
+RUNS = Shown(
+    "Every run of the study, with its record's main figures: losses in nats per supervised token, train time in seconds.",
+    (("train_id", "run", plain), ("model", "model", plain), ("rank", "rank", plain), ("setting", "setting", plain), ("arm", "arm", plain),
+     ("lr", "lr", rate), ("lr_ratio", "lr ratio", digits(3)), ("seed", "seed", plain), ("roles", "for", plain), ("state", "state", plain),
+     ("metrics.report_loss_start", "loss before", digits(3)), ("metrics.report_loss", "loss after", digits(3)),
+     ("timings_s.optimise", "train s", number), ("tokens_per_s", "tokens/s", whole), ("steps", "steps", whole),
+     ("clipped_step_share", "clipped steps", digits(2)), ("eval_state", "scores", plain), ("reason", "reason", plain)),
+)  # fmt: skip
+
+RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
+"""The columns through which a row names its runs."""
+
+
+@dataclass(frozen=True)
+class ArmColour:
+    """An arm's colour on a light and on a dark page (Okabe and Ito's, told apart by colour-blind readers), and its dashes (SVG)."""
+
+    light: str
+    dark: str
+    dashes: str = ""
+
+
+_INK, _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = (
+    ("#4A4A4A", "#C4C8CE"), ("#0072B2", "#4BA6DE"), ("#D55E00", "#F0843A"), ("#009E73", "#2FBF95"), ("#B8649B", "#D58ABB"),
+    ("#C98500", "#E8AA33"), ("#3F9CCB", "#79C3EA"),
+)  # fmt: skip
+_DASHED, _DOTTED, _MIXED = "7 3", "2 3", "7 3 2 3"
+_KNOWN = {
+    "lora": ArmColour(*_INK), "olora": ArmColour(*_BLUE), "olora_plus": ArmColour(*_VERMILION), "pissa": ArmColour(*_GREEN),
+    "lora_plus": ArmColour(*_ORANGE), "orthogonal": ArmColour(*_PURPLE), "eva": ArmColour(*_SKY),
+    "lora_matched": ArmColour(*_ORANGE, _DASHED), "olora_permuted": ArmColour(*_GREEN, _DASHED),
+    "olora_pivoted": ArmColour(*_PURPLE, _DASHED), "olora_random": ArmColour(*_VERMILION, _DASHED),
+    "olora_added": ArmColour(*_SKY, _DASHED), "gaussian": ArmColour(*_ORANGE, _DOTTED), "nora": ArmColour(*_PURPLE, _DOTTED),
+    "pissa_niter": ArmColour(*_GREEN, _DOTTED),
+}  # fmt: skip
+_SPARE = [ArmColour(*c, d) for d in (_MIXED, _DOTTED, _DASHED, "") for c in (_VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLUE, _INK)]
+
+
+def arm_colours(arms: Iterable[str]) -> dict[str, ArmColour]:
+    """A colour for each arm, in the arms' order: a shipped arm has always the same, any other the next that is free.
+
+    >>> arm_colours(["mine", "lora"])["lora"].light
+    '#4A4A4A'
+    """
+    names = list(dict.fromkeys(arms))
+    free = [colour for colour in _SPARE if colour not in _KNOWN.values()]
+    others = [name for name in names if name not in _KNOWN]
+    found = {name: free[number % len(free)] for number, name in enumerate(others)}
+    return {name: _KNOWN[name] if name in _KNOWN else found[name] for name in names}
+
+
+def arms_of(frames: StudyFrames) -> list[str]:
+    """References first, then the arms compared with them, then what else ran."""
+    declared = [c["reference"] for c in frames.contrasts] + [c["arm"] for c in frames.contrasts]
+    there = list(dict.fromkeys(frames.runs["arm"]))
+    return [arm for arm in dict.fromkeys([*declared, *there]) if arm in there]
+
+
+def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str, Any]:
+    """Everything but the curves, as JSON takes it.
+
+    Returns:
+        arms (name, colours, dashes), cells (what tells them apart, in words), runs (id, arm, cell, lr, seed, state, words), tables (see
+        `table_payload`), shared_lr, run_pages.
+    """
+    runs = frames.runs
+    cells = cell_names(runs)
+    order = {cell: index for index, cell in enumerate(cells)}
+    colours = arm_colours(arms_of(frames))
+    return {
+        "arms": [{"name": name, "light": c.light, "dark": c.dark, "dash": c.dashes} for name, c in colours.items()],
+        "cells": list(cells.values()),
+        "runs": [
+            [r["train_id"], r["arm"], order[r["cell"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_words(r)]
+            for r in rows_of(runs.drop_duplicates("train_id"))
+        ],
+        "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
+        "cell_ids": list(cells),
+        "shared_lr": (frames.tuning or {}).get("shared_lr"),
+        "run_pages": run_pages,
+    }
+
+
+def cell_names(runs: pd.DataFrame) -> dict[str, str]:
+    """Each cell in words, in the order of the manifest: model, rank and what else tells it apart."""
+    first = runs.drop_duplicates("cell")
+    words = {r["cell"]: f"{r['model']}, rank {r['rank']}" + (f", {r['setting']}" if r["setting"] else "") for r in rows_of(first)}
+    steps = runs.groupby("cell", sort=False)["steps"].max()
+    seen: dict[str, list[str]] = {}
+    for cell, name in words.items():
+        seen.setdefault(name, []).append(cell)
+    for name, twins in seen.items():
+        for count, cell in enumerate(twins if len(twins) > 1 else ()):
+            known = steps[cell]
+            words[cell] = f"{name}, {known:.0f} steps" if steps[twins].nunique() == len(twins) else f"{name} ({count + 1})"
+    return words
+
+
+def run_words(run: Mapping[str, Any]) -> str:
+    """A run in words, e.g. `syn_a rank 8, lora, lr 0.001, seed 0`."""
+    return f"{run['model']} rank {run['rank']}, {run['arm']}, lr {rate(run['lr'])}, seed {run['seed']}"
+
+
+def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:
+    found = [table_payload(name, frame, SHOWN.get(name)) for name, frame in printed_tables(tables).items()]
+    runs = frames.runs.drop(columns=["cell", "family"])
+    return [*found, table_payload("runs", runs, RUNS)]
+
+
+def _other_tables(tables: Tables) -> list[dict[str, Any]]:
+    """Frames that no printed table shows whole: what the printed ones were made from."""
+    printed: dict[tuple[str, ...], int] = {}
+    for frame in printed_tables(tables).values():
+        columns = tuple(map(str, frame))
+        printed[columns] = printed.get(columns, 0) + len(frame)
+    return [
+        table_payload(name, frame, None)
+        for name, frame in tables.items()
+        if len(frame) and printed.get(tuple(map(str, frame)), -1) != len(frame)
+    ]
+
+
+def table_payload(name: str, frame: pd.DataFrame, shown: Shown | None) -> dict[str, Any]:
+    """A table for the page.
+
+    Returns:
+        name, title, caption, main (whether the report prints it), csv (exactly the bytes of `tables/<name>.csv`), columns (index in the
+        CSV, heading, whether it holds numbers) and rows (the strings shown; null where the page formats the CSV's values itself).
+    """
+    columns = [str(c) for c in frame]
+    title = TITLES.get(name, name.replace("_", " ").capitalize())
+    payload = {"name": name, "title": title, "main": shown is not None, "csv": csv_bytes(frame).decode()}
+    if shown is None:
+        hidden = {"runs", "cell", "family"}
+        kept = [c for c in columns if c not in hidden and frame[c].notna().any() and not (frame[c] == "").all()]
+        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(frame[c])] for c in kept]
+        return payload | {"caption": "", "columns": named, "rows": None}
+    heads = [(column, heading) for column, heading, _ in shown.columns if column in columns]
+    _, rows = shown.strings(frame)
+    full = [i for i, (c, _) in enumerate(heads) if c not in ("setting", "lr_ratio", "reason", "note", "edge") or _says(rows, i)]
+    named = [[columns.index(heads[i][0]), heads[i][1], _numeric(frame[heads[i][0]])] for i in full]
+    answers = {"True": "yes", "False": "no"}
+    strings = [[answers.get(row[i], row[i]) for i in full] for row in rows]
+    return payload | {"caption": shown.caption, "columns": named, "rows": strings}
+
+
+def _says(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return any(row[column] != NOTHING for row in rows)
+
+
+def _numeric(column: pd.Series[Any]) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
+
+
+def curve_data(frames: StudyFrames) -> dict[str, Any]:
+    """The loss curves, shared and thinned.
+
+    Returns:
+        axes: number series that curves share (steps, tokens, seconds); curves: train_id -> series (train, tune, report) ->
+        [steps, tokens, seconds (indices into axes), losses]. Losses have five significant digits, seconds four.
+    """
+    pool: dict[tuple[float, ...], int] = {}
+    curves: dict[str, Any] = {}
+    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
+        series = {}
+        for name, column in SERIES.items():
+            losses = curve[column].to_numpy(dtype=float)
+            at = np.flatnonzero(np.isfinite(losses))
+            if not len(at):
+                continue
+            at = at[thinned(losses[at], CURVE_POINTS)]
+            axes = [_rounded(curve[axis].to_numpy(dtype=float)[at], TIME_DIGITS if axis == "wall_s" else 12) for axis in AXES]
+            series[name] = [*(pool.setdefault(tuple(axis), len(pool)) for axis in axes), _rounded(losses[at], LOSS_DIGITS)]
+        curves[str(train_id)] = series
+    return {"axes": [list(axis) for axis in pool], "curves": curves}
+
+
+def thinned(values: Any, limit: int) -> Any:
+    """Which of a series' values to keep, in order: all while there are at most `limit`, else both ends and the lowest and highest of
+    `limit / 2` equal stretches, so that no spike is lost.
+
+    >>> thinned(np.array([0.0, 1.0, 9.0, 1.0, 0.0, -5.0, 0.0, 1.0]), 4).tolist()
+    [0, 2, 5, 7]
+    """
+    if len(values) <= limit:
+        return np.arange(len(values))
+    edges = np.linspace(0, len(values), limit // 2 + 1).astype(int)
+    kept = {0, len(values) - 1}
+    for start, end in itertools.pairwise(edges.tolist()):
+        kept |= {start + int(values[start:end].argmin()), start + int(values[start:end].argmax())}
+    return np.array(sorted(kept))
+
+
+def _rounded(values: Any, significant: int) -> list[float]:
+    """Numbers as short as JSON can write them."""
+    rounded = (float(f"{value:.{significant}g}") for value in values)
+    return [int(value) if value.is_integer() else value for value in rounded]
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand inside a `<script>` element: no character of it can end the element or start a comment.
+
+    >>> script_json({"a": "</script><!--"})
+    '{"a":"\\\\u003c/script>\\\\u003c!--"}'
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

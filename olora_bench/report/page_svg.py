@@ -1,0 +1,124 @@
+"""Small drawings of a report's page that need no script: an interval against zero, a count against its null band, a run's curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from olora_bench.report.render import number
+
+WIDTH = 360
+
+
+def interval_strip(row: Mapping[str, Any]) -> str:
+    """The difference and its 95% interval in percentage points, zero marked; empty where no difference is known."""
+    value, low, high = (float(row[key]) for key in ("difference", "low", "high"))
+    if math.isnan(value):
+        return ""
+    finite = [x for x in (value, low, high, 0.0) if math.isfinite(x)]
+    reach = max(max(map(abs, finite)) * 1.25, 1.0)
+    ticks = nice_ticks(-reach, reach, 5)
+    left, right, middle = 16.0, WIDTH - 16.0, 34.0
+
+    def at(x: float) -> float:
+        return left + (min(max(x, -reach), reach) + reach) / (2 * reach) * (right - left)
+
+    parts = [
+        f'<line class="axis" x1="{left}" x2="{right}" y1="56" y2="56"/>',
+        *(f'<line class="axis" x1="{at(t):.1f}" x2="{at(t):.1f}" y1="56" y2="60"/>' for t in ticks),
+        *(f'<text class="tick" x="{at(t):.1f}" y="73" text-anchor="middle">{_signed(t)}</text>' for t in ticks),
+        f'<line class="zero" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="18" y2="56"/>',
+        f'<text class="tick" x="{at(0) - 8:.1f}" y="12" text-anchor="end">← {escape(_short(row["reference"]))} better</text>',
+        f'<text class="tick" x="{at(0) + 8:.1f}" y="12">{escape(_short(row["arm"]))} better →</text>',
+        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, percentage points</text>',
+    ]
+    if not (math.isnan(low) or math.isnan(high)):
+        parts.append(f'<line class="interval" x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{middle}" y2="{middle}"/>')
+    parts.append(f'<circle class="point" cx="{at(value):.1f}" cy="{middle}" r="6"/>')
+    told = f"Difference {number(value, sign=True)} percentage points"
+    if not math.isnan(low):
+        told += f", 95% interval {number(low, sign=True)} to {number(high, sign=True)}"
+    return _figure(parts, 96, told)
+
+
+def count_strip(row: Mapping[str, Any]) -> str:
+    """Wins of all cells on a line from none to all, above the band that chance alone would give."""
+    cells, wins = max(int(row["cells"]), 1), int(row["wins"])
+    left, right = 16.0, WIDTH - 16.0
+
+    def at(x: float) -> float:
+        return left + x / cells * (right - left)
+
+    low, high = at(row["null_low"]), at(row["null_high"])
+    anchor = "start" if wins < cells / 4 else "end" if wins > 3 * cells / 4 else "middle"
+    ticks = [t for t in nice_ticks(0, cells, 5) if t == int(t)]
+    parts = [
+        f'<rect class="band" x="{low - 3:.1f}" width="{high - low + 6:.1f}" y="24" height="32" rx="3"/>',
+        f'<line class="axis" x1="{left}" x2="{right}" y1="56" y2="56"/>',
+        *(f'<line class="axis" x1="{at(t):.1f}" x2="{at(t):.1f}" y1="56" y2="60"/>' for t in ticks),
+        *(f'<text class="tick" x="{at(t):.1f}" y="73" text-anchor="middle">{t:.0f}</text>' for t in ticks),
+        f'<circle class="point" cx="{at(wins):.1f}" cy="40" r="6"/>',
+        f'<text class="tick strong" x="{at(wins):.1f}" y="14" text-anchor="{anchor}">{wins} of {row["cells"]} cells won</text>',
+        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">cells won; band: 95% of chance outcomes</text>',
+    ]
+    told = f"{wins} of {row['cells']} cells won; chance alone gives {row['null_low']} to {row['null_high']} in 95% of outcomes"
+    return _figure(parts, 96, told)
+
+
+def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], told: str) -> str:
+    """Losses (nats) over steps as one drawing: (name, steps, losses) a line; empty where there is no point."""
+    points = [(x, y) for _, xs, ys in series for x, y in zip(xs, ys, strict=True)]
+    if not points:
+        return ""
+    height, left, right, top, bottom = 220, 46.0, WIDTH - 12.0, 12.0, 180.0
+    (x_low, x_high), (y_low, y_high) = ((min(v), max(v)) for v in zip(*points, strict=True))
+    x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
+
+    def at(x: float, y: float) -> str:
+        return f"{left + (x - x_low) / x_span * (right - left):.1f},{bottom - (y - y_low) / y_span * (bottom - top):.1f}"
+
+    parts = []
+    for t in nice_ticks(y_low, y_high, 5):
+        y = bottom - (t - y_low) / y_span * (bottom - top)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{t:.4g}</text>')
+    for t in nice_ticks(x_low, x_high, 5):
+        x = left + (t - x_low) / x_span * (right - left)
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{t:.4g}</text>')
+    for name, xs, ys in series:
+        line = " ".join(at(x, y) for x, y in zip(xs, ys, strict=True))
+        parts.append(f'<polyline class="curve {escape(name)}" points="{line}"><title>{escape(name)}</title></polyline>')
+    parts.append(
+        f'<text class="tick" x="{(left + right) / 2}" y="{bottom + 34:.1f}" text-anchor="middle">step; loss in nats a token</text>'
+    )
+    return _figure(parts, height, told)
+
+
+def nice_ticks(low: float, high: float, count: int) -> list[float]:
+    """Round numbers from low to high, about `count` of them.
+
+    >>> nice_ticks(0, 60, 5)
+    [0.0, 20.0, 40.0, 60.0]
+    """
+    span = high - low
+    if not span > 0:
+        return [low]
+    raw = span / max(count - 1, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * k, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4g}" if value else "0"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else name[:13] + "…"
+
+
+def _figure(parts: Sequence[str], height: int, told: str) -> str:
+    return f'<svg class="strip" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">{"".join(parts)}</svg>'

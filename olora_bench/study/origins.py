@@ -1,0 +1,79 @@
+"""Where a study's numbers come from: the machines, versions and assets of its records, and how to make it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from olora_bench.errors import RecordError
+from olora_bench.progress import size
+from olora_bench.report.page import Origins
+from olora_bench.store import RunRecord, Store
+
+LABELS = {
+    "harness": "olora_bench, commit", "processor": "Processor", "gpus": "GPU", "memory": "Memory", "device": "Device", "threads": "Threads",
+    "token_budget": "Token budget", "python": "Python and system", "packages": "Packages", "asset": "Assets",
+}  # fmt: skip
+
+
+def origins(store: Store, study: str, train_ids: Iterable[str], study_file: Path | None, *, run_pages: bool = False) -> Origins:
+    """Read the records of a study's runs for what its page says of their origin; a record that cannot be read is left out.
+
+    Args:
+        study_file: the file that declares the study, None where it is not known.
+    """
+    records = [record for record in (_read(store, train_id) for train_id in train_ids) if record is not None]
+    facts: dict[str, Counter[str]] = {}
+    for record in records:
+        for label, value in _facts(record.provenance):
+            facts.setdefault(LABELS[label], Counter())[value] += 1
+    ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
+    return Origins(ordered, _remake(study, study_file, records), run_pages)
+
+
+def _read(store: Store, train_id: str) -> RunRecord | None:
+    try:
+        return store.read_run(train_id)
+    except RecordError:
+        return None
+
+
+def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    hardware, harness = provenance.get("hardware") or {}, provenance.get("harness") or {}
+    if harness:
+        dirty = {True: ", with local changes", False: "", None: ", local changes not known"}[harness.get("dirty")]
+        yield "harness", f"{harness.get('version')}, {harness.get('commit') or 'commit not known'}{dirty}"
+    if hardware.get("processor"):
+        cores = f", {hardware['cores']} cores" if hardware.get("cores") else ""
+        yield "processor", f"{hardware['processor']}{cores}"
+    for name, count in Counter(hardware.get("gpus") or []).items():
+        yield "gpus", name if count == 1 else f"{count} x {name}"
+    if hardware.get("memory_bytes"):
+        yield "memory", size(hardware["memory_bytes"])
+    for name in ("device", "threads"):
+        if provenance.get(name) is not None:
+            yield name, str(provenance[name])
+    if provenance.get("token_budget"):
+        yield "token_budget", ", ".join(f"{key} {value}" for key, value in provenance["token_budget"].items())
+    if hardware.get("python"):
+        yield "python", " on ".join(str(hardware[key]) for key in ("python", "system") if hardware.get(key))
+    if provenance.get("packages"):
+        yield "packages", ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
+    for one in provenance.get("assets") or []:
+        yield "asset", f"{one['key']}, {one['source']}: {one['identity']}"
+
+
+def _remake(study: str, study_file: Path | None, records: Iterable[RunRecord]) -> list[str]:
+    harnesses: list[Any] = [record.provenance.get("harness") or {} for record in records]
+    commits = {str(one["commit"]) for one in harnesses if one.get("commit")}
+    name = study if study_file is None or study_file.stem == study else f"{study_file.name}"
+    checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
+    return [
+        *checkout,
+        f"make plan SWEEP={name}      # what would run; runs nothing",
+        f"make sweep SWEEP={name}     # the runs that are missing, then this report",
+        f"make report SWEEP={name}    # this report again from results/, no GPU, no network",
+        f"make figures SWEEP={name}   # the figures again from results/",
+    ]
