@@ -45,10 +45,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tables of one contrast under the protocol that the study judges by; `all` holds the study's whole tables."""
+    """The tables of a claim's contrasts under the protocol that the study judges by; `all` holds the study's whole tables.
+
+    `arms` are those that the claim is about: the arm it names, or else every arm of the init it names (`olora_plus_x0.25`,
+    `olora_plus_x4`).
+    """
 
     frames: StudyFrames
     claim: Claim
+    role: str
+    arms: tuple[str, ...]
     tables: dict[str, pd.DataFrame]
     all: dict[str, pd.DataFrame]
     rng: np.random.Generator
@@ -65,9 +71,10 @@ def judge(claims: Iterable[Claim], frames: StudyFrames, tables: dict[str, pd.Dat
     rows = []
     for claim in claims:
         role = "tuned" if frames.protocol == "tuned" else "shared"
-        mine = {name: _of(frame, claim, role) for name, frame in tables.items()}
+        arms = _arms(claim, frames)
+        mine = {name: _of(frame, arms, claim.reference, role) for name, frame in tables.items()}
         has_pairs = len(mine["pairs"]) > 0
-        evidence = Evidence(frames, claim, mine, tables, rng)
+        evidence = Evidence(frames, claim, role, arms, mine, tables, rng)
         found = (
             MEASUREMENTS[claim.measurement](evidence)
             if has_pairs
@@ -80,10 +87,18 @@ def judge(claims: Iterable[Claim], frames: StudyFrames, tables: dict[str, pd.Dat
     return pd.DataFrame(rows, columns=["claim", "paper", "sentence", "verdict", "figure", "protocol", "runs"])
 
 
-def _of(frame: pd.DataFrame, claim: Claim, role: str) -> pd.DataFrame:
+def _arms(claim: Claim, frames: StudyFrames) -> tuple[str, ...]:
+    against = dict.fromkeys(c["arm"] for c in frames.contrasts if c["reference"] == claim.reference)
+    if claim.arm in against:
+        return (claim.arm,)
+    inits = dict(zip(frames.runs["arm"], frames.runs["init"], strict=True))
+    return tuple(arm for arm in against if inits.get(arm) == claim.arm)
+
+
+def _of(frame: pd.DataFrame, arms: tuple[str, ...], reference: str, role: str) -> pd.DataFrame:
     mine = frame
     if "contrast" in frame:
-        mine = mine[(mine["contrast"] == f"{claim.arm} vs {claim.reference}") & (mine["role"] == role)]
+        mine = mine[mine["contrast"].isin([f"{arm} vs {reference}" for arm in arms]) & (mine["role"] == role)]
     return mine[mine["longest"].astype(bool)] if "longest" in mine else mine
 
 
@@ -194,53 +209,120 @@ def negligible_init(e: Evidence) -> Finding:
 def more_stable(e: Evidence) -> Finding:
     """Diverged runs over all learning rates that both arms tried, and loss spikes of the paired runs."""
     rates = e.all["rates"]
-    sides = {name: rates[rates["arm"] == name] for name in (e.claim.arm, e.claim.reference)}
-    both = set(zip(sides[e.claim.arm]["cell"], sides[e.claim.arm]["lr"], strict=True)) & set(
-        zip(sides[e.claim.reference]["cell"], sides[e.claim.reference]["lr"], strict=True)
-    )
-    died = {name: int(sum(r["diverged"] for r in rows_of(side) if (r["cell"], r["lr"]) in both)) for name, side in sides.items()}
-    tried = {name: int(sum(r["n_runs"] for r in rows_of(side) if (r["cell"], r["lr"]) in both)) for name, side in sides.items()}
+    sides = {e.claim.reference: rates[rates["arm"] == e.claim.reference], e.claim.arm: rates[rates["arm"].isin(e.arms)]}
+    tried = [set(zip(side["cell"], side["lr"], strict=True)) for side in sides.values()]
+    both = tried[0] & tried[1]
+    kept = {name: [row for row in rows_of(side) if (row["cell"], row["lr"]) in both] for name, side in sides.items()}
+    died = {name: sum(int(row["diverged"]) for row in rows) for name, rows in kept.items()}
+    runs = {name: sum(int(row["n_runs"]) for row in rows) for name, rows in kept.items()}
+    text = ", ".join(f"{name} diverged in {died[name]} of {runs[name]} runs{_where(rows)}" for name, rows in kept.items())
+    text += f" ({len({lr for _, lr in both})} learning rates that both tried)"
+    means = {
+        name: float(np.nanmean([row["spikes"] for row in rows])) for name, rows in kept.items() if any(row["spikes"] >= 0 for row in rows)
+    }
+    text += "; spikes a run over these: " + ", ".join(f"{name} {mean:.1f}" for name, mean in means.items()) if means else ""
     spikes = e.tables["measures"]
     spikes = spikes[spikes["measure"] == "spikes"]
-    text = ", ".join(f"{name} diverged in {died[name]} of {tried[name]} runs" for name in sides)
-    text += "".join(
-        f"; spikes a run {e.claim.reference} {r['value_reference']:.1f}, {e.claim.arm} {r['value_arm']:.1f}" for r in rows_of(spikes)[:1]
-    )
     good, bad = _shown(spikes, "lower")
-    table = [[died[name], tried[name] - died[name]] for name in sides]
+    arm, reference = e.claim.arm, e.claim.reference
+    table = [[died[name], runs[name] - died[name]] for name in (arm, reference)]
     if fisher_exact(table).pvalue <= LEVEL:
-        fewer = died[e.claim.arm] * tried[e.claim.reference] < died[e.claim.reference] * tried[e.claim.arm]
+        fewer = died[arm] * runs[reference] < died[reference] * runs[arm]
         good, bad = good + fewer, bad + (not fewer)
-    return Finding(_tally(good, bad, 1), text, _runs(spikes))
+    return Finding(
+        _tally(good, bad, 1), text, " ".join(sorted({run for rows in kept.values() for row in rows for run in row["runs"].split()}))
+    )
+
+
+def _where(rows: list[dict[str, Any]]) -> str:
+    lrs = sorted({row["lr"] for row in rows if row["diverged"]})
+    return f" (at lr {', '.join(f'{lr:.3g}' for lr in lrs)})" if lrs else ""
 
 
 def _shown(measures: pd.DataFrame, better: str) -> tuple[int, int]:
     """Cells that are better, and that are worse, after Holm over the cells."""
-    sure = measures[holm(measures["p"].to_numpy(dtype=float)) <= LEVEL]
+    sure = _sure(measures)
     return int((sure["verdict"] == better).sum()), int(sure["verdict"].isin({"lower", "higher"} - {better}).sum())
 
 
+def _sure(measures: pd.DataFrame) -> pd.DataFrame:
+    return measures[holm(measures["p"].to_numpy(dtype=float)) <= LEVEL]
+
+
 def measure(e: Evidence) -> Finding:
-    """Measures of the paired runs (options: measures, a map of name to the better direction, lower or higher)."""
+    """Measures of the paired runs (options: measures, a map of name to the better direction, lower or higher), each of which must hold.
+
+    Where the claim is about several arms (ratios), one of them is enough; Holm's family is then all arms and cells of a measure.
+    """
     m = e.tables["measures"]
-    good = bad = open_ = 0
-    parts = []
-    used = []
-    for name, better in e.claim.options["measures"].items():
-        mine = m[m["measure"] == name]
-        if mine.empty:
-            parts.append(f"{name} not measured")
-            open_ += 1
-            continue
-        used.append(mine)
-        cells = _shown(mine, better)
-        good, bad, open_ = good + cells[0], bad + cells[1], open_ + len(mine) - sum(cells)
-        parts.append(f"{name} {mine['difference'].mean():+.3f} {mine['unit'].iloc[0]}")
+    wanted = {name: m[m["measure"] == name] for name in e.claim.options["measures"]}
+    used = [frame for frame in wanted.values() if len(frame)]
     if not used:
-        return Finding(NOT_TESTED, "; ".join(parts))
-    verdict = _tally(good, bad, open_)
-    missing = len(used) < len(e.claim.options["measures"])
-    return Finding(UNRESOLVED if verdict == SUPPORTED and missing else verdict, "; ".join(parts), _runs(pd.concat(used)))
+        return Finding(NOT_TESTED, "; ".join(f"{name} not measured" for name in wanted))
+    sure = {name: _sure(frame) for name, frame in wanted.items()}
+    verdicts, parts = [], []
+    for arm in e.arms:
+        told, words = [], []
+        for name, better in e.claim.options["measures"].items():
+            cells, known = wanted[name][wanted[name]["arm"] == arm], sure[name][sure[name]["arm"] == arm]
+            good, bad = int((known["verdict"] == better).sum()), int(known["verdict"].isin({"lower", "higher"} - {better}).sum())
+            told.append(_tally(good, bad, len(cells) - good - bad))
+            words.append(f"{name} {cells['difference'].mean():+.3f} {cells['unit'].iloc[0]}" if len(cells) else f"{name} not measured")
+        every = all(verdict == SUPPORTED for verdict in told)
+        verdicts.append(SUPPORTED if every else NOT_SUPPORTED if NOT_SUPPORTED in told else UNRESOLVED)
+        parts.append("; ".join(words) if len(e.arms) == 1 else f"{arm}: {'; '.join(words)}")
+    verdict = SUPPORTED if SUPPORTED in verdicts else NOT_SUPPORTED if set(verdicts) == {NOT_SUPPORTED} else UNRESOLVED
+    return Finding(verdict, " | ".join(parts), _runs(pd.concat(used)))
+
+
+def well_conditioned(e: Evidence) -> Finding:
+    """The condition number of B, whose columns span the subspace that the update stays in, after training: below the reference's.
+
+    A's stands beside it, and B's at the start: of a B that starts at 0 there is none.
+    """
+    m = e.tables["measures"]
+    b, a = (m[m["measure"] == f"log10_{side}_condition"] for side in "ba")
+    if b.empty:
+        return Finding(NOT_TESTED, "the runs did not measure their adapters")
+    good, bad = _shown(b, "lower")
+    start = e.all["anatomy"]
+    start = start[start["arm"].isin(e.arms) & (start["stage"] == "start") & (start["fact"] == "b_condition")]["mean"]
+    text = f"condition number of B after training {_power(b, 'arm')}, of {e.claim.reference} {_power(b, 'reference')}"
+    text += f" (B at the start {start.mean():.3g})" if len(start) else ""
+    text += f"; of A {_power(a, 'arm')} and {_power(a, 'reference')}" if len(a) else ""
+    return Finding(_tally(good, bad, len(b) - good - bad), text, _runs(b))
+
+
+def _power(logs: pd.DataFrame, side: str) -> str:
+    return f"{10 ** logs[f'value_{side}'].mean():.3g}"
+
+
+def trade_off(e: Evidence) -> Finding:
+    """Ratios below 1 against ratios above: a trade-off is shown where those below travel less and end with more loss, both over blocks.
+
+    Contradicted where those below travel no less, or where the less travelled side ends with less loss too: then it simply wins.
+    """
+    runs = e.all["run_measures"]
+    mine = runs[runs["arm"].isin(e.arms) & runs["longest"] & (runs["state"] == "done") & runs["roles"].str.contains(e.role)]
+    mine = mine.assign(travel=np.log(mine["travelled"]))
+    sides = [mine[mine["lr_ratio"] < 1], mine[mine["lr_ratio"] > 1]]
+    if any(side["travel"].dropna().empty for side in sides):
+        return Finding(NOT_TESTED, "needs the distance that A and B travelled at ratios below and above 1")
+    keys = ["cell", "model", "seed"]
+    means = [side.groupby(keys)[["travel", "report_loss"]].mean() for side in sides]
+    by_run = (means[0] - means[1]).dropna()
+    gap = by_run.groupby(level=["model", "seed"])[["travel", "report_loss"]].mean()
+    found = {name: sign_flip(gap[name].to_numpy(dtype=float), e.rng) for name in gap} if len(gap) else {}
+    text = f"below 1 the adapter travels {np.exp(gap['travel'].mean()):.2f} times as far as above 1, its loss is "
+    text += f"{gap['report_loss'].mean():+.3f} nats ({len(gap)} blocks)"
+    ids = " ".join(sorted(set(pd.concat(sides)["train_id"])))
+    if len(gap) < MIN_BLOCKS:
+        return Finding(UNRESOLVED, text, ids)
+    less = {name: float(test.mean) < 0 for name, test in found.items()}
+    sure = {name: float(test.p) <= LEVEL for name, test in found.items()}
+    refuted = sure["travel"] and (not less["travel"] or (sure["report_loss"] and less["report_loss"]))
+    shown = sure["travel"] and sure["report_loss"] and less["travel"] and not less["report_loss"]
+    return Finding(SUPPORTED if shown else NOT_SUPPORTED if refuted else UNRESOLVED, text, ids)
 
 
 def most_gain_on(e: Evidence) -> Finding:
@@ -269,33 +351,31 @@ def init_alone(e: Evidence) -> Finding:
         return Finding(NOT_TESTED, "no complete pair")
     bytes_ = e.frames.runs.set_index("train_id")["adapter_bytes"]
     same = bool((complete["arm_id"].map(bytes_) == complete["reference_id"].map(bytes_)).all())
-    changed = e.frames.runs[e.frames.runs["arm"] == e.claim.arm].get("init.changed_base_weights", pd.Series(dtype=float)).max()
+    changed = e.frames.runs[e.frames.runs["arm"].isin(e.arms)].get("init.changed_base_weights", pd.Series(dtype=float)).max()
     note = "" if not changed > 0 else "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
     text = f"{len(complete)} pairs differ in init alone; adapters {'of the same size' if same else 'differ in size'}{note}"
     return Finding(SUPPORTED if same else NOT_SUPPORTED, text, " ".join(sorted({*complete["arm_id"], *complete["reference_id"]})))
 
 
 def ratios_both_sides(e: Evidence) -> Finding:
-    """A ratio below and one above 1 each end no worse than the reference, by the mean held-out loss of their cells."""
+    """In every cell a ratio below and one above 1 end no worse than the reference's ratio of 1, by mean held-out loss."""
     r = e.all["ratios"]
-    if r.empty:
-        return Finding(NOT_TESTED, "no learning-rate ratio was varied")
-    init = e.frames.runs[e.frames.runs["arm"] == e.claim.reference]["init"].dropna()
-    plain = r[(r["lr_ratio"] == 1) & r["arm"].eq(e.claim.reference)]["report_loss"].mean()
-    base = e.frames.runs["metrics.report_loss_start"].mean()
-    below, above = (r[(r["lr_ratio"] < 1)], r[(r["lr_ratio"] > 1)])
-    if below.empty or above.empty or np.isnan(plain) or init.empty:
+    r = r[r["longest"].astype(bool) & r["roles"].str.contains(e.role)] if len(r) else r
+    works, parts, used = [], [], []
+    for cell, group in r.groupby("cell", sort=False) if len(r) else ():
+        ours = group[group["arm"].isin(e.arms)]
+        losses = [group[group["arm"] == e.claim.reference], ours[ours["lr_ratio"] < 1], ours[ours["lr_ratio"] > 1]]
+        best = [side["report_loss"].min() for side in losses]
+        if any(pd.isna(value) for value in best):
+            continue
+        base = e.frames.runs[e.frames.runs["cell"] == cell]["metrics.report_loss_start"].mean()
+        # "Works" is taken as: learns at least 95% of what ratio 1 learns.
+        works.append(all(value <= best[0] + 0.05 * (base - best[0]) for value in best[1:]))
+        parts.append(f"held-out loss {best[0]:.3f} at ratio 1, best {best[1]:.3f} below and {best[2]:.3f} above it")
+        used += losses
+    if not works:
         return Finding(NOT_TESTED, "needs ratios below and above 1, and 1 itself")
-    best = below["report_loss"].min(), above["report_loss"].min()
-    text = f"held-out loss {plain:.3f} at ratio 1, best {best[0]:.3f} below and {best[1]:.3f} above it"
-    # "Works" is taken as: learns at least 95% of what ratio 1 learns.
-    works = [value <= plain + 0.05 * (base - plain) for value in best]
-    return Finding(SUPPORTED if all(works) else NOT_SUPPORTED, text, _runs(pd.concat([below, above])))
-
-
-def not_measured(e: Evidence) -> Finding:
-    """The records hold nothing that could decide it (options: needs says what would)."""
-    return Finding(NOT_TESTED, f"needs {e.claim.options['needs']}")
+    return Finding(SUPPORTED if all(works) else NOT_SUPPORTED if not any(works) else UNRESOLVED, "; ".join(parts), _runs(pd.concat(used)))
 
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -309,5 +389,6 @@ MEASUREMENTS: dict[str, Measurement] = {
     "most_gain_on": most_gain_on,
     "init_alone": init_alone,
     "ratios_both_sides": ratios_both_sides,
-    "not_measured": not_measured,
+    "well_conditioned": well_conditioned,
+    "trade_off": trade_off,
 }

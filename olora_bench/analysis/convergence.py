@@ -215,7 +215,7 @@ def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, Any]]:
 def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> dict[str, Any]:
     both = full.merge(short, on="seed", suffixes=("_reference", "_arm"))
     died = int(((both["state_arm"] == "diverged") | (both["state_reference"] == "diverged")).sum())
-    planned = len({*full["seed"], *short["seed"]})
+    planned = short["seed"].nunique()
     paired = both.dropna(subset=["loss_arm", "loss_reference"])
     difference = (paired["loss_arm"] - paired["loss_reference"]).to_numpy(dtype=float)
     seeds = len(difference)

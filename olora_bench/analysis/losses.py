@@ -160,7 +160,7 @@ def costs(measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
-    """OLoRA+ and LoRA+: one row a (cell, arm, lr, lr ratio) of the reported runs, where any ratio is not 1.
+    """OLoRA+ and LoRA+: one row a (cell, arm, lr, lr ratio) of the reported runs, in cells where any ratio is not 1.
 
     Returns:
         cell, model, rank, setting, longest, arm, init, lr (A's), lr_ratio (B's lr over A's), roles (tuned, shared or both), n_runs,
@@ -174,7 +174,8 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     columns = [*keys, *names, *generated, *(f"{name}_base" for name in generated), "runs"]
     reported = frames.runs[frames.runs["roles"].str.contains("shared|tuned")]
     plus = reported[reported["lr_ratio"].notna()]
-    if not (plus["lr_ratio"] != 1).any():
+    plus = plus[plus["cell"].isin(plus[plus["lr_ratio"] != 1]["cell"])]
+    if plus.empty:
         return pd.DataFrame(columns=columns)
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
     macro = scores.groupby("train_id")["value"].mean() * 100

@@ -78,26 +78,30 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def beside_ours(published: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
-    """Published numbers with this study's own mean over reported runs.
+    """Published numbers with this study's own means over reported runs of its protocol, shorter schedules left out.
 
     Returns:
-        One row a published number: source, model, rank, arm, benchmark, metric, published and ours (percent; NaN where there is none),
-        difference (ours minus published, percentage points), seeds, note, runs. Several learning rates or settings are averaged only
-        within the study's own protocol.
+        One row a (published number, setting, lr of ours), one with ours empty where we have none: source, model, rank, arm, benchmark,
+        metric, lr, setting (of ours), published and ours (percent; NaN where there is none), difference (ours minus published, percentage
+        points), seeds, note, runs.
     """
     role = "tuned" if frames.protocol == "tuned" else "shared"
-    mine = frames.runs[frames.runs["roles"].str.contains(role)][["train_id", "model", "rank", "arm", "seed"]]
+    reported = frames.runs[frames.runs["roles"].str.contains(role) & frames.runs["longest"]]
+    mine = reported[["train_id", "model", "rank", "arm", "seed", "lr", "setting"]]
     scores = frames.scores[frames.scores["train_id"].notna()][["train_id", "benchmark", "metric", "value"]].merge(mine, on="train_id")
     rows = []
     for row in published.to_dict("records"):
         same = scores
         for key in ("model", "rank", "arm", "benchmark", "metric"):
             same = same[same[key] == row[key]]
-        ours = 100 * float(same["value"].mean()) if len(same) else float("nan")
-        rows.append(
-            {key: row[key] for key in ("source", "model", "rank", "arm", "benchmark", "metric")}
-            | {"published": row["value"], "ours": ours, "difference": ours - float(row["value"]), "seeds": same["seed"].nunique()}
-            | {"note": row["note"], "runs": " ".join(sorted(set(same["train_id"])))}
-        )
-    names = ["source", "model", "rank", "arm", "benchmark", "metric", "published", "ours", "difference", "seeds", "note", "runs"]
+        named = {key: row[key] for key in ("source", "model", "rank", "arm", "benchmark", "metric", "note")} | {"published": row["value"]}
+        nothing = {"lr": float("nan"), "setting": "", "ours": float("nan"), "difference": float("nan"), "seeds": 0, "runs": ""}
+        found = [
+            {"lr": lr, "setting": setting, "ours": 100 * float(group["value"].mean()), "seeds": group["seed"].nunique()}
+            | {"difference": 100 * float(group["value"].mean()) - float(row["value"]), "runs": " ".join(sorted(set(group["train_id"])))}
+            for (setting, lr), group in same.groupby(["setting", "lr"], sort=True)
+        ]
+        rows += [named | ours for ours in found or [nothing]]
+    names = ["source", "model", "rank", "arm", "benchmark", "metric", "lr", "setting", "published", "ours", "difference", "seeds", "note",
+             "runs"]  # fmt: skip
     return pd.DataFrame(rows, columns=names)

@@ -149,9 +149,10 @@ SHOWN: Mapping[str, Shown] = {
     ),
     "warnings": Shown("Mind, before believing a table.", (("about", "about", plain), ("sentence", "what", plain))),
     "declared": Shown(
-        "The commit that declared the study: since then its contrasts, grids and seeds have not changed. Runs by when they started.",
+        "The commit that declared the study: since then its contrasts, grids and seeds have not changed. Runs by when they started; those "
+        "before it may be another study's.",
         (("file", "study file", plain), ("commit", "commit", plain), ("committed_at", "committed", plain),
-         ("runs", "runs started", plain), ("runs_after", "after it", plain), ("runs_before", "before it", plain),
+         ("n_runs", "runs started", plain), ("n_after", "after it", plain), ("n_before", "before it", plain),
          ("reason", "why none", plain)),
     ),
     "not_done": Shown(

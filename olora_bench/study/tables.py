@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
+from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
 from olora_bench.analysis.claims import judge
 from olora_bench.config import claims_dir, compose, options
 from olora_bench.errors import BadInput
@@ -18,6 +18,7 @@ from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
 from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write
+from olora_bench.study.declared import declared, declared_text
 from olora_bench.study.files import read_manifest, study_dir
 from olora_bench.study.grid import find_study
 from olora_bench.study.origins import origins
@@ -45,8 +46,13 @@ def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
     return parse_study(dict(cfg.study), str(path)).name, Path(cfg.machine.results_dir).expanduser()
 
 
-def analysed(results_dir: Path, study: str) -> Analysed:
+def analysed(results_dir: Path, study: str, file: Path | None = None) -> Analysed:
     """Read a study's records and analyse them. The same records give the same frames.
+
+    Args:
+        results_dir: where the records are.
+        study: the study's name, which is its folder there.
+        file: the study's file, whose history says when it was declared; null looks for it by the study's name.
 
     Raises:
         BadInput: the study has not been run here.
@@ -59,6 +65,7 @@ def analysed(results_dir: Path, study: str) -> Analysed:
     rng = np.random.default_rng(derive(0, "bootstrap"))
     tables = analyse(frames, rng)
     tables["claims"] = judge(read_claims(_claims_dir(results_dir)), frames, tables, rng)
+    tables["declared"] = declared(study, frames.runs, file)
     tables["published"] = beside_ours(read_published(results_dir / "published"), frames)
     return Analysed(frames, tables, results_dir, study_dir(results_dir, study) / "report")
 
@@ -77,7 +84,7 @@ def report_text(name: str, overrides: Sequence[str], *, run_pages: bool = False)
         BadInput: the study has not been run here.
     """
     study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study)
+    found = analysed(results_dir, study, find_study(name))
     text = study_report(found.frames, found.tables, notes(found))
     write_page(found, find_study(name), run_pages=run_pages)
     atomic_write(found.folder / "report.md", (text + "\n").encode())
@@ -110,6 +117,7 @@ def notes(found: Analysed) -> list[str]:
     ]
     if len(found.tables["not_done"]) > 20:
         lines.append(f"{len(found.tables['not_done']) - 20} more are not done: {found.folder}/tables/not_done.md")
+    lines.append(declared_text(rows_of(found.tables["declared"])[0]))
     lines.append(f"Records: {found.results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {found.folder}/")
     lines.append(f"The same as a page, with charts: {found.folder}/index.html (opens in a browser, needs no network)")
     lines.append(f"What went into a run's id: python -m olora_bench.study explain {frames.runs['train_id'].iloc[0]}")

@@ -1,0 +1,103 @@
+"""Declared first: the commit that a study's contrasts, grids and seeds have stood unchanged since, and which runs started after it."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from olora_bench.errors import BadInput
+from olora_bench.study.grid import find_study
+
+COLUMNS = ("file", "commit", "committed_at", "n_runs", "n_after", "n_before", "reason", "runs")
+
+
+def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.DataFrame:
+    """When a study was declared, told by git, and whether its runs came after.
+
+    The commit is the oldest from which on the file says what it says now, its title and comments apart: so whoever changes a grid or a
+    contrast declares anew. Its time is the committer's, which a rebase renews.
+
+    Args:
+        study: the study's name, by which its file is looked for.
+        runs: as `analysis.frames.StudyFrames.runs`; a run that another study had done already started before.
+        path: the study's file, where it is known.
+
+    Returns:
+        One row: file (name), commit (40 hex digits) and committed_at (ISO 8601, UTC), null with a `reason` where git cannot tell; n_runs
+        (whose start is recorded), n_after and n_before (started after and before the commit; null without one); runs (ids of the latter).
+    """
+    started = runs.drop_duplicates("train_id").set_index("train_id")["started_at"].dropna()
+    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": f"{study}.yaml", "n_runs": len(started), "runs": ""}
+    try:
+        path = path or find_study(study)
+        row["file"] = path.name
+        row["commit"], seconds = declaring_commit(path)
+    except BadInput as error:
+        return pd.DataFrame([row | {"reason": str(error).split(". Allowed:")[0]}], columns=list(COLUMNS))
+    moment = datetime.fromtimestamp(seconds, UTC)
+    before = sorted(str(run) for run, at in started.items() if datetime.fromisoformat(at) < moment)
+    row |= {"committed_at": moment.isoformat(timespec="seconds"), "n_after": len(started) - len(before), "n_before": len(before)}
+    return pd.DataFrame([row | {"runs": " ".join(before)}], columns=list(COLUMNS))
+
+
+def declaring_commit(path: Path) -> tuple[str, int]:
+    """The commit that declared a study, and the second (Unix time) of it.
+
+    Raises:
+        BadInput: git cannot tell, and why.
+    """
+    if _git(path, "rev-parse", "--is-shallow-repository") == "true":
+        raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
+    now = _declaration(path.read_text(encoding="utf-8"))
+    found = None
+    for line in _git(path, "log", "--format=%H %ct", "--", path.name).splitlines():
+        commit, seconds = line.split()
+        try:
+            then = _declaration(_git(path, "show", f"{commit}:./{path.name}"))
+        except BadInput:  # the commit removed the file
+            break
+        if then != now:
+            break
+        found = commit, int(seconds)
+    if found is None:
+        raise BadInput(f"{path.name}: what it declares is not committed: commit it before its runs")
+    return found
+
+
+def _declaration(text: str) -> Any:
+    """What a study file decides: everything but the title."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    if isinstance(raw, dict) and isinstance(raw.get("study"), dict):
+        raw["study"].pop("title", None)
+    return raw
+
+
+def _git(path: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(path.parent), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadInput(f"{path.name}: git cannot be asked ({error.__class__.__name__})") from error
+    if done.returncode:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise BadInput(f"{path.name}: git says: {reason}")
+    return done.stdout.strip()
+
+
+def declared_text(row: dict[str, Any]) -> str:
+    """One line for a report."""
+    if not row["commit"]:
+        return f"Declared: no commit known ({row['reason']})."
+    late = f"; {row['n_before']} started before it" if row["n_before"] else ""
+    return (
+        f"Declared by commit {row['commit'][:12]} of {row['committed_at']} ({row['file']}): "
+        f"{row['n_after']} of {row['n_runs']} runs started after it{late}."
+    )
