@@ -285,8 +285,8 @@ def well_conditioned(e: Evidence) -> Finding:
     if b.empty:
         return Finding(NOT_TESTED, "the runs did not measure their adapters")
     good, bad = _shown(b, "lower")
-    start = e.all["anatomy"]
-    start = start[start["arm"].isin(e.arms) & (start["stage"] == "start") & (start["fact"] == "b_condition")]["mean"]
+    facts = e.all["anatomy"]
+    start = facts[facts["arm"].isin(e.arms) & (facts["stage"] == "start") & (facts["fact"] == "b_condition")]["mean"]
     text = f"condition number of B after training {_power(b, 'arm')}, of {e.claim.reference} {_power(b, 'reference')}"
     text += f" (B at the start {start.mean():.3g})" if len(start) else ""
     text += f"; of A {_power(a, 'arm')} and {_power(a, 'reference')}" if len(a) else ""

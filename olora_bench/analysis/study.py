@@ -63,7 +63,7 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
 
 `study.tables.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
 (source, model, rank, arm, benchmark, metric, lr, setting, published, ours, difference, seeds, note, runs) and declared (one row: file,
-commit, committed_at, n_runs, n_after, n_before, reason, runs: the ids of those that started before the commit).
+commit, committed_at, changed_since, runs, runs_before, runs_after (counts), reason, before: the ids of those that started before it).
 """
 
 

@@ -152,7 +152,7 @@ SHOWN: Mapping[str, Shown] = {
         "The commit that declared the study: since then its contrasts, grids and seeds have not changed. Runs by when they started; those "
         "before it may be another study's.",
         (("file", "study file", plain), ("commit", "commit", plain), ("committed_at", "committed", plain),
-         ("n_runs", "runs started", plain), ("n_after", "after it", plain), ("n_before", "before it", plain),
+         ("runs", "runs started", plain), ("runs_after", "after it", plain), ("runs_before", "before it", plain),
          ("reason", "why none", plain)),
     ),
     "not_done": Shown(

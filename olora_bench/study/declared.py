@@ -13,7 +13,7 @@ import yaml
 from olora_bench.errors import BadInput
 from olora_bench.study.grid import find_study
 
-COLUMNS = ("file", "commit", "committed_at", "n_runs", "n_after", "n_before", "reason", "runs")
+COLUMNS = ("file", "commit", "committed_at", "changed_since", "runs", "runs_before", "runs_after", "reason", "before")
 
 
 def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.DataFrame:
@@ -28,25 +28,27 @@ def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.Dat
         path: the study's file, where it is known.
 
     Returns:
-        One row: file (name), commit (40 hex digits) and committed_at (ISO 8601, UTC), null with a `reason` where git cannot tell; n_runs
-        (whose start is recorded), n_after and n_before (started after and before the commit; null without one); runs (ids of the latter).
+        One row: file (name), commit (40 hex digits) and committed_at (ISO 8601, UTC), null with a `reason` where git cannot tell;
+        changed_since (whether later commits touched the title or comments); runs (how many have a recorded start), runs_before and
+        runs_after the commit (null without one); before (the ids of the former, separated by spaces).
     """
     started = runs.drop_duplicates("train_id").set_index("train_id")["started_at"].dropna()
-    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": f"{study}.yaml", "n_runs": len(started), "runs": ""}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": f"{study}.yaml", "runs": len(started), "before": ""}
     try:
         path = path or find_study(study)
         row["file"] = path.name
-        row["commit"], seconds = declaring_commit(path)
+        row["commit"], seconds, row["changed_since"] = declaring_commit(path)
     except BadInput as error:
         return pd.DataFrame([row | {"reason": str(error).split(". Allowed:")[0]}], columns=list(COLUMNS))
     moment = datetime.fromtimestamp(seconds, UTC)
     before = sorted(str(run) for run, at in started.items() if datetime.fromisoformat(at) < moment)
-    row |= {"committed_at": moment.isoformat(timespec="seconds"), "n_after": len(started) - len(before), "n_before": len(before)}
-    return pd.DataFrame([row | {"runs": " ".join(before)}], columns=list(COLUMNS))
+    row |= {"committed_at": moment.isoformat(timespec="seconds"), "before": " ".join(before)}
+    row |= {"runs_before": len(before), "runs_after": len(started) - len(before)}
+    return pd.DataFrame([row], columns=list(COLUMNS))
 
 
-def declaring_commit(path: Path) -> tuple[str, int]:
-    """The commit that declared a study, and the second (Unix time) of it.
+def declaring_commit(path: Path) -> tuple[str, int, bool]:
+    """The commit that declared a study, the second (Unix time) of it, and whether later commits touched the file.
 
     Raises:
         BadInput: git cannot tell, and why.
@@ -54,7 +56,7 @@ def declaring_commit(path: Path) -> tuple[str, int]:
     if _git(path, "rev-parse", "--is-shallow-repository") == "true":
         raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
     now = _declaration(path.read_text(encoding="utf-8"))
-    found = None
+    found: list[tuple[str, int]] = []
     for line in _git(path, "log", "--format=%H %ct", "--", path.name).splitlines():
         commit, seconds = line.split()
         try:
@@ -63,10 +65,10 @@ def declaring_commit(path: Path) -> tuple[str, int]:
             break
         if then != now:
             break
-        found = commit, int(seconds)
-    if found is None:
+        found.append((commit, int(seconds)))
+    if not found:
         raise BadInput(f"{path.name}: what it declares is not committed: commit it before its runs")
-    return found
+    return *found[-1], len(found) > 1
 
 
 def _declaration(text: str) -> Any:
@@ -96,8 +98,8 @@ def declared_text(row: dict[str, Any]) -> str:
     """One line for a report."""
     if not row["commit"]:
         return f"Declared: no commit known ({row['reason']})."
-    late = f"; {row['n_before']} started before it" if row["n_before"] else ""
+    late = f"; {row['runs_before']} started before it" if row["runs_before"] else ""
     return (
         f"Declared by commit {row['commit'][:12]} of {row['committed_at']} ({row['file']}): "
-        f"{row['n_after']} of {row['n_runs']} runs started after it{late}."
+        f"{row['runs_after']} of {row['runs']} runs started after it{late}."
     )
