@@ -64,8 +64,11 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def figures(arguments: argparse.Namespace) -> int:
-    """Not built yet."""
-    raise BadInput("make figures: not built yet; `make report` prints the tables")
+    """Write a study's tables and figures again from its records."""
+    from olora_bench.study.figures import figures_text
+
+    print(figures_text(arguments.name, arguments.overrides))
+    return 0
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -142,7 +145,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "status": (status, "done, running where and since when, failed and why, time left"),
     "retry": (retry, "as run, with failed runs tried again"),
     "report": (report, "a study's table, tables as files and page from its records; --run-pages adds a page for each run"),
-    "figures": (figures, "a study's figures from its records"),
+    "figures": (figures, "a study's tables and figures from its records"),
     "assets": (fetch, "fetch the models and data of a study ahead of time"),
     "sync": (sync, "make a study's missing or broken W&B runs again from its records"),
     "explain": (explain, "what went into a run's id; with a second id, what differs"),

@@ -1,0 +1,284 @@
+"""How every figure looks: one column of a paper wide, nothing below 7 pt, one colour, marker and line an arm."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+WIDTH_IN = 3.3
+TEXT_PT = 7.0
+TITLE_PT = 8.0
+INK = "#262626"
+QUIET = "#6B6B6B"
+GRID = "#E4E4E4"
+BAND = "#D9D9D9"
+
+RC: Mapping[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine sets the same text
+    "font.size": TEXT_PT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8C8C8C",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.labelsize": TEXT_PT,
+    "axes.titlesize": TEXT_PT,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 3.0,
+    "axes.labelpad": 2.0,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.0,
+    "lines.solid_capstyle": "round",
+    "legend.fontsize": TEXT_PT,
+    "legend.frameon": False,
+    "xtick.labelsize": TEXT_PT,
+    "ytick.labelsize": TEXT_PT,
+    "xtick.color": "#8C8C8C",
+    "ytick.color": "#8C8C8C",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 2.0,
+    "ytick.major.size": 2.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "olora_bench",  # else every writing gives its clip paths other names
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a function under this style, whatever the reader's own matplotlib settings are."""
+
+    @wraps(draw)
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(RC)
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """An arm's colour (Okabe and Ito's, told apart by colour-blind readers), marker and dashes, the same in every figure."""
+
+    colour: str
+    marker: str
+    dashes: Any = "-"
+
+
+_BLACK, _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = "#4A4A4A", "#0072B2", "#D55E00", "#009E73", "#B8649B", "#C98500", "#3F9CCB"
+_DASHED, _DOTTED, _MIXED = (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (4, 1.2, 1.2, 1.2))
+
+_KNOWN: Mapping[str, ArmStyle] = {
+    "lora": ArmStyle(_BLACK, "o"),
+    "olora": ArmStyle(_BLUE, "s"),
+    "olora_plus": ArmStyle(_VERMILION, "^"),
+    "pissa": ArmStyle(_GREEN, "D"),
+    "lora_plus": ArmStyle(_ORANGE, "v"),
+    "orthogonal": ArmStyle(_PURPLE, "P"),
+    "eva": ArmStyle(_SKY, "X"),
+    "lora_matched": ArmStyle(_ORANGE, "d", _DASHED),
+    "olora_permuted": ArmStyle(_GREEN, "p", _DASHED),
+    "olora_pivoted": ArmStyle(_PURPLE, "h", _DASHED),
+    "olora_random": ArmStyle(_VERMILION, "<", _DASHED),
+    "olora_added": ArmStyle(_SKY, ">", _DASHED),
+    "gaussian": ArmStyle(_ORANGE, "*", _DOTTED),
+    "nora": ArmStyle(_PURPLE, "8", _DOTTED),
+    "pissa_niter": ArmStyle(_GREEN, "H", _DOTTED),
+}
+_SPARE = [
+    ArmStyle(colour, marker, dashes)
+    for dashes, marker in ((_MIXED, "D"), (_DOTTED, "v"), (_DASHED, "o"), ("-", "d"), (_MIXED, "s"), (_DASHED, "^"))
+    for colour in (_VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLUE, _BLACK)
+]
+
+
+def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
+    """A style for each arm. A shipped arm has always the same; any other gets an unused one, of the colour that is used least.
+
+    >>> styles = arm_styles(["lora", "olora", "mine"])
+    >>> len({style.colour for style in styles.values()})
+    3
+    """
+    names = sorted(set(arms))
+    found = {name: _KNOWN[name] for name in names if name in _KNOWN}
+    for name in names:
+        if name not in found:
+            looks = {(style.colour, style.marker) for style in found.values()}
+            colours = [style.colour for style in found.values()]
+            free = [style for style in _SPARE if (style.colour, style.marker) not in looks] or list(_SPARE)
+            found[name] = min(free, key=lambda style: colours.count(style.colour))
+    return found
+
+
+def figure_of(height_in: float, *, between_in: float = 0.03) -> Figure:
+    """An empty figure, one column wide, that arranges its axes itself, `between_in` apart from top to bottom."""
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    _layout(figure).set(w_pad=0.03, h_pad=between_in, wspace=0.02, hspace=0.02)
+    return figure
+
+
+def _layout(figure: Figure) -> ConstrainedLayoutEngine:
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    return engine
+
+
+TITLE_LINE_IN, LEGEND_LINE_IN = 0.14, 0.145
+TITLE_CHARACTERS = 47
+
+
+def title_lines(title: str) -> list[str]:
+    """A title broken to the width of a figure."""
+    return textwrap.wrap(title, TITLE_CHARACTERS)
+
+
+def legend_rows(arms: Sequence[str], extra: int = 0) -> list[int]:
+    """How many arms each row of a legend takes, so that none is wider than the figure."""
+    rows, width = [0], 0.0
+    for name in arms:
+        need = 0.33 + 0.062 * (len(name) + extra)
+        if rows[-1] and width + need > WIDTH_IN - 0.1:
+            rows, width = [*rows, 0], 0.0
+        rows[-1], width = rows[-1] + 1, width + need
+    return rows
+
+
+def header_in(title: str, arms: Sequence[str] = ()) -> float:
+    """The height of a header in inches."""
+    return 0.06 + TITLE_LINE_IN * len(title_lines(title)) + (LEGEND_LINE_IN * len(legend_rows(arms)) + 0.04 if arms else 0.0)
+
+
+def header(figure: Figure, title: str, styles: Mapping[str, ArmStyle] | None = None, *, lines: bool = True) -> None:
+    """A title and, below it, what the arms look like, at the top left; the axes get the rest."""
+    height = figure.get_size_inches()[1]
+    arms = list(styles or ())
+    _layout(figure).set(rect=(0, 0, 1, 1 - header_in(title, arms) / height))
+    figure.text(0.012, 1 - 0.03 / height, "\n".join(title_lines(title)), va="top", ha="left", fontsize=TITLE_PT, fontweight="bold")
+    if not arms or styles is None:
+        return
+    top, start = 1 - (0.07 + TITLE_LINE_IN * len(title_lines(title))) / height, 0
+    for row, count in enumerate(legend_rows(arms)):
+        handles = [key_line(styles[name], name, lines=lines) for name in arms[start : start + count]]
+        legend = figure.legend(
+            handles=handles, loc="upper left", ncols=count, bbox_to_anchor=(0.012, top - row * LEGEND_LINE_IN / height), borderaxespad=0,
+            borderpad=0, handlelength=1.9 if lines else 0.8, handletextpad=0.4, columnspacing=1.0,
+        )  # fmt: skip
+        legend.set_in_layout(False)
+        start += count
+
+
+def key_line(style: ArmStyle, label: str, *, lines: bool = True) -> Line2D:
+    """A line that stands for an arm in a legend."""
+    dashes: Any = style.dashes if lines else "none"
+    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=dashes, label=label, markersize=4)
+
+
+def light_grid(axes: Axes, axis: str) -> None:
+    """Faint lines across one axis (`x`, `y`) or `both`."""
+    axes.grid(True, axis=axis)  # type: ignore[arg-type]
+
+
+def few_ticks(axes: Axes, axis: str, count: int = 4) -> None:
+    """At most so many intervals between ticks, at round numbers."""
+    chosen = axes.xaxis if axis == "x" else axes.yaxis
+    chosen.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]))
+
+
+def lr_text(value: float) -> str:
+    """A learning rate in the fewest characters that people read without counting zeros.
+
+    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(5e-4)
+    ('3.16e-4', '1e-3', '5e-4')
+    """
+    digits, power = f"{value:.2e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+
+
+def lr_axis(axes: Axes, rates: Sequence[float]) -> None:
+    """A logarithmic axis of learning rates with whole decades named, or the rates themselves where they span less than one."""
+    axes.set_xscale("log")
+    low, high = min(rates), max(rates)
+    decades = [10.0**power for power in range(-12, 3) if low / 1.3 <= 10.0**power <= high * 1.3]
+    log_ticks(axes, decades if len(decades) > 1 else sorted({low, high}), lr_text)
+    between = [digit * 10.0**power for power in range(-12, 3) for digit in range(2, 10)]
+    axes.xaxis.set_minor_locator(FixedLocator([rate for rate in between if low / 1.35 <= rate <= high * 1.35]))
+    axes.tick_params(axis="x", which="minor", length=1.2, width=0.5)
+    axes.set_xlim(low / 1.35, high * 1.35)
+
+
+def log_ticks(axes: Axes, ticks: Sequence[float], text: Callable[[float], str]) -> None:
+    """Named ticks on a logarithmic x axis, and no others."""
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def sparse(values: Sequence[float], inches: float, *, apart_in: float = 0.27) -> list[float]:
+    """Those of the increasing positive values that can be named on a logarithmic axis so long without touching; 1 is always among them.
+
+    >>> sparse([0.25, 0.5, 1, 4, 16], 1.0)
+    [0.25, 1, 4, 16]
+    """
+    gap = apart_in * (math.log(values[-1] / values[0]) or 1.0) / inches
+    kept: list[float] = [value for value in values if value == 1]
+    for value in values:
+        if all(abs(math.log(value / other)) >= gap for other in kept):
+            kept.append(value)
+    return sorted(kept)
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights moved apart until neighbours are at least `gap` from each other, their order and their middle kept.
+
+    >>> spread([0.0, 0.1, 5.0], 1.0)
+    [-0.45, 0.55, 5.0]
+    """
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    groups: list[tuple[float, list[int]]] = []
+    for index in order:
+        groups.append((heights[index], [index]))
+        while len(groups) > 1:
+            (below, lower), (above, upper) = groups[-2:]
+            if above - below >= gap * (len(lower) + len(upper)) / 2:
+                break
+            members = lower + upper
+            groups[-2:] = [((below * len(lower) + above * len(upper)) / len(members), members)]
+    placed = [0.0] * len(heights)
+    for middle, members in groups:
+        for place, index in enumerate(members):
+            placed[index] = round(middle + gap * (place - (len(members) - 1) / 2), 12)
+    return placed
+
+
+def where(row: Mapping[str, Any]) -> str:
+    """A cell in words: model, rank, and what else tells it from others.
+
+    >>> where({"model": "syn_a", "rank": 8, "setting": "alpha 4"})
+    'syn_a, rank 8, alpha 4'
+    """
+    return ", ".join(part for part in (str(row["model"]), f"rank {row['rank']}", str(row["setting"] or "")) if part)

@@ -1,0 +1,106 @@
+"""Held-out loss along training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from olora_bench.analysis.bands import PANEL
+from olora_bench.figures._style import (
+    ArmStyle,
+    few_ticks,
+    figure_of,
+    header,
+    header_in,
+    light_grid,
+    lr_text,
+    spread,
+    styled,
+    where,
+)
+from olora_bench.figures._words import grouped
+
+FEW_READINGS = 12
+"""A curve with no more readings than this shows where it was read."""
+
+
+@styled
+def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """One panel a cell, one line an arm: the mean over seeds, and the range of the seeds as a band.
+
+    Args:
+        bands: as `analysis.bands.loss_bands` returns it, of one role.
+        diverged: as `analysis.bands.diverged_curves` returns it: drawn each by itself, thin, with a cross where it ends.
+        styles: of every arm in them.
+    """
+    panels = grouped(bands, PANEL)
+    alone = len(panels) == 1
+    arms = list(dict.fromkeys(bands["arm"]))
+    shown = {name: styles[name] for name in arms}
+    columns = 1 if alone else 2
+    rows = -(-len(panels) // columns)
+    top = header_in(title, [] if alone else arms)
+    figure = figure_of(top + (1.75 if alone else 1.22 * rows + 0.12))
+    header(figure, title, None if alone else shown)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for number, (key, band) in enumerate(panels):
+        axes = grid[number // columns][number % columns]
+        died = diverged[diverged["cell"] == key["cell"]]
+        _panel(axes, band, died if key["role"] == "tuned" else died[died["panel_lr"] == key["panel_lr"]], shown)
+        axes.set_title(_panel_title(key, several=bands["panel_lr"].nunique() > 1, alone=alone))
+        if alone:
+            _name_lines(axes, band, shown)
+        if number % columns == 0:
+            axes.set_ylabel("Held-out loss (nats)")
+        if number + columns >= len(panels):
+            axes.set_xlabel("Step")
+    for empty in range(len(panels), rows * columns):
+        grid[empty // columns][empty % columns].set_axis_off()
+    return figure
+
+
+def _panel_title(key: Mapping[str, Any], *, several: bool, alone: bool) -> str:
+    text = where(key) + (f", lr {lr_text(key['panel_lr'])}" if several else "")
+    return text if alone or len(text) <= 26 else text.replace(", rank ", " r")
+
+
+def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> None:
+    for number, (arm, band) in enumerate(bands.groupby("arm", sort=False)):  # the first is broader, so that one on top of it hides it not
+        style = styles[str(arm)]
+        marks = style.marker if len(band) <= FEW_READINGS else ""
+        axes.fill_between(band["step"], band["low"], band["high"], color=style.colour, alpha=0.18, linewidth=0, gid=f"band:{arm}")
+        for edge in ("low", "high"):
+            axes.plot(band["step"], band[edge], color=style.colour, linewidth=0.4, alpha=0.5)
+        axes.plot(band["step"], band["mean"], color=style.colour, linestyle=style.dashes, marker=marks, markersize=2.6, gid=f"mean:{arm}",
+                  linewidth=1.9 if number == 0 else 1.2)  # fmt: skip
+    for key, run in grouped(diverged, ["arm", "seed"]):
+        style = styles[key["arm"]]
+        axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.6, alpha=0.8)
+        axes.plot(
+            [run["step"].iloc[-1]], [run["loss"].iloc[-1]], marker="x", markersize=4.5, markeredgewidth=1.2, color=style.colour,
+            gid=f"diverged:{key['arm']}:{key['seed']}", clip_on=False, zorder=5,
+        )  # fmt: skip
+    if len(bands):
+        # A run on its way to infinity must not set the scale.
+        low, high = float(bands["low"].min()), float(bands["high"].max())
+        axes.set_ylim(low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0))
+        axes.set_xlim(left=float(bands["step"].min()), right=float(bands["step"].max()))
+    few_ticks(axes, "x", 4)
+    few_ticks(axes, "y", 4)
+    light_grid(axes, "y")
+
+
+def _name_lines(axes: Axes, bands: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> None:
+    ends = {str(arm): float(band["mean"].iloc[-1]) for arm, band in bands.groupby("arm", sort=False)}
+    low, high = axes.get_ylim()
+    heights = spread(list(ends.values()), 0.085 * (high - low))
+    up = max(0.0, low + 0.05 * (high - low) - min(heights))  # not beside the numbers of the other axis
+    for (arm, _), height in zip(ends.items(), (height + up for height in heights), strict=True):
+        axes.annotate(
+            arm, (1, height), xycoords=axes.get_yaxis_transform(), xytext=(5, 0), textcoords="offset points", va="center",
+            color=styles[arm].colour, annotation_clip=False,
+        )  # fmt: skip

@@ -1,0 +1,36 @@
+"""Figures as bytes: the same figure gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from olora_bench.figures._style import styled
+from olora_bench.figures.book import Captioned, LeftOut
+
+DPI = 300
+FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "pdf": {"metadata": {"CreationDate": None, "ModDate": None}},
+    "svg": {"metadata": {"Date": None}},
+    "png": {"dpi": DPI, "metadata": {"Software": None}},
+}
+"""What to save as, with what keeps the hour of writing out of the file."""
+
+
+@styled
+def file_bytes(figure: Figure, form: str) -> bytes:
+    """A figure as a file of one of `FORMATS`."""
+    into = io.BytesIO()
+    figure.savefig(into, format=form, **FORMATS[form])
+    return into.getvalue()
+
+
+def captions(study: str, shown: Sequence[Captioned], left_out: Sequence[LeftOut]) -> str:
+    """The captions of a study's figures as Markdown, and why any was left out."""
+    parts = [f"# Figures of {study}", *(f"## {one.name}\n\n**{one.title}.** {one.caption}" for one in shown)]
+    if left_out:
+        parts.append("## Left out\n\n" + "\n".join(f"- {one.name}: {one.reason}" for one in left_out))
+    return "\n\n".join(parts) + "\n"

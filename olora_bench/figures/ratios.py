@@ -1,0 +1,117 @@
+"""LoRA+ learning rates: what B's learning rate over A's does to loss, scores and generated text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from olora_bench.analysis import rows_of
+from olora_bench.figures._style import (
+    GRID,
+    INK,
+    QUIET,
+    ArmStyle,
+    few_ticks,
+    figure_of,
+    header,
+    header_in,
+    light_grid,
+    log_ticks,
+    lr_text,
+    sparse,
+    styled,
+)
+
+COLOURS = "cividis_r"
+"""Light is a low loss; even in brightness, so it survives grey print and colour blindness."""
+
+
+@styled
+def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
+    """Tuning loss by learning rate of A and ratio, a tile a pair that was tried; the best is framed, a diverged one crossed.
+
+    Args:
+        points: rows of one cell and one family of `analysis.ratio_map.ratio_points(frames, rates)`.
+    """
+    ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
+    figure = figure_of(header_in(title) + 0.2 * len(rates) + 0.75)
+    header(figure, title)
+    axes = figure.subplots()
+    known = points["tune"].dropna()
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    scale = matplotlib.colors.Normalize(low, high if high > low else low + 1.0)
+    colours = matplotlib.colormaps[COLOURS]
+    for r in rows_of(points):
+        x, y = ratios.index(r["lr_ratio"]), rates.index(r["lr"])
+        if math.isnan(r["tune"]):
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="#F2F2F2", edgecolor="white", linewidth=1.2))
+            axes.plot(
+                [x], [y], marker="x" if r["diverged"] else "_", color=QUIET, markersize=5, gid=f"nothing:{r['lr_ratio']:g}:{r['lr']:g}"
+            )
+            continue
+        colour = colours(scale(r["tune"]))
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.2,
+                                 gid=f"tile:{r['lr_ratio']:g}:{r['lr']:g}"))  # fmt: skip
+        dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 0.55
+        axes.text(x, y, f"{r['tune']:.3f}", ha="center", va="center", color="white" if dark else INK)
+    for ratio in ratios:
+        group = points[(points["lr_ratio"] == ratio) & points["tune"].notna()]
+        if len(group):
+            best = float(group["lr"].iloc[int(group["tune"].to_numpy().argmin())])
+            corner = (ratios.index(ratio) - 0.46, rates.index(best) - 0.44)
+            axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor="#D55E00", linewidth=1.3, gid=f"best:{ratio:g}:{best:g}"))
+    axes.set_xlim(-0.5, len(ratios) - 0.5)
+    axes.set_ylim(-0.5, len(rates) - 0.5)
+    axes.set_xticks(range(len(ratios)), [f"{ratio:g}" for ratio in ratios])
+    axes.set_yticks(range(len(rates)), [lr_text(rate) for rate in rates])
+    axes.tick_params(length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.set_xlabel("Ratio (lr of B over lr of A)")
+    axes.set_ylabel("Learning rate of A")
+    return figure
+
+
+@styled
+def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """What the ratio does: a panel a measure, ratios below 1 (refinement) left of the line, above 1 (exploration) right of it.
+
+    Args:
+        profile: one row a (arm, lr_ratio, measure): arm, lr_ratio, measure (its label with unit), value; one cell, one family.
+        styles: of every arm.
+    """
+    measures = list(dict.fromkeys(profile["measure"]))
+    columns = min(2, len(measures))
+    rows = -(-len(measures) // columns)
+    shown = {name: styles[name] for name in dict.fromkeys(profile["arm"])}
+    figure = figure_of(header_in(title, list(shown)) + 1.15 * rows + 0.2)
+    header(figure, title, shown, lines=False)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    ratios = sorted(set(profile["lr_ratio"]))
+    for number, measure in enumerate(measures):
+        axes = grid[number // columns][number % columns]
+        mine = profile[profile["measure"] == measure].sort_values("lr_ratio")
+        axes.axvline(1, color=GRID, linewidth=1.2, zorder=1)
+        axes.plot(mine["lr_ratio"], mine["value"], color=QUIET, linewidth=0.8, zorder=2)
+        for r in rows_of(mine):
+            style = shown[r["arm"]]
+            axes.plot([r["lr_ratio"]], [r["value"]], marker=style.marker, color=style.colour, linestyle="none", zorder=3,
+                      gid=f"{measure}:{r['lr_ratio']:g}")  # fmt: skip
+        axes.set_title(str(measure))
+        axes.set_xscale("log", base=2)
+        log_ticks(axes, sparse(ratios, 1.0 if columns == 2 else 2.2), lambda value: f"{value:g}")
+        axes.set_xlim(ratios[0] / 1.5, ratios[-1] * 1.5)
+        axes.margins(y=0.2)
+        few_ticks(axes, "y", 3)
+        light_grid(axes, "y")
+        if number + columns >= len(measures):
+            axes.set_xlabel("Ratio (lr of B over lr of A)")
+            axes.tick_params(labelbottom=True)
+    for empty in range(len(measures), rows * columns):
+        grid[empty // columns][empty % columns].set_axis_off()
+    return figure

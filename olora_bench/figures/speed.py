@@ -1,0 +1,112 @@
+"""How much sooner an arm gets where its reference ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from olora_bench.analysis import rows_of
+from olora_bench.figures._rows import Group, Row, draw_rows, height_of
+from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled, where
+
+_TICKS = ((0.1, 1.0, 10.0, 100.0), (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0),
+          (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6))  # fmt: skip
+"""Ever finer: the coarsest that puts three ticks or more on the axis is taken."""
+
+
+@styled
+def speed_up(speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """How many times sooner the arm reaches each target of the held-out loss, a row a target, a group a cell.
+
+    Args:
+        speedups: rows of one comparison and one unit of `analysis.convergence.speedups`.
+        styles: of both arms. Filled where the verdict is faster or slower; an arrow where seeds that never cross make it a bound.
+    """
+    first = rows_of(speedups)[0]
+    groups = [
+        Group(where(rows_of(group)[0]).replace(", rank ", " r"), [_target(r, styles[r["arm"]]) for r in rows_of(group)])
+        for _, group in speedups.groupby(["cell", "model", "rank", "setting"], sort=False)
+    ]
+    figure = figure_of(header_in(title) + height_of(groups))
+    header(figure, title)
+    axes = figure.subplots()
+    axes.axvline(1, color=QUIET, linewidth=0.7, zorder=1)
+    axes.set_xscale("log")
+    draw_rows(axes, groups)
+    known = [n for g in groups for r in g.rows for n in (r.value, r.low, r.high) if math.isfinite(n)]
+    low, high = min([*known, 0.85]), max([*known, 1.18])
+    axes.set_xlim(low / 1.12, high * 1.12)
+    inside = [[t for t in ticks if low / 1.12 <= t <= high * 1.12] for ticks in _TICKS]
+    log_ticks(axes, next((ticks for ticks in inside if len(ticks) >= 3), max(inside, key=len)), lambda value: f"{value:g}×")
+    light_grid(axes, "x")
+    axes.set_xlabel(f"Speed-up ({first['unit']} of {first['reference']} over {first['arm']})")
+    return figure
+
+
+def _target(r: Mapping[str, Any], style: ArmStyle) -> Row:
+    value = r["speedup"] if math.isfinite(r["speedup"]) and r["speedup"] > 0 else math.nan
+    sign = {"at most": "≤ ", "at least": "≥ "}.get(r["bound"], "")
+    note = "unknown" if math.isnan(value) else f"{sign}{value:.2f}×"
+    bound = {"at most": "left", "at least": "right"}.get(r["bound"], "") if note != "unknown" else ""
+    return Row(f"{r['q']:.0%}", value, r["low"], r["high"], style.colour, style.marker, r["verdict"] in ("faster", "slower"), note, bound)
+
+
+@styled
+def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """Final held-out loss of separately completed schedules: the arm at T/4, T/2 and T against the reference at T.
+
+    Args:
+        found: rows of one comparison of `analysis.convergence.schedules`. The shortest schedule that matches is ringed.
+        styles: of both arms.
+    """
+    panels = list(found.groupby(["model", "rank", "family"], sort=False))
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    first = rows_of(found)[0]
+    shown = {first["reference"]: styles[first["reference"]], first["arm"]: styles[first["arm"]]}
+    figure = figure_of(header_in(title, list(shown)) + 1.45 * rows + 0.1)
+    header(figure, title, shown)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for number, ((model, rank, _), group) in enumerate(panels):
+        axes = grid[number // columns][number % columns]
+        _schedules(axes, group, shown[first["arm"]], shown[first["reference"]])
+        axes.set_title(f"{model}, rank {rank}" if columns == 1 else f"{model} r{rank}")
+        if number % columns == 0:
+            axes.set_ylabel("Final held-out loss (nats)")
+        if number + columns >= len(panels):
+            axes.set_xlabel(f"{first['arm']}'s steps")
+    for empty in range(len(panels), rows * columns):
+        grid[empty // columns][empty % columns].set_axis_off()
+    return figure
+
+
+def _schedules(axes: Axes, group: pd.DataFrame, arm: ArmStyle, reference: ArmStyle) -> None:
+    full = rows_of(group)[-1]
+    axes.axhline(full["loss_reference"], color=reference.colour, linewidth=1.0, zorder=1)
+    axes.plot(
+        [full["steps_reference"]], [full["loss_reference"]], marker=reference.marker, color=reference.colour, zorder=3, gid="reference"
+    )
+    axes.plot(group["steps_arm"], group["loss_arm"], color=arm.colour, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
+    for r in rows_of(group):
+        if math.isfinite(r["low"]):
+            axes.plot(
+                [r["steps_arm"]] * 2, [r["loss_reference"] + r["low"], r["loss_reference"] + r["high"]], color=arm.colour, linewidth=1.1
+            )
+        inside = arm.colour if r["sure"] else "white"
+        axes.plot([r["steps_arm"]], [r["loss_arm"]], marker=arm.marker, color=arm.colour, markerfacecolor=inside, markeredgewidth=0.9,
+                  linestyle="none", zorder=4, gid=f"schedule:{r['share']}")  # fmt: skip
+        if r["smallest"]:
+            axes.plot([r["steps_arm"]], [r["loss_arm"]], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=arm.colour,
+                      markeredgewidth=0.9, zorder=5, gid="smallest")  # fmt: skip
+    axes.set_xscale("log", base=2)
+    names = {r["steps_arm"]: f"{r['steps_arm']:g}\n" + ("T" if r["share"] == 1 else f"T/{r['share']}") for r in rows_of(group)}
+    log_ticks(axes, list(names), lambda value: names.get(value, f"{value:g}"))
+    axes.set_xlim(group["steps_arm"].min() / 1.3, max(group["steps_arm"].max(), full["steps_reference"]) * 1.3)
+    axes.margins(y=0.15)
+    few_ticks(axes, "y", 4)
+    light_grid(axes, "y")
