@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of
-from olora_bench.analysis.anatomy import anatomy as anatomy_facts
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.ratio_map import ratio_points
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
@@ -127,7 +126,7 @@ def _forests(s: Sources) -> Drawn:
 def _forest_parts(s: Sources, overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
     why = f" ({overall['note']})" if overall["note"] else ""
     return [
-        "Difference in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in the winner's colour, where Holm "
+        f"{overall['arm']} minus {overall['reference']} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in the winner's colour, where Holm "
         "over the declared family gives a verdict, grey and open otherwise.",
         "Fewer than 3 seeds, or equal differences, give no interval." if shown["low"].isna().any() else "",
         "3 to 5 seeds: exploratory." if shown["exploratory"].astype(bool).any() else "",
@@ -200,7 +199,8 @@ def _schedules(s: Sources) -> Drawn:
         title = f"Completed schedules of {arm}, {reference} at T"
         parts = [
             f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
-            f"(line). Bars: 95% interval of the difference, by a paired t, around {reference}'s mean; filled where it lies beside 0.",
+            f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "
+            "mean; filled where it lies beside 0.",
             "Ring: the shortest schedule that matches.",
             _words.protocol(key["role"], shown["lr_arm"]),
             _words.seeds(shown["seeds"]),
@@ -224,9 +224,12 @@ def _ratio_maps(s: Sources) -> Drawn:
 
 
 def _ratio_profiles(s: Sources) -> Drawn:
+    tuned = s.frames.protocol == "tuned"
     reported = ratio_points(s.frames, s.tables["ratios"])
-    facts = anatomy_facts(s.frames)
-    found = [(key, mine, _profile(mine, facts)) for key, mine in grouped(reported, [*CELL, "family"]) if mine["lr_ratio"].nunique() > 1]
+    reported = reported[reported["roles"].str.contains("tuned" if tuned else "shared")]
+    reported = reported.assign(panel=0.0 if tuned else reported["lr"])
+    several = [(key, mine) for key, mine in grouped(reported, [*CELL, "family", "panel"]) if mine["lr_ratio"].nunique() > 1]
+    found = [(key, mine, _profile(mine, s.tables["anatomy"])) for key, mine in several]
     if not found:
         yield LeftOut("ratio_profile", "no learning-rate ratio was varied against an arm with ratio 1")
     for number, (key, mine, profile) in enumerate(found, 1):
@@ -283,7 +286,7 @@ def _controls(s: Sources) -> Drawn:
 
 
 def _anatomy(s: Sources) -> Drawn:
-    facts = anatomy_facts(s.frames)
+    facts = s.tables["anatomy"]
     if facts.empty:
         yield LeftOut("anatomy", "no record holds the adapter's anatomy")
         return

@@ -91,7 +91,7 @@ def forest(cells: pd.DataFrame, overall: Mapping[str, Any], styles: Mapping[str,
     axes.set_xlim(*limits(groups, 0.0, least=1.0))
     few_ticks(axes, "x", 5)
     light_grid(axes, "x")
-    axes.set_xlabel(f"{arm} minus {reference} (percentage points)")
+    axes.set_xlabel("Arm minus reference (percentage points)")
     return figure
 
 

@@ -91,6 +91,9 @@ def _schedules(axes: Axes, group: pd.DataFrame, arm: ArmStyle, reference: ArmSty
     axes.plot(
         [full["steps_reference"]], [full["loss_reference"]], marker=reference.marker, color=reference.colour, zorder=3, gid="reference"
     )
+    shorter = group[group["share"] > 1]
+    axes.plot(shorter["steps_arm"], shorter["loss_reference_short"], marker=reference.marker, color=reference.colour, linestyle="none",
+              markerfacecolor="white", markeredgewidth=0.9, zorder=3, gid="reference_short")  # fmt: skip
     axes.plot(group["steps_arm"], group["loss_arm"], color=arm.colour, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
     for r in rows_of(group):
         if math.isfinite(r["low"]):

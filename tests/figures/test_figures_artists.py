@@ -1,0 +1,192 @@
+"""What was planted is where the figures' marks are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from olora_bench.analysis.bands import loss_bands
+from olora_bench.figures._style import arm_styles
+from tests.figures.conftest import Book
+
+Draw = Callable[[str], Book]
+
+
+def artists(figure: Figure, gid: str) -> list[Any]:
+    """The artists that carry this name, in the order of panels and rows."""
+    return [artist for axes in figure.axes for artist in axes.get_children() if artist.get_gid() == gid]
+
+
+def at(artist: Any) -> tuple[float, float]:
+    """Where a single mark is."""
+    return float(artist.get_xdata()[0]), float(artist.get_ydata()[0])
+
+
+def test_forest_marks_the_planted_differences(book: Draw) -> None:
+    """piqa +22.5 for olora, boolq -10 for lora, winogrande and openbookqa open; syn_a then syn_b."""
+    figure = book("planted").shown["forest_olora_vs_lora_lr1e-3"].figure
+    styles = arm_styles(["lora", "olora"])
+    want = {"piqa": (22.5, "olora"), "boolq": (-10.0, "lora"), "winogrande": (0.0, None)}
+    for benchmark, (difference, winner) in want.items():
+        marks = artists(figure, f"row:{benchmark}")
+        assert [at(mark)[0] for mark in marks] == pytest.approx([difference] * 2)
+        for mark in marks:
+            assert mark.get_markerfacecolor() == (styles[winner].colour if winner else "white")
+    assert [at(mark)[0] for mark in artists(figure, "row:openbookqa")] == pytest.approx([2.5 / 3, -2.5 / 3])
+    (overall,) = artists(figure, "row:mean over benchmarks")
+    assert at(overall)[0] == pytest.approx(3.125) and overall.get_marker() == "D"
+    heights = [at(mark)[1] for name in ("mean over benchmarks", "piqa", "boolq") for mark in artists(figure, f"row:{name}")[:1]]
+    axes = figure.axes[0]
+    assert heights == sorted(heights) and axes.get_ylim()[0] > axes.get_ylim()[1], "from top to bottom"
+
+
+def test_forest_draws_the_interval_it_was_given(book: Draw) -> None:
+    drawn = book("planted")
+    cells = drawn.found.tables["cells"]
+    row = cells[(cells["contrast"] == "olora vs lora") & (cells["benchmark"] == "boolq") & cells["longest"].astype(bool)].iloc[0]
+    figure = drawn.shown["forest_olora_vs_lora_lr1e-3"].figure
+    spans = [tuple(map(float, line.get_xdata())) for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert (row["low"], row["high"]) in spans
+
+
+def test_a_cell_with_a_diverged_pair_or_no_score_says_so(book: Draw) -> None:
+    broken = book("broken").shown["forest_olora_vs_lora_lr1e-3"]
+    notes = [text.get_text() for text in broken.figure.axes[0].texts]
+    assert sum(note.endswith(" ×1") for note in notes) == 4 and "×n" in broken.caption
+    searched = book("searched").shown["forest_olora_vs_lora_tuned"].figure
+    assert sum(text.get_text() == "no score" for text in searched.axes[0].texts) == 4
+    assert len(artists(searched, "row:piqa")) == 1, "what has no score has no mark"
+
+
+def test_bands_hold_every_seeds_curve(book: Draw) -> None:
+    drawn = book("paper")
+    frames = drawn.found.frames
+    figure = drawn.shown["loss_curves_shared"].figure
+    first = frames.runs[(frames.runs["model"] == "llama2_7b") & (frames.runs["rank"] == 32) & (frames.runs["arm"] == "olora")]
+    (band, *_) = artists(figure, "band:olora")
+    assert isinstance(band, PolyCollection)
+    corners = band.get_paths()[0].vertices
+    for train_id in first["train_id"]:
+        curve = frames.curves[(frames.curves["train_id"] == train_id) & frames.curves["report_loss"].notna()]
+        for step, loss in zip(curve["step"], curve["report_loss"], strict=True):
+            heights = corners[np.isclose(corners[:, 0], step), 1]
+            assert heights.min() - 1e-9 <= loss <= heights.max() + 1e-9
+    (mean, *_) = artists(figure, "mean:olora")
+    curves = frames.curves[frames.curves["train_id"].isin(first["train_id"])]
+    assert float(mean.get_ydata()[-1]) == pytest.approx(curves[curves["step"] == 40]["report_loss"].mean())
+
+
+def test_loss_curves_have_a_panel_a_cell_and_shorter_schedules_none(book: Draw) -> None:
+    panels = [axes.get_title(loc="left") for axes in book("planted").shown["loss_curves_shared"].figure.axes]
+    assert panels == ["syn_a, rank 8, steps 40", "syn_b, rank 8"]
+    assert len(book("paper").shown["loss_curves_shared"].figure.axes) == 10
+
+
+def test_a_diverged_seed_is_marked_and_in_no_mean(book: Draw) -> None:
+    drawn = book("broken")
+    one = drawn.shown["loss_curves_shared"]
+    (cross,) = artists(one.figure, "diverged:olora:0")
+    assert cross.get_marker() == "x" and "each diverged run (1)" in one.caption
+    bands = loss_bands(drawn.found.frames, drawn.found.tables["pairs"])
+    olora = bands[(bands["model"] == "syn_c") & (bands["arm"] == "olora")]
+    assert set(olora["seeds"]) == {4} and set(olora["planned"]) == {7}
+
+
+def test_counts_stand_on_their_null_band(book: Draw) -> None:
+    drawn = book("planted")
+    figure = drawn.shown["win_counts"].figure
+    row = drawn.found.tables["win_counts"].iloc[0]
+    (wins,) = artists(figure, "row:olora vs lora")
+    (null,) = artists(figure, "null:olora vs lora")
+    assert at(wins)[0] == row["wins"] == 3
+    assert (null.get_x(), null.get_x() + null.get_width()) == (row["null_low"], row["null_high"])
+    assert null.get_y() < at(wins)[1] < null.get_y() + null.get_height()
+    assert "3 of 8 (2 tied)" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_speed_ups_and_bounds(book: Draw) -> None:
+    """Twice as fast everywhere, but that one seed of syn_b never gets below half of lora's drop."""
+    figure = book("planted").shown["speed_up_olora_vs_lora_lr1e-3"].figure
+    assert [at(mark)[0] for mark in artists(figure, "row:50%")] == pytest.approx([2.0, 2.0])
+    clean, censored = artists(figure, "row:90%")
+    assert at(clean)[0] == pytest.approx(2.0) and clean.get_markerfacecolor() != "white"
+    assert censored.get_markerfacecolor() == "white"
+    notes = [text.get_text() for text in figure.axes[0].texts]
+    assert sum(note.startswith("≤ ") for note in notes) == 3
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_schedules_ring_the_shortest_that_matches(book: Draw) -> None:
+    figure = book("planted").shown["schedules_olora_vs_lora_lr1e-3"].figure
+    (ring,) = artists(figure, "smallest")
+    assert at(ring) == pytest.approx((20.0, 1.95))
+    marks = [at(artists(figure, f"schedule:{share}")[0]) for share in (4, 2, 1)]
+    assert np.allclose(marks, [(10.0, 2.3), (20.0, 1.95), (40.0, 1.6)])
+    (short,) = artists(figure, "reference_short")
+    assert list(short.get_ydata()) == pytest.approx([3.0, 2.5])
+
+
+def test_learning_rates_ring_optima_cross_divergence_and_mark_the_shared_rate(book: Draw) -> None:
+    one = book("searched").shown["learning_rates"]
+    assert [at(mark) for mark in artists(one.figure, "best:tune:olora")] == [(3.16e-4, 2.0), (3.16e-3, 2.1)]
+    assert [at(mark) for mark in artists(one.figure, "best:tune:lora")] == [(1e-3, 2.0)] * 2
+    crosses = artists(one.figure, "diverged:olora")
+    assert {float(mark.get_xdata()[0]) for mark in crosses} == {3.16e-3}
+    assert "Arrow" in one.caption and "Cross" in one.caption
+    assert not artists(one.figure, "shared_lr") and "Dotted" not in one.caption
+    shared = book("ratios").shown["learning_rates"]
+    assert {float(line.get_xdata()[0]) for line in artists(shared.figure, "shared_lr")} == {5e-4} and "5e-4" in shared.caption
+
+
+def test_ratio_map_frames_each_ratios_best_rate(book: Draw) -> None:
+    figure = book("ratios").shown["ratio_map_1"].figure
+    named = [patch.get_gid() for patch in figure.axes[0].patches if patch.get_gid()]
+    framed = {name for name in named if name.startswith("best:")}
+    assert framed == {"best:0.25:0.00316", "best:0.5:0.001", "best:1:0.001", "best:4:0.001", "best:16:0.000316"}
+    assert sum(name.startswith("tile:") for name in named) == 20
+
+
+def test_ratio_profile_has_a_point_a_ratio_in_every_measure(book: Draw) -> None:
+    drawn = book("ratios")
+    figure = drawn.shown["ratio_profile_1"].figure
+    table = drawn.found.tables["ratios"].set_index("lr_ratio")
+    for ratio in (0.25, 0.5, 4.0, 16.0):
+        (mark,) = artists(figure, f"Held-out loss (nats):{ratio:g}")
+        assert at(mark) == pytest.approx((ratio, table.loc[ratio, "report_loss"]))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert {"Score (%)", "BLEU", "ROUGE-L", "A travels (norm)"} <= set(titles)
+
+
+def test_controls_set_every_comparison_beside_the_others(book: Draw) -> None:
+    drawn = book("controls")
+    losses = drawn.found.tables["measures"]
+    left = drawn.shown["controls"].figure.axes[0]
+    for contrast in ("olora vs lora", "olora_permuted vs olora", "lora_matched vs lora"):
+        (mark,) = [line for line in left.lines if line.get_gid() == f"row:{contrast}"]
+        row = losses[(losses["contrast"] == contrast) & (losses["measure"] == "report_loss")].iloc[0]
+        assert at(mark)[0] == pytest.approx(row["difference"])
+
+
+def test_anatomy_goes_from_open_to_filled(book: Draw) -> None:
+    drawn = book("controls")
+    facts = drawn.found.tables["anatomy"]
+    figure = drawn.shown["anatomy_1"].figure
+    for stage, open_ in (("start", True), ("end", False)):
+        (mark,) = artists(figure, f"{stage}:energy_share:olora")
+        row = facts[(facts["arm"] == "olora") & (facts["stage"] == stage) & (facts["fact"] == "energy_share")].iloc[0]
+        assert at(mark)[0] == pytest.approx(row["mean"])
+        assert (mark.get_markerfacecolor() == "white") == open_
+    assert not artists(figure, "start:b_condition:lora"), "a factor of zeros has no condition number"
+
+
+def test_cost_bars_are_as_long_as_what_they_cost(book: Draw) -> None:
+    figure = book("planted").shown["cost"].figure
+    init = figure.axes[2]
+    assert init.get_title(loc="left") == "Init (% of time)"
+    widths = {bar.get_gid(): round(bar.get_width(), 3) for bar in init.patches}
+    assert widths == {"bar:lora": 0.1, "bar:olora": 0.498, "bar:olora_plus": 0.1}

@@ -1,0 +1,103 @@
+"""Every figure of every planted study as a reader gets it: its size, its fonts, its text inside and on top of nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from olora_bench.figures import arm_styles
+from olora_bench.figures._style import WIDTH_IN, spread
+from tests.figures.conftest import Book
+
+STUDIES = ("planted", "searched", "broken", "paper", "controls", "ratios")
+
+
+def texts(figure: Figure) -> Iterator[tuple[str, Text, Bbox]]:
+    """Every text that is drawn, with its extent in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    found = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        found += axes.texts
+        if axes.axison:
+            found += [axes.title, axes._left_title, axes._right_title, axes.xaxis.label, axes.yaxis.label]  # type: ignore[attr-defined]
+            # What an axis would draw: it keeps ticks beyond its limits too.
+            found += [label for axis in (axes.xaxis, axes.yaxis) for tick in axis._update_ticks() for label in (tick.label1, tick.label2)]  # type: ignore[attr-defined]
+    for text in found:
+        if text.get_visible() and text.get_text().strip():
+            yield text.get_text(), text, text.get_window_extent(canvas.get_renderer())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_text_is_inside_and_on_top_of_no_other(book: Callable[[str], Book], study: str) -> None:
+    for name, one in book(study).shown.items():
+        found = list(texts(one.figure))
+        width, height = one.figure.get_size_inches() * one.figure.dpi
+        outside = [text for text, _, box in found if box.x0 < -0.5 or box.y0 < -0.5 or box.x1 > width + 0.5 or box.y1 > height + 0.5]
+        assert not outside, f"{study}/{name}: outside the figure: {outside}"
+        for (a, _, first), (b, _, second) in itertools.combinations(found, 2):
+            across = min(first.x1, second.x1) - max(first.x0, second.x0)
+            down = min(first.y1, second.y1) - max(first.y0, second.y0)
+            assert across < 1 or down < 2, f"{study}/{name}: {a!r} and {b!r} overlap by {across:.1f} x {down:.1f} pixels"
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_one_column_wide_a_page_high_and_nothing_below_seven_points(book: Callable[[str], Book], study: str) -> None:
+    for name, one in book(study).shown.items():
+        width, height = one.figure.get_size_inches()
+        assert width == WIDTH_IN and height <= 9.0, f"{study}/{name}: {width} x {height} inches"
+        assert min(text.get_fontsize() for _, text, _ in texts(one.figure)) >= 7, f"{study}/{name}"
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_caption_says_protocol_seeds_items_and_what_is_missing(book: Callable[[str], Book], study: str) -> None:
+    drawn = book(study)
+    missing = "Of " if len(drawn.found.tables["not_done"]) else "Nothing is missing."
+    for name, one in drawn.shown.items():
+        assert missing in one.caption, name
+        assert "  " not in one.caption and "nan" not in one.caption, one.caption
+        if not name.startswith(("cost", "ratio_map", "learning_rates")):
+            assert "learning rate" in one.caption, name
+        if name.startswith(("forest", "win_counts", "controls", "learning_rates")):
+            assert "40 items in each of" in one.caption, name
+        if name.startswith(("forest", "loss_curves", "speed_up", "schedules", "controls")):
+            assert " seed" in one.caption, name
+
+
+def test_every_kind_of_figure_is_drawn_or_left_out_with_a_reason(book: Callable[[str], Book]) -> None:
+    kinds = ("loss_curves", "forest", "win_counts", "speed_up", "schedules", "learning_rates", "ratio_map", "ratio_profile", "controls",
+             "anatomy", "cost")  # fmt: skip
+    for study in STUDIES:
+        drawn = book(study)
+        for kind in kinds:
+            there = any(name.startswith(kind) for name in drawn.shown)
+            assert there != (kind in drawn.left_out), f"{study}: {kind}"
+    assert all(any(name.startswith(kind) for study in STUDIES for name in book(study).shown) for kind in kinds)
+
+
+def test_no_empty_panel(book: Callable[[str], Book]) -> None:
+    for study in STUDIES:
+        for name, one in book(study).shown.items():
+            for axes in one.figure.axes:
+                assert not axes.axison or axes.has_data() or axes.texts, f"{study}/{name}"
+
+
+def test_arms_have_one_look_each_whatever_arms_are_beside_them() -> None:
+    shipped = ["lora", "olora", "olora_plus", "pissa", "lora_plus", "olora_permuted", "olora_pivoted", "olora_random", "olora_added"]
+    styles = arm_styles([*shipped, *(f"mine_{number}" for number in range(20))])
+    looks = {(style.colour, style.marker) for style in styles.values()}
+    assert len(looks) == len(styles)
+    for arm in shipped:
+        assert arm_styles([arm])[arm] == styles[arm]
+
+
+def test_spread_keeps_order_and_distance() -> None:
+    placed = spread([1.0, 1.01, 0.99, 3.0, 3.05], 0.1)
+    assert [round(b - a, 9) for a, b in itertools.pairwise(sorted(placed))][:2] == [0.1, 0.1]
+    assert placed[2] < placed[0] < placed[1] < placed[3] < placed[4]
