@@ -126,8 +126,8 @@ def _forests(s: Sources) -> Drawn:
 def _forest_parts(s: Sources, overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
     why = f" ({overall['note']})" if overall["note"] else ""
     return [
-        f"{overall['arm']} minus {overall['reference']} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in the winner's colour, where Holm "
-        "over the declared family gives a verdict, grey and open otherwise.",
+        f"{overall['arm']} minus {overall['reference']} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in "
+        "the winner's colour, where Holm over the declared family gives a verdict, grey and open otherwise.",
         "Fewer than 3 seeds, or equal differences, give no interval." if shown["low"].isna().any() else "",
         "3 to 5 seeds: exploratory." if shown["exploratory"].astype(bool).any() else "",
         "×n: n pairs have a diverged run, so the cell is unresolved." if shown["diverged"].gt(0).any() else "",
