@@ -14,9 +14,20 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.report.page_data import cell_names, curve_data, script_json, study_data
 from olora_bench.report.page_svg import count_strip, interval_strip
-from olora_bench.report.page_words import MEANINGS, VERDICT_MARKS, count_sentence, declared_sentences, details, headline, speed_sentence
+from olora_bench.report.page_words import (
+    MEANINGS,
+    VERDICT_MARKS,
+    count_sentence,
+    declared_sentences,
+    details,
+    headline,
+    judged,
+    speed_sentence,
+)
+from olora_bench.report.render import rate
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
 HEADLINE_SHARE = 0.9
@@ -94,7 +105,15 @@ def _verdicts(tables: Tables) -> str:
     others = rows_of(frame[~frame["confirmatory"].astype(bool)])
     if not first:
         return '<p class="headline">This study declares no comparison that carries a verdict.</p>' + _beside(others)
-    return "".join(_verdict(row, tables) for row in first) + _beside(others)
+    return _overview(first) + "".join(_verdict(row, tables) for row in first) + _beside(others)
+
+
+def _overview(rows: Sequence[dict[str, Any]]) -> str:
+    """How several verdicts stand, in one sentence; nothing where there is one."""
+    if len(rows) == 1:
+        return ""
+    counts = ", ".join(f"{n} {word}" for word in VERDICT_MARKS if (n := sum(row["verdict"] == word for row in rows)))
+    return f'<p class="headline">{len(rows)} comparisons carry a verdict: {escape(counts)}.</p>'
 
 
 def _verdict(row: dict[str, Any], tables: Tables) -> str:
@@ -104,9 +123,9 @@ def _verdict(row: dict[str, Any], tables: Tables) -> str:
     facts = "".join(f"<li>{escape(line)}</li>" for line in details(row))
     parts = [
         f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}">',
-        f'<p class="eyebrow">{escape(row["contrast"])}</p><p class="headline">{escape(headline(row))}</p>',
+        f'<p class="eyebrow">{escape(_where(row))}</p><p class="headline">{escape(headline(row))}</p>',
         f'<ul class="facts">{facts}</ul><div class="strips"><figure>{interval_strip(row)}',
-        "<figcaption>Mean difference over benchmarks with its 95% interval.</figcaption></figure>",
+        f"<figcaption>{escape(_strip_caption(row))}</figcaption></figure>",
     ]
     for count in counts[:1]:
         parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(count_sentence(count))}</figcaption></figure>")
@@ -117,6 +136,17 @@ def _verdict(row: dict[str, Any], tables: Tables) -> str:
         parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(row['reference'])}’s drop in held-out loss</h3><ul>{items}</ul>")
     parts.append(f'<p class="runs" data-runs="{escape(str(row["runs"]))}"></p></article>')
     return "".join(parts)
+
+
+def _where(row: dict[str, Any]) -> str:
+    tuned = ", tuned learning rates" if row["role"] == "tuned" else ""
+    return str(row["contrast"]) + (tuned if pd.isna(row["lr_arm"]) else f", learning rate {rate(row['lr_arm'])}")
+
+
+def _strip_caption(row: dict[str, Any]) -> str:
+    what = judged(row)
+    mean = "Mean difference in held-out loss" if what.by_loss else "Mean difference over benchmarks, primary metrics"
+    return f"{mean}, with its 95% interval." if what.interval else f"{mean}. No interval: {what.blocks} of at least {MIN_BLOCKS} blocks."
 
 
 def _beside(rows: Sequence[dict[str, Any]]) -> str:

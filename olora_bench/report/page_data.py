@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ TITLES = {
     "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
     "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
     "costs": "Cost", "controls": "Secondary contrasts", "not_done": "Missing, failed, diverged", "claims": "Claims",
-    "published": "Published numbers beside ours", "runs": "Every run",
+    "published": "Published numbers beside ours", "runs": "Every run", "coverage": "Planned and complete seeds",
+    "anatomy": "What A and B are made of", "scoring": "Scoring", "warnings": "What to know first", "declared": "Declared first",
 }  # fmt: skip
 
 RUNS = Shown(
@@ -167,17 +168,23 @@ def table_payload(name: str, frame: pd.DataFrame, shown: Shown | None) -> dict[s
         kept = [c for c in columns if c not in hidden and frame[c].notna().any() and not (frame[c] == "").all()]
         named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(frame[c])] for c in kept]
         return payload | {"caption": "", "columns": named, "rows": None}
+    shown = _with_lr(shown, frame)
     heads = [(column, heading) for column, heading, _ in shown.columns if column in columns]
     _, rows = shown.strings(frame)
-    full = [i for i, (c, _) in enumerate(heads) if c not in ("setting", "lr_ratio", "reason", "note", "edge") or _says(rows, i)]
+    full = [i for i in range(len(heads)) if not rows or any(row[i] != NOTHING for row in rows)]
     named = [[columns.index(heads[i][0]), heads[i][1], _numeric(frame[heads[i][0]])] for i in full]
     answers = {"True": "yes", "False": "no"}
     strings = [[answers.get(row[i], row[i]) for i in full] for row in rows]
     return payload | {"caption": shown.caption, "columns": named, "rows": strings}
 
 
-def _says(rows: Sequence[Sequence[str]], column: int) -> bool:
-    return any(row[column] != NOTHING for row in rows)
+def _with_lr(shown: Shown, frame: pd.DataFrame) -> Shown:
+    """With the shared learning rate beside the protocol where rows differ in it and the table would not tell."""
+    names = [column for column, _, _ in shown.columns]
+    if "lr_arm" not in frame or "lr_arm" in names or "role" not in names or frame["lr_arm"].nunique(dropna=False) < 2:
+        return shown
+    at = names.index("role") + 1
+    return Shown(shown.caption, (*shown.columns[:at], ("lr_arm", "shared lr", rate), *shown.columns[at:]))
 
 
 def _numeric(column: pd.Series[Any]) -> bool:

@@ -7,39 +7,39 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from olora_bench.report.render import number
+from olora_bench.report.page_words import judged
 
 WIDTH = 360
 
 
 def interval_strip(row: Mapping[str, Any]) -> str:
-    """The difference and its 95% interval in percentage points, zero marked; empty where no difference is known."""
-    value, low, high = (float(row[key]) for key in ("difference", "low", "high"))
-    if math.isnan(value):
+    """The difference that a comparison is judged by and its 95% interval, zero marked; empty where no difference is known."""
+    what = judged(row)
+    if math.isnan(what.value):
         return ""
-    finite = [x for x in (value, low, high, 0.0) if math.isfinite(x)]
-    reach = max(max(map(abs, finite)) * 1.25, 1.0)
-    ticks = nice_ticks(-reach, reach, 5)
+    least = 0.01 if what.by_loss else 1.0
+    reach = max(max(abs(x) for x in (what.value, what.low, what.high, 0.0) if math.isfinite(x)) * 1.25, least)
     left, right, middle = 16.0, WIDTH - 16.0, 34.0
 
     def at(x: float) -> float:
         return left + (min(max(x, -reach), reach) + reach) / (2 * reach) * (right - left)
 
+    ticks = nice_ticks(-reach, reach, 6)
+    unit = "nats" if what.by_loss else "percentage points"
+    below, above = (row["arm"], row["reference"]) if what.by_loss else (row["reference"], row["arm"])
     parts = [
         f'<line class="axis" x1="{left}" x2="{right}" y1="56" y2="56"/>',
         *(f'<line class="axis" x1="{at(t):.1f}" x2="{at(t):.1f}" y1="56" y2="60"/>' for t in ticks),
         *(f'<text class="tick" x="{at(t):.1f}" y="73" text-anchor="middle">{_signed(t)}</text>' for t in ticks),
         f'<line class="zero" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="18" y2="56"/>',
-        f'<text class="tick" x="{at(0) - 8:.1f}" y="12" text-anchor="end">← {escape(_short(row["reference"]))} better</text>',
-        f'<text class="tick" x="{at(0) + 8:.1f}" y="12">{escape(_short(row["arm"]))} better →</text>',
-        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, percentage points</text>',
+        f'<text class="tick" x="{at(0) - 8:.1f}" y="12" text-anchor="end">← {escape(_short(below))} better</text>',
+        f'<text class="tick" x="{at(0) + 8:.1f}" y="12">{escape(_short(above))} better →</text>',
+        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, {unit}</text>',
     ]
-    if not (math.isnan(low) or math.isnan(high)):
-        parts.append(f'<line class="interval" x1="{at(low):.1f}" x2="{at(high):.1f}" y1="{middle}" y2="{middle}"/>')
-    parts.append(f'<circle class="point" cx="{at(value):.1f}" cy="{middle}" r="6"/>')
-    told = f"Difference {number(value, sign=True)} percentage points"
-    if not math.isnan(low):
-        told += f", 95% interval {number(low, sign=True)} to {number(high, sign=True)}"
+    if what.interval:
+        parts.append(f'<line class="interval" x1="{at(what.low):.1f}" x2="{at(what.high):.1f}" y1="{middle}" y2="{middle}"/>')
+    parts.append(f'<circle class="point" cx="{at(what.value):.1f}" cy="{middle}" r="6"/>')
+    told = f"Difference {what.text(what.value)} {what.unit}" + (f", {what.interval}" if what.interval else ", no interval")
     return _figure(parts, 96, told)
 
 
@@ -97,19 +97,19 @@ def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], t
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
-    """Round numbers from low to high, about `count` of them.
+    """Round numbers from low to high, as many as there can be up to `count`.
 
     >>> nice_ticks(0, 60, 5)
     [0.0, 20.0, 40.0, 60.0]
     """
-    span = high - low
-    if not span > 0:
+    if not high > low:
         return [low]
-    raw = span / max(count - 1, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(step * k, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    for step in (m * power for m in (1, 2, 5, 10, 20, 50)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < count:
+            break
+    return [round(step * k, 12) for k in range(first, last + 1)]
 
 
 def _signed(value: float) -> str:

@@ -27,6 +27,7 @@ class Browser:
         self.requests: list[str] = []
         self.errors: list[str] = []
         self.loaded = False
+        self.width = 0
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -73,6 +74,7 @@ class Browser:
 
     def open(self, page: Path, fragment: str = "", width: int = 1400, height: int = 1000) -> None:
         """Load a file anew and wait until its script is done; a page without one when it is loaded."""
+        self.width = width
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.send("Page.navigate", url="about:blank")
         self.loaded = False
@@ -122,7 +124,7 @@ class Browser:
 
     def _clip(self) -> dict[str, float]:
         size = self.send("Page.getLayoutMetrics")["cssContentSize"]
-        return {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        return {"x": 0, "y": 0, "width": max(size["width"], self.width), "height": size["height"], "scale": 1}
 
     def pdf(self, to: Path) -> None:
         """Print the page."""

@@ -23,7 +23,6 @@
   const options = (select, pairs, chosen) => put(select, ...pairs.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
   const short = (value, digits = 4) => (Number.isFinite(value) ? String(Number(value.toPrecision(digits))) : "–");
-  const signed = (value, digits) => (value > 0 ? "+" : "") + value.toFixed(digits);
   function save(name, parts, type) {
     const link = el("a", { href: URL.createObjectURL(new Blob(parts, { type })), download: name });
     document.body.append(link);
@@ -94,6 +93,11 @@
       table.parsed = { header, records, at, get: (record, column) => record[at.get(column)] ?? "", num: (record, column) => toNumber(record[at.get(column)]) };
     }
     return table.parsed;
+  }
+  // A value as the table shows it, so that a chart never rounds another way.
+  function shownText(name, record, column) {
+    const table = tables.get(name), { header, records } = parsed(name), c = table.columns.findIndex(([index]) => header[index] === column);
+    return c < 0 || !table.rows ? short(parsed(name).num(record, column)) : table.rows[records.indexOf(record)][c];
   }
   function runsOf(name, record) {
     const { at } = parsed(name);
@@ -197,7 +201,7 @@
   const OPEN = ["grid", "not_done"];
   for (const table of data.tables) {
     const empty = !table.csv.slice(table.csv.indexOf("\n") + 1);
-    if (table.name === "claims" || (empty && table.name !== "grid")) continue;
+    if (["claims", "warnings", "declared"].includes(table.name) || (empty && table.name !== "grid")) continue;
     const body = el("div");
     const rows = table.rows ? table.rows.length : parsed(table.name).records.length;
     const details = el("details", { class: "table", id: `table-${table.name}` }, el("summary", {}, table.title, el("span", { class: "quiet" }, plural(rows, "row"))), body);
@@ -226,12 +230,11 @@
 
   // ---- scales --------------------------------------------------------------------------------------------------------------------
   function niceTicks(low, high, count) {
-    const span = high - low;
-    if (!(span > 0)) return [low];
-    const raw = span / Math.max(count - 1, 1), power = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
-    const ticks = [];
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(Number((k * step).toPrecision(12)));
+    if (!(high > low)) return [low];
+    const power = 10 ** Math.floor(Math.log10((high - low) / count)), ticks = [];
+    const ends = (step) => [Math.ceil(low / step - 1e-9), Math.floor(high / step + 1e-9)];
+    const step = [1, 2, 5, 10, 20, 50].map((m) => m * power).find((s) => ends(s)[1] - ends(s)[0] < count);
+    for (let [k, last] = ends(step); k <= last; k++) ticks.push(Number((k * step).toPrecision(12)));
     return ticks;
   }
   function logTicks(low, high, count) {
@@ -244,7 +247,7 @@
     }
     return ticks;
   }
-  const tickText = (value) => { const size = Math.abs(value); return size >= 1e6 ? short(value / 1e6, 3) + "M" : size >= 1e4 ? short(value / 1e3, 4) + "k" : size !== 0 && size < 1e-3 ? value.toExponential().replace("e", "e") : short(value, 4); };
+  const tickText = (value) => { const size = Math.abs(value); return size >= 1e6 ? short(value / 1e6, 3) + "M" : size >= 1e4 ? short(value / 1e3, 4) + "k" : size !== 0 && size < 1e-4 ? value.toExponential() : short(value, 4); };
 
   // ---- loss curves ---------------------------------------------------------------------------------------------------------------
   const c = { cell: 0, lr: "best", series: "report", x: 0, smooth: 0, logx: false, logy: false, mean: true, armsOff: new Set(), seedsOff: new Set(), zoom: null };
@@ -400,7 +403,14 @@
     const names = [...new Set(lines.map((line) => line.run.arm))];
     const range = frame ? `, ${X_NAMES[c.x]} ${short(frame.box[0])} to ${short(frame.box[1])}, loss ${short(frame.box[2])} to ${short(frame.box[3])} nats` : "";
     canvas.setAttribute("aria-label", `${plural(lines.length, "loss curve")} of ${names.join(", ") || "no arm"}${range}. The same as a table below.`);
+    $("#c-caption").textContent = lines.length ? caption() : "";
     if ($("#c-alt").open) fillAlternative();
+  }
+  function caption() {
+    const seeds = [...new Set(lines.map((line) => line.run.seed))].sort((a, b) => a - b), gone = lines.filter((line) => line.run.state === "diverged").length;
+    const lrs = [...new Set(lines.map((line) => line.run.lr))].sort((a, b) => a - b).map((lr) => short(lr)), without = inCell(c.cell).filter((run) => !curves().curves[run.id]).length;
+    return `${c.cell === -1 ? "All settings" : data.cells[c.cell]}. ${plural(lines.length, "run")}, ${lrs.length > 6 ? `${lrs.length} learning rates` : `lr ${lrs.join(", ")}`}, ${seeds.length > 8 ? `${seeds.length} seeds` : `seed${seeds.length === 1 ? "" : "s"} ${seeds.join(", ")}`}.` +
+      (means.length ? " Thick: mean over the seeds of an arm and learning rate; thin: each seed." : "") + (c.smooth ? ` Each point is the mean of up to ${2 * c.smooth + 1} neighbours.` : "") + (gone ? ` Cross: diverged (${gone}).` : "") + (without ? ` ${plural(without, "run")} of this setting ${without === 1 ? "has" : "have"} no curve.` : "");
   }
   function fillAlternative() {
     const rows = lines.slice(0, 400).map(({ run, x, y }) => el("tr", {}, el("td", {}, runButton(run.id)), el("td", {}, run.arm), el("td", { class: "n" }, short(run.lr)), el("td", { class: "n" }, String(run.seed)), el("td", {}, run.state), el("td", { class: "n" }, short(y[0])), el("td", { class: "n" }, short(y[y.length - 1])), el("td", { class: "n" }, short(Math.min(...y))), el("td", { class: "n" }, short(x[x.length - 1]))));
@@ -516,16 +526,16 @@
 
   // ---- forest plot ---------------------------------------------------------------------------------------------------------------
   const FOREST = {
-    grid: { name: "score, percentage points", axis: "difference, percentage points", zero: 0, value: "difference", digits: 1, keep: () => true, label: (p, r) => p.get(r, "benchmark") },
-    losses: { name: "held-out loss, nats", axis: "difference in held-out loss, nats (below 0: arm is better)", zero: 0, value: "difference", digits: 3, keep: (p, r) => p.get(r, "measure") === "report_loss", label: () => "held-out loss" },
-    convergence: { name: "speed-up to 90% of the drop, in steps", axis: "times as fast, in steps (above 1: arm is sooner)", zero: 1, log: true, value: "speedup", digits: 2, keep: (p, r) => p.num(r, "q") === 0.9 && p.get(r, "unit") === "steps", label: (p, r) => ({ exact: "steps", none: "not known" })[p.get(r, "bound")] || p.get(r, "bound") },
+    grid: { name: "score, percentage points", axis: "difference, percentage points", zero: 0, value: "difference", keep: () => true, label: (p, r) => p.get(r, "benchmark") },
+    losses: { name: "held-out loss, nats", axis: "difference in held-out loss, nats (below 0: arm is better)", zero: 0, value: "difference", keep: (p, r) => p.get(r, "measure") === "report_loss", label: () => "held-out loss" },
+    convergence: { name: "speed-up to 90% of the drop, in steps", axis: "times as fast, in steps (above 1: arm is sooner)", zero: 1, log: true, value: "speedup", keep: (p, r) => p.num(r, "q") === 0.9 && p.get(r, "unit") === "steps", label: (p, r) => ({ exact: "steps", none: "not known" })[p.get(r, "bound")] || p.get(r, "bound") },
   };
   const keyOf = (p, r) => [p.get(r, "contrast"), p.get(r, "role"), short(p.num(r, "lr_arm"))].join("|");
   const keyWords = (key) => { const [contrast, role, lr] = key.split("|"); return contrast + (role === "tuned" ? ", tuned" : `, lr ${lr}`); };
   function forestRows() {
     const measure = $("#forest-measure").value, how = FOREST[measure], p = parsed(measure), key = $("#forest-contrast").value;
     const found = p.records.filter((r) => keyOf(p, r) === key && how.keep(p, r) && p.get(r, "longest") !== "False").map((r) => ({
-      label: how.label(p, r), group: `${p.get(r, "model")} r${p.get(r, "rank")}${p.get(r, "setting") ? `, ${p.get(r, "setting")}` : ""}`, value: p.num(r, how.value), low: p.num(r, "low"), high: p.num(r, "high"), verdict: p.get(r, "verdict"), note: p.get(r, "note"), arm: p.get(r, "arm"), ids: runsOf(measure, r),
+      label: how.label(p, r), group: `${p.get(r, "model")} r${p.get(r, "rank")}${p.get(r, "setting") ? `, ${p.get(r, "setting")}` : ""}`, value: p.num(r, how.value), low: p.num(r, "low"), high: p.num(r, "high"), verdict: p.get(r, "verdict"), note: p.get(r, "note"), arm: p.get(r, "arm"), text: shownText(measure, r, how.value), lowText: shownText(measure, r, "low"), highText: shownText(measure, r, "high"),
     }));
     return $("#forest-order").value === "size" ? found.sort((a, b) => (Number.isNaN(a.value) - Number.isNaN(b.value)) || b.value - a.value) : found;
   }
@@ -539,26 +549,29 @@
     const f = (v) => (how.log ? Math.log(v) : v), reach = Math.max(...known.map((v) => Math.abs(f(v) - f(how.zero)))) * 1.08 || 1;
     const x = (v) => left + (Math.min(Math.max((f(v) - f(how.zero)) / reach, -1), 1) + 1) / 2 * (right - left);
     const step = 22, parts = [];
-    let y = 8, last = null, band = 0;
+    let y = rows.length > 25 ? 24 : 8, last = null, band = 0;
+    const above = y;
     const text = (attributes, content) => svg("text", { "font-family": font, "font-size": 12, fill: quiet, ...attributes }, content);
     const cut = (words, room) => { const most = Math.floor(room / 6.3); return words.length > most ? words.slice(0, Math.max(most - 1, 3)) + "…" : words; };
     for (const row of rows) {
       if (!bySize && row.group !== last) { y += last === null ? 8 : 24; parts.push(text({ x: 0, y, fill: ink, "font-weight": 600 }, cut(row.group, width))); y += 8; last = row.group; band = 0; }
       y += step;
       const middle = y - 8, tint = armColour(row.arm), firm = !["unresolved", "no verdict", "equal", "not enough runs"].includes(row.verdict);
-      const told = `${row.group}, ${row.label}: ${Number.isNaN(row.value) ? "no value" : how.log ? `${row.value.toFixed(how.digits)} times` : signed(row.value, how.digits)}${Number.isNaN(row.low) ? "" : `, 95% interval ${row.low.toFixed(how.digits)} to ${row.high.toFixed(how.digits)}`}, ${row.verdict}${row.note ? ` (${row.note})` : ""}`;
+      const told = `${row.group}, ${row.label}: ${Number.isNaN(row.value) ? "no value" : row.text}${Number.isNaN(row.low) ? "" : `, 95% interval ${row.lowText} to ${row.highText}`}, ${row.verdict}${row.note ? ` (${row.note})` : ""}`;
       const group = svg("g", { role: "listitem" }, svg("title", {}, told));
       if (band++ % 2 === 0) group.append(svg("rect", { x: 0, y: middle - step / 2, width, height: step, fill: faint, opacity: 0.35 }));
       group.append(text({ x: bySize ? 0 : 10, y: middle + 4 }, cut(bySize ? `${row.group}, ${row.label}` : row.label, labelWidth - (bySize ? 0 : 10))));
       if (!Number.isNaN(row.low)) group.append(svg("line", { x1: x(row.low), x2: x(row.high), y1: middle, y2: middle, stroke: tint, "stroke-width": 2 }));
       if (!Number.isNaN(row.value)) group.append(svg("circle", { cx: x(row.value), cy: middle, r: 5, fill: firm ? tint : card, stroke: tint, "stroke-width": 2 }));
-      else group.append(text({ x: (left + right) / 2, y: middle + 4, "text-anchor": "middle", "font-style": "italic" }, cut(row.note || "no value", right - left)));
-      if (wide && !Number.isNaN(row.value)) group.append(text({ x: right + 62, y: middle + 4, "text-anchor": "end" }, how.log ? `${row.value.toFixed(how.digits)}×` : signed(row.value, how.digits)), text({ x: right + 74, y: middle + 4, fill: firm ? ink : quiet }, row.verdict));
+      else group.append(text({ x: (left + right) / 2, y: middle + 4, "text-anchor": "middle", "font-style": "italic", stroke: card, "stroke-width": 4, "paint-order": "stroke" }, cut(row.note || "no value", right - left)));
+      if (wide && !Number.isNaN(row.value)) group.append(text({ x: right + 62, y: middle + 4, "text-anchor": "end" }, row.text), text({ x: right + 74, y: middle + 4, fill: firm ? ink : quiet }, row.verdict));
       parts.push(group);
     }
     const bottom = y + 6, reachTicks = how.log ? logTicks(Math.exp(f(how.zero) - reach), Math.exp(f(how.zero) + reach), 5) : niceTicks(how.zero - reach, how.zero + reach, right - left < 260 ? 4 : 7);
-    const axis = [svg("line", { x1: x(how.zero), x2: x(how.zero), y1: 4, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet })];
+    parts.unshift(svg("line", { x1: x(how.zero), x2: x(how.zero), y1: above - 4, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }));
+    const axis = [svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet })];
     for (const t of reachTicks) axis.push(svg("line", { x1: x(t), x2: x(t), y1: bottom, y2: bottom + 4, stroke: quiet }), text({ x: x(t), y: bottom + 18, "text-anchor": "middle" }, how.log ? tickText(t) : (t > 0 ? "+" : "") + tickText(t)));
+    if (rows.length > 25) for (const t of reachTicks) axis.push(text({ x: x(t), y: 11, "text-anchor": "middle" }, how.log ? tickText(t) : (t > 0 ? "+" : "") + tickText(t)));
     const caption = wide ? how.axis : how.name;
     axis.push(text({ x: wide ? (left + right) / 2 : width / 2, y: bottom + 36, "text-anchor": "middle" }, caption));
     const height = bottom + 46;

@@ -1,0 +1,300 @@
+"""The report's page without a browser: what is in the file, and what is not."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from olora_bench.report import table_files
+from olora_bench.report.page import asset
+from olora_bench.report.page_data import arm_colours, curve_data, thinned
+from olora_bench.report.page_svg import nice_ticks
+from olora_bench.store import Store
+from olora_bench.study.__main__ import main
+from olora_bench.study.tables import Analysed, analysed, write_page
+
+SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+STUDIES = ("planted", "searched", "broken")
+EVIL = '</script><img src=x onerror="window.struck=1">&amp;<b>bold</b>'
+
+
+class Page(HTMLParser):
+    """A page's elements, their text, and the data it carries."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.text = content.decode()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.feed(self.text)
+        self.data: dict[str, Any] = next((json.loads(t) for a, t in self.scripts if a.get("id") == "study-data"), {})
+        self.curves: dict[str, Any] = next((json.loads(t) for a, t in self.scripts if a.get("id") == "curve-data"), {})
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.tags[-1] if self.tags else ("", {})
+        if tag in ("script", "style"):
+            self.scripts.append((attributes | {"tag": tag}, data))
+        else:
+            self.words.append(data)
+
+
+def written(name: str, to: Path, root: Path = SYNTHETIC, *, run_pages: bool = False) -> tuple[Analysed, Page]:
+    """A study's page, written and parsed."""
+    found = dataclasses.replace(analysed(root, name), folder=to)
+    return found, Page(write_page(found, None, run_pages=run_pages).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Analysed, Page]]:
+    """All planted studies' pages."""
+    return {name: written(name, tmp_path_factory.mktemp(name)) for name in STUDIES}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_page_reaches_nothing_outside_of_it(pages: dict[str, tuple[Analysed, Page]], name: str) -> None:
+    page = pages[name][1]
+    links = [
+        value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href", "action", "srcset", "data")
+    ]
+    assert links and all(link.startswith("#") for link in links)
+    outside = set(re.findall(r"(?:https?:)?//[\w.]+\.\w+[^\s\"'`]*", asset("page.js") + asset("page.css") + asset("page.html")))
+    assert outside == {"http://www.w3.org/2000/svg"}, "a namespace, and nothing that is fetched"
+    assert (
+        "@import" not in page.text and "url(" not in page.text and not {"link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
+    )
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    script = next(text for attributes, text in page.scripts if attributes["tag"] == "script" and "type" not in attributes)
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy, "this script and no other may run"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_its_tables_are_the_reports_tables(pages: dict[str, tuple[Analysed, Page]], name: str) -> None:
+    found, page = pages[name]
+    carried = {table["name"]: table for table in page.data["tables"]}
+    files = {file.removesuffix(".csv"): content for file, content in table_files(found.tables).items() if file.endswith(".csv")}
+    assert files.keys() < carried.keys() and "runs" in carried
+    assert all(carried[table]["csv"].encode() == content for table, content in files.items())
+    for table in carried.values():
+        rows = table["csv"].count("\n") - 1
+        assert table["rows"] is None or len(table["rows"]) <= rows, table["name"]  # a text may hold a line's end
+        header = table["csv"].split("\n", 1)[0].split(",")
+        assert all(0 <= index < len(header) for index, _, _ in table["columns"])
+    raw = {table for table, payload in carried.items() if payload["rows"] is None}
+    assert {"pairs", "differences", "crossings", "run_measures"} <= raw, "and what they are made from"
+
+
+def test_a_new_table_shows_up_by_itself(tmp_path: Path) -> None:
+    found = analysed(SYNTHETIC, "planted")
+    new = pd.DataFrame({"model": ["syn_a"], "half_life": [1.5], "runs": [found.frames.runs["train_id"].iloc[0]]})
+    found = dataclasses.replace(found, tables={**found.tables, "half_lives": new}, folder=tmp_path)
+    page = Page(write_page(found, None).read_bytes())
+    table = next(t for t in page.data["tables"] if t["name"] == "half_lives")
+    assert table["title"] == "Half lives" and [heading for _, heading, _ in table["columns"]] == ["model", "half life"]
+
+
+def test_every_row_leads_to_runs_of_the_study(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    for _, page in pages.values():
+        ids = {run[0] for run in page.data["runs"]}
+        named = [a["data-runs"].split() for _, a in page.tags if "data-runs" in a]
+        assert named and all(set(runs) <= ids for runs in named)
+        grid = next(t for t in page.data["tables"] if t["name"] == "grid")
+        assert all(set(line.rsplit(",", 1)[1].split()) <= ids for line in grid["csv"].splitlines()[1:])
+
+
+def test_the_headline_has_difference_interval_and_blocks(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    words = {name: " ".join(page.words) for name, (_, page) in pages.items()}
+    assert (
+        "olora scores higher than lora, by 3.1 percentage points on average over benchmarks "
+        "(95% interval +2.2 to +4.1; 12 blocks of model and seed)." in words["planted"]
+    )
+    assert "olora has the higher mean in 3 of 8 cells (3 losses, 2 ties): inside the 1 to 4 wins" in words["planted"]
+    assert "syn_b rank 8: at most 1.80 times as fast, unresolved" in words["planted"]
+    assert "learning-rate search" in words["searched"] and "No verdict" in words["searched"]
+    assert "1 of 10 pairs diverged" in words["broken"] and "No interval: 4 of at least 6 blocks." in words["broken"]
+    assert all("nan" not in re.findall(r"\b\w+\b", text.lower()) for text in words.values())
+
+
+def test_claims_say_verdict_measurement_and_protocol(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    found, page = pages["planted"]
+    words = " ".join(page.words)
+    for claim in found.tables["claims"].to_dict("records"):
+        assert claim["sentence"] in words and claim["figure"] in words and claim["verdict"] in words
+    items = [a["class"] for tag, a in page.tags if tag == "li" and a.get("class", "").startswith("claim ")]
+    verdicts = [f"claim {verdict.replace(' ', '-')}" for verdict in found.tables["claims"]["verdict"]]
+    assert sorted(items) == sorted(verdicts) and "Protocol: shared learning rate." in words
+
+
+def test_curves_are_what_the_records_hold(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    found, page = pages["planted"]
+    axes, curves = page.curves["axes"], page.curves["curves"]
+    assert set(curves) == set(found.frames.curves["train_id"])
+    for train_id, group in found.frames.curves.groupby("train_id"):
+        for name, column in (("train", "train_loss"), ("tune", "tune_loss"), ("report", "report_loss")):
+            read = group.dropna(subset=[column])
+            steps, tokens, seconds, losses = curves[train_id][name]
+            for place, axis, tolerance in ((steps, "step", 0), (tokens, "tokens", 0), (seconds, "wall_s", 1e-3)):
+                np.testing.assert_allclose(axes[place], read[axis], rtol=tolerance)
+            np.testing.assert_allclose(losses, read[column], rtol=1e-4)
+
+
+def test_a_long_curve_keeps_its_spikes_and_ends() -> None:
+    rng = np.random.default_rng(0)
+    for length in (1, 159, 161, 5000):
+        values = rng.normal(size=length)
+        values[length // 3] = 50.0
+        kept = thinned(values, 160)
+        assert len(kept) <= 162 and (np.diff(kept) > 0).all()
+        assert {0, length - 1, length // 3, int(values.argmin())} <= set(kept.tolist())
+
+
+def test_a_diverged_curve_stops_where_it_is_no_number(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    frames = pages["planted"][0].frames
+    curve = frames.curves.copy()
+    first = curve["train_id"] == curve["train_id"].iloc[0]
+    curve.loc[first & (curve["step"] > 30), ["train_loss", "report_loss"]] = np.inf
+    data = curve_data(dataclasses.replace(frames, curves=curve))
+    series = data["curves"][curve["train_id"].iloc[0]]
+    assert data["axes"][series["train"][0]][-1] == 30 and data["axes"][series["report"][0]][-1] == 30
+    json.dumps(data, allow_nan=False)
+
+
+def change(root: Path, act: Callable[[dict[str, Any]], None], name: str = "broken") -> None:
+    path = root / name / "manifest.json"
+    manifest = json.loads(path.read_text())
+    act(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The planted results, to be changed."""
+    return shutil.copytree(SYNTHETIC, tmp_path / "results")
+
+
+def test_titles_and_error_texts_stay_text(copied: Path, tmp_path: Path) -> None:
+    failed = next(r for r in json.loads((copied / "broken" / "manifest.json").read_text())["runs"] if (r["arm"], r["seed"]) == ("olora", 1))
+    record = copied / "runs" / failed["train_id"] / "record.json"
+    record.write_text(record.read_text().replace("RuntimeError: planted failure", EVIL.replace('"', '\\"')))
+    change(copied, lambda manifest: manifest.update(title=EVIL))
+    _, page = written("broken", tmp_path / "out", copied, run_pages=True)
+    assert EVIL in page.words[0] or EVIL in " ".join(page.words)
+    reasons = next(t["csv"] for t in page.data["tables"] if t["name"] == "not_done")
+    assert EVIL.replace('"', '""') in reasons
+    run = Page((tmp_path / "out" / "runs" / f"{failed['train_id']}.html").read_bytes())
+    assert EVIL in " ".join(run.words)
+    for one in (page, run):
+        assert not [a for tag, a in one.tags if (tag in ("img", "b") and "onerror" in a) or any(k.startswith("on") for k in a)]
+        assert "</script><img" not in one.text
+
+
+def test_no_text_of_data_is_in_any_page(copied: Path, tmp_path: Path) -> None:
+    store = Store(copied)
+    run = next(r for r in json.loads((copied / "planted" / "manifest.json").read_text())["runs"] if r["eval_id"])
+    record, items = store.read_eval(run["train_id"], None, run["eval_id"]), store.read_items(run["train_id"], None, run["eval_id"])
+    assert record is not None and items is not None
+    texts = {"prompt": "what is asked", "reference": "what is right", "output": "what was answered"}
+    answers = pd.DataFrame([{"item_id": "secret-item", **texts, "tokens": 3, "finished": True, "truncated": False}])
+    store.write_eval(record, items.assign(item_id=[f"secret-{i}" for i in items.index]), answers)
+    written("planted", tmp_path / "out", copied, run_pages=True)
+    files = list((tmp_path / "out").rglob("*.html"))
+    assert len(files) == 43
+    for path in files:
+        text = path.read_text()
+        assert not any(part in text for part in (*texts.values(), "secret-")), path
+
+
+def write_study_file(folder: Path, name: str) -> Path:
+    """A study file whose records are the planted ones."""
+    path = folder / f"{name}.yaml"
+    path.write_text(
+        "defaults: [config, {override hydra/sweeper: study}, _self_]\nhydra: {mode: MULTIRUN}\n"
+        f"study:\n  name: {name}\n  title: t\n  protocol: shared_lr\n  contrasts: [{{arm: olora, reference: lora, kind: primary}}]\n"
+        "  grids: [{seed: 0}]\n"
+    )
+    return path
+
+
+def test_make_report_writes_the_same_bytes_each_time(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["report", str(write_study_file(tmp_path, "planted")), f"machine.results_dir={copied}", "--run-pages"]
+    seen = []
+    for _ in range(2):
+        with pytest.raises(SystemExit) as done:
+            main(command)
+        assert done.value.code == 0, capsys.readouterr().err
+        folder = copied / "planted" / "report"
+        seen.append({str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
+        shutil.rmtree(folder)
+    assert seen[0] == seen[1] and "index.html" in seen[0] and sum(name.startswith("runs/") for name in seen[0]) == 42
+    assert f"{copied}/planted/report/index.html" in capsys.readouterr().out
+
+
+def test_items_of_a_run_are_printed(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = next(r for r in json.loads((copied / "planted" / "manifest.json").read_text())["runs"] if r["arm"] == "olora" and r["eval_id"])
+    where = f"machine.results_dir={copied}"
+
+    def items(*more: str) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as done:
+            main(["items", run["train_id"], where, *more])
+        said = capsys.readouterr()
+        return done.value.code, said.out, said.err
+
+    code, out, _ = items()
+    assert code == 0 and out.count("gold 0, predicted") == 160
+    assert "piqa: 40 items, 28 right" in out and "The text of piqa is not on this machine" in out
+    code, out, _ = items("--benchmark", "boolq", "--limit", "3")
+    assert code == 0 and out.count("gold 0, predicted") == 3 and "piqa" not in out
+    code, _, err = items("--benchmark", "nope")
+    assert code == 2 and "Allowed: boolq, openbookqa, piqa, winogrande" in err
+
+
+def test_an_arm_has_the_same_colour_whatever_else_ran() -> None:
+    few, many = arm_colours(["lora", "olora"]), arm_colours(["other", "lora", "pissa", "olora", "mine"])
+    assert few["lora"] == many["lora"] and few["olora"] == many["olora"] and len({(c.light, c.dashes) for c in many.values()}) == 5
+
+
+def channel(value: int) -> float:
+    return value / 255 / 12.92 if value / 255 <= 0.03928 else ((value / 255 + 0.055) / 1.055) ** 2.4
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two `#rrggbb` colours."""
+    lights = sorted(
+        0.2126 * channel(int(c[1:3], 16)) + 0.7152 * channel(int(c[3:5], 16)) + 0.0722 * channel(int(c[5:7], 16)) for c in (one, other)
+    )
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def test_text_can_be_read_in_light_and_dark() -> None:
+    light, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r"^:root[^{,]*\{([^}]*)\}", asset("page.css"), re.M)
+    )
+    for names in (light, dark):
+        pairs = [(text, ground) for text in ("ink", "quiet", "accent") for ground in ("bg", "card")]
+        pairs += [(kind, f"{kind}-bg") for kind in ("good", "bad", "open", "warn")]
+        for text, ground in pairs:
+            assert contrast(names[text], names[ground]) >= 4.5, (text, ground)
+    for colours in arm_colours(["lora", "olora", "olora_plus", "pissa", "lora_plus", "orthogonal", "eva"]).values():
+        assert contrast(colours.light, light["card"]) >= 2.8 and contrast(colours.dark, dark["card"]) >= 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 60), (-4.2, 4.2), (1.9993, 2.0001), (0, 1e9)])
+def test_ticks_are_few_and_inside(low: float, high: float) -> None:
+    ticks = nice_ticks(low, high, 5)
+    assert 3 <= len(ticks) <= 5 and min(ticks) >= low and max(ticks) <= high
