@@ -202,6 +202,7 @@ def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: st
 
 def _verdict(row: dict[str, Any], protocol: str) -> tuple[str, str]:
     notes = [*([row["warnings"]] if row["warnings"] else []), *mixed_note(row["mixed"])]
+    notes += [] if row["longest"] else ["a shorter schedule: in no headline"]
     absent = row["seeds_planned"] - row["seeds"] - row["diverged"]
     if row["diverged"]:
         return "unresolved", ", ".join([f"{row['diverged']} of {row['seeds_planned']} diverged", *notes])

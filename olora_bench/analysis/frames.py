@@ -283,6 +283,11 @@ def _with_lengths(runs: pd.DataFrame) -> pd.DataFrame:
     runs["length"] = done.fillna(runs["length"].groupby(runs["cell"]).transform("max"))
     most = runs["length"].groupby(runs["family"]).transform("max")
     runs["longest"] = ~(runs["length"] < most)
+    # Of a cell without records nothing is known but its length: enough to tell it from its shorter twin.
+    for _, group in runs.groupby(["model", "rank", "setting"], sort=False):
+        if group["cell"].nunique() > 1 and group["length"].nunique() > 1:
+            lengths = group["length"].map(lambda steps: f"{steps:g} steps")
+            runs.loc[group.index, "setting"] = [", ".join(filter(None, pair)) for pair in zip(group["setting"], lengths, strict=True)]
     return runs
 
 

@@ -161,7 +161,7 @@ def test_the_same_records_give_the_same_frames(synthetic: Load, tmp_path: Path) 
     from olora_bench.analysis import analyse
     from olora_bench.report import table_files
 
-    for name in ("planted", "searched", "broken"):
+    for name in ("planted", "searched", "whole", "broken"):
         frames, tables = synthetic(name)
         again: dict[str, Any] = analyse(frames, np.random.default_rng(0))
         assert table_files(tables) == table_files(again)

@@ -1,0 +1,162 @@
+"""One study with everything in it: tuned and shared learning rates, three schedules, ratios, a control, answers, adapters, fp32 checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from olora_bench.analysis import StudyFrames, Tables
+from olora_bench.study.tables import analysed
+
+Load = Callable[[str], tuple[StudyFrames, Tables]]
+SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+
+
+@pytest.fixture
+def whole(synthetic: Load) -> Tables:
+    return synthetic("whole")[1]
+
+
+def row(frame: pd.DataFrame, contrast: str = "olora vs lora", role: str = "tuned", **more: object) -> pd.Series:
+    mine = frame[(frame["contrast"] == contrast) & (frame["role"] == role)]
+    for name, value in more.items():
+        mine = mine[mine[name] == value]
+    assert len(mine) == 1, f"{len(mine)} rows"
+    return mine.iloc[0]
+
+
+def test_the_tuned_verdict_is_the_studys_and_the_shared_one_stands_beside_it(whole: Tables) -> None:
+    """Blocks of 1.25, 3.75 and -1.25 pp, twice; its p and what it could have found are scipy's and statsmodels'."""
+    blocks = np.array([1.25, 3.75, -1.25] * 2)
+    tuned, shared = row(whole["verdicts"]), row(whole["verdicts"], role="shared")
+    exact = stats.permutation_test((blocks,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert (tuned["verdict"], tuned["confirmatory"], tuned["blocks"]) == ("unresolved", True, 6)
+    assert (tuned["difference"], tuned["p"]) == (pytest.approx(1.25), pytest.approx(exact.pvalue))
+    power = pytest.importorskip("statsmodels.stats.power").TTestPower()
+    assert tuned["detectable"] == pytest.approx(power.solve_power(nobs=6, alpha=0.05, power=0.8) * blocks.std(ddof=1), rel=1e-3)
+    assert (shared["verdict"], shared["confirmatory"], shared["lr_arm"]) == ("win", False, 3e-4)
+    assert shared["difference"] == pytest.approx(10.0) and shared["p"] == 2 / 64
+
+
+def test_a_short_schedule_is_no_substitute_for_a_long_one_that_has_not_run(whole: Tables) -> None:
+    """syn_f: 20 steps are done, with a gain of 50 pp; 40 steps are planned. The verdict lacks its pair, and says so."""
+    shared = row(whole["verdicts"], role="shared")
+    assert (shared["pairs_planned"], shared["pairs_missing"], shared["blocks"]) == (7, 1, 6)
+    cells = whole["cells"][whole["cells"]["model"] == "syn_f"]
+    assert cells.groupby("longest")["seeds"].max().to_dict() == {True: 0, False: 1}
+    assert set(cells["setting"]) == {"20 steps", "40 steps"}
+    assert whole["win_counts"].set_index("role")["cells"].to_dict() == {"tuned": 2, "shared": 2}
+
+
+def test_each_schedule_has_its_own_search_and_blocks_no_headline(whole: Tables) -> None:
+    assert row(whole["verdicts"])["open_searches"] == 0
+    assert len(whole["sensitivity"]) == 9 and set(whole["sensitivity"]["tuning_runs"]) == {4}
+    assert whole["sensitivity"]["longest"].sum() == 5
+
+
+@pytest.mark.parametrize(("role", "losses", "smallest"), [("tuned", {4: 2.2, 2: 1.95}, 2), ("shared", {4: 1.97, 2: 1.9}, 4)])
+def test_the_headline_speed_up_is_told_by_whole_schedules(whole: Tables, role: str, losses: dict[int, float], smallest: int) -> None:
+    found = whole["schedules"]
+    found = found[(found["role"] == role) & (found["model"] == "syn_e")].set_index("share")
+    assert found["steps_arm"].to_dict() == {4: 10, 2: 20, 1: 40} and found["seeds"].to_dict() == {4: 3, 2: 3, 1: 6}
+    reference = 2.0 + 0.005 * np.mean([-2, 0, 0])  # seeds 10, 11, 12 of lora at 40 steps
+    assert found["difference"][[4, 2]].to_dict() == pytest.approx({share: loss - reference for share, loss in losses.items()})
+    assert found[found["smallest"]].index.tolist() == [smallest]
+    paired = stats.ttest_1samp(np.array([-0.01, 0, 0.01]) - 0.005 * np.array([-2, 0, 0]) + losses[2] - 2.0, 0).confidence_interval(0.95)
+    assert (found["low"][2], found["high"][2]) == pytest.approx(tuple(paired))
+    assert found["loss_reference_short"][[4, 2]].to_dict() == pytest.approx({4: 2.4, 2: 2.1})
+
+
+def test_a_diverged_short_run_is_no_match(synthetic: Load) -> None:
+    """Of olora's 20 tuned steps one seed diverges: T/2 matches no longer, and says why; T itself does."""
+    from dataclasses import replace
+
+    from olora_bench.analysis.convergence import schedules
+
+    frames, _ = synthetic("whole")
+    runs = frames.runs.copy()
+    short = (runs["arm"] == "olora") & (runs["length"] == 20) & (runs["roles"] == "tuned") & (runs["seed"] == 11)
+    runs.loc[short, ["state", "metrics.report_loss"]] = ["diverged", np.nan]
+    found = schedules(replace(frames, runs=runs))
+    found = found[(found["role"] == "tuned") & (found["model"] == "syn_e")].set_index("share")
+    assert not found.loc[2, "matches"] and found.loc[2, "note"] == "1 of 3 pairs diverged, 2 of at least 3 seeds"
+    assert found[found["smallest"]].index.tolist() == [1]
+
+
+def test_ratios_have_loss_bleu_rouge_and_distance(whole: Tables) -> None:
+    found = whole["ratios"]
+    assert found["longest"].all() and set(found["model"]) == {"syn_e"}
+    tuned = found[(found["roles"] == "tuned") & found["init"].isin(["olora", "olora_plus"])].set_index("lr_ratio").sort_index()
+    assert tuned["report_loss"].to_dict() == pytest.approx({0.25: 2.05, 1.0: 2.0, 4.0: 1.9})
+    assert tuned["bleu"].to_dict() == pytest.approx({0.25: 29.0, 1.0: 30.0, 4.0: 32.0}) and set(tuned["bleu_base"]) == {20.0}
+    assert tuned["rouge2"].to_dict() == pytest.approx({0.25: 0.145, 1.0: 0.15, 4.0: 0.16})
+    assert tuned["travelled"].to_dict() == pytest.approx({0.25: 0.5, 1.0: 1.0, 4.0: 2.0})
+    bleu = row(whole["measures"], "olora_plus_x4 vs olora", measure="bleu")
+    assert (bleu["difference"], bleu["verdict"], bleu["unit"]) == (pytest.approx(2.0), "higher", "BLEU points")
+
+
+def test_scores_carry_their_flips_and_warnings(whole: Tables) -> None:
+    cell = row(whole["cells"], benchmark="piqa", metric="acc_norm")
+    assert (cell["flips_reference"], cell["flips_arm"], cell["flip_items"]) == (2.5, 5.0, 40)
+    assert cell["note"] == "1 of 12 scores carry a warning"
+    scoring = whole["scoring"].set_index(["model", "arm", "benchmark", "metric"])
+    assert scoring.loc[("syn_e", "lora", "boolq", "acc"), "warnings"] == "acc 0.250 is below chance: planted (1 of 12)"
+    said = " ".join(whole["warnings"]["sentence"])
+    assert "up to 5.0% of items are answered otherwise than in fp32" in said and "scores of piqa carry warnings" in said
+
+
+def test_only_the_contrast_that_mixes_versions_says_so(whole: Tables) -> None:
+    verdicts = whole["verdicts"].set_index(["contrast", "role"])
+    assert verdicts["mixed"].to_dict() == {
+        key: "torch: 2.12.0, 2.13.0" if key == ("olora_random vs olora", "tuned") else "" for key in verdicts.index
+    }
+    assert "runs differ in torch" in verdicts.loc[("olora_random vs olora", "tuned"), "note"]
+
+
+def test_the_control_is_compared_on_scores_and_loss(whole: Tables) -> None:
+    control = row(whole["verdicts"], "olora_random vs olora")
+    assert (control["difference"], control["loss_difference"]) == (0.0, pytest.approx(0.02))
+    assert control["verdict"] == "unresolved"
+
+
+def test_claims_about_adapters_and_ratios() -> None:
+    claims = analysed(SYNTHETIC, "whole").tables["claims"].set_index("claim")
+    wanted = {
+        "well_conditioned_subspace": "supported",
+        "refinement_against_exploration": "supported",
+        "olora_plus_better": "supported",
+        "ratios_both_sides": "supported",
+        "faster_convergence": "supported",
+    }
+    assert {name: claims.loc[name, "verdict"] for name in wanted} == wanted
+    assert claims.loc["well_conditioned_subspace", "figure"] == (
+        "condition number of B after training 2, of lora 50 (B at the start 1); of A 20 and 2"
+    )
+    text = claims.loc["refinement_against_exploration", "figure"]
+    assert text == "below 1 the adapter travels 0.25 times as far as above 1, its loss is +0.150 nats (6 blocks)"
+    assert claims.loc["olora_plus_better", "figure"].startswith("olora_plus_x0.25: report_loss +0.050 nats; bleu -1.000 BLEU points")
+    assert len(claims.loc["refinement_against_exploration", "runs"].split()) == 12
+
+
+def test_lr_sensitivity_is_linear_interpolation_in_log_lr(whole: Tables) -> None:
+    """lora: 2.4, 2.12, 2.1, 2.3 at 1e-4, 3e-4, 3.16e-4, 1e-3; the untouched base is at 4.0. By numpy's own interpolation and a root."""
+    from scipy.optimize import brentq
+
+    found = whole["sensitivity"]
+    found = found[(found["arm"] == "lora") & found["longest"]].iloc[0]
+    lrs, losses = np.array([1e-4, 3e-4, 3.16e-4, 1e-3]), np.array([2.4, 2.12, 2.1, 2.3])
+
+    def loss(lr: float) -> float:
+        return float(np.interp(np.log(lr), np.log(lrs), losses))
+
+    assert (found["best_lr"], found["best_loss"]) == (3.16e-4, pytest.approx(2.1))
+    assert found["off_low"] == pytest.approx(loss(3.16e-4 / 3) - 2.1) and found["off_high"] == pytest.approx(loss(3 * 3.16e-4) - 2.1)
+    limit = 2.1 + 0.05 * (4.0 - 2.1)
+    ends = [brentq(lambda lr: loss(lr) - limit, *side) for side in ((1e-4, 3.1e-4), (3.2e-4, 1e-3))]
+    assert (found["good_low"], found["good_high"]) == pytest.approx(tuple(ends), rel=1e-6)
+    assert found["good_width"] == pytest.approx(ends[1] / ends[0], rel=1e-6) and not found["good_open"]
