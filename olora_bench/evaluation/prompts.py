@@ -21,7 +21,7 @@ from olora_bench.progress import say
 from olora_bench.store import atomic_write
 
 # Part of every file's digest: raise it when the code of `trie` or `data.encoding` changes what a plan holds.
-LAYOUT = 1
+LAYOUT = 2
 
 _DIGESTS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 _PLANS: dict[str, Plan] = {}

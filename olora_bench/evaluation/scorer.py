@@ -60,7 +60,7 @@ class Scorer(LM):
 
         Args:
             tokenizer: an object, a folder, or None for the model's own folder.
-            token_budget: padded tokens in one forward pass.
+            token_budget: tokens in one forward pass.
             dtype: of a model that is loaded here: auto, float32, bfloat16, float16.
             peft: folder of an adapter for a model that is loaded here.
             cache_dir: where tokenised prompts are kept; None keeps none.

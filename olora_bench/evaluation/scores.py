@@ -56,7 +56,7 @@ def evaluate(
         base: gives tokenizer and device.
         benchmarks: by name, those of `suite`.
         tasks: benchmark name -> task, from `olora_bench.data.benchmark_tasks`.
-        token_budget: padded tokens in one forward pass; changes speed and memory, not scores.
+        token_budget: tokens in one forward pass; changes speed and memory, not scores.
         dtype: what the base's weights are computed in; an adapter stays as it is.
         cache_dir: where tokenised prompts are kept for the next process; None keeps none.
 

@@ -1,18 +1,38 @@
-"""Last hidden states of token tries: one forward pass with a tree mask and depths as positions, a shared beginning run once."""
+"""Last hidden states of token tries, packed: one after another in one row, each token seeing its ancestors and a shared beginning.
+
+All but attention works on single tokens, so a packed row computes no padding there. For attention, tries of similar length are set side by
+side, padded to the longest of their group.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer
+from torch.nn import functional as F
+from transformers import AttentionInterface, DynamicCache
 
 # Families whose position comes from position_ids alone and whose log-likelihoods are the LM head on the last hidden state
 # (no soft cap, no logit scale): seen equal to lm-eval's on each of these architectures in tests.
 FAMILIES = ("llama", "mistral", "gemma", "opt")
+NAME = "olora_bench_tries"
+"""What transformers knows this attention by."""
+
+# A group ends where padding its tries to the longest computes more pairs of tokens than this: starting one more costs about as much.
+_WASTED_PAIRS = 10_000
+# Keys of a group, the shared beginning copied in front of each trie among them.
+_KEYS_AT_ONCE = 8192
+
+Prefix = Sequence[tuple[Tensor, Tensor]]
+"""(keys, values) of each layer: [kv_heads, p, d]."""
 
 
 def causal_model(model: nn.Module) -> Any:
@@ -29,70 +49,162 @@ def why_not(model: nn.Module) -> str | None:
     if type(causal.get_output_embeddings()) is not nn.Linear:
         return f"its LM head is a {type(causal.get_output_embeddings()).__name__} and no plain torch.nn.Linear"
     if causal.config._attn_implementation != "sdpa":
-        return f"its attention is {causal.config._attn_implementation}, tree masks need sdpa"
+        return f"its attention is {causal.config._attn_implementation}, only sdpa is replaced by that of tries"
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         return "its adapter puts virtual tokens in front of the prompt"
     return None
 
 
-class _PrefixLayer(DynamicLayer):
-    """Keys and values of the shared beginning, put in front of every row's own and never stored with them."""
+@dataclass(frozen=True)
+class Group:
+    """Tries of a packed row that attention computes side by side.
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
+    Attributes:
+        start, stop: the columns of the row that they take.
+        gather: int64 [n, t], the row's column of each trie's token, relative to `start`; the trie's last where it is shorter than t.
+        scatter: int64 [stop - start], where each column's token is found in the flattened [n * t]; None where nothing is padded.
+        mask: [n, 1, t * repeats, p + t], added to scores: 0 where column i of a trie sees token j of the shared beginning, or its own
+            column j - p; minus infinity elsewhere. Each i `repeats` times: heads that share keys are queries side by side.
+    """
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        rows = key_states.shape[0]
-        keys = torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2)
-        return keys, torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2)
-
-
-def run_prefix(causal: Any, tokens: Tensor) -> Cache:
-    """Keys and values of the tokens [p] that many rows begin with."""
-    # Without the config, no layer drops what a sliding window has passed: the mask decides who sees what.
-    cache = DynamicCache()
-    with torch.no_grad():
-        causal.base_model(input_ids=tokens[None], past_key_values=cache, use_cache=True)
-    return Cache(layers=[_PrefixLayer(layer.keys, layer.values) for layer in cache.layers])
+    start: int
+    stop: int
+    gather: Tensor
+    scatter: Tensor | None
+    mask: Tensor
 
 
-def last_hidden(causal: Any, ids: Tensor, depths: Tensor, ends: Tensor, prefix: Cache | None, *, chains: bool) -> Tensor:
-    """The hidden states that the LM head sees.
+@dataclass(frozen=True)
+class Layout:
+    """A packed row: its groups, and what all its tries have in front (empty for nothing)."""
+
+    groups: tuple[Group, ...]
+    prefix: Prefix
+
+
+def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.ndarray, prefix: Prefix) -> Layout:
+    """The groups of a packed row of tries.
 
     Args:
-        ids: int64 [n, t], padded on the right.
-        depths: int64 [n, t], within the row.
-        ends: int64 [n, t], the column after each token's subtree; its own column + 1 at padding, so that padding sees itself alone.
-        chains: no row has a branch. Without a prefix the model's own causal attention is then the same, and faster.
-
-    Returns:
-        [n, t, h] in the model's dtype.
+        causal: whose window, heads, dtype and device the masks are for.
+        lengths: tokens of each trie, falling or staying.
+        depths: int [l], tokens above each token, the shared beginning left out.
+        ends: int [l], the column after each token's subtree, within its trie.
     """
-    with torch.no_grad():
-        if chains and prefix is None:
-            return causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        length = 0 if prefix is None else prefix.get_seq_length()
-        window = getattr(causal.config, "sliding_window", None)
-        return causal.base_model(
-            input_ids=ids,
-            position_ids=depths + length,
-            attention_mask=_mask(depths, ends, length, window),
-            past_key_values=prefix,
-            use_cache=False,
-        ).last_hidden_state
+    config, weight = causal.config, causal.get_input_embeddings().weight
+    repeats = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    p = prefix[0][0].shape[1] if len(prefix) else 0
+    starts = [0, *accumulate(lengths)]
+    groups = []
+    for first, last in _cut(lengths, p):
+        begin, sizes = starts[first], np.array(lengths[first:last])
+        column = np.arange(sizes[0])
+        real = column < sizes[:, None]
+        at = np.array(starts[first:last])[:, None] - begin + np.minimum(column, sizes[:, None] - 1)
+        end = np.where(real, ends[begin + at], column + 1)  # padding sees itself, for want of anything else
+        seen = seen_by(torch.from_numpy(depths[begin + at]), torch.from_numpy(end), p, getattr(config, "sliding_window", None))
+        mask = torch.zeros(seen.shape).masked_fill_(~seen, -math.inf).to(weight).repeat_interleave(repeats, dim=1)[:, None]
+        scatter = None if real.all() else torch.from_numpy(np.flatnonzero(real)).to(weight.device)
+        groups.append(Group(begin, starts[last], torch.from_numpy(at).to(weight.device), scatter, mask))
+    return Layout(tuple(groups), prefix)
 
 
-def _mask(depths: Tensor, ends: Tensor, prefix: int, window: int | None) -> Tensor:
-    """Who sees whom: bool [n, 1, t, prefix + t]."""
+def _cut(lengths: Sequence[int], prefix: int) -> Iterator[tuple[int, int]]:
+    first = 0
+    while first < len(lengths):
+        longest, wasted, last = lengths[first], 0, first + 1
+        most = _KEYS_AT_ONCE // (prefix + longest)
+        while last < len(lengths) and last - first < most:
+            wasted += longest * (prefix + longest) - lengths[last] * (prefix + lengths[last])
+            if wasted > _WASTED_PAIRS:
+                break
+            last += 1
+        yield first, last
+        first = last
+
+
+def seen_by(depths: Tensor, ends: Tensor, prefix: int, window: int | None) -> Tensor:
+    """Who sees whom, from depths and ends [n, t]: bool [n, t, prefix + t], the shared beginning first; `window` counts the seeing token."""
     n, t = depths.shape
-    column = torch.arange(t, device=depths.device)
+    column = torch.arange(t)
     seen = (column[None, :, None] >= column[None, None, :]) & (column[None, :, None] < ends[:, None, :])
     if prefix:
         seen = torch.cat([seen.new_ones(n, t, prefix), seen], dim=2)
     if window is not None:
         at = depths + prefix
-        keys = torch.cat([torch.arange(prefix, device=depths.device).expand(n, -1), at], dim=1)
+        keys = torch.cat([torch.arange(prefix).expand(n, -1), at], dim=1)
         seen &= at[:, :, None] - keys[:, None, :] < window
-    return seen[:, None]
+    return seen
+
+
+def run_prefix(causal: Any, tokens: Tensor) -> Prefix:
+    """Keys and values of the tokens [p] that many tries begin with."""
+    # Without the config, no layer drops what a sliding window has passed: the mask decides who sees what.
+    cache = DynamicCache()
+    with torch.no_grad():
+        causal.base_model(input_ids=tokens[None], past_key_values=cache, use_cache=True)
+    return tuple((layer.keys[0], layer.values[0]) for layer in cache.layers)
+
+
+def last_hidden(causal: Any, ids: Tensor, depths: Tensor, layout: Layout) -> Tensor:
+    """The hidden states [l, h] that the LM head sees, in the model's dtype, of a packed row of tokens int64 [l] at depths int64 [l]."""
+    in_front = layout.prefix[0][0].shape[1] if len(layout.prefix) else 0
+    with torch.no_grad(), _attending_as(causal, NAME):
+        found = causal.base_model(input_ids=ids[None], position_ids=(depths + in_front)[None], use_cache=False, layout=layout)
+    hidden: Tensor = found.last_hidden_state[0]
+    return hidden
+
+
+@contextmanager
+def _attending_as(causal: Any, name: str) -> Iterator[None]:
+    before = causal.config._attn_implementation
+    causal.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        causal.config._attn_implementation = before
+
+
+def tree_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: query [1, heads, l, d], key and value [1, kv_heads, l, d], all of one packed row.
+
+    Returns:
+        [1, l, heads, d]
+    """
+    kv_heads = key.shape[1]
+    q = query[0].unflatten(0, (kv_heads, -1)).transpose(1, 2)  # [kv_heads, l, repeats, d]
+    out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+    target = out[0].unflatten(1, (kv_heads, -1)).transpose(0, 1)
+    repeats = q.shape[2]
+    for group in layout.groups:
+        n, t = group.gather.shape
+        queries = _taken(q, group).reshape(kv_heads, n, t * repeats, -1).transpose(0, 1)
+        keys, values = (_taken(side[0], group).unflatten(1, (n, t)).transpose(0, 1) for side in (key, value))  # [n, kv_heads, t, d]
+        if len(layout.prefix):
+            keys, values = (
+                torch.cat([far.expand(n, -1, -1, -1), own], dim=2)
+                for far, own in zip(layout.prefix[module.layer_idx], (keys, values), strict=True)
+            )
+        found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask, scale=scaling)
+        found = found.unflatten(2, (t, repeats)).transpose(0, 1).flatten(1, 2)  # [kv_heads, n * t, repeats, d]
+        target[:, group.start : group.stop] = found if group.scatter is None else found.index_select(1, group.scatter)
+    return out, None
+
+
+def _taken(side: Tensor, group: Group) -> Tensor:
+    """A group's tokens [.., n * t, ..] of [.., l, ..], along dimension 1."""
+    rows = side[:, group.start : group.stop]
+    return rows if group.scatter is None else rows.index_select(1, group.gather.flatten())
+
+
+AttentionInterface.register(NAME, tree_attention)

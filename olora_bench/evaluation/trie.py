@@ -52,11 +52,6 @@ class Plan:
         """Tokens of each row, without the prefix."""
         return np.diff(self.row_starts)
 
-    def is_chain(self, row: int) -> bool:
-        """Whether a row has no branch: plain causal attention is all it needs."""
-        start, end = self.row_starts[row], self.row_starts[row + 1]
-        return bool((self.ends[start:end] == end - start).all())
-
     def arrays(self) -> dict[str, np.ndarray]:
         """By name, for a file."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -94,17 +89,16 @@ def build_plan(
             by_tokens.setdefault(tuple(sequences[i][0][len(prefix) :]), []).append(i)
         unique = sorted(by_tokens)
         trie = _trie(unique)
-        together = _cost(len(trie.tokens), len(prefix), pair_cost, masked=len(unique) > 1)
-        apart = sum(_cost(len(tokens), len(prefix), pair_cost, masked=False) for tokens in unique)
+        together = _cost(len(trie.tokens), len(prefix), pair_cost)
+        apart = sum(_cost(len(tokens), len(prefix), pair_cost) for tokens in unique)
         chosen = [(trie, unique)] if share and together <= apart else [(_trie([tokens]), [tokens]) for tokens in unique]
         for one, inside in chosen:
             rows.add(one, [(path, i, sequences[i][1]) for tokens, path in zip(inside, one.paths, strict=True) for i in by_tokens[tokens]])
     return rows.plan(prefix, cut, empty)
 
 
-def _cost(length: int, prefix: int, pair_cost: float, *, masked: bool) -> float:
-    # Causal attention skips the half above the diagonal; a mask does not.
-    return length * (1 + pair_cost * (prefix + (length if masked else length / 2)))
+def _cost(length: int, prefix: int, pair_cost: float) -> float:
+    return length * (1 + pair_cost * (prefix + length))
 
 
 def _shared(sequences: Sequence[tuple[list[int], list[int]]]) -> list[int]:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from olora_bench.evaluation import Scorer
 from olora_bench.evaluation.logprobs import head_logprobs
-from olora_bench.evaluation.tree_attention import _mask
+from olora_bench.evaluation.tree_attention import seen_by
 from olora_bench.evaluation.trie import build_plan
 
 WORDS = ["amber", "barn", "candle", "drift", "ember", "fjord", "garnet", "hollow", "island", "jigsaw", "kettle", "lantern"]
@@ -101,7 +101,7 @@ def test_a_tries_mask_is_the_ancestor_relation() -> None:
     plan = build_plan(encoded, [0, 0, 0, 0], first_token=0, max_length=50, pair_cost=0.0)
     assert plan.tokens.tolist() == [5, 4, 8, 6, 7, 8, 9]
     assert plan.depths.tolist() == [0, 1, 2, 1, 2, 3, 4]
-    seen = _mask(torch.from_numpy(plan.depths)[None], torch.from_numpy(plan.ends)[None], 0, None)[0, 0]
+    seen = seen_by(torch.from_numpy(plan.depths)[None], torch.from_numpy(plan.ends)[None], 0, None)[0]
     above = {0: [0], 1: [0, 1], 2: [0, 1, 2], 3: [0, 3], 4: [0, 3, 4], 5: [0, 3, 4, 5], 6: [0, 3, 4, 5, 6]}
     assert {i: seen[i].nonzero()[:, 0].tolist() for i in range(7)} == above
     reads = sorted(zip(plan.read_owners.tolist(), plan.read_columns.tolist(), plan.read_targets.tolist(), strict=True))
