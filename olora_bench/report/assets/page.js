@@ -220,7 +220,7 @@
     const record = records.find((row) => row[at.get("train_id")] === id) || [];
     const list = el("dl");
     header.forEach((column, c) => { if (record[c]) list.append(el("dt", {}, column.replace(/_/g, " ")), el("dd", {}, record[c])); });
-    const show = el("button", { type: "button", onclick: () => { $("#run").close(); c.cell = run.cell; c.lr = String(run.lr); c.armsOff = new Set(); c.seedsOff = new Set(seedsIn(run.cell).filter((seed) => seed !== run.seed)); zoomReset(); syncCurves(); location.hash = "#curves"; } }, "Show its loss curve");
+    const show = el("button", { type: "button", onclick: () => { $("#run").close(); c.cell = run.cell; c.lr = String(run.lr); c.armsOff = new Set(); c.seedsOff = new Set(seedsIn(run.cell).filter((seed) => seed !== run.seed)); zoomReset(); syncCurves(); location.hash = "#curves"; } }, "Show the loss curves of its seed");
     put($("#run-title"), run.words);
     put($("#run-body"), el("p", { class: "mono" }, id), el("p", {}, show));
     if (data.run_pages) $("#run-body").append(el("p", {}, el("a", { href: `runs/${id}.html` }, "Its own page")));
@@ -678,7 +678,8 @@
     if ([...asked.keys()].some((key) => key !== "theme")) { zoomReset(); syncCurves(); }
     if (asked.has("table")) { const table = document.getElementById(`table-${asked.get("table")}`); if (table) { table.open = true; table.scrollIntoView(); } }
     if (runById.has(asked.get("run")) && !$("#run").open) openRun(asked.get("run"));
-    if (pairs.length && anchor && document.getElementById(anchor)) document.getElementById(anchor).scrollIntoView();
+    const part = pairs.length && anchor ? document.getElementById(anchor) : null;
+    if (part) requestAnimationFrame(() => requestAnimationFrame(() => part.scrollIntoView({ behavior: "instant" }))); // once charts have their heights
   }
 
   if (recall("olora_bench.theme")) document.documentElement.dataset.theme = recall("olora_bench.theme");

@@ -76,11 +76,11 @@ class Browser:
         """Load a file anew and wait until its script is done; a page without one when it is loaded."""
         self.width = width
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.send("Page.navigate", url="about:blank")
-        self.loaded = False
-        self.send("Page.navigate", url=page.resolve().as_uri() + fragment)
-        while not self.loaded:
-            self._next(60)
+        for url in ("about:blank", page.resolve().as_uri() + fragment):  # a new fragment alone would load nothing
+            self.loaded = False
+            self.send("Page.navigate", url=url)
+            while not self.loaded:
+                self._next(60)
         self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
 
     def evaluate(self, expression: str) -> Any:
