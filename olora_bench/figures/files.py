@@ -15,16 +15,16 @@ DPI = 300
 FORMATS: Mapping[str, Mapping[str, Any]] = {
     "pdf": {"metadata": {"CreationDate": None, "ModDate": None}},
     "svg": {"metadata": {"Date": None}},
-    "png": {"dpi": DPI, "metadata": {"Software": None}},
+    "png": {"metadata": {"Software": None}},
 }
 """What to save as, with what keeps the hour of writing out of the file."""
 
 
 @styled
-def file_bytes(figure: Figure, form: str) -> bytes:
-    """A figure as a file of one of `FORMATS`."""
+def file_bytes(figure: Figure, form: str, *, dpi: int = DPI) -> bytes:
+    """A figure as a file of one of `FORMATS`; `dpi` is of what is made of pixels."""
     into = io.BytesIO()
-    figure.savefig(into, format=form, **FORMATS[form])
+    figure.savefig(into, format=form, dpi=dpi, **FORMATS[form])
     return into.getvalue()
 
 
