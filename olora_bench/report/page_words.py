@@ -127,9 +127,11 @@ def declared_sentences(declared: pd.DataFrame) -> list[str]:
     row = {str(name): None if pd.isna(value) else value for name, value in declared.iloc[0].items()}
     if not row["commit"]:
         return [f"The commit that declared this study is not known: {row['reason'] or 'its file is in no git repository'}."]
-    lines = [f"{row['file']} was committed as {row['commit']} on {row['committed_at']}."]
-    after, before, runs = row["runs_after"] or 0, row["runs_before"] or 0, row["runs"] or 0
-    lines.append(f"Of {runs} runs with a record {after} started after that commit" + (f", {before} before it." if before else "."))
+    late = f", {row['runs_before']} before it" if row["runs_before"] else ""
+    lines = [
+        f"What {row['file']} declares (contrasts, grids, seeds) has stood unchanged since commit {row['commit']} of {row['committed_at']}.",
+        f"Of {row['runs']} runs with a record {row['runs_after']} started after that commit{late}.",
+    ]
     if row["changed_since"]:
-        lines.append("The file was changed after that commit.")
+        lines.append("Later commits changed no more of it than its title and comments.")
     return lines
