@@ -1,6 +1,6 @@
 """Figures: one function a figure, data frame in, matplotlib Figure out. Reads no file, takes no statistics, imports no torch."""
 
-from olora_bench.figures._style import ArmStyle, arm_styles
+from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.figures.adapters import anatomy, cost
 from olora_bench.figures.book import Captioned, LeftOut, study_figures
 from olora_bench.figures.curves import loss_curves

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from olora_bench.arm_styles import ArmStyle
 
 WIDTH_IN = 3.3
 TEXT_PT = 7.0
@@ -78,60 +79,6 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
             return draw(*args, **kwargs)
 
     return inside
-
-
-@dataclass(frozen=True)
-class ArmStyle:
-    """An arm's colour (Okabe and Ito's, told apart by colour-blind readers), marker and dashes, the same in every figure."""
-
-    colour: str
-    marker: str
-    dashes: Any = "-"
-
-
-_BLACK, _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = "#4A4A4A", "#0072B2", "#D55E00", "#009E73", "#B8649B", "#C98500", "#3F9CCB"
-_DASHED, _DOTTED, _MIXED = (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (4, 1.2, 1.2, 1.2))
-
-_KNOWN: Mapping[str, ArmStyle] = {
-    "lora": ArmStyle(_BLACK, "o"),
-    "olora": ArmStyle(_BLUE, "s"),
-    "olora_plus": ArmStyle(_VERMILION, "^"),
-    "pissa": ArmStyle(_GREEN, "D"),
-    "lora_plus": ArmStyle(_ORANGE, "v"),
-    "orthogonal": ArmStyle(_PURPLE, "P"),
-    "eva": ArmStyle(_SKY, "X"),
-    "lora_matched": ArmStyle(_ORANGE, "d", _DASHED),
-    "olora_permuted": ArmStyle(_GREEN, "p", _DASHED),
-    "olora_pivoted": ArmStyle(_PURPLE, "h", _DASHED),
-    "olora_random": ArmStyle(_VERMILION, "<", _DASHED),
-    "olora_added": ArmStyle(_SKY, ">", _DASHED),
-    "gaussian": ArmStyle(_ORANGE, "*", _DOTTED),
-    "nora": ArmStyle(_PURPLE, "8", _DOTTED),
-    "pissa_niter": ArmStyle(_GREEN, "H", _DOTTED),
-}
-_SPARE = [
-    ArmStyle(colour, marker, dashes)
-    for dashes, marker in ((_MIXED, "D"), (_DOTTED, "v"), (_DASHED, "o"), ("-", "d"), (_MIXED, "s"), (_DASHED, "^"))
-    for colour in (_VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLUE, _BLACK)
-]
-
-
-def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """A style for each arm. A shipped arm has always the same; any other gets an unused one, of the colour that is used least.
-
-    >>> styles = arm_styles(["lora", "olora", "mine"])
-    >>> len({style.colour for style in styles.values()})
-    3
-    """
-    names = sorted(set(arms))
-    found = {name: _KNOWN[name] for name in names if name in _KNOWN}
-    for name in names:
-        if name not in found:
-            looks = {(style.colour, style.marker) for style in found.values()}
-            colours = [style.colour for style in found.values()]
-            free = [style for style in _SPARE if (style.colour, style.marker) not in looks] or list(_SPARE)
-            found[name] = min(free, key=lambda style: colours.count(style.colour))
-    return found
 
 
 def figure_of(height_in: float, *, between_in: float = 0.03) -> Figure:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.frames import rows_of
+from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import NOTHING, Shown, csv_bytes, digits, number, plain, rate, whole
 from olora_bench.report.tables import SHOWN, printed_tables
 
@@ -44,44 +44,6 @@ RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
 """The columns through which a row names its runs."""
 
 
-@dataclass(frozen=True)
-class ArmColour:
-    """An arm's colour on a light and on a dark page (Okabe and Ito's, told apart by colour-blind readers), and its dashes (SVG)."""
-
-    light: str
-    dark: str
-    dashes: str = ""
-
-
-_INK, _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = (
-    ("#4A4A4A", "#C4C8CE"), ("#0072B2", "#4BA6DE"), ("#D55E00", "#F0843A"), ("#009E73", "#2FBF95"), ("#B8649B", "#D58ABB"),
-    ("#C98500", "#E8AA33"), ("#3F9CCB", "#79C3EA"),
-)  # fmt: skip
-_DASHED, _DOTTED, _MIXED = "7 3", "2 3", "7 3 2 3"
-_KNOWN = {
-    "lora": ArmColour(*_INK), "olora": ArmColour(*_BLUE), "olora_plus": ArmColour(*_VERMILION), "pissa": ArmColour(*_GREEN),
-    "lora_plus": ArmColour(*_ORANGE), "orthogonal": ArmColour(*_PURPLE), "eva": ArmColour(*_SKY),
-    "lora_matched": ArmColour(*_ORANGE, _DASHED), "olora_permuted": ArmColour(*_GREEN, _DASHED),
-    "olora_pivoted": ArmColour(*_PURPLE, _DASHED), "olora_random": ArmColour(*_VERMILION, _DASHED),
-    "olora_added": ArmColour(*_SKY, _DASHED), "gaussian": ArmColour(*_ORANGE, _DOTTED), "nora": ArmColour(*_PURPLE, _DOTTED),
-    "pissa_niter": ArmColour(*_GREEN, _DOTTED),
-}  # fmt: skip
-_SPARE = [ArmColour(*c, d) for d in (_MIXED, _DOTTED, _DASHED, "") for c in (_VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLUE, _INK)]
-
-
-def arm_colours(arms: Iterable[str]) -> dict[str, ArmColour]:
-    """A colour for each arm, in the arms' order: a shipped arm has always the same, any other the next that is free.
-
-    >>> arm_colours(["mine", "lora"])["lora"].light
-    '#4A4A4A'
-    """
-    names = list(dict.fromkeys(arms))
-    free = [colour for colour in _SPARE if colour not in _KNOWN.values()]
-    others = [name for name in names if name not in _KNOWN]
-    found = {name: free[number % len(free)] for number, name in enumerate(others)}
-    return {name: _KNOWN[name] if name in _KNOWN else found[name] for name in names}
-
-
 def arms_of(frames: StudyFrames) -> list[str]:
     """References first, then the arms compared with them, then what else ran."""
     declared = [c["reference"] for c in frames.contrasts] + [c["arm"] for c in frames.contrasts]
@@ -99,9 +61,9 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
     runs = frames.runs
     cells = cell_names(runs)
     order = {cell: index for index, cell in enumerate(cells)}
-    colours = arm_colours(arms_of(frames))
+    styles = arm_styles(frames.runs["arm"])
     return {
-        "arms": [{"name": name, "light": c.light, "dark": c.dark, "dash": c.dashes} for name, c in colours.items()],
+        "arms": [_arm(name, styles[name]) for name in arms_of(frames)],
         "cells": list(cells.values()),
         "runs": [
             [r["train_id"], r["arm"], order[r["cell"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_words(r)]
@@ -112,6 +74,10 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
         "shared_lr": (frames.tuning or {}).get("shared_lr"),
         "run_pages": run_pages,
     }
+
+
+def _arm(name: str, style: ArmStyle) -> dict[str, str]:
+    return {"name": name, "light": style.colour, "dark": style.on_dark, "dash": style.svg_dashes}
 
 
 def cell_names(runs: pd.DataFrame) -> dict[str, str]:

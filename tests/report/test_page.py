@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from olora_bench.arm_styles import arm_styles
 from olora_bench.report import table_files
 from olora_bench.report.page import asset
-from olora_bench.report.page_data import arm_colours, curve_data, thinned
+from olora_bench.report.page_data import curve_data, thinned
 from olora_bench.report.page_svg import nice_ticks
 from olora_bench.store import Store
 from olora_bench.study.__main__ import main
@@ -264,11 +265,6 @@ def test_items_of_a_run_are_printed(copied: Path, capsys: pytest.CaptureFixture[
     assert code == 2 and "Allowed: boolq, openbookqa, piqa, winogrande" in err
 
 
-def test_an_arm_has_the_same_colour_whatever_else_ran() -> None:
-    few, many = arm_colours(["lora", "olora"]), arm_colours(["other", "lora", "pissa", "olora", "mine"])
-    assert few["lora"] == many["lora"] and few["olora"] == many["olora"] and len({(c.light, c.dashes) for c in many.values()}) == 5
-
-
 def channel(value: int) -> float:
     return value / 255 / 12.92 if value / 255 <= 0.03928 else ((value / 255 + 0.055) / 1.055) ** 2.4
 
@@ -290,8 +286,8 @@ def test_text_can_be_read_in_light_and_dark() -> None:
         pairs += [(kind, f"{kind}-bg") for kind in ("good", "bad", "open", "warn")]
         for text, ground in pairs:
             assert contrast(names[text], names[ground]) >= 4.5, (text, ground)
-    for colours in arm_colours(["lora", "olora", "olora_plus", "pissa", "lora_plus", "orthogonal", "eva"]).values():
-        assert contrast(colours.light, light["card"]) >= 2.8 and contrast(colours.dark, dark["card"]) >= 3
+    for style in arm_styles(["lora", "olora", "olora_plus", "pissa", "lora_plus", "orthogonal", "eva"]).values():
+        assert contrast(style.colour, light["card"]) >= 2.8 and contrast(style.on_dark, dark["card"]) >= 3
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 60), (-4.2, 4.2), (1.9993, 2.0001), (0, 1e9)])

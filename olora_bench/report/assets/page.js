@@ -609,7 +609,7 @@
   function drawRates() {
     const place = $("#r-plot"), cell = Number($("#r-cell").value), metric = $("#r-metric").value, digits = METRICS[metric][1];
     const points = rates.filter((r) => r.cell === cell), known = points.filter((r) => Number.isFinite(r[metric]));
-    const width = Math.max(place.clientWidth, 280), height = 340, left = 58, right = width - 16, top = 30, bottom = height - 46;
+    const width = Math.max(place.clientWidth, 280), height = 340, left = 58, right = width - 16, top = 44, bottom = height - 46;
     const ink = printing ? "#000" : colour("--ink"), quiet = printing ? "#444" : colour("--quiet"), faint = printing ? "#ddd" : colour("--line"), card = printing ? "#fff" : colour("--card"), font = colour("--sans");
     const names = data.arms.map((arm) => arm.name).filter((name) => points.some((r) => r.arm === name));
     put($("#r-legend"), ...names.map((name) => el("li", {}, swatch(name), name)));
@@ -628,7 +628,7 @@
     for (const lr of tickLrs) if (x(lr) - edge > 54) { edge = x(lr); parts.push(text({ x: x(lr), y: bottom + 18, "text-anchor": "middle" }, tickText(Number(lr.toPrecision(3))))); }
     parts.push(svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet }), text({ x: (left + right) / 2, y: bottom + 38, "text-anchor": "middle" }, "learning rate (log axis)"));
     parts.push(text({ x: 4, y: 14 }, METRICS[metric][0]));
-    if (data.shared_lr) parts.push(svg("line", { x1: x(data.shared_lr), x2: x(data.shared_lr), y1: top, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), text({ x: x(data.shared_lr) + 5, y: bottom - 6, fill: ink }, "shared lr"));
+    if (data.shared_lr) parts.push(svg("line", { x1: x(data.shared_lr), x2: x(data.shared_lr), y1: top, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), text({ x: x(data.shared_lr), y: top - 3, fill: ink, "text-anchor": "middle" }, "shared lr"));
     names.forEach((name, number) => {
       const mine = points.filter((r) => r.arm === name).sort((a, b) => a.lr - b.lr), there = mine.filter((r) => Number.isFinite(r[metric])), tint = armColour(name);
       parts.push(svg("polyline", { points: there.map((r) => `${x(r.lr).toFixed(1)},${y(r[metric]).toFixed(1)}`).join(" "), fill: "none", stroke: tint, "stroke-width": 2, "stroke-dasharray": dashOf(name) || null }));
@@ -638,7 +638,7 @@
           if (r.best) parts.push(svg("line", { x1: x(r.lr), x2: x(r.lr), y1: y(r[metric]), y2: bottom, stroke: tint, "stroke-dasharray": "2 4" }), svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 9, fill: "none", stroke: tint, "stroke-width": 2 }));
           parts.push(svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 4.5, fill: r.diverged ? card : tint, stroke: tint, "stroke-width": 2 }, svg("title", {}, told)));
         }
-        if (r.diverged) { const px = x(r.lr) + (number - (names.length - 1) / 2) * 12, py = top + 4; parts.push(svg("path", { d: `M${px - 4} ${py - 4}L${px + 4} ${py + 4}M${px - 4} ${py + 4}L${px + 4} ${py - 4}`, stroke: tint, "stroke-width": 2.2 }, svg("title", {}, told))); }
+        if (r.diverged) { const px = x(r.lr) + (number - (names.length - 1) / 2) * 12, py = top + 9; parts.push(svg("path", { d: `M${px - 4} ${py - 4}L${px + 4} ${py + 4}M${px - 4} ${py + 4}L${px + 4} ${py - 4}`, stroke: tint, "stroke-width": 2.2 }, svg("title", {}, told))); }
       }
     });
     const best = points.filter((r) => r.best).map((r) => `${r.arm} ${short(r.lr)}${r.edge ? " (at an edge of what was tried)" : ""}`).join(", ");
