@@ -100,7 +100,7 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
     family = frame["confirmatory"].astype(bool)
     if family.any():
         frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].to_numpy(dtype=float))
-    judged = [_verdict(row) for row in rows_of(frame)]
+    judged = [_verdict(row, set(frames.runs["arm"])) for row in rows_of(frame)]
     frame["verdict"], frame["note"] = [v for v, _ in judged], [n for _, n in judged]
     return frame
 
@@ -132,7 +132,10 @@ def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
     return bool(done) and not done & set(frames.scores["eval_id"])
 
 
-def _verdict(row: dict[str, Any]) -> tuple[str, str]:
+def _verdict(row: dict[str, Any], arms: set[str]) -> tuple[str, str]:
+    absent = [arm for arm in (row["arm"], row["reference"]) if arm not in arms]
+    if absent:
+        return "not enough runs", f"the study has no run of {' or of '.join(absent)}"
     notes = [f"{row['pairs_missing']} of {row['pairs_planned']} pairs missing"] if row["pairs_missing"] else []
     notes += mixed_note(row["mixed"])
     by_loss = row["judged_by"] == "report_loss"

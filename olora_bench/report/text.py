@@ -37,7 +37,7 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     """
     parts = [f"# {frames.study}: {frames.title}"]
     for key in rows_of(tables["verdicts"]):
-        parts += _comparison(key, tables)
+        parts += [part for part in _comparison(key, tables) if part not in parts]  # what seeds cannot tell is told once
     parts += _rates(tables["rates"], tables["sensitivity"]) + _costs(tables["costs"]) + _runs(frames.runs)
     alarms = warnings(frames, tables)
     if alarms:
@@ -117,7 +117,10 @@ def _loss(key: dict[str, Any], measures: pd.DataFrame) -> list[str]:
     if losses.empty:
         return []
     arm, reference = losses["value_arm"].mean(), losses["value_reference"].mean()
-    return [f"Held-out loss: {key['reference']} {reference:.3f}, {key['arm']} {arm:.3f} ({arm - reference:+.3f} nats per token)."]
+    interval = (
+        "" if pd.isna(key["loss_low"]) else f", 95% interval {key['loss_low']:+.3f} to {key['loss_high']:+.3f}, p {key['loss_p']:.3g}"
+    )
+    return [f"Held-out loss: {key['reference']} {reference:.3f}, {key['arm']} {arm:.3f} ({arm - reference:+.3f} nats per token{interval})."]
 
 
 def _speed(key: dict[str, Any], speedups: pd.DataFrame) -> list[str]:
@@ -239,7 +242,7 @@ def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
         table = {(row["arm"], row["lr"]): row for row in rows_of(group)}
         rows = [[rate(lr), *(_point(table.get((arm, lr))) for arm in arms)] for lr in lrs]
         where = ", ".join(part for part in (str(model), f"rank {rank}", str(setting)) if part)
-        criterion = group["criterion"].iloc[0]
+        criterion = group["criterion"].iloc[0] + (", score in percent" if group["score"].notna().any() else "")
         lines = [f"{where}: {criterion} by learning rate (best in brackets)", "", markdown_table(["lr", *arms], rows)]
         edges = group[group["edge"].notna()]
         ends = {"low": "lowest", "high": "highest"}
@@ -263,7 +266,8 @@ def _point(row: dict[str, Any] | None) -> str:
     if row["diverged"]:
         return f"{row['diverged']} of {row['n_runs']} diverged"
     text = number(row["tune"], digits=3)
-    return f"[{text}]" if row["best"] else text
+    text = f"[{text}]" if row["best"] else text
+    return text if pd.isna(row["score"]) else f"{text}, {number(row['score'])}"
 
 
 def _who(row: dict[str, Any]) -> str:

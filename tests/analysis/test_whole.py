@@ -105,7 +105,7 @@ def test_scores_carry_their_flips_and_warnings(whole: Tables) -> None:
     assert (cell["flips_reference"], cell["flips_arm"], cell["flip_items"]) == (2.5, 5.0, 40)
     assert cell["note"] == "1 of 12 scores carry a warning"
     scoring = whole["scoring"].set_index(["model", "arm", "benchmark", "metric"])
-    assert scoring.loc[("syn_e", "lora", "boolq", "acc"), "warnings"] == "acc 0.250 is below chance: planted (1 of 12)"
+    assert scoring.loc[("syn_e", "lora", "boolq", "acc"), "warnings"] == "acc 0.250 is below chance: planted (1 of 16)"
     said = " ".join(whole["warnings"]["sentence"])
     assert "up to 5.0% of items are answered otherwise than in fp32" in said and "scores of piqa carry warnings" in said
 

@@ -140,3 +140,38 @@ def test_tables_are_the_same_bytes_each_time() -> None:
 def test_reading_a_study_imports_neither_torch_nor_matplotlib() -> None:
     code = "import sys, olora_bench.study.tables; sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def tables_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "report" / "tables").iterdir())}
+
+
+def test_the_command_writes_the_same_tables_twice(tmp_path: Path) -> None:
+    """As `make report` calls it, on a study file beside the committed records; one run of it is missing, so the exit code is 1."""
+    results = tmp_path / "results"
+    shutil.copytree(SYNTHETIC, results)
+    command = [sys.executable, "-m", "olora_bench.study", "report", str(SYNTHETIC.parent / "whole.yaml"), f"machine.results_dir={results}"]
+    found = []
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert "# whole: planted, everything in one study" in done.stdout and "Declared" in done.stdout
+        found.append(tables_of(results / "whole"))
+        shutil.rmtree(results / "whole" / "report")
+    assert found[0] == found[1] and len(found[0]) == 3 * 20
+
+
+def test_scores_stand_beside_the_criterion(text: Callable[..., str]) -> None:
+    shown = text("whole")
+    assert "syn_e, rank 8, steps 40: tune_loss, score in percent by learning rate (best in brackets)" in shown
+    assert "learning rates were chosen by tune_loss, and scores are another measure" in shown
+    assert "(-0.100 nats per token, 95% interval" in shown
+
+
+def test_every_study_file_of_the_planted_studies_is_read() -> None:
+    from olora_bench.study.tables import open_results
+
+    for name in ("planted", "searched", "whole", "broken"):
+        assert open_results(str(SYNTHETIC.parent / f"{name}.yaml"), [])[0] == name
+        manifest = json.loads((SYNTHETIC / name / "manifest.json").read_text())
+        assert manifest["title"] in (SYNTHETIC.parent / f"{name}.yaml").read_text()

@@ -289,6 +289,8 @@ def whole(make: Maker) -> None:
         for lr, loss in WHOLE_RATES[arm].items():
             one = entry(arm, 6, lr, steps, "tuning", scored=steps == 40)
             make.record(one, curve(steps, reaches_end_at=steps, floor=loss), loss, keep_curve=False)
+            if steps == 40:
+                make.score(one, {"piqa": 20, "boolq": 20 if lr == CHOSEN_WHOLE else 16})
             points.append({"lr": lr, "stage": "start", "runs": [one["train_id"]], "loss": loss, "diverged": 0})
         named = {"cell": runs[-1]["cell"], "model": "syn_e", "rank": 8, "arm": arm}
         searches.append(named | {"points": points, "best": CHOSEN_WHOLE, "edge": None, "chosen": CHOSEN_WHOLE})

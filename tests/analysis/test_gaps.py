@@ -1,0 +1,97 @@
+"""What is not there, or not alike, is said in words, in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from olora_bench.analysis import StudyFrames, Tables, analyse
+from olora_bench.report import table_files
+
+Load = Callable[[str], tuple[StudyFrames, Tables]]
+
+
+def again(frames: StudyFrames) -> dict[str, pd.DataFrame]:
+    return analyse(frames, np.random.default_rng(0))
+
+
+def said(tables: Tables) -> str:
+    return table_files(tables)["warnings.csv"].decode()
+
+
+def test_each_seed_that_lacks_a_pair_is_named(synthetic: Load) -> None:
+    found = synthetic("broken")[1]["coverage"].set_index("model")
+    counts = ["planned", "complete", "diverged", "failed", "missing", "unscored"]
+    assert found.loc["syn_c", counts].tolist() == [7, 3, 1, 2, 1, 1]
+    assert found.loc["syn_c", "gaps"] == (
+        "seed 0: olora diverged; seed 1: olora failed; seed 2: lora missing; seed 3: olora unreadable; seed 4: lora scores unreadable"
+    )
+    assert found.loc["syn_d", "gaps"] == "seed 2: lora missing"
+
+
+def test_no_records_leave_a_row_for_every_benchmark_or_for_none(synthetic: Load) -> None:
+    """Of one model no run has a record: its cells are asked what the others are. Of no model any: one row a cell, without a benchmark."""
+    frames, _ = synthetic("planted")
+    gone = frames.runs["model"] == "syn_b"
+    runs = frames.runs.assign(state=frames.runs["state"].mask(gone, "missing"), eval_state=frames.runs["eval_state"].mask(gone, "missing"))
+    kept = frames.scores[~frames.scores["train_id"].isin(runs[gone]["train_id"]) & (frames.scores["base"] != "syn_b")]
+    cells = again(replace(frames, runs=runs, scores=kept))["cells"]
+    lost = cells[(cells["model"] == "syn_b") & cells["primary"].astype(bool)]
+    assert set(lost["benchmark"]) == {"piqa", "boolq", "winogrande", "openbookqa"} and set(lost["verdict"]) == {"no verdict"}
+    assert set(lost["note"]) == {"6 of 6 pairs missing, 0 of at least 3 seeds"}
+    nothing = runs.assign(state="missing", eval_state="missing")
+    tables = again(replace(frames, runs=nothing, scores=frames.scores.iloc[:0], curves=frames.curves.iloc[:0]))
+    assert tables["cells"]["benchmark"].isna().all() and set(tables["cells"]["verdict"]) == {"no verdict"}
+    assert "no run of this study has a record yet" in said(tables)
+
+
+def test_one_arm_only(synthetic: Load) -> None:
+    frames, _ = synthetic("planted")
+    tables = again(replace(frames, runs=frames.runs[frames.runs["arm"] == "lora"]))
+    verdict = tables["verdicts"].iloc[0]
+    assert (verdict["verdict"], verdict["judged_by"]) == ("not enough runs", "nothing")
+    assert verdict["note"] == "the study has no run of olora"
+    assert "olora vs lora,the study has no run of olora" in said(tables)
+
+
+def test_unequal_seeds(synthetic: Load) -> None:
+    frames, _ = synthetic("planted")
+    runs = frames.runs[~((frames.runs["arm"] == "olora") & (frames.runs["seed"] > 3))]
+    tables = again(replace(frames, runs=runs))
+    assert "shared: 4 of 18 pairs (cell, seed) are of one arm only and drop out" in said(tables)
+    assert tables["verdicts"].iloc[0]["note"] == "4 of 12 pairs missing"
+
+
+def test_unequal_budgets(synthetic: Load) -> None:
+    frames, _ = synthetic("searched")
+    cut = (frames.runs["arm"] == "olora") & (frames.runs["model"] == "syn_a") & (frames.runs["lr"] == 1e-4)
+    tables = again(replace(frames, runs=frames.runs[~cut]))
+    assert "syn_a, rank 8: the arms' learning rates were searched with unequal numbers of runs: lora 4, olora 3" in said(tables)
+
+
+@pytest.mark.parametrize("eval_state", ["none", "done"])
+def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_state: str) -> None:
+    """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks, 2 of 64 flips."""
+    frames, _ = synthetic("whole")
+    contrasts = [{"arm": "olora_plus_x4", "reference": "olora", "kind": "primary"}]
+    runs = frames.runs.assign(eval_state=eval_state)
+    runs["base_eval_id"] = None if eval_state == "none" else runs["base_eval_id"]
+    tables = again(replace(frames, runs=runs, scores=frames.scores.iloc[:0], contrasts=contrasts))
+    row = tables["verdicts"].set_index("role").loc["tuned"]
+    assert (row["verdict"], row["judged_by"], row["blocks"], row["blocks_for"]) == ("win", "report_loss", 0, 6)
+    assert row["p"] == row["loss_p"] == row["p_holm"] == 2 / 64 and row["pairs_missing"] == 0
+    assert row["note"] == "by held-out loss: no benchmark is asked" and np.isnan(row["difference"])
+    assert tables["cells"].empty
+
+
+def test_an_edge_of_a_shorter_schedule_blocks_no_headline(synthetic: Load) -> None:
+    frames, _ = synthetic("whole")
+    short = set(frames.runs[~frames.runs["longest"]]["cell"].str.split("-").str[0])
+    searches = frames.searches.assign(chosen=frames.searches["chosen"].mask(frames.searches["cell"].isin(short)))
+    assert again(replace(frames, searches=searches))["verdicts"].iloc[0]["verdict"] == "unresolved"
+    everywhere = again(replace(frames, searches=frames.searches.assign(chosen=np.nan)))["verdicts"].iloc[0]
+    assert (everywhere["verdict"], everywhere["open_searches"]) == ("no verdict", 2)
