@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,6 @@ def test_the_headline_speed_up_is_told_by_whole_schedules(whole: Tables, role: s
 
 def test_a_diverged_short_run_is_no_match(synthetic: Load) -> None:
     """Of olora's 20 tuned steps one seed diverges: T/2 matches no longer, and says why; T itself does."""
-    from dataclasses import replace
-
     from olora_bench.analysis.convergence import schedules
 
     frames, _ = synthetic("whole")
@@ -160,3 +159,46 @@ def test_lr_sensitivity_is_linear_interpolation_in_log_lr(whole: Tables) -> None
     ends = [brentq(lambda lr: loss(lr) - limit, *side) for side in ((1e-4, 3.1e-4), (3.2e-4, 1e-3))]
     assert (found["good_low"], found["good_high"]) == pytest.approx(tuple(ends), rel=1e-6)
     assert found["good_width"] == pytest.approx(ends[1] / ends[0], rel=1e-6) and not found["good_open"]
+
+
+def judged(frames: StudyFrames, name: str) -> pd.Series:
+    from olora_bench.analysis import analyse
+    from olora_bench.analysis.claims import judge
+    from olora_bench.config import claims_dir
+    from olora_bench.report.published import read_claims
+
+    claims = [claim for claim in read_claims(claims_dir()) if claim.claim == name]
+    return judge(claims, frames, analyse(frames, np.random.default_rng(0)), np.random.default_rng(0)).iloc[0]
+
+
+def test_what_travels_less_and_ends_lower_is_no_trade_off(synthetic: Load) -> None:
+    frames, _ = synthetic("whole")
+    losses = frames.runs["metrics.report_loss"] - 0.25 * (frames.runs["arm"] == "olora_plus_x0.25")
+    found = judged(replace(frames, runs=frames.runs.assign(**{"metrics.report_loss": losses})), "refinement_against_exploration")
+    assert found["verdict"] == "not supported" and "its loss is -0.100 nats" in found["figure"]
+
+
+def test_a_worse_conditioned_arm_is_not_called_well_conditioned(synthetic: Load) -> None:
+    """The same runs with the two arms' names exchanged."""
+    frames, _ = synthetic("whole")
+    names = frames.runs["arm"].replace({"lora": "olora", "olora": "lora"})
+    assert judged(replace(frames, runs=frames.runs.assign(arm=names)), "well_conditioned_subspace")["verdict"] == "not supported"
+
+
+def test_a_claim_about_ratios_fails_where_every_ratio_is_worse(synthetic: Load) -> None:
+    frames, _ = synthetic("whole")
+    contrasts = [c for c in frames.contrasts if c["arm"] != "olora_plus_x4"]
+    assert judged(replace(frames, contrasts=contrasts), "olora_plus_better")["verdict"] == "not supported"
+
+
+def test_published_numbers_stand_beside_the_whole_schedule_at_each_lr(synthetic: Load) -> None:
+    """syn_e: six seeds at the tuned lr. syn_f, read as a study of one lr: only 20 of its 40 steps are there, so ours stays empty."""
+    from olora_bench.report.published import CSV_COLUMNS, beside_ours
+
+    rows = [("p", model, 8, "lora", "piqa", "acc_norm", 51.0, "") for model in ("syn_e", "syn_f")]
+    published = pd.DataFrame(rows, columns=list(CSV_COLUMNS))
+    frames, _ = synthetic("whole")
+    tuned = beside_ours(published, frames).set_index("model")
+    assert tuned.loc["syn_e", ["lr", "setting", "ours", "difference", "seeds"]].tolist() == [3.16e-4, "steps 40", 50.0, -1.0, 6]
+    shared = beside_ours(published, replace(frames, protocol="shared_lr")).set_index("model")
+    assert np.isnan(shared.loc["syn_f", "ours"]) and shared.loc["syn_e", "lr"] == 3e-4
