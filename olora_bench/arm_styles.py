@@ -57,7 +57,7 @@ _SPARE = [
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """A style for each arm. A shipped arm has always the same; any other gets an unused one, of the colour that is used least.
+    """A style for each arm. A shipped arm has always the same; any other an unused one, of the colour and marker used least.
 
     >>> styles = arm_styles(["lora", "olora", "mine"])
     >>> len({style.colour for style in styles.values()})
@@ -68,7 +68,7 @@ def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     for name in names:
         if name not in found:
             looks = {(style.colour, style.marker) for style in found.values()}
-            colours = [style.colour for style in found.values()]
+            colours, markers = [style.colour for style in found.values()], [style.marker for style in found.values()]
             free = [style for style in _SPARE if (style.colour, style.marker) not in looks] or list(_SPARE)
-            found[name] = min(free, key=lambda style: colours.count(style.colour))
+            found[name] = min(free, key=lambda style: (colours.count(style.colour), markers.count(style.marker)))
     return found

@@ -12,6 +12,8 @@ from matplotlib.transforms import blended_transform_factory
 from olora_bench.figures._style import INK, QUIET, TEXT_PT
 
 ROW_IN = 0.145
+GAP = 0.25
+"""What is left free above a heading, in rows."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Group:
 
 def lines_of(groups: Sequence[Group]) -> float:
     """How many lines the groups take."""
-    return sum(len(group.rows) + bool(group.heading) * 1.15 for group in groups)
+    return sum(len(group.rows) + (1 + GAP) * bool(group.heading) for group in groups)
 
 
 def height_of(groups: Sequence[Group], *, below_in: float = 0.42) -> float:
@@ -54,8 +56,9 @@ def height_of(groups: Sequence[Group], *, below_in: float = 0.42) -> float:
 def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True, notes: bool = True) -> None:
     """Draw the groups from top to bottom; `labels` names the rows at the left, `notes` what they come to at the right."""
     y, places, names = 0.0, [], []
-    for group in groups:
+    for number, group in enumerate(groups):
         if group.heading:
+            y += GAP * bool(number)
             if labels:
                 heading(axes, group.heading, y)
             if group.head is not None:
@@ -71,7 +74,6 @@ def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True, notes
                     color=QUIET if math.isnan(row.value) else INK,
                 )  # fmt: skip
             y += 1
-        y += 0.15 * bool(group.heading)
     axes.set_ylim(y - 0.4, -0.6)
     axes.set_yticks(places, names if labels else [""] * len(names))
     axes.tick_params(axis="y", length=0, pad=3)
@@ -107,7 +109,7 @@ def _draw_row(axes: Axes, row: Row, y: float) -> None:
 
 def limits(groups: Sequence[Group], through: float, *, least: float = 0.0) -> tuple[float, float]:
     """The range that shows every finite number and `through`, with a margin; at least `least` either side of it."""
-    rows = [row for group in groups for row in group.rows]
+    rows = [row for group in groups for row in [*group.rows, *([group.head] if group.head else [])]]
     numbers = [n for row in rows for n in (row.value, row.low, row.high) if math.isfinite(n)]
     low, high = min([*numbers, through - least]), max([*numbers, through + least])
     margin = 0.06 * (high - low) or 1.0

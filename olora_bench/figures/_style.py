@@ -172,9 +172,9 @@ def lr_axis(axes: Axes, rates: Sequence[float]) -> None:
     decades = [10.0**power for power in range(-12, 3) if low / 1.3 <= 10.0**power <= high * 1.3]
     log_ticks(axes, decades if len(decades) > 1 else sorted({low, high}), lr_text)
     between = [digit * 10.0**power for power in range(-12, 3) for digit in range(2, 10)]
-    axes.xaxis.set_minor_locator(FixedLocator([rate for rate in between if low / 1.35 <= rate <= high * 1.35]))
+    axes.xaxis.set_minor_locator(FixedLocator([rate for rate in between if low / 1.5 <= rate <= high * 1.5]))
     axes.tick_params(axis="x", which="minor", length=1.2, width=0.5)
-    axes.set_xlim(low / 1.35, high * 1.35)
+    axes.set_xlim(low / 1.5, high * 1.5)
 
 
 def log_ticks(axes: Axes, ticks: Sequence[float], text: Callable[[float], str]) -> None:

@@ -84,7 +84,7 @@ def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
         return
     least = 1.0 if "condition" in fact else 0.0
     axes.set_xlim(least - 0.06 * (high - least or 1.0), high + 0.06 * (high - least or 1.0))
-    few_ticks(axes, "x", 3)
+    few_ticks(axes, "x", 4)
 
 
 @styled
@@ -140,4 +140,5 @@ def _bars(axes: Axes, places: Sequence[float], values: pd.Series[float], arms: S
     axes.set_xlim(0, most * 1.55)
     axes.set_xticks([])
     axes.tick_params(axis="y", length=0)
-    axes.spines["bottom"].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)

@@ -197,7 +197,7 @@ def _schedules(s: Sources) -> Drawn:
     lrs = table["lr_arm"].where(table["role"] == "shared")
     for key, shown in grouped(table.assign(lr_arm=lrs), ["contrast", "role", "arm", "reference", "lr_arm"]):
         arm, reference = key["arm"], key["reference"]
-        title = f"Completed schedules of {arm}, {reference} at T"
+        title = f"Completed schedules, {arm} against {reference}"
         parts = [
             f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
             f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import PANEL
 from olora_bench.figures._style import (
+    TEXT_PT,
     ArmStyle,
     few_ticks,
     figure_of,
@@ -46,6 +47,7 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     top = header_in(title, [] if alone else arms)
     figure = figure_of(top + (1.75 if alone else 1.22 * rows + 0.12))
     header(figure, title, None if alone else shown)
+    figure.supylabel("Held-out loss (nats)", fontsize=TEXT_PT)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, (key, band) in enumerate(panels):
         axes = grid[number // columns][number % columns]
@@ -54,8 +56,6 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
         axes.set_title(_panel_title(key, several=bands["panel_lr"].nunique() > 1, alone=alone))
         if alone:
             _name_lines(axes, band, shown)
-        if number % columns == 0:
-            axes.set_ylabel("Held-out loss (nats)")
         if number + columns >= len(panels):
             axes.set_xlabel("Step")
     for empty in range(len(panels), rows * columns):
@@ -76,7 +76,7 @@ def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapp
         for edge in ("low", "high"):
             axes.plot(band["step"], band[edge], color=style.colour, linewidth=0.4, alpha=0.5)
         axes.plot(band["step"], band["mean"], color=style.colour, linestyle=style.dashes, marker=marks, markersize=2.6, gid=f"mean:{arm}",
-                  linewidth=1.9 if number == 0 else 1.2)  # fmt: skip
+                  linewidth=1.6 if number == 0 else 1.1)  # fmt: skip
     for key, run in grouped(diverged, ["arm", "seed"]):
         style = styles[key["arm"]]
         axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.6, alpha=0.8)
@@ -90,7 +90,7 @@ def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapp
         axes.set_ylim(low - 0.06 * (high - low or 1.0), high + 0.06 * (high - low or 1.0))
         axes.set_xlim(left=float(bands["step"].min()), right=float(bands["step"].max()))
     few_ticks(axes, "x", 4)
-    few_ticks(axes, "y", 4)
+    few_ticks(axes, "y", 5)
     light_grid(axes, "y")
 
 

@@ -55,7 +55,7 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
                       markeredgewidth=0.9, gid=f"best:{column}:{arm}", zorder=4)  # fmt: skip
             if isinstance(point["edge"], str) and column == "tune":
                 axes.annotate(
-                    "", (point["lr"], point[column]), xytext=(-15 if point["edge"] == "low" else 15, 0), textcoords="offset points",
+                    "", (point["lr"], point[column]), xytext=(-14 if point["edge"] == "low" else 14, 0), textcoords="offset points",
                     arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 4.5,
                                 "mutation_scale": 6}, annotation_clip=False,
                 )  # fmt: skip

@@ -53,7 +53,7 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
             axes.plot([r["null_low"]] * 2, [y - 0.31, y + 0.31], color="#BDBDBD", linewidth=2.0, zorder=1, solid_capstyle="butt")
     draw_rows(axes, groups)
     most = int(counts["cells"].max())
-    axes.set_xlim(-0.04 * most, 1.04 * most)
+    axes.set_xlim(-0.06 * most, 1.08 * most)
     few_ticks(axes, "x", 5)
     light_grid(axes, "x")
     axes.set_xlabel("Cells won")

@@ -53,7 +53,9 @@ def _target(r: Mapping[str, Any], style: ArmStyle) -> Row:
     sign = {"at most": "≤ ", "at least": "≥ "}.get(r["bound"], "")
     note = "unknown" if math.isnan(value) else f"{sign}{value:.2f}×"
     bound = {"at most": "left", "at least": "right"}.get(r["bound"], "") if note != "unknown" else ""
-    return Row(f"{r['q']:.0%}", value, r["low"], r["high"], style.colour, style.marker, r["verdict"] in ("faster", "slower"), note, bound)
+    return Row(
+        f"{r['q']:.0%} of drop", value, r["low"], r["high"], style.colour, style.marker, r["verdict"] in ("faster", "slower"), note, bound
+    )
 
 
 @styled

@@ -112,8 +112,8 @@ def test_counts_stand_on_their_null_band(book: Draw) -> None:
 def test_speed_ups_and_bounds(book: Draw) -> None:
     """Twice as fast everywhere, but that one seed of syn_b never gets below half of lora's drop."""
     figure = book("planted").shown["speed_up_olora_vs_lora_lr1e-3"].figure
-    assert [at(mark)[0] for mark in artists(figure, "row:50%")] == pytest.approx([2.0, 2.0])
-    clean, censored = artists(figure, "row:90%")
+    assert [at(mark)[0] for mark in artists(figure, "row:50% of drop")] == pytest.approx([2.0, 2.0])
+    clean, censored = artists(figure, "row:90% of drop")
     assert at(clean)[0] == pytest.approx(2.0) and clean.get_markerfacecolor() != "white"
     assert censored.get_markerfacecolor() == "white"
     notes = [text.get_text() for text in figure.axes[0].texts]
@@ -160,6 +160,24 @@ def test_ratio_profile_has_a_point_a_ratio_in_every_measure(book: Draw) -> None:
         assert at(mark) == pytest.approx((ratio, table.loc[ratio, "report_loss"]))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert {"Score (%)", "BLEU", "ROUGE-L", "A travels (norm)"} <= set(titles)
+
+
+def test_controls_show_the_score_where_a_contrast_has_several_cells(book: Draw) -> None:
+    """The mean over all cells stands on the line of the contrast's heading, inside the axes."""
+    left, right = book("planted").shown["controls"].figure.axes
+    score = [line for line in right.lines if str(line.get_gid()).startswith("row:") and at(line)[0] == pytest.approx(3.125)]
+    assert len(score) == 1 and right.get_xlim()[0] < 3.125 < right.get_xlim()[1]
+    (heading,) = [text for text in left.texts if text.get_text() == "olora vs lora"]
+    assert at(score[0])[1] == heading.get_position()[1]
+
+
+def test_every_mark_is_within_its_axes(book: Draw) -> None:
+    for study in ("planted", "searched", "broken", "paper", "controls", "ratios"):
+        for name, one in book(study).shown.items():
+            for axes in one.figure.axes:
+                low, high = sorted(axes.get_xlim())
+                marks = [line for line in axes.lines if str(line.get_gid()).startswith(("row:", "start:", "end:", "schedule:", "best:"))]
+                assert all(low <= at(mark)[0] <= high for mark in marks), f"{study}/{name}"
 
 
 def test_controls_set_every_comparison_beside_the_others(book: Draw) -> None:
