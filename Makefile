@@ -58,7 +58,6 @@ lint: $(VENV)/.dev  ## ruff and mypy
 
 perf: $(VENV)/.run  ## speed and memory beside PEFT (PERF=init) and lm-eval (PERF=eval)
 	@for part in $(PERF); do $(PY) -m perf.$$part $(ARGS) || exit 1; done
-	@$(PY) -m perf.eval $(ARGS)
 
 clean:  ## remove caches and .venv; never results/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

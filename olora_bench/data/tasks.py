@@ -92,7 +92,7 @@ def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> Configurable
     if config.get("process_docs") is None:  # otherwise the templates read what that makes of the columns
         _check_fields(benchmark, config, rows)
     try:
-        task = (ConfigurableTask if num_fewshot else _ZeroShotTask)(config=config)
+        task = (_Task if num_fewshot else _ZeroShotTask)(config=config)
     except KeyError as error:
         raise _lacks(benchmark, rows, str(error.args[0])) from error
     task.set_config("num_fewshot", num_fewshot)
@@ -117,7 +117,21 @@ def _lacks(benchmark: Benchmark, file: Path, field: str) -> BadInput:
     )
 
 
-class _ZeroShotTask(ConfigurableTask):
+class _Task(ConfigurableTask):
+    """lm-eval's task, whose scored rows are read and decoded once and not twice for every model."""
+
+    _rows: list[dict[str, Any]] | None = None
+
+    @property
+    def eval_docs(self) -> Any:
+        if "features" not in vars(self):  # lm-eval's constructor asks the data set itself for its columns
+            return super().eval_docs
+        if self._rows is None:
+            self._rows = list(self.task_docs)
+        return self._rows
+
+
+class _ZeroShotTask(_Task):
     """lm-eval's task without the copy of the whole train split that it makes for drawing examples, even when none is drawn."""
 
     def fewshot_docs(self) -> None:

@@ -74,10 +74,8 @@ def evaluate(
     with lm_eval_quietly(), in_eval_mode(model), computing_in(model, _DTYPES[dtype]):
         scorer = Scorer(model, base.tokenizer, device=torch.device(base.device), token_budget=token_budget, cache_dir=cache_dir)
         # Metrics here are means, whose standard error is exact: the number of bootstrap rounds only switches it on.
-        found = evaluator.evaluate(scorer, {"tasks": chosen, "groups": {}}, samples=samples, bootstrap_iters=1)
-        frames = {
-            name: _items(name, task, benchmarks[name].report_split, found["samples"][name], samples[name]) for name, task in chosen.items()
-        }
+        found = evaluator.evaluate(scorer, {"tasks": chosen, "groups": {}}, samples=samples, bootstrap_iters=1, log_samples=False)
+        frames = {name: _items(name, task, benchmarks[name].report_split, samples[name]) for name, task in chosen.items()}
     for task in chosen.values():
         task._instances = None  # the prompts of every item, which the cached task would keep
     scores = {name: _score(benchmarks[name], chosen[name], found["results"][name], frame, scorer) for name, frame in frames.items()}
@@ -118,27 +116,30 @@ def measure_flips(
     return found
 
 
-def chosen_rows(suite: Suite, name: str, count: int) -> list[int]:
+def chosen_rows(suite: Suite, name: str, count: int) -> Sequence[int]:
     """The rows of a benchmark's scored split that `suite.limit` picks, rising: the same for every arm; a larger limit keeps a smaller's."""
     if suite.limit is None or suite.limit >= count:
-        return list(range(count))
+        return range(count)  # in which lm-eval looks up every row
     rng = np.random.default_rng([derive(suite.limit_seed, "limit"), zlib.crc32(name.encode())])
     return sorted(rng.permutation(count)[: suite.limit].tolist())
 
 
-def _items(name: str, task: ConfigurableTask, split: str, samples: Sequence[Mapping[str, Any]], rows: Sequence[int]) -> pd.DataFrame:
-    assert [s["doc_id"] for s in samples] == list(rows)
+def _items(name: str, task: ConfigurableTask, split: str, rows: Sequence[int]) -> pd.DataFrame:
+    """What lm-eval's requests were answered; it numbers documents by their place in `rows`."""
+    answers: dict[int, list[tuple[int, float]]] = {}
+    for request in task.instances:
+        answers.setdefault(request.doc_id, []).append((request.idx, request.resps[0][0]))
     table = []
-    for sample in samples:
-        doc = sample["doc"]
-        loglikelihoods = np.array([answer[0] for answer in sample["filtered_resps"]], dtype=np.float64)
+    for place, row in enumerate(rows):
+        doc = task.eval_docs[row]
+        loglikelihoods = np.array([value for _, value in sorted(answers[place])], dtype=np.float64)
         lengths = np.array([len(choice) for choice in task.doc_to_choice(doc)], dtype=np.int64)
         gold = gold_index(task, doc)
         prediction, prediction_norm = int(np.argmax(loglikelihoods)), int(np.argmax(loglikelihoods / lengths))
         table.append(
             {
                 "benchmark": name,
-                "item_id": item_id(doc, split, sample["doc_id"]),
+                "item_id": item_id(doc, split, row),
                 "gold": gold,
                 "prediction": prediction,
                 "prediction_norm": prediction_norm,
