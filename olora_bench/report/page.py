@@ -33,6 +33,8 @@ PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates
 HEADLINE_SHARE = 0.9
 MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
+LONG = 44
+"""A fact with more characters than this gets a line of its own."""
 MARKS = {"supported": "✓", "not supported": "✗", "unresolved": "?", "not tested here": "–"}
 
 
@@ -41,11 +43,13 @@ class Origins:
     """Where a study's numbers come from, for its page.
 
     Attributes:
+        records: how many runs have a readable record.
         facts: label -> value -> number of records with it: hardware, versions, commits, assets.
         remake: the commands that make the study again.
         run_pages: whether `runs/<train_id>.html` lies beside the page.
     """
 
+    records: int
     facts: Mapping[str, Mapping[str, int]]
     remake: Sequence[str]
     run_pages: bool = False
@@ -93,8 +97,8 @@ def _digest(text: str) -> str:
 
 def _tally(frames: StudyFrames) -> str:
     states = frames.runs["state"].value_counts(sort=False)
-    seeds = frames.runs["seed"].nunique()
-    parts = [f"{len(frames.runs)} runs", f"{len(cell_names(frames.runs))} settings", f"{seeds} seed{'s' * (seeds != 1)}"]
+    seeds, cells = frames.runs["seed"].nunique(), len(cell_names(frames.runs))
+    parts = [f"{len(frames.runs)} runs", f"{cells} setting{'s' * (cells != 1)}", f"{seeds} seed{'s' * (seeds != 1)}"]
     parts += [f"{count} {state}" for state, count in states.items() if state != "done"]
     return "".join(f"<li>{escape(part)}</li>" for part in parts)
 
@@ -124,9 +128,10 @@ def _verdict(row: dict[str, Any], tables: Tables) -> str:
     parts = [
         f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}">',
         f'<p class="eyebrow">{escape(_where(row))}</p><p class="headline">{escape(headline(row))}</p>',
-        f'<ul class="facts">{facts}</ul><div class="strips"><figure>{interval_strip(row)}',
-        f"<figcaption>{escape(_strip_caption(row))}</figcaption></figure>",
+        f'<ul class="facts">{facts}</ul><div class="strips">',
     ]
+    if strip := interval_strip(row):
+        parts.append(f"<figure>{strip}<figcaption>{escape(_strip_caption(row))}</figcaption></figure>")
     for count in counts[:1]:
         parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(count_sentence(count))}</figcaption></figure>")
     parts.append("</div>")
@@ -200,12 +205,14 @@ def _provenance(origins: Origins, known: pd.DataFrame) -> str:
     declared = "".join(f"<p>{escape(line)}</p>" for line in declared_sentences(known))
     rows = []
     for label, values in origins.facts.items():
-        several = len(values) > 1
         told = "".join(
-            f"<li>{escape(value)}" + (f' <span class="quiet">({count} records)</span>' if several else "") + "</li>"
-            for value, count in values.items()
+            f"<li>{escape(value)}"
+            + (f' <span class="quiet">({n} of {origins.records} records)</span>' if n < origins.records else "")
+            + "</li>"
+            for value, n in values.items()
         )
-        rows.append(f"<div><dt>{escape(label)}</dt><dd><ul>{told}</ul></dd></div>")
+        wide = ' class="wide"' if max(map(len, values)) > LONG else ""
+        rows.append(f"<div{wide}><dt>{escape(label)}</dt><dd><ul>{told}</ul></dd></div>")
     commands = escape("\n".join(origins.remake))
     return (
         f'<h3>Declared</h3>{declared}<h3>Make it again</h3><pre tabindex="0" aria-label="Commands">{commands}</pre>'

@@ -14,6 +14,8 @@ from olora_bench.report.page_svg import curve_plot
 from olora_bench.report.render import number
 from olora_bench.store import RunRecord, Store
 
+MANY_VALUES = 24
+"""A longer part of a record is folded."""
 SECTIONS = ("config", "metrics", "init", "data", "timings_s", "provenance", "missing", "identity")
 FACTS = ("attempts", "started_at", "finished_at", "steps", "tokens_per_s", "examples_per_s", "clipped_step_share", "parameters_total",
          "parameters_trainable", "adapter_bytes", "base_bytes", "peak_bytes", "peak_above_base_bytes")  # fmt: skip
@@ -36,7 +38,9 @@ def _page(study: str, run: Mapping[str, Any], record: RunRecord, curves: Mapping
     error = f'<aside class="mind"><h2>{escape(record.status)}</h2><p>{escape(record.error)}</p></aside>' if record.error else ""
     facts = {name: value for name in FACTS if (value := getattr(record, name)) is not None}
     parts = [error, _curve(curves["axes"], curves["curves"].get(record.train_id, {})), _scores(scores), _section("record", facts)]
-    parts += [_section(name, getattr(record, name)) for name in SECTIONS if getattr(record, name)]
+    whole = {name: getattr(record, name) for name in SECTIONS}
+    whole["config"] = {key: value for key, value in record.config.items() if key != "machine"}  # folders of the machine it ran on
+    parts += [_section(name, values) for name, values in whole.items() if values]
     body = {
         "title": escape(run_words(run)),
         "study": escape(study),
@@ -73,12 +77,15 @@ def _scores(scores: list[dict[str, Any]]) -> str:
 
 def _section(name: str, values: Mapping[str, Any]) -> str:
     items = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in _flat(values))
-    return f'<section><h2>{escape(name.replace("_s", ", seconds").capitalize())}</h2><dl class="provenance">{items}</dl></section>'
+    title, body = escape(name.replace("_s", ", seconds").capitalize()), f'<dl class="provenance">{items}</dl>'
+    if items.count("<dt>") > MANY_VALUES:
+        return f'<details class="table"><summary>{title}</summary><div>{body}</div></details>'
+    return f"<section><h2>{title}</h2>{body}</section>"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
+        elif value is not None:
+            yield f"{prefix}{key}", f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -30,7 +30,7 @@ def origins(store: Store, study: str, train_ids: Iterable[str], study_file: Path
         for label, value in _facts(record.provenance):
             facts.setdefault(LABELS[label], Counter())[value] += 1
     ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
-    return Origins(ordered, _remake(study, study_file, records), run_pages)
+    return Origins(len(records), ordered, _remake(study, study_file, records), run_pages)
 
 
 def _read(store: Store, train_id: str) -> RunRecord | None:

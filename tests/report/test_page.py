@@ -27,7 +27,7 @@ from olora_bench.study.__main__ import main
 from olora_bench.study.tables import Analysed, analysed, write_page
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-STUDIES = ("planted", "searched", "broken")
+STUDIES = ("planted", "searched", "broken", "whole")
 EVIL = '</script><img src=x onerror="window.struck=1">&amp;<b>bold</b>'
 
 

@@ -20,7 +20,7 @@ from olora_bench.study.tables import Analysed, analysed, write_page
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium in PATH: the page is tested without a browser only (test_page.py)")
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-STUDIES = ("planted", "searched", "broken")
+STUDIES = ("planted", "searched", "broken", "whole")
 SLOWEST_DRAWING_MS = 100
 LARGEST_PAGE_BYTES = 15_000_000
 

@@ -260,6 +260,7 @@
   const bestLr = new Map(rates.filter((r) => r.best).map((r) => [`${r.cell} ${r.arm}`, r.lr]));
   const sameLr = (a, b) => Math.abs(a - b) <= 1e-5 * Math.abs(b);
   const lrFits = (run) => c.lr === "all" || (c.lr === "best" ? !bestLr.has(`${run.cell} ${run.arm}`) || sameLr(run.lr, bestLr.get(`${run.cell} ${run.arm}`)) : sameLr(run.lr, Number(c.lr)));
+  const chosen = (run) => !c.armsOff.has(run.arm) && !c.seedsOff.has(run.seed) && lrFits(run);
   function smoothed(values, window) {
     if (!window) return values;
     const sums = [0];
@@ -271,7 +272,7 @@
     const { axes, curves: known } = curves();
     lines = [];
     for (const run of inCell(c.cell)) {
-      if (c.armsOff.has(run.arm) || c.seedsOff.has(run.seed) || !lrFits(run)) continue;
+      if (!chosen(run)) continue;
       const series = known[run.id]?.[c.series];
       if (series) lines.push({ run, x: axes[series[c.x]], y: smoothed(series[3], c.smooth) });
     }
@@ -408,9 +409,9 @@
   }
   function caption() {
     const seeds = [...new Set(lines.map((line) => line.run.seed))].sort((a, b) => a - b), gone = lines.filter((line) => line.run.state === "diverged").length;
-    const lrs = [...new Set(lines.map((line) => line.run.lr))].sort((a, b) => a - b).map((lr) => short(lr)), without = inCell(c.cell).filter((run) => !curves().curves[run.id]).length;
+    const lrs = [...new Set(lines.map((line) => line.run.lr))].sort((a, b) => a - b).map((lr) => short(lr)), without = inCell(c.cell).filter((run) => chosen(run) && !curves().curves[run.id]).length;
     return `${c.cell === -1 ? "All settings" : data.cells[c.cell]}. ${plural(lines.length, "run")}, ${lrs.length > 6 ? `${lrs.length} learning rates` : `lr ${lrs.join(", ")}`}, ${seeds.length > 8 ? `${seeds.length} seeds` : `seed${seeds.length === 1 ? "" : "s"} ${seeds.join(", ")}`}.` +
-      (means.length ? " Thick: mean over the seeds of an arm and learning rate; thin: each seed." : "") + (c.smooth ? ` Each point is the mean of up to ${2 * c.smooth + 1} neighbours.` : "") + (gone ? ` Cross: diverged (${gone}).` : "") + (without ? ` ${plural(without, "run")} of this setting ${without === 1 ? "has" : "have"} no curve.` : "");
+      (means.length ? " Thick: mean over the seeds of an arm and learning rate; thin: each seed." : "") + (c.smooth ? ` Each point is the mean of up to ${2 * c.smooth + 1} neighbours.` : "") + (gone ? ` Cross: diverged (${gone}).` : "") + (without ? ` ${plural(without, "run")} of these ${without === 1 ? "has" : "have"} no curve.` : "");
   }
   function fillAlternative() {
     const rows = lines.slice(0, 400).map(({ run, x, y }) => el("tr", {}, el("td", {}, runButton(run.id)), el("td", {}, run.arm), el("td", { class: "n" }, short(run.lr)), el("td", { class: "n" }, String(run.seed)), el("td", {}, run.state), el("td", { class: "n" }, short(y[0])), el("td", { class: "n" }, short(y[y.length - 1])), el("td", { class: "n" }, short(Math.min(...y))), el("td", { class: "n" }, short(x[x.length - 1]))));
