@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,24 +117,52 @@ def test_where_a_trie_saves_nothing_rows_stay_plain() -> None:
     assert len(build_plan(together, [0, 0], first_token=0, max_length=99, pair_cost=1e-3).lengths) == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_head_in_pieces_is_log_softmax(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against torch's own, with pieces that divide neither states nor vocabulary; bf16 weights are read as fp32."""
+def test_the_head_in_pieces_is_log_softmax(bias: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against torch's own in fp64, with pieces that divide neither states nor vocabulary; bf16 weights are read as fp32."""
     import olora_bench.evaluation.logprobs as module
 
-    monkeypatch.setattr(module, "_LOGITS_AT_ONCE", 1000 * 4)
-    monkeypatch.setattr(module, "_WEIGHTS_AT_ONCE", 300)
+    for name, size in {"_LOGITS_AT_ONCE": 1000 * 4, "_SOFTMAX_ROWS": 3, "_WEIGHTS_AT_ONCE": 300, "_STATES_AT_ONCE": 4}.items():
+        monkeypatch.setattr(module, name, size)
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(1000, 16, generator=generator).bfloat16()
-    states, offset = torch.randn(9, 16, generator=generator).bfloat16(), torch.randn(1000, generator=generator) if bias else None
+    weight = torch.randn(1000, 16, generator=generator).to(dtype)
+    states, offset = torch.randn(9, 16, generator=generator).to(dtype), torch.randn(1000, generator=generator) if bias else None
     which, targets = torch.tensor([0, 0, 3, 8, 8]), torch.tensor([999, 0, 299, 300, 511])
-    logits = torch.nn.functional.linear(states.float(), weight.float(), offset)
+    logits = torch.nn.functional.linear(states.double(), weight.double(), None if offset is None else offset.double())
     want = torch.log_softmax(logits, -1)[which, targets]
     values, greedy = head_logprobs(states, weight, offset, which, targets)
     np.testing.assert_allclose(values, want.numpy(), atol=1e-5)
     assert greedy.tolist() == (logits.argmax(1)[which] == targets).tolist()
     best = logits.argmax(1)
     assert head_logprobs(states, weight, offset, torch.arange(9), best)[1].all()
+
+
+def test_answers_are_those_of_the_weights_as_they_are_now(bases: dict[str, Any], tmp_path: Path) -> None:
+    """The same prompts, from the cache, asked of a model whose weights changed meanwhile: lm-eval's cache would give the old answers."""
+    base = tiny_base("llama")
+    requests = requests_of(random.Random(4), shots=40)
+    before = Scorer(base.model, base.tokenizer, cache_dir=tmp_path).loglikelihood(requests)
+    with torch.no_grad():
+        base.model.model.layers[0].mlp.down_proj.weight[3] += 1
+    scorer = Scorer(base.model, base.tokenizer, cache_dir=tmp_path)
+    after = scorer.loglikelihood(requests)
+    assert_same(after, lm_eval_says(base, requests))
+    assert min(abs(a - b) for (a, _), (b, _) in zip(after, before, strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bf16_ours_is_as_near_to_fp32_as_hflm(family: str, bases: dict[str, Any]) -> None:
+    """Both round; over all choices, ours is not further from the fp32 model than half as much again as HFLM is."""
+    import copy
+
+    exact, requests = bases[family], requests_of(random.Random(7), shots=40) + requests_of(random.Random(8), shots=0, task="other")
+    rounded = TinyBase(copy.deepcopy(exact.model).bfloat16(), exact.tokenizer, exact.device)
+    upcast = TinyBase(copy.deepcopy(rounded.model).float(), exact.tokenizer, exact.device)
+    want = np.array([ll for ll, _ in lm_eval_says(upcast, requests)])
+    theirs = np.array([ll for ll, _ in lm_eval_says(rounded, requests)])
+    ours = np.array([ll for ll, _ in Scorer(rounded.model, rounded.tokenizer, token_budget=300).loglikelihood(requests)])
+    assert np.abs(ours - want).mean() <= 1.5 * np.abs(theirs - want).mean()
 
 
 def test_another_architecture_goes_lm_evals_way_and_says_so(capsys: pytest.CaptureFixture[str], bases: dict[str, Any]) -> None:
