@@ -81,10 +81,10 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def figure_of(height_in: float, *, between_in: float = 0.03) -> Figure:
-    """An empty figure, one column wide, that arranges its axes itself, `between_in` apart from top to bottom."""
+def figure_of(height_in: float, *, between_in: tuple[float, float] = (0.03, 0.03)) -> Figure:
+    """An empty figure, one column wide, that arranges its axes itself, so far apart from side to side and from top to bottom."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    _layout(figure).set(w_pad=0.03, h_pad=between_in, wspace=0.02, hspace=0.02)
+    _layout(figure).set(w_pad=between_in[0], h_pad=between_in[1], wspace=0.02, hspace=0.02)
     return figure
 
 
@@ -165,16 +165,17 @@ def lr_text(value: float) -> str:
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
-def lr_axis(axes: Axes, rates: Sequence[float]) -> None:
-    """A logarithmic axis of learning rates with whole decades named, or the rates themselves where they span less than one."""
+def lr_axis(axes: Axes, rates: Sequence[float], *, room: float = 1.5) -> None:
+    """A logarithmic axis of learning rates with whole decades named, or the rates themselves where they span less than one; `room` is the
+    factor by which it goes on beyond them."""
     axes.set_xscale("log")
     low, high = min(rates), max(rates)
     decades = [10.0**power for power in range(-12, 3) if low / 1.3 <= 10.0**power <= high * 1.3]
     log_ticks(axes, decades if len(decades) > 1 else sorted({low, high}), lr_text)
     between = [digit * 10.0**power for power in range(-12, 3) for digit in range(2, 10)]
-    axes.xaxis.set_minor_locator(FixedLocator([rate for rate in between if low / 1.5 <= rate <= high * 1.5]))
+    axes.xaxis.set_minor_locator(FixedLocator([rate for rate in between if low / room <= rate <= high * room]))
     axes.tick_params(axis="x", which="minor", length=1.2, width=0.5)
-    axes.set_xlim(low / 1.5, high * 1.5)
+    axes.set_xlim(low / room, high * room)
 
 
 def log_ticks(axes: Axes, ticks: Sequence[float], text: Callable[[float], str]) -> None:

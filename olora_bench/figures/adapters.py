@@ -37,7 +37,7 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     arms = list(dict.fromkeys(facts["arm"]))
     panels = [p for p in FACTS if (facts["fact"].eq(p[2]) & facts["stage"].isin([s for s in p[:2] if s])).any()]
     rows = -(-len(panels) // 2)
-    figure = figure_of(header_in(title) + rows * (ROW_IN * len(arms) + 0.46), between_in=0.05)
+    figure = figure_of(header_in(title) + rows * (ROW_IN * len(arms) + 0.46), between_in=(0.06, 0.05))
     header(figure, title)
     grid = figure.subplots(rows, 2, squeeze=False)
     for number, (before, after, fact, name) in enumerate(panels):

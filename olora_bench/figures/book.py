@@ -225,21 +225,22 @@ def _ratio_maps(s: Sources) -> Drawn:
 
 
 def _ratio_profiles(s: Sources) -> Drawn:
-    tuned = s.frames.protocol == "tuned"
     reported = ratio_points(s.frames, s.tables["ratios"])
-    reported = reported[reported["roles"].str.contains("tuned" if tuned else "shared")]
-    reported = reported.assign(panel=0.0 if tuned else reported["lr"])
+    # Where no search has chosen a rate yet, the shared one is all there is.
+    role = "tuned" if reported["roles"].str.contains("tuned").any() else "shared"
+    reported = reported[reported["roles"].str.contains(role)]
+    reported = reported.assign(panel=0.0 if role == "tuned" else reported["lr"])
     several = [(key, mine) for key, mine in grouped(reported, [*CELL, "family", "panel"]) if mine["lr_ratio"].nunique() > 1]
     found = [(key, mine, _profile(mine, s.tables["anatomy"])) for key, mine in several]
     if not found:
-        yield LeftOut("ratio_profile", "no learning-rate ratio was varied against an arm with ratio 1")
+        yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
     for number, (key, mine, profile) in enumerate(found, 1):
         title = f"What the ratio does, {where(key)}"
         parts = [
             f"{key['family']} with B's learning rate a multiple of A's: below 1 (left of the line) is OLoRA+'s refinement, above 1 "
             "exploration. A ratio also changes the mean step size. Travels: Frobenius norm of a factor's change, mean over layers.",
             f"Means over {listed(mine['n_runs'])} seeds.",
-            _words.protocol(s.frames.protocol, mine["lr"]),
+            _words.protocol(role, mine["lr"]),
             _words.items(s.tables),
         ]
         yield s.captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
@@ -270,7 +271,13 @@ def _controls(s: Sources) -> Drawn:
         return
     losses = s.tables["measures"]
     losses = losses[(losses["measure"] == "report_loss") & losses["longest"].astype(bool)] if len(losses) else losses
-    found = grouped(verdicts, ["role", "lr_arm"])
+    found = [
+        (key, mine)
+        for key, mine in grouped(verdicts, ["role", "lr_arm"])
+        if mine["difference"].notna().any() or any(len(of_comparison(losses, row)) for row in rows_of(mine))
+    ]
+    if not found:
+        yield LeftOut("controls", "no declared comparison has a pair of finished runs")
     title = "Declared comparisons, arm minus reference"
     for key, mine in found:
         suffix = "" if len(found) == 1 else f"_{key['role']}" if pd.isna(key["lr_arm"]) else f"_lr{lr_text(key['lr_arm'])}"

@@ -34,7 +34,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         for axes, column, label in zip(grid[number], ("tune", "score"), (word, "Score (%)"), strict=False):
             _panel(axes, cell, column, shown, shared_lr)
             axes.set_ylabel(label)
-            lr_axis(axes, sorted(set(rates["lr"])))
+            lr_axis(axes, sorted(set(rates["lr"])), room=2.4 if rates["edge"].notna().any() else 1.5)
             if number == len(cells) - 1:
                 axes.set_xlabel("Learning rate")
         named = dict(zip(["cell", "model", "rank", "setting"], key, strict=True))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from olora_bench.figures import arm_styles
+from olora_bench.figures import LeftOut, arm_styles, study_figures
 from olora_bench.figures._style import WIDTH_IN, spread
 from tests.figures.conftest import Book
 
@@ -79,6 +79,14 @@ def test_every_kind_of_figure_is_drawn_or_left_out_with_a_reason(book: Callable[
             there = any(name.startswith(kind) for name in drawn.shown)
             assert there != (kind in drawn.left_out), f"{study}: {kind}"
     assert all(any(name.startswith(kind) for study in STUDIES for name in book(study).shown) for kind in kinds)
+
+
+def test_no_figure_of_comparisons_without_a_finished_pair(book: Callable[[str], Book]) -> None:
+    found = book("controls").found
+    verdicts = found.tables["verdicts"]
+    empty = {**found.tables, "verdicts": verdicts.assign(difference=float("nan")), "measures": found.tables["measures"].head(0)}
+    reasons = {one.name: one.reason for one in study_figures(found.frames, empty) if isinstance(one, LeftOut)}
+    assert reasons["controls"] == "no declared comparison has a pair of finished runs"
 
 
 def test_no_empty_panel(book: Callable[[str], Book]) -> None:
