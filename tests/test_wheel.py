@@ -53,3 +53,9 @@ def test_it_plans_its_own_studies(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "olora_bench.study", "plan", "rehearsal", f"machine.results_dir={tmp_path / 'results'}")
     assert done.returncode == 0, done.stderr
     assert "20 missing" in done.stdout
+
+
+def test_it_carries_what_the_reports_page_is_made_of(installed: Path) -> None:
+    shipped = {p.name: p.read_bytes() for p in (ROOT / "olora_bench" / "report" / "assets").iterdir()}
+    assert {"page.html", "page.css", "page.js", "run.html"} <= shipped.keys()
+    assert shipped == {p.name: p.read_bytes() for p in (installed / "olora_bench" / "report" / "assets").iterdir()}
