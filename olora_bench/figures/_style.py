@@ -149,10 +149,10 @@ def light_grid(axes: Axes, axis: str) -> None:
     axes.grid(True, axis=axis)  # type: ignore[arg-type]
 
 
-def few_ticks(axes: Axes, axis: str, count: int = 4) -> None:
-    """At most so many intervals between ticks, at round numbers."""
+def few_ticks(axes: Axes, axis: str, count: int = 4, *, whole: bool = False) -> None:
+    """At most so many intervals between ticks, at round numbers, or `whole` ones."""
     chosen = axes.xaxis if axis == "x" else axes.yaxis
-    chosen.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]))
+    chosen.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10], integer=whole))
 
 
 def lr_text(value: float) -> str:

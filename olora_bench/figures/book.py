@@ -54,6 +54,12 @@ class Sources:
     tables: Tables
     styles: Mapping[str, ArmStyle]
 
+    def apart(self, key: Mapping[str, Any]) -> str:
+        """What tells the title of a comparison from those under the study's other protocols; nothing where there is one only."""
+        if self.tables["verdicts"][["role", "lr_arm"]].drop_duplicates().shape[0] < 2:
+            return ""
+        return ", tuned" if pd.isna(key["lr_arm"]) else f", lr {lr_text(key['lr_arm'])}"
+
     def captioned(self, name: str, title: str, parts: list[str], figure: Figure) -> Captioned:
         """A figure whose caption is these sentences and, last, what the study lacks."""
         told = [*parts, _words.missing(self.frames, self.tables)]
@@ -117,7 +123,7 @@ def _forests(s: Sources) -> Drawn:
         groups = [group for _, group in grouped(mine, CELL)]
         for name, shown in pages(f"forest_{slug(overall)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
             drawn = True
-            title = f"{overall['arm']} against {overall['reference']}, cell by cell"
+            title = f"{overall['arm']} against {overall['reference']}, cell by cell{s.apart(overall)}"
             parts = _forest_parts(s, overall, shown)
             yield s.captioned(name, title, parts, scores.forest(shown, overall, s.styles, title=title))
     if not drawn:
@@ -167,7 +173,7 @@ def _speed_ups(s: Sources) -> Drawn:
     for overall in rows_of(s.tables["verdicts"]):
         groups = [group for _, group in grouped(of_comparison(table, overall), CELL)]
         for name, shown in pages(f"speed_up_{slug(overall)}", groups, CELLS_A_FIGURE):
-            title = f"Speed-up of {overall['arm']} over {overall['reference']}"
+            title = f"Speed-up of {overall['arm']} over {overall['reference']}{s.apart(overall)}"
             parts = _speed_parts(overall, shown)
             yield s.captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
 
@@ -189,7 +195,7 @@ def _speed_parts(overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
 
 
 def _schedules(s: Sources) -> Drawn:
-    table = s.tables["schedules"]
+    table = s.tables["schedules"].dropna(subset=["loss_reference", "loss_arm"])
     if table.empty:
         yield LeftOut("schedules", "no schedule of T/4 or T/2 steps was completed beside T")
         return
@@ -197,7 +203,7 @@ def _schedules(s: Sources) -> Drawn:
     lrs = table["lr_arm"].where(table["role"] == "shared")
     for key, shown in grouped(table.assign(lr_arm=lrs), ["contrast", "role", "arm", "reference", "lr_arm"]):
         arm, reference = key["arm"], key["reference"]
-        title = f"Completed schedules, {arm} against {reference}"
+        title = f"Completed schedules, {arm} against {reference}{s.apart(key)}"
         parts = [
             f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
             f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "
@@ -278,8 +284,8 @@ def _controls(s: Sources) -> Drawn:
     ]
     if not found:
         yield LeftOut("controls", "no declared comparison has a pair of finished runs")
-    title = "Declared comparisons, arm minus reference"
     for key, mine in found:
+        title = f"Declared comparisons, arm minus reference{s.apart(key)}"
         suffix = "" if len(found) == 1 else f"_{key['role']}" if pd.isna(key["lr_arm"]) else f"_lr{lr_text(key['lr_arm'])}"
         there = pd.concat([of_comparison(losses, row) for row in rows_of(mine)])
         parts = [

@@ -32,13 +32,18 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
     word = "Tuning loss (nats)" if rates["criterion"].iloc[0] == "tune_loss" else "−log p of gold (nats)"
     for number, (key, cell) in enumerate(cells):
         for axes, column, label in zip(grid[number], ("tune", "score"), (word, "Score (%)"), strict=False):
+            if cell[column].isna().all() and not cell["diverged"].any():
+                axes.set_axis_off()
+                continue
             _panel(axes, cell, column, shown, shared_lr)
             axes.set_ylabel(label)
             lr_axis(axes, sorted(set(rates["lr"])), room=2.4 if rates["edge"].notna().any() else 1.5)
-            if number == len(cells) - 1:
-                axes.set_xlabel("Learning rate")
         named = dict(zip(["cell", "model", "rank", "setting"], key, strict=True))
         grid[number][0].set_title(where(named).replace(", rank ", " r") if scored else where(named))
+    for column in grid.T:
+        last = [axes for axes in column if axes.axison][-1]
+        last.set_xlabel("Learning rate")
+        last.tick_params(labelbottom=True)
     return figure
 
 

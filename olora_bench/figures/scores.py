@@ -54,7 +54,7 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     draw_rows(axes, groups)
     most = int(counts["cells"].max())
     axes.set_xlim(-0.06 * most, 1.08 * most)
-    few_ticks(axes, "x", 5)
+    few_ticks(axes, "x", 5, whole=True)
     light_grid(axes, "x")
     axes.set_xlabel("Cells won")
     return figure

@@ -172,7 +172,7 @@ def test_controls_show_the_score_where_a_contrast_has_several_cells(book: Draw) 
 
 
 def test_every_mark_is_within_its_axes(book: Draw) -> None:
-    for study in ("planted", "searched", "broken", "paper", "controls", "ratios"):
+    for study in ("planted", "searched", "broken", "whole", "paper", "controls", "ratios"):
         for name, one in book(study).shown.items():
             for axes in one.figure.axes:
                 low, high = sorted(axes.get_xlim())

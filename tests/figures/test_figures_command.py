@@ -12,27 +12,17 @@ import pytest
 from olora_bench.study.figures import figures_text
 from tests.figures.conftest import SYNTHETIC
 
-STUDY = """
-defaults: [config, {override hydra/sweeper: study}, _self_]
-hydra: {mode: MULTIRUN}
-study:
-  name: planted
-  title: planted answers
-  protocol: shared_lr
-  contrasts: [{arm: olora, reference: lora, kind: primary}]
-  grids: [{init: [lora, olora]}]
-"""
+STUDY = str(SYNTHETIC.parent / "planted.yaml")
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A copy of the committed results with a study file beside it."""
-    (tmp_path / "planted.yaml").write_text(STUDY)
+    """A copy of the committed results."""
     return Path(shutil.copytree(SYNTHETIC, tmp_path / "results"))
 
 
 def test_twice_gives_the_same_bytes_and_old_figures_go(results: Path) -> None:
-    study, root = str(results.parent / "planted.yaml"), f"machine.results_dir={results}"
+    study, root = STUDY, f"machine.results_dir={results}"
     folder = results / "planted" / "report" / "figures"
     text = figures_text(study, [root])
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -56,7 +46,7 @@ import socket
 def refuse(*_): raise OSError("no network here")
 socket.socket.connect = refuse
 from olora_bench.study.__main__ import main
-sys.argv = ["study", "figures", {str(results.parent / "planted.yaml")!r}, {f"machine.results_dir={results}"!r}]
+sys.argv = ["study", "figures", {STUDY!r}, {f"machine.results_dir={results}"!r}]
 try:
     main()
 except SystemExit as stop:
@@ -70,8 +60,7 @@ assert not heavy, heavy
 
 
 def test_a_study_that_never_ran_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "planted.yaml").write_text(STUDY)
-    command = [sys.executable, "-m", "olora_bench.study", "figures", str(tmp_path / "planted.yaml"), f"machine.results_dir={tmp_path}"]
+    command = [sys.executable, "-m", "olora_bench.study", "figures", STUDY, f"machine.results_dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"study planted has not been run in {tmp_path}: make sweep SWEEP=planted" in done.stderr
