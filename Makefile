@@ -41,8 +41,8 @@ plan: $(VENV)/.run  ## what a study would run and what is done already; runs not
 report: $(VENV)/.run  ## a study's tables again from results/
 	@$(PY) -m olora_bench.study report $(SWEEP)
 
-figures: $(VENV)/.run  ## a study's figures again from results/
-	@$(PY) -m olora_bench.study figures $(SWEEP)
+figures: $(VENV)/.run  ## a study's tables and figures again from results/
+	@$(PY) -m olora_bench.study figures $(SWEEP) $(ARGS)
 
 assets: $(VENV)/.run  ## fetch models and data of a study ahead of time
 	@$(PY) -m olora_bench.study assets $(SWEEP) $(ARGS)
