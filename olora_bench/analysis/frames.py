@@ -18,7 +18,7 @@ ANSWER_COLUMNS = ("benchmark", "item_id", "correct", "correct_norm")
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
 """What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
 TOKEN_BUDGETS = ("train_token_budget", "eval_token_budget")
-PROVENANCE = ("device", "processor", "torch", "transformers", "peft", "lm-eval", "harness", "threads", *TOKEN_BUDGETS)
+PROVENANCE = ("device", "processor", "torch", "transformers", "peft", "lm-eval", "harness", "threads", *TOKEN_BUDGETS, "scored_on")
 
 Answers = Callable[[str | None, str | None, str], dict[str, pd.DataFrame] | None]
 
@@ -187,11 +187,30 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
     scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
     if scored is None:
         return row, [], curve
+    row["scored_on"] = _scored_on(scored.provenance)
     return row | {f"generation.{name}": value for name, value in _numbers(scored.generation).items()}, _score_rows(scored), curve
+
+
+def _scored_on(facts: Mapping[str, Any]) -> str | None:
+    """What an evaluation ran on, which need not be what its run was trained on; null where its record does not say."""
+    packages = facts.get("packages") or {}
+    versions = [f"{name} {packages[name]}" for name in ("torch", "transformers", "lm-eval") if packages.get(name)]
+    named = [facts.get("device"), _processor(facts), *versions]
+    return " ".join(str(part) for part in named if part) or None
 
 
 def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
     return {k: v for k, v in facts.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _processor(facts: Mapping[str, Any]) -> str | None:
+    """What did the arithmetic: the GPUs of a run on a GPU, else the processor."""
+    hardware = facts.get("hardware") or {}
+    gpus = hardware.get("gpus") or []
+    if str(facts.get("device")).startswith("cuda") and gpus:
+        return " + ".join(dict.fromkeys(map(str, gpus)))
+    name = hardware.get("processor")
+    return None if name is None else str(name)
 
 
 def _record_columns(record: RunRecord) -> dict[str, Any]:
@@ -199,7 +218,6 @@ def _record_columns(record: RunRecord) -> dict[str, Any]:
     init: Any = config.get("init") or {}
     facts = record.provenance
     packages: Any = facts.get("packages") or {}
-    hardware: Any = facts.get("hardware") or {}
     harness: Any = facts.get("harness") or {}
     budget: Any = facts.get("token_budget") or {}
     commit = str(harness.get("commit") or "")[:12]
@@ -213,7 +231,7 @@ def _record_columns(record: RunRecord) -> dict[str, Any]:
         "started_at": record.started_at,
         "settings": _flat({k: v for k, v in config.items() if k not in PER_RUN}),
         "device": facts.get("device"),
-        "processor": hardware.get("accelerator") or hardware.get("processor"),
+        "processor": _processor(facts),
         "harness": f"{commit}{' with local changes' if harness.get('dirty') else ''}" if commit else None,
         "threads": facts.get("threads"),
         "train_token_budget": budget.get("train"),

@@ -95,3 +95,39 @@ def test_an_edge_of_a_shorter_schedule_blocks_no_headline(synthetic: Load) -> No
     assert again(replace(frames, searches=searches))["verdicts"].iloc[0]["verdict"] == "unresolved"
     everywhere = again(replace(frames, searches=frames.searches.assign(chosen=np.nan)))["verdicts"].iloc[0]
     assert (everywhere["verdict"], everywhere["open_searches"]) == ("no verdict", 2)
+
+
+def test_scores_of_two_machines_are_no_fair_comparison_unsaid(synthetic: Load) -> None:
+    """Trained alike, but olora's runs were scored elsewhere."""
+    frames, _ = synthetic("planted")
+    where = frames.runs["arm"].map({"lora": "cpu torch 2.13.0", "olora": "cuda torch 2.13.0", "olora_plus": "cuda torch 2.13.0"})
+    tables = again(replace(frames, runs=frames.runs.assign(scored_on=where)))
+    notes = tables["verdicts"].set_index("contrast")["note"]
+    assert notes.to_dict() == {"olora vs lora": "runs differ in scored on", "olora_plus vs olora": ""}
+    assert "the runs do not share one scored on: cpu torch 2.13.0, cuda torch 2.13.0" in said(tables)
+
+
+def test_a_run_listed_twice_is_said_in_the_table_and_counted_once() -> None:
+    import json
+    from pathlib import Path
+
+    from olora_bench.analysis import load_study
+    from olora_bench.store import Store
+
+    root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+    manifest = json.loads((root / "planted" / "manifest.json").read_text())
+    twice = again(load_study(Store(root), manifest | {"runs": [*manifest["runs"], manifest["runs"][0]]}))
+    assert f"run {manifest['runs'][0]['train_id']} is listed twice in the manifest: counted once" in said(twice)
+    once = again(load_study(Store(root), manifest))
+    assert all(twice[name].equals(once[name]) for name in ("verdicts", "cells", "speedups"))
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "processor"),
+    [("cpu", [], "x86"), ("cuda", ["H100"], "H100"), ("cuda:0", ["H200", "H200"], "H200"), ("cpu", ["H100"], "x86")],
+)
+def test_the_processor_of_a_run_is_what_did_the_arithmetic(device: str, gpus: list[str], processor: str) -> None:
+    """Two cards in machines with the same CPU are two machines."""
+    from olora_bench.analysis.frames import _processor
+
+    assert _processor({"device": device, "hardware": {"processor": "x86", "gpus": gpus}}) == processor

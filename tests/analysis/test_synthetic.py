@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, warnings
 
@@ -66,7 +67,12 @@ def test_the_planted_speed_up(synthetic: Load) -> None:
     found = found[found["model"] == "syn_a"]
     assert len(found) == 12 and set(found["verdict"]) == {"faster"} and set(found["bound"]) == {"exact"}
     assert found["speedup"].to_numpy() == pytest.approx(np.full(12, 2.0))
-    assert (found["low"] < 2).all() and (found["high"] > 2).all()
+    logs = np.log(2.0) + np.array([-0.10, 0.10, -0.05, 0.05, 0.15, -0.15])
+    interval = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert found["low"].to_numpy() == pytest.approx(np.full(12, np.exp(interval.low)))
+    assert found["high"].to_numpy() == pytest.approx(np.full(12, np.exp(interval.high)))
+    shift = pytest.importorskip("statsmodels.stats.power").TTestPower().solve_power(nobs=6, alpha=0.05, power=0.8)
+    assert found["detectable"].to_numpy() == pytest.approx(np.full(12, np.exp(shift * logs.std(ddof=1))), rel=1e-3)
 
 
 def test_a_censored_seed_makes_a_bound_and_stays(synthetic: Load) -> None:
