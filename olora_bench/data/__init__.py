@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from olora_bench.data.batches import Batch, batch_order, collate, micro_batches
+from olora_bench.data.batches import Batch, batch_order, collate, packs
 from olora_bench.data.parts import Example, Parts, build_parts, report_items
 from olora_bench.data.tasks import benchmark_tasks
 
-__all__ = ["Batch", "Example", "Parts", "batch_order", "benchmark_tasks", "build_parts", "collate", "micro_batches", "report_items"]
+__all__ = ["Batch", "Example", "Parts", "batch_order", "benchmark_tasks", "build_parts", "collate", "packs", "report_items"]

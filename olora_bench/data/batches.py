@@ -1,7 +1,8 @@
-"""The order of training and the padded tensors it is fed in."""
+"""The order of training and the rows it is fed in."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from olora_bench.models import Packed, pack
 from olora_bench.seeds import derive
 
 if TYPE_CHECKING:
@@ -60,14 +62,34 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(supervised))
 
 
-def micro_batches(examples: Sequence[Example], token_budget: int, pad_id: int) -> Iterator[Batch]:
-    """Cut examples into padded batches of at most `token_budget` tokens, padding included; an example longer than that stands alone.
+def packs(examples: Sequence[Example], token_budget: int) -> Iterator[Packed]:
+    """Lay examples into rows of at most `token_budget` tokens, without padding; an example longer than that has a row of its own.
 
-    Long ones come first, so that what does not fit in memory shows at once. How examples are cut never changes the mathematics of a step.
+    Long ones come first, so that what does not fit in memory shows at once, and rows are about equally full. How examples are laid out
+    never changes the mathematics of a step.
     """
     order = sorted(examples, key=lambda e: -len(e.input_ids))
-    for chunk in cheapest_chunks([len(e.input_ids) for e in order], token_budget):
-        yield collate([order[i] for i in chunk], pad_id)
+    for chunk in even_chunks([len(e.input_ids) for e in order], token_budget):
+        yield pack([(order[i].input_ids, order[i].supervised) for i in chunk])
+
+
+def even_chunks(lengths: Sequence[int], token_budget: int) -> Iterator[range]:
+    """Consecutive ranges of a list of lengths, each at most `token_budget` in all (at least one long), as few and as even as that allows.
+
+    >>> [list(c) for c in even_chunks([5, 4, 2, 2, 2], 8)]
+    [[0], [1, 2], [3, 4]]
+    >>> [list(c) for c in even_chunks([4, 4, 4, 4], 12)]
+    [[0, 1], [2, 3]]
+    """
+    left, start = sum(lengths), 0
+    while start < len(lengths):
+        aim = left / max(1, math.ceil(left / token_budget))
+        stop, held = start, 0
+        while stop < len(lengths) and (stop == start or (held < aim and held + lengths[stop] <= token_budget)):
+            held += lengths[stop]
+            stop += 1
+        yield range(start, stop)
+        left, start = left - held, stop
 
 
 def chunks_by_budget(lengths: Sequence[int], token_budget: int) -> Iterator[range]:
@@ -81,31 +103,3 @@ def chunks_by_budget(lengths: Sequence[int], token_budget: int) -> Iterator[rang
         count = max(1, token_budget // max(1, lengths[start]))
         yield range(start, min(start + count, len(lengths)))
         start += count
-
-
-def cheapest_chunks(lengths: Sequence[int], token_budget: int, pass_overhead: int = 64) -> list[range]:
-    """The cut of a falling list of lengths that computes least: padded tokens, plus what starting a forward pass costs.
-
-    Filling each pass up to the budget would pad many short examples to one long one; one pass for each length would start too many.
-
-    Args:
-        lengths: falling.
-        token_budget: at most this many padded tokens in a range, unless it is one example long.
-        pass_overhead: cost of a pass in tokens, whatever it holds.
-
-    >>> cheapest_chunks([200, 20, 20, 20], 1000)
-    [range(0, 1), range(1, 4)]
-    >>> cheapest_chunks([22, 20, 20, 20], 1000)
-    [range(0, 4)]
-    """
-    n = len(lengths)
-    # best[i]: least cost of the examples from i on; after[i]: where the range that starts at i ends.
-    best, after = [0] * (n + 1), [n] * n
-    for i in reversed(range(n)):
-        most = max(1, token_budget // max(1, lengths[i]))
-        best[i], after[i] = min((pass_overhead + (j - i) * lengths[i] + best[j], j) for j in range(i + 1, min(i + most, n) + 1))
-    chunks, start = [], 0
-    while start < n:
-        chunks.append(range(start, after[start]))
-        start = after[start]
-    return chunks

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from olora_bench.config import Experiment
-from olora_bench.data import Example, batch_order, micro_batches
+from olora_bench.data import Example, batch_order, packs
 from olora_bench.inits._layers import layers
-from olora_bench.models import Base, original, read_weight, seeded, token_nll
+from olora_bench.models import Base, LmHead, original, packed_rows, read_weight, seeded, token_nll
 
 _METRICS = ("b_off_orthonormal", "energy_share", "overlap_left", "overlap_right", "a_condition", "b_condition")
 _OVERSAMPLED = 8
@@ -129,10 +129,10 @@ def batch_loss(
 ) -> float:
     """Mean loss in nats per supervised token, without dropout; `backward` times its gradient is left in the parameters."""
     count = max(1, sum(int(example.supervised[1:].sum()) for example in batch))
-    total = 0.0
-    with torch.set_grad_enabled(backward is not None):
-        for part in micro_batches(batch, experiment.machine.train_token_budget, base.tokenizer.pad_token_id):
-            nll = token_nll(model, *(tensor.to(base.device) for tensor in part))[0].sum() / count
+    head, total = LmHead.of(model), 0.0
+    with torch.set_grad_enabled(backward is not None), packed_rows(model):
+        for row in packs(batch, experiment.machine.train_token_budget):
+            nll = token_nll(model, row.to(base.device), head).sum() / count
             if backward is not None:
                 (nll * backward).backward()
             total += nll.item()

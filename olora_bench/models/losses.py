@@ -1,43 +1,114 @@
-"""Token losses, with logits computed only where they are read."""
+"""Token losses of packed rows, with logits computed only where they are read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from olora_bench.errors import BadInput
+from olora_bench.models.attention import NAME, Layout, layout_of
+from olora_bench.models.fused import fused
+from olora_bench.models.head import LmHead
+from olora_bench.models.steps import EAGER, Steps
 
 
-def token_nll(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, supervised: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of the supervised tokens of each row, in nats.
+@dataclass(frozen=True)
+class Packed:
+    """Examples one after another in one row without padding, the longest first.
 
-    Token t is predicted from the tokens before it, so a supervised first token counts nowhere, as in transformers' own loss.
-    Hidden states meet the LM head in fp32, whatever the base's dtype, and only at the positions that predict a supervised token.
+    Attributes:
+        input_ids: int64 [1, l].
+        positions: int64 [1, l], each token's place in its own example.
+        reads: int64 [m], the columns whose hidden states predict a supervised token. The first token of an example is predicted by none.
+        targets: int64 [m], those tokens.
+        owners: int64 [m], the example of each.
+        examples: how many.
+        layout: how attention sets the examples side by side.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    reads: Tensor
+    targets: Tensor
+    owners: Tensor
+    examples: int
+    layout: Layout
+
+    def to(self, device: torch.device) -> Packed:
+        """The same on `device`; a copy to a GPU does not wait."""
+        if device.type == "cpu":
+            return self
+        moved = [_sent(tensor, device) for tensor in (self.input_ids, self.positions, self.reads, self.targets, self.owners)]
+        return Packed(*moved, self.examples, tuple(group.to(device, _sent) for group in self.layout))
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def pack(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Packed:
+    """One row of (token ids, supervised) sequences.
+
+    Raises:
+        ValueError: they do not come with the longest first, or one is empty.
+    """
+    lengths = [len(ids) for ids, _ in sequences]
+    if not lengths or min(lengths) < 1 or any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
+        raise ValueError(f"sequences to pack must have tokens and come with the longest first (got lengths {lengths[:10]})")
+    sizes = torch.tensor(lengths)
+    starts = torch.cumsum(sizes, 0) - sizes
+    ids = torch.cat([torch.as_tensor(ids, dtype=torch.int64) for ids, _ in sequences])
+    wanted = torch.cat([torch.as_tensor(supervised, dtype=torch.bool) for _, supervised in sequences])
+    wanted[starts] = False
+    owners = torch.repeat_interleave(torch.arange(len(lengths)), sizes)
+    at = wanted.nonzero().flatten()
+    positions = torch.arange(len(ids)) - starts[owners]
+    return Packed(ids[None], positions[None], at - 1, ids[at], owners[at], len(lengths), layout_of(lengths))
+
+
+@contextmanager
+def packed_rows(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER) -> Iterator[None]:
+    """Inside, `model` takes packed rows: its attention keeps examples apart, and what is known here of its layers runs the cheaper way.
+
+    Args:
+        checkpointing: keep only each layer's input for the backward pass and compute the rest again there: less memory, a third more work.
+        steps: what is done between matrix products, compiled or not.
+    """
+    config: Any = _causal(model).config
+    before = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        with fused(model, checkpointing=checkpointing, steps=steps):
+            yield
+    finally:
+        config._attn_implementation = before
+
+
+def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
+    """Negative log-likelihood of each example's supervised tokens, summed, in nats. To be called inside `packed_rows(model)`.
+
+    Token t is predicted from the tokens of its example before it. Hidden states meet the LM head in fp32, whatever the base's dtype.
 
     Args:
         model: a causal language model of transformers, or a PEFT model around one.
-        input_ids: token ids [n, t], int64, padded on the right.
-        attention_mask: 1 at tokens, 0 at padding [n, t].
-        supervised: true at the tokens whose loss is wanted [n, t].
+        head: `LmHead.of(model)`.
 
     Returns:
-        nll_sum: [n], fp32, the sum over each row's supervised tokens; differentiable.
-        count: [n], int64, how many there are.
-
-    Raises:
-        BadInput: the model has no plain linear LM head.
+        fp32 [examples], differentiable.
     """
-    causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    head = causal.get_output_embeddings()
-    if type(head) is not nn.Linear:
-        raise BadInput(f"{type(causal).__name__} has {type(head).__name__} as LM head: token losses need a plain torch.nn.Linear there")
-    hidden = causal.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-    wanted = supervised[:, 1:].bool()
-    logits = F.linear(hidden[:, :-1][wanted].float(), head.weight.float(), None if head.bias is None else head.bias.float())
-    nll = torch.zeros(wanted.shape, dtype=torch.float32, device=logits.device)
-    nll[wanted] = F.cross_entropy(logits, input_ids[:, 1:][wanted], reduction="none")
-    return nll.sum(1), wanted.sum(1)
+    hidden = (
+        _causal(model)
+        .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
+        .last_hidden_state
+    )
+    nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
+    return nll.new_zeros(packed.examples).index_add(0, packed.owners, nll)
+
+
+def _causal(model: nn.Module) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -106,12 +106,13 @@ def train(
                 batch = [parts.train[i] for i in picked]
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = lr_at(step - 1, steps, peak=peak, warmup=warmup, schedule=recipe.schedule)
-                loss = losses.gradient(batch, scaler)
+                loss_now = losses.gradient(batch, scaler)
                 scaler.unscale_(optimizer)
-                grad_norm = torch.nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm).item()
+                grad_norm_now = torch.nn.utils.clip_grad_norm_(trained, recipe.max_grad_norm)
                 scaler.step(optimizer)
                 scaler.update()
                 optimizer.zero_grad()
+                loss, grad_norm = loss_now.item(), grad_norm_now.item()
                 log.count(batch, time.perf_counter() - start)
                 log.read(step, loss=loss, lr=optimizer.param_groups[0]["lr"], grad_norm=grad_norm, parts=step in read_after)
                 if log.diverged is not None:

@@ -1,0 +1,215 @@
+"""Attention of packed rows: several examples one after another in one row, each token sees only its own example's tokens before it.
+
+Everything but attention works on single tokens, so a packed row computes no padding there. For attention, examples of similar length are
+set side by side, padded to the longest of their group; padding lies after an example's tokens, where no causal query looks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AttentionInterface
+
+from olora_bench.models.precision import exact_products
+
+NAME = "olora_bench_packed"
+"""What transformers knows this attention by."""
+
+_GROUP_OVERHEAD = 3e4  # what one more group costs, in pairs of tokens
+
+
+@dataclass(frozen=True)
+class Group:
+    """Examples of a packed row that attention computes side by side.
+
+    Attributes:
+        start, stop: the columns of the row that they take.
+        gather: int64 [n, t], the row's column of each example's token, relative to `start`; the example's last one where it is shorter than t.
+        scatter: int64 [stop - start], where each column's token is found in the flattened [n * t]. None where nothing is padded.
+    """
+
+    start: int
+    stop: int
+    gather: Tensor
+    scatter: Tensor | None
+
+    def to(self, device: torch.device, send: Callable[[Tensor, torch.device], Tensor]) -> Group:
+        """The same on `device`, each tensor moved by `send`."""
+        scatter = None if self.scatter is None else send(self.scatter, device)
+        return Group(self.start, self.stop, send(self.gather, device), scatter)
+
+
+Layout = tuple[Group, ...]
+
+
+def layout_of(lengths: Sequence[int]) -> Layout:
+    """The groups of a packed row of examples of these lengths, which must fall (or stay): the cut that computes the fewest pairs."""
+    groups: list[Group] = []
+    start = 0
+    for chunk in _cheapest(lengths):
+        sizes = torch.tensor([lengths[i] for i in chunk])
+        starts = torch.cumsum(sizes, 0) - sizes
+        longest = int(sizes[0])
+        column = torch.arange(longest)
+        gather = starts[:, None] + torch.minimum(column[None], sizes[:, None] - 1)
+        real = column[None] < sizes[:, None]
+        total = int(sizes.sum())
+        scatter = None if total == gather.numel() else real.flatten().nonzero().flatten()
+        groups.append(Group(start, start + total, gather, scatter))
+        start += total
+    return tuple(groups)
+
+
+def _cheapest(lengths: Sequence[int]) -> list[range]:
+    n = len(lengths)
+    best, after = [0.0] * (n + 1), [n] * n
+    for i in reversed(range(n)):
+        best[i], after[i] = min((_GROUP_OVERHEAD + (j - i) * lengths[i] ** 2 + best[j], j) for j in range(i + 1, n + 1))
+    chunks, start = [], 0
+    while start < n:
+        chunks.append(range(start, after[start]))
+        start = after[start]
+    return chunks
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: query [1, heads, l, d], key and value [1, kv_heads, l, d], all of one packed row.
+
+    Returns:
+        [1, l, heads, d]
+
+    Raises:
+        ValueError: attention dropout, of which no recipe here has any.
+    """
+    if dropout:
+        raise ValueError(f"packed attention has no dropout (asked for {dropout}): the frozen base is in evaluation mode")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.device.type == "cpu":
+        return _CausalAttention.apply(query, key, value, layout, scale, sliding_window), None
+    return torch.cat([_sdpa(query, key, value, group, scale, sliding_window) for group in layout])[None], None
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, scale: float, window: int | None) -> Tensor:
+    """[tokens, heads, d] of one group's tokens, by torch's kernel forward and backward."""
+    sides = (_square(side, group, query.shape[1]) for side in (query, key, value))
+    mask = _window_mask(group, window, query.device)
+    square = F.scaled_dot_product_attention(
+        *sides, attn_mask=None if mask is None else mask.to(query.dtype), is_causal=mask is None, scale=scale
+    )
+    rows = square.transpose(1, 2).flatten(0, 1)
+    return rows if group.scatter is None else rows.index_select(0, group.scatter)
+
+
+class _CausalAttention(torch.autograd.Function):
+    """All groups of a packed row, for CPUs: torch's own kernel forward, plain matrix products backward, scores and softmax in fp32.
+
+    torch's CPU kernel takes several times as long in its backward pass at lengths of a few hundred tokens. Nothing of size t x t is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.layout, ctx.scale, ctx.window = layout, scale, window
+        out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
+        for group in layout:
+            out[0, group.start : group.stop] = _sdpa(query, key, value, group, scale, window)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        query, key, value = ctx.saved_tensors
+        # Gradients lie as the projections' outputs do, [l, heads, d]: their products then need no copy.
+        grads = tuple(tensor.new_empty(tensor.transpose(1, 2).shape).transpose(1, 2) for tensor in (query, key, value))
+        sides, targets = _by_kv_head(query, key, value), _by_kv_head(*grads)
+        above = _by_kv_head(grad.transpose(1, 2), key, value)[0]
+        for group in ctx.layout:
+            q, k, v = (_taken(side, group) for side in sides)
+            g = _taken(above, group, pad=True)
+            t, repeats = k.shape[1], q.shape[1] // k.shape[1]
+            mask = _causal(-(-t // 64) * 64, ctx.window, repeats, q.device)[: t * repeats, :t]
+            with exact_products(q.dtype):
+                scores = torch.baddbmm(mask, q.float(), k.float().transpose(1, 2), alpha=ctx.scale)
+                d_p = torch.bmm(g.float(), v.float().transpose(1, 2))
+            p = torch.softmax(scores, -1)
+            d_scores = torch._softmax_backward_data(d_p, p, -1, torch.float32).mul_(ctx.scale).to(q.dtype)
+            _put(targets[0], group, torch.bmm(d_scores, k))
+            _put(targets[1], group, torch.bmm(d_scores.transpose(1, 2), q))
+            _put(targets[2], group, torch.bmm(p.to(g.dtype).transpose(1, 2), g))
+        return *grads, None, None, None
+
+
+def _window_mask(group: Group, window: int | None, device: torch.device) -> Tensor | None:
+    """fp32 [t, t] where a sliding window is shorter than the group's longest example; else causal attention is all there is."""
+    t = group.gather.shape[1]
+    return None if window is None or window >= t else _causal(t, window, 1, device)
+
+
+def _square(side: Tensor, group: Group, heads: int) -> Tensor:
+    """[n, heads, t, d] of a group, from [1, heads or fewer, l, d]: key heads are repeated for the queries that share them."""
+    n, t = group.gather.shape
+    rows = side[0].transpose(0, 1)[group.start : group.stop]
+    if group.scatter is not None:
+        rows = rows.index_select(0, group.gather.flatten())
+    if len(side[0]) != heads:
+        rows = rows.repeat_interleave(heads // len(side[0]), 1)
+    return rows.unflatten(0, (n, t)).transpose(1, 2)
+
+
+def _by_kv_head(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Views [kv_heads, l, repeats, d] of tensors [1, heads, l, d]: queries that share a key head are rows of one product."""
+    kv_heads = key.shape[1]
+    q, k, v = (tensor[0].unflatten(0, (kv_heads, -1)).transpose(1, 2) for tensor in (query, key, value))
+    return q, k, v
+
+
+def _taken(side: Tensor, group: Group, *, pad: bool = False) -> Tensor:
+    """[kv_heads * n, t * repeats, d] of a group. Padding repeats an example's last token; with `pad` it is 0."""
+    n, t = group.gather.shape
+    kv_heads, _, repeats, d = side.shape
+    rows = side[:, group.start : group.stop]
+    if group.scatter is not None and pad:
+        square = side.new_zeros(kv_heads, n * t, repeats, d)
+        square[:, group.scatter] = rows
+    elif group.scatter is not None:
+        square = rows.index_select(1, group.gather.flatten())
+    else:
+        square = rows
+    return square.reshape(kv_heads * n, t * repeats, d)
+
+
+def _put(target: Tensor, group: Group, values: Tensor) -> None:
+    """Write [kv_heads * n, t * repeats, d] into the group's columns of `target` [kv_heads, l, repeats, d]."""
+    kv_heads, _, repeats, d = target.shape
+    square = values.view(kv_heads, -1, repeats, d)
+    target[:, group.start : group.stop] = square if group.scatter is None else square.index_select(1, group.scatter)
+
+
+@lru_cache(maxsize=4)
+def _causal(t: int, window: int | None, repeats: int, device: torch.device) -> Tensor:
+    """0 where the query of a row may look, minus infinity elsewhere: fp32 [t * repeats, t], each query `repeats` times."""
+    mask = torch.full((t, t), -math.inf, device=device).triu_(1)
+    if window is not None:
+        mask += torch.full((t, t), -math.inf, device=device).tril_(-window)
+    return mask.repeat_interleave(repeats, 0)
+
+
+AttentionInterface.register(NAME, packed_attention)
