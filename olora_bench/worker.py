@@ -224,6 +224,7 @@ def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: A
             "timings_s": worker.clock.seconds | result.timings_s,
             "tokens_per_s": result.tokens_per_s,
             "examples_per_s": result.examples_per_s,
+            "cost": result.cost,
             "base_bytes": result.base_bytes,
             "peak_bytes": result.peak_bytes,
             "peak_above_base_bytes": result.peak_above_base_bytes,

@@ -226,6 +226,8 @@ class Machine(Strict):
     threads: int | None = Field(default=None, ge=1)
     train_token_budget: int = Field(default=2048, ge=64)
     eval_token_budget: int = Field(default=4096, ge=64)
+    gradient_checkpointing: bool = False
+    compile: bool = False
     checkpoint_steps: int | None = Field(default=None, ge=1)
     checkpoint_minutes: float | None = Field(default=10.0, gt=0)
     results_dir: Folder

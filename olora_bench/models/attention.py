@@ -31,7 +31,7 @@ class Group:
 
     Attributes:
         start, stop: the columns of the row that they take.
-        gather: int64 [n, t], the row's column of each example's token, relative to `start`; the example's last one where it is shorter than t.
+        gather: int64 [n, t], the row's column of each example's token, relative to `start`; past an example's end that of its last one.
         scatter: int64 [stop - start], where each column's token is found in the flattened [n * t]. None where nothing is padded.
     """
 
@@ -110,10 +110,10 @@ def packed_attention(
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, scale: float, window: int | None) -> Tensor:
     """[tokens, heads, d] of one group's tokens, by torch's kernel forward and backward."""
-    sides = (_square(side, group, query.shape[1]) for side in (query, key, value))
+    q, k, v = (_square(side, group, query.shape[1]) for side in (query, key, value))
     mask = _window_mask(group, window, query.device)
     square = F.scaled_dot_product_attention(
-        *sides, attn_mask=None if mask is None else mask.to(query.dtype), is_causal=mask is None, scale=scale
+        q, k, v, attn_mask=None if mask is None else mask.to(query.dtype), is_causal=mask is None, scale=scale
     )
     rows = square.transpose(1, 2).flatten(0, 1)
     return rows if group.scatter is None else rows.index_select(0, group.scatter)
@@ -135,7 +135,7 @@ class _CausalAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         query, key, value = ctx.saved_tensors
         # Gradients lie as the projections' outputs do, [l, heads, d]: their products then need no copy.
         grads = tuple(tensor.new_empty(tensor.transpose(1, 2).shape).transpose(1, 2) for tensor in (query, key, value))

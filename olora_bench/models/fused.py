@@ -38,7 +38,7 @@ def fused(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER
             if checkpointing and isinstance(module, GradientCheckpointingLayer):
                 forward = partial(checkpoint, module.forward, use_reentrant=False)
             if forward is not None:
-                module.forward = forward  # type: ignore[method-assign]
+                module.forward = forward
                 changed.append(module)
         stack.callback(lambda: [module.__dict__.pop("forward") for module in changed])
         yield
@@ -82,7 +82,7 @@ class _RmsNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.steps.norm_back(grad, *ctx.saved_tensors), None, None, None
 
 
@@ -96,7 +96,7 @@ class _SwiGlu(torch.autograd.Function):
         return steps.gated(gate, up)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         return *ctx.steps.gated_back(grad, *ctx.saved_tensors), None
 
 
@@ -112,7 +112,7 @@ class _LoraLinear(torch.autograd.Function):
         return steps.added(F.linear(flat, weight, bias), F.linear(low, b), scale).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None, None]:
         x, weight, a, b, low = ctx.saved_tensors
         flat, above = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         wide = above.to(b.dtype)

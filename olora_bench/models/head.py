@@ -102,6 +102,6 @@ class _Nll(torch.autograd.Function):
         return values
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (grads,) = ctx.saved_tensors
         return (grads * grad[:, None]).to(ctx.dtype), None, None, None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,22 +44,24 @@ class Packed:
         """The same on `device`; a copy to a GPU does not wait."""
         if device.type == "cpu":
             return self
-        moved = [_sent(tensor, device) for tensor in (self.input_ids, self.positions, self.reads, self.targets, self.owners)]
-        return Packed(*moved, self.examples, tuple(group.to(device, _sent) for group in self.layout))
+        moved: dict[str, Any] = {
+            name: _sent(getattr(self, name), device) for name in ("input_ids", "positions", "reads", "targets", "owners")
+        }
+        return replace(self, layout=tuple(group.to(device, _sent) for group in self.layout), **moved)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
-def pack(sequences: Sequence[tuple[Sequence[int], Sequence[bool]]]) -> Packed:
-    """One row of (token ids, supervised) sequences.
+def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
+    """One row of sequences, each (token ids, supervised): arrays, tensors or lists of one length.
 
     Raises:
         ValueError: they do not come with the longest first, or one is empty.
     """
     lengths = [len(ids) for ids, _ in sequences]
-    if not lengths or min(lengths) < 1 or any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
+    if not lengths or min(lengths) < 1 or any(a < b for a, b in itertools.pairwise(lengths)):
         raise ValueError(f"sequences to pack must have tokens and come with the longest first (got lengths {lengths[:10]})")
     sizes = torch.tensor(lengths)
     starts = torch.cumsum(sizes, 0) - sizes

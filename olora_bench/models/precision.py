@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ def exact_products(dtype: torch.dtype) -> Iterator[None]:
     if dtype is not torch.bfloat16:
         yield
         return
-    flags = torch.backends.mkldnn.matmul
+    flags: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = flags.fp32_precision
     flags.fp32_precision = "bf16"
     try:

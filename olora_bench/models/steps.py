@@ -1,7 +1,8 @@
 """What a layer's forward and backward pass does between matrix products: plain tensor functions, compiled where that pays.
 
-Uncompiled, each operation in them reads and writes memory once more; compiled by torch.compile (which needs a C++ compiler on the CPU and takes
-some seconds a process, less from its cache), a function is one loop.
+Uncompiled, each operation in them reads and writes memory once more; compiled by torch.compile (which needs a C++ compiler on the CPU and
+takes ten seconds a process, less from its cache), a function is one loop. Not the default: what a process compiles depends on the shapes
+that it saw first, so a run that goes on in another process would not be the same in its last bits.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from olora_bench.errors import RecordError
 SCHEMA_VERSION: Final = 1
 
 # Fields of this schema that its first records do not have: their default stands for absence.
-_ADDED: Final = frozenset({"generation"})
+_ADDED: Final = frozenset({"generation", "cost"})
 
 Status = Literal["running", "done", "failed", "diverged"]
 Metric = Literal["acc", "acc_norm"]
@@ -51,8 +51,10 @@ class RunRecord(_Checked):
     """One training. Times in seconds, sizes in bytes, losses in nats per supervised token.
 
     `attempts` counts the starts, this one included. `metrics` are the run's final losses and the like, `data` the counts of the parts,
-    `init` what the init measured. A value that is not known is null, and `missing` says why under its key
-    (`peak_bytes`, `metrics.report_loss`).
+    `init` what the init measured. Speeds are of training alone, without start-up and evaluation. `cost` adds supervised_tokens_per_s;
+    token_budget, the tokens that a forward pass took in the end; matmul_flops_per_s, a large product's measured operations per second;
+    flops_utilisation, the share of it that the steps' own operations came to. A value that is not known is null, and `missing` says why
+    under its key (`peak_bytes`, `metrics.report_loss`).
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -70,6 +72,7 @@ class RunRecord(_Checked):
     timings_s: dict[str, Amount] = Field(default_factory=dict)
     tokens_per_s: Amount | None = None
     examples_per_s: Amount | None = None
+    cost: dict[str, Amount] = Field(default_factory=dict)
     base_bytes: Count | None = None
     peak_bytes: Count | None = None
     peak_above_base_bytes: Count | None = None

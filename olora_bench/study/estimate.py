@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from olora_bench.config import Experiment
 from olora_bench.config.hardware import describe, resolve_device
+from olora_bench.config.memory import adapter_parameters, training_memory
 from olora_bench.errors import RecordError
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.study.grid import Job
@@ -26,11 +27,6 @@ TRAIN_ROWS = {"benchmarks": 72_000, "instructions": 51_000}  # where data.train_
 CPU_FLOPS_PER_CORE = 5e10
 GPU_FLOPS = 9.4e13  # 30% of an A100's dense bf16 peak of 312 TFLOP/s
 GPU_NAME = "A100 at 30% of its bf16 peak, 94 TFLOP/s"
-BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0}
-QUANTISED_BYTES = {"nf4": 0.55, "int8": 1.05}
-# Bytes kept for the backward pass per token, layer and hidden unit, at two bytes a number
-# (Korthikanti et al., arXiv 2205.05198, without attention scores).
-ACTIVATION_BYTES = 34.0
 ITEM_BYTES = 60.0  # a row of items.parquet
 STEP_BYTES = 40.0  # a row of curve.parquet
 
@@ -96,18 +92,9 @@ def requests(experiment: Experiment) -> float:
     return sum(min(limit or b.items, b.items) / b.chance for b in (experiment.benchmarks[name] for name in suite.benchmarks))
 
 
-def adapter_parameters(experiment: Experiment) -> int:
-    """Trainable parameters of A and B, from the model's shapes."""
-    model = experiment.model
-    return model.layers * experiment.rank * sum(sum(model.shapes[name]) for name in model.target_modules)
-
-
 def memory_bytes(experiment: Experiment) -> float:
-    """Peak memory while training: base weights, the adapter with gradient and two moments in fp32, the activations of a forward pass."""
-    model, machine = experiment.model, experiment.machine
-    weight = QUANTISED_BYTES[model.quantization] if model.quantization else BYTES[experiment.precision]
-    activations = machine.train_token_budget * model.layers * model.hidden_size * ACTIVATION_BYTES * BYTES[experiment.precision] / 2
-    return model.parameters * weight + 16 * adapter_parameters(experiment) + activations
+    """Peak memory while training."""
+    return training_memory(experiment, on_gpu=resolve_device(experiment.machine.device).startswith("cuda")).total
 
 
 def download_bytes(experiment: Experiment) -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from olora_bench.config import Experiment
+from olora_bench.config.hardware import resolve_device
+from olora_bench.config.memory import adapter_parameters, training_memory
 from olora_bench.progress import size
 from olora_bench.store import Store
 from olora_bench.study import estimate
@@ -73,9 +76,9 @@ def _resources(store: Store, grids: Grids, left: Sequence[Job]) -> list[str]:
     hours = estimate.seconds(left, open_bases, known, device)
     largest = max((job.experiment for job in grids.jobs), key=estimate.memory_bytes)
     peak = known.peak_bytes.get(largest.model.name)
-    memory = f"{size(peak)} (measured)" if peak else f"{size(estimate.memory_bytes(largest))} (from shapes: weights, adapter, activations)"
+    memory = f"{size(peak)} (measured)" if peak else _memory(largest, device)
     disk = sum(estimate.disk_bytes(job.experiment) for job in grids.jobs)
-    adapters = sum(4 * estimate.adapter_parameters(job.experiment) for job in grids.jobs)
+    adapters = sum(4 * adapter_parameters(job.experiment) for job in grids.jobs)
     weights = sum({job.experiment.model.name: estimate.download_bytes(job.experiment) for job in grids.jobs}.values())
     what = "left" if len(left) < len(grids.jobs) else "in all"
     return [
@@ -84,6 +87,12 @@ def _resources(store: Store, grids: Grids, left: Sequence[Job]) -> list[str]:
         f"memory        {memory}, {largest.model.name} r{largest.rank}",
         f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",
     ]
+
+
+def _memory(experiment: Experiment, device: str) -> str:
+    need = training_memory(experiment, on_gpu=resolve_device(device).startswith("cuda"))
+    parts = {"weights": need.weights, "adapter": need.adapter, "activations": need.activations, "logits": need.logits}
+    return f"{size(need.total)} (from shapes: {', '.join(f'{name} {size(value)}' for name, value in parts.items())})"
 
 
 def _hours(seconds: float) -> str:

@@ -12,14 +12,18 @@ import pandas as pd
 import torch
 
 from olora_bench.config import Experiment
+from olora_bench.config.memory import fitting_budget, training_memory
 from olora_bench.data import Parts, batch_order
+from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
-from olora_bench.progress import Progress, say
+from olora_bench.progress import Progress, say, size
 from olora_bench.seeds import derive
+from olora_bench.training.allocator import keep_freed_memory
+from olora_bench.training.ceiling import matmul_flops_per_s, step_flops
 from olora_bench.training.checkpoint import Checkpoints, Keeper
-from olora_bench.training.losses import Losses
-from olora_bench.training.memory import PeakMemory
+from olora_bench.training.losses import Losses, supervised
+from olora_bench.training.memory import PeakMemory, free_bytes
 from olora_bench.training.schedule import divergence, loss_schedule, lr_at, step_count, warmup_count
 
 COLUMNS = {"step": "int64", "tokens": "int64"} | dict.fromkeys(
@@ -34,7 +38,8 @@ class TrainResult:
 
     `curve` has one row a step. Row k holds the k-th batch's loss (read before its update), its lr, its gradient norm before clipping, the
     tokens and the seconds of training so far (reading part losses is not counted), and the part losses after the update where they were
-    read; row 0 holds the part losses before any. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities
+    read; row 0 holds the part losses before any. Speeds leave out start-up and evaluation; `cost` is the
+    record's. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities
     (nats per example) at start and end; what a diverged run does not have is None, with a reason in `missing`. Sizes in bytes.
     Of a run that went on from a checkpoint, tokens, seconds and peaks are those of all its steps, and `earlier` holds the provenance of
     the processes that did the first ones, where it was not this process's.
@@ -50,6 +55,7 @@ class TrainResult:
     clipped_step_share: float
     tokens_per_s: float
     examples_per_s: float
+    cost: dict[str, float]
     base_bytes: int
     peak_bytes: int
     peak_above_base_bytes: int
@@ -73,7 +79,7 @@ def train(
         checkpoints: where the state between steps is kept. What is there is gone on from; whoever calls removes it at the end.
 
     Raises:
-        BadInput: a batch without a supervised token.
+        BadInput: a batch without a supervised token; too little memory for the shortest forward pass.
         Preempted: `checkpoints.stop` said so; the state is saved.
     """
     recipe = experiment.recipe
@@ -82,7 +88,14 @@ def train(
     order = batch_order(len(parts.train), seed=experiment.seed, steps=steps, batch_size=recipe.batch_size)
     read_after = set(loss_schedule(steps, recipe.loss_evaluations))
 
-    losses = Losses(adapted, experiment.machine.train_token_budget, device)
+    keep_freed_memory()
+    losses = Losses(
+        adapted,
+        _budget(experiment, device),
+        device,
+        checkpointing=experiment.machine.gradient_checkpointing,
+        compiled=experiment.machine.compile,
+    )
     groups = [dict(group) for group in adapted.param_groups]  # the optimiser writes into what it is given
     optimizer = torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay, fused=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -104,6 +117,7 @@ def train(
             for step, picked in enumerate(order[first - 1 :], first):
                 start = time.perf_counter()
                 batch = [parts.train[i] for i in picked]
+                counted = supervised(batch)
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = lr_at(step - 1, steps, peak=peak, warmup=warmup, schedule=recipe.schedule)
                 loss_now = losses.gradient(batch, scaler)
@@ -113,7 +127,7 @@ def train(
                 scaler.update()
                 optimizer.zero_grad()
                 loss, grad_norm = loss_now.item(), grad_norm_now.item()
-                log.count(batch, time.perf_counter() - start)
+                log.count(batch, counted, time.perf_counter() - start)
                 log.read(step, loss=loss, lr=optimizer.param_groups[0]["lr"], grad_norm=grad_norm, parts=step in read_after)
                 if log.diverged is not None:
                     break
@@ -125,6 +139,26 @@ def train(
     return log.result(memory, recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
 
 
+def _budget(experiment: Experiment, device: torch.device) -> int:
+    """The token budget that fits the memory at hand, which is said where it is not the one asked for.
+
+    Raises:
+        BadInput: not even the shortest forward pass fits.
+    """
+    on_gpu, free = device.type == "cuda", free_bytes(device)
+    budget = fitting_budget(experiment, free, on_gpu=on_gpu)
+    if budget is None:
+        least = training_memory(experiment, on_gpu=on_gpu, token_budget=64)
+        raise BadInput(
+            f"training {experiment.model.name} at rank {experiment.rank} needs about {size(least.above_base)} beside the loaded base, even "
+            f"with 64 tokens at a time, and {size(free)} are free on {device}. Free memory, lower rank, choose a smaller model, or set "
+            "machine.gradient_checkpointing=true"
+        )
+    if budget < experiment.machine.train_token_budget:
+        say(f"memory: {size(free)} free, so {budget} tokens at a time instead of {experiment.machine.train_token_budget}")
+    return budget
+
+
 class _Log:
     """The curve as it grows, and what is summed up from it at the end."""
 
@@ -133,14 +167,14 @@ class _Log:
         self.rows: list[Row] = []
         self.train_losses: list[float] = []
         self.metrics: dict[str, float | None] = {}
-        self.tokens = self.examples = 0
+        self.tokens = self.examples = self.supervised = 0
         self.seconds = self.reading_s = 0.0
         self.peak = self.peak_above_start = 0
         self.diverged: str | None = None
 
     def state(self, memory: PeakMemory) -> dict[str, Any]:
         """Everything of this, as JSON values. Only a run that has not diverged has a state to keep."""
-        kept = {name: getattr(self, name) for name in ("rows", "metrics", "tokens", "examples", "seconds", "reading_s")}
+        kept = {name: getattr(self, name) for name in ("rows", "metrics", "tokens", "examples", "supervised", "seconds", "reading_s")}
         return kept | dict(zip(("peak", "peak_above_start"), self._peaks(memory), strict=True))
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -155,7 +189,8 @@ class _Log:
         peak = memory.read()
         return max(self.peak, peak), max(self.peak_above_start, peak - memory.start)
 
-    def count(self, batch: list[Any], seconds: float) -> None:
+    def count(self, batch: list[Any], counted: int, seconds: float) -> None:
+        self.supervised += counted
         self.tokens += sum(len(example.input_ids) for example in batch)
         self.examples += len(batch)
         self.seconds += seconds
@@ -193,6 +228,7 @@ class _Log:
         done = self.rows[1:]
         adapted = self.losses.adapted
         adapter_bytes = sum(p.numel() * p.element_size() for p in adapted.model.parameters() if p.requires_grad)
+        adapter, ceiling = adapted.parameters_trainable, matmul_flops_per_s(adapted.base)
         peak, peak_above_start = self._peaks(memory)
         return TrainResult(
             curve=pd.DataFrame(self.rows, columns=list(COLUMNS)).astype(COLUMNS),
@@ -205,6 +241,12 @@ class _Log:
             clipped_step_share=sum(not (row["grad_norm"] or 0.0) <= max_grad_norm for row in done) / len(done),
             tokens_per_s=self.tokens / self.seconds,
             examples_per_s=self.examples / self.seconds,
+            cost={
+                "supervised_tokens_per_s": self.supervised / self.seconds,
+                "token_budget": self.losses.token_budget,
+                "matmul_flops_per_s": ceiling,
+                "flops_utilisation": step_flops(adapted.base, adapter, self.tokens, self.supervised) / self.seconds / ceiling,
+            },
             base_bytes=adapted.base.size_bytes,
             peak_bytes=peak,
             peak_above_base_bytes=peak_above_start + adapter_bytes,

