@@ -221,6 +221,42 @@ def test_no_text_of_data_is_in_any_page(copied: Path, tmp_path: Path) -> None:
         assert not any(part in text for part in (*texts.values(), "secret-")), path
 
 
+def rename(manifest: dict[str, Any]) -> None:
+    for run in manifest["runs"]:
+        run["train_id"] = run["train_id"][::-1]
+
+
+def keep(**wanted: Any) -> Callable[[dict[str, Any]], None]:
+    def act(manifest: dict[str, Any]) -> None:
+        manifest["runs"] = [r for r in manifest["runs"] if all(r[key] in values for key, values in wanted.items())]
+
+    return act
+
+
+def unscored(manifest: dict[str, Any]) -> None:
+    for run in manifest["runs"]:
+        run["eval_id"] = run["base_eval_id"] = None
+
+
+BAD = {
+    "no record": (rename, "No verdict yet on olora against lora"),
+    "one arm": (keep(arm=["lora"]), "No verdict yet on olora against lora"),
+    "one seed": (keep(seed=[0], arm=["lora", "olora"]), "Not enough runs for a verdict"),
+    "unscored": (unscored, "olora ends at a lower loss than lora, by 0.317 nats of held-out loss (95% interval"),
+    "one run": (keep(seed=[0], arm=["lora"], model=["syn_a"]), "No verdict yet on olora against lora"),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_study_with_little_in_it_says_so(copied: Path, tmp_path: Path, how: str) -> None:
+    act, said = BAD[how]
+    change(copied, act, "planted")
+    _, page = written("planted", tmp_path / "out", copied, run_pages=True)
+    words = " ".join(page.words)
+    assert said in words, words[:1500]
+    assert not re.search(r"\b(nan|None|inf)\b", words)
+
+
 def write_study_file(folder: Path, name: str) -> Path:
     """A study file whose records are the planted ones."""
     path = folder / f"{name}.yaml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from page_big_study import write_big_study
 from page_browser import PROGRAM, Browser, browser
+from test_page import BAD
+from test_page import change as change_manifest
 
 from olora_bench.report import table_files
 from olora_bench.study.tables import Analysed, analysed, write_page
@@ -322,6 +325,21 @@ def test_the_forest_has_a_row_a_cell(page: Callable[..., Browser]) -> None:
     assert "2 win, 2 loss, 4 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
     change(tab, "#forest-measure", "convergence")
     assert "1 faster, 1 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_study_with_little_in_it_breaks_nothing(tab: Browser, tmp_path: Path, how: str) -> None:
+    root = shutil.copytree(SYNTHETIC, tmp_path / "results")
+    change_manifest(root, BAD[how][0], "planted")
+    path = write_page(dataclasses.replace(analysed(root, "planted"), folder=tmp_path / "out"), None)
+    tab.emulate()
+    tab.errors.clear()
+    tab.open(path, width=400)
+    shown = json.loads(tab.evaluate("JSON.stringify({...document.querySelector('#c-canvas').dataset})"))
+    assert tab.errors == [] and tab.evaluate("Number(document.documentElement.dataset.ready) > 0")
+    assert (int(shown["lines"]) == 0) == (how == "no record")
+    assert "NaN" not in tab.evaluate("document.querySelector('main').innerText")
+    assert tab.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_run_pages_stand_alone(tab: Browser, studies: dict[str, tuple[Analysed, Path]]) -> None:
