@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 SWEEP  ?= demo
-PERF   ?= init eval
+PERF   ?= init train eval
 ARGS   ?=
 JOBS   ?= 2
 
@@ -56,7 +56,7 @@ test-all: $(VENV)/.all  ## the tests that `make test` leaves out; what is absent
 lint: $(VENV)/.dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-perf: $(VENV)/.run  ## speed and memory beside PEFT (PERF=init) and lm-eval (PERF=eval)
+perf: $(VENV)/.dev  ## speed and memory beside PEFT (PERF=init), TRL (PERF=train) and lm-eval (PERF=eval)
 	@for part in $(PERF); do $(PY) -m perf.$$part $(ARGS) || exit 1; done
 
 clean:  ## remove caches and .venv; never results/

@@ -20,6 +20,9 @@ from olora_bench.identity import Identified, cell_key, differences, identify
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
 from olora_bench.study.tuning import Search, search
 
+UNSCORED = {"name": "none", "benchmarks": [], "generation": None}
+"""The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
+
 GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
 
 
@@ -127,7 +130,7 @@ class StudyFile:
         self.precision: str | None = None
         """What the study's lock settled `precision=auto` to; null settles it for this machine."""
         self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._jobs: dict[tuple[tuple[str, Scalar], ...], Job] = {}
+        self._jobs: dict[tuple[object, ...], Job] = {}
         top = self._compose(())
         self.study = parse_study(top.get("study"), str(path))
         self.results_dir = Path(top["machine"]["results_dir"]).expanduser()
@@ -152,7 +155,8 @@ class StudyFile:
             cells.setdefault((job.cell, job.what.base_eval_id), {}).setdefault(job.experiment.arm, point)
 
         def jobs(point: Point, lr: float, seeds: Sequence[int], stage: str, role: Role) -> list[Job]:
-            found = [self._job(point[0], {**point[1], "lr": lr, "seed": seed}) for seed in seeds]
+            # What only chooses a learning rate is read on the tune part: no benchmark is scored for it.
+            found = [self._job(point[0], {**point[1], "lr": lr, "seed": seed}, scored=role != "tuning") for seed in seeds]
             return [replace(job, stage=stage, roles=(role,)) for job in found]
 
         tuning: list[Job] = []
@@ -176,15 +180,19 @@ class StudyFile:
             searches.append(CellSearch(cell, tuning[-1], tuple(found)))
         return Grids(self.study, self.path, _merged(tuning + fresh), len(points) - sum(map(len, cells.values())), tuple(searches))
 
-    def _job(self, number: int, values: dict[str, Scalar]) -> Job:
-        key = tuple(values.items())
+    def _job(self, number: int, values: dict[str, Scalar], *, scored: bool = True) -> Job:
+        key = (scored, *values.items())
         if key not in self._jobs:
             raw = self._raw(number, values)
+            if not scored:
+                raw["suite"] |= UNSCORED
             experiment = load(raw, (self.path.parent,))
             found = resolve(experiment)
             what = identify(experiment, {key: asset.identity for key, asset in found.items()})
             # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
             lines = (*(f"{key}={_literal(value)}" for key, value in values.items()), f"precision={experiment.precision}")
+            if not scored:
+                lines += ("suite=none", "suite.benchmarks=[]", "suite.generation=null")
             self._jobs[key] = Job(lines, experiment, what, found)
         return self._jobs[key]
 

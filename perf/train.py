@@ -1,0 +1,273 @@
+"""Training speed and memory beside TRL's SFTTrainer and transformers' Trainer. `python -m perf.train --help`.
+
+All train the same LoRA (rank 32, alpha 16, q_proj and v_proj, AdamW, linear schedule, clip 1) on the same examples of one data set, tokenised
+once by us, with the loss on the same supervised tokens. In every setting but TRL's packing the optimiser batches hold the same examples in the
+same order, so losses can be compared. Each side runs in a process of its own, one after the other, with bf16 where the hardware is fast at it
+(theirs by `bf16=True`, weights in bf16 as ours). Start-up and the first steps (of which there are `--warmup`) are left out of the speed;
+memory is the peak of the process above its level with the model loaded. TRL's packing fills rows of `cutoff` tokens by its own rules and
+so redefines what a batch is: supervised tokens a second are what can be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from olora_bench.config import Experiment, compose, load
+from olora_bench.config.hardware import resolve_precision
+
+SIDES = ("ours", "ours_compiled", "ours_checkpointing", "trl", "trl_packing", "transformers")
+LEAST = {"trl": 4.0}
+MOST_MEMORY = {"trl": 0.4}
+"""Held to on CPUs with fast bf16: examples a second at least so many times theirs, peak memory at most so much of theirs."""
+
+
+def experiment(options: argparse.Namespace) -> Experiment:
+    precision = resolve_precision(options.precision, options.device)
+    return load(
+        compose(
+            [
+                f"model={options.model}", f"data={options.data}", "init=lora", "suite=none", "tracker=none", "lr=1e-3", f"precision={precision}",
+                f"recipe.steps={options.steps}", "recipe.loss_evaluations=2", f"machine.device={options.device}",
+                f"data.train_size={16 * options.steps}", "data.tune_size=1", "data.report_size=1", *options.overrides,
+            ]
+        )
+    )  # fmt: skip
+
+
+class Speed:
+    """Seconds of steps after the warm-up, and the examples and supervised tokens in them."""
+
+    def __init__(self, warmup: int) -> None:
+        self.warmup, self.began, self.seconds = warmup, 0.0, 0.0
+        self.losses: list[float] = []
+
+    def step(self, loss: float) -> None:
+        self.losses.append(loss)
+        now = time.perf_counter()
+        if len(self.losses) == self.warmup:
+            self.began = now
+        self.seconds = now - self.began
+
+
+def measure(side: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train one side in this process."""
+    import torch
+
+    from olora_bench import assets, inits
+    from olora_bench.data import batch_order, build_parts
+    from olora_bench.models import load_base, torch_dtype
+    from olora_bench.training.memory import PeakMemory
+
+    torch.set_num_threads(options.threads)
+    what = experiment(options)
+    assert what.precision != "auto"
+    paths = assets.fetch(what, assets.resolve(what))
+    device = torch.device(options.device)
+    base = load_base(what.model, paths[f"model:{what.model.name}"], torch_dtype(what.precision), device, what.machine.cache_dir)
+    parts = build_parts(what, paths, base.tokenizer)
+    order = [i for batch in batch_order(len(parts.train), seed=what.seed, steps=options.steps, batch_size=16) for i in batch]
+    examples = [parts.train[i] for i in order]
+    adapted = inits.apply(base, what)
+    speed = Speed(options.warmup)
+    with PeakMemory(device) as memory:
+        if side.startswith("ours"):
+            _ours(side, what, parts, adapted, device, speed)
+            steps = options.steps
+        elif side == "transformers":
+            steps = _transformers(examples, adapted.model, base.tokenizer, what, options, speed)
+        else:
+            steps = _trl(side, examples, adapted.model, base.tokenizer, what, options, speed)
+    timed = steps - options.warmup
+    supervised = sum(int(e.supervised[1:].sum()) for e in examples)
+    tokens = sum(len(e.input_ids) for e in examples)
+    # TRL's packing takes all examples in fewer steps: what a step holds on average.
+    share = timed / steps
+    return {
+        "steps": steps,
+        "seconds": speed.seconds,
+        "examples_per_s": len(examples) * share / speed.seconds,
+        "tokens_per_s": tokens * share / speed.seconds,
+        "supervised_tokens_per_s": supervised * share / speed.seconds,
+        "peak_above_model_bytes": memory.peak - memory.start,
+        "first_loss": speed.losses[0],
+        "final_loss": sum(speed.losses[-5:]) / len(speed.losses[-5:]),
+        "precision": what.precision,
+    }
+
+
+def _ours(side: str, what: Experiment, parts: Any, adapted: Any, device: Any, speed: Speed) -> None:
+    from olora_bench.training import train
+
+    machine = what.machine.model_copy(
+        update={"compile": side == "ours_compiled", "gradient_checkpointing": side == "ours_checkpointing", "checkpoint_minutes": None}
+    )
+
+    def on_row(row: dict[str, Any]) -> None:
+        if row["train_loss"] is not None:
+            speed.step(row["train_loss"])
+
+    # Part losses are read before step 1 and after the last: neither is timed.
+    train(adapted, parts, what.model_copy(update={"machine": machine}), device=device, on_row=on_row)
+
+
+def _arguments(what: Experiment, options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """What both trainers are told."""
+    return {
+        "output_dir": folder, "per_device_train_batch_size": 16, "num_train_epochs": 1, "learning_rate": what.lr,
+        "lr_scheduler_type": "linear", "warmup_steps": -(-options.steps // 10), "weight_decay": 0.0, "max_grad_norm": 1.0,
+        "logging_steps": 1, "report_to": [], "save_strategy": "no", "bf16": what.precision == "bf16", "use_cpu": options.device == "cpu",
+        "gradient_checkpointing": False, "disable_tqdm": True, "remove_unused_columns": False, "dataloader_pin_memory": False,
+    }  # fmt: skip
+
+
+def _callback(speed: Speed) -> Any:
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                speed.step(float(logs["loss"]))
+
+    return Watch()
+
+
+def _in_order(trainer: Any) -> Any:
+    """The trainer with the examples in the order they come: they lie in the order of our batches."""
+    import types
+
+    from torch.utils.data import SequentialSampler
+
+    trainer._get_train_sampler = types.MethodType(lambda self, dataset=None: SequentialSampler(dataset or self.train_dataset), trainer)
+    return trainer
+
+
+def _trl(side: str, examples: list[Any], model: Any, tokenizer: Any, what: Experiment, options: argparse.Namespace, speed: Speed) -> int:
+    import datasets
+    from trl import SFTConfig, SFTTrainer
+
+    rows = {
+        "input_ids": [e.input_ids.tolist() for e in examples],
+        "labels": [[int(t) if s else -100 for t, s in zip(e.input_ids, e.supervised, strict=True)] for e in examples],
+    }
+    packing = side == "trl_packing"
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = _arguments(what, options, folder) | {"max_length": what.data.cutoff, "packing": packing}
+        if packing:
+            arguments["per_device_train_batch_size"] = max(1, round(16 * _mean_length(examples) / what.data.cutoff))
+        trainer = SFTTrainer(
+            model=model, args=SFTConfig(**arguments), train_dataset=datasets.Dataset.from_dict(rows), processing_class=tokenizer,
+            callbacks=[_callback(speed)],
+        )  # fmt: skip
+        _in_order(trainer).train()
+    return int(trainer.state.global_step)
+
+
+def _mean_length(examples: list[Any]) -> float:
+    return sum(len(e.input_ids) for e in examples) / len(examples)
+
+
+def _transformers(examples: list[Any], model: Any, tokenizer: Any, what: Experiment, options: argparse.Namespace, speed: Speed) -> int:
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    from olora_bench.data import collate
+
+    def padded(batch: list[Any]) -> dict[str, torch.Tensor]:
+        made = collate(batch, tokenizer.pad_token_id)
+        return {
+            "input_ids": made.input_ids,
+            "attention_mask": made.attention_mask,
+            "labels": made.input_ids.masked_fill(~made.supervised, -100),
+        }
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(**_arguments(what, options, folder))
+        trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=padded, callbacks=[_callback(speed)])
+        _in_order(trainer).train()
+    return int(trainer.state.global_step)
+
+
+def sides(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    for side in options.sides.split(","):
+        done = subprocess.run(
+            [sys.executable, "-m", "perf.train", "--measure", side, *sys.argv[1:]],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if done.returncode or not lines:
+            raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
+        yield side, json.loads(lines[-1])
+
+
+def main() -> int:
+    """Print a line a side; 1 when a ratio is not held on a CPU with fast bf16."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2_135m_q4")
+    parser.add_argument("--data", default="commonsense", help="alpaca needs the Hub or a local folder")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/train_<data>_<device>.json")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. machine.local_dir=DIR data=alpaca")
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options.measure, options)))
+        return 0
+    found: dict[str, dict[str, Any]] = {}
+    for side, result in sides(options):
+        found[side] = result
+        print(
+            f"{side:18} {result['examples_per_s']:6.2f} examples/s {result['tokens_per_s']:6.0f} tokens/s "
+            f"{result['supervised_tokens_per_s']:6.0f} supervised/s, peak {result['peak_above_model_bytes'] / 2**20:6.0f} MiB above the model, "
+            f"loss {result['first_loss']:.4f} -> {result['final_loss']:.4f} ({result['steps']} steps, {result['precision']})",
+            flush=True,
+        )
+    held = _ratios(found)
+    _write(found, options)
+    return 0 if held else 1
+
+
+def _ratios(found: dict[str, dict[str, Any]]) -> bool:
+    held, ours = True, found.get("ours")
+    for side, theirs in found.items():
+        if ours is None or side.startswith("ours"):
+            continue
+        speed = ours["examples_per_s"] / theirs["examples_per_s"]
+        reads = ours["supervised_tokens_per_s"] / theirs["supervised_tokens_per_s"]
+        memory = ours["peak_above_model_bytes"] / theirs["peak_above_model_bytes"]
+        good = ours["precision"] != "bf16" or (speed >= LEAST.get(side, 0.0) and memory <= MOST_MEMORY.get(side, float("inf")))
+        held &= good
+        wanted = f" (at least {LEAST[side]:g}x, at most {MOST_MEMORY[side]:g}x)" if side in LEAST else ""
+        print(
+            f"ours / {side}: {speed:.2f}x examples/s, {reads:.2f}x supervised tokens/s, {memory:.2f}x memory{wanted}{'' if good else '  NOT HELD'}"
+        )
+    return held
+
+
+def _write(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
+    from olora_bench.provenance import provenance
+
+    out = options.out or Path(__file__).parent / "results" / f"train_{options.data}_{options.device.split(':')[0]}.json"
+    out.parent.mkdir(exist_ok=True)
+    facts = provenance(assets=[], threads=options.threads, device=options.device, token_budget={})
+    asked = {key: getattr(options, key) for key in ("model", "data", "steps", "warmup")}
+    out.write_text(json.dumps({"asked": asked, "provenance": facts, "sides": found}, indent=1, default=str) + "\n")
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
