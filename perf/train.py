@@ -1,11 +1,11 @@
 """Training speed and memory beside TRL's SFTTrainer and transformers' Trainer. `python -m perf.train --help`.
 
-All train the same LoRA (rank 32, alpha 16, q_proj and v_proj, AdamW, linear schedule, clip 1) on the same examples of one data set, tokenised
-once by us, with the loss on the same supervised tokens. In every setting but TRL's packing the optimiser batches hold the same examples in the
-same order, so losses can be compared. Each side runs in a process of its own, one after the other, with bf16 where the hardware is fast at it
-(theirs by `bf16=True`, weights in bf16 as ours). Start-up and the first steps (of which there are `--warmup`) are left out of the speed;
-memory is the peak of the process above its level with the model loaded. TRL's packing fills rows of `cutoff` tokens by its own rules and
-so redefines what a batch is: supervised tokens a second are what can be compared.
+All train the same LoRA (rank 32, alpha 16, q_proj and v_proj, AdamW, linear schedule, clip 1) on the same examples of one data set,
+tokenised once by us, with the loss on the same supervised tokens. In every setting but TRL's packing the optimiser batches hold the same
+examples in the same order, so losses can be compared. Each side runs in a process of its own, one after the other, with bf16 where the
+hardware is fast at it (theirs by `bf16=True`, weights in bf16 as ours). Start-up and the first steps (`--warmup`) are left out of the speed;
+memory is the peak of the process above its level with the model loaded. TRL's packing fills rows of `cutoff` tokens by its own rules and so
+redefines what a batch is: supervised tokens a second are what can be compared.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def experiment(options: argparse.Namespace) -> Experiment:
     return load(
         compose(
             [
-                f"model={options.model}", f"data={options.data}", "init=lora", "suite=none", "tracker=none", "lr=1e-3", f"precision={precision}",
+                f"model={options.model}", f"data={options.data}", "init=lora", "suite=none", "tracker=none", "lr=1e-3",
+                f"precision={precision}",
                 f"recipe.steps={options.steps}", "recipe.loss_evaluations=2", f"machine.device={options.device}",
                 f"data.train_size={16 * options.steps}", "data.tune_size=1", "data.report_size=1", *options.overrides,
             ]
@@ -232,7 +233,8 @@ def main() -> int:
         found[side] = result
         print(
             f"{side:18} {result['examples_per_s']:6.2f} examples/s {result['tokens_per_s']:6.0f} tokens/s "
-            f"{result['supervised_tokens_per_s']:6.0f} supervised/s, peak {result['peak_above_model_bytes'] / 2**20:6.0f} MiB above the model, "
+            f"{result['supervised_tokens_per_s']:6.0f} supervised/s, "
+            f"peak {result['peak_above_model_bytes'] / 2**20:6.0f} MiB above the model, "
             f"loss {result['first_loss']:.4f} -> {result['final_loss']:.4f} ({result['steps']} steps, {result['precision']})",
             flush=True,
         )
@@ -253,7 +255,8 @@ def _ratios(found: dict[str, dict[str, Any]]) -> bool:
         held &= good
         wanted = f" (at least {LEAST[side]:g}x, at most {MOST_MEMORY[side]:g}x)" if side in LEAST else ""
         print(
-            f"ours / {side}: {speed:.2f}x examples/s, {reads:.2f}x supervised tokens/s, {memory:.2f}x memory{wanted}{'' if good else '  NOT HELD'}"
+            f"ours / {side}: {speed:.2f}x examples/s, {reads:.2f}x supervised tokens/s, "
+            f"{memory:.2f}x memory{wanted}{'' if good else '  NOT HELD'}"
         )
     return held
 

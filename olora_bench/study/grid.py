@@ -20,7 +20,7 @@ from olora_bench.identity import Identified, cell_key, differences, identify
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
 from olora_bench.study.tuning import Search, search
 
-UNSCORED = {"name": "none", "benchmarks": [], "generation": None}
+UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
 """The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
 
 GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
