@@ -3,7 +3,7 @@
 All train the same LoRA (rank 32, alpha 16, q_proj and v_proj, AdamW, linear schedule, clip 1) on the same examples of one data set,
 tokenised once by us, with the loss on the same supervised tokens. In every setting but TRL's packing the optimiser batches hold the same
 examples in the same order, so losses can be compared. Each side runs in a process of its own, one after the other, with bf16 where the
-hardware is fast at it (theirs by `bf16=True`, weights in bf16 as ours). Start-up and the first steps (`--warmup`) are left out of the speed;
+hardware is fast at it (theirs by `bf16=True`, weights in bf16 as ours). Start-up and the first steps (`--warmup`) are left out of speed;
 memory is the peak of the process above its level with the model loaded. TRL's packing fills rows of `cutoff` tokens by its own rules and so
 redefines what a batch is: supervised tokens a second are what can be compared.
 """
