@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft.tuners.lora import LoraConfig
@@ -21,6 +23,7 @@ from peft.tuners.lora.layer import Linear
 
 from olora_bench.inits._layers import start_layer
 from olora_bench.inits.olora import factors
+from olora_bench.provenance import provenance
 from olora_bench.training.memory import PeakMemory
 
 RANK, ALPHA = 32, 16
@@ -102,12 +105,13 @@ def extra_bytes(side: str, shape: tuple[int, int], device: torch.device) -> int:
 
 
 def main() -> int:
-    """Print a line a shape and one for the model; 1 when a ratio or the memory is not held."""
+    """Print a line a shape and one for the model, write them as JSON; 1 when a ratio or the memory is not held."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3, help="of PEFT's; ours gets seven times as many")
     parser.add_argument("--peft-layers", type=int, default=4, help="layers of the model that PEFT is run on, of 128; the rest is scaled up")
+    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/init_<device>.json")
     parser.add_argument("--memory-of", nargs=3, metavar=("SIDE", "OUT", "IN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -116,7 +120,7 @@ def main() -> int:
         side, out_features, in_features = options.memory_of
         print(extra_bytes(side, (int(out_features), int(in_features)), device))
         return 0
-    held = True
+    held, shapes = True, []
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} threads"
     print(f"OLoRA init, A, B and residual, fp32, r={RANK}, {where}")
     for shape, wanted in SHAPES.items():
@@ -125,6 +129,7 @@ def main() -> int:
         copy = 4 * shape[0] * shape[1]
         good = (theirs / own >= wanted or device.type != "cpu") and memory["ours"] <= copy
         held &= good
+        shapes.append({"shape": shape, "seconds": {"peft": theirs, "ours": own}, "extra_bytes": memory, "layer_bytes": copy})
         print(
             f"  {shape[0]}x{shape[1]}: PEFT {theirs:.3f} s, ours {own:.4f} s, ratio {theirs / own:.0f}x (at least {wanted}x); "
             f"extra memory in fp32 copies of the layer: PEFT {memory['peft'] / copy:.2f}, ours {memory['ours'] / copy:.2f} (at most 1)"
@@ -139,7 +144,17 @@ def main() -> int:
         f"  q, k, v, o of a 7B model, {MODEL_LAYERS} layers: PEFT {theirs:.0f} s{scaled}, ours {own:.2f} s, "
         f"ratio {theirs / own:.0f}x (at least {MODEL_RATIO}x){'' if good else '  NOT HELD'}"
     )
+    _write({"shapes": shapes, "model": {"layers": MODEL_LAYERS, "seconds": {"peft": theirs, "ours": own}}}, options)
     return 0 if held else 1
+
+
+def _write(found: dict[str, Any], options: argparse.Namespace) -> None:
+    out = options.out or Path(__file__).parent / "results" / f"init_{options.device.split(':')[0]}.json"
+    out.parent.mkdir(exist_ok=True)
+    facts = provenance(assets=[], threads=options.threads, device=options.device)
+    asked = {"rank": RANK, "repeats": options.repeats, "peft_layers": options.peft_layers}
+    out.write_text(json.dumps({"asked": asked, "provenance": facts, **found}, indent=1) + "\n")
+    print(f"wrote {out}")
 
 
 def _memory(side: str, shape: tuple[int, int], options: argparse.Namespace) -> int:
