@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import psutil
 import torch
 
+from olora_bench.training.allocator import return_freed_memory
+
 _EVERY_S = 0.02
 
 
@@ -39,6 +41,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self.start = torch.cuda.memory_allocated(self.device)
         else:
+            return_freed_memory()  # what an earlier run freed and the process kept would hide this one's
             self.start = self._process.memory_info().rss
             self._thread.start()
         self.peak = self.start
