@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,7 +55,6 @@ def generate(
     room = max(1, causal.config.max_position_embeddings - max_new_tokens)
     contexts = [context for context, _ in encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])]
     fed = [context[-room:] for context in contexts]
-    # Settings of ours alone: a model's folder may ask for sampling, or for penalties.
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=tokenizer.eos_token_id, pad_token_id=pad
@@ -62,12 +62,12 @@ def generate(
     order = sorted(range(len(items)), key=lambda i: (-len(fed[i]), i))
     answers: dict[int, list[int]] = {}
     device = torch.device(base.device)
-    with in_eval_mode(model), computing_in(model, dtype), Progress("generate", len(items), unit="answers") as progress:
+    with in_eval_mode(model), computing_in(model, dtype), _alone(causal), Progress("generate", len(items), unit="answers") as progress:
         for chunk in chunks_by_budget([len(fed[i]) + max_new_tokens for i in order], token_budget):
             rows = [order[k] for k in chunk]
             ids, mask = _left_padded([fed[i] for i in rows], pad)
             with torch.no_grad():
-                written = model.generate(  # type: ignore[operator]
+                written = causal.generate(  # PEFT's own would put its copy of the folder's settings back
                     input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
                 )
             for i, row in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
@@ -84,6 +84,18 @@ def generate(
             "truncated": [len(context) > room for context in contexts],
         }
     )
+
+
+@contextmanager
+def _alone(causal: Any) -> Iterator[None]:
+    """Inside, settings given to `generate` are all there are: what they leave open transformers takes from the model's folder, which may
+    ask for penalties or forbid tokens."""
+    before = causal.generation_config
+    causal.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        causal.generation_config = before
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:

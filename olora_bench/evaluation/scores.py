@@ -105,7 +105,8 @@ def measure_flips(
     """
     few = suite.model_copy(update={"limit": min(limit, suite.limit or limit)})
     with computing_in(base.model, torch.float32):
-        restore(base, [name for name, parameter in base.model.named_parameters() if parameter.is_floating_point()])
+        floating = [name for name, parameter in base.model.named_parameters() if parameter.is_floating_point()]
+        restore(base, floating, torch.float32)  # the rounding of the weights is a part of what a lower precision decides
         _, exact = evaluate(base.model, base, few, benchmarks, tasks, token_budget=token_budget, dtype="fp32", cache_dir=cache_dir)
     both = items.merge(exact, on=["benchmark", "item_id"], suffixes=("", "_fp32"))
     found = {}

@@ -137,16 +137,17 @@ def _check_shapes(model: Model, loaded: PreTrainedModel, folder: Path) -> None:
             raise BadInput(f"{folder} is not model {model.name}: it has {count} layers with {projection}, model.layers is {model.layers}")
 
 
-def restore(base: Base, names: Iterable[str]) -> None:
+def restore(base: Base, names: Iterable[str], dtype: torch.dtype | None = None) -> None:
     """Read these parameters again from the file, bit for bit as they were loaded. No second copy of the model is held.
 
     Args:
         names: parameter names of `base.model`, e.g. `model.layers.0.self_attn.q_proj.weight`.
+        dtype: what the file's numbers are rounded to on the way; None is the base's dtype, in which they were loaded.
 
     Raises:
         BadInput: the folder has no such tensor.
     """
-    for name, tensor in original(base, names):
+    for name, tensor in original(base, names, dtype):
         replace(*_owner(base, name), tensor)
 
 
@@ -155,8 +156,8 @@ def differing(base: Base, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name, tensor in original(base, names) if not _as_loaded(*_owner(base, name), tensor))
 
 
-def original(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-    """The parameters as the loader read them from the file, one at a time, in the base's dtype and not quantised."""
+def original(base: Base, names: Iterable[str], dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The parameters as the file has them, one at a time, not quantised; in `dtype`, or in the base's as the loader read them."""
     keys = _keys(base.folder)
     prefix = f"{base.model.base_model_prefix}."
     with ExitStack() as stack:
@@ -168,7 +169,7 @@ def original(base: Base, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
                 raise BadInput(f"{base.folder} has no tensor for {name}: fetch the folder again")
             if keys[key] not in files:
                 files[keys[key]] = stack.enter_context(safe_open(keys[key], framework="pt"))
-            yield name, files[keys[key]].get_tensor(key).to(base.device).to(base.dtype)
+            yield name, files[keys[key]].get_tensor(key).to(base.device).to(dtype or base.dtype)
 
 
 def _owner(base: Base, name: str) -> tuple[nn.Module, str]:

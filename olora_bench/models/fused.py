@@ -33,6 +33,7 @@ def fused(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER
     """
     changed: list[nn.Module] = []
     with ExitStack() as stack:
+        stack.callback(lambda: [module.__dict__.pop("forward") for module in changed])
         for module in model.modules():
             forward = _cheaper(module, steps)
             if checkpointing and isinstance(module, GradientCheckpointingLayer):
@@ -40,7 +41,6 @@ def fused(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER
             if forward is not None:
                 module.forward = forward
                 changed.append(module)
-        stack.callback(lambda: [module.__dict__.pop("forward") for module in changed])
         yield
 
 

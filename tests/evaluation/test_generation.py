@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny_models import FAMILIES
+from transformers import GenerationConfig
 
 from olora_bench.data.items import Item
 from olora_bench.evaluation import generate, text_metrics
+from olora_bench.evaluation.tree_attention import causal_model
 
 PROMPTS = ["amber barn Answer:", "candle", "drift ember fjord garnet hollow island jigsaw kettle Answer:", "amber barn candle Answer:"]
 
@@ -38,6 +43,23 @@ def test_batched_answers_are_those_of_one_prompt_alone(family: str, budget: int,
         assert row["finished"] == (len(alone) < 8)
     assert found["item_id"].tolist() == [f"train-{i}" for i in range(4)]
     assert not found["truncated"].any()
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
+def test_what_a_models_folder_says_of_generation_is_not_heard(adapted: bool, bases: dict[str, Any]) -> None:
+    """Sampling, penalties and forbidden tokens in generation_config.json change no answer, and are there again afterwards."""
+    base, options = bases["llama"], {"max_new_tokens": 8, "token_budget": 1000, "dtype": torch.float32}
+    model = get_peft_model(copy.deepcopy(base.model), LoraConfig(r=4, target_modules=["q_proj"])) if adapted else base.model
+    plain = generate(model, base, items(PROMPTS), **options)
+    first = base.tokenizer(plain["output"][0], add_special_tokens=False)["input_ids"][0]
+    asked = GenerationConfig(do_sample=True, repetition_penalty=9.0, suppress_tokens=[first], no_repeat_ngram_size=1, min_new_tokens=8)
+    before = causal_model(model).generation_config
+    model.generation_config = causal_model(model).generation_config = asked
+    try:
+        pd.testing.assert_frame_equal(generate(model, base, items(PROMPTS), **options), plain)
+        assert causal_model(model).generation_config is asked
+    finally:
+        causal_model(model).generation_config = before
 
 
 def test_a_prompt_without_room_for_its_answer_loses_its_beginning(bases: dict[str, Any]) -> None:

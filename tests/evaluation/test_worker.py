@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -13,6 +14,7 @@ import torch
 import olora_bench.models
 from olora_bench import assets, worker
 from olora_bench.config import compose, load
+from olora_bench.evaluation import scores
 from olora_bench.experiment import identified, run
 from olora_bench.store import Store
 
@@ -103,3 +105,23 @@ def test_the_share_that_bf16_flips_is_recorded_with_the_base(machine: list[str],
     (base,) = worker._BASES.values()
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
     assert olora_bench.models.differing(base, [name for name, _ in base.model.named_parameters()]) == ()
+
+
+def test_flips_are_against_the_files_own_numbers(machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While they are measured the weights are the file's fp32, not bf16's in fp32."""
+    experiment = load(compose([*TINY, *machine, "data=made_up", "suite=commonsense6_made_up", "suite.benchmarks=[piqa]"]))
+    base = olora_bench.models.load_base(experiment.model, None, torch.bfloat16, "cpu", experiment.machine.cache_dir)
+    whole = olora_bench.models.load_base(experiment.model, None, torch.float32, "cpu", experiment.machine.cache_dir).model.state_dict()
+    assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in whole.values())
+    seen: list[bool] = []
+
+    def look(model: Any, *_: Any, **__: Any) -> Any:
+        seen.append(all(torch.equal(tensor, whole[name]) for name, tensor in model.state_dict().items()))
+        return {}, items
+
+    items = pd.DataFrame({"benchmark": ["piqa"], "item_id": ["a"], "prediction": [0], "prediction_norm": [1]})
+    monkeypatch.setattr(scores, "evaluate", look)
+    found = scores.measure_flips(base, experiment.suite, experiment.benchmarks, {}, items, token_budget=64)
+    assert seen == [True]
+    assert found["piqa"] == {"flips": dict.fromkeys(experiment.benchmarks["piqa"].metrics, 0.0), "flip_items": 1}
+    assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
