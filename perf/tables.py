@@ -1,0 +1,176 @@
+"""The tables of docs/speed.md, from perf/results/*.json alone. `python -m perf.tables --write` puts them into the page.
+
+A table stands in the page between `<!-- table NAME -->` and `<!-- end -->`; tests/test_docs.py holds it to what is made here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+BLOCK = re.compile(r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+SIDES = {
+    "ours": "ours",
+    "ours_compiled": "ours, `machine.compile=true`",
+    "ours_checkpointing": "ours, `machine.gradient_checkpointing=true`",
+    "transformers": "transformers Trainer",
+    "trl": "TRL SFTTrainer",
+    "trl_packing": "TRL SFTTrainer, `packing=True`",
+}
+
+
+def train(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a side of perf.train; ratios are ours by theirs."""
+    asked, ours = found["asked"], found["sides"]["ours"]
+    rows = []
+    for name, label in SIDES.items():
+        if name not in found["sides"]:
+            continue
+        side = found["sides"][name]
+        mine = name.startswith("ours")
+        speed = "" if mine else f"{ours['examples_per_s'] / side['examples_per_s']:.2f}"
+        reads = "" if mine else f"{ours['supervised_tokens_per_s'] / side['supervised_tokens_per_s']:.2f}"
+        memory = "" if mine else f"{ours['peak_above_model_bytes'] / side['peak_above_model_bytes']:.2f}"
+        rows.append(
+            (label, f"{side['examples_per_s']:.2f}", f"{side['supervised_tokens_per_s']:.0f}", _mib(side["peak_above_model_bytes"]),
+             f"{side['first_loss']:.3f}", f"{side['final_loss']:.3f}", speed, reads, memory)
+        )  # fmt: skip
+    command = f'make perf PERF=train ARGS="--data {asked["data"]} --steps {asked["steps"]} --warmup {asked["warmup"]}"'
+    head = ("side", "examples/s", "supervised tokens/s", "peak above model, MiB", "first loss", "last losses", "ours / it: examples",
+            "supervised tokens", "peak")  # fmt: skip
+    return [*_table(head, rows), "", *_source(found, path, command, f"{asked['model']}, {ours['precision']}, {asked['steps']} steps")]
+
+
+def evaluate(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a dtype, shots and benchmark of perf.eval; HFLM at its fastest batch size of those tried."""
+    rows = []
+    for row in found["table"]:
+        ours, hflm = row["ours"], row["hflm"]
+        rows.append(
+            (row["dtype"], row["shots"], row["benchmark"], row["requests"], f"{ours['seconds']:.2f}", f"{hflm['seconds']:.2f}",
+             f"{hflm['seconds'] / ours['seconds']:.2f}", _mib(ours["bytes"]), _mib(hflm["bytes"]), f"{row['largest_difference']:.1e}",
+             row["other_predictions"])
+        )  # fmt: skip
+    head = ("dtype", "shots", "benchmark", "requests", "ours, s", "HFLM, s", "HFLM / ours", "ours, MiB", "HFLM, MiB",
+            "largest difference, nats", "other choices")  # fmt: skip
+    items = f"{found['items']} items a benchmark ({found['few_shot_items']} with five shots)"
+    return [*_table(head, rows), "", *_source(found, path, "make perf PERF=eval", items)]
+
+
+def exact(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a benchmark of perf.eval_complete's part `exact`."""
+    part = next(name for name in found if name.startswith("exact"))
+    rows = [
+        (name, row["items"], row["requests"], f"{row['largest_difference']:.1e}", row["other_predictions"], row["ties"])
+        for name, row in found[part].items()
+    ]
+    head = ("benchmark", "items", "requests", "largest difference, nats", "other choices", "ties")
+    first = next(iter(found[part].values()))
+    return [*_table(head, rows), "", *_source(first, path, f"python -m perf.eval_complete exact --items {part.split()[1]}", "fp32")]
+
+
+def complete(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a benchmark of perf.eval_complete's part `complete`."""
+    part = next(name for name in found if name.startswith("complete"))
+    rows = []
+    for name, row in found[part].items():
+        score = row["score"]
+        metric = score["primary"]
+        rows.append(
+            (f"{name} ({metric})", score["items"], f"{row['seconds']:.0f}", f"{row['cpu_seconds']:.0f}",
+             f"{score['items'] / row['seconds']:.1f}", f"{100 * score['metrics'][metric]:.1f}",
+             f"{100 * score['stderr'][metric]:.1f}", f"{100 * score['chance']:.0f}")
+        )  # fmt: skip
+    head = ("benchmark", "items", "seconds", "CPU seconds", "items/s", "percent", "standard error", "chance")
+    first = next(iter(found[part].values()))
+    dtype = part.split()[1]
+    return [*_table(head, rows), "", *_source(first, path, f"python -m perf.eval_complete complete --dtype {dtype}", dtype)]
+
+
+def init(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a shape of perf.init, and one for all layers of a model."""
+    rows: list[Sequence[Any]] = []
+    for row in found["shapes"]:
+        seconds, extra = row["seconds"], row["extra_bytes"]
+        copies = [f"{extra[side] / row['layer_bytes']:.2f}" for side in ("peft", "ours")]
+        rows.append((" x ".join(map(str, row["shape"])), f"{seconds['peft']:.3f}", f"{seconds['ours']:.4f}",
+                     f"{seconds['peft'] / seconds['ours']:.0f}", *copies))  # fmt: skip
+    whole, asked = found["model"], found["asked"]
+    scaled = f", PEFT's from {asked['peft_layers']} layers" if asked["peft_layers"] != whole["layers"] else ""
+    theirs, ours = whole["seconds"]["peft"], whole["seconds"]["ours"]
+    rows.append((f"{whole['layers']} layers of 4096 x 4096{scaled}", f"{theirs:.0f}", f"{ours:.2f}", f"{theirs / ours:.0f}", "", ""))
+    head = ("weight", "PEFT, s", "ours, s", "PEFT / ours", "PEFT, extra copies", "ours, extra copies")
+    command = f'make perf PERF=init ARGS="--repeats {asked["repeats"]} --peft-layers {asked["peft_layers"]}"'
+    return [*_table(head, rows), "", *_source(found, path, command, f"fp32, rank {asked['rank']}")]
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
+    "train": ("train_alpaca_cpu.json", train),
+    "eval": ("eval_cpu.json", evaluate),
+    "exact": ("eval_complete.json", exact),
+    "complete": ("eval_complete.json", complete),
+    "init": ("init_cpu.json", init),
+}
+"""Name in the page -> file below perf/results, and what makes the table of it."""
+
+
+def table(name: str) -> str:
+    """The Markdown of one table, its source below it.
+
+    Raises:
+        KeyError: there is no such table.
+        FileNotFoundError: its results are not there.
+    """
+    file, make = TABLES[name]
+    path = RESULTS / file
+    return "\n".join(make(json.loads(path.read_text(encoding="utf-8")), path)) + "\n"
+
+
+def filled(page: str) -> str:
+    """A page with each of its tables as the results have it now."""
+    return BLOCK.sub(lambda block: block[1] + "\n" + table(block[2]) + "\n" + block[4], page)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
+
+
+def _source(found: dict[str, Any], path: Path, command: str, what: str) -> list[str]:
+    """Where a table's numbers lie, what makes them, and on which machine."""
+    facts = found["provenance"]
+    hardware, packages, commit = facts["hardware"], facts["packages"], facts["harness"]["commit"] or "commit not known"
+    changed = " with local changes" if facts["harness"]["dirty"] else ""
+    machine = f"{hardware['processor']}, {hardware['cores']} cores, {facts['threads']} threads"
+    machine += "".join(f", {gpu}" for gpu in hardware["gpus"])
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "transformers", "peft", "lm-eval") if name in packages)
+    return [f"`{command}` wrote `perf/results/{path.name}`: {what}; {machine}; {versions}; commit {commit[:12]}{changed}."]
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:.0f}"
+
+
+def main() -> int:
+    """Print every table that has results, or write those that the page shows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help=f"write the tables of docs/{PAGE.name}")
+    if parser.parse_args().write:
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return 0
+    for name, (file, _) in TABLES.items():
+        if (RESULTS / file).exists():
+            print(f"{name}\n\n{table(name)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
