@@ -149,7 +149,7 @@ def _source(found: dict[str, Any], path: Path, command: str, what: str) -> list[
     facts = found["provenance"]
     hardware, packages, commit = facts["hardware"], facts["packages"], facts["harness"]["commit"] or "commit not known"
     changed = " with local changes" if facts["harness"]["dirty"] else ""
-    machine = f"{hardware['processor']}, {hardware['cores']} cores, {facts['threads']} threads"
+    machine = f"{hardware['processor']}, {hardware['cores']} cores, {facts['threads']} thread{'s' * (facts['threads'] != 1)}"
     machine += "".join(f", {gpu}" for gpu in hardware["gpus"])
     versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "transformers", "peft", "lm-eval") if name in packages)
     return [f"`{command}` wrote `perf/results/{path.name}`: {what}; {machine}; {versions}; commit {commit[:12]}{changed}."]

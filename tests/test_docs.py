@@ -162,6 +162,15 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
         assert all(f'"{flag}"' in source for flag in rest if flag.startswith("--"))
 
 
+def test_packages_named_are_those_pinned() -> None:
+    pinned = {
+        f"{one['package']}=={one['version']}"
+        for path in (ROOT / "conf").rglob("*.yaml")
+        if isinstance(one := (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("packaged"), dict)
+    }
+    assert set(re.findall(r"[\w-]+==[\d.]+\d", text("docs/offline.md"))) == pinned
+
+
 def test_constants_are_those_of_the_code() -> None:
     """Rows `| `module.NAME` | value | ... |`."""
     rows = re.findall(r"^\| `(olora_bench[\w.]+)\.([A-Z_]+)` \| ([^|]+) \|", text("docs/statistics.md"), re.MULTILINE)
