@@ -10,6 +10,8 @@ _BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "auto": 4.0}
 _QUANTISED_BYTES = {"nf4": 0.55, "int8": 1.05}
 _LOGITS = 4 << 25  # `models.head.LOGITS_AT_ONCE` numbers in fp32
 _PASSING = 6  # tensors of a layer's widest step that exist for a moment, in fp32
+_SCORES = 4  # tensors of all pairs of tokens that attention's backward pass on a CPU holds for a moment, in fp32
+_NARROWEST_HEAD = 64
 _SHORTEST_BUDGET = 64
 
 
@@ -48,8 +50,7 @@ def adapter_parameters(experiment: Experiment) -> int:
 def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int | None = None) -> TrainingMemory:
     """The memory of a training step of `experiment`.
 
-    A layer keeps each projection's output, its two norms' inputs and what the adapter sees; with gradient checkpointing its input alone,
-    and one layer at a time the rest.
+    With gradient checkpointing a layer keeps its input alone, and one layer at a time the rest.
 
     Args:
         token_budget: tokens in a forward pass; None takes `machine.train_token_budget`.
@@ -57,18 +58,43 @@ def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int |
     model, machine = experiment.model, experiment.machine
     number = _BYTES[experiment.precision]
     tokens = token_budget or machine.train_token_budget
-    outputs = sum(out for out, _ in model.shapes.values()) + 4 * model.hidden_size
-    widest = max(max(shape) for shape in model.shapes.values())
-    layer = tokens * (outputs * number + 4 * experiment.rank * len(model.target_modules))
+    layer = tokens * _kept(experiment, on_gpu=on_gpu)
     kept = model.layers * tokens * model.hidden_size * number + layer if machine.gradient_checkpointing else model.layers * layer
     head = model.vocab_size * model.hidden_size * 4 if not on_gpu and experiment.precision != "fp32" else 0
     logits = min(_LOGITS, 4 * tokens * model.vocab_size)
     return TrainingMemory(
         weights=model.parameters * (_QUANTISED_BYTES[model.quantization] if model.quantization else number),
         adapter=16 * adapter_parameters(experiment),
-        activations=kept + 4 * _PASSING * tokens * widest,
+        activations=kept + _passing(experiment, tokens, on_gpu=on_gpu),
         logits=head + logits + 4 * tokens * model.hidden_size,
     )
+
+
+def _kept(experiment: Experiment, *, on_gpu: bool) -> float:
+    """Bytes a token that a layer keeps for the backward pass: each projection's output, its norms' inputs, what the adapter sees."""
+    model, number = experiment.model, _BYTES[experiment.precision]
+    targets = [model.shapes[name] for name in model.target_modules]
+    numbers = sum(out for out, _ in model.shapes.values()) + 4 * model.hidden_size
+    numbers += sum(inside for _, inside in targets if inside != model.hidden_size)
+    found = numbers * number + 4 * experiment.rank * len(targets)
+    if model.family == "gemma":  # transformers' own norms, in fp32, and gated activation
+        found += 8 * model.hidden_size + number * model.shapes["gate_proj"][0]
+    # Where an adapter runs PEFT's own way, each keeps its input for itself in fp32, beside what drops it out, and DoRA two outputs.
+    dropout, dora = experiment.recipe.dropout > 0, experiment.init.dora
+    if dropout or dora or (number < 4 and model.quantization is not None):
+        found += sum((4 + (1 if on_gpu else 4) * dropout) * inside for _, inside in targets)
+    if dora:
+        found += sum(8 * out for out, _ in targets)
+    return found
+
+
+def _passing(experiment: Experiment, tokens: int, *, on_gpu: bool) -> float:
+    """Bytes that exist for a moment in a layer's backward pass: of its widest step, or of attention where examples are long."""
+    shapes = experiment.model.shapes
+    wide = _PASSING * tokens * max(max(shape) for shape in shapes.values())
+    heads = shapes["q_proj"][0] / _NARROWEST_HEAD if "q_proj" in shapes else 0.0
+    pairs = 0.0 if on_gpu else _SCORES * heads * tokens * min(tokens, experiment.data.cutoff)
+    return 4 * max(wide, pairs)
 
 
 def fitting_budget(experiment: Experiment, free_bytes: float, *, on_gpu: bool) -> int | None:
