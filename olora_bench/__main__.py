@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from olora_bench.config import conf_dir, load
 from olora_bench.config.compose import hydra_message
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError
-from olora_bench.preemption import Preempted
+from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
 from olora_bench.progress import say
 from olora_bench.store import LeaseHeld
 
@@ -63,7 +63,7 @@ def task(cfg: DictConfig) -> str:
 
 
 def main() -> None:
-    """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written."""
+    """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 Ctrl-C."""
     # Without it Hydra prints composition errors itself, with a hint at stack traces, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -73,6 +73,11 @@ def main() -> None:
             raise
         print(error if isinstance(error, EXPECTED) else hydra_message(error), file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        if VERBOSE:
+            raise
+        print(INTERRUPTED, file=sys.stderr)
+        raise SystemExit(INTERRUPTED_CODE) from None
 
 
 if __name__ == "__main__":

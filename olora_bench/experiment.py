@@ -8,7 +8,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
-from olora_bench.preemption import on_sigterm
+from olora_bench.preemption import stop_signals
 from olora_bench.progress import say
 from olora_bench.store import Store, lease
 from olora_bench.worker import Outcome, compute, record_crashes
@@ -41,7 +41,7 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         BadInput: something needed is missing or impossible here; nothing was computed.
         LeaseHeld: a live process is at work on this run.
         RunFailed: training or scoring broke; the reason is in the record.
-        Preempted: SIGTERM came; what can be kept is kept, and the run can be resumed.
+        Preempted: SIGTERM came; what can be kept is kept, and the run can be resumed. Ctrl-C does the same as `KeyboardInterrupt`.
     """
     store = Store(experiment.machine.results_dir)
     what, found = identified(experiment)
@@ -51,7 +51,7 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         return _nothing_to_do(store, what)
     store.check_writable()
     asset_room.check(experiment, found)
-    with on_sigterm() as stop, lease(store.run_dir(what.train_id)) as held:
+    with stop_signals() as stop, lease(store.run_dir(what.train_id)) as held:
         if is_done(store, what):
             say(f"{what.train_id}: another worker has just finished it")
             return _nothing_to_do(store, what)

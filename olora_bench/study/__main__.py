@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
+from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.progress import say
 
 
@@ -176,13 +177,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written."""
+    """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written, 130 Ctrl-C."""
     arguments = parser().parse_args(argv)
     try:
         raise SystemExit(COMMANDS[arguments.command][0](arguments))
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        raise SystemExit(INTERRUPTED_CODE) from None
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Keeper:
             saved = self.save(step, log())
             if stop:
                 kept = f"saved at step {step}" if saved else f"step {step} could not be saved"
-                say(f"SIGTERM: {kept}. The same command goes on from the last checkpoint")
+                say(f"asked to stop: {kept}. The same command goes on from the last checkpoint")
                 raise Preempted
 
     def save(self, step: int, log: Mapping[str, Any]) -> bool:

@@ -44,6 +44,9 @@ VOLATILE = {
     "timings_s",
     "tokens_per_s",
     "examples_per_s",
+    "supervised_tokens_per_s",
+    "matmul_flops_per_s",
+    "flops_utilisation",
     "peak_bytes",
     "peak_above_base_bytes",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -85,7 +86,23 @@ def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) ->
     run = next((folder / "results" / "runs").iterdir())
     assert {path.name for path in run.iterdir()} == {"record.json", "checkpoint.safetensors"}
     assert json.loads((run / "record.json").read_text())["status"] == "running"
-    assert "SIGTERM: saved at step" in said(folder)
+    assert "asked to stop: saved at step" in said(folder)
+    assert finish(start_directly(folder, "two", folder / "results")) == 0
+    assert "train: going on after step" in said(folder)
+    assert list(differences(calm, folder / "results")) == []
+
+
+def test_ctrl_c_saves_too_and_leaves_no_traceback(folder: Path, calm: Path) -> None:
+    """On the command line's road: exit code 130, one sentence, a checkpoint; then the study ends as an undisturbed one."""
+    worker = start(folder, "two", folder / "results", "machine.checkpoint_steps=null")
+    wait_for(lambda: bool(events(folder)))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    assert finish(worker) == 130, said(folder)
+    run = next((folder / "results" / "runs").iterdir())
+    assert {path.name for path in run.iterdir()} == {"record.json", "checkpoint.safetensors"}
+    assert "asked to stop: saved at step" in said(folder) and "interrupted by Ctrl-C" in said(folder)
+    assert "Traceback" not in said(folder)
     assert finish(start_directly(folder, "two", folder / "results")) == 0
     assert "train: going on after step" in said(folder)
     assert list(differences(calm, folder / "results")) == []
