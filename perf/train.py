@@ -115,7 +115,7 @@ def _ours(side: str, what: Experiment, parts: Any, adapted: Any, device: Any, sp
         if row["train_loss"] is not None:
             speed.step(row["train_loss"])
 
-    # Part losses are read before step 1 and after the last: neither is timed.
+    # Part losses (of one example each) are read before step 1, which is not timed, and in the last step, which is.
     train(adapted, parts, what.model_copy(update={"machine": machine}), device=device, on_row=on_row)
 
 

@@ -84,12 +84,13 @@ class _Nll(torch.autograd.Function):
         grads = torch.empty(states.shape, dtype=torch.float32, device=states.device) if differentiable else None
         rows = max(1, min(len(states), LOGITS_AT_ONCE // len(head.weight)))
         # One piece of memory for all pieces of work: fresh memory of this size costs as much as a softmax over it.
-        room = torch.empty(rows, len(head.weight), dtype=torch.float32, device=states.device)
+        fits = head.wide.dtype == torch.float32
+        room = torch.empty(rows, len(head.weight), dtype=torch.float32, device=states.device) if fits else None
         with torch.autocast(states.device.type, enabled=False):
             for start in range(0, len(states), rows):
                 piece = slice(start, start + rows)
                 at = targets[piece, None]
-                logits = head.logits(states[piece], room[: len(at)])
+                logits = head.logits(states[piece], None if room is None else room[: len(at)])
                 logprobs = torch.log_softmax(logits, dim=-1, out=logits)
                 values[piece] = logprobs.gather(1, at)[:, 0].neg_()
                 if grads is not None:

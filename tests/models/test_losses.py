@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,10 +49,10 @@ def by_transformers(model: nn.Module, sequences: Rows) -> Tensor:
     return losses.sum(1)
 
 
-def adapted(model: nn.Module) -> nn.Module:
+def adapted(model: nn.Module, **options: Any) -> nn.Module:
     """With an adapter that does something on every projection that all architectures have."""
-    config = LoraConfig(r=4, init_lora_weights=False, target_modules=["q_proj", "v_proj", "k_proj"], task_type="CAUSAL_LM")
-    return get_peft_model(model, config).eval()  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"target_modules": ["q_proj", "v_proj", "k_proj"], **options}
+    return get_peft_model(model, LoraConfig(r=4, init_lora_weights=False, task_type="CAUSAL_LM", **asked)).eval()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -70,6 +71,61 @@ def test_losses_and_gradients_equal_transformers_with_padding(name: str, options
     reference = torch.autograd.grad(theirs.sum(), parameters)
     for mine, other in zip(gradients, reference, strict=True):
         assert (mine - other).norm() <= 1e-5 * other.norm() + 1e-7
+
+
+@pytest.mark.parametrize("name", ["tiny_tinyllama", "tiny_mistral_7b", "tiny_gemma_2b", "tiny_opt_1.3b"])
+@pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"use_dora": True}], ids=["lora", "rslora", "dora"])
+def test_adapters_of_any_kind_on_every_projection(name: str, options: dict[str, bool], tiny: Callable[..., Base]) -> None:
+    """Plain, with another scale, with magnitudes beside A and B: losses and every gradient are transformers' and PEFT's, 1e-5 relative."""
+    model = adapted(tiny(name).model, target_modules="all-linear", **options)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    ours, theirs = nll_of(model, pack(rows())), by_transformers(model, rows())
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    pairs = (torch.autograd.grad(nll.sum(), parameters) for nll in (ours, theirs))
+    for mine, other in zip(*pairs, strict=True):
+        assert (mine - other).norm() <= 1e-5 * other.norm() + 1e-7
+
+
+@pytest.mark.parametrize("name", ["tiny_tinyllama", "tiny_mistral_7b"])
+def test_bf16_gradients_are_as_near_to_fp32_as_transformers(name: str, tiny: Callable[..., Base]) -> None:
+    """Of the same rounded weights: ours is not further from the fp32 gradient than half as much again as transformers' is."""
+
+    def gradient(model: nn.Module, nll: Callable[[nn.Module], Tensor]) -> Tensor:
+        return torch.cat([g.flatten() for g in torch.autograd.grad(nll(model).sum(), [p for p in model.parameters() if p.requires_grad])])
+
+    base = tiny(name, torch.bfloat16)
+    model = adapted(base.model, target_modules="all-linear")
+    ours, theirs = gradient(model, lambda m: nll_of(m, pack(rows()))), gradient(model, lambda m: by_transformers(m, rows()))
+    exact = gradient(model.float(), lambda m: by_transformers(m, rows()))
+    assert 0 < (ours - exact).norm() <= 1.5 * (theirs - exact).norm()
+
+
+def test_recomputed_layers_drop_out_what_they_dropped_out_before(tiny: Callable[..., Base]) -> None:
+    """With checkpointing the gradient under dropout is that without, of the same draws."""
+    model = adapted(tiny("tiny_tinyllama").model, lora_dropout=0.5).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        with packed_rows(model, checkpointing=checkpointing):
+            found.append(torch.autograd.grad(token_nll(model, pack(rows()), LmHead.of(model)).sum(), parameters))
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(plain, again, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_example_of_one_token_adds_nothing(name: str, tiny: Callable[..., Base]) -> None:
+    """Beside others its loss is 0 and theirs are what they were, gradient included; alone in a row the gradient is 0."""
+    model = adapted(tiny(name).model)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    one = (torch.tensor([5]), torch.tensor([True]))
+    with_one, without, alone = (nll_of(model, pack(sequences)) for sequences in ([*rows(), one, one], rows(), [one]))
+    torch.testing.assert_close(with_one, torch.cat([without, torch.zeros(2)]), atol=1e-5, rtol=1e-5)
+    pairs = (torch.autograd.grad(nll.sum(), parameters) for nll in (with_one, without))
+    for mine, other in zip(*pairs, strict=True):
+        assert (mine - other).norm() <= 1e-5 * other.norm() + 1e-7
+    for nothing in torch.autograd.grad(alone.sum(), parameters):
+        assert torch.equal(nothing, torch.zeros_like(nothing))
 
 
 @pytest.mark.parametrize("name", ["tiny_mistral_7b", "tiny_opt_1.3b"])
