@@ -36,11 +36,14 @@ def task(cfg: DictConfig) -> str:
     study = cfg.study.name if cfg.get("study") else None
     try:
         experiment = load(cfg, config_dirs())
-        from olora_bench.experiment import run
+        from olora_bench.experiment import run, told
         from olora_bench.study.position import announced
 
         with announced(experiment, study):
-            return run(experiment, study=study).status
+            status = run(experiment, study=study).status
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            print(told(experiment))
+        return status
     except LeaseHeld as held:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             print(held, file=sys.stderr)

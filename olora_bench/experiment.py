@@ -13,7 +13,7 @@ from olora_bench.progress import say
 from olora_bench.store import Store, lease
 from olora_bench.worker import Outcome, compute, record_crashes
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "run", "settle"]
+__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "run", "settle", "told"]
 
 CRASHES_THAT_PARK = 2
 
@@ -60,6 +60,25 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         outcome = compute(store, what, found, study, held, stop)
         store.checkpoint_path(what.train_id).unlink(missing_ok=True)
         return outcome
+
+
+def told(experiment: Experiment) -> str:
+    """What became of a run, for a terminal: held-out loss, each benchmark's primary metric beside the base's, and where its records lie."""
+    store, what = Store(experiment.machine.results_dir), identified(experiment)[0]
+    record = store.read_run(what.train_id)
+    if record is None:
+        return f"{what.train_id} has no record"
+    before, after = (record.metrics.get(name) for name in ("report_loss_start", "report_loss"))
+    loss = "" if before is None or after is None else f": held-out loss {before:.3f} before, {after:.3f} after, in nats per token"
+    lines = [f"{what.train_id} {record.status}{loss}"]
+    scored = None if what.eval_id is None else store.read_eval(what.train_id, None, what.eval_id)
+    if scored is not None and what.base_eval_id is not None:
+        base = store.read_eval(None, experiment.model.name, what.base_eval_id)
+        for name, score in scored.scores.items():
+            was = "" if base is None else f"base {base.scores[name].metrics[score.primary]:.1%}, "
+            value = f"{score.primary} {score.metrics[score.primary]:.1%}"
+            lines.append(f"  {name}: {value} ({was}chance {score.chance:.1%}, {score.items} items)")
+    return "\n".join([*lines, f"records: {store.run_dir(what.train_id)}"])
 
 
 def _nothing_to_do(store: Store, what: Identified) -> Outcome:

@@ -91,13 +91,15 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     except Exception as error:
         reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         latest = store.read_run(what.train_id) or record
+        folder = store.run_dir(what.train_id)
         if latest.status == "running":
             store.write_run(_failed(latest, reason))
         elif latest.status == "done":
             _record_unscored(store, what, reason, facts)
+            folder = store.run_eval_dir(what.train_id, what.eval_id) if what.eval_id else folder
         if isinstance(error, BadInput):
             raise
-        raise RunFailed(f"{what.train_id} failed: {type(error).__name__}: {error}") from error
+        raise RunFailed(f"{what.train_id} failed: {type(error).__name__}: {error}. The traceback is in {folder}/record.json") from error
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput, RunFailed, StoreError
-from olora_bench.experiment import Outcome, run
+from olora_bench.experiment import Outcome, run, told
 from olora_bench.store import Store
 
 TINY = [
@@ -109,13 +109,26 @@ def test_a_failed_run_keeps_its_reason_and_the_next_try_succeeds(experiment, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "train", broken)
-        with pytest.raises(RunFailed, match="failed: FloatingPointError: planted"):
+        with pytest.raises(RunFailed, match=r"failed: FloatingPointError: planted\. The traceback is in .*/record\.json") as raised:
             run(one)
     store = Store(one.machine.results_dir)
     failed = next(r for r in store.iter_runs())
+    assert str(store.run_dir(failed.train_id)) in str(raised.value) and "in broken" in failed.error
     assert failed.status == "failed" and failed.error.startswith("FloatingPointError: planted") and failed.attempts == 1
     assert run(one).status == "done"
     assert next(r for r in store.iter_runs()).attempts == 2
+
+
+def test_a_run_alone_ends_by_saying_what_became_of_it(experiment) -> None:  # type: ignore[no-untyped-def]
+    """The numbers are counted again here from the loss curve and the stored items."""
+    one = experiment("suite.benchmarks=[piqa]")
+    outcome = run(one)
+    curve, items, _ = read(one, outcome)
+    text = told(one)
+    losses = curve["report_loss"].dropna()
+    assert f"{outcome.train_id} done: held-out loss {losses.iloc[0]:.3f} before, {losses.iloc[-1]:.3f} after" in text
+    assert f"piqa: acc_norm {items['correct_norm'].mean():.1%} (base " in text and f"chance 50.0%, {len(items)} items" in text
+    assert Path(text.splitlines()[-1].removeprefix("records: ")).joinpath("record.json").is_file()
 
 
 def test_a_results_folder_that_cannot_be_written_is_refused_before_any_work(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
