@@ -46,6 +46,11 @@ class LmHead:
         wide = weight.float() if weight.device.type == "cpu" else weight
         return cls(weight, wide, None if head.bias is None else head.bias.detach().float())
 
+    @property
+    def copied_bytes(self) -> int:
+        """What `wide` takes beside the model."""
+        return 0 if self.wide.data_ptr() == self.weight.data_ptr() else self.wide.nbytes
+
     def nll(self, states: Tensor, targets: Tensor) -> Tensor:
         """Negative log-likelihood of each target in nats.
 

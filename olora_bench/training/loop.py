@@ -249,7 +249,7 @@ class _Log:
             },
             base_bytes=adapted.base.size_bytes,
             peak_bytes=peak,
-            peak_above_base_bytes=peak_above_start + adapter_bytes,
+            peak_above_base_bytes=peak_above_start + adapter_bytes + self.losses.head.copied_bytes,  # both there before the first step
             timings_s={"optimise": self.seconds, "part_losses": self.reading_s},
             earlier=earlier,
         )

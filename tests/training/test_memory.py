@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.memory import training_memory
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, pack, packed_rows, token_nll
+from olora_bench.training.memory import allowed_bytes
 
 TOKENS = 8 * 64
 
@@ -68,3 +71,30 @@ def test_attention_over_long_examples_is_told(experiment: Callable[..., Experime
         for cutoff in (2048, 256)
     )
     assert long - short > 4 * 9 * 2048 * 1792  # one tensor of nine heads' scores
+
+
+def test_a_widened_head_counts_as_memory(experiment: Callable[..., Experiment], adapt: Callable[..., Adapted]) -> None:
+    """A bf16 base's LM head has a copy in fp32 on a CPU, an fp32 base's none."""
+    what = experiment()
+    heads = [LmHead.of(adapt(what, dtype).model) for dtype in (torch.float32, torch.bfloat16)]
+    assert [head.copied_bytes for head in heads] == [0, 4 * what.model.vocab_size * what.model.hidden_size]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_containers_limit_is_seen(version: int, tmp_path: Path) -> None:
+    """The narrowest of a group and those around it, with what files could give back; without a limit, or without groups, infinity."""
+    own, root = tmp_path / "own", tmp_path / "groups"
+    limit, used, files = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    own.write_text("0::/\n4:cpu,memory:/job/step\n" if version == 1 else "0::/job/step\n")
+    home = root / "memory" if version == 1 else root
+    assert allowed_bytes(own, root) == allowed_bytes(tmp_path / "nowhere", root) == math.inf
+    for group, most in (("job", "1000"), ("job/step", "5000")):
+        (home / group).mkdir(parents=True)
+        for name, content in {limit: most, used: "700", "memory.stat": f"anon 600\n{files} 50"}.items():
+            (home / group / name).write_text(content + "\n")
+    assert allowed_bytes(own, root) == 350
+    (home / "job" / limit).write_text("9223372036854771712\n" if version == 1 else "max\n")
+    assert allowed_bytes(own, root) == 4350
