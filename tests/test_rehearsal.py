@@ -54,6 +54,9 @@ def test_both_arms_train_as_many_parameters_and_bytes(rehearsal: tuple[Path, lis
         assert set(pair["arm"]) == {"lora", "olora"}
         assert pair["parameters_trainable"].nunique() == 1
         assert pair["adapter_bytes"].nunique() == 1
+    costs = pd.read_csv(rehearsal[0] / "rehearsal" / "report" / "tables" / "costs.csv")
+    assert costs["flops_utilisation"].between(0, 1, inclusive="neither").all()
+    assert (costs["supervised_tokens_per_s"] < costs["tokens_per_s"]).all()
 
 
 def test_again_runs_nothing(rehearsal: tuple[Path, list[str], CompletedProcess[str]], cli: Cli) -> None:
@@ -70,6 +73,7 @@ def test_no_stray_file_is_left(rehearsal: tuple[Path, list[str], CompletedProces
     tables = {f"{name}.{kind}" for name in SHOWN for kind in ("csv", "md", "tex")}
     assert names - tables == {
         "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md",
+        "index.html",
     }  # fmt: skip
 
 

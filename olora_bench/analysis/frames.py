@@ -39,6 +39,7 @@ _TEXT = ("train_id", "eval_id", "base_eval_id", "cell", "family", "model", "arm"
          "eval_state", "eval_reason", "started_at", *PROVENANCE)  # fmt: skip
 _METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob", "tune_loss_start", "tune_loss",
             "tune_gold_logprob_start", "tune_gold_logprob")  # fmt: skip
+_COSTS = ("supervised_tokens_per_s", "flops_utilisation")
 _TIMES = ("init", "train", "optimise", "load", "import", "data", "part_losses", "save")
 
 SCORE_COLUMNS = {
@@ -241,6 +242,7 @@ def _record_columns(record: RunRecord) -> dict[str, Any]:
     }
     found |= {f"metrics.{name}": value for name, value in record.metrics.items()}
     found |= {f"timings_s.{name}": value for name, value in record.timings_s.items()}
+    found |= {f"cost.{name}": record.cost.get(name) for name in _COSTS}
     return found | {f"init.{name}": value for name, value in _numbers(_flat(record.init)).items()}
 
 
@@ -276,7 +278,7 @@ def _score_rows(record: EvalRecord) -> list[dict[str, Any]]:
 def _typed_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Every column typed, those absent everywhere included, and what a record says of its cell told to the cell's other runs."""
     _name_settings(rows)
-    measured = dict.fromkeys([f"metrics.{m}" for m in _METRICS] + [f"timings_s.{t}" for t in _TIMES])
+    measured = dict.fromkeys([f"metrics.{m}" for m in _METRICS] + [f"timings_s.{t}" for t in _TIMES] + [f"cost.{name}" for name in _COSTS])
     measured |= dict.fromkeys(sorted({k for row in rows for k in row if k.startswith(("metrics.", "timings_s.", "init.", "generation."))}))
     for key, known in (("alpha", "cell"), ("family", "cell"), ("lr_ratio", "arm"), ("init", "arm")):
         told = {row[known]: row[key] for row in rows if row.get(key) is not None}

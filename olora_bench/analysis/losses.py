@@ -40,11 +40,12 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     Returns:
         train_id, cell, model, rank, setting, longest, arm, lr, lr_ratio, seed, roles, state; report_loss and report_loss_start (nats per
         supervised token), train_loss_end (mean of the last 20 steps, nats), generalisation_gap (report_loss minus train_loss_end, nats),
-        spikes (steps whose train loss is 0.5 nats above the median of the 20 before), steps, tokens_per_s, train_seconds (optimising
-        only), init_seconds, init_share (of init plus training), peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes,
-        clipped_step_share; log10_a_condition, log10_b_condition (of A and B after training: log10 of the mean over layers of greatest by
-        least singular value), travelled_a, travelled_b (how far A and B moved, Frobenius norm, mean over layers), travelled (both: root
-        of the sum of squares); and any generation metric recorded (bleu in [0, 100], rouge1, rouge2, rougeL in [0, 1]).
+        spikes (steps whose train loss is 0.5 nats above the median of the 20 before), supervised_tokens_per_s, flops_utilisation (share
+        of a large product's measured speed on that machine), steps, tokens_per_s, train_seconds (optimising only), init_seconds,
+        init_share (of init plus training), peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes, clipped_step_share;
+        log10_a_condition, log10_b_condition (of A and B after training: log10 of the mean over layers of greatest by least singular
+        value), travelled_a, travelled_b (how far A and B moved, Frobenius norm, mean over layers), travelled (both: root of the sum of
+        squares); and any generation metric recorded (bleu in [0, 100], rouge1, rouge2, rougeL in [0, 1]).
     """
     runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
     tails, spikes = {}, {}
@@ -62,6 +63,8 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     shown["train_seconds"] = runs["timings_s.optimise"].fillna(runs["timings_s.train"])
     shown["init_seconds"] = runs["timings_s.init"]
     shown["init_share"] = shown["init_seconds"] / (shown["init_seconds"] + shown["train_seconds"])
+    shown["supervised_tokens_per_s"] = runs["cost.supervised_tokens_per_s"]
+    shown["flops_utilisation"] = runs["cost.flops_utilisation"]
     shown = shown.assign(**{name: runs[name] for name in _RECORDED}, **_anatomy(runs))
     for name in generation_metrics(runs):
         shown[name] = runs[f"generation.{name}"]
@@ -142,11 +145,12 @@ def costs(measures: pd.DataFrame) -> pd.DataFrame:
     """One row a (model, rank, setting, arm): means over its finished runs.
 
     Returns:
-        model, rank, setting, longest, arm, n_runs; train_seconds, tokens_per_s, init_seconds, init_share, peak_bytes,
-        peak_above_base_bytes, parameters_trainable, adapter_bytes, clipped_step_share, runs. NaN where no run measured it.
+        model, rank, setting, longest, arm, n_runs; train_seconds, tokens_per_s, supervised_tokens_per_s, flops_utilisation, init_seconds,
+        init_share, peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes, clipped_step_share, runs. NaN where no run
+        measured it.
     """
-    names = ["train_seconds", "tokens_per_s", "init_seconds", "init_share", "peak_bytes", "peak_above_base_bytes", "parameters_trainable",
-             "adapter_bytes", "clipped_step_share"]  # fmt: skip
+    names = ["train_seconds", "tokens_per_s", "supervised_tokens_per_s", "flops_utilisation", "init_seconds", "init_share", "peak_bytes",
+             "peak_above_base_bytes", "parameters_trainable", "adapter_bytes", "clipped_step_share"]  # fmt: skip
     keys = ["model", "rank", "setting", "longest", "arm"]
     done = measures[measures["state"] == "done"]
     rows = [

@@ -41,8 +41,9 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
 - run_measures, one row a run with a record: train_id, cell, model, rank, setting, longest, arm, lr, lr_ratio, seed, roles, state, every
   measure above, and report_loss_start, train_loss_end, steps, tokens_per_s, init_share, peak_bytes, adapter_bytes, travelled_a,
   travelled_b.
-- costs, one row a (model, rank, setting, arm): means over finished runs; longest, n_runs, train_seconds, tokens_per_s, init_seconds,
-  init_share, peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes, clipped_step_share, runs.
+- costs, one row a (model, rank, setting, arm): means over finished runs; longest, n_runs, train_seconds, tokens_per_s,
+  supervised_tokens_per_s, flops_utilisation, init_seconds, init_share, peak_bytes, peak_above_base_bytes, parameters_trainable,
+  adapter_bytes, clipped_step_share, runs.
 - crossings, one row a (pair, q); speedups, one row a (comparison, cell, q, unit): as `convergence` says.
 - schedules, one row a (comparison, family, share): contrast, kind, role, arm, reference, family, model, rank; steps_reference (T), share
   (4, 2, 1: T/share), steps_arm, lr_reference, lr_arm, loss_reference (at T), loss_reference_short (the reference's own at T/share),

@@ -132,6 +132,7 @@ SHOWN: Mapping[str, Shown] = {
     "costs": Shown(
         "Cost: means over finished runs.",
         (*ARM, ("n_runs", "runs", plain), ("train_seconds", "train s", number), ("tokens_per_s", "tokens/s", whole),
+         ("supervised_tokens_per_s", "supervised/s", whole), ("flops_utilisation", "share of matmul speed", digits(3)),
          ("init_seconds", "init s", digits(2)), ("init_share", "init share", digits(4)), ("peak_bytes", "peak bytes", whole),
          ("peak_above_base_bytes", "bytes above base", whole), ("parameters_trainable", "trainable", whole),
          ("adapter_bytes", "adapter bytes", whole), ("clipped_step_share", "clipped steps", digits(2))),
