@@ -43,6 +43,8 @@ def test_nothing_at_hand_and_no_network(no_network):
     message, seconds = _check()
     benchmarks = ", ".join(f"benchmark:{name}" for name in SIX)
     reason = "the package index cannot be reached or does not have {0} (pip: No matching distribution found for {0})"
+    if "did not answer" in message:  # pip itself took longer than that to start: a machine with much else to do
+        reason = "the package index did not answer within 3 s"
     elsewhere = "on a machine with a package index, then PIP_FIND_LINKS=<that folder> here"
     assert message == (
         "7 assets are missing:\n"

