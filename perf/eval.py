@@ -165,7 +165,7 @@ def one_task(
     if shots == "5":
         task.sampler = FirstNSampler(list(task.fewshot_docs()), rnd=1234)
     requests = requests_of(task, name, items)
-    warm = requests[: len(requests) // 2]
+    warm = requests[: max(sizes)]  # of either side, each batch size of HFLM's too
     Scorer(base.model, base.tokenizer, device=device, token_budget=budget).loglikelihood(warm)
     _PLANS.clear()
     ours, our_cost = measured(
@@ -176,6 +176,7 @@ def one_task(
         if any(len(requests) <= done for done in theirs):
             continue  # the same batch again
         hflm = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=size, device=str(device))
+        hflm.loglikelihood(warm[:size], disable_tqdm=True)
         answers, theirs[size] = measured(base.model, device, lambda h=hflm: h.loglikelihood(requests, disable_tqdm=True))
     best = min(theirs, key=lambda size: theirs[size]["seconds"])
     return {"requests": len(requests), "ours": our_cost, "hflm": theirs[best], "hflm_batch_size": best, "hflm_all": theirs} | compare(
