@@ -105,7 +105,12 @@ def packed_attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cpu":
         return _CausalAttention.apply(query, key, value, layout, scale, sliding_window), None
-    return torch.cat([_sdpa(query, key, value, group, scale, sliding_window) for group in layout])[None], None
+    return by_torchs_kernel(query, key, value, layout, scale, sliding_window), None
+
+
+def by_torchs_kernel(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+    """`packed_attention` for GPUs: [1, l, heads, d], with torch's own gradient."""
+    return torch.cat([_sdpa(query, key, value, group, scale, window) for group in layout])[None]
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, scale: float, window: int | None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models import Base, LmHead, Packed, load_base, pack, packed_rows, token_nll
-from olora_bench.models.attention import layout_of, packed_attention
+from olora_bench.models.attention import by_torchs_kernel, layout_of, packed_attention
 from olora_bench.models.steps import compiled
 
 TINY = ("tiny_llama2_7b", "tiny_mistral_7b", "tiny_gemma_2b", "tiny_tinyllama", "tiny_opt_1.3b")
@@ -167,8 +167,10 @@ def test_equals_transformers_with_projected_embeddings(read_model: Callable[[str
 
 @pytest.mark.parametrize("window", [None, 7])
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
-def test_attention_equals_torchs_with_a_block_diagonal_mask(window: int | None, kv_heads: int) -> None:
-    """Values and gradients against scaled_dot_product_attention over the whole row, whatever heads share their keys."""
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_attention_equals_torchs_with_a_block_diagonal_mask(device: str, kv_heads: int, window: int | None) -> None:
+    """Values and gradients against scaled_dot_product_attention over the whole row, whatever heads share their keys; a GPU's way, in which
+    torch makes the gradient, on a CPU too."""
     torch.manual_seed(0)
     lengths = (20, 20, 13, 5, 1)
     total = sum(lengths)
@@ -178,7 +180,10 @@ def test_attention_equals_torchs_with_a_block_diagonal_mask(window: int | None, 
     if window is not None:
         seen &= at[:, None] - at < window
     theirs = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=seen, enable_gqa=True).transpose(1, 2)
-    ours, _ = packed_attention(None, query, key, value, None, layout=layout_of(lengths), sliding_window=window)
+    if device == "cpu":
+        ours, _ = packed_attention(None, query, key, value, None, layout=layout_of(lengths), sliding_window=window)
+    else:
+        ours = by_torchs_kernel(query, key, value, layout_of(lengths), 8**-0.5, window)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     above = torch.randn_like(ours)
     pairs = (torch.autograd.grad(out, (query, key, value), above) for out in (ours, theirs))

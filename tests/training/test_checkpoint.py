@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
@@ -21,6 +23,7 @@ from olora_bench.data import Parts
 from olora_bench.inits import Adapted
 from olora_bench.preemption import Preempted
 from olora_bench.training import Checkpoints, TrainResult, train
+from olora_bench.training.losses import Losses
 
 Make = Callable[..., Experiment]
 Adapt = Callable[..., Adapted]
@@ -70,6 +73,42 @@ def test_killed_at_random_steps(init: str, dtype: torch.dtype, experiment: Make,
         assert same(result, undisturbed)
         assert bytes_of(resumed, tmp_path) == bytes_of(calm, tmp_path)
         assert [row["step"] for row in told] == list(range(13)), "a mirror hears every row once"
+
+
+def test_a_scaled_loss_trains_alike_and_its_scale_is_kept(
+    experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp16's loss scale, here on fp32 weights: the same curve; one that overflows at first skips steps, and a resumed run has the same."""
+    what = experiment("recipe.dropout=0.2")
+
+    def scaled() -> Adapted:
+        adapted = adapt(what)
+        return replace(adapted, base=replace(adapted.base, dtype=torch.float16))
+
+    plain = train(adapt(what), parts, what, device=CPU).curve
+    pd.testing.assert_frame_equal(
+        train(scaled(), parts, what, device=CPU).curve.drop(columns="wall_s"), plain.drop(columns="wall_s"), atol=1e-4, rtol=1e-4
+    )
+    real = Losses.gradient
+
+    def overflowing(self: Losses, examples: Any, scaler: torch.amp.GradScaler) -> torch.Tensor:
+        loss = real(self, examples, scaler)
+        if scaler.get_scale() > 2**13:
+            next(p.grad for p in self.adapted.model.parameters() if p.grad is not None).fill_(math.inf)
+        return loss
+
+    monkeypatch.setattr(Losses, "gradient", overflowing)
+    calm = scaled()
+    undisturbed = train(calm, parts, what, device=CPU)
+    skipped = ~np.isfinite(undisturbed.curve["grad_norm"][1:])
+    assert skipped.tolist() == [True] * 3 + [False] * 9 and np.isfinite(undisturbed.curve["train_loss"][1:]).all()
+    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, steps=1)
+    for last in (2, 7):
+        with pytest.raises(Killed):
+            train(scaled(), parts, what, device=CPU, on_row=dies_at(last), checkpoints=plan)
+    resumed = scaled()
+    assert same(train(resumed, parts, what, device=CPU, checkpoints=plan), undisturbed)
+    assert bytes_of(resumed, tmp_path) == bytes_of(calm, tmp_path)
 
 
 @pytest.mark.gpu
