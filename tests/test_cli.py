@@ -55,3 +55,19 @@ def test_bad_input_exits_with_2_and_no_traceback(cli, arguments: list[str]) -> N
     done = cli(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and "hydra" not in done.stderr.lower()
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:
+    """As `| head` leaves: its end of the pipe is closed before anything is written."""
+    command = [sys.executable, "-m", "olora_bench.study", "plan", "rehearsal"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asked:
+        assert asked.stdout is not None and asked.stderr is not None
+        asked.stdout.close()
+        said = asked.stderr.read()
+        assert asked.wait(60) == 0, said
+    assert "BrokenPipe" not in said and "Traceback" not in said
+
+
+def test_a_limit_is_a_whole_number_from_1_on(cli) -> None:  # type: ignore[no-untyped-def]
+    done = cli("items", "run", "--limit", "-1", module="olora_bench.study")
+    assert done.returncode == 2 and "-1 is not allowed: a whole number from 1 on" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -155,6 +156,12 @@ COMMANDS: dict[str, tuple[Command, str]] = {
 }
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: a whole number from 1 on")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of studies."""
     top = argparse.ArgumentParser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
@@ -170,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
-            one.add_argument("--limit", type=int, help="at most this many items of each benchmark")
+            one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")
         what = "the train_id of another run" if command == "explain" else "Hydra overrides for every run"
         one.add_argument("overrides", nargs="*", help=f"{what}, e.g. machine.results_dir=/data/results")
     return top
@@ -180,10 +187,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written, 130 Ctrl-C."""
     arguments = parser().parse_args(argv)
     try:
-        raise SystemExit(COMMANDS[arguments.command][0](arguments))
+        code = COMMANDS[arguments.command][0](arguments)
+        sys.stdout.flush()
+        raise SystemExit(code)
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        raise SystemExit(0) from None
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         raise SystemExit(INTERRUPTED_CODE) from None
