@@ -85,7 +85,8 @@ class StudyFrames:
             seconds of training, tokens cumulative).
         searches: one row a (cell, arm, lr) of a tuned study's searches: cell, model, rank, arm, lr, stage, loss (the criterion as a loss,
             mean over tuning seeds; NaN where diverged or not done), diverged, runs (ids), best, edge, chosen.
-        problems: sentences on what could not be read or contradicts itself.
+        problems: sentences on what could not be read, contradicts itself, or is not as declared.
+        overrides: the command line's, which made other runs than the study file declares.
         answers: (train_id, base, eval_id) -> benchmark -> which of its items were answered correctly (item_id, correct, correct_norm);
             None where the items are not there or cannot be read.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
@@ -103,6 +104,7 @@ class StudyFrames:
     problems: list[str]
     answers: Answers
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    overrides: list[str] = field(default_factory=list)
 
 
 def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
@@ -115,7 +117,8 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     Returns:
         Frames; a record that is absent or cannot be read is a row that says so, and never an error.
     """
-    problems: list[str] = []
+    overrides = list(manifest.get("overrides") or [])
+    problems = [f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares"] if overrides else []
     rows: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     curves: dict[str, pd.DataFrame] = {}
@@ -154,6 +157,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         problems=problems,
         answers=lru_cache(maxsize=128)(lambda train_id, base, eval_id: _answers(store, train_id, base, eval_id)),
         base_generation=pd.DataFrame(generated, columns=list(dict.fromkeys(["base", "eval_id", *(k for row in generated for k in row)]))),
+        overrides=overrides,
     )
 
 

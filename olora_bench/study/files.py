@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,17 @@ def read_manifest(results_dir: Path, name: str) -> dict[str, Any] | None:
     return _read(study_dir(results_dir, name) / "manifest.json")
 
 
-def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known) -> None:
-    """List the study's runs by id, with the coordinates that tables are made of; for a tuned study also what its searches came to."""
+def changing(overrides: Sequence[str]) -> list[str]:
+    """Those of a command line's overrides that make other runs of a study than its file declares."""
+    return [line for line in overrides if not line.lstrip("+~").startswith(("machine.", "machine=", "tracker", "hydra", "assets="))]
+
+
+def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known, overrides: Sequence[str] = ()) -> None:
+    """List the study's runs by id, with the coordinates that tables are made of; for a tuned study also what its searches came to.
+
+    Args:
+        overrides: the command line's, which hold for every run.
+    """
     runs = [
         {
             "train_id": job.what.train_id,
@@ -87,6 +96,7 @@ def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_kn
         "title": study.title,
         "protocol": study.protocol,
         "contrasts": [c.model_dump() for c in study.contrasts],
+        "overrides": changing(overrides),
         "tuning": None if study.tuning is None else study.tuning.model_dump(mode="json"),
         "searches": list(_searches(grids, loss_of)),
         "runs": runs,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from olora_bench.errors import RecordError
@@ -18,11 +19,14 @@ LABELS = {
 }  # fmt: skip
 
 
-def origins(store: Store, study: str, train_ids: Iterable[str], study_file: Path | None, *, run_pages: bool = False) -> Origins:
+def origins(
+    store: Store, study: str, train_ids: Iterable[str], study_file: Path | None, overrides: Sequence[str] = (), *, run_pages: bool = False
+) -> Origins:
     """Read the records of a study's runs for what its page says of their origin; a record that cannot be read is left out.
 
     Args:
         study_file: the file that declares the study, None where it is not known.
+        overrides: the command line's, which the runs hang on.
     """
     records = [record for record in (_read(store, train_id) for train_id in train_ids) if record is not None]
     facts: dict[str, Counter[str]] = {}
@@ -30,7 +34,7 @@ def origins(store: Store, study: str, train_ids: Iterable[str], study_file: Path
         for label, value in _facts(record.provenance):
             facts.setdefault(LABELS[label], Counter())[value] += 1
     ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
-    return Origins(len(records), ordered, _remake(study, study_file, records), run_pages)
+    return Origins(len(records), ordered, _remake(study, study_file, overrides, records), run_pages)
 
 
 def _read(store: Store, train_id: str) -> RunRecord | None:
@@ -65,15 +69,16 @@ def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "asset", f"{one['key']}, {one['source']}: {one['identity']}"
 
 
-def _remake(study: str, study_file: Path | None, records: Iterable[RunRecord]) -> list[str]:
+def _remake(study: str, study_file: Path | None, overrides: Sequence[str], records: Iterable[RunRecord]) -> list[str]:
     harnesses: list[Any] = [record.provenance.get("harness") or {} for record in records]
     commits = {str(one["commit"]) for one in harnesses if one.get("commit")}
     name = study if study_file is None or study_file.stem == study else f"{study_file.name}"
+    given = f"{name} ARGS={quote(' '.join(overrides))}" if overrides else name
     checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
     return [
         *checkout,
-        f"make plan SWEEP={name}      # what would run; runs nothing",
-        f"make sweep SWEEP={name}     # the runs that are missing, then this report",
+        f"make plan SWEEP={given}      # what would run; runs nothing",
+        f"make sweep SWEEP={given}     # the runs that are missing, then this report",
         f"make report SWEEP={name}    # this report again from results/, no GPU, no network",
         f"make figures SWEEP={name}   # the figures again from results/",
     ]

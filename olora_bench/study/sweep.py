@@ -68,7 +68,7 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
         with lease(study_dir(study.store.root, study.name), wait=True):
             if todo:
                 write_lock(study.store.root, study.name, todo[0].experiment.precision)
-            write_manifest(study.store.root, grids, study.loss)
+            write_manifest(study.store.root, grids, study.loss, study.file.overrides)
         if todo:
             # Runs that share a base follow one another, so that a worker loads it once.
             todo.sort(key=lambda job: job.experiment.model.name)

@@ -100,7 +100,9 @@ def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = Fa
         study_file: the file that declares the study, None where it is not known.
     """
     store = Store(found.results_dir)
-    where = origins(store, found.frames.study, dict.fromkeys(found.frames.runs["train_id"]), study_file, run_pages=run_pages)
+    where = origins(
+        store, found.frames.study, dict.fromkeys(found.frames.runs["train_id"]), study_file, found.frames.overrides, run_pages=run_pages
+    )
     page = found.folder / "index.html"
     atomic_write(page, study_page(found.frames, found.tables, where))
     for train_id, content in run_pages_of(store, found.frames) if run_pages else ():

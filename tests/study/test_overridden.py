@@ -1,0 +1,35 @@
+"""A study run with overrides is another one than its file declares, and its report says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from olora_bench.analysis import analyse, load_study, warnings
+from olora_bench.study.files import read_manifest
+from olora_bench.study.origins import origins
+
+NODE = """
+protocol: shared_lr
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+grids: [{init: [lora, olora], seed: [0, 1]}]
+"""
+
+
+@pytest.mark.parametrize("overrides", [["recipe.steps=7", "alpha=3"], []])
+def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: Any, sweep: Any, overrides: list[str]) -> None:
+    """Where results lie and who tracks them is no such override; the commands given make the same runs."""
+    opened = study(NODE, "tracker=none", *overrides)
+    sweep(opened, lambda experiment: 1.0 + experiment.seed)
+    manifest = read_manifest(opened.store.root, opened.name)
+    assert manifest is not None and manifest["overrides"] == overrides
+    frames = load_study(opened.store, manifest)
+    said = [line for line in warnings(frames, analyse(frames, np.random.default_rng(0))) if "overrides" in line]
+    remade = origins(opened.store, opened.name, [], opened.file.path, frames.overrides).remake
+    if overrides:
+        assert said == ["run with overrides (recipe.steps=7 alpha=3): these are not the runs that the study file declares"]
+        assert remade[1].startswith("make sweep SWEEP=throwaway ARGS='recipe.steps=7 alpha=3' ")
+    else:
+        assert said == [] and "ARGS" not in " ".join(remade)
