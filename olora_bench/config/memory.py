@@ -47,17 +47,19 @@ def adapter_parameters(experiment: Experiment) -> int:
     return model.layers * experiment.rank * sum(sum(model.shapes[name]) for name in model.target_modules)
 
 
-def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int | None = None) -> TrainingMemory:
+def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int | None = None, longest: int | None = None) -> TrainingMemory:
     """The memory of a training step of `experiment`.
 
     With gradient checkpointing a layer keeps its input alone, and one layer at a time the rest.
 
     Args:
         token_budget: tokens in a forward pass; None takes `machine.train_token_budget`.
+        longest: tokens of the longest example, which is never cut in two: a forward pass holds at least so many. None takes `data.cutoff`.
     """
     model, machine = experiment.model, experiment.machine
     number = _BYTES[experiment.precision]
-    tokens = token_budget or machine.train_token_budget
+    longest = longest or experiment.data.cutoff
+    tokens = max(longest, token_budget or machine.train_token_budget)
     layer = tokens * _kept(experiment, on_gpu=on_gpu)
     kept = model.layers * tokens * model.hidden_size * number + layer if machine.gradient_checkpointing else model.layers * layer
     head = model.vocab_size * model.hidden_size * 4 if not on_gpu and experiment.precision != "fp32" else 0
@@ -65,7 +67,7 @@ def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int |
     return TrainingMemory(
         weights=model.parameters * (_QUANTISED_BYTES[model.quantization] if model.quantization else number),
         adapter=16 * adapter_parameters(experiment),
-        activations=kept + _passing(experiment, tokens, on_gpu=on_gpu),
+        activations=kept + _passing(experiment, tokens, longest, on_gpu=on_gpu),
         logits=head + logits + 4 * tokens * model.hidden_size,
     )
 
@@ -88,20 +90,20 @@ def _kept(experiment: Experiment, *, on_gpu: bool) -> float:
     return found
 
 
-def _passing(experiment: Experiment, tokens: int, *, on_gpu: bool) -> float:
+def _passing(experiment: Experiment, tokens: int, longest: int, *, on_gpu: bool) -> float:
     """Bytes that exist for a moment in a layer's backward pass: of its widest step, or of attention where examples are long."""
     shapes = experiment.model.shapes
     wide = _PASSING * tokens * max(max(shape) for shape in shapes.values())
     heads = shapes["q_proj"][0] / _NARROWEST_HEAD if "q_proj" in shapes else 0.0
-    pairs = 0.0 if on_gpu else _SCORES * heads * tokens * min(tokens, experiment.data.cutoff)
+    pairs = 0.0 if on_gpu else _SCORES * heads * tokens * longest
     return 4 * max(wide, pairs)
 
 
-def fitting_budget(experiment: Experiment, free_bytes: float, *, on_gpu: bool) -> int | None:
+def fitting_budget(experiment: Experiment, free_bytes: float, *, on_gpu: bool, longest: int | None = None) -> int | None:
     """The largest token budget, `machine.train_token_budget` halved as often as it takes, whose training fits beside the loaded base in
-    `free_bytes`; None where even the shortest does not."""
+    `free_bytes`; None where even the shortest does not. `longest` as for `training_memory`."""
     budget = experiment.machine.train_token_budget
-    while training_memory(experiment, on_gpu=on_gpu, token_budget=budget).above_base > free_bytes:
+    while training_memory(experiment, on_gpu=on_gpu, token_budget=budget, longest=longest).above_base > free_bytes:
         if budget // 2 < _SHORTEST_BUDGET:
             return None
         budget //= 2

@@ -91,7 +91,7 @@ def train(
     keep_freed_memory()
     losses = Losses(
         adapted,
-        _budget(experiment, device),
+        _budget(experiment, max(len(e.input_ids) for part in (parts.train, parts.tune, parts.report) for e in part), device),
         device,
         checkpointing=experiment.machine.gradient_checkpointing,
         compiled=experiment.machine.compile,
@@ -139,20 +139,20 @@ def train(
     return log.result(memory, recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
 
 
-def _budget(experiment: Experiment, device: torch.device) -> int:
-    """The token budget that fits the memory at hand, which is said where it is not the one asked for.
+def _budget(experiment: Experiment, longest: int, device: torch.device) -> int:
+    """The token budget that fits the memory at hand, for examples of up to `longest` tokens; said where it is not the one asked for.
 
     Raises:
         BadInput: not even the shortest forward pass fits.
     """
     on_gpu, free = device.type == "cuda", free_bytes(device)
-    budget = fitting_budget(experiment, free, on_gpu=on_gpu)
+    budget = fitting_budget(experiment, free, on_gpu=on_gpu, longest=longest)
     if budget is None:
-        least = training_memory(experiment, on_gpu=on_gpu, token_budget=64)
+        least = training_memory(experiment, on_gpu=on_gpu, token_budget=64, longest=longest)
         raise BadInput(
             f"training {experiment.model.name} at rank {experiment.rank} needs about {size(least.above_base)} beside the loaded base, even "
-            f"with 64 tokens at a time, and {size(free)} are free on {device}. Free memory, lower rank, choose a smaller model, or set "
-            "machine.gradient_checkpointing=true"
+            f"with {max(64, longest)} tokens at a time, and {size(free)} are free on {device}. Free memory, lower rank or data.cutoff, "
+            "choose a smaller model, or set machine.gradient_checkpointing=true"
         )
     if budget < experiment.machine.train_token_budget:
         say(f"memory: {size(free)} free, so {budget} tokens at a time instead of {experiment.machine.train_token_budget}")

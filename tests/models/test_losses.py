@@ -15,6 +15,7 @@ from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models import Base, LmHead, Packed, load_base, pack, packed_rows, token_nll
 from olora_bench.models.attention import by_torchs_kernel, layout_of, packed_attention
+from olora_bench.models.fused import _cheaper
 from olora_bench.models.steps import compiled
 
 TINY = ("tiny_llama2_7b", "tiny_mistral_7b", "tiny_gemma_2b", "tiny_tinyllama", "tiny_opt_1.3b")
@@ -212,6 +213,24 @@ def test_the_model_is_left_as_it_was(tiny: Callable[..., Base]) -> None:
         assert model.get_base_model().config._attn_implementation == "sdpa"  # type: ignore[operator]
         assert not any("forward" in module.__dict__ for module in model.modules())
         assert torch.equal(by_transformers(model, rows()), before)
+
+
+def test_an_error_halfway_leaves_no_module_changed(tiny: Callable[..., Base], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some modules have the cheaper forward already when the next one's cannot be made."""
+    model = adapted(tiny("tiny_mistral_7b").model)
+    passes, real = iter(range(100)), _cheaper
+
+    def failing(*args: Any) -> Any:
+        if next(passes) == 12:
+            assert any("forward" in module.__dict__ for module in model.modules())
+            raise RuntimeError("on purpose")
+        return real(*args)
+
+    monkeypatch.setattr("olora_bench.models.fused._cheaper", failing)
+    with pytest.raises(RuntimeError, match="on purpose"), packed_rows(model):
+        pass
+    assert not any("forward" in module.__dict__ for module in model.modules())
+    assert model.get_base_model().config._attn_implementation == "sdpa"  # type: ignore[operator]
 
 
 def test_example_without_supervision_is_zero(tiny: Callable[..., Base]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from olora_bench.config import Experiment
-from olora_bench.config.memory import training_memory
+from olora_bench.config.memory import fitting_budget, training_memory
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, pack, packed_rows, token_nll
 from olora_bench.training.memory import allowed_bytes
@@ -71,6 +71,16 @@ def test_attention_over_long_examples_is_told(experiment: Callable[..., Experime
         for cutoff in (2048, 256)
     )
     assert long - short > 4 * 9 * 2048 * 1792  # one tensor of nine heads' scores
+
+
+def test_an_example_longer_than_the_budget_takes_its_own_memory(experiment: Callable[..., Experiment]) -> None:
+    """It is never cut: a budget below its length lowers nothing, so what does not fit is refused and not tried."""
+    what = experiment("machine.train_token_budget=1024")
+    told = [training_memory(what, on_gpu=False, token_budget=budget, longest=500).above_base for budget in (64, 256, 500, 512)]
+    assert told[0] == told[1] == told[2] < told[3]
+    assert fitting_budget(what, told[3], on_gpu=False, longest=500) == 512
+    assert fitting_budget(what, told[3] - 1, on_gpu=False, longest=500) == 256
+    assert fitting_budget(what, told[0] - 1, on_gpu=False, longest=500) is None
 
 
 def test_a_widened_head_counts_as_memory(experiment: Callable[..., Experiment], adapt: Callable[..., Adapted]) -> None:
