@@ -64,8 +64,10 @@ def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int |
     kept = model.layers * tokens * model.hidden_size * number + layer if machine.gradient_checkpointing else model.layers * layer
     head = model.vocab_size * model.hidden_size * 4 if not on_gpu and experiment.precision != "fp32" else 0
     logits = min(_LOGITS, 4 * tokens * model.vocab_size)
+    projections = model.layers * sum(out * inside for out, inside in model.shapes.values())
     return TrainingMemory(
-        weights=model.parameters * (_QUANTISED_BYTES[model.quantization] if model.quantization else number),
+        # Embeddings and the LM head are never quantised.
+        weights=projections * _QUANTISED_BYTES.get(model.quantization or "", number) + (model.parameters - projections) * number,
         adapter=16 * adapter_parameters(experiment),
         activations=kept + _passing(experiment, tokens, longest, on_gpu=on_gpu),
         logits=head + logits + 4 * tokens * model.hidden_size,

@@ -64,6 +64,17 @@ def test_activations_told_are_those_kept(
     assert kept <= told(2 * layers) - told(layers) <= 1.5 * kept
 
 
+@pytest.mark.parametrize("quantization", ["null", "nf4", "int8"])
+def test_weights_told_are_those_loaded(quantization: str, experiment: Callable[..., Experiment], adapt: Callable[..., Adapted]) -> None:
+    """Embeddings and LM head stay as they are where projections take 4 or 8 bits; scales are told beside the bits."""
+    if quantization != "null":
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (the extra olora-bench[quant])")
+    what = experiment("precision=bf16", f"model.quantization={quantization}")
+    told = training_memory(what, on_gpu=False).weights
+    loaded = adapt(what, torch.bfloat16).base.size_bytes
+    assert loaded <= told <= 1.1 * loaded
+
+
 def test_attention_over_long_examples_is_told(experiment: Callable[..., Experiment]) -> None:
     """On a CPU the pairs of tokens of long examples outweigh all else that exists for a moment: told where the cutoff lets them in."""
     long, short = (
