@@ -10,7 +10,7 @@ import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.report.render import number, probability, rate
+from olora_bench.report.render import coarseness, number, probability, rate
 
 MEANINGS = {
     SUPPORTED: "this study’s runs show it",
@@ -117,7 +117,8 @@ def speed_sentence(row: Mapping[str, Any]) -> str:
     """How much sooner an arm reaches a loss target in one cell. `row` is a row of the speedups frame."""
     bound = "" if row["bound"] == "exact" else f"{row['bound']} "
     interval = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
-    return f"{row['model']} rank {row['rank']}: {bound}{row['speedup']:.2f} times as fast{interval}, {row['verdict']}"
+    coarse = f"; {note}" if (note := coarseness(row["note"])) else ""
+    return f"{row['model']} rank {row['rank']}: {bound}{row['speedup']:.2f} times as fast{interval}, {row['verdict']}{coarse}"
 
 
 def declared_sentences(declared: pd.DataFrame) -> list[str]:

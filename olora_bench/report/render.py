@@ -145,3 +145,8 @@ def write_all(name: str, frame: pd.DataFrame, shown: Shown) -> dict[str, bytes]:
     caption = shown.caption + runs
     markdown = f"{caption}\n\n{markdown_table(header, rows) if rows else 'Nothing to show: ' + 'no row.'}\n"
     return {f"{name}.csv": csv_bytes(frame), f"{name}.md": markdown.encode(), f"{name}.tex": latex_table(header, rows, caption).encode()}
+
+
+def coarseness(note: str) -> str:
+    """What a speed-up's note says of too few readings of the loss, which the time of crossing is drawn between; empty where enough."""
+    return next((part for part in note.split(", ") if part.startswith("coarse")), "")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, rows_of, warnings
 from olora_bench.progress import size
-from olora_bench.report.render import NOTHING, markdown_table, number, rate
+from olora_bench.report.render import NOTHING, coarseness, markdown_table, number, rate
 
 LOSS_COLUMNS = ("metrics.report_loss_start", "metrics.report_loss", "metrics.report_gold_logprob_start", "metrics.report_gold_logprob")
 MANY_RUNS = 12
@@ -134,9 +134,10 @@ def _speed(key: dict[str, Any], speedups: pd.DataFrame) -> list[str]:
     unknown = int((mine["bound"] == "none").sum())
     parts = [*([told] if told else []), *bounds, *([f"unknown in {unknown}"] if unknown else [])]
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in mine["verdict"].value_counts(sort=False).items())
+    coarse = "".join(f"; {note}" for note in sorted({coarseness(note) for note in mine["note"]} - {""}))
     return [
         f"Speed to {HEADLINE_SHARE:.0%} of {key['reference']}'s drop in loss, in steps: {'; '.join(parts)} as fast "
-        f"(above 1: {key['arm']} is sooner; cells: {verdicts})."
+        f"(above 1: {key['arm']} is sooner; cells: {verdicts}{coarse})."
     ]
 
 

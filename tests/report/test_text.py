@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from olora_bench.report import study_report, table_files
+from olora_bench.report.page_words import speed_sentence
+from olora_bench.report.text import HEADLINE_SHARE
+from olora_bench.store import Store
 from olora_bench.study.tables import analysed, notes
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
@@ -72,6 +75,25 @@ def test_two_seeds(text: Callable[..., str]) -> None:
     assert "| piqa (acc_norm)       |    40 |   50.0 | 45.0 | 51.2 |  72.5 |        +21.2 |       17.3 |" in shown
     assert "Two seeds: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few." in shown
     assert "nan" not in shown.lower() and "None" not in shown
+
+
+def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
+    """The planted curves with all readings of the loss taken out but the first, one in the middle and the last."""
+    root = tmp_path / "results"
+    shutil.copytree(SYNTHETIC, root)
+    store = Store(root)
+    for path in (root / "runs").glob("*/curve.parquet"):
+        curve = store.read_curve(path.parent.name)
+        assert curve is not None
+        read = curve.index[curve["report_loss"].notna()]
+        middle = len(read) // 2
+        curve.loc[read[1:middle].append(read[middle + 1 : -1]), "report_loss"] = float("nan")
+        store.write_curve(path.parent.name, curve)
+    found = analysed(root, "planted")
+    assert "coarse: 3 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
+    rows = found.tables["speedups"]
+    for row in rows[(rows["q"] == HEADLINE_SHARE) & (rows["unit"] == "steps")].to_dict("records"):
+        assert speed_sentence(row).endswith("; coarse: 3 readings of the loss")
 
 
 def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> None:
