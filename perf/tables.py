@@ -114,6 +114,7 @@ def init(found: dict[str, Any], path: Path) -> list[str]:
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "train": ("train_alpaca_cpu.json", train),
+    "train_commonsense": ("train_commonsense_cpu.json", train),
     "eval": ("eval_cpu.json", evaluate),
     "exact": ("eval_complete.json", exact),
     "complete": ("eval_complete.json", complete),
