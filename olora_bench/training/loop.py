@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import fitting_budget, training_memory
-from olora_bench.data import Parts, batch_order
+from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
@@ -87,6 +88,7 @@ def train(
     warmup = warmup_count(recipe, steps)
     order = batch_order(len(parts.train), seed=experiment.seed, steps=steps, batch_size=recipe.batch_size)
     read_after = set(loss_schedule(steps, recipe.loss_evaluations))
+    _check_supervision(parts.train, order)
 
     keep_freed_memory()
     losses = Losses(
@@ -137,6 +139,18 @@ def train(
                         keeper.after(step, lambda: log.state(memory))
     adapted.train_mode(False)
     return log.result(memory, recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
+
+
+def _check_supervision(examples: Sequence[Example], order: Sequence[np.ndarray]) -> None:
+    """Refuse now what a batch of many hours hence could not be trained on.
+
+    Raises:
+        BadInput: a batch has no supervised token.
+    """
+    has_some = np.array([example.supervised[1:].any() for example in examples])
+    for picked in order:
+        if not has_some[picked].any():
+            supervised([examples[i] for i in picked])
 
 
 def _budget(experiment: Experiment, longest: int, device: torch.device) -> int:

@@ -228,6 +228,17 @@ def test_batch_without_supervised_token_is_bad_input(experiment: Make, adapt: Ad
         run(adapt, replace(parts, train=empty), experiment())
 
 
+def test_a_late_batch_without_supervised_token_is_refused_before_the_first(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    """One batch of the third epoch alone: nothing is trained, no row is told."""
+    what = experiment()
+    bad = set(batch_order(len(parts.train), seed=what.seed, steps=12, batch_size=8)[10].tolist())
+    mixed = [replace(e, supervised=np.zeros_like(e.supervised)) if i in bad else e for i, e in enumerate(parts.train)]
+    told: list[dict[str, Any]] = []
+    with pytest.raises(BadInput, match="no supervised token is left in 8 examples"):
+        run(adapt, replace(parts, train=mixed), what, on_row=told.append)
+    assert told == []
+
+
 def test_short_memory_lowers_the_budget(
     experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
