@@ -78,7 +78,7 @@ def test_packaged_rows_equal_the_reference(make, tmp_path, monkeypatch):
     """Every packaged split of the seven benchmarks equals the reference folder's (HellaSwag's lossy train too): rows, order, types."""
     if (reference := os.environ.get("OLORA_BENCH_TEST_DATA")) is None:
         pytest.skip("OLORA_BENCH_TEST_DATA is not set")
-    cache = [] if os.environ.get("OLORA_BENCH_TEST_WHEELS") else ["machine.cache_dir=~/.cache/olora_bench"]
+    cache = [] if os.environ.get("OLORA_BENCH_TEST_WHEELS") else ["machine.cache_dir='~/.cache/olora_bench'"]
     if wheels := os.environ.get("OLORA_BENCH_TEST_WHEELS"):
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.setenv("PIP_FIND_LINKS", wheels)
