@@ -27,3 +27,8 @@ def raise_at_seed_1_die_at_seed_2() -> None:
 def small_files_only() -> None:
     """A file may have 8 kB at most: a record fits, an adapter does not. To a program that is a disk that fills up."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+
+
+def hear_ctrl_c() -> None:
+    """SIGINT means what it means to a program started at a terminal, whatever the shell of the tests set."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

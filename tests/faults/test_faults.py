@@ -14,7 +14,7 @@ from subprocess import CompletedProcess
 import pytest
 from fault_workers import differences, events, finish, start, start_directly, write_study
 from kill_storm import storm
-from plants import raise_at_seed_1_die_at_seed_2, small_files_only
+from plants import hear_ctrl_c, raise_at_seed_1_die_at_seed_2, small_files_only
 
 from olora_bench.store import Store, lease, read_lease
 
@@ -94,7 +94,8 @@ def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) ->
 
 def test_ctrl_c_saves_too_and_leaves_no_traceback(folder: Path, calm: Path) -> None:
     """On the command line's road: exit code 130, one sentence, a checkpoint; then the study ends as an undisturbed one."""
-    worker = start(folder, "two", folder / "results", "machine.checkpoint_steps=null")
+    # A shell has its background jobs ignore SIGINT, and this test may run in one: a worker at a terminal does not.
+    worker = start(folder, "two", folder / "results", "machine.checkpoint_steps=null", plant=hear_ctrl_c)
     wait_for(lambda: bool(events(folder)))
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGINT)
