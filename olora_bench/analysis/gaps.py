@@ -10,6 +10,7 @@ from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
+_CLIPPING_GAP = 0.5
 
 
 def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
 
     Args:
         frames: the study.
-        tables: its pairs, sensitivity and scoring, as `analyse` makes them.
+        tables: its pairs, run_measures, sensitivity and scoring, as `analyse` makes them.
 
     Returns:
         about (the study, or a contrast), sentence; one row each.
@@ -83,6 +84,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
         alone = group["arm_id"].isna() | group["reference_id"].isna()
         if alone.any():
             found.append((str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out"))
+        found += [(str(about), f"{role}: {sentence}") for sentence in _clipping(group[~alone], tables["run_measures"])]
     found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
     found += [
         (frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]))
@@ -95,6 +97,15 @@ def _one_sided(runs: pd.DataFrame, contrast: dict[str, str]) -> list[str]:
     cells = [set(shared[shared["arm"] == contrast[side]]["cell"]) for side in ("arm", "reference")]
     alone_in = len(cells[0] ^ cells[1])
     return [f"{alone_in} of {len(cells[0] | cells[1])} cells run one arm only: left out"] if alone_in else []
+
+
+def _clipping(pairs: pd.DataFrame, measures: pd.DataFrame) -> list[str]:
+    """Clipping one arm's gradient and not the other's lowers one arm's learning rate: said from a gap of half of all steps on."""
+    share = measures.set_index("train_id")["clipped_step_share"]
+    arm, reference = (float(pairs[side].map(share).mean()) for side in ("arm_id", "reference_id"))
+    if not abs(arm - reference) >= _CLIPPING_GAP:
+        return []
+    return [f"the gradient was clipped in {arm:.0%} of the arm's steps and in {reference:.0%} of the reference's: part of the difference"]
 
 
 def _budgets(sensitivity: pd.DataFrame) -> list[str]:

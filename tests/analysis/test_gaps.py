@@ -131,3 +131,11 @@ def test_the_processor_of_a_run_is_what_did_the_arithmetic(device: str, gpus: li
     from olora_bench.analysis.frames import _processor
 
     assert _processor({"device": device, "hardware": {"processor": "x86", "gpus": gpus}}) == processor
+
+
+def test_one_sided_clipping_is_said(synthetic: Load) -> None:
+    """Where one arm's gradient is clipped at every step and the other's never; not where both are clipped alike."""
+    frames, tables = synthetic("planted")
+    assert "clipped" not in said(tables)
+    runs = frames.runs.assign(clipped_step_share=(frames.runs["arm"] == "olora").astype(float))
+    assert "the gradient was clipped in 100% of the arm's steps and in 0% of the reference's" in said(again(replace(frames, runs=runs)))
