@@ -12,7 +12,8 @@ _LOGITS = 4 << 25  # `models.head.LOGITS_AT_ONCE` numbers in fp32
 _PASSING = 6  # tensors of a layer's widest step that exist for a moment, in fp32
 _SCORES = 4  # tensors of all pairs of tokens that attention's backward pass on a CPU holds for a moment, in fp32
 _NARROWEST_HEAD = 64
-_SHORTEST_BUDGET = 64
+SHORTEST_BUDGET = 64
+"""Tokens in a forward pass below which it is not halved."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def fitting_budget(experiment: Experiment, free_bytes: float, *, on_gpu: bool, l
     `free_bytes`; None where even the shortest does not. `longest` as for `training_memory`."""
     budget = experiment.machine.train_token_budget
     while training_memory(experiment, on_gpu=on_gpu, token_budget=budget, longest=longest).above_base > free_bytes:
-        if budget // 2 < _SHORTEST_BUDGET:
+        if budget // 2 < SHORTEST_BUDGET:
             return None
         budget //= 2
     return budget

@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 from olora_bench.data.batches import chunks_by_budget
 from olora_bench.data.encoding import encode_pairs
 from olora_bench.evaluation.scores import computing_in, in_eval_mode
-from olora_bench.evaluation.tree_attention import causal_model
+from olora_bench.models.causal import causal_model
 from olora_bench.progress import Progress
 
 ROUGE = ("rouge1", "rouge2", "rougeL")

@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from olora_bench.errors import BadInput
 from olora_bench.evaluation.logprobs import continuation_logprobs, token_count
 from olora_bench.evaluation.prompts import plan_of
-from olora_bench.evaluation.tree_attention import causal_model, why_not
+from olora_bench.evaluation.tree_attention import why_not
 from olora_bench.evaluation.trie import Plan
+from olora_bench.models.causal import causal_model
 from olora_bench.progress import Progress, say
 
 if TYPE_CHECKING:

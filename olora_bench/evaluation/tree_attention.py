@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -19,6 +18,8 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache
+
+from olora_bench.models.causal import attending_as, causal_model
 
 # Families whose position comes from position_ids alone and whose log-likelihoods are the LM head on the last hidden state
 # (no soft cap, no logit scale): seen equal to lm-eval's on each of these architectures in tests.
@@ -33,11 +34,6 @@ _KEYS_AT_ONCE = 8192
 
 Prefix = Sequence[tuple[Tensor, Tensor]]
 """(keys, values) of each layer: [kv_heads, p, d]."""
-
-
-def causal_model(model: nn.Module) -> Any:
-    """The transformers model inside a PEFT model, its adapters in place; another model as it is."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def why_not(model: nn.Module) -> str | None:
@@ -149,20 +145,10 @@ def run_prefix(causal: Any, tokens: Tensor) -> Prefix:
 def last_hidden(causal: Any, ids: Tensor, depths: Tensor, layout: Layout) -> Tensor:
     """The hidden states [l, h] that the LM head sees, in the model's dtype, of a packed row of tokens int64 [l] at depths int64 [l]."""
     in_front = layout.prefix[0][0].shape[1] if len(layout.prefix) else 0
-    with torch.no_grad(), _attending_as(causal, NAME):
+    with torch.no_grad(), attending_as(causal, NAME):
         found = causal.base_model(input_ids=ids[None], position_ids=(depths + in_front)[None], use_cache=False, layout=layout)
     hidden: Tensor = found.last_hidden_state[0]
     return hidden
-
-
-@contextmanager
-def _attending_as(causal: Any, name: str) -> Iterator[None]:
-    before = causal.config._attn_implementation
-    causal.config._attn_implementation = name
-    try:
-        yield
-    finally:
-        causal.config._attn_implementation = before
 
 
 def tree_attention(

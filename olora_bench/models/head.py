@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from olora_bench.errors import BadInput
+from olora_bench.models.causal import causal_model
 from olora_bench.models.precision import exact_products
 
 # Logits held at a time: 2^25 fp32 numbers are 128 MiB, whatever the vocabulary and however many positions are read. Fewer rows a time
@@ -38,7 +38,7 @@ class LmHead:
         Raises:
             BadInput: the model has no plain linear LM head.
         """
-        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        causal = causal_model(model)
         head = causal.get_output_embeddings()
         if type(head) is not nn.Linear:
             raise BadInput(f"{type(causal).__name__} has {type(head).__name__} as LM head: token losses need a plain torch.nn.Linear there")

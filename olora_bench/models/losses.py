@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from olora_bench.models.attention import NAME, Layout, layout_of
+from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.fused import fused
 from olora_bench.models.head import LmHead
 from olora_bench.models.steps import EAGER, Steps
@@ -82,14 +82,8 @@ def packed_rows(model: nn.Module, *, checkpointing: bool = False, steps: Steps =
         checkpointing: keep only each layer's input for the backward pass and compute the rest again there: less memory, a third more work.
         steps: what is done between matrix products, compiled or not.
     """
-    config: Any = _causal(model).config
-    before = config._attn_implementation
-    config._attn_implementation = NAME
-    try:
-        with fused(model, checkpointing=checkpointing, steps=steps):
-            yield
-    finally:
-        config._attn_implementation = before
+    with attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
+        yield
 
 
 def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
@@ -105,13 +99,9 @@ def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
         fp32 [examples], differentiable.
     """
     hidden = (
-        _causal(model)
+        causal_model(model)
         .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
         .last_hidden_state
     )
     nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
     return nll.new_zeros(packed.examples).index_add(0, packed.owners, nll)
-
-
-def _causal(model: nn.Module) -> Any:
-    return model.get_base_model() if isinstance(model, PeftModel) else model

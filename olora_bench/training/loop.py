@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from olora_bench.config import Experiment
-from olora_bench.config.memory import fitting_budget, training_memory
+from olora_bench.config.memory import SHORTEST_BUDGET, fitting_budget, training_memory
 from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
@@ -162,11 +162,11 @@ def _budget(experiment: Experiment, longest: int, device: torch.device) -> int:
     on_gpu, free = device.type == "cuda", free_bytes(device)
     budget = fitting_budget(experiment, free, on_gpu=on_gpu, longest=longest)
     if budget is None:
-        least = training_memory(experiment, on_gpu=on_gpu, token_budget=64, longest=longest)
+        least = training_memory(experiment, on_gpu=on_gpu, token_budget=SHORTEST_BUDGET, longest=longest)
         raise BadInput(
             f"training {experiment.model.name} at rank {experiment.rank} needs about {size(least.above_base)} beside the loaded base, even "
-            f"with {max(64, longest)} tokens at a time, and {size(free)} are free on {device}. Free memory, lower rank or data.cutoff, "
-            "choose a smaller model, or set machine.gradient_checkpointing=true"
+            f"with {max(SHORTEST_BUDGET, longest)} tokens at a time, and {size(free)} are free on {device}. "
+            "Free memory, lower rank or data.cutoff, choose a smaller model, or set machine.gradient_checkpointing=true"
         )
     if budget < experiment.machine.train_token_budget:
         say(f"memory: {size(free)} free, so {budget} tokens at a time instead of {experiment.machine.train_token_budget}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from olora_bench.config.memory import SHORTEST_BUDGET
 from olora_bench.data import Example, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
@@ -14,8 +15,6 @@ from olora_bench.models import LmHead, packed_rows, token_nll
 from olora_bench.models.steps import EAGER
 from olora_bench.models.steps import compiled as compiled_steps
 from olora_bench.progress import say
-
-_SHORTEST_BUDGET = 64
 
 
 class Losses:
@@ -44,7 +43,7 @@ class Losses:
             try:
                 return self._gradient(examples, count, scaler)
             except torch.OutOfMemoryError:
-                if self.token_budget // 2 < _SHORTEST_BUDGET:
+                if self.token_budget // 2 < SHORTEST_BUDGET:
                     raise
                 self.token_budget //= 2
                 say(f"out of memory: this batch again, and all after it, with {self.token_budget} tokens at a time")

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 
 from olora_bench.data.items import Item
 from olora_bench.evaluation import generate, text_metrics
-from olora_bench.evaluation.tree_attention import causal_model
+from olora_bench.models.causal import causal_model
 
 PROMPTS = ["amber barn Answer:", "candle", "drift ember fjord garnet hollow island jigsaw kettle Answer:", "amber barn candle Answer:"]
 
