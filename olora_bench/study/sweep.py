@@ -70,13 +70,29 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
                 write_lock(study.store.root, study.name, todo[0].experiment.precision)
             write_manifest(study.store.root, grids, study.loss, study.file.overrides)
         if todo:
-            # Runs that share a base follow one another, so that a worker loads it once.
-            todo.sort(key=lambda job: job.experiment.model.name)
+            todo = in_order(grids, todo)
             worklist.launching(todo)
             launch(launcher, [(*overrides, *job.overrides) for job in todo])
         elif not worklist.wait(found) and (grids.settled or seen == grids.jobs):
             return found  # looked at twice while searches go on: another worker's run may have opened the next stage
         seen = grids.jobs
+
+
+def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:
+    """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs to report.
+
+    What is reported comes before what only chooses a learning rate, the arms of primary contrasts before the others, and the arms of a cell
+    seed by seed. Runs that share a base follow one another, so that a worker loads it once.
+    """
+    arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
+    cells = list(dict.fromkeys(job.cell for job in grids.jobs))
+
+    def key(job: Job) -> tuple[object, ...]:
+        chooses = job.roles == ("tuning",)
+        seed = 0 if chooses else job.experiment.seed
+        return job.experiment.model.name, chooses, job.experiment.arm not in arms, cells.index(job.cell), seed
+
+    return sorted(todo, key=key)
 
 
 def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:
