@@ -94,7 +94,7 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
             test = sign_flip(np.asarray(losses, dtype=np.float64), rng)
             row |= {"loss_low": float(test.low), "loss_high": float(test.high), "loss_p": float(test.p)}
         rows.append(row | ({"p": row["loss_p"]} if by_loss else {}))
-    rows += _unopened(frames, rows)
+    rows = _unopened(frames, rows) + rows  # first, where the verdict itself will stand
     frame = pd.DataFrame(rows, columns=[*COMPARISON, *_COUNTS, *_NUMBERS, "judged_by", "open_searches", "mixed", "runs"])
     frame["p_holm"] = np.nan
     family = frame["confirmatory"].astype(bool)

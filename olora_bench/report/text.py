@@ -37,7 +37,8 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     """
     parts = [f"# {frames.study}: {frames.title}"]
     for key in rows_of(tables["verdicts"]):
-        parts += [part for part in _comparison(key, tables) if part not in parts]  # what seeds cannot tell is told once
+        *told, limits = _comparison(key, tables)
+        parts += told if limits in parts else [*told, limits]  # what seeds cannot tell is told once
     parts += _rates(tables["rates"], tables["sensitivity"]) + _costs(tables["costs"]) + _runs(frames.runs)
     alarms = warnings(frames, tables)
     if alarms:
@@ -60,7 +61,8 @@ def _comparison(key: dict[str, Any], tables: Tables) -> list[str]:
     if len(groups) > MANY_TABLES:
         parts.append(_overview(groups))
     else:
-        parts += [_cell_table(group, arm, reference) for group in groups]
+        begun = [group for group in groups if (group["seeds"].max() > 0) or (group["diverged"].max() > 0)]
+        parts += [_cell_table(group, arm, reference) for group in begun]
     if len(scored):
         parts.append(what_seeds_cannot_tell(scored))
     else:
@@ -144,10 +146,11 @@ def _speed(key: dict[str, Any], speedups: pd.DataFrame) -> list[str]:
 def _schedules(schedules: pd.DataFrame, key: dict[str, Any]) -> list[str]:
     mine = schedules[(schedules["contrast"] == key["contrast"]) & (schedules["role"] == key["role"])]
     lines = []
-    for (model, rank), group in mine.groupby(["model", "rank"], sort=False):
+    for (model, rank), group in mine[mine["seeds"] > 0].groupby(["model", "rank"], sort=False):
         best = group[group["smallest"]]
         lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
-        what = f"{model} r{rank}: completed schedules of {lengths} steps against {group['steps_reference'].iloc[0]:g}"
+        missing = " (pairs missing)" if (group["seeds"] + group["diverged"] < group["seeds_planned"]).any() else ""
+        what = f"{model} r{rank}: completed schedules of {lengths} steps against {group['steps_reference'].iloc[0]:g}{missing}"
         if best.empty:
             lines.append(f"{what}: none matches {key['reference']}'s final loss.")
         else:
@@ -234,6 +237,10 @@ def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
 
 def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
     several = rates.groupby(["cell", "arm"])["lr"].transform("nunique") > 1 if len(rates) else pd.Series(dtype=bool)
+    if len(rates):
+        known = rates["tune"].notna() | (rates["diverged"] > 0)
+        several &= known.groupby(rates["cell"]).transform("any")
+        sensitivity = sensitivity[sensitivity["best_lr"].notna()]
     if not several.any():
         return []
     parts = ["## Learning rates"]

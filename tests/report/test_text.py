@@ -197,3 +197,18 @@ def test_every_study_file_of_the_planted_studies_is_read() -> None:
         assert open_results(str(SYNTHETIC.parent / f"{name}.yaml"), [])[0] == name
         manifest = json.loads((SYNTHETIC / name / "manifest.json").read_text())
         assert manifest["title"] in (SYNTHETIC.parent / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("study, comparisons", [("searched", 1), ("planted", 2)])
+def test_a_study_that_has_just_begun_shows_only_what_has_runs(tmp_path: Path, study: str, comparisons: int) -> None:
+    """No run is done: each comparison keeps a verdict line of its own, even one that reads like another's, and nothing takes a table."""
+    root = tmp_path / "results"
+    shutil.copytree(SYNTHETIC, root)
+    for run in json.loads((root / study / "manifest.json").read_text())["runs"]:
+        shutil.rmtree(root / "runs" / run["train_id"], ignore_errors=True)
+    found = analysed(root, study)
+    shown = study_report(found.frames, found.tables, [])
+    assert "None" not in shown and "none matches" not in shown and "## Learning rates" not in shown and "| benchmark" not in shown
+    compared = [section for section in shown.split("\n## ")[1:] if " against " in section.splitlines()[0]]
+    assert len(compared) >= comparisons and all("Verdict: " in section for section in compared)
+    assert shown.count("No run of this comparison has been scored.") == 1
