@@ -123,7 +123,7 @@ def _started(what: Identified, facts: Mapping[str, Any], attempts: int) -> RunRe
         status="running",
         attempts=attempts,
         identity=dict(what.train),
-        config=what.experiment.model_dump(mode="json"),
+        config=what.experiment.published(),
         provenance=dict(facts),
         started_at=utc_now(),
     )
@@ -180,8 +180,7 @@ def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
 def _open_mirror(what: Identified, study: str | None) -> Mirror:
     one = what.experiment
     name = f"{one.model.name} {one.arm} r{one.rank} lr{one.lr:g} seed{one.seed}"
-    config = one.model_dump(mode="json")
-    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=config, group=study, directory=one.machine.wandb_dir)
+    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=one.published(), group=study, directory=one.machine.wandb_dir)
 
 
 def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Adapted, parts: Parts, mirror: Mirror) -> RunRecord:

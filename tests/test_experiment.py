@@ -144,6 +144,7 @@ def test_no_secret_reaches_a_record(experiment, monkeypatch: pytest.MonkeyPatch)
     outcome = run(one)
     text = Store(one.machine.results_dir).run_dir(outcome.train_id).joinpath("record.json").read_text()
     assert "s3cr3t" not in text and os.environ["HF_TOKEN"] not in text
+    assert str(one.machine.results_dir) not in text and str(one.machine.cache_dir) not in text and str(Path.home()) not in text
 
 
 def test_a_missing_asset_is_bad_input(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -277,6 +277,10 @@ class Experiment(Strict):
     benchmarks: dict[str, Benchmark]
     """Every benchmark that `data` or `suite` names, read from `conf/benchmark/`."""
 
+    def published(self) -> dict[str, Any]:
+        """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
+        return self.model_dump(mode="json", exclude={"machine": {"results_dir", "cache_dir", "local_dir", "wandb_dir"}})
+
     @property
     def arm(self) -> str:
         """What tables call this run's method: the init's name, and what makes it another method, e.g. `olora_plus_x4`."""

@@ -39,7 +39,6 @@ def _page(study: str, run: Mapping[str, Any], record: RunRecord, curves: Mapping
     facts = {name: value for name in FACTS if (value := getattr(record, name)) is not None}
     parts = [error, _curve(curves["axes"], curves["curves"].get(record.train_id, {})), _scores(scores), _section("record", facts)]
     whole = {name: getattr(record, name) for name in SECTIONS}
-    whole["config"] = {key: value for key, value in record.config.items() if key != "machine"}  # folders of the machine it ran on
     parts += [_section(name, values) for name, values in whole.items() if values]
     body = {
         "title": escape(run_words(run)),

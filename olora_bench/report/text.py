@@ -37,7 +37,7 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     """
     parts = [f"# {frames.study}: {frames.title}"]
     for key in rows_of(tables["verdicts"]):
-        *told, limits = _comparison(key, tables)
+        *told, limits = comparison(key, tables)
         parts += told if limits in parts else [*told, limits]  # what seeds cannot tell is told once
     parts += _rates(tables["rates"], tables["sensitivity"]) + _costs(tables["costs"]) + _runs(frames.runs)
     alarms = warnings(frames, tables)
@@ -46,7 +46,8 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
-def _comparison(key: dict[str, Any], tables: Tables) -> list[str]:
+def comparison(key: dict[str, Any], tables: Tables) -> list[str]:
+    """The parts of one comparison: heading, sentences, tables, what its seeds cannot tell. `key` is a row of verdicts."""
     arm, reference = key["arm"], key["reference"]
     how = ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
     parts = [f"## {arm} against {reference} ({key['kind'] if key['confirmatory'] else 'beside the verdict'}; {how})"]
@@ -55,14 +56,14 @@ def _comparison(key: dict[str, Any], tables: Tables) -> list[str]:
     cells = cells[cells["primary"].astype(bool)] if len(cells) else cells
     scored = cells[cells["seeds"] > 0] if len(cells) else cells
     summary = [_verdict(key), _count(key, of(tables["win_counts"], key))]
-    summary += _loss(key, of(tables["measures"], key)) + _speed(key, of(tables["speedups"], key)) + _schedules(tables["schedules"], key)
+    summary += _loss(key, of(tables["measures"], key)) + _speed(key, of(tables["speedups"], key)) + schedules(tables["schedules"], key)
     parts.append("\n".join(line for line in summary if line))
     groups = [group for _, group in cells.groupby(["cell", "model", "rank", "setting"], sort=False)] if len(cells) else []
     if len(groups) > MANY_TABLES:
         parts.append(_overview(groups))
     else:
         begun = [group for group in groups if (group["seeds"].max() > 0) or (group["diverged"].max() > 0)]
-        parts += [_cell_table(group, arm, reference) for group in begun]
+        parts += [cell_table(group, arm, reference) for group in begun]
     if len(scored):
         parts.append(what_seeds_cannot_tell(scored))
     else:
@@ -143,10 +144,13 @@ def _speed(key: dict[str, Any], speedups: pd.DataFrame) -> list[str]:
     ]
 
 
-def _schedules(schedules: pd.DataFrame, key: dict[str, Any]) -> list[str]:
-    mine = schedules[(schedules["contrast"] == key["contrast"]) & (schedules["role"] == key["role"])]
+def schedules(frame: pd.DataFrame, key: dict[str, Any]) -> list[str]:
+    """A line a (model, rank): with how much shorter a schedule an arm matches its reference. `frame` is the schedules frame."""
+    mine = frame[(frame["contrast"] == key["contrast"]) & (frame["role"] == key["role"])]
     lines = []
     for (model, rank), group in mine[mine["seeds"] > 0].groupby(["model", "rank"], sort=False):
+        if (group["share"] == 1).all():
+            continue  # no shorter schedule has runs yet
         best = group[group["smallest"]]
         lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
         missing = " (pairs missing)" if (group["seeds"] + group["diverged"] < group["seeds_planned"]).any() else ""
@@ -180,7 +184,8 @@ def _overview(groups: Sequence[pd.DataFrame]) -> str:
     return f"{table_text}\n\n{letters} Every cell: tables/grid.md."
 
 
-def _cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
+def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
+    """The benchmarks of one (model, rank, setting) as a Markdown table below a line that says what ran. `group` holds its rows of cells."""
     model, rank, setting = group.iloc[0][["model", "rank", "setting"]]
     judged = int(group["seeds"].max()) >= MIN_SEEDS_FOR_VERDICT
     header = ["benchmark", "items", "chance", "base", reference, arm, f"{arm} - {reference}"]

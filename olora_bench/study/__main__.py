@@ -65,6 +65,22 @@ def report(arguments: argparse.Namespace) -> int:
     return 0 if complete else 1
 
 
+def extract(arguments: argparse.Namespace) -> int:
+    """Print what a study found in a few lines of Markdown, or put them between their marks in a page."""
+    from olora_bench.report.extract import filled
+    from olora_bench.study.tables import extract_text
+
+    study, text = extract_text(arguments.name, arguments.overrides)
+    if arguments.into is None:
+        print(text)
+        return 0
+    if not arguments.into.is_file():
+        raise BadInput(f"--into {arguments.into}: no such file. Name a Markdown page that is there")
+    page = arguments.into.read_text(encoding="utf-8")
+    arguments.into.write_text(filled(page, study, text), encoding="utf-8")
+    return 0
+
+
 def figures(arguments: argparse.Namespace) -> int:
     """Write a study's tables and figures again from its records."""
     from olora_bench.study.figures import figures_text
@@ -148,6 +164,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "retry": (retry, "as run, with failed runs tried again"),
     "report": (report, "a study's table, tables as files and page from its records; --run-pages adds a page for each run"),
     "figures": (figures, "a study's tables and figures from its records"),
+    "extract": (extract, "what a study found, in a few lines of Markdown; --into PAGE puts them into a page"),
     "assets": (fetch, "fetch the models and data of a study ahead of time"),
     "sync": (sync, "make a study's missing or broken W&B runs again from its records"),
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
@@ -175,6 +192,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("name", help="train_id of a run" if of_run else "name of a study, or the path of its YAML file")
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
+        if command == "extract":
+            one.add_argument("--into", type=Path, help="a page with the lines `<!-- study NAME -->` and `<!-- end -->`")
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")

@@ -1,0 +1,75 @@
+"""A study's result in a few lines, for a README or a paper's page, and where it stands there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.errors import BadInput
+from olora_bench.report.page_words import count_sentence, details, headline
+from olora_bench.report.text import ROLES, cell_table, of, rate, schedules, what_seeds_cannot_tell
+
+BLOCK = re.compile(r"(<!-- study (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+"""A study's extract in a page: its name, then what is replaced."""
+
+
+def extract(frames: StudyFrames, tables: Tables) -> str:
+    """What a study found so far: the primary contrasts' tables, and a sentence for each comparison that has runs.
+
+    Args:
+        frames, tables: as `analysis.load_study` and `analysis.analyse` return them.
+
+    Returns:
+        Markdown, the same for the same records.
+    """
+    states = frames.runs["state"].value_counts(sort=False)
+    done = int(states.get("done", 0)) + int(states.get("diverged", 0))
+    whole = len(frames.runs)
+    more = "; its learning-rate searches go on and will add runs" if frames.searches["chosen"].isna().any() else ""
+    state = f"all {whole} runs are done" if done == whole and not more else f"{done} of the {whole} runs known so far are done{more}"
+    parts = [f"{frames.title}: {state}."]
+    longest = {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
+    said, open_ones = [], []
+    for key in rows_of(tables["verdicts"]):
+        cells = of(longest["cells"], key)
+        begun = cells[(cells["seeds"] > 0) & cells["primary"].astype(bool)] if len(cells) else cells
+        losses = pd.notna(key["loss_difference"])
+        if begun.empty and not losses:
+            open_ones.append(f"{key['arm']} against {key['reference']} ({_how(key)})")
+            continue
+        if key["kind"] == "primary":
+            parts += [cell_table(group, key["arm"], key["reference"]) for _, group in begun.groupby("cell", sort=False)]
+        limits = what_seeds_cannot_tell(begun) if len(begun) else ""
+        parts += [limits] if key["kind"] == "primary" and limits and limits not in parts else []
+        said.append(_bullet(key, longest))
+    parts += ["\n".join(said)] if said else []
+    parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
+    return "\n\n".join(parts)
+
+
+def filled(page: str, study: str, text: str) -> str:
+    """A page with a study's extract put between its marks.
+
+    Raises:
+        BadInput: the page has no such marks.
+    """
+    if study not in {found[2] for found in BLOCK.finditer(page)}:
+        marks = f"`<!-- study {study} -->` and `<!-- end -->`"
+        raise BadInput(f"the page has no place for study {study}: put the lines {marks} where it belongs")
+    return BLOCK.sub(lambda found: f"{found[1]}{text}\n{found[4]}" if found[2] == study else found[0], page)
+
+
+def _how(key: Mapping[str, Any]) -> str:
+    return ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
+
+
+def _bullet(key: dict[str, Any], tables: Tables) -> str:
+    _, *facts = details(key)
+    counts = [count_sentence(row) for row in rows_of(of(tables["win_counts"], key))[:1]]
+    shorter = schedules(tables["schedules"], key) if key["kind"] == "primary" else []
+    sentences = [headline(key), f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
+    return f"- **{key['arm']} against {key['reference']}, {_how(key)}.** {' '.join(sentences)}"
