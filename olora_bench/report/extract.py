@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- study (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def extract(frames: StudyFrames, tables: Tables) -> str:
-    """What a study found so far: the primary contrasts' tables, and a sentence for each comparison that has runs.
+    """What a study found so far: primary contrasts with their tables, then the others that have runs, then what has none yet.
 
     Args:
         frames, tables: as `analysis.load_study` and `analysis.analyse` return them.
@@ -33,20 +33,20 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     state = f"all {whole} runs are done" if done == whole and not more else f"{done} of the {whole} runs known so far are done{more}"
     parts = [f"{frames.title}: {state}."]
     longest = {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
-    said, open_ones = [], []
+    beside, open_ones = [], []
     for key in rows_of(tables["verdicts"]):
         cells = of(longest["cells"], key)
         begun = cells[(cells["seeds"] > 0) & cells["primary"].astype(bool)] if len(cells) else cells
-        losses = pd.notna(key["loss_difference"])
-        if begun.empty and not losses:
+        if begun.empty and pd.isna(key["loss_difference"]):
             open_ones.append(f"{key['arm']} against {key['reference']} ({_how(key)})")
-            continue
-        if key["kind"] == "primary":
+        elif key["kind"] == "secondary":
+            beside.append(f"- {_said(key, longest)}")
+        else:
+            parts += [_said(key, longest)]
             parts += [cell_table(group, key["arm"], key["reference"]) for _, group in begun.groupby("cell", sort=False)]
-        limits = what_seeds_cannot_tell(begun) if len(begun) else ""
-        parts += [limits] if key["kind"] == "primary" and limits and limits not in parts else []
-        said.append(_bullet(key, longest))
-    parts += ["\n".join(said)] if said else []
+            limits = what_seeds_cannot_tell(begun) if len(begun) else ""
+            parts += [limits] if limits and limits not in parts else []
+    parts += ["\n".join(beside)] if beside else []
     parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
     return "\n\n".join(parts)
 
@@ -67,9 +67,9 @@ def _how(key: Mapping[str, Any]) -> str:
     return ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
 
 
-def _bullet(key: dict[str, Any], tables: Tables) -> str:
+def _said(key: dict[str, Any], tables: Tables) -> str:
     _, *facts = details(key)
     counts = [count_sentence(row) for row in rows_of(of(tables["win_counts"], key))[:1]]
     shorter = schedules(tables["schedules"], key) if key["kind"] == "primary" else []
     sentences = [headline(key), f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
-    return f"- **{key['arm']} against {key['reference']}, {_how(key)}.** {' '.join(sentences)}"
+    return f"**{key['arm']} against {key['reference']}, {_how(key)}.** {' '.join(sentences)}"

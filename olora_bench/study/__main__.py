@@ -133,6 +133,15 @@ def explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def again(arguments: argparse.Namespace) -> int:
+    """Compute a recorded run once more and compare; 1 where it does not come out the same."""
+    from olora_bench.study.again import again_text
+
+    text, same = again_text(arguments.name, arguments.overrides)
+    print(text)
+    return 0 if same else 1
+
+
 def items(arguments: argparse.Namespace) -> int:
     """Print a run's benchmark items, with their text where it is on this machine."""
     from olora_bench.study.items import item_lines
@@ -168,6 +177,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "assets": (fetch, "fetch the models and data of a study ahead of time"),
     "sync": (sync, "make a study's missing or broken W&B runs again from its records"),
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
+    "again": (again, "compute a recorded run once more from its record, and say how near it comes; 1 where it does not"),
     "items": (items, "a run's benchmark items one by one, with their text where it is on this machine"),
     "gc": (gc, "list runs and evaluations that no study needs; --remove removes them"),
 }
@@ -188,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
         if command == "gc":
             one.add_argument("--remove", action="store_true", help="remove what is listed")
         else:
-            of_run = command in ("explain", "items")
+            of_run = command in ("explain", "again", "items")
             one.add_argument("name", help="train_id of a run" if of_run else "name of a study, or the path of its YAML file")
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
