@@ -148,9 +148,12 @@ def _forest_parts(s: Sources, overall: Mapping[str, Any], shown: pd.DataFrame) -
 
 def _learning_rates(s: Sources) -> Drawn:
     table = s.tables["rates"]
-    several = table.groupby("cell")["lr"].transform("nunique") > 1 if len(table) else pd.Series(dtype=bool)
+    known = table["lr"].where(table["tune"].notna() | (table["diverged"] > 0)) if len(table) else pd.Series(dtype=float)
+    several = known.groupby(table["cell"]).transform("nunique") > 1 if len(table) else pd.Series(dtype=bool)
     if not several.any():
-        yield LeftOut("learning_rates", "only one learning rate was tried in each cell")
+        begun = len(table) and table["searched"].any()
+        reason = "in no cell are two learning rates done yet" if begun else "only one learning rate was tried in each cell"
+        yield LeftOut("learning_rates", reason)
         return
     shared, title = (s.frames.tuning or {}).get("shared_lr"), "Loss and score by learning rate"
     for name, shown in pages("learning_rates", [group for _, group in grouped(table[several], CELL)], CELLS_A_RATE_FIGURE):
