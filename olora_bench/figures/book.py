@@ -199,6 +199,8 @@ def _speed_parts(overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
 
 def _schedules(s: Sources) -> Drawn:
     table = s.tables["schedules"].dropna(subset=["loss_reference", "loss_arm"])
+    shorter = table[table["share"] > 1]["contrast"]
+    table = table[table["contrast"].isin(shorter)]
     if table.empty:
         yield LeftOut("schedules", "no schedule of T/4 or T/2 steps was completed beside T")
         return

@@ -149,7 +149,7 @@ def schedules(frame: pd.DataFrame, key: dict[str, Any]) -> list[str]:
     mine = frame[(frame["contrast"] == key["contrast"]) & (frame["role"] == key["role"])]
     lines = []
     for (model, rank), group in mine[mine["seeds"] > 0].groupby(["model", "rank"], sort=False):
-        if (group["share"] == 1).all():
+        if not (group["share"] > 1).any():
             continue  # no shorter schedule has runs yet
         best = group[group["smallest"]]
         lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
