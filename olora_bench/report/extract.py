@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline
-from olora_bench.report.text import ROLES, cell_table, of, rate, schedules, what_seeds_cannot_tell
+from olora_bench.report.render import rate
+from olora_bench.report.text import MANY_TABLES, ROLES, cell_table, of, overview, schedules, what_seeds_cannot_tell
 
-BLOCK = re.compile(r"(<!-- study (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- study ([\w.+-]+) -->\n)((?:(?!<!-- study ).)*?)(<!-- end -->)", re.DOTALL)
 """A study's extract in a page: its name, then what is replaced."""
 
 
@@ -26,27 +27,26 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     Returns:
         Markdown, the same for the same records.
     """
-    states = frames.runs["state"].value_counts(sort=False)
-    done = int(states.get("done", 0)) + int(states.get("diverged", 0))
-    whole = len(frames.runs)
-    more = "; its learning-rate searches go on and will add runs" if frames.searches["chosen"].isna().any() else ""
-    state = f"all {whole} runs are done" if done == whole and not more else f"{done} of the {whole} runs known so far are done{more}"
-    parts = [f"{frames.title}: {state}."]
+    parts = [f"{frames.title}: {_state(frames)}."]
     longest = {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
     beside, open_ones = [], []
     for key in rows_of(tables["verdicts"]):
         cells = of(longest["cells"], key)
-        begun = cells[(cells["seeds"] > 0) & cells["primary"].astype(bool)] if len(cells) else cells
-        if begun.empty and pd.isna(key["loss_difference"]):
+        begun = cells[((cells["seeds"] > 0) | (cells["diverged"] > 0)) & cells["primary"].astype(bool)] if len(cells) else cells
+        if begun.empty and pd.isna(key["loss_difference"]) and not key["diverged"]:
             open_ones.append(f"{key['arm']} against {key['reference']} ({_how(key)})")
         elif key["kind"] == "secondary":
             beside.append(f"- {_said(key, longest)}")
         else:
             parts += [_said(key, longest)]
-            parts += [cell_table(group, key["arm"], key["reference"]) for _, group in begun.groupby("cell", sort=False)]
-            limits = what_seeds_cannot_tell(begun) if len(begun) else ""
+            groups = [group for _, group in begun.groupby("cell", sort=False)]
+            many = len(groups) > MANY_TABLES
+            parts += [overview(groups)] if many else [cell_table(group, key["arm"], key["reference"]) for group in groups]
+            limits = what_seeds_cannot_tell(begun) if len(begun) and (begun["seeds"] > 0).any() else ""
             parts += [limits] if limits and limits not in parts else []
     parts += ["\n".join(beside)] if beside else []
+    alarms = warnings(frames, tables)
+    parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
     parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
     return "\n\n".join(parts)
 
@@ -63,6 +63,20 @@ def filled(page: str, study: str, text: str) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}{text}\n{found[4]}" if found[2] == study else found[0], page)
 
 
+def _state(frames: StudyFrames) -> str:
+    counts = {str(state): int(count) for state, count in frames.runs["state"].value_counts(sort=False).items()}
+    searches = frames.searches
+    going_on = searches["chosen"].isna() & searches["edge"].isna()
+    at_edge = int(searches["edge"].notna().sum())
+    whole, done = len(frames.runs), counts.pop("done", 0)
+    counts.pop("missing", 0)
+    told = [f"{count} {state}" for state, count in counts.items()]
+    told += [f"{at_edge} learning-rate searches ended at an edge"] if at_edge else []
+    told += ["its learning-rate searches go on and will add runs"] if going_on.any() else []
+    more = "".join(f"; {text}" for text in told)
+    return f"all {whole} runs are done" + more if done == whole else f"{done} of the {whole} runs known so far are done{more}"
+
+
 def _how(key: Mapping[str, Any]) -> str:
     return ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
 
@@ -71,5 +85,7 @@ def _said(key: dict[str, Any], tables: Tables) -> str:
     _, *facts = details(key)
     counts = [count_sentence(row) for row in rows_of(of(tables["win_counts"], key))[:1]]
     shorter = schedules(tables["schedules"], key) if key["kind"] == "primary" else []
-    sentences = [headline(key), f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
-    return f"**{key['arm']} against {key['reference']}, {_how(key)}.** {' '.join(sentences)}"
+    note = f" Mind: {key['note']}." if key["note"] and key["verdict"] in ("win", "loss") else ""
+    sentences = [headline(key) + note, f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
+    rank = "the verdict" if key["confirmatory"] else "beside the verdict"
+    return f"**{key['arm']} against {key['reference']}, {_how(key)} ({rank}).** {' '.join(sentences)}"

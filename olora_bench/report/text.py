@@ -60,7 +60,7 @@ def comparison(key: dict[str, Any], tables: Tables) -> list[str]:
     parts.append("\n".join(line for line in summary if line))
     groups = [group for _, group in cells.groupby(["cell", "model", "rank", "setting"], sort=False)] if len(cells) else []
     if len(groups) > MANY_TABLES:
-        parts.append(_overview(groups))
+        parts.append(overview(groups))
     else:
         begun = [group for group in groups if (group["seeds"].max() > 0) or (group["diverged"].max() > 0)]
         parts += [cell_table(group, arm, reference) for group in begun]
@@ -148,12 +148,13 @@ def schedules(frame: pd.DataFrame, key: dict[str, Any]) -> list[str]:
     """A line a (model, rank): with how much shorter a schedule an arm matches its reference. `frame` is the schedules frame."""
     mine = frame[(frame["contrast"] == key["contrast"]) & (frame["role"] == key["role"])]
     lines = []
-    for (model, rank), group in mine[mine["seeds"] > 0].groupby(["model", "rank"], sort=False):
+    for (model, rank), planned in mine.groupby(["model", "rank"], sort=False):
+        group = planned[planned["seeds"] > 0]
         if not (group["share"] > 1).any():
             continue  # no shorter schedule has runs yet
+        missing = " (pairs missing)" if (planned["seeds"] + planned["diverged"] < planned["seeds_planned"]).any() else ""
         best = group[group["smallest"]]
         lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
-        missing = " (pairs missing)" if (group["seeds"] + group["diverged"] < group["seeds_planned"]).any() else ""
         what = f"{model} r{rank}: completed schedules of {lengths} steps against {group['steps_reference'].iloc[0]:g}{missing}"
         if best.empty:
             lines.append(f"{what}: none matches {key['reference']}'s final loss.")
@@ -163,7 +164,7 @@ def schedules(frame: pd.DataFrame, key: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _overview(groups: Sequence[pd.DataFrame]) -> str:
+def overview(groups: Sequence[pd.DataFrame]) -> str:
     """All cells of a large study in one table of differences; the grid with everything else is a file."""
     benchmarks = list(dict.fromkeys(name for group in groups for name in group["benchmark"]))
     marks = {"win": " W", "loss": " L", "unresolved": "  ", "no verdict": "  "}

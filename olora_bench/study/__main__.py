@@ -68,6 +68,7 @@ def report(arguments: argparse.Namespace) -> int:
 def extract(arguments: argparse.Namespace) -> int:
     """Print what a study found in a few lines of Markdown, or put them between their marks in a page."""
     from olora_bench.report.extract import filled
+    from olora_bench.store import atomic_write
     from olora_bench.study.tables import extract_text
 
     study, text = extract_text(arguments.name, arguments.overrides)
@@ -77,7 +78,7 @@ def extract(arguments: argparse.Namespace) -> int:
     if not arguments.into.is_file():
         raise BadInput(f"--into {arguments.into}: no such file. Name a Markdown page that is there")
     page = arguments.into.read_text(encoding="utf-8")
-    arguments.into.write_text(filled(page, study, text), encoding="utf-8")
+    atomic_write(arguments.into, filled(page, study, text).encode())
     return 0
 
 
@@ -134,7 +135,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 
 def again(arguments: argparse.Namespace) -> int:
-    """Compute a recorded run once more and compare; 1 where it does not come out the same."""
+    """Compute a recorded run once more and compare; 1 where it does not come out the same, 2 where it cannot be computed here."""
     from olora_bench.study.again import again_text
 
     text, same = again_text(arguments.name, arguments.overrides)

@@ -10,7 +10,7 @@ from typing import Any
 
 from olora_bench.config import compose, load
 from olora_bench.config.schema import Experiment
-from olora_bench.errors import BadInput
+from olora_bench.errors import BadInput, RunFailed
 from olora_bench.experiment import identified, run
 from olora_bench.identity import differences, explain
 from olora_bench.report import markdown_table
@@ -18,6 +18,9 @@ from olora_bench.store import EvalRecord, RunRecord, Store
 
 LOSS_TOLERANCE = 1e-2
 """Nats per token by which a held-out loss may differ: processors round bf16 differently, and rounding grows over a training."""
+ANSWER_TOLERANCE = 2.0
+"""Points of BLEU and of ROUGE (of 100) by which written answers may differ: one other token changes all that follow."""
+METRICS = ("bleu", "rouge1", "rouge2", "rougeL")
 KEPT = ("threads", "train_token_budget", "eval_token_budget", "gradient_checkpointing", "compile")
 """Settings of the machine that can move last bits, so they are the record's own."""
 
@@ -30,11 +33,15 @@ def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]
         overrides: Hydra overrides of the machine, e.g. `machine.results_dir=/data/results`.
 
     Returns:
-        What differs, and whether the held-out losses agree to `LOSS_TOLERANCE` and every score to one standard error of its own.
+        What differs, and whether losses agree to `LOSS_TOLERANCE`, accuracies to one standard error (at least one item), BLEU and ROUGE to
+        `ANSWER_TOLERANCE`.
 
     Raises:
-        BadInput: there is no such finished run, or this code would give it another id; nothing was computed.
+        BadInput: there is no such finished run, this code would give it another id, an override is not of the machine, or it broke.
     """
+    for part in overrides:
+        if not part.startswith("machine.") or part.split("=")[0].removeprefix("machine.") in KEPT:
+            raise BadInput(f"{part}: a run is done again as it was recorded; only folders and device of the machine can be set")
     here = load(compose(["tracker=none", *overrides])).machine
     store = Store(here.results_dir)
     record = store.read_run(train_id)
@@ -43,7 +50,7 @@ def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]
         raise BadInput(f"{train_id} in {store.root}: {state}; only a finished run can be done again")
     with tempfile.TemporaryDirectory(prefix="olora_bench_again_") as folder:
         root = Path(folder) / "results"
-        recorded: Any = record.config["machine"]
+        recorded: Any = {**record.config["machine"], "threads": record.provenance["threads"]}  # type: ignore[dict-item]
         kept = {name: recorded[name] for name in KEPT}
         machine = {**here.model_dump(), **kept, "results_dir": str(root), "wandb_dir": str(Path(folder) / "wandb")}
         experiment = load({**record.config, "machine": machine, "tracker": {"name": "none"}, "exportable": []})
@@ -52,7 +59,10 @@ def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]
             raise BadInput(f"this code names the run {what.train_id}, not {train_id}:\n{explain(record.identity, dict(what.train))}")
         if (store.root / "base").is_dir():
             shutil.copytree(store.root / "base", root / "base")  # the untouched base's scores need no second look
-        run(experiment)
+        try:
+            run(experiment)
+        except RunFailed as error:
+            raise BadInput(f"{train_id} cannot be computed here: {error}") from error
         other = Store(root)
         found = other.read_run(train_id)
         assert found is not None
@@ -63,21 +73,20 @@ def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]
 def _compared(
     experiment: Experiment, record: RunRecord, found: RunRecord, was: EvalRecord | None, now: EvalRecord | None
 ) -> tuple[str, bool]:
-    rows, good = [], found.status == "done"
+    rows = []
     for name in ("report_loss", "tune_loss"):
-        before, after = record.metrics[name], found.metrics.get(name)
-        assert before is not None
-        same = after is not None and abs(after - before) <= LOSS_TOLERANCE
-        good &= same
-        rows.append([name, f"{before:.4f}", "none" if after is None else f"{after:.4f}", f"{LOSS_TOLERANCE:g}", "yes" if same else "NO"])
-    for name, score in was.scores.items() if was is not None and now is not None else ():
-        error = score.stderr[score.primary]
-        before, after = score.metrics[score.primary], now.scores[name].metrics[score.primary] if now is not None else None
-        allowed = 0.0 if error is None else error
-        same = after is not None and abs(after - before) <= allowed
-        good &= same
-        shown = "none" if after is None else f"{100 * after:.2f}"
-        rows.append([f"{name} ({score.primary}, %)", f"{100 * before:.2f}", shown, f"{100 * allowed:.2f}", "yes" if same else "NO"])
+        rows.append(_row(name, record.metrics[name], found.metrics.get(name), LOSS_TOLERANCE, 4))
+    if was is not None and was.status == "done":
+        assert now is not None
+        for name, score in was.scores.items():
+            allowed = 100 * max(score.stderr[score.primary] or 0.0, 1 / score.items)
+            before, after = (100 * one.scores[name].metrics[score.primary] for one in (was, now))
+            rows.append(_row(f"{name} ({score.primary}, %)", before, after, allowed, 2))
+        for name in METRICS:
+            if name in was.generation:
+                before, after = (float(one.generation[name]) * (1 if name == "bleu" else 100) for one in (was, now))  # type: ignore[arg-type]
+                rows.append(_row(f"{name} (of 100)", before, after, ANSWER_TOLERANCE, 2))
+    good = found.status == "done" and all(row[-1] == "yes" for row in rows)
     changed = differences(record.provenance, found.provenance)
     lines = [
         f"{record.train_id}: {experiment.model.name} {experiment.arm} rank {experiment.rank} lr {experiment.lr:g} seed {experiment.seed}",
@@ -86,6 +95,13 @@ def _compared(
         "",
         markdown_table(["", "recorded", "again", "allowed", "agrees"], rows),
         "",
+        "" if was is not None else "No scores are recorded for the suite of this run's config: its losses alone were compared.\n",
         "The run comes out again." if good else "The run does NOT come out again: see the rows marked NO.",
     ]
     return "\n".join(lines), good
+
+
+def _row(name: str, was: float | None, now: float | None, allowed: float, digits: int) -> list[str]:
+    same = was is not None and now is not None and abs(now - was) <= allowed
+    values = ("none" if value is None else f"{value:.{digits}f}" for value in (was, now))
+    return [name, *values, f"{allowed:.2g}", "yes" if same else "NO"]

@@ -79,10 +79,11 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
 
 
 def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:
-    """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs to report.
+    """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs to show.
 
-    What is reported comes before what only chooses a learning rate, the arms of primary contrasts before the others, and the arms of a cell
-    seed by seed. Runs that share a base follow one another, so that a worker loads it once.
+    Runs of a model follow one another, so that a worker loads it once. Within a model what is reported comes before what only chooses a
+    learning rate, the arms of primary contrasts before the others, and the arms of a cell seed by seed. The first pairs of a tuned study
+    are therefore those at its shared rate, which stand beside the verdict; the verdict's own pairs need every search first.
     """
     arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
     cells = list(dict.fromkeys(job.cell for job in grids.jobs))

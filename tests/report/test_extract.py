@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from olora_bench.analysis import analyse
 from olora_bench.errors import BadInput
-from olora_bench.report.extract import filled
+from olora_bench.report.extract import extract, filled
 from olora_bench.study.__main__ import main
-from olora_bench.study.tables import extract_text
+from olora_bench.study.tables import analysed, extract_text
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic"
 WHERE = f"machine.results_dir={SYNTHETIC / 'results'}"
@@ -33,8 +35,36 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
     shutil.copytree(SYNTHETIC / "results", root)
     shutil.rmtree(root / "runs")
     text = asked("searched", f"machine.results_dir={root}")
-    assert "0 of the " in text and "searches go on" in text and "| benchmark" not in text
+    assert "0 of the " in text and "| benchmark" not in text
     assert "No run yet that tells: olora against lora (each arm at its own learning rate" in text
+
+
+def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
+    found = analysed(SYNTHETIC / "results", "planted")
+    ours = found.frames.runs["arm"] == "olora_plus"
+    found.frames.runs.loc[ours, "state"] = "diverged"
+    tables = analyse(found.frames, np.random.default_rng(0))
+    text = extract(found.frames, tables)
+    assert "6 of 6 pairs diverged" in text and "No run yet that tells" not in text and "; 6 diverged" in text
+
+    searched = analysed(SYNTHETIC / "results", "searched")
+    searched.frames.searches["chosen"], searched.frames.searches["edge"] = np.nan, "high"
+    text = extract(searched.frames, searched.tables)
+    assert "ended at an edge" in text and "go on and will add runs" not in text
+    searched.frames.searches["edge"] = None
+    text = extract(searched.frames, searched.tables)
+    assert "ended at an edge" not in text and "go on and will add runs" in text
+
+
+def test_what_a_reader_should_mind_goes_with_it() -> None:
+    assert "Mind:\n\n- " in asked("broken")
+
+
+def test_a_mark_without_an_end_is_no_place() -> None:
+    page = "<!-- study a -->\nold\n\nprose\n\n<!-- study my-b.v2 -->\nold\n<!-- end -->"
+    with pytest.raises(BadInput, match="has no place for study a:"):
+        filled(page, "a", "text")
+    assert filled(page, "my-b.v2", "new") == page.replace("my-b.v2 -->\nold", "my-b.v2 -->\nnew")
 
 
 def test_a_page_is_filled_between_its_marks_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

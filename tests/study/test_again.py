@@ -19,7 +19,7 @@ TINY = [
 
 def again(train_id: str, machine: list[str]) -> int:
     with pytest.raises(SystemExit) as left:
-        main(["again", train_id, *machine])
+        main(["again", train_id, *(part for part in machine if not part.startswith("machine.threads"))])
     assert isinstance(left.value.code, int)
     return left.value.code
 
@@ -50,6 +50,10 @@ def test_a_run_comes_out_again_and_a_tampered_record_does_not(machine: list[str]
 
 
 def test_what_cannot_be_done_again_is_refused(machine: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for override in ("lr=1", "machine.threads=4"):
+        with pytest.raises(SystemExit) as left:
+            main(["again", "0123456789abcdef", override])
+        assert left.value.code == 2 and f"{override}: a run is done again as it was recorded" in capsys.readouterr().err
     assert again("0123456789abcdef", machine) == 2
     assert "0123456789abcdef" in capsys.readouterr().err
     one = load(compose([*TINY, "suite=none", *machine]))
