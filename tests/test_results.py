@@ -1,0 +1,79 @@
+"""What lies in results/: every committed table is what its records make, and pages show nothing else."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from olora_bench.report import table_files
+from olora_bench.report.extract import BLOCK, extract
+from olora_bench.study.grid import find_study
+from olora_bench.study.tables import Analysed, analysed
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+PUBLISHED = ("smollm2",)
+"""Studies whose results are committed; what a checkout ran for itself lies beside them."""
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHOWN = [(page, found[2], found[3]) for page in PAGES for found in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+LARGEST = 60_000_000
+"""Bytes that results/ may take in the repository, adapters apart."""
+FIGURE = re.compile(
+    r"\d\s?(?:pp|nats|percentage points)\b|\d\.\d+ ?%|[+-]\d+\.\d|\d+(?:\.\d+)? times|p = |\d+ of \d+ (?:cells|blocks|seeds)"
+)
+
+_known: dict[str, Analysed] = {}
+
+
+def read(study: str) -> Analysed:
+    if study not in _known:
+        _known[study] = analysed(RESULTS, study, find_study(study))
+    return _known[study]
+
+
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_every_committed_table_is_what_the_records_make(study: str) -> None:
+    """`make figures SWEEP=...` gives them again, byte for byte. What git's history says is left out: a shallow clone has none."""
+    made = table_files(read(study).tables)
+    there = {path.name: path.read_bytes() for path in (RESULTS / study / "report" / "tables").iterdir()}
+    assert there.keys() == made.keys()
+    assert [name for name in made if there[name] != made[name] and not name.startswith("declared.")] == []
+
+
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_no_committed_run_is_of_uncommitted_code(study: str) -> None:
+    runs = read(study).frames.runs
+    harness = runs[runs["state"] == "done"]["harness"]
+    assert len(harness) and not harness.str.contains("local changes").any()
+
+
+def test_a_page_shows_a_study() -> None:
+    assert {study for _, study, _ in SHOWN} >= {"smollm2"}
+
+
+@pytest.mark.parametrize("page, study, text", SHOWN, ids=lambda part: part.stem if isinstance(part, Path) else str(part)[:12])
+def test_what_a_page_says_of_a_study_is_what_the_records_say(page: Path, study: str, text: str) -> None:
+    found = read(study)
+    assert text == extract(found.frames, found.tables) + "\n", f"python -m olora_bench.study extract {study} --into {page.name}"
+
+
+def test_readme_says_figures_in_a_studys_place_only() -> None:
+    """Beside those places README says no result, so that none can go stale."""
+    prose = BLOCK.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+    prose = re.sub(r"`[^`]*`", "", "\n".join(line for line in prose.splitlines() if not line.startswith("    ")))
+    assert FIGURE.findall(prose) == []
+
+
+def test_results_stay_small_and_hold_no_text_of_the_data() -> None:
+    """Items are kept by id; written answers, which lie beside the instructions they answer, stay out of the repository."""
+    files = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert files
+    assert sum((ROOT / file).stat().st_size for file in files) < LARGEST
+    assert not [file for file in files if Path(file).name == "generations.parquet"]
+    for file in (ROOT / file for file in files if file.endswith("items.parquet")):
+        long = pd.read_parquet(file).select_dtypes(["object", "string"]).map(lambda v: len(v) if isinstance(v, str) else 0).max().max()
+        assert long <= 80, file
