@@ -23,7 +23,7 @@ SHOWN = [(page, found[2], found[3]) for page in PAGES for found in BLOCK.findite
 LARGEST = 60_000_000
 """Bytes that results/ may take in the repository, adapters apart."""
 FIGURE = re.compile(
-    r"\d\s?(?:pp|nats|percentage points)\b|\d\.\d+ ?%|[+-]\d+\.\d|\d+(?:\.\d+)? times|p = |\d+ of \d+ (?:cells|blocks|seeds)"
+    r"\d\s?(?:pp|nats|percentage points)\b|\d\.\d+ ?%|(?<![\w.])[+-]\d+\.\d|\d+(?:\.\d+)? times|p = |\d+ of \d+ (?:cells|blocks|seeds)"
 )
 
 _known: dict[str, Analysed] = {}
