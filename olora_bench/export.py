@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
+from olora_bench.experiment import of_record
 from olora_bench.progress import say
-from olora_bench.store import RunRecord, Store
+from olora_bench.store import Store
 
 if TYPE_CHECKING:
     import torch
@@ -99,12 +100,7 @@ def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
     if record.status != "done" or not store.adapter_path(train_id).is_file():
         state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
         raise BadInput(f"run {run} has no trained adapter ({state}): run it again")
-    return _experiment(record, here), store.adapter_path(train_id)
-
-
-def _experiment(record: RunRecord, machine: Any) -> Experiment:
-    raw = {**record.config, "machine": machine.model_dump(), "exportable": []}
-    return load(raw)
+    return of_record(record, here), store.adapter_path(train_id)
 
 
 def _base(experiment: Experiment) -> Base:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -26,13 +27,10 @@ FIGURE = re.compile(
     r"\d\s?(?:pp|nats|percentage points)\b|\d\.\d+ ?%|(?<![\w.])[+-]\d+\.\d|\d+(?:\.\d+)? times|p = |\d+ of \d+ (?:cells|blocks|seeds)"
 )
 
-_known: dict[str, Analysed] = {}
 
-
+@cache
 def read(study: str) -> Analysed:
-    if study not in _known:
-        _known[study] = analysed(RESULTS, study, find_study(study))
-    return _known[study]
+    return analysed(RESULTS, study, find_study(study))
 
 
 @pytest.mark.parametrize("study", PUBLISHED)
@@ -66,6 +64,29 @@ def test_readme_says_figures_in_a_studys_place_only() -> None:
     prose = BLOCK.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
     prose = re.sub(r"`[^`]*`", "", "\n".join(line for line in prose.splitlines() if not line.startswith("    ")))
     assert FIGURE.findall(prose) == []
+
+
+def test_readmes_words_are_what_the_records_say() -> None:
+    """The sentences above README's table, which no command writes."""
+    tables = read("smollm2").tables
+    there = {
+        name: frame[(frame["contrast"] == "olora vs lora") & (frame["role"] == "shared")]
+        for name, frame in tables.items()
+        if "role" in frame
+    }
+    overall = there["verdicts"].iloc[0]
+    assert overall["verdict"] == "win" and overall["blocks_for"] == overall["blocks"] == overall["loss_blocks"] == 6
+    assert overall["loss_high"] < 0, "a lower held-out loss"
+    cells = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")["verdict"].to_dict()
+    assert [name for name in cells if cells[name] == "win"] == ["arc_challenge", "boolq"]
+    assert [name for name in cells if cells[name] == "loss"] == ["piqa"] and len(cells) == 6
+    shortest = there["schedules"][there["schedules"]["smallest"]]
+    assert shortest["share"].to_list() == [2] and shortest["sure"].all(), "half the steps"
+    counts = there["win_counts"].iloc[0]
+    assert counts["null_low"] <= counts["wins"] <= counts["null_high"], "the count tells nothing"
+    clipped = tables["run_measures"].groupby("arm")["clipped_step_share"]
+    assert clipped.min()["olora"] == 1 and clipped.max()["lora"] == 0
+    assert tables["verdicts"].iloc[0][["role", "verdict"]].to_list() == ["tuned", "no verdict"], "its verdict is still to come"
 
 
 def test_results_stay_small_and_hold_no_text_of_the_data() -> None:

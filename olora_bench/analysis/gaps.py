@@ -119,7 +119,7 @@ def _budgets(sensitivity: pd.DataFrame) -> list[str]:
 
 
 def _other_metric(frames: StudyFrames) -> list[str]:
-    if frames.tuning is None or frames.scores.empty:
+    if frames.tuning is None or frames.scores.empty or frames.searches["chosen"].isna().all():
         return []
     criterion = frames.tuning["criterion"]
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,8 +10,7 @@ import pandas as pd
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline
-from olora_bench.report.render import rate
-from olora_bench.report.text import MANY_TABLES, ROLES, cell_table, of, overview, schedules, what_seeds_cannot_tell
+from olora_bench.report.text import MANY_TABLES, begun, cell_table, how, of, of_longest, overview, schedules, what_seeds_cannot_tell
 
 BLOCK = re.compile(r"(<!-- study ([\w.+-]+) -->\n)((?:(?!<!-- study ).)*?)(<!-- end -->)", re.DOTALL)
 """A study's extract in a page: its name, then what is replaced."""
@@ -28,21 +26,21 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
         Markdown, the same for the same records.
     """
     parts = [f"{frames.title}: {_state(frames)}."]
-    longest = {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
+    longest = of_longest(tables)
     beside, open_ones = [], []
     for key in rows_of(tables["verdicts"]):
         cells = of(longest["cells"], key)
-        begun = cells[((cells["seeds"] > 0) | (cells["diverged"] > 0)) & cells["primary"].astype(bool)] if len(cells) else cells
-        if begun.empty and pd.isna(key["loss_difference"]) and not key["diverged"]:
-            open_ones.append(f"{key['arm']} against {key['reference']} ({_how(key)})")
+        shown = begun(cells[cells["primary"].astype(bool)]) if len(cells) else cells
+        if shown.empty and pd.isna(key["loss_difference"]) and not key["diverged"]:
+            open_ones.append(f"{key['arm']} against {key['reference']} ({how(key)})")
         elif key["kind"] == "secondary":
             beside.append(f"- {_said(key, longest)}")
         else:
             parts += [_said(key, longest)]
-            groups = [group for _, group in begun.groupby("cell", sort=False)]
+            groups = [group for _, group in shown.groupby("cell", sort=False)]
             many = len(groups) > MANY_TABLES
             parts += [overview(groups)] if many else [cell_table(group, key["arm"], key["reference"]) for group in groups]
-            limits = what_seeds_cannot_tell(begun) if len(begun) and (begun["seeds"] > 0).any() else ""
+            limits = what_seeds_cannot_tell(shown) if (shown["seeds"] > 0).any() else ""
             parts += [limits] if limits and limits not in parts else []
     parts += ["\n".join(beside)] if beside else []
     alarms = warnings(frames, tables)
@@ -77,10 +75,6 @@ def _state(frames: StudyFrames) -> str:
     return f"all {whole} runs are done" + more if done == whole else f"{done} of the {whole} runs known so far are done{more}"
 
 
-def _how(key: Mapping[str, Any]) -> str:
-    return ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
-
-
 def _said(key: dict[str, Any], tables: Tables) -> str:
     _, *facts = details(key)
     counts = [count_sentence(row) for row in rows_of(of(tables["win_counts"], key))[:1]]
@@ -88,4 +82,4 @@ def _said(key: dict[str, Any], tables: Tables) -> str:
     note = f" Mind: {key['note']}." if key["note"] and key["verdict"] in ("win", "loss") else ""
     sentences = [headline(key) + note, f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
     rank = "the verdict" if key["confirmatory"] else "beside the verdict"
-    return f"**{key['arm']} against {key['reference']}, {_how(key)} ({rank}).** {' '.join(sentences)}"
+    return f"**{key['arm']} against {key['reference']}, {how(key)} ({rank}).** {' '.join(sentences)}"

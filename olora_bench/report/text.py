@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -49,9 +49,8 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
 def comparison(key: dict[str, Any], tables: Tables) -> list[str]:
     """The parts of one comparison: heading, sentences, tables, what its seeds cannot tell. `key` is a row of verdicts."""
     arm, reference = key["arm"], key["reference"]
-    how = ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
-    parts = [f"## {arm} against {reference} ({key['kind'] if key['confirmatory'] else 'beside the verdict'}; {how})"]
-    tables = {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
+    parts = [f"## {arm} against {reference} ({key['kind'] if key['confirmatory'] else 'beside the verdict'}; {how(key)})"]
+    tables = of_longest(tables)
     cells = of(tables["cells"], key)
     cells = cells[cells["primary"].astype(bool)] if len(cells) else cells
     scored = cells[cells["seeds"] > 0] if len(cells) else cells
@@ -62,13 +61,27 @@ def comparison(key: dict[str, Any], tables: Tables) -> list[str]:
     if len(groups) > MANY_TABLES:
         parts.append(overview(groups))
     else:
-        begun = [group for group in groups if (group["seeds"].max() > 0) or (group["diverged"].max() > 0)]
-        parts += [cell_table(group, arm, reference) for group in begun]
+        parts += [cell_table(group, arm, reference) for group in groups if len(begun(group))]
     if len(scored):
         parts.append(what_seeds_cannot_tell(scored))
     else:
         parts.append("No run of this comparison has been scored.")
     return parts
+
+
+def how(key: Mapping[str, Any]) -> str:
+    """At which learning rates the two sides of a comparison ran, in words. `key` is a row of verdicts."""
+    return ROLES[key["role"]] + ("" if pd.isna(key["lr_arm"]) else f", {rate(key['lr_arm'])}")
+
+
+def of_longest(tables: Tables) -> Tables:
+    """The tables without shorter schedules, which stand in the table schedules and enter no verdict."""
+    return {name: frame[frame["longest"].astype(bool)] if "longest" in frame else frame for name, frame in tables.items()}
+
+
+def begun(cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cells that have something to show: a paired seed, or a diverged one."""
+    return cells[(cells["seeds"] > 0) | (cells["diverged"] > 0)]
 
 
 def of(frame: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.config import compose, load
-from olora_bench.config.schema import Experiment
+from olora_bench.config.schema import Experiment, Tracker
 from olora_bench.errors import BadInput, RunFailed
-from olora_bench.experiment import identified, run
+from olora_bench.evaluation.generation import ROUGE
+from olora_bench.experiment import identified, of_record, run
 from olora_bench.identity import differences, explain
 from olora_bench.report import markdown_table
 from olora_bench.store import EvalRecord, RunRecord, Store
@@ -20,7 +21,6 @@ LOSS_TOLERANCE = 1e-2
 """Nats per token by which a held-out loss may differ: processors round bf16 differently, and rounding grows over a training."""
 ANSWER_TOLERANCE = 2.0
 """Points of BLEU and of ROUGE (of 100) by which written answers may differ: one other token changes all that follow."""
-METRICS = ("bleu", "rouge1", "rouge2", "rougeL")
 KEPT = ("threads", "train_token_budget", "eval_token_budget", "gradient_checkpointing", "compile")
 """Settings of the machine that can move last bits, so they are the record's own."""
 
@@ -51,9 +51,8 @@ def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]
     with tempfile.TemporaryDirectory(prefix="olora_bench_again_") as folder:
         root = Path(folder) / "results"
         recorded: Any = {**record.config["machine"], "threads": record.provenance["threads"]}  # type: ignore[dict-item]
-        kept = {name: recorded[name] for name in KEPT}
-        machine = {**here.model_dump(), **kept, "results_dir": str(root), "wandb_dir": str(Path(folder) / "wandb")}
-        experiment = load({**record.config, "machine": machine, "tracker": {"name": "none"}, "exportable": []})
+        machine = here.model_copy(update={**{name: recorded[name] for name in KEPT}, "results_dir": root})
+        experiment = of_record(record, machine).model_copy(update={"tracker": Tracker(name="none")})
         what, _ = identified(experiment)
         if what.train_id != train_id:
             raise BadInput(f"this code names the run {what.train_id}, not {train_id}:\n{explain(record.identity, dict(what.train))}")
@@ -82,7 +81,7 @@ def _compared(
             allowed = 100 * max(score.stderr[score.primary] or 0.0, 1 / score.items)
             before, after = (100 * one.scores[name].metrics[score.primary] for one in (was, now))
             rows.append(_row(f"{name} ({score.primary}, %)", before, after, allowed, 2))
-        for name in METRICS:
+        for name in ("bleu", *ROUGE):
             if name in was.generation:
                 before, after = (float(one.generation[name]) * (1 if name == "bleu" else 100) for one in (was, now))  # type: ignore[arg-type]
                 rows.append(_row(f"{name} (of 100)", before, after, ANSWER_TOLERANCE, 2))
