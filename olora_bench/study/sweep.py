@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +71,8 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             write_manifest(study.store.root, grids, study.loss, study.file.overrides)
         if todo:
             todo = in_order(grids, todo)
+            if one_by_one(launcher):
+                todo = up_to_a_choice(grids, todo)
             worklist.launching(todo)
             launch(launcher, [(*overrides, *job.overrides) for job in todo])
         elif not worklist.wait(found) and (grids.settled or seen == grids.jobs):
@@ -79,21 +81,50 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
 
 
 def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:
-    """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs to show.
+    """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs and verdicts to show.
 
-    Runs of a model follow one another, so that a worker loads it once. Within a model what is reported comes before what only chooses a
-    learning rate, the arms of primary contrasts before the others, and the arms of a cell seed by seed. The first pairs of a tuned study
-    are therefore those at its shared rate, which stand beside the verdict; the verdict's own pairs need every search first.
+    Runs of a model follow one another, so that a worker loads it once. Within a model come the reported runs of primary contrasts, the arms
+    of a cell seed by seed; then what only chooses a learning rate, cell by cell; then the reported runs of the other arms.
     """
-    arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
-    cells = list(dict.fromkeys(job.cell for job in grids.jobs))
+    phase = _phases(grids)
 
     def key(job: Job) -> tuple[object, ...]:
-        chooses = job.roles == ("tuning",)
-        seed = 0 if chooses else job.experiment.seed
-        return job.experiment.model.name, chooses, job.experiment.arm not in arms, cells.index(job.cell), seed
+        return *phase(job), 0 if _chooses(job) else job.experiment.seed
 
     return sorted(todo, key=key)
+
+
+def up_to_a_choice(grids: Grids, todo: list[Job]) -> list[Job]:
+    """The first of the runs in order, after which to look again while searches go on: they may have made a learning rate known.
+
+    The runs of a cell's search end a batch, and its fresh seeds come before the next cell's search. Only for a launcher that has no
+    use for more runs at a time.
+    """
+    if grids.settled:
+        return todo
+    phase = _phases(grids)
+    return [job for job in todo if phase(job) == phase(todo[0])]
+
+
+def one_by_one(launcher: Launcher) -> bool:
+    """Whether this is Hydra's own launcher, which runs one job after another in this process."""
+    # By name: Hydra executes the modules of its plugins anew when it looks for them, so there may be two classes of that name.
+    return any(kind.__name__ == "BasicLauncher" for kind in type(launcher).__mro__)
+
+
+def _chooses(job: Job) -> bool:
+    return job.roles == ("tuning",)
+
+
+def _phases(grids: Grids) -> Callable[[Job], tuple[str, int, int]]:
+    """Job -> its model; 0 for a primary contrast's reported run, 1 for a search's, 2 for any other; its cell."""
+    arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
+    cells = {cell: number for number, cell in enumerate(dict.fromkeys(job.cell for job in grids.jobs))}
+    return lambda job: (
+        job.experiment.model.name,
+        1 if _chooses(job) else 0 if job.experiment.arm in arms else 2,
+        cells[job.cell],
+    )
 
 
 def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:

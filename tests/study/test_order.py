@@ -2,25 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import random
+from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+from olora_bench.config import Experiment
 from olora_bench.study.grid import expand, find_study
-from olora_bench.study.sweep import in_order
+from olora_bench.study.sweep import in_order, sweep_study
+from tests.study.conftest import Planter
 
 
 def test_whole_pairs_come_first() -> None:
-    """Of the published study: reported runs before tuning ones, primary arms before others, a cell's arms seed by seed."""
+    """Of the published study: the primary arms' reported runs, a cell's arms seed by seed; then searches, cell by cell; then the others."""
     grids = expand(find_study("smollm2"))
     todo = list(grids.jobs)
     random.Random(0).shuffle(todo)
     found = in_order(grids, todo)
     assert sorted(job.what.train_id for job in found) == sorted(job.what.train_id for job in grids.jobs)
-    chooses = [job.roles == ("tuning",) for job in found]
-    assert chooses == sorted(chooses)
-    reported = [job for job in found if job.roles != ("tuning",)]
-    primary = [job.experiment.arm in ("lora", "olora") for job in reported]
-    assert primary == sorted(primary, reverse=True)
+    kinds = ["search" if job.roles == ("tuning",) else "primary" if job.experiment.arm in ("lora", "olora") else "other" for job in found]
+    assert list(dict.fromkeys(kinds)) == ["primary", "search", "other"] and kinds == sorted(kinds, key=["primary", "search", "other"].index)
+    reported = found[: kinds.count("primary")]
     first = [(job.experiment.arm, job.experiment.seed) for job in reported[:12]]
     assert len({job.cell for job in reported[:12]}) == 1
     assert [seed for _, seed in first] == [seed for seed in range(10, 16) for _ in range(2)]
     assert all({first[i][0], first[i + 1][0]} == {"lora", "olora"} for i in range(0, 12, 2))
+    searched = [job.cell for job, kind in zip(found, kinds, strict=True) if kind == "search"]
+    assert searched == sorted(searched, key=list(dict.fromkeys(searched)).index) and len(set(searched)) == 3
+
+
+TWO_CELLS = """
+protocol: tuned
+contrasts: [{arm: olora, reference: lora, kind: primary}, {arm: olora_random, reference: olora, kind: secondary}]
+grids: [{init: [lora, olora, olora_random], recipe.steps: 4}, {init: [lora, olora], recipe.steps: 2}]
+tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], fresh_seeds: [10, 11], max_extensions: 1}
+"""
+
+
+def test_one_process_comes_to_a_verdict_before_it_searches_on(study: Any) -> None:
+    """Hydra's own launcher gets a cell's search, then its refinement, then the primary arms' fresh seeds, then the next cell's; any
+    other launcher gets all that is known at once. Both end with the same runs."""
+
+    def loss(experiment: Experiment) -> float:
+        return 1 + abs(math.log10(experiment.lr / 3.16e-4))
+
+    class OneByOne(Planter, BasicLauncher):
+        pass
+
+    batches = {}
+    for kind in (Planter, OneByOne):
+        opened = study(TWO_CELLS, f"machine.results_dir={study(TWO_CELLS).store.root.parent / kind.__name__}")
+        planter = kind(opened, loss)
+        sweep_study(opened, planter, opened.file.overrides)
+        batches[kind] = planter.batches
+    serial = [
+        (sorted({one.arm for one in batch}), {one.recipe.steps for one in batch}, len(batch), batch[0].seed >= 10)
+        for batch in batches[OneByOne]
+    ]
+    every, two = ["lora", "olora", "olora_random"], ["lora", "olora"]
+    assert serial == [
+        (every, {4}, 9, False),
+        (every, {4}, 6, False),
+        (two, {4}, 4, True),
+        (two, {2}, 6, False),
+        (two, {2}, 4, False),
+        (every, {2, 4}, 6, True),  # no search goes on any more: all the rest, the primary arms first
+    ]
+    assert [len(batch) for batch in batches[Planter]] == [15, 10, 10]
+
+    def names(kind: type) -> set[tuple[str, int | None, float, int]]:
+        return {(one.arm, one.recipe.steps, one.lr, one.seed) for batch in batches[kind] for one in batch}
+
+    assert names(Planter) == names(OneByOne)
