@@ -33,20 +33,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """Where it went; `deviation` is the greatest difference of a logit from the trained model's by the greatest logit; `lost` is the share
-    of the difference's norm that `--rank` cut off (0 where it is exact); `rank` of the exported adapter, None for a merged model."""
+    """Where it went; `deviation` is the greatest difference of a logit from the trained model's by the greatest logit, both computed in
+    `precision`; `lost` is the share of the difference's norm that `--rank` cut off (0 where it is exact); `rank` of the exported adapter,
+    None for a merged model."""
 
     path: Path
     deviation: float
     lost: float
     rank: int | None
+    precision: str
 
 
 def export(run: str, to: Export, out: Path, *, rank: int | None = None, results: Path | None = None) -> Exported:
     """Export a trained run.
 
     Args:
-        run: a train_id, or the folder of a run.
+        run: a train_id, its beginning, or the folder of a run.
         out: the folder to write; it must not exist or be empty.
         rank: for `lora`: the rank of the exported adapter; None is the exact one.
         results: the results folder, where `run` is an id; None is the configured one.
@@ -83,7 +85,7 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
             _save_merged(adapted, base, out)
     finally:
         adapted.remove()
-    return Exported(out, _deviation(base, out, to, wanted), lost, kept)
+    return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision)
 
 
 def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
@@ -91,15 +93,14 @@ def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
     here = load(compose(["tracker=none"])).machine
     folder = Path(run)
     if (folder / "record.json").is_file():
-        store, train_id = Store(folder.resolve().parent.parent), folder.resolve().name
+        store, run = Store(folder.resolve().parent.parent), folder.resolve().name
     else:
-        store, train_id = Store(results or here.results_dir), run
-    record = store.read_run(train_id)
-    if record is None:
-        raise BadInput(f"there is no run {run} in {store.root}: give a train_id of that folder, or the path of a run's folder")
+        store = Store(results or here.results_dir)
+    record = store.named_run(run)
+    train_id = record.train_id
     if record.status != "done" or not store.adapter_path(train_id).is_file():
         state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
-        raise BadInput(f"run {run} has no trained adapter ({state}): run it again")
+        raise BadInput(f"run {train_id} has no trained adapter ({state}): run it again")
     return of_record(record, here), store.adapter_path(train_id)
 
 
@@ -283,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m olora_bench.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN", help="a train_id, or the folder of a run")
+    parser.add_argument("run", metavar="RUN", help="a train_id, its beginning, or the folder of a run")
     parser.add_argument("--to", required=True, choices=["adapter", "lora", "merged"])
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--rank", type=int, help="with --to lora: a smaller rank than the exact one")
@@ -296,7 +297,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     rank = "" if done.rank is None else f", rank {done.rank}"
     lost = f", {done.lost:.2%} of the difference's norm left out" if done.lost else ""
-    say(f"{done.path}: {options.to}{rank}{lost}; logits deviate from the trained model's by {done.deviation:.1e} of the greatest")
+    how_near = f"logits deviate from the trained model's by {done.deviation:.1e} of the greatest, in {done.precision}"
+    say(f"{done.path}: {options.to}{rank}{lost}; {how_near}")
     return 0
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from olora_bench.errors import RecordError, StoreError
+from olora_bench.errors import BadInput, RecordError, StoreError
 from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
 from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
 from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
@@ -106,6 +106,24 @@ class Store:
         record = _read_record(path, RunRecord)
         if record is not None and record.train_id != train_id:
             raise _moved(path, "train_id", record.train_id)
+        return record
+
+    def named_run(self, name: str) -> RunRecord:
+        """The record of a run named by a person: its `train_id`, or the beginning of it that no other run shares.
+
+        Raises:
+            BadInput: no run, or more than one, is named so.
+            RecordError: its record cannot be read.
+        """
+        runs = self.root / "runs"
+        found = [folder.name for folder in _subfolders(runs) if name and folder.name.startswith(name)]
+        if len(found) > 1:
+            raise BadInput(
+                f"run {name!r} in {runs} may be {', '.join(found[:8])}{' or others' if len(found) > 8 else ''}: give more of its id"
+            )
+        record = self.read_run(found[0]) if found else None
+        if record is None:
+            raise BadInput(f"no run {name!r} in {runs}: give a train_id, which is a folder's name there, or its beginning")
         return record
 
     def state(self, train_id: str) -> State:

@@ -124,13 +124,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
     others = [part for part in arguments.overrides if "=" not in part]
     store = Store(_results_dir([part for part in arguments.overrides if "=" in part]))
-    identities = []
-    for train_id in (arguments.name, *others[:1]):
-        record = store.read_run(train_id)
-        if record is None:
-            raise BadInput(f"no run {train_id!r} in {store.root / 'runs'}: see the folder's names for those there are")
-        identities.append(record.identity)
-    print(explain_identity(*identities))
+    print(explain_identity(*(store.named_run(name).identity for name in (arguments.name, *others[:1]))))
     return 0
 
 
@@ -200,7 +194,9 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--remove", action="store_true", help="remove what is listed")
         else:
             of_run = command in ("explain", "again", "items")
-            one.add_argument("name", help="train_id of a run" if of_run else "name of a study, or the path of its YAML file")
+            one.add_argument(
+                "name", help="train_id of a run, or its beginning" if of_run else "name of a study, or the path of its YAML file"
+            )
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
         if command == "extract":

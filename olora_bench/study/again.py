@@ -25,11 +25,11 @@ KEPT = ("threads", "train_token_budget", "eval_token_budget", "gradient_checkpoi
 """Settings of the machine that can move last bits, so they are the record's own."""
 
 
-def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]:
+def again_text(name: str, overrides: Sequence[str] = ()) -> tuple[str, bool]:
     """Compute a recorded run again in a folder of its own, removed afterwards, and compare.
 
     Args:
-        train_id: a finished run of the results folder.
+        name: the train_id of a finished run of the results folder, or its beginning.
         overrides: Hydra overrides of the machine, e.g. `machine.results_dir=/data/results`.
 
     Returns:
@@ -44,10 +44,10 @@ def again_text(train_id: str, overrides: Sequence[str] = ()) -> tuple[str, bool]
             raise BadInput(f"{part}: a run is done again as it was recorded; only folders and device of the machine can be set")
     here = load(compose(["tracker=none", *overrides])).machine
     store = Store(here.results_dir)
-    record = store.read_run(train_id)
-    if record is None or record.status != "done":
-        state = "there is no such run" if record is None else f"its status is {record.status}"
-        raise BadInput(f"{train_id} in {store.root}: {state}; only a finished run can be done again")
+    record = store.named_run(name)
+    train_id = record.train_id
+    if record.status != "done":
+        raise BadInput(f"{train_id} in {store.root}: its status is {record.status}; only a finished run can be done again")
     with tempfile.TemporaryDirectory(prefix="olora_bench_again_") as folder:
         root = Path(folder) / "results"
         recorded: Any = {**record.config["machine"], "threads": record.provenance["threads"]}  # type: ignore[dict-item]

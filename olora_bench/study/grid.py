@@ -226,7 +226,7 @@ class StudyFile:
                 where = "study.tuning" if key in ("lr", "seed") and self.study.tuning else "study.grids"
                 raise BadInput(f"{override}: {where} of {self.path} sets {key} for each run. Change it there, or in a copy of the file")
 
-    def _check_arms(self, jobs: Iterable[Job]) -> None:
+    def _check_arms(self, jobs: Sequence[Job]) -> None:
         inits: dict[tuple[str, str], dict[str, Any]] = {}
         for job in jobs:
             init = job.what.train["init"]
@@ -241,6 +241,16 @@ class StudyFile:
             for side, arm in (("arm", contrast.arm), ("reference", contrast.reference)):
                 if arm not in arms:
                     raise BadInput(f"{self.path}: a contrast's {side} is {arm!r}, which no grid runs. Arms of the grids: {', '.join(arms)}")
+            # What a pair shares: all but arm, lr and seed, and what is asked of it.
+            one, other = (
+                {(job.cell, job.what.base_eval_id) for job in jobs if job.experiment.arm == arm}
+                for arm in (contrast.arm, contrast.reference)
+            )
+            if not one & other:
+                raise BadInput(
+                    f"{self.path}: no run of {contrast.arm} can be compared with one of {contrast.reference}, which is a contrast: "
+                    "the grids give them no model, rank, data, recipe, precision and suite in common. Put the two into one grid"
+                )
 
 
 def _merged(wanted: Iterable[Job]) -> tuple[Job, ...]:

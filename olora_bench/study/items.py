@@ -14,10 +14,11 @@ Text = tuple[str, list[str]]
 """An item's prompt and its choices."""
 
 
-def item_lines(train_id: str, overrides: Sequence[str] = (), *, benchmark: str | None = None, limit: int | None = None) -> Iterator[str]:
+def item_lines(name: str, overrides: Sequence[str] = (), *, benchmark: str | None = None, limit: int | None = None) -> Iterator[str]:
     """The items of every evaluation of a run, as lines.
 
     Args:
+        name: the run's train_id, or its beginning.
         benchmark: only its items.
         limit: at most this many items of each benchmark.
 
@@ -27,9 +28,8 @@ def item_lines(train_id: str, overrides: Sequence[str] = (), *, benchmark: str |
     """
     machine = compose(overrides).machine
     store = Store(Path(machine.results_dir).expanduser())
-    run = store.read_run(train_id)
-    if run is None:
-        raise BadInput(f"no run {train_id!r} in {store.root / 'runs'}: see the folder's names for those there are")
+    run = store.named_run(name)
+    train_id = run.train_id
     evaluations = [e for path in sorted((store.run_dir(train_id) / "evals").glob("*/record.json")) if (e := _read(store, run, path))]
     if not evaluations:
         raise BadInput(

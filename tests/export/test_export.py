@@ -128,7 +128,7 @@ def test_refusals(trained: Callable, tmp_path: Path, capsys: pytest.CaptureFixtu
     dora, _ = trained("init=olora", "init.dora=true")
     with pytest.raises(BadInput, match="DoRA scales whole rows"):
         export(dora, "lora", tmp_path / "out")
-    with pytest.raises(BadInput, match="there is no run nope in"):
+    with pytest.raises(BadInput, match="no run 'nope' in"):
         export("nope", "lora", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()

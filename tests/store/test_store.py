@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from store_samples import EVAL, OTHER_RUN, RUN, curve, eval_record, items, run_record
 
-from olora_bench.errors import RecordError
+from olora_bench.errors import BadInput, RecordError
 from olora_bench.store import Store, lease, runs_frame, scores_frame
 
 
@@ -104,6 +104,20 @@ def test_an_empty_store(tmp_path: Path) -> None:
     store = Store(tmp_path / "nothing")
     assert list(store.iter_runs()) == list(store.iter_evals()) == []
     assert runs_frame(store).dtypes["rank"] == scores_frame(store).dtypes["rank"] == "Int64"
+
+
+def test_a_run_is_named_by_the_beginning_of_its_id(store: Store) -> None:
+    """As long as no other run shares it."""
+    assert RUN[:-2] == OTHER_RUN[:-2]
+    for name in (RUN, RUN[:-1]):
+        assert store.named_run(name).train_id == RUN
+    with pytest.raises(BadInput, match=f"may be {RUN}, {OTHER_RUN}: give more of its id"):
+        store.named_run(RUN[:-2])
+    for name in ("nope", "", "../runs"):
+        with pytest.raises(BadInput, match="no run"):
+            store.named_run(name)
+    with pytest.raises(RecordError):
+        store.named_run("ffff")
 
 
 def test_states(store: Store) -> None:

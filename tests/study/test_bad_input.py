@@ -46,6 +46,11 @@ CASES = {
         GOOD.replace("arm: olora", "arm: pissa"),
         "{path}: a contrast's arm is 'pissa', which no grid runs. Arms of the grids: lora, olora",
     ),
+    "arms that share no suite": (
+        GOOD.replace("[{init: [lora, olora], seed: [0, 1]}]", "[{init: lora}, {init: olora, suite: commonsense6_made_up}]"),
+        "{path}: no run of olora can be compared with one of lora, which is a contrast: the grids give them no model, rank, data, recipe, "
+        "precision and suite in common. Put the two into one grid",
+    ),
     "protocol": (
         GOOD.replace("shared_lr", "fair"),
         "{path}: study.protocol='fair' is not allowed: input should be 'shared_lr' or 'tuned'",
