@@ -27,8 +27,14 @@ def keep_freed_memory() -> bool:
 
 
 def return_freed_memory() -> None:
-    """Give back what glibc holds of memory that was freed (`malloc_trim(3)`); elsewhere nothing is done."""
-    if sys.platform.startswith("linux"):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    """Give back what the allocator holds of memory that was freed: tcmalloc's call where the process was started with it, else glibc's
+    `malloc_trim(3)`; elsewhere nothing is done."""
+    if not sys.platform.startswith("linux"):
+        return
+    process = ctypes.CDLL(None)
+    release = getattr(process, "MallocExtension_ReleaseFreeMemory", None)
+    trim = getattr(process, "malloc_trim", None)
+    if release is not None:
+        release()
+    elif trim is not None:
+        trim(0)
