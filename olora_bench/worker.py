@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -89,7 +90,7 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     except (MissingAssets, StoreError, RecordError):
         raise  # nothing is known about the run itself: it can be started again as it is
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        reason = _without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
         latest = store.read_run(what.train_id) or record
         folder = store.run_dir(what.train_id)
         if latest.status == "running":
@@ -100,6 +101,15 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         if isinstance(error, BadInput):
             raise
         raise RunFailed(f"{what.train_id} failed: {type(error).__name__}: {error}. The traceback is in {folder}/record.json") from error
+
+
+def _without_folders(text: str, experiment: Experiment) -> str:
+    """A traceback as a record keeps it: files from their package on, folders of the machine by their config key."""
+    text = re.sub(r'(?<=File ")[^"\n]*/(?=(?:site-packages|python3\.\d+|olora_bench)/)', "", text)
+    for key, folder in experiment.machine:
+        if isinstance(folder, Path) and len(folder.parts) > 1:
+            text = text.replace(str(folder), f"<machine.{key}>")
+    return text
 
 
 @dataclass(frozen=True)

@@ -105,16 +105,20 @@ def test_a_failed_run_keeps_its_reason_and_the_next_try_succeeds(experiment, mon
     one = experiment()
 
     def broken(*_: object, **__: object) -> None:
-        raise FloatingPointError("planted")
+        raise FloatingPointError(f"planted in {one.machine.results_dir}/runs")
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "train", broken)
-        with pytest.raises(RunFailed, match=r"failed: FloatingPointError: planted\. The traceback is in .*/record\.json") as raised:
+        with pytest.raises(
+            RunFailed, match=r"failed: FloatingPointError: planted in .*/runs\. The traceback is in .*/record\.json"
+        ) as raised:
             run(one)
     store = Store(one.machine.results_dir)
     failed = next(r for r in store.iter_runs())
     assert str(store.run_dir(failed.train_id)) in str(raised.value) and "in broken" in failed.error
     assert failed.status == "failed" and failed.error.startswith("FloatingPointError: planted") and failed.attempts == 1
+    assert "planted in <machine.results_dir>/runs" in failed.error and str(one.machine.results_dir) not in failed.error
+    assert 'File "olora_bench/worker.py", line' in failed.error and str(Path(training.__file__).parents[1]) not in failed.error
     assert run(one).status == "done"
     assert next(r for r in store.iter_runs()).attempts == 2
 
