@@ -83,13 +83,13 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
 def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:
     """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs and verdicts to show.
 
-    Runs of a model follow one another, so that a worker loads it once. Within a model come the reported runs of primary contrasts, the arms
-    of a cell seed by seed; then what only chooses a learning rate, cell by cell; then the reported runs of the other arms.
+    Runs of a model follow one another, so that a worker loads it once; then cell by cell. Within a cell come the reported runs of primary
+    contrasts, seed by seed; what only chooses a learning rate; the reported runs of the other arms.
     """
-    phase = _phases(grids)
+    part = _parts(grids)
 
     def key(job: Job) -> tuple[object, ...]:
-        return *phase(job), 0 if _chooses(job) else job.experiment.seed
+        return *part(job), 0 if _chooses(job) else job.experiment.seed
 
     return sorted(todo, key=key)
 
@@ -102,8 +102,8 @@ def up_to_a_choice(grids: Grids, todo: list[Job]) -> list[Job]:
     """
     if grids.settled:
         return todo
-    phase = _phases(grids)
-    return [job for job in todo if phase(job) == phase(todo[0])]
+    part = _parts(grids)
+    return [job for job in todo if part(job) == part(todo[0])]
 
 
 def one_by_one(launcher: Launcher) -> bool:
@@ -116,14 +116,14 @@ def _chooses(job: Job) -> bool:
     return job.roles == ("tuning",)
 
 
-def _phases(grids: Grids) -> Callable[[Job], tuple[str, int, int]]:
-    """Job -> its model; 0 for a primary contrast's reported run, 1 for a search's, 2 for any other; its cell."""
+def _parts(grids: Grids) -> Callable[[Job], tuple[str, int, int]]:
+    """Job -> its model; its cell; 0 for a primary contrast's reported run, 1 for one that only chooses a learning rate, 2 for any other."""
     arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
     cells = {cell: number for number, cell in enumerate(dict.fromkeys(job.cell for job in grids.jobs))}
     return lambda job: (
         job.experiment.model.name,
-        1 if _chooses(job) else 0 if job.experiment.arm in arms else 2,
         cells[job.cell],
+        1 if _chooses(job) else 0 if job.experiment.arm in arms else 2,
     )
 
 
