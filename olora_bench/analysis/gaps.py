@@ -82,7 +82,10 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     pairs = tables["pairs"]
     for (about, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         alone = group["arm_id"].isna() | group["reference_id"].isna()
-        if alone.any():
+        going_on = _searched_still(frames.searches, group[alone])
+        if role == "tuned" and going_on:
+            found.append((str(about), f"tuned: no pair yet, the learning-rate search of {' and '.join(going_on)} goes on"))
+        elif alone.any():
             found.append((str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out"))
         found += [(str(about), f"{role}: {sentence}") for sentence in _clipping(group[~alone], tables["run_measures"])]
     found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
@@ -90,6 +93,14 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
         (frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]))
     ]
     return pd.DataFrame(found, columns=["about", "sentence"])
+
+
+def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """The arms of these pairs whose search in the pairs' cells has neither chosen a learning rate nor ended at an edge."""
+    cells = {str(cell).split("-")[0] for cell in pairs["cell"]}
+    arms = {arm for name in ("arm", "reference") for arm in pairs[name]}
+    mine = searches[searches["cell"].isin(cells) & searches["arm"].isin(arms) & searches["chosen"].isna() & searches["edge"].isna()]
+    return list(dict.fromkeys(mine["arm"]))
 
 
 def _one_sided(runs: pd.DataFrame, contrast: dict[str, str]) -> list[str]:

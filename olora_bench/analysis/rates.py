@@ -17,6 +17,17 @@ NEAR_BEST = 0.05
 _CELL = ["cell", "model", "rank", "setting", "longest", "arm"]
 
 
+def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs of a study, those that are not scored put into the cell of the same training that is.
+
+    A search's runs ask no benchmark; the runs that report what it chose do. For learning rates they are one cell.
+    """
+    training, unscored = runs["cell"].str.split("-").str[0], runs["cell"].str.endswith("-unscored")
+    scored = runs[~unscored].groupby(training[~unscored])[["cell", "setting", "longest"]].first()
+    moved = unscored & training.isin(scored.index)
+    return runs.assign(**{name: runs[name].mask(moved, training.map(scored[name])).astype(runs[name].dtype) for name in scored})
+
+
 def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     """One row a (cell, arm, lr): the runs at it, whatever they were for.
 
@@ -31,7 +42,7 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
         finished runs), n_runs, diverged, failed, best (of the search, or the lowest `tune` where there is none), searched (it was a point
         of a search), edge ("low", "high" or null: the best is the last one tried on that side), runs.
     """
-    runs = frames.runs
+    runs = trained_alike(frames.runs)
     criterion = (frames.tuning or {}).get("criterion", "tune_loss")
     sign = 1.0 if criterion == "tune_loss" else -1.0
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
@@ -90,15 +101,16 @@ def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
         factor), good_open (whether it reaches the last lr tried on a side, so that it may be wider); note; runs. Losses and regions are
         NaN where fewer than three learning rates have a loss.
     """
+    runs = trained_alike(frames.runs)
     rows: list[dict[str, Any]] = []
     for key, group in rates.groupby([*_CELL, "criterion"], sort=False) if len(rates) else ():
         judged = group[group["searched"]] if group["searched"].any() else group
         if len(judged) < 2:
             continue
         named = dict(zip([*_CELL, "criterion"], key, strict=True))
-        mine = frames.runs[(frames.runs["cell"] == named["cell"]) & (frames.runs["arm"] == named["arm"])]
+        mine = runs[(runs["cell"] == named["cell"]) & (runs["arm"] == named["arm"])]
         sign = 1.0 if named["criterion"] == "tune_loss" else -1.0
-        base = float(sign * frames.runs[frames.runs["cell"] == named["cell"]][f"metrics.{named['criterion']}_start"].mean())
+        base = float(sign * runs[runs["cell"] == named["cell"]][f"metrics.{named['criterion']}_start"].mean())
         at_best = group[group["best"]]
         edge = at_best["edge"].iloc[0] if len(at_best) else None
         row = named | dict.fromkeys(_REGION, np.nan) | {"good_open": False, "edge": edge, "points": len(judged)}

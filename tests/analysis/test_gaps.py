@@ -73,6 +73,35 @@ def test_unequal_budgets(synthetic: Load) -> None:
     assert "syn_a, rank 8: the arms' learning rates were searched with unequal numbers of runs: lora 4, olora 3" in said(tables)
 
 
+def test_a_search_without_benchmarks_is_of_the_cell_that_reports(synthetic: Load) -> None:
+    """As `tuned` studies are run: what chooses a learning rate is not scored. Losses, budgets and scores stand in one row a rate."""
+    frames, tables = synthetic("searched")
+    tuning = frames.runs["roles"] == "tuning"
+    cells = frames.runs["cell"].str.split("-").str[0] + "-unscored"
+    runs = frames.runs.assign(
+        cell=frames.runs["cell"].mask(tuning, cells), eval_state=frames.runs["eval_state"].mask(tuning, "none"),
+        base_eval_id=frames.runs["base_eval_id"].mask(tuning, None),
+    )  # fmt: skip
+    scores = frames.scores[~frames.scores["train_id"].isin(runs[tuning]["train_id"])]
+    found = again(replace(frames, runs=runs, scores=scores))
+    pd.testing.assert_frame_equal(found["rates"].drop(columns="score"), tables["rates"].drop(columns="score"))
+    pd.testing.assert_frame_equal(found["sensitivity"], tables["sensitivity"])
+    with_scores = found["rates"][found["rates"]["score"].notna()]
+    assert set(zip(with_scores["model"], with_scores["arm"], strict=True)) == {("syn_a", "lora"), ("syn_a", "olora"), ("syn_b", "lora")}
+    assert with_scores["best"].all(), "the fresh seeds'"
+
+
+def test_a_search_that_goes_on_is_said_to(synthetic: Load) -> None:
+    """Its arm has no tuned run yet, which is no gap; an arm at an edge never gets one."""
+    frames, _ = synthetic("searched")
+    mine = (frames.searches["model"] == "syn_a") & (frames.searches["arm"] == "olora")
+    searches = frames.searches.assign(chosen=frames.searches["chosen"].mask(mine))
+    early = (frames.runs["model"] == "syn_a") & (frames.runs["arm"] == "olora") & (frames.runs["roles"] == "tuned")
+    text = said(again(replace(frames, runs=frames.runs[~early], searches=searches)))
+    assert 'olora vs lora,"tuned: no pair yet, the learning-rate search of olora goes on"' in text
+    assert "tuned: 3 of 6 pairs (cell, seed) are of one arm only and drop out" in said(synthetic("searched")[1])
+
+
 @pytest.mark.parametrize("eval_state", ["none", "done"])
 def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_state: str) -> None:
     """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks, 2 of 64 flips."""
