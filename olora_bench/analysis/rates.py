@@ -23,9 +23,10 @@ def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
     A search's runs ask no benchmark; the runs that report what it chose do. For learning rates they are one cell.
     """
     training, unscored = runs["cell"].str.split("-").str[0], runs["cell"].str.endswith("-unscored")
-    scored = runs[~unscored].groupby(training[~unscored])[["cell", "setting", "longest"]].first()
+    names = ["cell", "setting", "longest"]
+    scored = runs[~unscored].groupby(training[~unscored])[names].first()
     moved = unscored & training.isin(scored.index)
-    return runs.assign(**{name: runs[name].mask(moved, training.map(scored[name])).astype(runs[name].dtype) for name in scored})
+    return runs.assign(**{name: runs[name].mask(moved, training.map(scored[name])).astype(runs[name].dtype) for name in names})
 
 
 def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,26 +57,30 @@ def sweep(config: DictConfig, launcher: Launcher, overrides: Sequence[str], *, r
 def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], *, retry: bool = False) -> list[Standing]:
     """`sweep` of an open study."""
     worklist = Worklist(study.store, retry=retry)
+    serial = one_by_one(launcher)
     seen: Sequence[Job] | None = None
+    said = ""
     while True:
         grids = study.grids()
         found, todo = worklist.look(grids.jobs)
-        if todo or seen is None:
-            say(f"study {study.name}{_stage(todo)}: {len(grids.jobs)} runs{merged_text(grids)}: {counts(found)}")
-        if todo:
+        todo = in_order(grids, todo)
+        # One run at a time where a launcher has no use for more: each run may make a learning rate known, or another worker may have.
+        batch = todo[:1] if serial else todo
+        stage = f"study {study.name}{_stage(batch)}: {len(grids.jobs)} runs{merged_text(grids)}"
+        if seen is None or (batch and stage != said):
+            say(f"{stage}: {counts(found)}")
+            said = stage
+        if todo and seen != grids.jobs:
             prepare(study, todo)
         with lease(study_dir(study.store.root, study.name), wait=True):
             if todo:
                 write_lock(study.store.root, study.name, todo[0].experiment.precision)
             write_manifest(study.store.root, grids, study.loss, study.file.overrides)
-        if todo:
-            todo = in_order(grids, todo)
-            if one_by_one(launcher):
-                todo = up_to_a_choice(grids, todo)
-            worklist.launching(todo)
-            launch(launcher, [(*overrides, *job.overrides) for job in todo])
-        elif not worklist.wait(found) and (grids.settled or seen == grids.jobs):
-            return found  # looked at twice while searches go on: another worker's run may have opened the next stage
+        if batch:
+            worklist.launching(batch)
+            launch(launcher, [(*overrides, *job.overrides) for job in batch])
+        elif not worklist.wait(found) and study.grids().jobs == grids.jobs:
+            return found  # read once more: since the runs were looked up, another worker's may have opened the next stage
         seen = grids.jobs
 
 
@@ -84,47 +88,24 @@ def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:
     """Runs in the order in which they are launched, such that a study stopped at any time has whole pairs and verdicts to show.
 
     Runs of a model follow one another, so that a worker loads it once; then cell by cell. Within a cell come the reported runs of primary
-    contrasts, seed by seed; what only chooses a learning rate; the reported runs of the other arms.
+    contrasts at a shared learning rate, then those that choose learning rates, then the chosen ones, then the reported runs of the other
+    arms; each seed by seed.
     """
-    part = _parts(grids)
+    arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
+    cells = {cell: number for number, cell in enumerate(dict.fromkeys(job.cell for job in grids.jobs))}
 
     def key(job: Job) -> tuple[object, ...]:
-        return *part(job), 0 if _chooses(job) else job.experiment.seed
+        chooses = job.roles == ("tuning",)
+        part = 1 if chooses else 3 if job.experiment.arm not in arms else 0 if "shared" in job.roles else 2
+        return job.experiment.model.name, cells[job.cell], part, 0 if chooses else job.experiment.seed
 
     return sorted(todo, key=key)
-
-
-def up_to_a_choice(grids: Grids, todo: list[Job]) -> list[Job]:
-    """The first of the runs in order, after which to look again while searches go on: they may have made a learning rate known.
-
-    The runs of a cell's search end a batch, and its fresh seeds come before the next cell's search. Only for a launcher that has no
-    use for more runs at a time.
-    """
-    if grids.settled:
-        return todo
-    part = _parts(grids)
-    return [job for job in todo if part(job) == part(todo[0])]
 
 
 def one_by_one(launcher: Launcher) -> bool:
     """Whether this is Hydra's own launcher, which runs one job after another in this process."""
     # By name: Hydra executes the modules of its plugins anew when it looks for them, so there may be two classes of that name.
     return any(kind.__name__ == "BasicLauncher" for kind in type(launcher).__mro__)
-
-
-def _chooses(job: Job) -> bool:
-    return job.roles == ("tuning",)
-
-
-def _parts(grids: Grids) -> Callable[[Job], tuple[str, int, int]]:
-    """Job -> its model; its cell; 0 for a primary contrast's reported run, 1 for one that only chooses a learning rate, 2 for any other."""
-    arms = {arm for one in grids.study.contrasts if one.kind == "primary" for arm in (one.arm, one.reference)}
-    cells = {cell: number for number, cell in enumerate(dict.fromkeys(job.cell for job in grids.jobs))}
-    return lambda job: (
-        job.experiment.model.name,
-        cells[job.cell],
-        1 if _chooses(job) else 0 if job.experiment.arm in arms else 2,
-    )
 
 
 def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:
