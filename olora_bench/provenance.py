@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 from functools import cache
 from importlib import metadata
@@ -44,6 +45,16 @@ def packages() -> dict[str, str]:
     return found
 
 
+def allocator() -> str:
+    """Who gives this process its memory, as far as can be seen: what tensors take and how fast depends on it, no number does."""
+    process = ctypes.CDLL(None)
+    return next((name for name, symbol in _ALLOCATORS.items() if hasattr(process, symbol)), "system")
+
+
+_ALLOCATORS = {"tcmalloc": "MallocExtension_ReleaseFreeMemory", "jemalloc": "mallctl", "mimalloc": "mi_version"}
+"""Each with a symbol that only it has, where a process was started with it (`LD_PRELOAD`)."""
+
+
 def provenance(**facts: Any) -> dict[str, Any]:
-    """The provenance of a result: harness, packages, hardware, and what the caller adds (threads, assets, token budget)."""
-    return {"harness": harness(), "packages": packages(), "hardware": describe(), **facts}
+    """The provenance of a result: harness, packages, hardware, allocator, and what the caller adds (threads, assets, token budget)."""
+    return {"harness": harness(), "packages": packages(), "hardware": describe(), "allocator": allocator(), **facts}

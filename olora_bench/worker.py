@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -104,11 +105,14 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
 
 
 def _without_folders(text: str, experiment: Experiment) -> str:
-    """A traceback as a record keeps it: files from their package on, folders of the machine by their config key."""
-    text = re.sub(r'(?<=File ")[^"\n]*/(?=(?:site-packages|python3\.\d+|olora_bench)/)', "", text)
-    for key, folder in experiment.machine:
-        if isinstance(folder, Path) and len(folder.parts) > 1:
-            text = text.replace(str(folder), f"<machine.{key}>")
+    """A traceback as a record keeps it: files by their place in their package, or by name, and folders by what they are here."""
+    text = re.sub(r'(?<=File ")[^"\n]*/(?=(?:site-packages|dist-packages|python3\.\d+|olora_bench)/)', "", text)
+    text = re.sub(r'(?<=File ")/[^"\n]*/(?=[^"/\n]+")', "", text)
+    names = {path: f"<machine.{key}>" for key, path in experiment.machine if isinstance(path, Path)}
+    names |= {Path.cwd(): "<working folder>", Path(tempfile.gettempdir()): "<temporary folder>", Path.home(): "~"}
+    shown = {str(form): name for path, name in reversed(names.items()) for form in (path, path.absolute(), path.resolve()) if path.name}
+    for folder in sorted(shown, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w./~-]){re.escape(folder)}(?![\w.-])", shown[folder], text)
     return text
 
 

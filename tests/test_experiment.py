@@ -117,10 +117,31 @@ def test_a_failed_run_keeps_its_reason_and_the_next_try_succeeds(experiment, mon
     failed = next(r for r in store.iter_runs())
     assert str(store.run_dir(failed.train_id)) in str(raised.value) and "in broken" in failed.error
     assert failed.status == "failed" and failed.error.startswith("FloatingPointError: planted") and failed.attempts == 1
-    assert "planted in <machine.results_dir>/runs" in failed.error and str(one.machine.results_dir) not in failed.error
-    assert 'File "olora_bench/worker.py", line' in failed.error and str(Path(training.__file__).parents[1]) not in failed.error
+    assert "planted in <machine.results_dir>/runs" in failed.error
+    assert 'File "olora_bench/worker.py", line' in failed.error and 'File "test_experiment.py", line' in failed.error
+    assert not [str(folder) for folder in (one.machine.results_dir, Path.cwd(), Path.home()) if str(folder) in failed.error]
     assert run(one).status == "done"
     assert next(r for r in store.iter_runs()).attempts == 2
+
+
+def test_what_a_record_says_of_folders(experiment, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Whole names only, the longest first, given or resolved."""
+    from olora_bench.worker import _without_folders
+
+    monkeypatch.setenv("HOME", "/home/alice")
+    machine = {"results_dir": Path("out/results"), "cache_dir": Path("/data"), "local_dir": Path("/data/hub")}
+    one = experiment()
+    one = one.model_copy(update={"machine": one.machine.model_copy(update=machine)})
+    for text, wanted in {
+        'File "/usr/lib/python3/dist-packages/x/y.py", line 1': 'File "dist-packages/x/y.py", line 1',
+        'File "/tmp/torchinductor_alice/ab/c.py", line 1': 'File "c.py", line 1',
+        'File "<frozen runpy>", line 1': 'File "<frozen runpy>", line 1',
+        'File "/srv/olora_bench/olora_bench/data/parts.py", line 1': 'File "olora_bench/data/parts.py", line 1',
+        f"{Path.cwd()}/out/results/runs and out/results/runs": "<machine.results_dir>/runs and <machine.results_dir>/runs",
+        "/data/hub/x, /data/x, /data2/x, a/data/x": "<machine.local_dir>/x, <machine.cache_dir>/x, /data2/x, a/data/x",
+        "/home/alice/.cache, /home/alice2": "~/.cache, /home/alice2",
+    }.items():
+        assert _without_folders(text, one) == wanted
 
 
 def test_a_run_alone_ends_by_saying_what_became_of_it(experiment) -> None:  # type: ignore[no-untyped-def]

@@ -116,14 +116,17 @@ class Store:
             RecordError: its record cannot be read.
         """
         runs = self.root / "runs"
-        found = [folder.name for folder in _subfolders(runs) if name and folder.name.startswith(name)]
+        ids = [folder.name for folder in _subfolders(runs)]
+        found = [name] if name in ids else [one for one in ids if name and one.startswith(name.lower())]
         if len(found) > 1:
             raise BadInput(
                 f"run {name!r} in {runs} may be {', '.join(found[:8])}{' or others' if len(found) > 8 else ''}: give more of its id"
             )
-        record = self.read_run(found[0]) if found else None
-        if record is None:
+        if not found:
             raise BadInput(f"no run {name!r} in {runs}: give a train_id, which is a folder's name there, or its beginning")
+        record = self.read_run(found[0])
+        if record is None:
+            raise BadInput(f"run {found[0]} in {runs} has no record: a worker has only just begun it, or was killed then. Run it again")
         return record
 
     def state(self, train_id: str) -> State:

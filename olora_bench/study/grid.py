@@ -243,14 +243,22 @@ class StudyFile:
                     raise BadInput(f"{self.path}: a contrast's {side} is {arm!r}, which no grid runs. Arms of the grids: {', '.join(arms)}")
             # What a pair shares: all but arm, lr and seed, and what is asked of it.
             one, other = (
-                {(job.cell, job.what.base_eval_id) for job in jobs if job.experiment.arm == arm}
+                {(job.cell, job.what.base_eval_id): job for job in jobs if job.experiment.arm == arm}
                 for arm in (contrast.arm, contrast.reference)
             )
-            if not one & other:
+            if not one.keys() & other.keys():
+                left, right = (_shared(next(iter(found.values()))) for found in (one, other))
+                differs = "; ".join(str(difference) for difference in differences(left, right))
                 raise BadInput(
                     f"{self.path}: no run of {contrast.arm} can be compared with one of {contrast.reference}, which is a contrast: "
-                    "the grids give them no model, rank, data, recipe, precision and suite in common. Put the two into one grid"
+                    f"the first ones differ in {differs}. Put the two into one grid"
                 )
+
+
+def _shared(job: Job) -> dict[str, Any]:
+    """What a run must share with another to be compared with it."""
+    asked = {"suite": job.experiment.suite.model_dump(mode="json")}
+    return {key: value for key, value in job.what.train.items() if key not in ("init", "lr", "seed")} | asked
 
 
 def _merged(wanted: Iterable[Job]) -> tuple[Job, ...]:

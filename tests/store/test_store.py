@@ -113,6 +113,12 @@ def test_a_run_is_named_by_the_beginning_of_its_id(store: Store) -> None:
         assert store.named_run(name).train_id == RUN
     with pytest.raises(BadInput, match=f"may be {RUN}, {OTHER_RUN}: give more of its id"):
         store.named_run(RUN[:-2])
+    assert store.named_run(RUN[:-1].upper()).train_id == RUN
+    for copied in (f"{RUN}.bak", "eeee"):
+        store.run_dir(copied).mkdir()
+    assert store.named_run(RUN).train_id == RUN, "a whole id is no beginning of another"
+    with pytest.raises(BadInput, match=r"run eeee in .* has no record"):
+        store.named_run("eeee")
     for name in ("nope", "", "../runs"):
         with pytest.raises(BadInput, match="no run"):
             store.named_run(name)

@@ -47,9 +47,17 @@ CASES = {
         "{path}: a contrast's arm is 'pissa', which no grid runs. Arms of the grids: lora, olora",
     ),
     "arms that share no suite": (
-        GOOD.replace("[{init: [lora, olora], seed: [0, 1]}]", "[{init: lora}, {init: olora, suite: commonsense6_made_up}]"),
-        "{path}: no run of olora can be compared with one of lora, which is a contrast: the grids give them no model, rank, data, recipe, "
-        "precision and suite in common. Put the two into one grid",
+        GOOD.replace(
+            "{init: [lora, olora], seed: [0, 1]}",
+            "{init: lora, suite: commonsense6_made_up}, {init: olora, suite: commonsense6_made_up, suite.limit: 4}",
+        ),
+        "{path}: no run of olora can be compared with one of lora, which is a contrast: the first ones differ in suite.limit: 4 -> 8. "
+        "Put the two into one grid",
+    ),
+    "arms that share no alpha": (
+        TUNING.replace("{init: [lora, olora]}", "{init: lora, alpha: 16}, {init: olora, alpha: 8}"),
+        "{path}: no run of olora can be compared with one of lora, which is a contrast: the first ones differ in alpha: 8.0 -> 16.0. "
+        "Put the two into one grid",
     ),
     "protocol": (
         GOOD.replace("shared_lr", "fair"),
