@@ -66,27 +66,45 @@ def test_readme_says_figures_in_a_studys_place_only() -> None:
     assert FIGURE.findall(prose) == []
 
 
+def of_role(role: str) -> dict[str, pd.DataFrame]:
+    """What the tables of the published study say of OLoRA against LoRA, at rates of their own (`tuned`) or at one (`shared`)."""
+    tables = read("smollm2").tables
+    return {
+        name: frame[(frame["contrast"] == "olora vs lora") & (frame["role"] == role)] for name, frame in tables.items() if "role" in frame
+    }
+
+
+def decided(there: dict[str, pd.DataFrame]) -> tuple[pd.Series, dict[str, str]]:
+    """The overall row, which is a win on every block of six, and the verdict on each benchmark."""
+    overall = there["verdicts"].iloc[0]
+    assert overall["verdict"] == "win" and overall["blocks_for"] == overall["blocks"] == 6
+    counts = there["win_counts"].iloc[0]
+    assert counts["null_low"] <= counts["wins"] <= counts["null_high"], "the count of cells won tells nothing"
+    cells = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")["verdict"].to_dict()
+    assert len(cells) == 6
+    return overall, cells
+
+
 def test_readmes_words_are_what_the_records_say() -> None:
     """The sentences above README's table, which no command writes."""
-    tables = read("smollm2").tables
-    there = {
-        name: frame[(frame["contrast"] == "olora vs lora") & (frame["role"] == "shared")]
-        for name, frame in tables.items()
-        if "role" in frame
-    }
-    overall = there["verdicts"].iloc[0]
-    assert overall["verdict"] == "win" and overall["blocks_for"] == overall["blocks"] == overall["loss_blocks"] == 6
-    assert overall["loss_high"] < 0, "a lower held-out loss"
-    cells = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")["verdict"].to_dict()
-    assert [name for name in cells if cells[name] == "win"] == ["arc_challenge", "boolq"]
-    assert [name for name in cells if cells[name] == "loss"] == ["piqa"] and len(cells) == 6
+    tuned, cells = decided(of_role("tuned"))
+    assert set(cells.values()) == {"unresolved"}, "no benchmark alone shows it"
+    assert tuned["loss_low"] > 0, "the higher held-out loss"
+    there = of_role("shared")
+    shared, cells = decided(there)
+    assert 2.75 < shared["difference"] / tuned["difference"] < 3.25, "three times as large"
+    assert {name for name in cells if cells[name] == "win"} == {"arc_challenge", "boolq"}
+    assert [name for name in cells if cells[name] == "loss"] == ["piqa"]
+    assert shared["loss_high"] < 0, "a lower loss"
     shortest = there["schedules"][there["schedules"]["smallest"]]
     assert shortest["share"].to_list() == [2] and shortest["sure"].all(), "half the steps"
-    counts = there["win_counts"].iloc[0]
-    assert counts["null_low"] <= counts["wins"] <= counts["null_high"], "the count tells nothing"
-    clipped = tables["run_measures"].groupby("arm")["clipped_step_share"]
-    assert clipped.min()["olora"] == 1 and clipped.max()["lora"] == 0
-    assert tables["verdicts"].iloc[0][["role", "verdict"]].to_list() == ["tuned", "no verdict"], "its verdict is still to come"
+    tables = read("smollm2").tables
+    rates = tables["rates"][tables["rates"]["longest"].astype(bool)]
+    best = rates[rates["best"]].set_index("arm")["lr"]
+    assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] / 3e-4 < best["lora"] / best["olora"], "near OLoRA's best"
+    assert rates[rates["searched"]].groupby("arm").size().nunique() == 1, "equally many tries"
+    clipped = tables["run_measures"][tables["run_measures"]["roles"].str.contains("shared|tuned")].groupby("arm")["clipped_step_share"]
+    assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"
 
 
 def test_results_stay_small_and_hold_no_text_of_the_data() -> None:
