@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.report import table_files
-from olora_bench.report.extract import BLOCK, extract
+from olora_bench.report.extract import BLOCK, claims, extract
 from olora_bench.study.grid import find_study
 from olora_bench.study.tables import Analysed, analysed
 
@@ -20,7 +20,7 @@ RESULTS = ROOT / "results"
 PUBLISHED = ("smollm2",)
 """Studies whose results are committed; what a checkout ran for itself lies beside them."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHOWN = [(page, found[2], found[3]) for page in PAGES for found in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+SHOWN = [(page, found[2], found[3], found[4]) for page in PAGES for found in BLOCK.finditer(page.read_text(encoding="utf-8"))]
 LARGEST = 60_000_000
 """Bytes that results/ may take in the repository, adapters apart."""
 FIGURE = re.compile(
@@ -49,14 +49,18 @@ def test_no_committed_run_is_of_uncommitted_code(study: str) -> None:
     assert len(harness) and not harness.str.contains("local changes").any()
 
 
-def test_a_page_shows_a_study() -> None:
-    assert {study for _, study, _ in SHOWN} >= {"smollm2"}
+def test_pages_show_a_study_and_its_answers() -> None:
+    assert {(page.name, kind, study) for page, kind, study, _ in SHOWN} >= {
+        ("README.md", "study", "smollm2"),
+        ("claims.md", "claims", "smollm2"),
+    }
 
 
-@pytest.mark.parametrize("page, study, text", SHOWN, ids=lambda part: part.stem if isinstance(part, Path) else str(part)[:12])
-def test_what_a_page_says_of_a_study_is_what_the_records_say(page: Path, study: str, text: str) -> None:
+@pytest.mark.parametrize("page, kind, study, text", SHOWN, ids=lambda part: part.stem if isinstance(part, Path) else str(part)[:12])
+def test_what_a_page_says_of_a_study_is_what_the_records_say(page: Path, kind: str, study: str, text: str) -> None:
     found = read(study)
-    assert text == extract(found.frames, found.tables) + "\n", f"python -m olora_bench.study extract {study} --into {page.name}"
+    wanted = extract(found.frames, found.tables) if kind == "study" else claims(found.tables)
+    assert text == wanted + "\n", f"python -m olora_bench.study extract {study} --into {page.relative_to(ROOT)}"
 
 
 def test_readme_says_figures_in_a_studys_place_only() -> None:

@@ -12,8 +12,8 @@ from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline
 from olora_bench.report.text import MANY_TABLES, begun, cell_table, how, of, of_longest, overview, schedules, what_seeds_cannot_tell
 
-BLOCK = re.compile(r"(<!-- study ([\w.+-]+) -->\n)((?:(?!<!-- study ).)*?)(<!-- end -->)", re.DOTALL)
-"""A study's extract in a page: its name, then what is replaced."""
+BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
+"""What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""
 
 
 def extract(frames: StudyFrames, tables: Tables) -> str:
@@ -49,16 +49,32 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     return "\n\n".join(parts)
 
 
-def filled(page: str, study: str, text: str) -> str:
-    """A page with a study's extract put between its marks.
+def claims(tables: Tables) -> str:
+    """What a study's runs say of each claim, a line each: verdict, protocol, claim, figure."""
+    lines = []
+    for row in rows_of(tables["claims"]):
+        protocol = "" if row["verdict"] == "not tested here" else f" ({row['protocol'].replace('_', ' ')})"
+        lines.append(f"- [{row['claim']}](#{row['claim']}): **{row['verdict']}**{protocol}. {row['sentence']} Here: {row['figure']}.")
+    return "\n".join(lines)
+
+
+def filled(page: str, study: str, text: str, answers: str) -> str:
+    """A page with what it shows of a study put between the marks.
+
+    Args:
+        page: Markdown.
+        study: the study's name.
+        text, answers: as `extract` and `claims` return them; goes between the lines `<!-- study NAME -->`, or `<!-- claims NAME -->`, and
+            `<!-- end -->`.
 
     Raises:
         BadInput: the page has no such marks.
     """
-    if study not in {found[2] for found in BLOCK.finditer(page)}:
-        marks = f"`<!-- study {study} -->` and `<!-- end -->`"
+    if study not in {found[3] for found in BLOCK.finditer(page)}:
+        marks = f"`<!-- study {study} -->` (or `<!-- claims {study} -->`) and `<!-- end -->`"
         raise BadInput(f"the page has no place for study {study}: put the lines {marks} where it belongs")
-    return BLOCK.sub(lambda found: f"{found[1]}{text}\n{found[4]}" if found[2] == study else found[0], page)
+    shown = {"study": text, "claims": answers}
+    return BLOCK.sub(lambda found: f"{found[1]}{shown[found[2]]}\n{found[5]}" if found[3] == study else found[0], page)
 
 
 def _state(frames: StudyFrames) -> str:

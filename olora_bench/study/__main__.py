@@ -71,14 +71,14 @@ def extract(arguments: argparse.Namespace) -> int:
     from olora_bench.store import atomic_write
     from olora_bench.study.tables import extract_text
 
-    study, text = extract_text(arguments.name, arguments.overrides)
+    study, text, answers = extract_text(arguments.name, arguments.overrides)
     if arguments.into is None:
         print(text)
         return 0
     if not arguments.into.is_file():
         raise BadInput(f"--into {arguments.into}: no such file. Name a Markdown page that is there")
     page = arguments.into.read_text(encoding="utf-8")
-    atomic_write(arguments.into, filled(page, study, text).encode())
+    atomic_write(arguments.into, filled(page, study, text, answers).encode())
     return 0
 
 
@@ -200,7 +200,9 @@ def parser() -> argparse.ArgumentParser:
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
         if command == "extract":
-            one.add_argument("--into", type=Path, help="a page with the lines `<!-- study NAME -->` and `<!-- end -->`")
+            one.add_argument(
+                "--into", type=Path, help="a page with the lines `<!-- study NAME -->`, or `<!-- claims NAME -->`, and `<!-- end -->`"
+            )
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")

@@ -13,7 +13,7 @@ from olora_bench.analysis.claims import judge
 from olora_bench.config import claims_dir, compose, options
 from olora_bench.errors import BadInput
 from olora_bench.report import study_report, table_files
-from olora_bench.report.extract import extract
+from olora_bench.report.extract import claims, extract
 from olora_bench.report.page import study_page
 from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
@@ -94,15 +94,15 @@ def report_text(name: str, overrides: Sequence[str], *, run_pages: bool = False)
     return text, bool((found.frames.runs["state"] == "done").all())
 
 
-def extract_text(name: str, overrides: Sequence[str]) -> tuple[str, str]:
-    """A study's own name, and what it found in a few lines of Markdown.
+def extract_text(name: str, overrides: Sequence[str]) -> tuple[str, str, str]:
+    """A study's own name, what it found in a few lines of Markdown, and its answers to the papers' claims.
 
     Raises:
         BadInput: the study has not been run here.
     """
     study, results_dir = open_results(name, overrides)
     found = analysed(results_dir, study, find_study(name))
-    return study, extract(found.frames, found.tables)
+    return study, extract(found.frames, found.tables), claims(found.tables)
 
 
 def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = False) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from olora_bench.analysis import analyse
 from olora_bench.errors import BadInput
-from olora_bench.report.extract import extract, filled
+from olora_bench.report.extract import claims, extract, filled
 from olora_bench.study.__main__ import main
 from olora_bench.study.tables import analysed, extract_text
 
@@ -60,17 +60,29 @@ def test_what_a_reader_should_mind_goes_with_it() -> None:
     assert "Mind:\n\n- " in asked("broken")
 
 
+def test_each_claim_is_answered_in_a_line() -> None:
+    """As the table of claims does: none is left out, whatever its verdict."""
+    tables = analysed(SYNTHETIC / "results", "planted").tables
+    lines = claims(tables).splitlines()
+    assert len(lines) == len(tables["claims"]) > 10
+    for line, row in zip(lines, tables["claims"].to_dict("records"), strict=True):
+        assert line.startswith(f"- [{row['claim']}](#{row['claim']}): **{row['verdict']}**") and row["figure"] in line
+
+
 def test_a_mark_without_an_end_is_no_place() -> None:
     page = "<!-- study a -->\nold\n\nprose\n\n<!-- study my-b.v2 -->\nold\n<!-- end -->"
     with pytest.raises(BadInput, match="has no place for study a:"):
-        filled(page, "a", "text")
-    assert filled(page, "my-b.v2", "new") == page.replace("my-b.v2 -->\nold", "my-b.v2 -->\nnew")
+        filled(page, "a", "text", "answers")
+    assert filled(page, "my-b.v2", "new", "answers") == page.replace("my-b.v2 -->\nold", "my-b.v2 -->\nnew")
 
 
 def test_a_page_is_filled_between_its_marks_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- study other -->\nkept\n<!-- end -->\n\n<!-- study planted -->\nold\n<!-- end -->\nafter\n")
-    wanted = f"before\n<!-- study other -->\nkept\n<!-- end -->\n\n<!-- study planted -->\n{asked('planted')}\n<!-- end -->\nafter\n"
+    head = "before\n<!-- study other -->\nkept\n<!-- end -->\n\n<!-- claims other -->\nkept\n<!-- end -->\n"
+    page.write_text(f"{head}<!-- study planted -->\nold\n<!-- end -->\nbetween\n<!-- claims planted -->\n<!-- end -->\nafter\n")
+    answers = claims(analysed(SYNTHETIC / "results", "planted").tables)
+    shown = f"<!-- study planted -->\n{asked('planted')}\n<!-- end -->\nbetween\n<!-- claims planted -->\n{answers}\n<!-- end -->\nafter\n"
+    wanted = head + shown
     command = ["extract", str(SYNTHETIC / "planted.yaml"), WHERE, "--into", str(page)]
     for _ in range(2):
         with pytest.raises(SystemExit) as left:
@@ -82,4 +94,4 @@ def test_a_page_is_filled_between_its_marks_only(tmp_path: Path, capsys: pytest.
 
 def test_a_page_without_a_place_is_refused() -> None:
     with pytest.raises(BadInput, match="has no place for study smollm2: put the lines"):
-        filled("<!-- study other -->\n<!-- end -->\n", "smollm2", "text")
+        filled("<!-- study other -->\n<!-- end -->\n", "smollm2", "text", "answers")
