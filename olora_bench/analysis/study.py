@@ -27,6 +27,8 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
   verdict (win | loss | unresolved | not enough runs | no verdict), note, runs.
 - win_counts, one row a comparison with a score: COMPARISON; cells, wins, losses, ties, tied, blocks, null_low, null_high, p, p_coins,
   runs.
+- left_out, one row a (comparison, benchmark) where several are scored: COMPARISON; benchmark (left out of the macro-average), blocks,
+  blocks_for, blocks_against, difference, low, high (pp), p, runs.
 - cells, one row a (comparison, cell, benchmark, metric): COMPARISON, CELL; cell_lr_reference, cell_lr_arm, benchmark, metric, primary,
   items, chance, base, score_reference, score_arm (percent), difference, low, high (pp), p, p_holm, seeds, seeds_planned, diverged,
   detectable (items), detectable_seeds (pp), flips_reference, flips_arm (percent of items that fp32 would answer otherwise), flip_items,
@@ -94,6 +96,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "anatomy": anatomy(frames),
         "scoring": scoring(frames),
         "not_done": gaps.not_done(frames),
+        "left_out": verdicts.left_out(pair, difference, rng),
     }
     return tables | {"warnings": gaps.warnings(frames, tables)}
 

@@ -173,6 +173,35 @@ def _open_searches(frames: StudyFrames, arm: str, reference: str) -> int:
     return int(searches["chosen"].isna().sum())
 
 
+def left_out(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The macro-average again without each benchmark in turn: whether one of them carries a verdict.
+
+    Args:
+        pairs, differences: the study's pairs and seed differences.
+        rng: used only where there are too many blocks to list all flips.
+
+    Returns:
+        One row a (comparison, benchmark) where there are two or more: COMPARISON columns; benchmark (left out); blocks, blocks_for,
+        blocks_against; difference, low, high (percentage points; NaN below six blocks), p (uncorrected: it describes, and decides
+        nothing); runs.
+    """
+    rows = []
+    for key, group in _comparisons(pairs):
+        mine = _of(differences, key)
+        mine = mine[mine["primary"]]
+        names = list(dict.fromkeys(mine["benchmark"]))
+        for name in names if len(names) > 1 else ():
+            blocks = block_differences(mine[mine["benchmark"] != name])
+            counts = {"blocks": len(blocks), "blocks_for": int((blocks > 0).sum()), "blocks_against": int((blocks < 0).sum())}
+            row = key | {"benchmark": name, "difference": float(blocks.mean())} | counts | {"runs": run_ids(group)}
+            if len(blocks) >= MIN_BLOCKS:
+                test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
+                row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
+            rows.append(row)
+    columns = ["benchmark", "blocks", "blocks_for", "blocks_against", "difference", "low", "high", "p", "runs"]
+    return pd.DataFrame(rows, columns=[*COMPARISON, *columns])
+
+
 def win_counts(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """The paper-style count (higher mean wins a cell), and what the same runs would count were the arms the same.
 

@@ -10,7 +10,18 @@ import pandas as pd
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline
-from olora_bench.report.text import MANY_TABLES, begun, cell_table, how, of, of_longest, overview, schedules, what_seeds_cannot_tell
+from olora_bench.report.text import (
+    MANY_TABLES,
+    begun,
+    cell_table,
+    how,
+    of,
+    of_longest,
+    overview,
+    schedules,
+    what_seeds_cannot_tell,
+    without_each,
+)
 
 BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
 """What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""
@@ -27,12 +38,15 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     """
     parts = [f"{frames.title}: {_state(frames)}."]
     longest = of_longest(tables)
-    beside, open_ones = [], []
+    beside, too_few, open_ones = [], [], []
     for key in rows_of(tables["verdicts"]):
         cells = of(longest["cells"], key)
         shown = begun(cells[cells["primary"].astype(bool)]) if len(cells) else cells
         if shown.empty and pd.isna(key["loss_difference"]) and not key["diverged"]:
             open_ones.append(f"{key['arm']} against {key['reference']} ({how(key)})")
+        elif key["kind"] == "secondary" and key["verdict"] == "not enough runs":
+            there = key["pairs_planned"] - key["pairs_missing"] - key["diverged"]
+            too_few.append(f"{key['arm']} against {key['reference']} ({how(key)}; {there} of {key['pairs_planned']} pairs)")
         elif key["kind"] == "secondary":
             beside.append(f"- {_said(key, longest)}")
         else:
@@ -42,9 +56,11 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
             parts += [overview(groups)] if many else [cell_table(group, key["arm"], key["reference"]) for group in groups]
             limits = what_seeds_cannot_tell(shown) if (shown["seeds"] > 0).any() else ""
             parts += [limits] if limits and limits not in parts else []
+            parts += without_each(of(tables["left_out"], key))
     parts += ["\n".join(beside)] if beside else []
     alarms = warnings(frames, tables)
     parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
+    parts += [f"Not enough runs yet: {'; '.join(too_few)}."] if too_few else []
     parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
     return "\n\n".join(parts)
 

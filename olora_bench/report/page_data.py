@@ -23,7 +23,8 @@ SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
 AXES = ("step", "tokens", "wall_s")
 
 TITLES = {
-    "verdicts": "Verdicts", "win_counts": "Paper-style counts", "grid": "Every cell", "appendix": "Other metrics",
+    "verdicts": "Verdicts", "win_counts": "Paper-style counts", "left_out": "Without each benchmark",
+    "grid": "Every cell", "appendix": "Other metrics",
     "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
     "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
     "costs": "Cost", "controls": "Secondary contrasts", "not_done": "Missing, failed, diverged", "claims": "Claims",

@@ -90,11 +90,10 @@ def details(row: Mapping[str, Any]) -> list[str]:
     p = row["p_holm"] if row["confirmatory"] else row["p"]
     if not pd.isna(p):
         lines.append(f"exact sign-flip test over blocks, {'Holm ' if row['confirmatory'] else ''}p = {probability(p)}")
+    gaps = [f"{row[key]} {word}" for key, word in (("pairs_missing", "missing"), ("diverged", "diverged")) if row[key]]
     planned = f"{row['pairs_planned']} pair{'s' * (row['pairs_planned'] != 1)} of runs planned"
-    lines.append(
-        planned + "".join(f", {row[key]} {word}" for key, word in (("pairs_missing", "missing"), ("diverged", "diverged")) if row[key])
-    )
-    if row["verdict"] == "unresolved" and not pd.isna(what.detectable):
+    lines.append(", ".join([planned, *(gaps or ["all done"])]))
+    if not pd.isna(what.detectable) and (row["verdict"] == "unresolved" or abs(what.value) < what.detectable):
         least = f"{what.text(what.detectable, sign=False)} {'nats' if what.by_loss else 'pp'}"
         lines.append(f"smallest difference that these blocks would find with 80% power: {least}")
     if not what.by_loss and not pd.isna(row["loss_difference"]):

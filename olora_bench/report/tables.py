@@ -44,6 +44,13 @@ SHOWN: Mapping[str, Shown] = {
          ("ties", "ties", plain), ("null_low", "null from", plain), ("null_high", "null to", plain), ("p", "p", probability),
          ("p_coins", "p coins", probability)),
     ),
+    "left_out": Shown(
+        "The macro-average without each benchmark in turn, percentage points: whether one of them carries the verdict. Exact sign-flip "
+        "test over blocks, p as it is.",
+        (*WHO[:2], ("lr_arm", "shared lr", rate), ("benchmark", "without", plain), ("blocks", "blocks", plain),
+         ("blocks_for", "for the arm", plain), ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp),
+         ("p", "p", probability)),
+    ),
     "grid": Shown(
         "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; "
         "verdict by "
@@ -185,6 +192,7 @@ def printed_tables(tables: Tables) -> dict[str, pd.DataFrame]:
     found = {
         "verdicts": verdicts[declared],
         "win_counts": tables["win_counts"],
+        "left_out": tables["left_out"],
         "grid": cells[primary],
         "appendix": cells[~primary],
         "convergence": tables["speedups"],

@@ -248,10 +248,21 @@ def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
         blind = "How far a score moves when only the seed changes cannot be told from so few."
         return f"{names[seeds]}: no verdict on a cell. {blind}{items} {unit}"
     star = " * exploratory: 3 to 5 seeds." if cells["exploratory"].any() else ""
+    own = bool(cells["confirmatory"].any())
+    family = "Holm over the declared family" if own else "outside the declared family and not corrected for their number"
     return (
-        f"Verdicts by a paired t over seeds, Holm over the declared family.{star} `items only` and `seeds only`: the smallest difference "
-        f"that {seeds} seeds find with 80% power, were items, or seeds, the only chance at work. {unit}"
+        f"Verdicts by a paired t over seeds, {family}.{star} `items only` and `seeds only`: the smallest difference that {seeds} seeds "
+        "find with 80% power, were items, or seeds, the only chance at work. Intervals are over seeds and take the items as they are. "
+        f"{unit}"
     )
+
+
+def without_each(rows: pd.DataFrame) -> list[str]:
+    """What a comparison's mean over benchmarks is without each of them, as a sentence; none where one benchmark or no block is there."""
+    if rows.empty:
+        return []
+    told = ", ".join(f"{row['benchmark']} {row['difference']:+.1f} ({row['blocks_for']} of {row['blocks']})" for row in rows_of(rows))
+    return [f"The mean over the other benchmarks without each in turn, in pp, and blocks for {rows['arm'].iloc[0]}: {told}."]
 
 
 def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
