@@ -107,6 +107,12 @@ def test_readmes_words_are_what_the_records_say() -> None:
     shortest = there["schedules"][there["schedules"]["smallest"]]
     assert shortest["share"].to_list() == [2] and shortest["sure"].all(), "half the steps"
     tables = read("smollm2").tables
+    told = tables["verdicts"].set_index(["contrast", "role"])
+    control, quarter, four = (told.loc[(f"{arm} vs olora", "tuned")] for arm in ("olora_random", "olora_plus_x0.25", "olora_plus_x4"))
+    assert {one["verdict"] for one in (control, quarter, four)} == {"unresolved"} and control["blocks"] == quarter["blocks"] == 6
+    assert control["loss_high"] < 0 and quarter["loss_high"] < 0 < four["loss_low"], "the lower loss, better, worse"
+    quarter, four = (told.loc[(f"olora_plus_{ratio} vs olora", "shared")] for ratio in ("x0.25", "x4"))
+    assert four["loss_high"] < 0 < quarter["loss_low"], "the other way round"
     rates = tables["rates"][tables["rates"]["longest"].astype(bool)]
     best = rates[rates["best"]].set_index("arm")["lr"]
     lora = rates[(rates["arm"] == "lora") & rates["searched"]].sort_values("lr").reset_index(drop=True)
