@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 from functools import cache
 from importlib import metadata
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench import __version__
+from olora_bench.allocator import allocator
 from olora_bench.config.hardware import describe
 
 PACKAGES = ("torch", "transformers", "peft", "lm-eval", "datasets", "tokenizers", "safetensors", "numpy", "pandas", "hydra-core", "wandb")
@@ -43,16 +43,6 @@ def packages() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def allocator() -> str:
-    """Who gives this process its memory, as far as can be seen: what tensors take and how fast depends on it, no number does."""
-    process = ctypes.CDLL(None)
-    return next((name for name, symbol in _ALLOCATORS.items() if hasattr(process, symbol)), "system")
-
-
-_ALLOCATORS = {"tcmalloc": "MallocExtension_ReleaseFreeMemory", "jemalloc": "mallctl", "mimalloc": "mi_version"}
-"""Each with a symbol that only it has, where a process was started with it (`LD_PRELOAD`)."""
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def _without_folders(text: str, experiment: Experiment) -> str:
     """A traceback as a record keeps it: files by their place in their package, or by name, and folders by what they are here."""
     text = re.sub(r'(?<=File ")[^"\n]*/(?=(?:site-packages|dist-packages|python3\.\d+|olora_bench)/)', "", text)
     text = re.sub(r'(?<=File ")/[^"\n]*/(?=[^"/\n]+")', "", text)
-    names = {path: f"<machine.{key}>" for key, path in experiment.machine if isinstance(path, Path)}
-    names |= {Path.cwd(): "<working folder>", Path(tempfile.gettempdir()): "<temporary folder>", Path.home(): "~"}
-    shown = {str(form): name for path, name in reversed(names.items()) for form in (path, path.absolute(), path.resolve()) if path.name}
+    names = {Path.cwd(): "<working folder>", Path(tempfile.gettempdir()): "<temporary folder>", Path.home(): "~"}
+    names |= {path: f"<machine.{key}>" for key, path in experiment.machine if isinstance(path, Path)}
+    shown = {str(form): name for path, name in names.items() for form in (path, path.absolute(), path.resolve()) if form.name}
     for folder in sorted(shown, key=len, reverse=True):
         text = re.sub(rf"(?<![\w./~-]){re.escape(folder)}(?![\w.-])", shown[folder], text)
     return text

@@ -109,16 +109,19 @@ def test_readmes_words_are_what_the_records_say() -> None:
     tables = read("smollm2").tables
     told = tables["verdicts"].set_index(["contrast", "role"])
     control, quarter, four = (told.loc[(f"{arm} vs olora", "tuned")] for arm in ("olora_random", "olora_plus_x0.25", "olora_plus_x4"))
-    assert {one["verdict"] for one in (control, quarter, four)} == {"unresolved"} and control["blocks"] == quarter["blocks"] == 6
+    assert {one["verdict"] for one in (control, quarter, four)} == {"unresolved"} and control["blocks"] == quarter["blocks"] == four[
+        "blocks"
+    ] == 6
     assert control["loss_high"] < 0 and quarter["loss_high"] < 0 < four["loss_low"], "the lower loss, better, worse"
-    quarter, four = (told.loc[(f"olora_plus_{ratio} vs olora", "shared")] for ratio in ("x0.25", "x4"))
-    assert four["loss_high"] < 0 < quarter["loss_low"], "the other way round"
+    control, quarter, four = (told.loc[(f"{arm} vs olora", "shared")] for arm in ("olora_random", "olora_plus_x0.25", "olora_plus_x4"))
+    assert four["loss_high"] < 0 < min(quarter["loss_low"], control["loss_low"]), "the other way round"
+    assert quarter["verdict"] == "loss", "the ratio 1/4 scores lower"
     rates = tables["rates"][tables["rates"]["longest"].astype(bool)]
     best = rates[rates["best"]].set_index("arm")["lr"]
     lora = rates[(rates["arm"] == "lora") & rates["searched"]].sort_values("lr").reset_index(drop=True)
     at = int(lora.index[lora["best"]][0])
     assert lora["tune"][at - 1] - lora["tune"][at] < 0.01 and lora["report_loss"][at - 1] < lora["report_loss"][at], "a close choice"
-    assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] / 3e-4 < best["lora"] / 3e-4, "nearer to OLoRA's"
+    assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] > 3e-4, "nearer to OLoRA's"
     assert rates[rates["searched"]].groupby("arm").size().nunique() == 1, "equally many tries"
     clipped = tables["run_measures"][tables["run_measures"]["roles"].str.contains("shared|tuned")].groupby("arm")["clipped_step_share"]
     assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"

@@ -107,6 +107,14 @@ class StudyFrames:
     overrides: list[str] = field(default_factory=list)
 
 
+UNSCORED = "unscored"
+
+
+def training_cell(cell: str) -> str:
+    """The id of what a cell's runs share in training, as searches name it: a `cell` of the frames without what is asked of its runs."""
+    return cell.split("-")[0]
+
+
 def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     """Read all records of a study once.
 
@@ -172,7 +180,7 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
     row: dict[str, Any] = {**entry, "state": "missing", "reason": None, "eval_state": "missing", "eval_reason": None}
     row["length"] = row.pop("steps", None)
     row["roles"] = " ".join(entry.get("roles", ["shared"]))
-    row["cell"] = f"{entry['cell']}-{entry['base_eval_id'] or 'unscored'}"
+    row["cell"] = f"{entry['cell']}-{entry['base_eval_id'] or UNSCORED}"
     try:
         record = store.read_run(train_id)
     except RecordError as error:

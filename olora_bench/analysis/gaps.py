@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of
+from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
@@ -97,7 +97,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
 
 def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """The arms of these pairs whose search in the pairs' cells has neither chosen a learning rate nor ended at an edge."""
-    cells = {str(cell).split("-")[0] for cell in pairs["cell"]}
+    cells = {training_cell(cell) for cell in pairs["cell"]}
     arms = {arm for name in ("arm", "reference") for arm in pairs[name]}
     mine = searches[searches["cell"].isin(cells) & searches["arm"].isin(arms) & searches["chosen"].isna() & searches["edge"].isna()]
     return list(dict.fromkeys(mine["arm"]))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.frames import UNSCORED, StudyFrames, rows_of, training_cell
 from olora_bench.analysis.paired import Floats
 
 NEAR_BEST = 0.05
@@ -22,7 +22,7 @@ def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
 
     A search's runs ask no benchmark; the runs that report what it chose do. For learning rates they are one cell.
     """
-    training, unscored = runs["cell"].str.split("-").str[0], runs["cell"].str.endswith("-unscored")
+    training, unscored = runs["cell"].map(training_cell), runs["cell"].str.endswith(f"-{UNSCORED}")
     names = ["cell", "setting", "longest"]
     scored = runs[~unscored].groupby(training[~unscored])[names].first()
     moved = unscored & training.isin(scored.index)
@@ -69,7 +69,7 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
                 | {"diverged": int((at["state"] == "diverged").sum()), "failed": int((at["state"] == "failed").sum())}
                 | {"runs": " ".join(sorted(at["train_id"]))}
             )
-        rows += _with_best(points, searched.get((str(key[0]).split("-")[0], str(key[-1]))))
+        rows += _with_best(points, searched.get((training_cell(str(key[0])), str(key[-1]))))
     names = ["lr", "stage", "criterion", "tune", "report_loss", "score", "spikes", "n_runs", "diverged", "failed", "best", "edge",
              "searched", "runs"]  # fmt: skip
     return pd.DataFrame(rows, columns=[*_CELL, *names])

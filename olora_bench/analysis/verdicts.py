@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of
+from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, detectable_of, flip_sets, holm, sign_flip
 from olora_bench.analysis.pairs import COMPARISON, cells_of_both, run_ids
 
@@ -71,28 +71,17 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
             "pairs_missing": missing + unscored,
             "diverged": int((group["pair"] == "diverged").sum()),
             "difference": float(blocks.mean()) if len(blocks) else np.nan,
-            "low": np.nan,
-            "high": np.nan,
             "detectable": detectable_of(np.asarray(blocks, dtype=np.float64)),
-            "p": np.nan,
             "blocks_for": int((better > 0).sum()),
             "blocks_against": int((better < 0).sum()),
             "loss_blocks": len(losses),
             "loss_difference": float(losses.mean()) if len(losses) else np.nan,
-            "loss_low": np.nan,
-            "loss_high": np.nan,
             "loss_detectable": detectable_of(np.asarray(losses, dtype=np.float64)),
-            "loss_p": np.nan,
             "mixed": mixed_runs(frames, group),
             "open_searches": _open_searches(frames, key["arm"], key["reference"]) if key["role"] == "tuned" else 0,
             "runs": run_ids(group),
         }
-        if len(blocks) >= MIN_BLOCKS:
-            test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
-            row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
-        if len(losses) >= MIN_BLOCKS:
-            test = sign_flip(np.asarray(losses, dtype=np.float64), rng)
-            row |= {"loss_low": float(test.low), "loss_high": float(test.high), "loss_p": float(test.p)}
+        row |= _flipped(blocks, rng) | {f"loss_{name}": value for name, value in _flipped(losses, rng).items()}
         rows.append(row | ({"p": row["loss_p"]} if by_loss else {}))
     rows = _unopened(frames, rows) + rows  # first, where the verdict itself will stand
     frame = pd.DataFrame(rows, columns=[*COMPARISON, *_COUNTS, *_NUMBERS, "judged_by", "open_searches", "mixed", "runs"])
@@ -103,6 +92,14 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
     judged = [_verdict(row, set(frames.runs["arm"])) for row in rows_of(frame)]
     frame["verdict"], frame["note"] = [v for v, _ in judged], [n for _, n in judged]
     return frame
+
+
+def _flipped(blocks: pd.Series[float], rng: np.random.Generator) -> dict[str, float]:
+    """The interval and p of the mean of block differences by sign flips: low, high, p; NaN below `MIN_BLOCKS`."""
+    if len(blocks) < MIN_BLOCKS:
+        return dict.fromkeys(("low", "high", "p"), np.nan)
+    test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
+    return {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
 
 
 _COUNTS = ["blocks", "models", "pairs_planned", "pairs_missing", "diverged", "blocks_for", "blocks_against", "loss_blocks"]
@@ -167,7 +164,7 @@ def _unopened(frames: StudyFrames, rows: list[dict[str, Any]]) -> list[dict[str,
 
 def _open_searches(frames: StudyFrames, arm: str, reference: str) -> int:
     """Searches of the two arms, in the cells that the comparison is judged by, that chose nothing."""
-    cells = {cell.split("-")[0] for cell in cells_of_both(frames.runs[frames.runs["longest"]], arm, reference)}
+    cells = {training_cell(cell) for cell in cells_of_both(frames.runs[frames.runs["longest"]], arm, reference)}
     mine = frames.searches[frames.searches["arm"].isin([arm, reference]) & frames.searches["cell"].isin(cells)]
     searches = mine.drop_duplicates(["cell", "arm"])
     return int(searches["chosen"].isna().sum())
@@ -193,11 +190,9 @@ def left_out(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Gene
         for name in names if len(names) > 1 else ():
             blocks = block_differences(mine[mine["benchmark"] != name])
             counts = {"blocks": len(blocks), "blocks_for": int((blocks > 0).sum()), "blocks_against": int((blocks < 0).sum())}
-            row = key | {"benchmark": name, "difference": float(blocks.mean())} | counts | {"runs": run_ids(group)}
-            if len(blocks) >= MIN_BLOCKS:
-                test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
-                row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
-            rows.append(row)
+            rows.append(
+                key | {"benchmark": name, "difference": float(blocks.mean()), "runs": run_ids(group)} | counts | _flipped(blocks, rng)
+            )
     columns = ["benchmark", "blocks", "blocks_for", "blocks_against", "difference", "low", "high", "p", "runs"]
     return pd.DataFrame(rows, columns=[*COMPARISON, *columns])
 

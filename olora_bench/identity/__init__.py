@@ -4,6 +4,7 @@ from olora_bench.identity.explain import Difference, differences, explain
 from olora_bench.identity.ids import (
     RESULTS_VERSION,
     base_eval_identity,
+    cell_identity,
     cell_key,
     digest,
     eval_identity,
@@ -17,6 +18,7 @@ __all__ = [
     "Difference",
     "Identified",
     "base_eval_identity",
+    "cell_identity",
     "cell_key",
     "differences",
     "digest",

@@ -122,9 +122,14 @@ def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dic
     }
 
 
+def cell_identity(train: Mapping[str, Any]) -> dict[str, Any]:
+    """What two runs must share to be compared: a train identity without arm (init), lr and seed."""
+    return {k: v for k, v in train.items() if k not in ("init", "lr", "seed")}
+
+
 def cell_key(train: Mapping[str, Any]) -> str:
-    """The id of what two runs must share to be compared: a train identity without arm (init), lr and seed."""
-    return digest({k: v for k, v in train.items() if k not in ("init", "lr", "seed")})
+    """The id of `cell_identity`."""
+    return digest(cell_identity(train))
 
 
 def family_key(train: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from olora_bench.assets import Asset, resolve
 from olora_bench.config import Experiment, compose, load, options, sweeps_dir
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.errors import BadInput
-from olora_bench.identity import Identified, cell_key, differences, identify
+from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
 from olora_bench.study.tuning import Search, search
 
@@ -247,18 +247,13 @@ class StudyFile:
                 for arm in (contrast.arm, contrast.reference)
             )
             if not one.keys() & other.keys():
-                left, right = (_shared(next(iter(found.values()))) for found in (one, other))
+                firsts = (next(iter(found.values())) for found in (one, other))
+                left, right = (cell_identity(job.what.train) | {"suite": job.experiment.suite.model_dump(mode="json")} for job in firsts)
                 differs = "; ".join(str(difference) for difference in differences(left, right))
                 raise BadInput(
                     f"{self.path}: no run of {contrast.arm} can be compared with one of {contrast.reference}, which is a contrast: "
                     f"the first ones differ in {differs}. Put the two into one grid"
                 )
-
-
-def _shared(job: Job) -> dict[str, Any]:
-    """What a run must share with another to be compared with it."""
-    asked = {"suite": job.experiment.suite.model_dump(mode="json")}
-    return {key: value for key, value in job.what.train.items() if key not in ("init", "lr", "seed")} | asked
 
 
 def _merged(wanted: Iterable[Job]) -> tuple[Job, ...]:

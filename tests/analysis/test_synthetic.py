@@ -137,6 +137,28 @@ def test_an_arm_at_an_edge_gets_no_tuned_verdict(synthetic: Load) -> None:
     assert cells.loc[("syn_a", "piqa"), "exploratory"].all()
 
 
+def test_a_mean_without_each_benchmark(synthetic: Load) -> None:
+    """Counted again from the seed differences: one pair a block in this study's cells, so blocks are means over pairs."""
+    _, tables = synthetic("planted")
+    found = tables["left_out"].set_index(["contrast", "benchmark"])
+    differences = tables["differences"][tables["differences"]["primary"] & tables["differences"]["longest"]]
+    assert set(found.index.get_level_values("benchmark")) == set(differences["benchmark"])
+    for contrast, mine in differences.groupby("contrast"):
+        whole = tables["verdicts"].set_index("contrast").loc[contrast]
+        for benchmark in mine["benchmark"].unique():
+            rest = (
+                mine[mine["benchmark"] != benchmark]
+                .groupby(["model", "seed", "cell"])["difference"]
+                .mean()
+                .groupby(["model", "seed"])
+                .mean()
+            )
+            row = found.loc[(contrast, benchmark)]
+            assert row["difference"] == pytest.approx(rest.mean())
+            assert (row["blocks"], row["blocks_for"], row["blocks_against"]) == (whole["blocks"], (rest > 0).sum(), (rest < 0).sum())
+            assert np.isnan(row["p"]) == (row["blocks"] < 6) and not row["low"] > row["difference"]
+
+
 def test_tuning_budgets_are_counted(synthetic: Load) -> None:
     _, tables = synthetic("searched")
     assert tables["sensitivity"]["tuning_runs"].tolist() == [4, 4, 4, 4]

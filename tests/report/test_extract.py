@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
     text = asked("searched", f"machine.results_dir={root}")
     assert "0 of the " in text and "| benchmark" not in text
     assert "No run yet that tells: olora against lora (each arm at its own learning rate" in text
+
+
+def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None:
+    """No figure of theirs is printed: it would be quoted."""
+    found = analysed(SYNTHETIC / "results", "planted")
+    frames = found.frames
+    late = (frames.runs["arm"] == "olora_plus") & (frames.runs["seed"] > 1)
+    runs = frames.runs.assign(state=frames.runs["state"].mask(late, "missing"), eval_state=frames.runs["eval_state"].mask(late, "missing"))
+    contrasts = [one | {"kind": "secondary" if one["arm"] == "olora_plus" else one["kind"]} for one in frames.contrasts]
+    frames = replace(frames, runs=runs, contrasts=contrasts)
+    text = extract(frames, analyse(frames, np.random.default_rng(0)))
+    assert "Not enough runs yet: olora_plus against olora (one learning rate for both" in text and "of 6 pairs)." in text
+    assert "**olora_plus against olora" not in text
+    assert "The mean over the other benchmarks without each in turn, in pp, and blocks for olora: " in text
 
 
 def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
