@@ -103,6 +103,11 @@ def test_readmes_words_are_what_the_records_say() -> None:
     assert without["boolq"] < shared["difference"] / 2, "most of it is BoolQ alone"
     rows = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")
     assert rows.loc["boolq", "base"] < 100 * rows.loc["boolq", "chance"] - 2, "below chance"
+    asked = read("smollm2").tables["cells"]
+    asked = asked[(asked["benchmark"] == "boolq") & asked["longest"]]
+    assert len(asked) == 10 and (asked[["score_arm", "score_reference"]].max(axis=1) < asked["constant"]).all(), (
+        "saying yes to every question"
+    )
     assert shared["loss_high"] < 0, "a lower loss"
     shortest = there["schedules"][there["schedules"]["smallest"]]
     assert shortest["share"].to_list() == [2] and shortest["sure"].all(), "half the steps"

@@ -61,7 +61,9 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
 
     Returns:
         One row a (comparison, cell, benchmark, metric): COMPARISON and CELL columns; cell_lr_reference, cell_lr_arm; benchmark, metric,
-        primary (metric), items; chance, base, score_reference, score_arm (percent, means over paired seeds; NaN where there is none);
+        primary (metric), items; chance, constant (what the best of the answers "always the first", "always the second" ... scores), base,
+        score_reference, score_arm, commonest_reference, commonest_arm (of the choices that each side made, the share of the commonest; all
+        percent, means over paired seeds; NaN where there is none);
         difference, low, high (percentage points, 95% interval of a paired t over seeds; NaN below 3 seeds or where all seeds agree);
         p, p_holm (in the family of all cells of confirmatory comparisons, primary metric); seeds (pairs scored), seeds_planned,
         diverged (pairs with a diverged run); detectable (item part) and detectable_seeds (seed part) of the smallest difference found
@@ -82,10 +84,10 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
     return cells[_COLUMNS]
 
 
-_COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark", "metric", "primary", "items", "chance", "base",
-            "score_reference", "score_arm", "difference", "low", "high", "p", "p_holm", "seeds", "seeds_planned", "diverged", "detectable",
-            "detectable_seeds", "flips_reference", "flips_arm", "flip_items", "exploratory", "mixed", "verdict", "note",
-            "runs"]  # fmt: skip
+_COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark", "metric", "primary", "items", "chance", "constant",
+            "base", "score_reference", "score_arm", "commonest_reference", "commonest_arm", "difference", "low", "high", "p", "p_holm",
+            "seeds", "seeds_planned", "diverged", "detectable", "detectable_seeds", "flips_reference", "flips_arm", "flip_items",
+            "exploratory", "mixed", "verdict", "note", "runs"]  # fmt: skip
 
 
 def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -160,6 +162,7 @@ def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, me
         "flip_items": int(found["flip_items"].max()),
         "warnings": _warned(found),
     }
+    row |= _choices(answers, found, benchmark, metric)
     if seeds >= MIN_SEEDS_FOR_VERDICT:
         test = paired_t(differences)
         row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
@@ -168,14 +171,33 @@ def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, me
     return row | {"seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
 
 
-_STATISTICS = ("score_reference", "score_arm", "difference", "low", "high", "p", "detectable", "detectable_seeds", "flips_reference",
-               "flips_arm")  # fmt: skip
+_STATISTICS = ("constant", "score_reference", "score_arm", "commonest_reference", "commonest_arm", "difference", "low", "high", "p",
+               "detectable", "detectable_seeds", "flips_reference", "flips_arm")  # fmt: skip
 
 
 def _warned(found: pd.DataFrame) -> str:
     """How many of the scores behind a cell carry a warning of the evaluation; which one is in the table `scoring`."""
     count = int((found["warnings_arm"] != "").sum() + (found["warnings_reference"] != "").sum())
     return f"{count} of {2 * len(found)} scores carry a warning" if count else ""
+
+
+def _choices(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> dict[str, float]:
+    """`constant`, `commonest_reference` and `commonest_arm` of a cell, percent; NaN where items are not there.
+
+    Where the choices mean the same in every item (BoolQ's no and yes), a score can move by a leaning towards one of them alone.
+    """
+    column = "prediction_norm" if metric == "acc_norm" else "prediction"
+    shares: dict[str, list[float]] = {"commonest_reference": [], "commonest_arm": [], "constant": []}
+    for row in rows_of(found):
+        for side in ("reference", "arm"):
+            known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
+            shares[f"commonest_{side}"].append(np.nan if known is None else _commonest(known[column]))
+            shares["constant"].append(np.nan if known is None else _commonest(known["gold"]))
+    return {name: float(np.mean(values)) for name, values in shares.items()}
+
+
+def _commonest(values: pd.Series[Any]) -> float:
+    return 100 * float(np.bincount(values.to_numpy(dtype=int)).max()) / len(values)
 
 
 def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> float:

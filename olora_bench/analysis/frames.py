@@ -14,7 +14,7 @@ from olora_bench.errors import RecordError
 from olora_bench.identity import family_key
 from olora_bench.store import EvalRecord, RunRecord, Store
 
-ANSWER_COLUMNS = ("benchmark", "item_id", "correct", "correct_norm")
+ANSWER_COLUMNS = ("benchmark", "item_id", "gold", "prediction", "prediction_norm", "correct", "correct_norm")
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
 """What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
 TOKEN_BUDGETS = ("train_token_budget", "eval_token_budget")
@@ -87,8 +87,8 @@ class StudyFrames:
             mean over tuning seeds; NaN where diverged or not done), diverged, runs (ids), best, edge, chosen.
         problems: sentences on what could not be read, contradicts itself, or is not as declared.
         overrides: the command line's, which made other runs than the study file declares.
-        answers: (train_id, base, eval_id) -> benchmark -> which of its items were answered correctly (item_id, correct, correct_norm);
-            None where the items are not there or cannot be read.
+        answers: (train_id, base, eval_id) -> benchmark -> how its items were answered (item_id, gold, prediction, prediction_norm, correct,
+            correct_norm); None where the items are not there or cannot be read.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
     """
 

@@ -65,7 +65,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
 
     Args:
         frames: the study.
-        tables: its pairs, run_measures, sensitivity and scoring, as `analyse` makes them.
+        tables: its pairs, cells, run_measures, sensitivity and scoring, as `analyse` makes them.
 
     Returns:
         about (the study, or a contrast), sentence; one row each.
@@ -89,9 +89,8 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
             found.append((str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out"))
         found += [(str(about), f"{role}: {sentence}") for sentence in _clipping(group[~alone], tables["run_measures"])]
     found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
-    found += [
-        (frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]))
-    ]
+    found += [(frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames))]
+    found += [(frames.study, sentence) for sentence in (*_doubts(tables["scoring"]), *_leanings(tables["cells"]))]
     return pd.DataFrame(found, columns=["about", "sentence"])
 
 
@@ -149,4 +148,18 @@ def _doubts(scoring: pd.DataFrame) -> list[str]:
             f"scored in low precision, up to {worst['flips']:.1f}% of items are answered otherwise than in fp32 "
             f"({worst['arm']} on {worst['benchmark']}, {worst['flip_items']} items compared): see the table scoring"
         )
+    return found
+
+
+def _leanings(cells: pd.DataFrame) -> list[str]:
+    """Benchmarks on which no arm reaches what the best constant answer scores."""
+    found = []
+    scored = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool) & cells["constant"].notna()] if len(cells) else cells
+    for (model, benchmark), group in scored.groupby(["model", "benchmark"], sort=False) if len(scored) else ():
+        best, constant = float(group[["score_arm", "score_reference"]].max(axis=None)), float(group["constant"].max())
+        if best < constant:
+            found.append(
+                f"on {benchmark} no arm of {model} (at most {best:.1f}) reaches what giving one answer to every item scores "
+                f"({constant:.1f}): a difference there may be a leaning towards one answer (table grid: how often each arm gave it)"
+            )
     return found

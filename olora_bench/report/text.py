@@ -202,12 +202,12 @@ def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
     """The benchmarks of one (model, rank, setting) as a Markdown table below a line that says what ran. `group` holds its rows of cells."""
     model, rank, setting = group.iloc[0][["model", "rank", "setting"]]
     judged = int(group["seeds"].max()) >= MIN_SEEDS_FOR_VERDICT
-    header = ["benchmark", "items", "chance", "base", reference, arm, f"{arm} - {reference}"]
+    header = ["benchmark", "items", "chance", "one answer", "base", reference, arm, f"{arm} - {reference}"]
     header += ["95% interval", "items only", "seeds only", "verdict"] if judged else ["detectable"]
     rows = []
     for row in rows_of(group):
-        shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"]), number(row["base"])]
-        shown += [number(row["score_reference"]), number(row["score_arm"]), number(row["difference"], sign=True)]
+        shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"]), number(row["constant"])]
+        shown += [number(row["base"]), number(row["score_reference"]), number(row["score_arm"]), number(row["difference"], sign=True)]
         if judged:
             interval = NOTHING if pd.isna(row["low"]) else f"{row['low']:+.1f} to {row['high']:+.1f}"
             star = "*" if row["exploratory"] else ""
@@ -219,7 +219,7 @@ def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
     complete = group.dropna(subset=["difference"])
     means = [number(complete[c].mean()) for c in ("base", "score_reference", "score_arm")] if len(complete) else [NOTHING] * 3
     difference = number(complete["difference"].mean(), sign=True) if len(complete) else NOTHING
-    rows.append([f"mean of {len(complete)}", "", "", *means, difference, *[""] * (len(header) - 7)])
+    rows.append([f"mean of {len(complete)}", "", "", "", *means, difference, *[""] * (len(header) - 8)])
     seeds = group["seeds"]
     pairs = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     lrs = {name: group[f"cell_lr_{side}"].iloc[0] for name, side in ((reference, "reference"), (arm, "arm"))}
@@ -237,7 +237,7 @@ def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
     """What the number of seeds allows to be said, in words."""
     seeds = int(cells["seeds"].max())
     low, high = cells["detectable"].min(), cells["detectable"].max()
-    unit = "Accuracy in percent, differences in percentage points (pp)."
+    unit = "Accuracy in percent, differences in percentage points (pp). `one answer`: what the same answer to every item scores at best."
     if seeds < MIN_SEEDS_FOR_VERDICT:
         names = {1: "One seed", 2: "Two seeds"}
         items = (

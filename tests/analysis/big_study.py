@@ -57,9 +57,11 @@ def _items(rng: np.random.Generator) -> pd.DataFrame:
     parts = []
     for name, count in ITEMS.items():
         right = rng.random(count) < 0.6
+        gold = np.arange(count) % 2
+        chosen = np.where(right, gold, 1 - gold)
         parts.append(
-            pd.DataFrame({"benchmark": name, "item_id": [f"{name}/{i}" for i in range(count)], "gold": 0, "prediction": 1 - right,
-                          "prediction_norm": 1 - right, "correct": right, "correct_norm": right,
+            pd.DataFrame({"benchmark": name, "item_id": [f"{name}/{i}" for i in range(count)], "gold": gold, "prediction": chosen,
+                          "prediction_norm": chosen, "correct": right, "correct_norm": right,
                           "loglikelihoods": list(rng.normal(-20, 5, (count, 4))), "lengths": [[12, 15, 9, 20]] * count})
         )  # fmt: skip
     return pd.concat(parts, ignore_index=True)

@@ -168,3 +168,32 @@ def test_one_sided_clipping_is_said(synthetic: Load) -> None:
     assert "clipped" not in said(tables)
     runs = frames.runs.assign(clipped_step_share=(frames.runs["arm"] == "olora").astype(float))
     assert "the gradient was clipped in 100% of the arm's steps and in 0% of the reference's" in said(again(replace(frames, runs=runs)))
+
+
+def test_what_one_answer_to_every_item_scores(synthetic: Load) -> None:
+    """The planted items have two answers, each right in half of them; each arm's commonest answer is counted from its items."""
+    frames, tables = synthetic("planted")
+    cell = tables["cells"][tables["cells"]["primary"].astype(bool)].iloc[0]
+    assert cell["constant"] == 50
+    column = "prediction_norm" if cell["metric"] == "acc_norm" else "prediction"
+    mine = tables["pairs"][(tables["pairs"]["contrast"] == cell["contrast"]) & (tables["pairs"]["cell"] == cell["cell"])]
+    for side in ("arm", "reference"):
+        asked = zip(mine[f"{side}_id"], mine[f"{side}_eval"], strict=True)
+        chosen = [(frames.answers(run, None, scoring) or {})[cell["benchmark"]][column] for run, scoring in asked]
+        shares = [100 * values.value_counts(normalize=True).max() for values in chosen]
+        assert cell[f"commonest_{side}"] == pytest.approx(sum(shares) / len(shares))
+    assert "giving one answer" not in said(tables)
+
+
+def test_a_benchmark_on_which_one_answer_would_do_better_is_said(synthetic: Load) -> None:
+    frames, _ = synthetic("planted")
+
+    def mostly_the_first(*which: str | None) -> dict[str, pd.DataFrame] | None:
+        return {name: items.assign(gold=[0] * 39 + [1]) for name, items in (frames.answers(*which) or {}).items()}
+
+    tables = again(replace(frames, answers=mostly_the_first))
+    assert tables["cells"]["constant"].dropna().unique().tolist() == [97.5]
+    assert "reaches what giving one answer to every item scores (97.5)" in said(tables)
+    unread = again(replace(frames, answers=lambda *_: None))
+    assert unread["cells"][["constant", "commonest_arm", "commonest_reference"]].isna().all(axis=None)
+    assert "giving one answer" not in said(unread)
