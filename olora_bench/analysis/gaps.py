@@ -156,7 +156,7 @@ def _leanings(cells: pd.DataFrame) -> list[str]:
     found = []
     scored = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool) & cells["constant"].notna()] if len(cells) else cells
     for (model, benchmark), group in scored.groupby(["model", "benchmark"], sort=False) if len(scored) else ():
-        best, constant = float(group[["score_arm", "score_reference"]].max(axis=None)), float(group["constant"].max())
+        best, constant = group[["score_arm", "score_reference"]].to_numpy(dtype=float).max(), group["constant"].max()
         if best < constant:
             found.append(
                 f"on {benchmark} no arm of {model} (at most {best:.1f}) reaches what giving one answer to every item scores "
