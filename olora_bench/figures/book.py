@@ -161,6 +161,7 @@ def _learning_rates(s: Sources) -> Drawn:
             "Tuning criterion (as a loss) and mean accuracy over benchmarks at each learning rate, means over runs. Ring: the arm's best.",
             "Arrow: that optimum is the last rate tried on its side, so no tuned verdict." if shown["edge"].notna().any() else "",
             "Cross: a run diverged there." if shown["diverged"].gt(0).any() else "",
+            "Triangle: a loss far above the panel." if shown.groupby("cell")["tune"].transform(rates.far_above).any() else "",
             f"Dotted: the shared rate {lr_text(shared)}." if shared is not None else "",
             f"Rates tried by an arm: {listed(shown.groupby(['cell', 'arm'])['lr'].nunique())}. Runs at a rate: {listed(shown['n_runs'])}.",
             _words.items(s.tables),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,37 +14,71 @@ from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, he
 
 @styled
 def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """A row of panels a cell: the tuning criterion as a loss, and the mean score, by learning rate.
+    """The tuning criterion as a loss, and the mean score, by learning rate: a row of panels a cell, or half a row where it has no score.
 
     Args:
         rates: as `analysis.rates.learning_rates` returns it. The best of each arm is ringed; a rate at which a run diverged is a cross at
-            the top; an optimum at the edge of what was tried has an arrow to where it may lie.
+            the top, a loss far above the others a triangle; an optimum at the edge of what was tried has an arrow to where it may lie.
         shared_lr: a learning rate that both arms were also compared at, marked by a dotted line; None where there is none.
         styles: of every arm in it.
     """
-    cells = list(rates.groupby(["cell", "model", "rank", "setting"], sort=False))
-    scored = bool(rates["score"].notna().any())
+    cells = [(dict(zip(_CELL, key, strict=True)), cell) for key, cell in rates.groupby(_CELL, sort=False)]
+    rows = _rows(cells)
+    wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
     top = header_in(title, list(shown))
-    figure = figure_of(top + 1.3 * len(cells) + 0.15)
+    figure = figure_of(top + 1.3 * len(rows) + 0.15)
     header(figure, title, shown)
-    grid = figure.subplots(len(cells), 2 if scored else 1, squeeze=False, sharex="col")
+    grid = figure.subplots(len(rows), wide, squeeze=False, sharex="col")
     word = "Tuning loss (nats)" if rates["criterion"].iloc[0] == "tune_loss" else "−log p of gold (nats)"
-    for number, (key, cell) in enumerate(cells):
-        for axes, column, label in zip(grid[number], ("tune", "score"), (word, "Score (%)"), strict=False):
-            if cell[column].isna().all() and not cell["diverged"].any():
-                axes.set_axis_off()
-                continue
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, panels in zip(grid, rows, strict=True):
+        for axes, (named, cell, column) in zip(row, panels, strict=False):
+            axes.set_axis_on()
             _panel(axes, cell, column, shown, shared_lr)
-            axes.set_ylabel(label)
+            axes.set_ylabel(word if column == "tune" else "Score (%)")
             lr_axis(axes, sorted(set(rates["lr"])), room=2.4 if rates["edge"].notna().any() else 1.5)
-        named = dict(zip(["cell", "model", "rank", "setting"], key, strict=True))
-        grid[number][0].set_title(where(named).replace(", rank ", " r") if scored else where(named))
+            if column == "tune":
+                beside = panels[-1][1] is not panels[0][1]
+                axes.set_title(str(named["setting"]) if beside else where(named).replace(", rank ", " r") if wide > 1 else where(named))
     for column in grid.T:
         last = [axes for axes in column if axes.axison][-1]
         last.set_xlabel("Learning rate")
         last.tick_params(labelbottom=True)
     return figure
+
+
+_CELL = ["cell", "model", "rank", "setting"]
+BEYOND = 3.0
+_Panel = tuple[Mapping[str, object], pd.DataFrame, str]
+
+
+def far_above(losses: pd.Series) -> pd.Series:
+    """Which losses of a panel are left to a mark at its top, lest they flatten the rest: BEYOND times as far above the least as three
+    quarters of them are.
+
+    >>> far_above(pd.Series([3.6, 3.7, 3.8, 4.0, 12.5])).to_list()
+    [False, False, False, False, True]
+    """
+    return losses > losses.min() + BEYOND * (losses.quantile(0.75) - losses.min())
+
+
+def _rows(cells: Sequence[tuple[Mapping[str, object], pd.DataFrame]]) -> list[list[_Panel]]:
+    """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart."""
+    scored = any(cell["score"].notna().any() for _, cell in cells)
+    alike = len({(named["model"], named["rank"]) for named, _ in cells}) == 1
+    rows: list[list[_Panel]] = []
+    alone: list[_Panel] = []
+    for named, cell in cells:
+        loss: _Panel = (named, cell, "tune")
+        if scored and (cell["score"].notna().any() or cell["diverged"].any()):
+            rows.append([loss, (named, cell, "score")])
+        elif scored and alike:
+            alone.append(loss)
+        else:
+            rows.append([loss])
+    return rows + [alone[start : start + 2] for start in range(0, len(alone), 2)]
 
 
 def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, ArmStyle], shared_lr: float | None) -> None:
@@ -64,13 +98,17 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
                     arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 4.5,
                                 "mutation_scale": 6}, annotation_clip=False,
                 )  # fmt: skip
-    died = cell[cell["diverged"] > 0]
-    for place, (arm, points) in enumerate(died.groupby("arm", sort=False)):
-        axes.plot(points["lr"], [0.96 - 0.09 * place] * len(points), transform=axes.get_xaxis_transform(), marker="x", linestyle="none",
-                  color=styles[str(arm)].colour, markersize=4.5, markeredgewidth=1.2, gid=f"diverged:{arm}", zorder=5)  # fmt: skip
-    known = cell[column].dropna()
+    beyond = far_above(cell[column]) & (column == "tune")
+    marked = cell[(cell["diverged"] > 0) | beyond]
+    for place, (arm, points) in enumerate(marked.groupby("arm", sort=False)):
+        for died, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):
+            if died.any():
+                axes.plot(points["lr"][died], [0.96 - 0.09 * place] * int(died.sum()), transform=axes.get_xaxis_transform(), marker=mark,
+                          linestyle="none", color=styles[str(arm)].colour, markersize=4.5, markeredgewidth=1.2, markerfacecolor="none",
+                          gid=f"{name}:{arm}", zorder=5)  # fmt: skip
+    known = cell[column][~beyond].dropna()
     if len(known) and math.isfinite(float(known.max())):
         room = float(known.max() - known.min()) or 1.0
-        axes.set_ylim(float(known.min()) - 0.16 * room, float(known.max()) + (0.16 + 0.12 * died["arm"].nunique()) * room)
+        axes.set_ylim(float(known.min()) - 0.16 * room, float(known.max()) + (0.16 + 0.12 * marked["arm"].nunique()) * room)
     few_ticks(axes, "y", 4)
     light_grid(axes, "y")

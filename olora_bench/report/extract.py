@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis.losses import GENERATED
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline
+from olora_bench.report.render import NOTHING, markdown_table, number, probability, rate
 from olora_bench.report.text import (
     MANY_TABLES,
     begun,
@@ -48,7 +50,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
             there = key["pairs_planned"] - key["pairs_missing"] - key["diverged"]
             too_few.append(f"{key['arm']} against {key['reference']} ({how(key)}; {there} of {key['pairs_planned']} pairs)")
         elif key["kind"] == "secondary":
-            beside.append(f"- {_said(key, longest)}")
+            beside.append(key)
         else:
             parts += [_said(key, longest)]
             groups = [group for _, group in shown.groupby("cell", sort=False)]
@@ -57,7 +59,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
             limits = what_seeds_cannot_tell(shown) if (shown["seeds"] > 0).any() else ""
             parts += [limits] if limits and limits not in parts else []
             parts += without_each(of(tables["left_out"], key))
-    parts += ["\n".join(beside)] if beside else []
+    parts += _beside(beside) + _written(longest["measures"])
     alarms = warnings(frames, tables)
     parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
     parts += [f"Not enough runs yet: {'; '.join(too_few)}."] if too_few else []
@@ -105,6 +107,56 @@ def _state(frames: StudyFrames) -> str:
     told += ["its learning-rate searches go on and will add runs"] if going_on.any() else []
     more = "".join(f"; {text}" for text in told)
     return f"all {whole} runs are done" + more if done == whole else f"{done} of the {whole} runs known so far are done{more}"
+
+
+def _beside(keys: list[dict[str, Any]]) -> list[str]:
+    """Secondary comparisons, a row each: they have no part in the verdict, and paragraphs of them would bury it."""
+    if not keys:
+        return []
+    scored = any(not pd.isna(key["difference"]) for key in keys)
+    header = ["beside the verdict", "learning rates", *(SCORED if scored else []), "held-out loss, nats", "95% interval", "reading"]
+    rows = []
+    for key in keys:
+        row = [f"{key['arm']} - {key['reference']}", "own" if key["role"] == "tuned" else f"both {rate(key['lr_arm'])}"]
+        if scored:
+            row += [number(key["difference"], sign=True), _span(key["low"], key["high"], 1), f"{key['blocks_for']} of {key['blocks']}"]
+            row += [probability(key["p"]), number(key["detectable"])]
+        row += [number(key["loss_difference"], digits=3, sign=True), _span(key["loss_low"], key["loss_high"], 3)]
+        rows.append([*row, "; ".join(filter(None, (READINGS.get(key["verdict"], key["verdict"]), key["note"])))])
+    what = "of scores over benchmarks" if scored else "of the held-out loss"
+    legend = f"`reading`: {what}, by the exact sign-flip test over blocks of model and seed, not corrected for the number of comparisons."
+    more = " `found from`: the smallest difference that these blocks would find with 80% power." if scored else ""
+    return [markdown_table(header, rows), legend + more]
+
+
+SCORED = ("score, pp", "95% interval", "blocks for", "p", "found from, pp")
+READINGS = {"win": "better", "loss": "worse"}
+
+
+def _written(measures: pd.DataFrame) -> list[str]:
+    """BLEU and ROUGE of written answers, a row a comparison, cell and measure; none where nothing was written."""
+    rows = []
+    for row in rows_of(measures[measures["measure"].isin(GENERATED)]):
+        digits = 1 if row["measure"] == "bleu" else 3
+        shown = [f"{row['arm']} - {row['reference']}", "own" if row["role"] == "tuned" else f"both {rate(row['lr_arm'])}"]
+        shown += [
+            ", ".join(filter(None, (row["model"], f"rank {row['rank']}", row["setting"]))),
+            WRITTEN[row["measure"]],
+            str(row["seeds"]),
+        ]
+        shown += [number(row["value_reference"], digits=digits), number(row["value_arm"], digits=digits)]
+        shown += [number(row["difference"], digits=digits, sign=True), _span(row["low"], row["high"], digits), row["verdict"]]
+        rows.append(shown)
+    header = ["written answers", "learning rates", "cell", "measure", "seeds", "reference", "arm", "difference", "95% interval", "reading"]
+    legend = "BLEU in points of 100, ROUGE as F1. `reading`: of a paired t over seeds, not corrected for the number of rows."
+    return [markdown_table(header, rows), legend] if rows else []
+
+
+WRITTEN = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+
+
+def _span(low: float, high: float, digits: int) -> str:
+    return NOTHING if pd.isna(low) else f"{number(low, digits=digits, sign=True)} to {number(high, digits=digits, sign=True)}"
 
 
 def _said(key: dict[str, Any], tables: Tables) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
 from olora_bench.arm_styles import arm_styles
+from olora_bench.figures import learning_rates
 from tests.figures.conftest import Book
 
 Draw = Callable[[str], Book]
@@ -141,6 +143,29 @@ def test_learning_rates_ring_optima_cross_divergence_and_mark_the_shared_rate(bo
     assert not artists(one.figure, "shared_lr") and "Dotted" not in one.caption
     shared = book("ratios").shown["learning_rates"]
     assert {float(line.get_xdata()[0]) for line in artists(shared.figure, "shared_lr")} == {5e-4} and "5e-4" in shared.caption
+
+
+def test_a_loss_far_above_the_others_does_not_flatten_them(book: Draw) -> None:
+    drawn = book("searched")
+    table = drawn.found.tables["rates"]
+    worst = (table["arm"] == "olora") & table["tune"].notna() & ~table["best"].astype(bool)
+    table = table.assign(tune=table["tune"].mask(worst & (worst.groupby(table["cell"]).cumsum() == 1), 12.5))
+    figure = learning_rates(table, None, arm_styles(list(dict.fromkeys(table["arm"]))), title="t")
+    triangles = artists(figure, "beyond:olora")
+    assert len(triangles) == table.loc[table["tune"] == 12.5, "cell"].nunique() > 0
+    assert all(mark.axes.get_ylim()[1] < 6 for mark in triangles)
+    assert not artists(drawn.shown["learning_rates"].figure, "beyond:olora")
+
+
+def test_two_losses_without_scores_share_a_row(book: Draw) -> None:
+    """As shorter schedules do, whose searches score nothing."""
+    drawn = book("searched")
+    table = drawn.found.tables["rates"]
+    first = table[table["cell"] == table["cell"].iloc[0]]
+    short = [first.assign(cell=f"short{steps}", setting=f"steps {steps}", score=np.nan, diverged=0) for steps in (10, 20)]
+    figure = learning_rates(pd.concat([first, *short]), None, arm_styles(list(dict.fromkeys(table["arm"]))), title="t")
+    titled = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
+    assert titled[2:] == ["steps 10", "steps 20"] and len(figure.axes) == 4
 
 
 def test_ratio_map_frames_each_ratios_best_rate(book: Draw) -> None:

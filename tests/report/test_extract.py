@@ -26,7 +26,18 @@ def asked(study: str, where: str = WHERE) -> str:
 def test_a_finished_study_gives_its_table_and_a_sentence_a_comparison() -> None:
     text = asked("planted")
     assert "| benchmark" in text and "95% interval" in text
-    assert "**olora against lora, one learning rate for both" in text and "**olora_plus against olora, one learning rate for both" in text
+    assert "**olora against lora, one learning rate for both" in text
+    beside = next(line for line in text.splitlines() if line.startswith("| olora_plus - olora |     both 0.001 |"))
+    assert [cell.strip() for cell in beside.split("|")][3:-1] == [
+        "+0.0",
+        "+0.0 to +0.0",
+        "0 of 6",
+        "1",
+        "–",
+        "-0.100",
+        "-0.120 to -0.080",
+        "unresolved",
+    ]
     assert "None" not in text and "nan" not in text
     assert text == asked("planted")
 
@@ -50,7 +61,7 @@ def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None
     frames = replace(frames, runs=runs, contrasts=contrasts)
     text = extract(frames, analyse(frames, np.random.default_rng(0)))
     assert "Not enough runs yet: olora_plus against olora (one learning rate for both" in text and "of 6 pairs)." in text
-    assert "**olora_plus against olora" not in text
+    assert "olora_plus - olora" not in text.split("| written answers")[0]
     assert "The mean over the other benchmarks without each in turn, in pp, and blocks for olora: " in text
 
 
@@ -69,6 +80,16 @@ def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
     searched.frames.searches["edge"] = None
     text = extract(searched.frames, searched.tables)
     assert "ended at an edge" not in text and "go on and will add runs" in text
+
+
+def test_written_answers_have_a_row_a_measure() -> None:
+    """As the planted differences are: BLEU 2 above, ROUGE-1 0.02 for the ratio 4, each at its own rate."""
+    lines = [[cell.strip() for cell in line.split("|")][1:-1] for line in asked("whole").splitlines() if line.startswith("| olora_plus_x4")]
+    own = {row[3]: row for row in lines if row[1] == "own" and row[2].startswith("syn_e, rank 8")}
+    assert own["BLEU"][4:] == ["6", "30.0", "32.0", "+2.0", "+1.8 to +2.2", "higher"]
+    assert own["ROUGE-1"][4:] == ["6", "0.300", "0.320", "+0.020", "+0.018 to +0.022", "higher"]
+    assert own.keys() == {"BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L"}
+    assert "written answers" not in asked("searched")
 
 
 def test_what_a_reader_should_mind_goes_with_it() -> None:
