@@ -87,7 +87,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
             found.append((str(about), f"tuned: no pair yet, the learning-rate search of {' and '.join(going_on)} goes on"))
         elif alone.any():
             found.append((str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out"))
-        found += [(str(about), f"{role}: {sentence}") for sentence in _clipping(group[~alone], tables["run_measures"])]
+        found += [(str(about), f"{role}: {sentence}") for sentence in _clipping(group[~alone & group["longest"]], tables["run_measures"])]
     found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
     found += [(frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames))]
     found += [(frames.study, sentence) for sentence in (*_doubts(tables["scoring"]), *_leanings(tables["cells"]))]
@@ -110,7 +110,10 @@ def _one_sided(runs: pd.DataFrame, contrast: dict[str, str]) -> list[str]:
 
 
 def _clipping(pairs: pd.DataFrame, measures: pd.DataFrame) -> list[str]:
-    """Clipping one arm's gradient and not the other's lowers one arm's learning rate: said from a gap of half of all steps on."""
+    """Clipping one arm's gradient and not the other's lowers one arm's learning rate: said from a gap of half of all steps on.
+
+    `pairs` holds those of the headline: shorter schedules have rates of their own.
+    """
     share = measures.set_index("train_id")["clipped_step_share"]
     arm, reference = (float(pairs[side].map(share).mean()) for side in ("arm_id", "reference_id"))
     if not abs(arm - reference) >= _CLIPPING_GAP:

@@ -168,6 +168,9 @@ def test_one_sided_clipping_is_said(synthetic: Load) -> None:
     assert "clipped" not in said(tables)
     runs = frames.runs.assign(clipped_step_share=(frames.runs["arm"] == "olora").astype(float))
     assert "the gradient was clipped in 100% of the arm's steps and in 0% of the reference's" in said(again(replace(frames, runs=runs)))
+    whole, _ = synthetic("whole")
+    short = (whole.runs["arm"] == "olora") & ~whole.runs["longest"]
+    assert "clipped" not in said(again(replace(whole, runs=whole.runs.assign(clipped_step_share=short.astype(float)))))
 
 
 def test_what_one_answer_to_every_item_scores(synthetic: Load) -> None:
