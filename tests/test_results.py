@@ -96,6 +96,11 @@ def test_readmes_words_are_what_the_records_say() -> None:
     assert tuned["loss_low"] > 0, "a higher held-out loss, on all six seeds"
     assert 0 < tuned["difference"] < tuned["detectable"], "smaller than what six seeds find with certainty"
     assert (of_role("tuned")["left_out"]["blocks_for"] < 6).sum() > 1, "on fewer seeds without some"
+    slow = of_role("tuned")["schedules"].set_index("share")
+    assert slow["loss_arm"].notna().sum() == 3 and not slow["matches"].any() and (slow["low"] > 0).all(), (
+        "neither takes OLoRA to LoRA's loss"
+    )
+    assert slow.loc[2, "loss_reference_short"] == pytest.approx(slow.loc[1, "loss_arm"], abs=0.005), "LoRA has it after half of the steps"
     there = of_role("shared")
     shared, cells = decided(there)
     assert 2.75 < shared["difference"] / tuned["difference"] < 3.25, "three times as large"

@@ -100,13 +100,13 @@ def _state(frames: StudyFrames) -> str:
     searches = frames.searches
     going_on = searches["chosen"].isna() & searches["edge"].isna()
     at_edge = int(searches["edge"].notna().sum())
-    whole, done = len(frames.runs), counts.pop("done", 0)
-    counts.pop("missing", 0)
+    whole, done, missing = len(frames.runs), counts.pop("done", 0), counts.pop("missing", 0)
     told = [f"{count} {state}" for state, count in counts.items()]
     told += [f"{at_edge} learning-rate searches ended at an edge"] if at_edge else []
     told += ["its learning-rate searches go on and will add runs"] if going_on.any() else []
-    more = "".join(f"; {text}" for text in told)
-    return f"all {whole} runs are done" + more if done == whole else f"{done} of the {whole} runs known so far are done{more}"
+    if missing or going_on.any() or counts.keys() - {"diverged"}:
+        return "; ".join([f"{done} of the {whole} runs known so far are done", *told])
+    return "; ".join([f"all {whole} runs are done" if done == whole else f"all {whole} runs are over: {done} done", *told])
 
 
 def _beside(keys: list[dict[str, Any]]) -> list[str]:
