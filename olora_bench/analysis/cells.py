@@ -61,9 +61,9 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
 
     Returns:
         One row a (comparison, cell, benchmark, metric): COMPARISON and CELL columns; cell_lr_reference, cell_lr_arm; benchmark, metric,
-        primary (metric), items; chance, constant (what the best of the answers "always the first", "always the second" ... scores), base,
-        score_reference, score_arm, commonest_reference, commonest_arm (of the choices that each side made, the share of the commonest; all
-        percent, means over paired seeds; NaN where there is none);
+        primary (metric), items; chance, constant (what the same answer to every item scores at best), base, score_reference,
+        score_arm, gave_reference, gave_arm (how often each side gave that answer; all percent, means over paired seeds; NaN where there is
+        none);
         difference, low, high (percentage points, 95% interval of a paired t over seeds; NaN below 3 seeds or where all seeds agree);
         p, p_holm (in the family of all cells of confirmatory comparisons, primary metric); seeds (pairs scored), seeds_planned,
         diverged (pairs with a diverged run); detectable (item part) and detectable_seeds (seed part) of the smallest difference found
@@ -85,7 +85,7 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
 
 
 _COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark", "metric", "primary", "items", "chance", "constant",
-            "base", "score_reference", "score_arm", "commonest_reference", "commonest_arm", "difference", "low", "high", "p", "p_holm",
+            "base", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low", "high", "p", "p_holm",
             "seeds", "seeds_planned", "diverged", "detectable", "detectable_seeds", "flips_reference", "flips_arm", "flip_items",
             "exploratory", "mixed", "verdict", "note", "runs"]  # fmt: skip
 
@@ -171,7 +171,7 @@ def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, me
     return row | {"seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
 
 
-_STATISTICS = ("constant", "score_reference", "score_arm", "commonest_reference", "commonest_arm", "difference", "low", "high", "p",
+_STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low", "high", "p",
                "detectable", "detectable_seeds", "flips_reference", "flips_arm")  # fmt: skip
 
 
@@ -182,22 +182,30 @@ def _warned(found: pd.DataFrame) -> str:
 
 
 def _choices(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> dict[str, float]:
-    """`constant`, `commonest_reference` and `commonest_arm` of a cell, percent; NaN where items are not there.
-
-    Where the choices mean the same in every item (BoolQ's no and yes), a score can move by a leaning towards one of them alone.
-    """
+    """`constant`, `gave_reference` and `gave_arm` of a cell, percent; NaN where no items are there."""
     column = "prediction_norm" if metric == "acc_norm" else "prediction"
-    shares: dict[str, list[float]] = {"commonest_reference": [], "commonest_arm": [], "constant": []}
+    gave: dict[str, list[float]] = {"reference": [], "arm": []}
+    constant, answer = float("nan"), -1
     for row in rows_of(found):
-        for side in ("reference", "arm"):
+        for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
-            shares[f"commonest_{side}"].append(np.nan if known is None else _commonest(known[column]))
-            shares["constant"].append(np.nan if known is None else _commonest(known["gold"]))
-    return {name: float(np.mean(values)) for name, values in shares.items()}
+            if known is None:
+                continue
+            if answer < 0:  # the gold answers are the same in every run
+                counts = np.bincount(known["gold"].to_numpy(dtype=int))
+                constant, answer = 100 * float(counts.max()) / len(known), int(counts.argmax())
+            shares.append(100 * float((known[column] == answer).mean()))
+    return {"constant": constant} | {f"gave_{side}": float(np.mean(shares)) if shares else np.nan for side, shares in gave.items()}
 
 
-def _commonest(values: pd.Series[Any]) -> float:
-    return 100 * float(np.bincount(values.to_numpy(dtype=int)).max()) / len(values)
+def one_answer_pays(cells: pd.DataFrame) -> pd.Series[bool]:
+    """Rows of cells whose `constant` is more than 3 standard errors above chance: no luck with where gold answers lie.
+
+    There (BoolQ's yes) a score can move by a mere leaning towards that answer.
+    """
+    chance = cells["chance"].astype(float)
+    error = np.sqrt(chance * (100 - chance) / cells["items"].astype(float).clip(lower=1))
+    return cells["constant"] > chance + 3 * error
 
 
 def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> float:

@@ -207,8 +207,12 @@ def negligible_init(e: Evidence) -> Finding:
 
 
 def more_stable(e: Evidence) -> Finding:
-    """Diverged runs over all learning rates that both arms tried, and loss spikes of the paired runs."""
+    """Diverged runs over all learning rates that both arms tried, and loss spikes of the paired runs.
+
+    Shorter schedules are left out: a spike stands above the 20 steps before it, which they hardly have.
+    """
     rates = e.all["rates"]
+    rates = rates[rates["longest"].astype(bool)]
     sides = {e.claim.reference: rates[rates["arm"] == e.claim.reference], e.claim.arm: rates[rates["arm"].isin(e.arms)]}
     tried = [set(zip(side["cell"], side["lr"], strict=True)) for side in sides.values()]
     both = tried[0] & tried[1]
@@ -217,8 +221,11 @@ def more_stable(e: Evidence) -> Finding:
     runs = {name: sum(int(row["n_runs"]) for row in rows) for name, rows in kept.items()}
     text = ", ".join(f"{name} diverged in {died[name]} of {runs[name]} runs{_where(rows)}" for name, rows in kept.items())
     text += f" ({len({lr for _, lr in both})} learning rates that both tried)"
+    counted = {name: [row for row in rows if row["spikes"] >= 0 and row["n_runs"] > row["diverged"]] for name, rows in kept.items()}
     means = {
-        name: float(np.nanmean([row["spikes"] for row in rows])) for name, rows in kept.items() if any(row["spikes"] >= 0 for row in rows)
+        name: float(np.average([row["spikes"] for row in rows], weights=[row["n_runs"] - row["diverged"] for row in rows]))
+        for name, rows in counted.items()
+        if rows
     }
     text += "; spikes a run over these: " + ", ".join(f"{name} {mean:.1f}" for name, mean in means.items()) if means else ""
     spikes = e.tables["measures"]

@@ -386,3 +386,12 @@ def mixed_provenance(runs: pd.DataFrame) -> list[str]:
     done = runs[runs["state"].isin(["done", "diverged"])]
     found = {name: sorted(done[name].dropna().map(str).unique()) for name in PROVENANCE}
     return [f"{name.replace('_', ' ')}: {', '.join(values)}" for name, values in found.items() if len(values) > 1]
+
+
+def where(row: Mapping[str, Any] | pd.Series[Any]) -> str:
+    """A cell in words: model, rank, and what else tells it from others.
+
+    >>> where({"model": "syn_a", "rank": 8, "setting": "alpha 4"})
+    'syn_a, rank 8, alpha 4'
+    """
+    return ", ".join(part for part in (str(row["model"]), f"rank {row['rank']}", str(row["setting"] or "")) if part)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell
+from olora_bench.analysis.cells import one_answer_pays
+from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
@@ -61,7 +62,8 @@ def not_done(frames: StudyFrames) -> pd.DataFrame:
 
 
 def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """What a reader must know before believing a table: gaps, contradictions, mixed machines, unequal seeds and budgets, doubtful scores.
+    """What a reader must know before believing a table: gaps, contradictions, mixed machines, unequal seeds and budgets,
+    clipping, doubtful scores.
 
     Args:
         frames: the study.
@@ -123,11 +125,10 @@ def _clipping(pairs: pd.DataFrame, measures: pd.DataFrame) -> list[str]:
 
 def _budgets(sensitivity: pd.DataFrame) -> list[str]:
     found = []
-    for (model, rank, setting), group in sensitivity.groupby(["model", "rank", "setting"], sort=False) if len(sensitivity) else ():
+    for _, group in sensitivity.groupby(["model", "rank", "setting"], sort=False) if len(sensitivity) else ():
         if group["tuning_runs"].nunique() > 1:
-            where = ", ".join(str(part) for part in (model, f"rank {rank}", setting) if part)
             told = ", ".join(f"{row['arm']} {row['tuning_runs']}" for row in rows_of(group))
-            found.append(f"{where}: the arms' learning rates were searched with unequal numbers of runs: {told}")
+            found.append(f"{where(group.iloc[0])}: the arms' learning rates were searched with unequal numbers of runs: {told}")
     return found
 
 
@@ -155,14 +156,14 @@ def _doubts(scoring: pd.DataFrame) -> list[str]:
 
 
 def _leanings(cells: pd.DataFrame) -> list[str]:
-    """Benchmarks on which no arm reaches what the best constant answer scores."""
+    """Benchmarks on which one answer pays, and no arm's mean reaches what it scores."""
     found = []
-    scored = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool) & cells["constant"].notna()] if len(cells) else cells
+    scored = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool) & (cells["seeds"] > 0)] if len(cells) else cells
     for (model, benchmark), group in scored.groupby(["model", "benchmark"], sort=False) if len(scored) else ():
         best, constant = group[["score_arm", "score_reference"]].to_numpy(dtype=float).max(), group["constant"].max()
-        if best < constant:
+        if one_answer_pays(group).any() and best < constant:
             found.append(
-                f"on {benchmark} no arm of {model} (at most {best:.1f}) reaches what giving one answer to every item scores "
-                f"({constant:.1f}): a difference there may be a leaning towards one answer (table grid: how often each arm gave it)"
+                f"on {benchmark} no arm's mean of {model} ({best:.1f} at most) reaches what the same answer to every item scores "
+                f"({constant:.1f}): a difference there may be a leaning towards that answer; table grid, gave: how often each arm gave it"
             )
     return found

@@ -30,8 +30,8 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
 - left_out, one row a (comparison, benchmark) where several are scored: COMPARISON; benchmark (left out of the macro-average), blocks,
   blocks_for, blocks_against, difference, low, high (pp), p, runs.
 - cells, one row a (comparison, cell, benchmark, metric): COMPARISON, CELL; cell_lr_reference, cell_lr_arm, benchmark, metric, primary,
-  items, chance, constant (what the best constant answer scores), base, score_reference, score_arm, commonest_reference, commonest_arm
-  (share of the commonest of the choices made; all percent), difference, low, high (pp), p, p_holm, seeds, seeds_planned, diverged,
+  items, chance, constant (what the same answer to every item scores at best), base, score_reference, score_arm, gave_reference,
+  gave_arm (how often each side gave that answer; all percent), difference, low, high (pp), p, p_holm, seeds, seeds_planned, diverged,
   detectable (items), detectable_seeds (pp), flips_reference, flips_arm (percent of items that fp32 would answer otherwise), flip_items,
   exploratory, mixed, verdict (win | loss | unresolved | no verdict), note, runs.
 - coverage, one row a (comparison, cell): COMPARISON, CELL; planned, complete, diverged, failed, missing, unscored (seeds, int), gaps (the

@@ -221,12 +221,3 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         for place, index in enumerate(members):
             placed[index] = round(middle + gap * (place - (len(members) - 1) / 2), 12)
     return placed
-
-
-def where(row: Mapping[str, Any]) -> str:
-    """A cell in words: model, rank, and what else tells it from others.
-
-    >>> where({"model": "syn_a", "rank": 8, "setting": "alpha 4"})
-    'syn_a, rank 8, alpha 4'
-    """
-    return ", ".join(part for part in (str(row["model"]), f"rank {row['rank']}", str(row["setting"] or "")) if part)

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from olora_bench.analysis import rows_of
+from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import ROW_IN, heading
-from olora_bench.figures._style import ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled, where
+from olora_bench.figures._style import ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
 
 FACTS = (
     ("start", "end", "b_off_orthonormal", "B from orthonormal"),

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.ratio_map import ratio_points
 from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
-from olora_bench.figures._style import lr_text, where
+from olora_bench.figures._style import lr_text
 from olora_bench.figures._words import grouped, listed, of_comparison, pages, slug
 
 PANELS_A_FIGURE = 12
@@ -161,7 +161,9 @@ def _learning_rates(s: Sources) -> Drawn:
             "Tuning criterion (as a loss) and mean accuracy over benchmarks at each learning rate, means over runs. Ring: the arm's best.",
             "Arrow: that optimum is the last rate tried on its side, so no tuned verdict." if shown["edge"].notna().any() else "",
             "Cross: a run diverged there." if shown["diverged"].gt(0).any() else "",
-            "Triangle: a loss far above the panel." if shown.groupby("cell")["tune"].transform(rates.far_above).any() else "",
+            "Triangle: a loss far above the panel."
+            if (shown.groupby("cell")["tune"].transform(rates.far_above) & (shown["diverged"] == 0)).any()
+            else "",
             f"Dotted: the shared rate {lr_text(shared)}." if shared is not None else "",
             f"Rates tried by an arm: {listed(shown.groupby(['cell', 'arm'])['lr'].nunique())}. Runs at a rate: {listed(shown['n_runs'])}.",
             _words.items(s.tables),

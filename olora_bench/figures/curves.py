@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from olora_bench.analysis import where
 from olora_bench.analysis.bands import PANEL
 from olora_bench.figures._style import (
     TEXT_PT,
@@ -21,7 +22,6 @@ from olora_bench.figures._style import (
     lr_text,
     spread,
     styled,
-    where,
 )
 from olora_bench.figures._words import grouped
 

@@ -9,12 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, lr_axis, styled, where
+from olora_bench.analysis import where
+from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, lr_axis, styled
 
 
 @styled
 def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """The tuning criterion as a loss, and the mean score, by learning rate: a row of panels a cell, or half a row where it has no score.
+    """The tuning criterion as a loss, and the mean score, by learning rate: a row of panels a cell, or half a row where a score is
+    missing and only the setting tells cells apart.
 
     Args:
         rates: as `analysis.rates.learning_rates` returns it. The best of each arm is ringed; a rate at which a run diverged is a cross at
@@ -65,12 +67,17 @@ def far_above(losses: pd.Series) -> pd.Series:
 
 
 def _rows(cells: Sequence[tuple[Mapping[str, object], pd.DataFrame]]) -> list[list[_Panel]]:
-    """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart."""
+    """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart.
+
+    A cell of which nothing is known yet has none.
+    """
     scored = any(cell["score"].notna().any() for _, cell in cells)
     alike = len({(named["model"], named["rank"]) for named, _ in cells}) == 1
     rows: list[list[_Panel]] = []
     alone: list[_Panel] = []
     for named, cell in cells:
+        if cell["tune"].isna().all() and not cell["diverged"].any():
+            continue
         loss: _Panel = (named, cell, "tune")
         if scored and (cell["score"].notna().any() or cell["diverged"].any()):
             rows.append([loss, (named, cell, "score")])
@@ -98,7 +105,7 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
                     arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 4.5,
                                 "mutation_scale": 6}, annotation_clip=False,
                 )  # fmt: skip
-    beyond = far_above(cell[column]) & (column == "tune")
+    beyond = far_above(cell[column]) & ~cell["best"].astype(bool) & (column == "tune")
     marked = cell[(cell["diverged"] > 0) | beyond]
     for place, (arm, points) in enumerate(marked.groupby("arm", sort=False)):
         for died, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from olora_bench.analysis import rows_of
+from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
 from olora_bench.figures._style import (
     BAND,
@@ -23,7 +23,6 @@ from olora_bench.figures._style import (
     light_grid,
     lr_text,
     styled,
-    where,
 )
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from olora_bench.analysis import rows_of
+from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of
-from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled, where
+from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
 
 _TICKS = ((0.1, 1.0, 10.0, 100.0), (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0),
           (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6))  # fmt: skip

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings, where
 from olora_bench.analysis.losses import GENERATED
 from olora_bench.errors import BadInput
-from olora_bench.report.page_words import count_sentence, details, headline
+from olora_bench.report.page_words import count_sentence, details, headline, judged
 from olora_bench.report.render import NOTHING, markdown_table, number, probability, rate
 from olora_bench.report.text import (
     MANY_TABLES,
@@ -30,7 +31,8 @@ BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|
 
 
 def extract(frames: StudyFrames, tables: Tables) -> str:
-    """What a study found so far: primary contrasts with their tables, then the others that have runs, then what has none yet.
+    """What a study found so far: primary contrasts with their tables, a table of the others that have runs, one of written answers, what
+    to mind, and which comparisons have no runs yet.
 
     Args:
         frames, tables: as `analysis.load_study` and `analysis.analyse` return them.
@@ -40,7 +42,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     """
     parts = [f"{frames.title}: {_state(frames)}."]
     longest = of_longest(tables)
-    beside, too_few, open_ones = [], [], []
+    primary, beside, too_few, open_ones = [], [], [], []
     for key in rows_of(tables["verdicts"]):
         cells = of(longest["cells"], key)
         shown = begun(cells[cells["primary"].astype(bool)]) if len(cells) else cells
@@ -52,6 +54,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
         elif key["kind"] == "secondary":
             beside.append(key)
         else:
+            primary.append(key)
             parts += [_said(key, longest)]
             groups = [group for _, group in shown.groupby("cell", sort=False)]
             many = len(groups) > MANY_TABLES
@@ -59,7 +62,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
             limits = what_seeds_cannot_tell(shown) if (shown["seeds"] > 0).any() else ""
             parts += [limits] if limits and limits not in parts else []
             parts += without_each(of(tables["left_out"], key))
-    parts += _beside(beside) + _written(longest["measures"])
+    parts += _beside(beside) + _written(primary + beside, frames, longest["measures"])
     alarms = warnings(frames, tables)
     parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
     parts += [f"Not enough runs yet: {'; '.join(too_few)}."] if too_few else []
@@ -99,7 +102,7 @@ def _state(frames: StudyFrames) -> str:
     counts = {str(state): int(count) for state, count in frames.runs["state"].value_counts(sort=False).items()}
     searches = frames.searches
     going_on = searches["chosen"].isna() & searches["edge"].isna()
-    at_edge = int(searches["edge"].notna().sum())
+    at_edge = len(searches[searches["edge"].notna()].drop_duplicates(["cell", "arm"]))
     whole, done, missing = len(frames.runs), counts.pop("done", 0), counts.pop("missing", 0)
     told = [f"{count} {state}" for state, count in counts.items()]
     told += [f"{at_edge} learning-rate searches ended at an edge"] if at_edge else []
@@ -110,49 +113,68 @@ def _state(frames: StudyFrames) -> str:
 
 
 def _beside(keys: list[dict[str, Any]]) -> list[str]:
-    """Secondary comparisons, a row each: they have no part in the verdict, and paragraphs of them would bury it."""
-    if not keys:
-        return []
-    scored = any(not pd.isna(key["difference"]) for key in keys)
-    header = ["beside the verdict", "learning rates", *(SCORED if scored else []), "held-out loss, nats", "95% interval", "reading"]
-    rows = []
-    for key in keys:
-        row = [f"{key['arm']} - {key['reference']}", "own" if key["role"] == "tuned" else f"both {rate(key['lr_arm'])}"]
-        if scored:
-            row += [number(key["difference"], sign=True), _span(key["low"], key["high"], 1), f"{key['blocks_for']} of {key['blocks']}"]
-            row += [probability(key["p"]), number(key["detectable"])]
-        row += [number(key["loss_difference"], digits=3, sign=True), _span(key["loss_low"], key["loss_high"], 3)]
-        rows.append([*row, "; ".join(filter(None, (READINGS.get(key["verdict"], key["verdict"]), key["note"])))])
-    what = "of scores over benchmarks" if scored else "of the held-out loss"
-    legend = f"`reading`: {what}, by the exact sign-flip test over blocks of model and seed, not corrected for the number of comparisons."
-    more = " `found from`: the smallest difference that these blocks would find with 80% power." if scored else ""
-    return [markdown_table(header, rows), legend + more]
+    """Secondary comparisons, a row each, by what they are judged by: paragraphs of what has no part in the verdict would bury it."""
+    parts = []
+    for by_loss in (False, True):
+        mine = [(key, judged(key)) for key in keys if judged(key).by_loss == by_loss]
+        unit = "nats" if by_loss else "pp"
+        header = ["beside the verdict", "learning rates", f"held-out loss, {unit}" if by_loss else f"score, {unit}", "95% interval"]
+        header += ["blocks for", "p", f"found from, {unit}", *([] if by_loss else ["held-out loss, nats", "95% interval"]), "reading"]
+        rows = []
+        for key, what in mine:
+            row = [
+                f"{key['arm']} - {key['reference']}",
+                _rates_of(key),
+                what.text(what.value),
+                _span(what.low, what.high, 3 if by_loss else 1),
+            ]
+            row += [f"{key['blocks_for']} of {what.blocks}", probability(key["p"]), what.text(what.detectable, sign=False)]
+            if not by_loss:
+                row += [number(key["loss_difference"], digits=3, sign=True), _span(key["loss_low"], key["loss_high"], 3)]
+            rows.append([*row, "; ".join(filter(None, (READINGS.get(key["verdict"], key["verdict"]), key["note"])))])
+        if rows:
+            parts += [
+                markdown_table(header, rows),
+                f"`reading`: of the {'loss' if by_loss else 'score'}, by the exact sign-flip test over blocks of model and seed, not "
+                "corrected for the number of comparisons. `found from`: the smallest difference that these blocks find with 80% power.",
+            ]
+    return parts
 
 
-SCORED = ("score, pp", "95% interval", "blocks for", "p", "found from, pp")
 READINGS = {"win": "better", "loss": "worse"}
 
 
-def _written(measures: pd.DataFrame) -> list[str]:
+def _written(keys: list[dict[str, Any]], frames: StudyFrames, measures: pd.DataFrame) -> list[str]:
     """BLEU and ROUGE of written answers, a row a comparison, cell and measure; none where nothing was written."""
     rows = []
-    for row in rows_of(measures[measures["measure"].isin(GENERATED)]):
-        digits = 1 if row["measure"] == "bleu" else 3
-        shown = [f"{row['arm']} - {row['reference']}", "own" if row["role"] == "tuned" else f"both {rate(row['lr_arm'])}"]
-        shown += [
-            ", ".join(filter(None, (row["model"], f"rank {row['rank']}", row["setting"]))),
-            WRITTEN[row["measure"]],
-            str(row["seeds"]),
-        ]
-        shown += [number(row["value_reference"], digits=digits), number(row["value_arm"], digits=digits)]
-        shown += [number(row["difference"], digits=digits, sign=True), _span(row["low"], row["high"], digits), row["verdict"]]
-        rows.append(shown)
-    header = ["written answers", "learning rates", "cell", "measure", "seeds", "reference", "arm", "difference", "95% interval", "reading"]
-    legend = "BLEU in points of 100, ROUGE as F1. `reading`: of a paired t over seeds, not corrected for the number of rows."
-    return [markdown_table(header, rows), legend] if rows else []
+    for key in keys:
+        for row in rows_of(of(measures[measures["measure"].isin(GENERATED)], key)):
+            digits = 1 if row["measure"] == "bleu" else 3
+            values = [_of_base(frames, row["cell"], row["measure"]), row["value_reference"], row["value_arm"]]
+            shown = [f"{row['arm']} - {row['reference']}", _rates_of(row), WRITTEN[row["measure"]], str(row["seeds"])]
+            shown += [number(value, digits=digits) for value in values] + [number(row["difference"], digits=digits, sign=True)]
+            shown += [_span(row["low"], row["high"], digits), f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
+            rows.append(shown)
+    header = ["written answers", "learning rates", "measure", "seeds", "base", "reference", "arm", "difference", "95% interval", "reading"]
+    star = " * exploratory: 3 to 5 seeds." if any("*" in row[-2] for row in rows) else ""
+    legend = "BLEU in points of 100, ROUGE as F1. `reading`: by a paired t over seeds, not corrected for the number of rows."
+    return [markdown_table([*header, "cell"], rows), legend + star] if rows else []
 
 
 WRITTEN = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+
+
+def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:
+    """What the untouched base of a cell writes; NaN where that is not known."""
+    if frames.base_generation.empty:
+        return float("nan")
+    evals = frames.runs.loc[frames.runs["cell"] == cell, "base_eval_id"]
+    mine = frames.base_generation[frames.base_generation["eval_id"].isin(evals)]
+    return float(mine[measure].iloc[0]) if len(mine) and measure in mine else float("nan")
+
+
+def _rates_of(key: Mapping[str, Any]) -> str:
+    return "own" if key["role"] == "tuned" else f"both {rate(key['lr_arm'])}"
 
 
 def _span(low: float, high: float, digits: int) -> str:

@@ -55,12 +55,12 @@ SHOWN: Mapping[str, Shown] = {
         "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; "
         "verdict by "
         "Holm over the declared family. Detectable: smallest difference found with 80% power, were items or seeds the only chance at work. "
-        "Constant: what the best constant answer scores. Commonest: percent of items that the side gave its commonest answer. "
+        "Constant: what the same answer to every item scores at best; gave: percent of items to which each side gave it. "
         "Flips: percent of items whose choice differs from fp32's, where that was measured. Learning rates of a tuned study were chosen by "
         "its criterion, and not by these scores.",
         (*WHO, ("benchmark", "benchmark", plain), ("items", "items", plain), ("chance", "chance", number),
          ("constant", "constant", number), ("base", "base", number), ("score_reference", "reference", number), ("score_arm", "arm", number),
-         ("commonest_reference", "commonest reference", number), ("commonest_arm", "commonest arm", number),
+         ("gave_reference", "gave reference", number), ("gave_arm", "gave arm", number),
          ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp), ("seeds", "seeds", plain),
          ("detectable", "detectable (items)", number), ("detectable_seeds", "detectable (seeds)", number),
          ("flips_reference", "flips reference", number),

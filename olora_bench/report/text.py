@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, warnings, where
 from olora_bench.progress import size
 from olora_bench.report.render import NOTHING, coarseness, markdown_table, number, rate
 
@@ -191,8 +191,8 @@ def overview(groups: Sequence[pd.DataFrame]) -> str:
             else NOTHING
             for b in benchmarks
         ]
-        where = f"{first['model']} r{first['rank']}" + (f" {first['setting']}" if first["setting"] else "")
-        rows.append([where, f"{int(group['seeds'].min())}/{first['seeds_planned']}", *shown, number(group["difference"].mean(), sign=True)])
+        named = f"{first['model']} r{first['rank']}" + (f" {first['setting']}" if first["setting"] else "")
+        rows.append([named, f"{int(group['seeds'].min())}/{first['seeds_planned']}", *shown, number(group["difference"].mean(), sign=True)])
     table_text = markdown_table(["difference, pp", "seeds", *benchmarks, "mean"], rows)
     letters = "W win, L loss, D a seed diverged (so unresolved), no letter: unresolved or no verdict."
     return f"{table_text}\n\n{letters} Every cell: tables/grid.md."
@@ -200,13 +200,14 @@ def overview(groups: Sequence[pd.DataFrame]) -> str:
 
 def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
     """The benchmarks of one (model, rank, setting) as a Markdown table below a line that says what ran. `group` holds its rows of cells."""
-    model, rank, setting = group.iloc[0][["model", "rank", "setting"]]
     judged = int(group["seeds"].max()) >= MIN_SEEDS_FOR_VERDICT
-    header = ["benchmark", "items", "chance", "one answer", "base", reference, arm, f"{arm} - {reference}"]
+    pays = one_answer_pays(group)
+    header = ["benchmark", "items", "chance", *(["one answer"] if pays.any() else []), "base", reference, arm, f"{arm} - {reference}"]
     header += ["95% interval", "items only", "seeds only", "verdict"] if judged else ["detectable"]
     rows = []
-    for row in rows_of(group):
-        shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"]), number(row["constant"])]
+    for row, paid in zip(rows_of(group), pays, strict=True):
+        shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"])]
+        shown += [number(row["constant"]) if paid else NOTHING] if pays.any() else []
         shown += [number(row["base"]), number(row["score_reference"]), number(row["score_arm"]), number(row["difference"], sign=True)]
         if judged:
             interval = NOTHING if pd.isna(row["low"]) else f"{row['low']:+.1f} to {row['high']:+.1f}"
@@ -219,7 +220,8 @@ def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
     complete = group.dropna(subset=["difference"])
     means = [number(complete[c].mean()) for c in ("base", "score_reference", "score_arm")] if len(complete) else [NOTHING] * 3
     difference = number(complete["difference"].mean(), sign=True) if len(complete) else NOTHING
-    rows.append([f"mean of {len(complete)}", "", "", "", *means, difference, *[""] * (len(header) - 8)])
+    blank = header.index("base") - 1
+    rows.append([f"mean of {len(complete)}", *[""] * blank, *means, difference, *[""] * (len(header) - blank - 5)])
     seeds = group["seeds"]
     pairs = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     lrs = {name: group[f"cell_lr_{side}"].iloc[0] for name, side in ((reference, "reference"), (arm, "arm"))}
@@ -229,15 +231,17 @@ def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
     diverged = f"{first['diverged']} of {first['seeds_planned']} pairs diverged: unresolved" if first["diverged"] else ""
     gone = first["seeds_planned"] - first["diverged"] - int(group["seeds"].max())
     missing = f"{gone} of {first['seeds_planned']} pairs missing" if gone else ""
-    where = ", ".join(part for part in (model, f"rank {rank}", setting, lr, f"{pairs} paired seeds", diverged, missing) if part)
-    return f"{where}\n\n{markdown_table(header, rows)}"
+    ran = ", ".join(part for part in (where(first), lr, f"{pairs} paired seeds", diverged, missing) if part)
+    return f"{ran}\n\n{markdown_table(header, rows)}"
 
 
 def what_seeds_cannot_tell(cells: pd.DataFrame) -> str:
     """What the number of seeds allows to be said, in words."""
     seeds = int(cells["seeds"].max())
     low, high = cells["detectable"].min(), cells["detectable"].max()
-    unit = "Accuracy in percent, differences in percentage points (pp). `one answer`: what the same answer to every item scores at best."
+    unit = "Accuracy in percent, differences in percentage points (pp)."
+    if cells["cell"].nunique() <= MANY_TABLES and one_answer_pays(cells).any():
+        unit += " `one answer`: what the same answer to every item scores at best, where that is no matter of luck."
     if seeds < MIN_SEEDS_FOR_VERDICT:
         names = {1: "One seed", 2: "Two seeds"}
         items = (
@@ -274,14 +278,13 @@ def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
     if not several.any():
         return []
     parts = ["## Learning rates"]
-    for (_, model, rank, setting), group in rates[several].groupby(["cell", "model", "rank", "setting"], sort=False):
+    for _, group in rates[several].groupby(["cell", "model", "rank", "setting"], sort=False):
         arms = list(dict.fromkeys(group["arm"]))
         lrs = sorted(group["lr"].unique())
         table = {(row["arm"], row["lr"]): row for row in rows_of(group)}
         rows = [[rate(lr), *(_point(table.get((arm, lr))) for arm in arms)] for lr in lrs]
-        where = ", ".join(part for part in (str(model), f"rank {rank}", str(setting)) if part)
         criterion = group["criterion"].iloc[0] + (", score in percent" if group["score"].notna().any() else "")
-        lines = [f"{where}: {criterion} by learning rate (best in brackets)", "", markdown_table(["lr", *arms], rows)]
+        lines = [f"{where(group.iloc[0])}: {criterion} by learning rate (best in brackets)", "", markdown_table(["lr", *arms], rows)]
         edges = group[group["edge"].notna()]
         ends = {"low": "lowest", "high": "highest"}
         lines += ["", *(f"Edge: {row['arm']}'s best is the {ends[row['edge']]} tried ({rate(row['lr'])}): no tuned verdict."

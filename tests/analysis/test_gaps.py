@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from olora_bench.analysis import StudyFrames, Tables, analyse
+from olora_bench.analysis import StudyFrames, Tables, analyse, one_answer_pays
 from olora_bench.report import table_files
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
@@ -173,30 +173,51 @@ def test_one_sided_clipping_is_said(synthetic: Load) -> None:
     assert "clipped" not in said(again(replace(whole, runs=whole.runs.assign(clipped_step_share=short.astype(float)))))
 
 
-def test_what_one_answer_to_every_item_scores(synthetic: Load) -> None:
-    """The planted items have two answers, each right in half of them; each arm's commonest answer is counted from its items."""
+def leaning(frames: StudyFrames, hidden: str | None = None) -> StudyFrames:
+    """The frames of items of which 30 of 40 have the second answer for gold, and olora gives it to all; one run's items are hidden."""
+    olora = set(frames.runs[frames.runs["arm"] == "olora"]["train_id"])
+
+    def answers(run: str | None, base: str | None, scoring: str) -> dict[str, pd.DataFrame] | None:
+        found = None if run == hidden else frames.answers(run, base, scoring)
+        if found is None:
+            return None
+        gave = [1] * 40 if run in olora else [0] * 36 + [1] * 4
+        return {name: items.assign(gold=[1] * 30 + [0] * 10, prediction=gave, prediction_norm=gave) for name, items in found.items()}
+
+    return replace(frames, answers=answers)
+
+
+def test_what_one_answer_to_every_item_scores_and_how_often_each_arm_gave_it(synthetic: Load) -> None:
+    """The planted items have two answers, each right in half of them: nothing to warn of. Then one is right in three quarters."""
     frames, tables = synthetic("planted")
-    cell = tables["cells"][tables["cells"]["primary"].astype(bool)].iloc[0]
-    assert cell["constant"] == 50
-    column = "prediction_norm" if cell["metric"] == "acc_norm" else "prediction"
-    mine = tables["pairs"][(tables["pairs"]["contrast"] == cell["contrast"]) & (tables["pairs"]["cell"] == cell["cell"])]
-    for side in ("arm", "reference"):
-        asked = zip(mine[f"{side}_id"], mine[f"{side}_eval"], strict=True)
-        chosen = [(frames.answers(run, None, scoring) or {})[cell["benchmark"]][column] for run, scoring in asked]
-        shares = [100 * values.value_counts(normalize=True).max() for values in chosen]
-        assert cell[f"commonest_{side}"] == pytest.approx(sum(shares) / len(shares))
-    assert "giving one answer" not in said(tables)
+    assert tables["cells"]["constant"].dropna().unique().tolist() == [50]
+    assert "the same answer to every item" not in said(tables)
+    cells = again(leaning(frames))["cells"]
+    mine = cells[(cells["contrast"] == "olora vs lora") & cells["constant"].notna()]
+    assert mine["constant"].unique().tolist() == [75] and len(mine)
+    assert mine["gave_arm"].unique().tolist() == [100] and mine["gave_reference"].unique().tolist() == [10]
 
 
 def test_a_benchmark_on_which_one_answer_would_do_better_is_said(synthetic: Load) -> None:
     frames, _ = synthetic("planted")
-
-    def mostly_the_first(*which: str | None) -> dict[str, pd.DataFrame] | None:
-        return {name: items.assign(gold=[0] * 39 + [1]) for name, items in (frames.answers(*which) or {}).items()}
-
-    tables = again(replace(frames, answers=mostly_the_first))
-    assert tables["cells"]["constant"].dropna().unique().tolist() == [97.5]
-    assert "reaches what giving one answer to every item scores (97.5)" in said(tables)
+    told = said(again(leaning(frames)))
+    assert "on boolq no arm's mean of syn_a (50.0 at most) reaches what the same answer to every item scores (75.0)" in told
+    assert "on piqa no arm's mean of syn_a (72.5 at most)" in told
     unread = again(replace(frames, answers=lambda *_: None))
-    assert unread["cells"][["constant", "commonest_arm", "commonest_reference"]].isna().all(axis=None)
-    assert "giving one answer" not in said(unread)
+    assert unread["cells"][["constant", "gave_arm", "gave_reference"]].isna().all(axis=None)
+    assert "the same answer to every item" not in said(unread)
+
+
+def test_items_of_one_run_that_cannot_be_read_hide_nothing(synthetic: Load) -> None:
+    frames, _ = synthetic("planted")
+    hidden = str(frames.runs[(frames.runs["arm"] == "olora")]["train_id"].iloc[0])
+    whole, partial = again(leaning(frames)), again(leaning(frames, hidden))
+    for name in ("constant", "gave_arm", "gave_reference"):
+        assert partial["cells"][name].equals(whole["cells"][name])
+    assert said(partial).count("the same answer to every item") == said(whole).count("the same answer to every item") > 0
+
+
+def test_one_answer_pays_where_luck_is_ruled_out() -> None:
+    """BoolQ's yes, 60.7 of 300 items at chance 50; not the most frequent of four places of the gold answer."""
+    cells = pd.DataFrame({"constant": [60.7, 28.3, np.nan], "chance": [50.0, 25.0, 50.0], "items": [300, 300, 300]})
+    assert one_answer_pays(cells).tolist() == [True, False, False]

@@ -11,7 +11,7 @@ import pytest
 
 from olora_bench.analysis import analyse
 from olora_bench.errors import BadInput
-from olora_bench.report.extract import claims, extract, filled
+from olora_bench.report.extract import _beside, claims, extract, filled
 from olora_bench.study.__main__ import main
 from olora_bench.study.tables import analysed, extract_text
 
@@ -23,7 +23,7 @@ def asked(study: str, where: str = WHERE) -> str:
     return extract_text(str(SYNTHETIC / f"{study}.yaml"), [where])[1]
 
 
-def test_a_finished_study_gives_its_table_and_a_sentence_a_comparison() -> None:
+def test_a_finished_study_gives_its_tables_and_a_sentence_for_what_decides() -> None:
     text = asked("planted")
     assert "| benchmark" in text and "95% interval" in text
     assert "**olora against lora, one learning rate for both" in text
@@ -61,7 +61,7 @@ def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None
     frames = replace(frames, runs=runs, contrasts=contrasts)
     text = extract(frames, analyse(frames, np.random.default_rng(0)))
     assert "Not enough runs yet: olora_plus against olora (one learning rate for both" in text and "of 6 pairs)." in text
-    assert "olora_plus - olora" not in text.split("| written answers")[0]
+    assert "olora_plus - olora" not in text
     assert "The mean over the other benchmarks without each in turn, in pp, and blocks for olora: " in text
 
 
@@ -76,7 +76,7 @@ def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
     searched = analysed(SYNTHETIC / "results", "searched")
     searched.frames.searches["chosen"], searched.frames.searches["edge"] = np.nan, "high"
     text = extract(searched.frames, searched.tables)
-    assert "ended at an edge" in text and "go on and will add runs" not in text
+    assert " learning-rate searches ended at an edge" in text and "go on and will add runs" not in text
     searched.frames.searches["edge"] = None
     text = extract(searched.frames, searched.tables)
     assert "ended at an edge" not in text and "go on and will add runs" in text
@@ -85,11 +85,22 @@ def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
 def test_written_answers_have_a_row_a_measure() -> None:
     """As the planted differences are: BLEU 2 above, ROUGE-1 0.02 for the ratio 4, each at its own rate."""
     lines = [[cell.strip() for cell in line.split("|")][1:-1] for line in asked("whole").splitlines() if line.startswith("| olora_plus_x4")]
-    own = {row[3]: row for row in lines if row[1] == "own" and row[2].startswith("syn_e, rank 8")}
-    assert own["BLEU"][4:] == ["6", "30.0", "32.0", "+2.0", "+1.8 to +2.2", "higher"]
-    assert own["ROUGE-1"][4:] == ["6", "0.300", "0.320", "+0.020", "+0.018 to +0.022", "higher"]
+    own = {row[2]: row for row in lines if row[1] == "own" and len(row) == 11}
+    assert own["BLEU"][3:] == ["6", "20.0", "30.0", "32.0", "+2.0", "+1.8 to +2.2", "higher", "syn_e, rank 8, steps 40"]
+    assert own["ROUGE-1"][3:6] == ["6", "0.200", "0.300"] and own["ROUGE-1"][6:10] == ["0.320", "+0.020", "+0.018 to +0.022", "higher"]
     assert own.keys() == {"BLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L"}
     assert "written answers" not in asked("searched")
+
+
+def test_a_comparison_judged_by_loss_has_a_table_of_its_own() -> None:
+    """Its blocks, p and smallest difference are of the loss, and none of a score stands beside them."""
+    found = analysed(SYNTHETIC / "results", "whole")
+    keys = [row for row in found.tables["verdicts"].to_dict("records") if row["arm"] == "olora_plus_x4"]
+    by_score, by_loss = keys[0], keys[1] | {"judged_by": "report_loss", "blocks": 0, "difference": np.nan, "detectable": np.nan}
+    first, _, second, _ = _beside([by_score, by_loss])
+    assert "| score, pp |" in first and "score" not in second
+    row = [cell.strip() for cell in second.splitlines()[2].split("|")]
+    assert row[3:6] == ["-0.100", "-0.115 to -0.085", f"{by_loss['blocks_for']} of 6"]
 
 
 def test_what_a_reader_should_mind_goes_with_it() -> None:

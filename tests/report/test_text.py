@@ -72,7 +72,7 @@ def test_two_seeds(text: Callable[..., str]) -> None:
         "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
         "",
     ]
-    assert "| piqa (acc_norm)       |    40 |   50.0 |       50.0 | 45.0 | 51.2 |  72.5 |        +21.2 |       17.3 |" in shown
+    assert "| piqa (acc_norm)       |    40 |   50.0 |          – | 45.0 | 51.2 |  72.5 |        +21.2 |       17.3 |" in shown
     assert "Two seeds: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few." in shown
     assert "nan" not in shown.lower() and "None" not in shown
 
