@@ -155,15 +155,16 @@ def _learning_rates(s: Sources) -> Drawn:
         reason = "in no cell are two learning rates done yet" if begun else "only one learning rate was tried in each cell"
         yield LeftOut("learning_rates", reason)
         return
-    shared, title = (s.frames.tuning or {}).get("shared_lr"), "Loss and score by learning rate"
+    shared = (s.frames.tuning or {}).get("shared_lr")
     for name, shown in pages("learning_rates", [group for _, group in grouped(table[several], CELL)], CELLS_A_RATE_FIGURE):
+        scored = bool(shown["score"].notna().any())
+        title = f"Loss{' and score' * scored} by learning rate"
+        what = f"Tuning criterion (as a loss){' and mean accuracy over benchmarks' * scored}"
         parts = [
-            "Tuning criterion (as a loss) and mean accuracy over benchmarks at each learning rate, means over runs. Ring: the arm's best.",
+            f"{what} at each learning rate, means over runs. Ring: the arm's best.",
             "Arrow: that optimum is the last rate tried on its side, so no tuned verdict." if shown["edge"].notna().any() else "",
             "Cross: a run diverged there." if shown["diverged"].gt(0).any() else "",
-            "Triangle: a loss far above the panel."
-            if (shown.groupby("cell")["tune"].transform(rates.far_above) & (shown["diverged"] == 0)).any()
-            else "",
+            "Triangle: a loss far above the panel." if any(rates.far_above(cell).any() for _, cell in shown.groupby("cell")) else "",
             f"Dotted: the shared rate {lr_text(shared)}." if shared is not None else "",
             f"Rates tried by an arm: {listed(shown.groupby(['cell', 'arm'])['lr'].nunique())}. Runs at a rate: {listed(shown['n_runs'])}.",
             _words.items(s.tables),

@@ -56,30 +56,27 @@ BEYOND = 3.0
 _Panel = tuple[Mapping[str, object], pd.DataFrame, str]
 
 
-def far_above(losses: pd.Series) -> pd.Series:
-    """Which losses of a panel are left to a mark at its top, lest they flatten the rest: BEYOND times as far above the least as three
-    quarters of them are.
+def far_above(cell: pd.DataFrame) -> pd.Series:
+    """Which losses of a cell are left to a mark at the top of its panel, lest they flatten the rest: those BEYOND times as far above the
+    least as three quarters of them are, but for an arm's best and for what diverged, which have marks of their own.
 
-    >>> far_above(pd.Series([3.6, 3.7, 3.8, 4.0, 12.5])).to_list()
+    >>> far_above(pd.DataFrame({"tune": [3.6, 3.7, 3.8, 4.0, 12.5], "best": False, "diverged": 0})).to_list()
     [False, False, False, False, True]
     """
-    return losses > losses.min() + BEYOND * (losses.quantile(0.75) - losses.min())
+    losses = cell["tune"]
+    limit = losses.min() + BEYOND * (losses.quantile(0.75) - losses.min())
+    return (losses > limit) & ~cell["best"].astype(bool) & (cell["diverged"] == 0)
 
 
 def _rows(cells: Sequence[tuple[Mapping[str, object], pd.DataFrame]]) -> list[list[_Panel]]:
-    """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart.
-
-    A cell of which nothing is known yet has none.
-    """
+    """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart."""
     scored = any(cell["score"].notna().any() for _, cell in cells)
     alike = len({(named["model"], named["rank"]) for named, _ in cells}) == 1
     rows: list[list[_Panel]] = []
     alone: list[_Panel] = []
     for named, cell in cells:
-        if cell["tune"].isna().all() and not cell["diverged"].any():
-            continue
         loss: _Panel = (named, cell, "tune")
-        if scored and (cell["score"].notna().any() or cell["diverged"].any()):
+        if cell["score"].notna().any():
             rows.append([loss, (named, cell, "score")])
         elif scored and alike:
             alone.append(loss)
@@ -105,7 +102,7 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
                     arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 4.5,
                                 "mutation_scale": 6}, annotation_clip=False,
                 )  # fmt: skip
-    beyond = far_above(cell[column]) & ~cell["best"].astype(bool) & (column == "tune")
+    beyond = far_above(cell) & (column == "tune")
     marked = cell[(cell["diverged"] > 0) | beyond]
     for place, (arm, points) in enumerate(marked.groupby("arm", sort=False)):
         for died, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):

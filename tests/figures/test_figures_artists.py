@@ -162,7 +162,7 @@ def test_two_losses_without_scores_share_a_row(book: Draw) -> None:
     drawn = book("searched")
     table = drawn.found.tables["rates"]
     first = table[table["cell"] == table["cell"].iloc[0]]
-    short = [first.assign(cell=f"short{steps}", setting=f"steps {steps}", score=np.nan, diverged=0) for steps in (10, 20)]
+    short = [first.assign(cell=f"short{steps}", setting=f"steps {steps}", score=np.nan, diverged=int(steps == 10)) for steps in (10, 20)]
     figure = learning_rates(pd.concat([first, *short]), None, arm_styles(list(dict.fromkeys(table["arm"]))), title="t")
     titled = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
     assert titled[2:] == ["steps 10", "steps 20"] and len(figure.axes) == 4
