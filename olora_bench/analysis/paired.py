@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -71,6 +72,15 @@ def holm(p: Floats) -> Floats:
     adjusted = np.empty_like(stepped)
     np.put_along_axis(adjusted, order, stepped, -1)
     return adjusted
+
+
+def blocks_needed(comparisons: int) -> int:
+    """With fewer blocks none of so many primary comparisons can be decided: Holm multiplies the least p, 2/2^blocks, by their number.
+
+    >>> [blocks_needed(count) for count in (1, 2, 3, 6)]
+    [6, 7, 7, 8]
+    """
+    return max(MIN_BLOCKS, math.ceil(math.log2(2 * comparisons / LEVEL)))
 
 
 @dataclass(frozen=True)

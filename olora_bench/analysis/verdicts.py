@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, detectable_of, flip_sets, holm, sign_flip
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, blocks_needed, detectable_of, flip_sets, holm, sign_flip
 from olora_bench.analysis.pairs import COMPARISON, cells_of_both, run_ids
 
 BLOCK = ["model", "seed"]
@@ -89,7 +89,7 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
     family = frame["confirmatory"].astype(bool)
     if family.any():
         frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].to_numpy(dtype=float))
-    judged = [_verdict(row, set(frames.runs["arm"])) for row in rows_of(frame)]
+    judged = [_verdict(row, set(frames.runs["arm"]), int(family.sum())) for row in rows_of(frame)]
     frame["verdict"], frame["note"] = [v for v, _ in judged], [n for _, n in judged]
     return frame
 
@@ -129,7 +129,7 @@ def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
     return bool(done) and not done & set(frames.scores["eval_id"])
 
 
-def _verdict(row: dict[str, Any], arms: set[str]) -> tuple[str, str]:
+def _verdict(row: dict[str, Any], arms: set[str], family: int) -> tuple[str, str]:
     absent = [arm for arm in (row["arm"], row["reference"]) if arm not in arms]
     if absent:
         return "not enough runs", f"the study has no run of {' or of '.join(absent)}"
@@ -145,6 +145,8 @@ def _verdict(row: dict[str, Any], arms: set[str]) -> tuple[str, str]:
     if blocks < MIN_BLOCKS:
         return "not enough runs", ", ".join([*notes, f"{blocks} of at least {MIN_BLOCKS} blocks (model, seed)"])
     p = row["p_holm"] if row["confirmatory"] else row["p"]
+    if row["confirmatory"] and blocks < blocks_needed(family):
+        notes.append(f"{blocks} blocks can decide none of {family} primary comparisons, whatever they show: {blocks_needed(family)} can")
     return "unresolved" if p > LEVEL else "win" if gain > 0 else "loss", ", ".join(notes)
 
 

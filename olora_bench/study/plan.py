@@ -30,6 +30,7 @@ def plan_text(name: str, overrides: Sequence[str]) -> str:
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {len(grids.jobs)}{merged_text(grids)}",
         *stages_text(grids),
+        *_power_text(grids),
         f"evaluations   {evaluations} of trained runs, {len(_bases(grids.jobs))} of untouched bases",
         f"precision     {first.precision}",
         f"state         {counts(found)}",
@@ -60,6 +61,19 @@ def stages_text(grids: Grids) -> list[str]:
             f"extensions a side of {len(rule.seeds)} runs for every arm; the counts below are without them"
         )
     return lines
+
+
+def _power_text(grids: Grids) -> list[str]:
+    """A line where the study could not decide what it asks, whatever its runs gave."""
+    from olora_bench.analysis.paired import blocks_needed  # brings scipy
+
+    rule, primary = grids.study.tuning, sum(c.kind == "primary" for c in grids.study.contrasts)
+    models = {job.experiment.model.name for job in grids.jobs}
+    run = {(job.experiment.model.name, job.experiment.seed) for job in grids.jobs}
+    blocks = len(run) if rule is None else len(models) * len(rule.fresh_seeds)
+    if blocks >= blocks_needed(primary):
+        return []
+    return [f"too few       {blocks} blocks (model, seed): to decide any of {primary} primary contrasts takes {blocks_needed(primary)}"]
 
 
 def _bases(jobs: Sequence[Job]) -> dict[str, Job]:

@@ -221,3 +221,17 @@ def test_one_answer_pays_where_luck_is_ruled_out() -> None:
     """BoolQ's yes, 60.7 of 300 items at chance 50; not the most frequent of four places of the gold answer."""
     cells = pd.DataFrame({"constant": [60.7, 28.3, np.nan], "chance": [50.0, 25.0, 50.0], "items": [300, 300, 300]})
     assert one_answer_pays(cells).tolist() == [True, False, False]
+
+
+def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -> None:
+    """Six blocks that all point one way have p 0.031, which Holm doubles where two contrasts are primary."""
+    frames, _ = synthetic("whole")
+    primary = [one | {"kind": "primary" if one["arm"] in ("olora", "olora_plus_x4") else "secondary"} for one in frames.contrasts]
+    for contrasts, wanted in (
+        (frames.contrasts, ""),
+        (primary, "6 blocks can decide none of 2 primary comparisons, whatever they show: 7 can"),
+    ):
+        verdicts = again(replace(frames, contrasts=contrasts))["verdicts"]
+        told = verdicts[verdicts["confirmatory"].astype(bool)]
+        assert {wanted in note and bool(wanted) == ("primary comparisons" in note) for note in told["note"]} == {True}
+        assert len(told) == (2 if wanted else 1)

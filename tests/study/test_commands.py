@@ -36,6 +36,16 @@ def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Any, t
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
 
 
+def test_a_plan_that_could_decide_nothing_says_so(study: Any) -> None:
+    two = "seed: [0, 1]"
+    for seeds, contrasts, wanted in ((2, 1, 6), (6, 1, None), (6, 3, 7), (7, 3, None)):
+        more = ["", "", ", {arm: pissa, reference: lora, kind: primary}, {arm: pissa, reference: olora, kind: primary}"][contrasts - 1]
+        text = NODE.replace(two, f"seed: [{', '.join(map(str, range(seeds)))}]").replace("kind: primary}", f"kind: primary}}{more}")
+        said = [line for line in plan(study(text.replace("[lora, olora]", "[lora, olora, pissa]"))).splitlines() if "too few" in line]
+        told = [f"too few       {seeds} blocks (model, seed): to decide any of {contrasts} primary contrasts takes {wanted}"]
+        assert said == (told if wanted else [])
+
+
 def test_flops_of_a_run_by_hand(study: Any) -> None:
     """100 steps of 16 examples of 50 tokens through 4 x body operations, and two losses of 32 examples read at half that."""
     opened = study(NODE, more="recipe: {steps: 100, loss_evaluations: 1}")
