@@ -18,7 +18,7 @@ from olora_bench.study.tables import Analysed, analysed
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
-PUBLISHED = ("smollm2",)
+PUBLISHED = ("smollm2", "smollm2_alpaca")
 """Studies whose results are committed; what a checkout ran for itself lies beside them."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SHOWN = [(page, found[2], found[3], found[4]) for page in PAGES for found in BLOCK.finditer(page.read_text(encoding="utf-8"))]
@@ -142,6 +142,26 @@ def test_readmes_words_are_what_the_records_say() -> None:
     assert rates[rates["searched"]].groupby("arm").size().nunique() == 1, "equally many tries"
     clipped = tables["run_measures"][tables["run_measures"]["roles"].str.contains("shared|tuned")].groupby("arm")["clipped_step_share"]
     assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"
+
+
+def test_readmes_words_on_instructions_are_what_the_records_say() -> None:
+    tables = read("smollm2_alpaca").tables
+    told = tables["verdicts"].set_index("contrast")
+    olora, quarter, four = (told.loc[name] for name in ("olora vs lora", "olora_plus_x0.25 vs olora", "olora_plus_x4 vs olora"))
+    assert olora["loss_low"] > 0 > quarter["loss_high"] and four["loss_low"] > 0, "ahead, ahead, behind"
+    assert [one["blocks_for"] for one in (olora, quarter, four)] == [0, 6, 0] and {
+        one["loss_blocks"] for one in (olora, quarter, four)
+    } == {6}
+    for one in (olora, quarter, four):
+        assert one["verdict"] == "unresolved" and "can decide none of 3 primary comparisons" in one["note"]
+    control = told.loc["olora_random vs olora"]
+    assert control["loss_high"] < 0 and control["verdict"] == "win", "a lower loss than OLoRA"
+    written = tables["measures"][tables["measures"]["measure"].isin(["bleu", "rouge1", "rouge2", "rougeL"])]
+    assert len(written) == 16 and set(written["verdict"]) == {"unresolved"}, "no difference between arms is found"
+    base = read("smollm2_alpaca").frames.base_generation.iloc[0]
+    assert all(row["value_arm"] > base[row["measure"]] < row["value_reference"] for row in written.to_dict("records")), (
+        "above the untouched"
+    )
 
 
 def test_results_stay_small_and_hold_no_text_of_the_data() -> None:
