@@ -202,7 +202,7 @@ def negligible_init(e: Evidence) -> Finding:
     if extra.empty or train.empty:
         return Finding(NOT_TESTED, "not measured")
     share = float((extra["difference"].to_numpy() / train["value_arm"].to_numpy()).max())
-    figure = f"the init takes {extra['difference'].max():+.2f} s more at most, {share:+.2%} of training"
+    figure = f"the init takes {extra['difference'].max():+.2f} s at most against the reference's, {share:+.2%} of training"
     return Finding(SUPPORTED if share <= NEGLIGIBLE else NOT_SUPPORTED, figure, _runs(extra))
 
 

@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -221,3 +222,16 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         for place, index in enumerate(members):
             placed[index] = round(middle + gap * (place - (len(members) - 1) / 2), 12)
     return placed
+
+
+FAR = 4.0
+
+
+def far_limit(losses: pd.Series[float]) -> float:
+    """The loss from which on a figure of learning rates tells no more apart, lest a few far ones flatten the rest: FAR times as far above
+    the least as three quarters of them are.
+
+    >>> round(far_limit(pd.Series([3.6, 3.7, 3.8, 4.0, 12.5])), 1)
+    5.2
+    """
+    return float(losses.min() + FAR * (losses.quantile(0.75) - losses.min()))

@@ -233,7 +233,8 @@ def _ratio_maps(s: Sources) -> Drawn:
         title = f"Tuning loss by ratio, {where(key)}"
         parts = [
             f"{key['family']} with B's learning rate a multiple of A's; ratio 1 is {key['family']} itself. Number and tint: the tuning "
-            "criterion as a loss, mean over runs; framed: each ratio's best rate; cross: diverged; blank: not tried.",
+            "criterion as a loss, mean over runs (far ones share the darkest tint); framed: each ratio's best rate; cross: diverged; "
+            "blank: not tried.",
             f"Runs a tile: {listed(mine['n_runs'])}.",
         ]
         yield s.captioned(f"ratio_map_{number}", title, parts, ratios.ratio_map(mine, title=title))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import where
-from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, lr_axis, styled
+from olora_bench.figures._style import QUIET, ArmStyle, far_limit, few_ticks, figure_of, header, header_in, light_grid, lr_axis, styled
 
 
 @styled
@@ -52,20 +52,17 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
 
 
 _CELL = ["cell", "model", "rank", "setting"]
-BEYOND = 3.0
 _Panel = tuple[Mapping[str, object], pd.DataFrame, str]
 
 
 def far_above(cell: pd.DataFrame) -> pd.Series:
-    """Which losses of a cell are left to a mark at the top of its panel, lest they flatten the rest: those BEYOND times as far above the
-    least as three quarters of them are, but for an arm's best and for what diverged, which have marks of their own.
+    """Which losses of a cell are left to a mark at the top of its panel: those beyond `far_limit`, but for an arm's best and for what
+    diverged, which have marks of their own.
 
     >>> far_above(pd.DataFrame({"tune": [3.6, 3.7, 3.8, 4.0, 12.5], "best": False, "diverged": 0})).to_list()
     [False, False, False, False, True]
     """
-    losses = cell["tune"]
-    limit = losses.min() + BEYOND * (losses.quantile(0.75) - losses.min())
-    return (losses > limit) & ~cell["best"].astype(bool) & (cell["diverged"] == 0)
+    return (cell["tune"] > far_limit(cell["tune"])) & ~cell["best"].astype(bool) & (cell["diverged"] == 0)
 
 
 def _rows(cells: Sequence[tuple[Mapping[str, object], pd.DataFrame]]) -> list[list[_Panel]]:

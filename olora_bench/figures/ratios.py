@@ -16,6 +16,7 @@ from olora_bench.figures._style import (
     INK,
     QUIET,
     ArmStyle,
+    far_limit,
     few_ticks,
     figure_of,
     header,
@@ -35,6 +36,8 @@ COLOURS = "cividis_r"
 def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     """Tuning loss by learning rate of A and ratio, a tile a pair that was tried; the best is framed, a diverged one crossed.
 
+    Losses beyond `far_limit` share the darkest tint.
+
     Args:
         points: rows of one cell and one family of `analysis.ratio_map.ratio_points(frames, rates)`.
     """
@@ -43,8 +46,8 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     header(figure, title)
     axes = figure.subplots()
     known = points["tune"].dropna()
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    scale = matplotlib.colors.Normalize(low, high if high > low else low + 1.0)
+    low, high = (float(known.min()), min(float(known.max()), far_limit(known))) if len(known) else (0.0, 1.0)
+    scale = matplotlib.colors.Normalize(low, high if high > low else low + 1.0, clip=True)
     colours = matplotlib.colormaps[COLOURS]
     for r in rows_of(points):
         x, y = ratios.index(r["lr_ratio"]), rates.index(r["lr"])
