@@ -135,7 +135,8 @@ def faster(e: Evidence) -> Finding:
     known = mine[mine["bound"] != "none"]["speedup"]
     ratio = f"{np.exp(np.log(known).mean()):.2f}x (bounds included)" if len(known) and (known > 0).all() else "unknown"
     text = (
-        f"steps to {HEADLINE_SHARE:.0%} of the reference's drop: {ratio}; {good} cells faster, {bad} slower, {len(mine) - good - bad} open"
+        f"speed in steps to {HEADLINE_SHARE:.0%} of the reference's drop, above 1 sooner: {ratio}; {good} cells faster, {bad} slower, "
+        f"{len(mine) - good - bad} open"
     )
     return Finding(_tally(good, bad, len(mine) - good - bad), f"{text}. Inside one schedule: a hint, no proof", _runs(mine))
 
@@ -202,7 +203,7 @@ def negligible_init(e: Evidence) -> Finding:
     if extra.empty or train.empty:
         return Finding(NOT_TESTED, "not measured")
     share = float((extra["difference"].to_numpy() / train["value_arm"].to_numpy()).max())
-    figure = f"the init takes {extra['difference'].max():+.2f} s at most against the reference's, {share:+.2%} of training"
+    figure = f"the init takes {max(extra['difference'].max(), 0):.2f} s more than the reference's at most, {max(share, 0):.2%} of training"
     return Finding(SUPPORTED if share <= NEGLIGIBLE else NOT_SUPPORTED, figure, _runs(extra))
 
 
@@ -360,7 +361,9 @@ def init_alone(e: Evidence) -> Finding:
     same = bool((complete["arm_id"].map(bytes_) == complete["reference_id"].map(bytes_)).all())
     changed = e.frames.runs[e.frames.runs["arm"].isin(e.arms)].get("init.changed_base_weights", pd.Series(dtype=float)).max()
     note = "" if not changed > 0 else "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
-    text = f"{len(complete)} pairs differ in init alone; adapters {'of the same size' if same else 'differ in size'}{note}"
+    tuned = (complete["lr_arm"].isna() & complete["lr_reference"].isna()).any()
+    rates = ", but for the learning rate of each" if tuned else ""
+    text = f"{len(complete)} pairs differ in init alone{rates}; adapters {'of the same size' if same else 'differ in size'}{note}"
     return Finding(SUPPORTED if same else NOT_SUPPORTED, text, " ".join(sorted({*complete["arm_id"], *complete["reference_id"]})))
 
 
