@@ -361,8 +361,7 @@ def init_alone(e: Evidence) -> Finding:
     same = bool((complete["arm_id"].map(bytes_) == complete["reference_id"].map(bytes_)).all())
     changed = e.frames.runs[e.frames.runs["arm"].isin(e.arms)].get("init.changed_base_weights", pd.Series(dtype=float)).max()
     note = "" if not changed > 0 else "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
-    tuned = (complete["lr_arm"].isna() & complete["lr_reference"].isna()).any()
-    rates = ", but for the learning rate of each" if tuned else ""
+    rates = ", but for the learning rate of each" if e.role == "tuned" else ""
     text = f"{len(complete)} pairs differ in init alone{rates}; adapters {'of the same size' if same else 'differ in size'}{note}"
     return Finding(SUPPORTED if same else NOT_SUPPORTED, text, " ".join(sorted({*complete["arm_id"], *complete["reference_id"]})))
 

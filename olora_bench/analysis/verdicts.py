@@ -89,9 +89,18 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
     family = frame["confirmatory"].astype(bool)
     if family.any():
         frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].to_numpy(dtype=float))
-    judged = [_verdict(row, set(frames.runs["arm"]), int(family.sum())) for row in rows_of(frame)]
+    judged = [_verdict(row, set(frames.runs["arm"]), _hopeless(frame[family])) for row in rows_of(frame)]
     frame["verdict"], frame["note"] = [v for v, _ in judged], [n for _, n in judged]
     return frame
+
+
+def _hopeless(family: pd.DataFrame) -> str:
+    """Why none of the primary comparisons can be decided, however their blocks turn out; empty where one can. One that is decided makes it
+    easier for the others, so the comparison with the most blocks is asked."""
+    most = family["blocks"].where(family["judged_by"] == "score", family["loss_blocks"]).max()
+    if family.empty or most >= blocks_needed(len(family)):
+        return ""
+    return f"{most} blocks can decide none of {len(family)} primary comparisons, whatever they show: {blocks_needed(len(family))} can"
 
 
 def _flipped(blocks: pd.Series[float], rng: np.random.Generator) -> dict[str, float]:
@@ -129,7 +138,7 @@ def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
     return bool(done) and not done & set(frames.scores["eval_id"])
 
 
-def _verdict(row: dict[str, Any], arms: set[str], family: int) -> tuple[str, str]:
+def _verdict(row: dict[str, Any], arms: set[str], hopeless: str) -> tuple[str, str]:
     absent = [arm for arm in (row["arm"], row["reference"]) if arm not in arms]
     if absent:
         return "not enough runs", f"the study has no run of {' or of '.join(absent)}"
@@ -145,8 +154,7 @@ def _verdict(row: dict[str, Any], arms: set[str], family: int) -> tuple[str, str
     if blocks < MIN_BLOCKS:
         return "not enough runs", ", ".join([*notes, f"{blocks} of at least {MIN_BLOCKS} blocks (model, seed)"])
     p = row["p_holm"] if row["confirmatory"] else row["p"]
-    if row["confirmatory"] and blocks < blocks_needed(family):
-        notes.append(f"{blocks} blocks can decide none of {family} primary comparisons, whatever they show: {blocks_needed(family)} can")
+    notes += [hopeless] if row["confirmatory"] and hopeless else []
     return "unresolved" if p > LEVEL else "win" if gain > 0 else "loss", ", ".join(notes)
 
 

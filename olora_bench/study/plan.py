@@ -71,7 +71,7 @@ def _power_text(grids: Grids) -> list[str]:
     models = {job.experiment.model.name for job in grids.jobs}
     run = {(job.experiment.model.name, job.experiment.seed) for job in grids.jobs}
     blocks = len(run) if rule is None else len(models) * len(rule.fresh_seeds)
-    if blocks >= blocks_needed(primary):
+    if not primary or blocks >= blocks_needed(primary):
         return []
     return [f"too few       {blocks} blocks (model, seed): to decide any of {primary} primary contrasts takes {blocks_needed(primary)}"]
 

@@ -235,3 +235,12 @@ def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -
         told = verdicts[verdicts["confirmatory"].astype(bool)]
         assert {wanted in note and bool(wanted) == ("primary comparisons" in note) for note in told["note"]} == {True}
         assert len(told) == (2 if wanted else 1)
+
+
+def test_one_comparison_with_blocks_enough_gives_the_others_hope(synthetic: Load) -> None:
+    """Twelve blocks pass Holm's first step among two, after which six that all agree pass the second."""
+    frames, _ = synthetic("planted")
+    primary = [one | {"kind": "primary"} for one in frames.contrasts]
+    verdicts = again(replace(frames, contrasts=primary))["verdicts"].set_index("contrast")
+    assert verdicts["blocks"].to_dict() == {"olora vs lora": 12, "olora_plus vs olora": 6} and verdicts["confirmatory"].all()
+    assert not verdicts["note"].str.contains("primary comparisons").any()

@@ -46,6 +46,10 @@ def test_a_plan_that_could_decide_nothing_says_so(study: Any) -> None:
         assert said == (told if wanted else [])
 
 
+def test_a_plan_without_a_primary_contrast_asks_for_no_blocks(study: Any) -> None:
+    assert "too few" not in plan(study(NODE.replace("kind: primary", "kind: secondary")))
+
+
 def test_flops_of_a_run_by_hand(study: Any) -> None:
     """100 steps of 16 examples of 50 tokens through 4 x body operations, and two losses of 32 examples read at half that."""
     opened = study(NODE, more="recipe: {steps: 100, loss_evaluations: 1}")
