@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from olora_bench.config import Benchmark, Data, Experiment
-from olora_bench.data.encoding import encode_pairs
+from olora_bench.data.encoding import encode_pairs, lost, required_eos, special_tokens
 from olora_bench.data.items import Item
 from olora_bench.data.selection import PARTS, Selection, select
 from olora_bench.data.tasks import file_stamp
@@ -50,9 +50,9 @@ _SELECTED: dict[str, Selection] = {}
 def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
     """Tokenise the three parts of `experiment.data`.
 
-    Which item is in which part hangs on `data.split_seed`, never on `seed`. Benchmark items are encoded as lm-eval encodes (context,
-    gold continuation) and lose their beginning when longer than `data.cutoff`, as lm-eval's do; instructions end with EOS and lose
-    their end.
+    Which item is in which part hangs on `data.split_seed`, never on `seed`. What is trained is the tokenisation of the text as written,
+    BOS in front where the tokenizer puts it. Benchmark items are lm-eval's context and gold continuation, and lose their beginning, but
+    not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end.
 
     Args:
         paths: asset key -> folder, for `benchmark:<name>` of every benchmark that `data` names, and `data:<name>` for instructions.
@@ -62,7 +62,8 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
         removed_exact and removed_near (overlap with evaluation items), and by_group, the examples of each benchmark.
 
     Raises:
-        BadInput: a part asks for more items than there are, or nothing is left to train on.
+        BadInput: a part asks for more items than there are, or nothing is left to train on; the tokenizer puts special tokens where
+            they cannot stand, or lacks one that is needed.
         MissingAssets: a file is absent.
     """
     data = experiment.data
@@ -111,22 +112,21 @@ def _selection(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[s
 
 
 def _tokenise(items: Sequence[Item], data: Data, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    begin = special_tokens(tokenizer).begin
+    eos = None if data.kind == "benchmarks" else required_eos(tokenizer, f"with which each example of data={data.name} ends")
     encoded = encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])
-    return [
-        _example(item, context, response, data, tokenizer.eos_token_id) for item, (context, response) in zip(items, encoded, strict=True)
-    ]
+    return [_example(item, context, response, data, begin, eos) for item, (context, response) in zip(items, encoded, strict=True)]
 
 
-def _example(item: Item, context: list[int], response: list[int], data: Data, eos: int | None) -> Example:
-    instructions = data.kind == "instructions"
-    if instructions and eos is not None and (not response or response[-1] != eos):
+def _example(item: Item, context: list[int], response: list[int], data: Data, begin: int | None, eos: int | None) -> Example:
+    if eos is not None and response[-1:] != [eos]:
         response = [*response, eos]
     ids = np.array(context + response, dtype=np.int32)
     supervised = np.ones(len(ids), dtype=np.bool_)
     if data.supervise == "response":
         supervised[: len(context)] = False
-    kept = slice(None, data.cutoff) if instructions else slice(-data.cutoff, None)
+    gone = lost(context + response, data.cutoff, begin) if eos is None else slice(data.cutoff, None)
     truncated = len(ids) > data.cutoff
-    ids, supervised = ids[kept], supervised[kept].copy()
+    ids, supervised = np.delete(ids, gone), np.delete(supervised, gone)
     supervised[:1] = False
     return Example(item.id, item.group, ids, supervised, truncated)

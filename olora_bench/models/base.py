@@ -90,8 +90,6 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise BadInput(f"{source.folder} lacks {len(missing)} of {model.name}'s weights, {missing[0]} among them: fetch the folder again")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any id serves
     _check_shapes(model, loaded, source.folder)
     loaded.requires_grad_(False)
     for module in loaded.modules():
