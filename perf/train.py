@@ -180,7 +180,7 @@ def _transformers(examples: list[Any], model: Any, tokenizer: Any, what: Experim
     from transformers import Trainer, TrainingArguments
 
     from olora_bench.data import collate
-    from olora_bench.data.encoding import padding_id
+    from olora_bench.models import padding_id
 
     def padded(batch: list[Any]) -> dict[str, torch.Tensor]:
         made = collate(batch, padding_id(tokenizer))

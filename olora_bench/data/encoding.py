@@ -8,63 +8,12 @@ from dataclasses import dataclass
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from olora_bench.errors import BadInput
+from olora_bench.models import SpecialTokens, special_tokens
 
 Pair = tuple[str, str]
 Encoded = tuple[list[int], list[int]]
 
 _AT_ONCE = 4096  # texts; an encoding with its offsets takes some 100 bytes a token
-_PROBES = ("a", "1", ".", "é", "的", " ")
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Where a tokenizer's special tokens stand.
-
-    Attributes:
-        begin: the token that it puts in front of every text, its BOS; None where it puts none.
-        stand_in: what stands in for an empty prompt, BOS or else EOS, as in lm-eval; None where there is neither.
-        ends: it puts EOS after every text. That one is left out here: the method says where EOS stands.
-    """
-
-    begin: int | None
-    stand_in: int | None
-    ends: bool
-
-
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
-    """Found by trying: a text with and without special tokens.
-
-    Raises:
-        BadInput: it puts another token than its BOS (EOS where it has no BOS) in front of texts, or another than its EOS after them.
-    """
-    before, after = _around(tokenizer)
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    stand_in = eos if bos is None else bos
-    for found, allowed, place, name in ((before, stand_in, "in front of", "bos"), (after, eos, "after", "eos")):
-        if found and found != [allowed]:
-            token = "none is set" if allowed is None else repr(tokenizer.convert_ids_to_tokens(allowed))
-            raise BadInput(
-                f"{type(tokenizer).__name__} puts {' '.join(tokenizer.convert_ids_to_tokens(found))!r} {place} every text. "
-                f"Allowed: nothing, or once its {name.upper()} token ({token}). "
-                f"Set tokenizer.{name}_token, or correct the post-processor in tokenizer.json"
-            )
-    return SpecialTokens(before[0] if before else None, stand_in, bool(after))
-
-
-def required_eos(tokenizer: PreTrainedTokenizerBase, use: str) -> int:
-    """EOS.
-
-    Raises:
-        BadInput: the tokenizer has none; `use` says what it is needed for.
-    """
-    if tokenizer.eos_token_id is None:
-        raise BadInput(f"{type(tokenizer).__name__} has no EOS token, {use}. Set tokenizer.eos_token")
-    return int(tokenizer.eos_token_id)
-
-
-def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """What fills rows up: padding is masked everywhere, so any id serves."""
-    return next((int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[Encoded]:
@@ -211,23 +160,7 @@ def _border(ids: list[int], own: list[int], end: int, length: int, chars: Callab
     return border
 
 
-def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer puts in front of a text and after it."""
-    special = set(tokenizer.all_special_ids)
-    plain = {probe: _plain(tokenizer, [probe])["input_ids"][0] for probe in _PROBES}
-    probe = max(_PROBES, key=lambda p: (bool(plain[p]), not special & set(plain[p])))
-    ids, inside = _batch(tokenizer, [probe], add_special_tokens=True)["input_ids"][0], plain[probe]
-    at = next((i for i in range(len(ids) - len(inside), -1, -1) if ids[i : i + len(inside)] == inside), len(ids))
-    return ids[:at], ids[at + len(inside) :]
-
-
 def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> BatchEncoding:
-    return _batch(tokenizer, texts, add_special_tokens=False)
-
-
-def _batch(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool) -> BatchEncoding:
     if not texts:
         return BatchEncoding({"input_ids": []})
-    return tokenizer(
-        list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, return_token_type_ids=False, verbose=False
-    )
+    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)

@@ -13,11 +13,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from olora_bench.config import Benchmark, Data, Experiment
-from olora_bench.data.encoding import encode_pairs, lost, required_eos, special_tokens
+from olora_bench.data.encoding import encode_pairs, lost
 from olora_bench.data.items import Item
 from olora_bench.data.selection import PARTS, Selection, select
 from olora_bench.data.tasks import file_stamp
 from olora_bench.errors import BadInput
+from olora_bench.models import required_eos, special_tokens
 
 
 @dataclass(frozen=True)

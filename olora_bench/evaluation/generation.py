@@ -13,8 +13,9 @@ from torch import nn
 from transformers import GenerationConfig
 
 from olora_bench.data.batches import chunks_by_budget
-from olora_bench.data.encoding import encode_prompts, last_tokens, padding_id, required_eos, special_tokens
+from olora_bench.data.encoding import encode_prompts, last_tokens
 from olora_bench.evaluation.scores import computing_in, in_eval_mode
+from olora_bench.models import padding_id, required_eos, special_tokens
 from olora_bench.models.causal import causal_model
 from olora_bench.progress import Progress
 

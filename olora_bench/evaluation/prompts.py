@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from olora_bench.data.encoding import Pair, encode_requests, special_tokens
+from olora_bench.data.encoding import Pair, encode_requests
 from olora_bench.errors import StoreError
 from olora_bench.evaluation.trie import FEWEST_ROWS, SHORTEST_PREFIX, Plan, build_plan
+from olora_bench.models import special_tokens
 from olora_bench.progress import say
 from olora_bench.store import atomic_write
 

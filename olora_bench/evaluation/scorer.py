@@ -16,12 +16,13 @@ from lm_eval.models.utils import resolve_max_length
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from olora_bench.data.encoding import encode_requests, fit, special_tokens
+from olora_bench.data.encoding import encode_requests, fit
 from olora_bench.errors import BadInput
 from olora_bench.evaluation.logprobs import continuation_logprobs, token_count
 from olora_bench.evaluation.prompts import plan_of
 from olora_bench.evaluation.tree_attention import why_not
 from olora_bench.evaluation.trie import Plan
+from olora_bench.models import special_tokens
 from olora_bench.models.causal import causal_model
 from olora_bench.progress import Progress, say
 

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from olora_bench.config import Experiment
 from olora_bench.data import Example, collate
-from olora_bench.data.encoding import padding_id
 from olora_bench.errors import BadInput
 from olora_bench.inits._layers import wrap
-from olora_bench.models import Base
+from olora_bench.models import Base, padding_id
 
 Inputs = dict[str, Tensor]
 

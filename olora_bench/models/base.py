@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models.folders import prepare
+from olora_bench.models.special_tokens import special_tokens
 from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_like, replace, stored
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -65,7 +66,8 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         cache_dir: where generated and converted models are kept.
 
     Raises:
-        BadInput: the folder holds no readable weights, or another model than its name says.
+        BadInput: the folder holds no readable weights, or another model than its name says; its tokenizer puts special tokens where they
+            cannot stand.
     """
     device = torch.device(device)
     if dtype is torch.float16 and device.type == "cpu":
@@ -74,6 +76,8 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     quantised = _quantised(model, dtype, device)
     source = prepare(model, path, cache_dir)
     try:
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
+        special_tokens(tokenizer)  # before the weights are read
         loaded, info = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=dtype,
@@ -84,7 +88,6 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
             output_loading_info=True,
             **quantised,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BadInput(f"{source.folder} cannot be loaded as model {model.name}: {error}. Fetch the folder again") from error
     if info["missing_keys"]:

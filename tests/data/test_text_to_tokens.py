@@ -16,8 +16,9 @@ from transformers import ByT5Tokenizer, CanineTokenizer
 
 from olora_bench.config.compose import compose, load
 from olora_bench.data import build_parts
-from olora_bench.data.encoding import encode_pairs, encode_prompts, encode_requests, special_tokens
+from olora_bench.data.encoding import encode_pairs, encode_prompts, encode_requests
 from olora_bench.errors import BadInput
+from olora_bench.models import special_tokens
 
 TOKENIZER = cache(make_tokenizer)
 PIECES = st.sampled_from(

@@ -101,8 +101,8 @@ def test_what_is_said_of_tokens_counts_the_tasks_own_items() -> None:
     """A cut says that BOS stays, where there is one; a border that merges says whose cut it is."""
     from types import SimpleNamespace
 
-    from olora_bench.data.encoding import SpecialTokens
     from olora_bench.evaluation.scores import _about_tokens
+    from olora_bench.models import SpecialTokens
 
     scorer: Any = SimpleNamespace(
         special=SpecialTokens(1, 1, False),

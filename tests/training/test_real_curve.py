@@ -13,8 +13,7 @@ from transformers import get_scheduler
 from olora_bench import assets, inits
 from olora_bench.config import compose, load
 from olora_bench.data import Parts, batch_order, build_parts, collate
-from olora_bench.data.encoding import padding_id
-from olora_bench.models import load_base
+from olora_bench.models import load_base, padding_id
 from olora_bench.training import train
 
 CACHE = Path(os.environ.get("OLORA_BENCH_CACHE", "~/.cache/olora_bench")).expanduser()
