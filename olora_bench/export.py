@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from olora_bench import device
 from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
@@ -66,6 +67,7 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         raise BadInput(f"{out} is not empty: name a new folder")
     from olora_bench import inits
 
+    device.check(experiment.machine.device)
     base = _base(experiment)
     examples = _examples(experiment, base)
     adapted = inits.apply(base, experiment, examples)
