@@ -1,4 +1,4 @@
-"""Whether torch can compute where an experiment wants to: asked before anything is loaded or written. Torch is imported when it is asked."""
+"""Whether torch can compute where an experiment wants to: asked before anything is loaded or written. Imports torch when asked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def check(device: str) -> None:
         torch.cuda.init()
     except Exception as error:  # RuntimeError and AssertionError, by the reason
         raise BadInput(
-            f"{asked} cannot be used by torch {torch.__version__}: {_first_line(error)}. Correct the driver or CUDA_VISIBLE_DEVICES; {_ON_CPU}"
+            f"{asked} cannot be used by torch {torch.__version__}: {_first_line(error)}. "
+            f"Correct the driver or CUDA_VISIBLE_DEVICES; {_ON_CPU}"
         ) from error
     if wanted.index is not None and wanted.index >= torch.cuda.device_count():
         raise BadInput(f"{asked} does not exist: torch sees {_seen()}. Allowed: one of these, cuda, cpu or auto")
@@ -42,7 +43,8 @@ def check(device: str) -> None:
         (torch.ones(1, device=wanted) + 1).item()
     except Exception as error:  # another architecture than torch was built for, another process that holds the GPU alone, no memory left
         raise BadInput(
-            f"{asked} cannot compute with torch {torch.__version__}: {_first_line(error)}. Use another GPU, or a torch built for this one; {_ON_CPU}"
+            f"{asked} cannot compute with torch {torch.__version__}: {_first_line(error)}. "
+            f"Use another GPU, or a torch built for this one; {_ON_CPU}"
         ) from error
 
 

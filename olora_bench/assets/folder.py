@@ -1,4 +1,4 @@
-"""What a model folder holds, from its JSON files and the headers of its weights, against what a model's YAML says. No torch, no weight read.
+"""What a model folder holds, from its JSON files and the headers of its weights, against what a model's YAML says. No torch.
 
 What is computed here of a model is known for plain models of four architectures. A folder that asks for anything else is refused by name:
 its losses would be another model's. `docs/adding.md` lists what is refused.
@@ -51,7 +51,9 @@ _FOREIGN: dict[str, tuple[Any, ...]] = {
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
-    """Every tensor of a folder's safetensors and the file that holds it: of the whole file, or else of the index's shards, as in transformers.
+    """Every tensor of a folder's safetensors and the file that holds it.
+
+    They are those of the whole file, or where there is none of the index's shards, as in transformers.
 
     Raises:
         BadInput: a file cannot be read, or a shard lacks what the index says of it.

@@ -132,8 +132,8 @@ def _tokenizer(model: Model, folder: Path) -> PreTrainedTokenizerBase:
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= model.vocab_size:
         raise BadInput(
-            f"{folder} is not model {model.name}: its tokenizer has ids up to {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}), its "
-            f"embeddings {model.vocab_size} rows. Give the tokenizer that the model was trained with, or a model resized to this one"
+            f"{folder} is not model {model.name}: its tokenizer has ids up to {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}), "
+            f"its embeddings {model.vocab_size} rows. Give the tokenizer that the model was trained with, or a model resized to this one"
         )
     begin, ends = begin_id(folder), end_ids(folder)
     for name, own, theirs in (("bos", tokenizer.bos_token_id, () if begin is None else (begin,)), ("eos", tokenizer.eos_token_id, ends)):
@@ -159,8 +159,9 @@ def _check_weights(model: Model, folder: Path, loaded: Any, info: Mapping[str, A
     tied = loaded.get_input_embeddings().weight is loaded.get_output_embeddings().weight
     if loaded.config.tie_word_embeddings and not tied:
         raise BadInput(
-            f"{folder} is not model {model.name}: config.json says tie_word_embeddings=true (or leaves it to the family), and lm_head.weight "
-            "is not the embeddings. Allowed: equal ones, or false. Set tie_word_embeddings=false if the head was trained, else remove it"
+            f"{folder} is not model {model.name}: config.json says tie_word_embeddings=true (or leaves it to the family), and its "
+            "lm_head.weight is not its embeddings. Allowed: equal ones, or false. "
+            "Set tie_word_embeddings=false if the head was trained, else remove lm_head.weight"
         )
 
 

@@ -109,8 +109,8 @@ def one_by_one(launcher: Launcher) -> bool:
 
 
 def prepare(study: OpenStudy, todo: Sequence[Job], *, here: bool) -> None:
-    """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled, and (where the runs
-    are made `here`, in this process) a device that torch can use."""
+    """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled; where the runs are
+    made `here`, in this process, a device that torch can use."""
     study.store.check_writable()
     assets.check_all([(job.experiment, job.assets) for job in todo])
     if here:
