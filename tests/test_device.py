@@ -130,6 +130,6 @@ def test_no_run_is_on_record_where_the_device_cannot_be_used(machine: list[str],
     what = load(compose([
         "model=tiny_tinyllama", "data=made_up", "suite=none", "tracker=none", "rank=4", "precision=fp32", *machine, "machine.device=cuda",
     ]))  # fmt: skip
-    with pytest.raises(BadInput, match="machine.device=cuda cannot be used"):
+    with pytest.raises(BadInput, match=r"machine\.device=cuda cannot be used"):
         road.run(what)
     assert list(Store(what.machine.results_dir).iter_runs()) == []

@@ -18,8 +18,8 @@ _FAST_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
 def has_cuda() -> bool:
     """Whether an NVIDIA device that this process may use is present, whatever its number: a container may have been given another than 0.
 
-    CUDA_VISIBLE_DEVICES as CUDA reads it: nothing from the first entry on that is no device is seen, so an empty or negative first one hides
-    all. Whether torch can use the device, only torch can tell (`device.check`).
+    CUDA_VISIBLE_DEVICES as CUDA reads it: from the first entry on that is no device nothing is seen, so an empty or negative first one
+    hides all. Whether torch can use the device, only torch can tell (`device.check`).
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     return bool(_device_files()) and first != "" and not first.startswith("-")

@@ -201,14 +201,8 @@ GENERATION = {"eos_token_id": [2, 9], "pad_token_id": 5, "do_sample": True, "top
 def folder_run(trained: Callable, monkeypatch: pytest.MonkeyPatch, local: Path, *more: str) -> tuple[str, Experiment]:
     """A run whose model has no generated source, so that it comes from a folder below `local` or from the Hub."""
     monkeypatch.setenv("OLORA_BENCH_LOCAL", str(local))
-    return trained(
-        "init=olora",
-        "model.generated=null",
-        "+model.hub.id=me/tiny",
-        f"+model.hub.revision={'b' * 40}",
-        f"machine.local_dir={local}",
-        *more,
-    )
+    hub = ["model.generated=null", "+model.hub.id=me/tiny", f"+model.hub.revision={'b' * 40}"]
+    return trained("init=olora", *hub, f"machine.local_dir={local}", *more)
 
 
 def test_a_merged_folder_keeps_the_words_of_its_base(trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
