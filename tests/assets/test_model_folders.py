@@ -64,7 +64,9 @@ def test_what_plain_models_differ_in_fits(said: dict[str, Any], tmp_path: Path) 
     assert misfit(MODEL, put(tmp_path / "mine", **said)) is None
 
 
-@pytest.mark.parametrize("kind", ["granite", "cohere", "cohere2", "gemma2", "qwen2", "qwen3", "phi3", "mixtral", "olmo2", "smollm3", "gpt2"])
+@pytest.mark.parametrize(
+    "kind", ["granite", "cohere", "cohere2", "gemma2", "qwen2", "qwen3", "phi3", "mixtral", "olmo2", "smollm3", "gpt2"]
+)
 def test_another_architecture_is_refused(kind: str, tmp_path: Path) -> None:
     """Though its projections have the same names and shapes."""
     folder = put(tmp_path / "mine", model_type=kind)
