@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from olora_bench import experiment as road
 from olora_bench.config import compose, hardware, load
 from olora_bench.errors import BadInput
 from olora_bench.store import Store
+from olora_bench.study.sweep import prepare
 
 CPU = "machine.device=cpu computes on the processor"
 
@@ -122,6 +124,18 @@ def test_a_gpu_that_only_torch_sees_is_asked_about(gpus: Callable[..., None], to
         "machine.device=auto finds no /dev/nvidia*, and torch sees cuda:0. Say which is meant: machine.device=cuda, or machine.device=cpu"
     )
     device.check("cpu")
+
+
+def test_a_study_that_runs_here_stops_before_its_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And does not say so of every run; where a cluster's launcher runs it, this machine's device is not asked about."""
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr("olora_bench.assets.check_all", lambda needs: None)
+    study: Any = SimpleNamespace(store=SimpleNamespace(check_writable=lambda: None), file=SimpleNamespace())
+    one = SimpleNamespace(machine=SimpleNamespace(device="cuda:0"), precision="bf16")
+    todo: Any = [SimpleNamespace(experiment=one, assets={})]
+    prepare(study, todo, here=False)
+    with pytest.raises(BadInput, match=r"^machine\.device=cuda:0 cannot be used"):
+        prepare(study, todo, here=True)
 
 
 def test_no_run_is_on_record_where_the_device_cannot_be_used(machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,8 +136,13 @@ def _architecture(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
     yield from _rope(model, config)
 
 
+def _rotation(config: Mapping[str, Any]) -> dict[str, Any]:
+    found = config.get("rope_parameters") or config.get("rope_scaling")
+    return found if isinstance(found, dict) else {}
+
+
 def _rope(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = _rotation(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
     if model.family != "opt" and kind not in ROPE_TYPES:
         yield (
@@ -162,12 +167,13 @@ def _sizes(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
                 f"config.json says {key}={config[key]}, conf/model/{model.name}.yaml says {declared}: {said}. "
                 f"Give the right folder, or correct model.{declared}"
             )
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = _rotation(config)
     ends = model.family == "opt" or "dynamic" in (rope.get("rope_type"), rope.get("type"))
     if ends and config.get("max_position_embeddings", model.context_length) < model.context_length:
+        past = "there are no positions" if model.family == "opt" else "dynamic RoPE turns a token by how long the rows beside it are"
         yield (
-            f"config.json says max_position_embeddings={config['max_position_embeddings']}, past which its positions are no others' "
-            f"alone, and conf/model/{model.name}.yaml says context_length: {model.context_length}. Lower model.context_length"
+            f"config.json says max_position_embeddings={config['max_position_embeddings']}, past which {past}, and "
+            f"conf/model/{model.name}.yaml says context_length: {model.context_length}. Lower model.context_length"
         )
 
 

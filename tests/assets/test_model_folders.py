@@ -98,8 +98,8 @@ GIVE = "Give the right folder, or correct"
         ),
         (
             {"rope_scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 32},
-            "max_position_embeddings=32, past which its positions are no others' alone, and conf/model/mine.yaml says context_length: 64. "
-            "Lower model.context_length",
+            "max_position_embeddings=32, past which dynamic RoPE turns a token by how long the rows beside it are, and "
+            "conf/model/mine.yaml says context_length: 64. Lower model.context_length",
         ),
         ({"vocab_size": 41}, f"vocab_size=41, conf/model/mine.yaml says vocab_size: 40. {GIVE} model.vocab_size"),
         ({"num_hidden_layers": 3}, f"num_hidden_layers=3, conf/model/mine.yaml says layers: 2. {GIVE} model.layers"),
