@@ -78,9 +78,21 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     if (reason := misfit(model, source.folder)) is not None:
         raise BadInput(reason)
     tokenizer = _tokenizer(model, source.folder)
+    loaded = _weights(model, source.folder, dtype, quantised)
+    loaded.requires_grad_(False)
+    for module in loaded.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # else bitsandbytes repacks the 4-bit weight in place at a forward pass on some CPUs
+    size = sum(p.numel() * p.element_size() for p in loaded.parameters())
+    if not quantised:  # otherwise it was quantised where it belongs
+        loaded = loaded.to(device)
+    return Base(loaded.eval(), tokenizer, source.folder, dtype, device, model, source.weights, size)
+
+
+def _weights(model: Model, folder: Path, dtype: torch.dtype, quantised: Mapping[str, Any]) -> PreTrainedModel:
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(
-            source.folder,
+            folder,
             dtype=dtype,
             attn_implementation="sdpa",
             use_safetensors=True,
@@ -90,18 +102,11 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
             **quantised,
         )
     except torch.OutOfMemoryError:
-        raise
+        raise  # the folder is not to blame
     except (OSError, ValueError, TypeError, KeyError, AssertionError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"{source.folder} cannot be loaded as model {model.name}: {error}. Fetch the folder again") from error
-    _check_weights(model, source.folder, loaded, info)
-    loaded.requires_grad_(False)
-    for module in loaded.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False  # else bitsandbytes repacks the 4-bit weight in place at a forward pass on some CPUs
-    size = sum(p.numel() * p.element_size() for p in loaded.parameters())
-    if not quantised:  # otherwise it was quantised where it belongs
-        loaded = loaded.to(device)
-    return Base(loaded.eval(), tokenizer, source.folder, dtype, device, model, source.weights, size)
+        raise BadInput(f"{folder} cannot be loaded as model {model.name}: {error}. Fetch the folder again") from error
+    _check_weights(model, folder, loaded, info)
+    return loaded
 
 
 def _quantised(model: Model, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
