@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_bench import assets as asset_room
+from olora_bench import device
 from olora_bench.assets import Asset
 from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_device
@@ -74,6 +75,7 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     with clock.phase("import"):
         import torch
 
+        device.check(experiment.machine.device)
     if experiment.machine.threads is not None:
         torch.set_num_threads(experiment.machine.threads)
     facts = provenance(

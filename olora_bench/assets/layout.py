@@ -16,6 +16,7 @@ _ENDINGS = (".parquet", ".jsonl", ".json")
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "config.json"}
 INSTRUCTION_COLUMNS = ("instruction", "input", "output")
 
+WHOLE, PICKLE = "model.safetensors", "pytorch_model.bin"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 PICKLES = ("*.bin", "*.bin.index.json")
 BESIDE_WEIGHTS = ("config.json", "generation_config.json", "*token*.json", "vocab.json", "merges.txt", "*.model", "*.jinja")
@@ -73,10 +74,17 @@ def find_rows(spec: Benchmark | Data, local_dir: Path) -> dict[str, list[Path]]:
 
 def find_model(model: Model, local_dir: Path) -> Path | None:
     """A folder with the model below `local_dir`, under its Hub id or its name here."""
-    for name in ([model.hub.id] if model.hub else []) + [model.name]:
-        if model_problem(local_dir / name) is None:
-            return local_dir / name
-    return None
+    return next((folder for folder in _model_places(model, local_dir) if model_problem(folder) is None), None)
+
+
+def passed_over(model: Model, local_dir: Path) -> dict[Path, str]:
+    """The folders below `local_dir` that are the model's by their name and cannot be loaded, each with the reason."""
+    problems = {folder: model_problem(folder) for folder in _model_places(model, local_dir) if folder.is_dir()}
+    return {folder: problem for folder, problem in problems.items() if problem is not None}
+
+
+def _model_places(model: Model, local_dir: Path) -> list[Path]:
+    return [local_dir / name for name in ([model.hub.id] if model.hub else []) + [model.name]]
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -89,25 +97,45 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def model_problem(folder: Path) -> str | None:
-    """Why a folder cannot be loaded as a model, or None: a `.gguf` file, or config.json, all weight shards and a tokenizer."""
+    """Why a folder cannot be loaded as a model, or None: one `.gguf` file, or config.json, all weight files and a tokenizer.
+
+    A whole file is taken before an index of shards, as transformers does: an old index beside it says nothing.
+    """
     if not folder.is_dir():
         return "there is no such folder"
-    if any(folder.glob("*.gguf")):
-        return None
+    ggufs = len(list(folder.glob("*.gguf")))
+    dense = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    if ggufs and not ((folder / "config.json").is_file() and dense):
+        return None if ggufs == 1 else f"there are {ggufs} .gguf files, and which of them is meant is not said: keep one"
     if not (folder / "config.json").is_file():
         return "config.json is missing"
-    for index in (
-        *folder.glob("*.safetensors.index.json"),
-        *([] if any(folder.glob("*.safetensors")) else folder.glob("*.bin.index.json")),
-    ):
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        if absent := [s for s in shards if not (folder / s).is_file()]:
-            return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})"
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+    if not dense:
         return "there are no weights (*.safetensors)"
+    if (problem := _weights_problem(folder)) is not None:
+        return problem
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return "there is no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
     return None
+
+
+def _weights_problem(folder: Path) -> str | None:
+    for whole in (WHOLE, PICKLE):
+        index = folder / f"{whole}.index.json"
+        if (folder / whole).is_file():
+            return None
+        if index.is_file():
+            return _index_problem(index)
+    found = ", ".join(sorted(p.name for kind in ("*.safetensors", "*.bin") for p in folder.glob(kind))[:3])
+    return f"there is neither {WHOLE} nor {WHOLE}.index.json, which says what is in {found}"
+
+
+def _index_problem(index: Path) -> str | None:
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{index.name} cannot be read ({type(error).__name__}: {error})"
+    absent = [s for s in shards if not (index.parent / s).is_file()]
+    return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})" if absent else None
 
 
 def read_rows(files: list[Path], columns: tuple[str, ...] | None = None) -> Any:
