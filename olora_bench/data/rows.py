@@ -210,8 +210,8 @@ def _named(config: Mapping[str, Any], row: Mapping[str, Any]) -> set[str]:
 
 def _lacks(split: Split, task: str, column: str) -> BadInput:
     return BadInput(
-        f"benchmark {split.benchmark}: the rows of {source(split.table, split.file)} lack the field {column} that lm-eval's task {task} reads. "
-        f"Found: {', '.join(split.table.column_names)}. Put the data set's own columns there"
+        f"benchmark {split.benchmark}: the rows of {source(split.table, split.file)} lack the field {column} "
+        f"that lm-eval's task {task} reads. Found: {', '.join(split.table.column_names)}. Put the data set's own columns there"
     )
 
 

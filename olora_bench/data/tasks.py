@@ -139,11 +139,11 @@ class _Task(ConfigurableTask):
     def training_docs(self) -> Any:
         """The train split's rows that have an answer, checked where the task is made (its constructor asks before it can be); or null."""
         if self._train is None and self.has_training_docs():
-            docs = super().training_docs()
             if "features" not in vars(self):
-                return docs
-            check_docs(self, self.splits["train"], docs)
+                return super().training_docs()
             self.splits["train"].say_unlabelled()
+            docs = super().training_docs()
+            check_docs(self, self.splits["train"], docs)
             self._train = docs
         return self._train
 
