@@ -175,7 +175,7 @@ class _Check:
         except Exception as error:
             return self._blamed(doc), f"of which no choices can be made ({type(error).__name__}: {error})"
         if lack := next((lack for choice in choices if (lack := _lack(choice)) is not None), None):
-            return self._blamed(doc), f"so that one of its choices is missing: it {lack.removeprefix('which ')}"
+            return self._blamed(doc), f"so that one of its choices {lack.removeprefix('which ')}"
         try:
             gold_index(self.task, doc, choices)
         except Exception:

@@ -87,7 +87,8 @@ def test_a_symbol_an_accent_and_any_script_count(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("7+4", "7 + 4"), ("7-4", "7 \N{EN DASH} 4"), ("well-known", "Well known"), ("cafe\u0301", "CAF\u00c9"), ("``So''", '"so"'), ("a...b", "a b")],
+    [("7+4", "7 + 4"), ("7-4", "7 \N{EN DASH} 4"), ("well-known", "Well known"), ("cafe\u0301", "CAF\u00c9"), ("``So''", '"so"'),
+     ("a...b", "a b")],
 )  # fmt: skip
 def test_case_spacing_punctuation_and_encoding_do_not(one: str, other: str) -> None:
     """Texts that differ in these are one."""

@@ -52,9 +52,9 @@ def refused(folder: Path, name: str, changes: dict[int, dict[str, Any]]) -> str:
         ("winogrande", {"option1": " "}, "option1 is ' ', which is blank"),
         ("boolq", {"passage": None}, "passage is null, which is missing"),
         ("boolq", {"question": " "}, "question is ' ', which is blank"),
-        ("piqa", {"sol2": None}, "sol2 is null, so that one of its choices is missing: it is missing"),
+        ("piqa", {"sol2": None}, "sol2 is null, so that one of its choices is missing"),
         ("openbookqa", {"choices": {"text": ["a", "", "c", "d"], "label": ["A", "B", "C", "D"]}, "answerKey": "A"},
-         "choices is {'label': ['A', 'B', 'C', 'D'], 'text': ['a', '', 'c', 'd']}, so that one of its choices is missing: it is blank"),
+         "choices is {'text': ['a', '', 'c', 'd'], 'label': ['A', 'B', 'C', '..., so that one of its choices is blank"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_named(tmp_path: Path, name: str, changes: dict[str, Any], message: str, row_: int) -> None:
