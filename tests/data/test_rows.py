@@ -54,7 +54,7 @@ def refused(folder: Path, name: str, changes: dict[int, dict[str, Any]]) -> str:
         ("boolq", {"question": " "}, "question is ' ', which is blank"),
         ("piqa", {"sol2": None}, "sol2 is null, so that one of its choices is missing"),
         ("openbookqa", {"choices": {"text": ["a", "", "c", "d"], "label": ["A", "B", "C", "D"]}, "answerKey": "A"},
-         "choices is {'text': ['a', '', 'c', 'd'], 'label': ['A', 'B', 'C', '..., so that one of its choices is blank"),
+         "choices is {'text': ['a', '', 'c', 'd'], 'label': ['A', 'B', 'C', 'D']}, so that one of its choices is blank"),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_named(tmp_path: Path, name: str, changes: dict[str, Any], message: str, row_: int) -> None:
