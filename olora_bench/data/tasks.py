@@ -101,7 +101,7 @@ def _made(kind: type[_Task], config: dict[str, Any], splits: Splits) -> _Task:
     task, scored = kind.__new__(kind), splits[splits.benchmark.report_split]
     task.splits = splits
     try:
-        kind.__init__(task, config=config)
+        ConfigurableTask.__init__(task, config=config)
     except BadInput:
         raise
     except Exception:
