@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import time
@@ -69,8 +68,6 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         stop: becomes true when the process is asked to end.
     """
     experiment = what.experiment
-    # Rows that `datasets` prepares belong with the other assets. It reads this where it is first imported.
-    os.environ.setdefault("HF_DATASETS_CACHE", str(experiment.machine.cache_dir / "datasets"))
     clock = Clock()
     with clock.phase("import"):
         import torch
@@ -87,14 +84,21 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     record = store.read_run(what.train_id)
     if record is None or record.status not in ("done", "diverged"):
         record = _started(what, facts, 1 if record is None else record.attempts + 1)
-        store.write_run(record)
+    worker = _Worker(store, what, found, facts, clock, study, held, stop)
+    paths: Mapping[str, Path] | None = None
     try:
-        return _train_and_score(_Worker(store, what, found, facts, clock, study, held, stop), record)
+        to_train = record.status == "running" or (record.status == "done" and not store.adapter_path(what.train_id).exists())
+        paths = _door(worker, training=to_train)
+        if record.status == "running":
+            store.write_run(record)
+        return _train_and_score(worker, record, paths)
     except (MissingAssets, StoreError, RecordError):
         raise  # nothing is known about the run itself: it can be started again as it is
     except Exception as error:
+        if paths is None and isinstance(error, BadInput):
+            raise  # stopped at the door: nothing was begun that a record could tell of
         reason = _without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
-        latest = store.read_run(what.train_id) or record
+        latest = record if paths is None else store.read_run(what.train_id) or record
         folder = store.run_dir(what.train_id)
         if latest.status == "running":
             store.write_run(_failed(latest, reason))
@@ -149,12 +153,21 @@ def _failed(record: RunRecord, reason: str) -> RunRecord:
     return record.model_copy(update={"status": "failed", "error": reason, "finished_at": utc_now()})
 
 
-def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
+def _door(worker: _Worker, *, training: bool) -> Mapping[str, Path]:
+    """The assets' folders, every row that will be read checked."""
+    from olora_bench import data
+
+    with worker.clock.phase("assets"):
+        paths = asset_room.fetch(worker.what.experiment, worker.found)
+    with worker.clock.phase("data"):
+        data.check(worker.what.experiment, paths, training=training)
+    return paths
+
+
+def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Path]) -> Outcome:
     from olora_bench import data, inits
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
-    with clock.phase("assets"):
-        paths = asset_room.fetch(experiment, worker.found)
     with clock.phase("load"):
         base = worker_base(experiment, worker.found, paths)
     _score_base(store, what, base, paths, worker.facts)

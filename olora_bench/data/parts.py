@@ -16,7 +16,7 @@ from olora_bench.config import Benchmark, Data, Experiment
 from olora_bench.data.encoding import encode_pairs, lost
 from olora_bench.data.items import Item
 from olora_bench.data.selection import PARTS, Selection, select
-from olora_bench.data.tasks import file_stamp
+from olora_bench.data.tasks import benchmark_tasks, file_stamp
 from olora_bench.errors import BadInput
 from olora_bench.models import required_eos, special_tokens
 
@@ -48,6 +48,22 @@ class Parts:
 _SELECTED: dict[str, Selection] = {}
 
 
+def check(experiment: Experiment, paths: Mapping[str, Path], *, training: bool = True) -> None:
+    """Check every row that an experiment reads, and choose its parts, before any model is loaded. What comes of it is kept for later.
+
+    Args:
+        training: also the rows that are trained on; else those that are scored, and those whose answers are generated.
+
+    Raises:
+        BadInput: a row is no item: names file, row, column and value. Or more items are asked for than there are.
+        MissingAssets: a file is absent.
+    """
+    suite = experiment.suite
+    benchmark_tasks({name: experiment.benchmarks[name] for name in suite.benchmarks}, paths, suite.num_fewshot)
+    if training or suite.generation is not None:
+        _selection(experiment.data, experiment.benchmarks, paths)
+
+
 def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
     """Tokenise the three parts of `experiment.data`.
 
@@ -60,11 +76,12 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
 
     Returns:
         The parts. `counts[part]` holds examples, tokens, supervised_tokens, truncated, dropped_empty (nothing supervised was left),
-        removed_exact and removed_near (overlap with evaluation items), and by_group, the examples of each benchmark.
+        removed_exact and removed_near (overlap with evaluation items), unlabelled (rows of the train splits without an answer, left out),
+        and by_group, the examples of each benchmark.
 
     Raises:
         BadInput: a part asks for more items than there are, or nothing is left to train on; the tokenizer puts special tokens where
-            they cannot stand, or lacks one that is needed.
+            they cannot stand, or lacks one that is needed; or as `check`.
         MissingAssets: a file is absent.
     """
     data = experiment.data
@@ -84,6 +101,7 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
             "dropped_empty": len(examples) - len(kept),
             "removed_exact": selection.removed[part]["exact"],
             "removed_near": selection.removed[part]["near"],
+            "unlabelled": selection.unlabelled if part == "train" else 0,
             "by_group": dict(sorted(Counter(e.group for e in kept).items())),
         }
         if not kept:
