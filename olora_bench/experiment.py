@@ -51,7 +51,8 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         BadInput: something needed is missing or impossible here; nothing was computed.
         LeaseHeld: a live process is at work on this run.
         RunFailed: training or scoring broke; the reason is in the record.
-        Preempted: SIGTERM came; what can be kept is kept, and the run can be resumed. Ctrl-C does the same as `KeyboardInterrupt`.
+        Preempted: the process was asked to end (SIGTERM, SIGHUP, SIGUSR1); what can be kept is kept, and the run can be resumed. Ctrl-C
+            does the same as `KeyboardInterrupt`.
     """
     store = Store(experiment.machine.results_dir)
     what, found = identified(experiment)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from olora_bench.config.schema import Benchmark, Experiment
+from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.schema import Benchmark, Experiment, Machine
 from olora_bench.errors import BadInput
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_SEARCHED_FIRST: ContextVar[Path | None] = ContextVar("searched_first", default=None)
 
 
 def _shipped(folder: str) -> Path:
@@ -48,6 +52,21 @@ def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
     return sorted({p.stem for d in (conf_dir(), *extra_dirs) for p in (d / group).glob("*.yaml")})
 
 
+@contextmanager
+def searching_first(folder: Path | None) -> Iterator[None]:
+    """Hydra, where it is started inside, searches `folder` before `conf/`. No path is put into a line that Hydra reads."""
+    token = _SEARCHED_FIRST.set(folder)
+    try:
+        yield
+    finally:
+        _SEARCHED_FIRST.reset(token)
+
+
+def searched_first() -> Path | None:
+    """The folder of `searching_first`, for the plugin through which Hydra hears of it."""
+    return _SEARCHED_FIRST.get()
+
+
 def compose(overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None) -> DictConfig:
     """Compose a config as the command line would.
 
@@ -65,13 +84,12 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    root = conf_dir() if config_dir is None else Path(config_dir).resolve()
-    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{conf_dir()}]"]
+    first = None if config_dir is None else Path(config_dir).resolve()
     # A sweeper composes inside a running Hydra application, which must find its own state again afterwards.
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        with initialize_config_dir(str(root), version_base="1.3"):
-            return hydra_compose(config_name, overrides=[*extra, *overrides])
+        with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra_compose(config_name, overrides=with_folders_as_written(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(hydra_message(error)) from error
     finally:
@@ -143,6 +161,19 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
         return Experiment.model_validate(raw)
     except ValidationError as error:
         raise BadInput(validation_message(error)) from error
+
+
+def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
+    """The machine of a composed config, for who needs its folders alone.
+
+    Raises:
+        BadInput: unknown key or bad value.
+    """
+    raw = OmegaConf.to_container(cfg.machine, resolve=True) if isinstance(cfg, DictConfig) else cfg["machine"]
+    try:
+        return Machine.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput(validation_message(error, "machine")) from error
 
 
 def _named_benchmarks(raw: dict[str, Any]) -> list[str]:

@@ -5,10 +5,11 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from olora_bench.config.init_rules import Export, check_init
 
@@ -21,8 +22,14 @@ Rows = Literal["real", "made_up"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
 
-def _expand_home(path: Path) -> Path:
-    return path.expanduser()
+def _expand_home(path: Path, info: ValidationInfo) -> Path:
+    """As a shell does: `~` in front is a home, where there is one; every other character is itself."""
+    expanded = Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises where a file is merely called ~something)
+    if path.parts[:1] == ("~",) and expanded == path:
+        key = str(info.field_name)
+        variable = f"OLORA_BENCH_{key.removesuffix('_dir').upper()}"
+        raise ValueError(f"machine.{key}={path}: this user has no home folder. Set HOME or {variable}, or give machine.{key} in full")
+    return expanded
 
 
 Folder = Annotated[Path, AfterValidator(_expand_home)]
