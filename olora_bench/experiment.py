@@ -7,6 +7,7 @@ from olora_bench.assets import Asset
 from olora_bench.config import Experiment, load
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.schema import Machine
+from olora_bench.config.steps import never_warm
 from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
 from olora_bench.preemption import stop_signals
@@ -82,6 +83,8 @@ def told(experiment: Experiment) -> str:
     before, after = (record.metrics.get(name) for name in ("report_loss_start", "report_loss"))
     loss = "" if before is None or after is None else f": held-out loss {before:.3f} before, {after:.3f} after, in nats per token"
     lines = [f"{what.train_id} {record.status}{loss}"]
+    if record.status == "done" and record.steps and (cold := never_warm(what.experiment.recipe, record.steps)) is not None:
+        lines.append(f"  it ended at {cold}")
     scored = None if what.eval_id is None else store.read_eval(what.train_id, None, what.eval_id)
     if scored is not None and what.base_eval_id is not None:
         base = store.read_eval(None, experiment.model.name, what.base_eval_id)

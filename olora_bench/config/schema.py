@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from olora_bench.config.init_rules import Export, check_init
+from olora_bench.config.steps import check_warmup
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -308,4 +309,9 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _init_is_possible(self) -> Experiment:
         check_init(self)
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Experiment:
+        check_warmup(self)
         return self
