@@ -32,7 +32,7 @@ def of_record(record: RunRecord, machine: Machine) -> Experiment:
     Raises:
         BadInput: today's schema does not take the record's config.
     """
-    return load({**record.config, "machine": machine.model_dump(), "exportable": []})
+    return load({**record.config, "machine": machine.model_dump(), "exportable": []}, recorded=True)
 
 
 def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:

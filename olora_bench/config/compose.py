@@ -14,8 +14,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
+from olora_bench.config.init_options import check_name
 from olora_bench.config.lines import with_folders_as_written
-from olora_bench.config.schema import Benchmark, Experiment, Machine
+from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -140,12 +141,13 @@ def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
         raise BadInput(f"{path}: {validation_message(error)}") from error
 
 
-def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> Experiment:
+def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
     """Check a composed config and return the experiment it describes.
 
     Args:
         cfg: a composed config; its `study` and `hydra` nodes are not part of an experiment.
-        extra_dirs: config folders searched for benchmarks before the shipped ones.
+        extra_dirs: config folders searched for benchmarks and inits before the shipped ones.
+        recorded: the config is a record's, so that its init's name has been accepted before, perhaps beside other files.
 
     Raises:
         BadInput: unknown key, bad value or impossible combination; names the key, the value and what is allowed.
@@ -158,9 +160,29 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
         raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and raw["rank"] > 0 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
-        return Experiment.model_validate(raw)
+        experiment = Experiment.model_validate(raw)
+        if not recorded:
+            check_name(experiment.init, _inits(extra_dirs))
     except ValidationError as error:
         raise BadInput(validation_message(error)) from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    return experiment
+
+
+def _inits(extra_dirs: Sequence[Path]) -> dict[str, Init]:
+    paths = [path for folder in (conf_dir(), *extra_dirs) for path in (folder / "init").glob("*.yaml")]
+    found = [init for path in paths if (init := _read_init(path, path.stat().st_mtime_ns)) is not None]
+    return {init.name: init for init in found}
+
+
+@cache
+def _read_init(path: Path, changed_ns: int) -> Init | None:
+    """None where it is no init: whoever asks for that one hears of it when it is composed."""
+    try:
+        return Init.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValueError, yaml.YAMLError):
+        return None
 
 
 def machine(cfg: DictConfig | dict[str, Any]) -> Machine:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from olora_bench.config.init_options import INITS, check_options
 from olora_bench.config.init_rules import Export, check_init
 from olora_bench.config.steps import check_warmup
 
@@ -126,10 +127,10 @@ class Init(Strict):
 
     @model_validator(mode="after")
     def _module_exists(self) -> Init:
-        folder = Path(__file__).parent.parent / "inits"
-        if not (folder / f"{self.module}.py").is_file():
-            have = ", ".join(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+        if not (INITS / f"{self.module}.py").is_file():
+            have = ", ".join(sorted(p.stem for p in INITS.glob("*.py") if not p.stem.startswith("_")))
             raise ValueError(f"init.module={self.module} is no file of olora_bench/inits. Allowed: {have}")
+        check_options(self)
         return self
 
 
