@@ -44,9 +44,9 @@ def test_closed_streams_lead_nowhere_and_no_file_gets_their_number(tmp_path: Pat
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_loses_messages_but_no_result_goes_missing_unsaid() -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         assert ran("print('x', file=sys.stderr)", stderr=full).returncode == 0
-        assert ran("print('x', flush=True)", stdout=full, stderr=subprocess.DEVNULL).returncode == 1
+        assert ran("print('x', flush=True)", stdout=full, stderr=subprocess.DEVNULL).returncode != 0
 
 
 def test_saying_something_never_raises(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from olora_bench.config import compose, load, machine
 from olora_bench.config.lines import line, with_folders_as_written
@@ -18,12 +20,12 @@ ODD = """a ${seed} {b} [c] (d), e=f::g #h & 'i' "j" %k \\l ~m $HOME ö"""
 PIECES = st.lists(st.sampled_from(["a", "0", " ", "$", "{", "}", "${", "\\", "'", '"', ",", "=", "[", "(", ":", "#", "~", "é", "\n"]))
 STUDY = """
 defaults: [config, {override model: tiny_llama2_7b}, {override data: made_up}, {override suite: none}, {override tracker: none}, _self_]
-study: {name: odd, title: odd, protocol: shared_lr, contrasts: [{arm: olora, reference: lora, kind: primary}], grids: [{init: [lora, olora]}]}
+study: {name: odd, title: odd, protocol: shared_lr, contrasts: [{arm: olora, reference: lora, kind: primary}], grids: GRIDS}
 rank: 4
 """
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(PIECES.map("".join))
 @example("null")
 @example("true")
@@ -33,8 +35,9 @@ rank: 4
 @example("\\${seed}")
 @example("choice(a, b)")
 @example("a\\")
-def test_a_string_comes_through_hydra_as_it_is(value: str) -> None:
-    assert compose([line("data.local", value)]).data.local == value
+def test_a_string_comes_through_hydras_grammar_as_it_is(value: str) -> None:
+    override = OverridesParser.create().parse_override(line("data.local", value))
+    assert OmegaConf.to_container(OmegaConf.create({"it": override.value()}), resolve=True) == {"it": value}
 
 
 @pytest.mark.parametrize("value", [None, True, False, 3, -2, 0.1, 1e-5, 2.5e300])
@@ -70,7 +73,8 @@ def test_without_a_home_the_variable_to_set_is_named(monkeypatch: pytest.MonkeyP
     with pytest.raises(BadInput) as error:
         load(compose())
     assert str(error.value) == (
-        "machine.cache_dir=~/.cache/olora_bench: this user has no home folder. Set HOME or OLORA_BENCH_CACHE, or give machine.cache_dir in full"
+        "machine.cache_dir=~/.cache/olora_bench: this user has no home folder. "
+        "Set HOME or OLORA_BENCH_CACHE, or give machine.cache_dir in full"
     )
     assert load(compose(["machine.cache_dir=/c"])).machine.cache_dir == Path("/c")
 
@@ -79,7 +83,7 @@ def test_without_a_home_the_variable_to_set_is_named(monkeypatch: pytest.MonkeyP
 def test_a_study_is_found_whatever_it_and_its_folder_are_called(name: str, tmp_path: Path) -> None:
     path = tmp_path / ODD.replace("/", "") / name
     path.parent.mkdir()
-    path.write_text(STUDY)
+    path.write_text(STUDY.replace("GRIDS", "[{init: [lora, olora]}]"))
     assert find_study(str(path)) == path
     assert len(StudyFile(path).grids().jobs) == 2
     assert open_results(str(path), [f"machine.results_dir={path.parent}"]) == ("odd", path.parent)
@@ -88,16 +92,13 @@ def test_a_study_is_found_whatever_it_and_its_folder_are_called(name: str, tmp_p
 def test_each_run_gets_the_string_of_its_grid(tmp_path: Path) -> None:
     """The lines that a launcher composes give the experiment that was planned: not a number, a list, an assignment or a reference."""
     values = ["20240115", "a, b", "c=d", "[e]", "null", "true", "1e3", "2024-01-15", "it's", '"', "é", "~", "", "\\", "{f: 1}"]
+    written = ["'" + value.replace("'", "''") + "'" for value in [*values, "\\${seed}"]]  # in a YAML, `${` alone refers
     path = tmp_path / "s.yaml"
-    listed = ", ".join("'" + value.replace("'", "''") + "'" for value in [*values, "\\${seed}"])
-    path.write_text(STUDY.replace("[lora, olora]}", f"[lora, olora], data.local: [{listed}]}}"))
-    jobs = StudyFile(path).grids().jobs
-    planned = [job.experiment.data.local for job in jobs]
-    assert planned[: len(values) + 1] == [*values, "${seed}"]
-    assert [compose(job.overrides, config_name="s", config_dir=tmp_path).data.local for job in jobs[: len(values) + 1]] == [
-        *values,
-        "${seed}",
-    ]
+    grids = ", ".join(f"{{init: [lora, olora], seed: {seed}, data.local: {value}}}" for seed, value in enumerate(written))
+    path.write_text(STUDY.replace("GRIDS", f"[{grids}]"))
+    jobs = StudyFile(path).grids().jobs[::2]
+    assert [job.experiment.data.local for job in jobs] == [*values, "${seed}"]
+    assert [compose(job.overrides, config_name="s", config_dir=tmp_path).data.local for job in jobs] == [*values, "${seed}"]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "${x}.yaml"])
