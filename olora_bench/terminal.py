@@ -14,7 +14,7 @@ _GONE = (errno.EPIPE, errno.EIO)  # a pipe that nobody reads (`| head`), a termi
 class _Patient(io.FileIO):
     """A descriptor whose writes are lost, and no error, where nobody reads them; on standard error where they cannot be written at all."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
