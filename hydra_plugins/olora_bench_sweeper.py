@@ -1,10 +1,12 @@
-"""The thin file through which Hydra finds the study sweeper: Hydra 1.3 accepts plugins under `hydra_plugins` only."""
+"""The thin file through which Hydra finds the study sweeper and its folder: Hydra 1.3 accepts plugins under `hydra_plugins` only."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -17,6 +19,17 @@ ConfigStore.instance().store(
     node={"_target_": "hydra_plugins.olora_bench_sweeper.StudySweeper", "retry": False},
     provider="olora_bench",
 )
+
+
+class StudyFolder(SearchPathPlugin):
+    """Has Hydra search a study's folder before `conf/`, whatever characters its path has: `hydra.searchpath` would be read as grammar."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from olora_bench.config.compose import searched_first
+
+        folder = searched_first()
+        if folder is not None:
+            search_path.prepend("olora_bench", f"file://{folder}", anchor="main")
 
 
 class StudySweeper(Sweeper):

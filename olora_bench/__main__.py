@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from olora_bench import terminal
 from olora_bench.config import conf_dir, load
-from olora_bench.config.compose import hydra_message
+from olora_bench.config.compose import hydra_message, searching_first
+from olora_bench.config.lines import with_folders_as_written
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
 from olora_bench.progress import say
@@ -27,12 +32,13 @@ VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def config_dirs() -> list[Path]:
     """The folders that Hydra searched, `--config-dir` first: where a user's own benchmarks may lie."""
-    sources = HydraConfig.get().runtime.config_sources
-    return [Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != conf_dir()]
+    sources: Any = OmegaConf.to_container(HydraConfig.get().runtime.config_sources, resolve=False)  # `${` in a path is no reference
+    return [path for path in dict.fromkeys(Path(s["path"]) for s in sources if s["schema"] == "file") if path != conf_dir()]
 
 
 def task(cfg: DictConfig) -> str:
     """Run the composed experiment; returns its status. In a study the record is what counts: a failure is said and stops nothing."""
+    terminal.prepare()  # a launcher may have started this process
     study = cfg.study.name if cfg.get("study") else None
     try:
         experiment = load(cfg, config_dirs())
@@ -65,12 +71,30 @@ def task(cfg: DictConfig) -> str:
         raise
 
 
-def main() -> None:
-    """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 Ctrl-C."""
+def in_hydras_order(arguments: Sequence[str]) -> list[str]:
+    """A command line as Hydra takes it: options before overrides, and folders of the machine that it reads as they are written."""
+    overrides = get_args_parser().parse_intermixed_args(list(arguments)).overrides
+    options = list(arguments)
+    for one in overrides:
+        options.remove(one)
+    return [*options, *with_folders_as_written(overrides)]
+
+
+def main(arguments: Sequence[str] | None = None, *, study_dir: Path | None = None) -> None:
+    """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 Ctrl-C,
+    128 and the signal's number where one asked it to end.
+
+    Args:
+        arguments: the command line's; null is this process's own.
+        study_dir: searched before `conf/`.
+    """
+    terminal.prepare()
     # Without it Hydra prints composition errors itself, with a hint at stack traces, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
+        sys.argv = [sys.argv[0], *in_hydras_order(sys.argv[1:] if arguments is None else arguments)]
+        with searching_first(study_dir):
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException, *EXPECTED) as error:
         if VERBOSE:
             raise

@@ -7,6 +7,7 @@ from olora_bench.assets import Asset
 from olora_bench.config import Experiment, load
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.schema import Machine
+from olora_bench.config.steps import never_warm
 from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
 from olora_bench.preemption import stop_signals
@@ -31,7 +32,7 @@ def of_record(record: RunRecord, machine: Machine) -> Experiment:
     Raises:
         BadInput: today's schema does not take the record's config.
     """
-    return load({**record.config, "machine": machine.model_dump(), "exportable": []})
+    return load({**record.config, "machine": machine.model_dump(), "exportable": []}, recorded=True)
 
 
 def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:
@@ -51,7 +52,8 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         BadInput: something needed is missing or impossible here; nothing was computed.
         LeaseHeld: a live process is at work on this run.
         RunFailed: training or scoring broke; the reason is in the record.
-        Preempted: SIGTERM came; what can be kept is kept, and the run can be resumed. Ctrl-C does the same as `KeyboardInterrupt`.
+        Preempted: the process was asked to end (SIGTERM, SIGHUP, SIGUSR1); what can be kept is kept, and the run can be resumed. Ctrl-C
+            does the same as `KeyboardInterrupt`.
     """
     store = Store(experiment.machine.results_dir)
     what, found = identified(experiment)
@@ -81,6 +83,8 @@ def told(experiment: Experiment) -> str:
     before, after = (record.metrics.get(name) for name in ("report_loss_start", "report_loss"))
     loss = "" if before is None or after is None else f": held-out loss {before:.3f} before, {after:.3f} after, in nats per token"
     lines = [f"{what.train_id} {record.status}{loss}"]
+    if record.status == "done" and record.steps and (cold := never_warm(what.experiment.recipe, record.steps)) is not None:
+        lines.append(f"  it ended at {cold}")
     scored = None if what.eval_id is None else store.read_eval(what.train_id, None, what.eval_id)
     if scored is not None and what.base_eval_id is not None:
         base = store.read_eval(None, experiment.model.name, what.base_eval_id)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_bench import device
+from olora_bench import device, terminal
 from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
@@ -334,7 +334,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--rank", type=int, help="with --to lora: a smaller rank than the exact one")
     parser.add_argument("--results", type=Path, help="the results folder (default: the configured one)")
-    options = parser.parse_args(arguments)
+    terminal.prepare()
+    options = parser.parse_intermixed_args(arguments)
     try:
         done = export(options.run, options.to, options.out, rank=options.rank, results=options.results)
     except (BadInput, MissingAssets, RecordError, StoreError) as error:

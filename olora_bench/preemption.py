@@ -1,4 +1,7 @@
-"""SIGTERM, as Slurm sends it before it takes a machine away, and Ctrl-C: a run ends in good order, and what can be kept is kept."""
+"""Signals that ask a process to end: a run ends in good order, and what can be kept is kept.
+
+SIGTERM and SIGUSR1, as Slurm sends them before it takes a machine away; SIGHUP, when a terminal is closed; Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,22 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-EXIT_CODE = 128 + signal.SIGTERM
+ASKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 INTERRUPTED_CODE = 128 + signal.SIGINT
 INTERRUPTED = "interrupted by Ctrl-C. The same command goes on from what is kept"
 
 
 class Preempted(SystemExit):
-    """SIGTERM came. Ends the process with 143, as a shell reports it; on its way out leases are released and adapters taken off."""
+    """One of `ASKED` came. Ends the process with 128 and the signal's number, as a shell reports it (143 for SIGTERM); on its way out
+    leases are released and adapters taken off."""
 
-    def __init__(self, code: int = EXIT_CODE) -> None:
-        super().__init__(code)
+    def __init__(self, by: int = signal.SIGTERM) -> None:
+        super().__init__(128 + by)
 
 
 class Stop:
-    """Whether SIGTERM or SIGINT came. It raises `Preempted`, or `KeyboardInterrupt` for SIGINT, at once, but inside `deferred()` only
-    sets `requested`, and raises at the end. A second SIGINT always raises at once."""
+    """Whether one of `ASKED` or SIGINT came. It raises `Preempted`, or `KeyboardInterrupt` for SIGINT, at once, but inside `deferred()`
+    only sets `requested`, and raises at the end. A second SIGINT always raises at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -40,10 +44,11 @@ class Stop:
         if not self._deferred:
             raise self._ending()
         if number == signal.SIGINT:  # not by `print`, which the signal may have come into
-            os.write(2, b"Ctrl-C: the run ends after this step and is kept; once more ends it now\n")
+            with contextlib.suppress(OSError):
+                os.write(2, b"Ctrl-C: the run ends after this step and is kept; once more ends it now\n")
 
     def _ending(self) -> BaseException:
-        return KeyboardInterrupt() if self._by == signal.SIGINT else Preempted()
+        return KeyboardInterrupt() if self._by == signal.SIGINT else Preempted(self._by)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -61,15 +66,14 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """While open, SIGTERM and SIGINT are the `Stop`'s. Only a main thread can have them so; elsewhere they keep their meaning, and so does
-    a SIGINT that someone handles already or that the shell has this process ignore."""
+    """While open, SIGINT and those of `ASKED` are the `Stop`'s. Only a main thread can have them so; elsewhere they keep their meaning.
+    So do, SIGTERM apart, those that someone handles already (a launcher) or that the process was started to ignore (`nohup`, `&`)."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        numbers.append(signal.SIGINT)
+    untouched = (signal.SIG_DFL, signal.default_int_handler)
+    numbers = [one for one in (*ASKED, signal.SIGINT) if one == signal.SIGTERM or signal.getsignal(one) in untouched]
     before = {number: signal.signal(number, stop.request) for number in numbers}
     try:
         yield stop

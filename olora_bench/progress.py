@@ -42,9 +42,11 @@ def size(count: float) -> str:
 
 
 def say(text: str, *, stream: TextIO | None = None) -> None:
-    """Print one line, with the label of the run at work in front of it."""
-    prefix = _PREFIX.get()
-    print(f"{prefix}{text}", file=stream or sys.stderr, flush=True)
+    """Print one line, with the label of the run at work in front of it. That it cannot be shown fails no run."""
+    out = stream or sys.stderr
+    if out is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it; closed, or no character for it
+            print(f"{_PREFIX.get()}{text}", file=out, flush=True)
 
 
 @contextlib.contextmanager

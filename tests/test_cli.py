@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from olora_bench.__main__ import in_hydras_order
+from olora_bench.study.__main__ import parse
+
 PROBE = """
 import sys
 from {module} import main
@@ -55,6 +58,34 @@ def test_bad_input_exits_with_2_and_no_traceback(cli, arguments: list[str]) -> N
     done = cli(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and "hydra" not in done.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "--run-pages", "demo", "a=b", "c=d"],
+        ["report", "demo", "--run-pages", "a=b", "c=d"],
+        ["report", "demo", "a=b", "--run-pages", "c=d"],
+        ["report", "demo", "a=b", "c=d", "--run-pages"],
+    ],
+)
+def test_options_of_a_study_stand_anywhere(arguments: list[str]) -> None:
+    found = parse(arguments)
+    assert (found.command, found.name, found.overrides, found.run_pages) == ("report", "demo", ["a=b", "c=d"], True)
+
+
+def test_options_of_every_command_stand_anywhere() -> None:
+    assert vars(parse(["gc", "a=b", "--remove"])) == {"command": "gc", "remove": True, "overrides": ["a=b"]}
+    found = parse(["items", "--limit", "5", "RUN", "--benchmark", "boolq", "a=b"])
+    assert (found.name, found.limit, found.benchmark, found.overrides) == ("RUN", 5, "boolq", ["a=b"])
+
+
+def test_hydras_options_stand_anywhere(cli) -> None:  # type: ignore[no-untyped-def]
+    done = cli("rank=4", "--cfg", "job", "lr=2.0", "--package", "machine", "seed=3")
+    assert done.returncode == 0 and done.stdout.startswith("# @package machine") and "device: auto" in done.stdout, done.stderr
+    assert in_hydras_order(["rank=4", "--config-dir", "a=b", "a=b", "--cfg", "job"]) == [
+        "--config-dir", "a=b", "--cfg", "job", "rank=4", "a=b",
+    ]  # fmt: skip
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:

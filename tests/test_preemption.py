@@ -7,18 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from olora_bench.preemption import Preempted, stop_signals
+from olora_bench.preemption import ASKED, Preempted, stop_signals
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Python's own handlers at the start; afterwards those of whoever runs the tests."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    own = {one: signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL for one in (*ASKED, signal.SIGINT)}
+    before = {one: signal.signal(one, handler) for one, handler in own.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
-@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Preempted), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(("number", "raised"), [*((one, Preempted) for one in ASKED), (signal.SIGINT, KeyboardInterrupt)])
 def test_at_once_outside_deferred_and_at_its_end_inside(number: signal.Signals, raised: type[BaseException]) -> None:
     with pytest.raises(raised), stop_signals():
         signal.raise_signal(number)
@@ -30,7 +32,7 @@ def test_at_once_outside_deferred_and_at_its_end_inside(number: signal.Signals, 
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Preempted), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(("number", "raised"), [*((one, Preempted) for one in ASKED), (signal.SIGINT, KeyboardInterrupt)])
 def test_work_that_stops_by_itself_ends_as_the_signal_asked(number: signal.Signals, raised: type[BaseException]) -> None:
     with pytest.raises(raised), stop_signals() as stop, stop.deferred():
         signal.raise_signal(number)
@@ -48,9 +50,35 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
     assert reached
 
 
-def test_an_ignored_sigint_stays_ignored() -> None:
-    """As the shell has it for a job in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
+    """As the shell has SIGINT for a job in the background, and `nohup` SIGHUP."""
+    signal.signal(number, signal.SIG_IGN)
     with stop_signals() as stop:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
     assert not stop.requested
+
+
+def test_a_launchers_own_handler_stays() -> None:
+    heard = []
+    signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    with stop_signals() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+    assert heard == [signal.SIGUSR1] and not stop.requested
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGUSR1, 138), (signal.SIGTERM, 143)])
+def test_the_exit_code_is_that_of_a_shell(number: signal.Signals, code: int) -> None:
+    with pytest.raises(Preempted) as ended, stop_signals() as stop, stop.deferred():
+        signal.raise_signal(number)
+        raise Preempted
+    assert ended.value.code == code
+
+
+def test_ctrl_c_is_heard_where_nobody_reads_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(number: int, text: bytes) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("os.write", gone)
+    with pytest.raises(KeyboardInterrupt), stop_signals() as stop, stop.deferred():
+        signal.raise_signal(signal.SIGINT)

@@ -63,7 +63,7 @@ def not_done(frames: StudyFrames) -> pd.DataFrame:
 
 def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """What a reader must know before believing a table: gaps, contradictions, mixed machines, unequal seeds and budgets,
-    clipping, doubtful scores.
+    warm-ups that never end, clipping, doubtful scores.
 
     Args:
         frames: the study.
@@ -75,6 +75,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     found = [(frames.study, sentence) for sentence in frames.problems]
     if (frames.runs["state"] == "missing").all():
         found.append((frames.study, "no run of this study has a record yet"))
+    found += [(frames.study, sentence) for sentence in _never_warm(frames)]
     arms = set(frames.runs["arm"])
     for contrast in frames.contrasts:
         name = f"{contrast['arm']} vs {contrast['reference']}"
@@ -94,6 +95,20 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     found += [(frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames))]
     found += [(frames.study, sentence) for sentence in (*_doubts(tables["scoring"]), *_leanings(tables["cells"]))]
     return pd.DataFrame(found, columns=["about", "sentence"])
+
+
+def _never_warm(frames: StudyFrames) -> list[str]:
+    """Runs that ended before they reached their learning rate, as their curves have it."""
+    if "lr" not in frames.curves:
+        return []
+    done = frames.runs[frames.runs["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["lr"]
+    reached = frames.curves.groupby("train_id")["lr"].max() / done
+    cold = reached[reached < 1 - 1e-6]
+    if cold.empty:
+        return []
+    low, high = (f"{100 * share:.3g}%" for share in (cold.min(), cold.max()))
+    at = low if low == high else f"{low} to {high}"
+    return [f"{len(cold)} of {len(done)} runs ended at {at} of their learning rate: their warm-up was as long as their training"]
 
 
 def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from olora_bench import terminal
 from olora_bench.errors import BadInput, StoreError
 
 PATIENCE_S = 20.0  # who fetches ahead would rather wait for a slow index than be refused
@@ -18,6 +19,7 @@ Takes the overrides of `python -m olora_bench`, e.g. model=tinyllama data=alpaca
 
 def main(arguments: Sequence[str]) -> int:
     """Fetch and print one line an asset. Returns the exit code: 0, or 2 with the reason on standard error."""
+    terminal.prepare()
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0

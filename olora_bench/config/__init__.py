@@ -1,6 +1,6 @@
 """The typed schema of an experiment and its checks. Imports no torch."""
 
-from olora_bench.config.compose import claims_dir, compose, conf_dir, load, load_benchmark, options, sweeps_dir
+from olora_bench.config.compose import claims_dir, compose, conf_dir, load, load_benchmark, machine, options, sweeps_dir
 from olora_bench.config.schema import (
     Benchmark,
     Data,
@@ -34,6 +34,7 @@ __all__ = [
     "conf_dir",
     "load",
     "load_benchmark",
+    "machine",
     "options",
     "sweeps_dir",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from olora_bench.config.schema import Benchmark, Experiment
+from olora_bench.config.init_options import check_name
+from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_SEARCHED_FIRST: ContextVar[Path | None] = ContextVar("searched_first", default=None)
 
 
 def _shipped(folder: str) -> Path:
@@ -48,6 +53,21 @@ def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
     return sorted({p.stem for d in (conf_dir(), *extra_dirs) for p in (d / group).glob("*.yaml")})
 
 
+@contextmanager
+def searching_first(folder: Path | None) -> Iterator[None]:
+    """Hydra, where it is started inside, searches `folder` before `conf/`. No path is put into a line that Hydra reads."""
+    token = _SEARCHED_FIRST.set(folder)
+    try:
+        yield
+    finally:
+        _SEARCHED_FIRST.reset(token)
+
+
+def searched_first() -> Path | None:
+    """The folder of `searching_first`, for the plugin through which Hydra hears of it."""
+    return _SEARCHED_FIRST.get()
+
+
 def compose(overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None) -> DictConfig:
     """Compose a config as the command line would.
 
@@ -65,13 +85,12 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    root = conf_dir() if config_dir is None else Path(config_dir).resolve()
-    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{conf_dir()}]"]
+    first = None if config_dir is None else Path(config_dir).resolve()
     # A sweeper composes inside a running Hydra application, which must find its own state again afterwards.
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
-        with initialize_config_dir(str(root), version_base="1.3"):
-            return hydra_compose(config_name, overrides=[*extra, *overrides])
+        with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra_compose(config_name, overrides=with_folders_as_written(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(hydra_message(error)) from error
     finally:
@@ -122,12 +141,13 @@ def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
         raise BadInput(f"{path}: {validation_message(error)}") from error
 
 
-def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> Experiment:
+def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
     """Check a composed config and return the experiment it describes.
 
     Args:
         cfg: a composed config; its `study` and `hydra` nodes are not part of an experiment.
-        extra_dirs: config folders searched for benchmarks before the shipped ones.
+        extra_dirs: config folders searched for benchmarks and inits before the shipped ones.
+        recorded: the config is a record's, so that its init's name has been accepted before, perhaps beside other files.
 
     Raises:
         BadInput: unknown key, bad value or impossible combination; names the key, the value and what is allowed.
@@ -140,9 +160,42 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
         raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and raw["rank"] > 0 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
-        return Experiment.model_validate(raw)
+        experiment = Experiment.model_validate(raw)
+        if not recorded:
+            check_name(experiment.init, _inits(extra_dirs))
     except ValidationError as error:
         raise BadInput(validation_message(error)) from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    return experiment
+
+
+def _inits(extra_dirs: Sequence[Path]) -> dict[str, Init]:
+    paths = [path for folder in (conf_dir(), *extra_dirs) for path in (folder / "init").glob("*.yaml")]
+    found = [init for path in paths if (init := _read_init(path, path.stat().st_mtime_ns)) is not None]
+    return {init.name: init for init in found}
+
+
+@cache
+def _read_init(path: Path, changed_ns: int) -> Init | None:
+    """None where it is no init: whoever asks for that one hears of it when it is composed."""
+    try:
+        return Init.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValueError, yaml.YAMLError):
+        return None
+
+
+def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
+    """The machine of a composed config, for who needs its folders alone.
+
+    Raises:
+        BadInput: unknown key or bad value.
+    """
+    raw = OmegaConf.to_container(cfg.machine, resolve=True) if isinstance(cfg, DictConfig) else cfg["machine"]
+    try:
+        return Machine.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput(validation_message(error, "machine")) from error
 
 
 def _named_benchmarks(raw: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from olora_bench.config.schema import Experiment
+    from olora_bench.config.schema import Experiment, Init
 
 Export = Literal["adapter", "lora", "merged"]
 
@@ -18,11 +18,15 @@ _NEEDS_DATA = {
 }
 # PEFT reads the weight of these inits as it is stored, which in a quantised base is no matrix of numbers.
 _NOT_QUANTISED = ("pissa", "orthogonal", "mica", "loftq")
+# These come from the experiment, so that every init is compared at the same ones.
+_FROM_EXPERIMENT = {
+    "r": "rank", "lora_alpha": "alpha", "target_modules": "model.target_modules", "lora_dropout": "recipe.dropout",
+    "use_rslora": "init.rslora", "use_dora": "init.dora", "rank_pattern": "rank", "alpha_pattern": "alpha",
+}  # fmt: skip
 
 
-def peft_init(experiment: Experiment) -> Any:
-    """The `init_lora_weights` of an experiment whose init comes from PEFT."""
-    init = experiment.init
+def peft_init(init: Init) -> Any:
+    """The `init_lora_weights` of an init that comes from PEFT."""
     return init.options.get("init_lora_weights", True if init.name == "peft" else init.name)
 
 
@@ -33,7 +37,7 @@ def check_init(experiment: Experiment) -> None:
         ValueError: says what, why and what is allowed.
     """
     if experiment.init.module == "peft":
-        _check_peft(experiment, peft_init(experiment))
+        _check_peft(experiment, peft_init(experiment.init))
     for to in experiment.exportable:
         reason = refusal(experiment, to)
         if reason is not None:
@@ -42,6 +46,9 @@ def check_init(experiment: Experiment) -> None:
 
 def _check_peft(experiment: Experiment, name: Any) -> None:
     init, quantised = experiment.init, experiment.model.quantization
+    taken = {key: _FROM_EXPERIMENT[key] for key in init.options if key in _FROM_EXPERIMENT}
+    if taken:
+        raise ValueError(f"init.options sets {', '.join(taken)}: use {', '.join(dict.fromkeys(taken.values()))}, the same for every layer")
     if isinstance(name, bool):
         return
     said = f"init={init.name} asks PEFT for init_lora_weights={name}"
@@ -60,7 +67,7 @@ def _check_peft(experiment: Experiment, name: Any) -> None:
 def refusal(experiment: Experiment, to: Export) -> str | None:
     """Why a run of this experiment can never be exported as `to`, as far as its config tells; None where nothing speaks against it."""
     init = experiment.init
-    name = str(peft_init(experiment)) if init.module == "peft" else ""
+    name = str(peft_init(init)) if init.module == "peft" else ""
     if to == "lora" and init.dora:
         return "DoRA scales whole rows of the weight, which no low-rank difference can. Allowed: --to merged, --to adapter"
     if to == "lora" and name == "loftq":

@@ -5,12 +5,15 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from olora_bench.config.init_options import INITS, check_options
 from olora_bench.config.init_rules import Export, check_init
+from olora_bench.config.steps import check_warmup
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -21,8 +24,14 @@ Rows = Literal["real", "made_up"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 
 
-def _expand_home(path: Path) -> Path:
-    return path.expanduser()
+def _expand_home(path: Path, info: ValidationInfo) -> Path:
+    """As a shell does: `~` in front is a home, where there is one; every other character is itself."""
+    expanded = Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises where a file is merely called ~something)
+    if path.parts[:1] == ("~",) and expanded == path:
+        key = str(info.field_name)
+        variable = f"OLORA_BENCH_{key.removesuffix('_dir').upper()}"
+        raise ValueError(f"machine.{key}={path}: this user has no home folder. Set HOME or {variable}, or give machine.{key} in full")
+    return expanded
 
 
 Folder = Annotated[Path, AfterValidator(_expand_home)]
@@ -118,10 +127,10 @@ class Init(Strict):
 
     @model_validator(mode="after")
     def _module_exists(self) -> Init:
-        folder = Path(__file__).parent.parent / "inits"
-        if not (folder / f"{self.module}.py").is_file():
-            have = ", ".join(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+        if not (INITS / f"{self.module}.py").is_file():
+            have = ", ".join(sorted(p.stem for p in INITS.glob("*.py") if not p.stem.startswith("_")))
             raise ValueError(f"init.module={self.module} is no file of olora_bench/inits. Allowed: {have}")
+        check_options(self)
         return self
 
 
@@ -301,4 +310,9 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _init_is_possible(self) -> Experiment:
         check_init(self)
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Experiment:
+        check_warmup(self)
         return self

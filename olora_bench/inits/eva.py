@@ -19,6 +19,8 @@ from olora_bench.errors import BadInput
 from olora_bench.inits._layers import wrap
 from olora_bench.models import Base, padding_id
 
+OPTIONS = "peft.tuners.lora.config:EvaConfig"
+
 Inputs = dict[str, Tensor]
 
 

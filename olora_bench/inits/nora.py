@@ -20,17 +20,18 @@ from olora_bench.errors import BadInput
 from olora_bench.inits._layers import fill
 from olora_bench.models import Base
 
+OPTIONS = ("omega_scale",)
+
 
 def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
     """Omega is drawn layer by layer from torch's generator, which the caller has set from `seed`.
 
     Raises:
-        BadInput: an option other than `omega_scale`, or one that is no positive number.
+        BadInput: `omega_scale` is no positive number.
     """
-    options = {"omega_scale": 1.0} | experiment.init.options
-    scale = options.pop("omega_scale")
-    if options or not isinstance(scale, int | float) or not scale > 0:
-        raise BadInput(f"init.options={experiment.init.options} of init=nora: allowed is omega_scale, a number above 0")
+    scale = experiment.init.options.get("omega_scale", 1.0)
+    if not isinstance(scale, int | float) or not scale > 0:
+        raise BadInput(f"init.options.omega_scale={scale!r} of init=nora: allowed is a number above 0")
 
     def factors(name: str, weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         in_features = weight.shape[1]

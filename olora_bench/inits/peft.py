@@ -13,11 +13,13 @@ from olora_bench.config.init_rules import peft_init
 from olora_bench.inits._layers import wrap
 from olora_bench.models import Base
 
+OPTIONS = "peft.tuners.lora.config:LoraConfig"
+
 
 def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
     """The draws of a random init come from torch's generator, which the caller has set from `seed`.
 
     Raises:
-        BadInput: an option that LoraConfig does not know, or one that the experiment sets elsewhere.
+        BadInput: LoraConfig refuses the options.
     """
-    return wrap(base, experiment, **(experiment.init.options | {"init_lora_weights": peft_init(experiment)}))
+    return wrap(base, experiment, **(experiment.init.options | {"init_lora_weights": peft_init(experiment.init)}))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from olora_bench import terminal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.progress import say
@@ -19,8 +19,7 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
     from olora_bench.study.grid import find_study
 
     path = find_study(arguments.name)
-    sys.argv = ["olora_bench", "--config-dir", str(path.parent), "--config-name", path.stem, *arguments.overrides, *more]
-    hydra_main()
+    hydra_main([f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
     arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
     from olora_bench.study.fresh import standing_report
@@ -156,9 +155,9 @@ def gc(arguments: argparse.Namespace) -> int:
 
 
 def _results_dir(overrides: Sequence[str]) -> Path:
-    from olora_bench.config import compose
+    from olora_bench.config import compose, machine
 
-    return Path(compose(overrides).machine.results_dir).expanduser()
+    return machine(compose(overrides)).results_dir
 
 
 Command = Callable[[argparse.Namespace], int]
@@ -187,6 +186,18 @@ def _positive(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of studies."""
+    return _parsers()[0]
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; options may stand before, between and after overrides."""
+    top, commands = _parsers()
+    if argv and argv[0] in commands:
+        return commands[argv[0]].parse_intermixed_args(argv[1:], argparse.Namespace(command=argv[0]))
+    return top.parse_args(argv)
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     top = argparse.ArgumentParser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
     commands = top.add_subparsers(dest="command", required=True)
     for command, (_, text) in COMMANDS.items():
@@ -209,12 +220,14 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")
         what = "the train_id of another run" if command == "explain" else "Hydra overrides for every run"
         one.add_argument("overrides", nargs="*", help=f"{what}, e.g. machine.results_dir=/data/results")
-    return top
+    return top, commands.choices
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written, 130 Ctrl-C."""
-    arguments = parser().parse_args(argv)
+    """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written, 130 Ctrl-C, 128 and the signal's number
+    where one asked a run to end."""
+    terminal.prepare()
+    arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
         code = COMMANDS[arguments.command][0](arguments)
         sys.stdout.flush()
@@ -222,9 +235,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
-        raise SystemExit(0) from None
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         raise SystemExit(INTERRUPTED_CODE) from None

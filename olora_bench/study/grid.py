@@ -13,8 +13,9 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from olora_bench.assets import Asset, resolve
-from olora_bench.config import Experiment, compose, load, options, sweeps_dir
+from olora_bench.config import Experiment, compose, load, machine, options, sweeps_dir
 from olora_bench.config.hardware import resolve_precision
+from olora_bench.config.lines import line
 from olora_bench.errors import BadInput
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
@@ -87,9 +88,17 @@ def find_study(name: str) -> Path:
     candidates = [Path(name)] if name.endswith(".yaml") else [Path("sweeps") / f"{name}.yaml", sweeps_dir() / f"{name}.yaml"]
     for path in candidates:
         if path.is_file():
+            _check_name(path)
             return path.resolve()
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
     raise BadInput(f"no study {name!r}. Allowed: {', '.join(have)}, or the path of a study file ending in .yaml")
+
+
+def _check_name(path: Path) -> None:
+    # The file's name is the one path that Hydra keeps in a config of its own.
+    if "${" in path.name or path.name == "config.yaml":
+        why = "which Hydra reads as a reference" if "${" in path.name else "as the config that it begins with is"
+        raise BadInput(f"{path}: a study file cannot be called {path.name}, {why}. Give it another name")
 
 
 def combinations(grid: Grid) -> Iterator[dict[str, Scalar]]:
@@ -133,7 +142,7 @@ class StudyFile:
         self._jobs: dict[tuple[object, ...], Job] = {}
         top = self._compose(())
         self.study = parse_study(top.get("study"), str(path))
-        self.results_dir = Path(top["machine"]["results_dir"]).expanduser()
+        self.results_dir = machine(top).results_dir
         self._check_overrides()
 
     def grids(self, loss_of: LossOf = nothing_known) -> Grids:
@@ -190,7 +199,7 @@ class StudyFile:
             found = resolve(experiment)
             what = identify(experiment, {key: asset.identity for key, asset in found.items()})
             # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
-            lines = (*(f"{key}={_literal(value)}" for key, value in values.items()), f"precision={experiment.precision}")
+            lines = (*(line(key, value) for key, value in values.items()), f"precision={experiment.precision}")
             if not scored:
                 lines += ("suite=none", "suite.benchmarks=[]", "suite.generation=null")
             self._jobs[key] = Job(lines, experiment, what, found)
@@ -202,7 +211,7 @@ class StudyFile:
         raw = copy.deepcopy(self._compose(()))
         # A group's node hangs on no other group's choice, so each option is composed once and not each combination: it takes 0.1 s.
         for group in (key for key in values if key in GROUPS):
-            raw[group] = copy.deepcopy(self._compose((f"{group}={values[group]}",))[group])
+            raw[group] = copy.deepcopy(self._compose((line(group, values[group]),))[group])
         for key, value in values.items():
             if key not in GROUPS:
                 _set(raw, key, value, self.path, number)
@@ -212,7 +221,7 @@ class StudyFile:
 
     def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
         if groups not in self._composed:
-            cfg = compose([*self.overrides, *groups], config_name=self.path.stem, config_dir=self.path.parent)
+            cfg = compose([*self.overrides, *groups], config_name=self.path.name, config_dir=self.path.parent)
             composed = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(composed, dict)
             self._composed[groups] = {str(key): value for key, value in composed.items()}
@@ -273,10 +282,6 @@ def expand(path: Path, overrides: Sequence[str] = ()) -> Grids:
         BadInput: the file or one of its combinations cannot be carried out as written.
     """
     return StudyFile(path, overrides).grids()
-
-
-def _literal(value: Scalar) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_groups(values: dict[str, Scalar], path: Path, number: int) -> None:

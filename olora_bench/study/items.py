@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from olora_bench.config import compose
+from olora_bench.config import compose, machine
 from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store import EvalRecord, RunRecord, Store
 
@@ -26,8 +26,8 @@ def item_lines(name: str, overrides: Sequence[str] = (), *, benchmark: str | Non
         BadInput: there is no such run or no such benchmark.
         RecordError: a record or its items cannot be read.
     """
-    machine = compose(overrides).machine
-    store = Store(Path(machine.results_dir).expanduser())
+    here = machine(compose(overrides))
+    store = Store(here.results_dir)
     run = store.named_run(name)
     train_id = run.train_id
     evaluations = [e for path in sorted((store.run_dir(train_id) / "evals").glob("*/record.json")) if (e := _read(store, run, path))]
@@ -39,7 +39,7 @@ def item_lines(name: str, overrides: Sequence[str] = (), *, benchmark: str | Non
     if benchmark is not None and benchmark not in there:
         raise BadInput(f"run {train_id} has no items of benchmark {benchmark!r}. Allowed: {', '.join(there) or 'none'}")
     for evaluation in evaluations:
-        yield from _evaluation(store, run, evaluation, Path(machine.cache_dir).expanduser(), benchmark, limit)
+        yield from _evaluation(store, run, evaluation, here.cache_dir, benchmark, limit)
 
 
 def _read(store: Store, run: RunRecord, path: Path) -> EvalRecord | None:

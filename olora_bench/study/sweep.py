@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from olora_bench import assets, device
 from olora_bench.errors import BadInput
@@ -31,10 +31,11 @@ def study_file(config: DictConfig) -> Path:
     Raises:
         BadInput: the config names no study file, so there are no grids to expand.
     """
-    name = config.hydra.job.config_name
-    for source in config.hydra.runtime.config_sources:
-        path = Path(source.path) / f"{name}.yaml"
-        if source.schema == "file" and name != "config" and path.is_file():
+    hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)  # `${` in a path is no reference
+    name = str(hydra["job"]["config_name"]).removesuffix(".yaml") + ".yaml"
+    for source in hydra["runtime"]["config_sources"]:
+        path = Path(source["path"]) / name
+        if source["schema"] == "file" and name != "config.yaml" and path.is_file():
             return path
     raise BadInput("the study sweeper needs a study file: python -m olora_bench --config-dir sweeps --config-name demo")
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from olora_bench.training.checkpoint import Checkpoints
 from olora_bench.training.loop import TrainResult, train
-from olora_bench.training.schedule import loss_schedule, lr_at, step_count, warmup_count
+from olora_bench.training.schedule import loss_schedule, lr_at
 
-__all__ = ["Checkpoints", "TrainResult", "loss_schedule", "lr_at", "step_count", "train", "warmup_count"]
+__all__ = ["Checkpoints", "TrainResult", "loss_schedule", "lr_at", "train"]

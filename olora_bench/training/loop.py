@@ -15,6 +15,7 @@ import torch
 from olora_bench.allocator import keep_freed_memory
 from olora_bench.config import Experiment
 from olora_bench.config.memory import SHORTEST_BUDGET, fitting_budget, training_memory
+from olora_bench.config.steps import never_warm, step_count, warmup_count
 from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
@@ -25,7 +26,7 @@ from olora_bench.training.ceiling import matmul_flops_per_s, step_flops
 from olora_bench.training.checkpoint import Checkpoints, Keeper
 from olora_bench.training.losses import Losses, supervised
 from olora_bench.training.memory import PeakMemory, free_bytes
-from olora_bench.training.schedule import divergence, loss_schedule, lr_at, step_count, warmup_count
+from olora_bench.training.schedule import divergence, loss_schedule, lr_at
 
 COLUMNS = {"step": "int64", "tokens": "int64"} | dict.fromkeys(
     ("wall_s", "train_loss", "tune_loss", "report_loss", "lr", "grad_norm"), "float64"
@@ -89,6 +90,8 @@ def train(
     order = batch_order(len(parts.train), seed=experiment.seed, steps=steps, batch_size=recipe.batch_size)
     read_after = set(loss_schedule(steps, recipe.loss_evaluations))
     _check_supervision(parts.train, order)
+    if (cold := never_warm(recipe, steps)) is not None:
+        say(f"train: the run will end at {cold}. Lower recipe.warmup_steps or train longer")
 
     keep_freed_memory()
     losses = Losses(

@@ -7,24 +7,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal
 
-from olora_bench.config import Recipe
-
 _WINDOW = 20
 _LIMIT = 1.5
-
-
-def step_count(recipe: Recipe, examples: int) -> int:
-    """Optimiser steps: `recipe.steps`, or the epochs' worth of batches, a last smaller batch of an epoch counted as one.
-
-    >>> step_count(Recipe(name="x", epochs=2, batch_size=16), 100)
-    14
-    """
-    return recipe.steps or max(1, math.ceil(recipe.epochs * math.ceil(examples / recipe.batch_size)))
-
-
-def warmup_count(recipe: Recipe, steps: int) -> int:
-    """Warm-up steps: `recipe.warmup_steps`, or the ratio's share of `steps`, rounded up."""
-    return math.ceil(recipe.warmup_ratio * steps) if recipe.warmup_steps is None else recipe.warmup_steps
 
 
 def lr_at(step: int, steps: int, *, peak: float, warmup: int, schedule: Literal["linear", "cosine", "constant"]) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from olora_bench.analysis import StudyFrames, Tables, analyse, one_answer_pays
+from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
 from olora_bench.report import table_files
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
@@ -244,3 +246,17 @@ def test_one_comparison_with_blocks_enough_gives_the_others_hope(synthetic: Load
     verdicts = again(replace(frames, contrasts=primary))["verdicts"].set_index("contrast")
     assert verdicts["blocks"].to_dict() == {"olora vs lora": 12, "olora_plus vs olora": 6} and verdicts["confirmatory"].all()
     assert not verdicts["note"].str.contains("primary comparisons").any()
+
+
+def test_runs_that_never_warmed_up_are_said() -> None:
+    """Of three done runs two end below their rate; one that failed is not counted, and a run's second row counts once."""
+    runs = pd.DataFrame(
+        {"train_id": ["a", "b", "b", "c", "d"], "state": ["done", "done", "done", "done", "failed"], "lr": [1e-3, 1e-2, 1e-2, 1e-3, 1e-3]}
+    )
+    curves = pd.DataFrame({"train_id": ["a", "a", "b", "b", "c", "d"], "lr": [0.0, 1e-5, np.nan, 5e-3, 1e-3, 0.0]})
+    frames: Any = SimpleNamespace(runs=runs, curves=curves)
+    assert gaps._never_warm(frames) == [
+        "2 of 3 runs ended at 1% to 50% of their learning rate: their warm-up was as long as their training"
+    ]
+    frames.curves = curves[curves["train_id"] == "c"]
+    assert gaps._never_warm(frames) == []

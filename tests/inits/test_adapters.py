@@ -165,10 +165,14 @@ def test_failed_init_leaves_the_base(experiment: Make, fresh: Fresh, monkeypatch
 
 def test_bad_options(experiment: Make, fresh: Fresh) -> None:
     """An option that PEFT does not know, and one that has a key of its own."""
-    with pytest.raises(BadInput, match=r"init=lora with init\.options=.*'colour': 'red'.* is refused by PEFT: .*'colour'"):
-        apply(fresh(experiment()), experiment("+init.options.colour=red"))
+    with pytest.raises(
+        BadInput, match=r"init\.options names colour, which init\.module=peft does not have\. Allowed: .*, init_lora_weights, "
+    ):
+        experiment("+init.options.colour=red")
+    with pytest.raises(BadInput, match=r"init=lora with init\.options=.*'layers_pattern': 'h'.* is refused by PEFT: "):
+        apply(fresh(experiment()), experiment("+init.options.layers_pattern=h"))
     with pytest.raises(BadInput) as error:
-        apply(fresh(experiment()), experiment("+init.options.r=7", "+init.options.rank_pattern={}"))
+        experiment("+init.options.r=7", "+init.options.rank_pattern={}")
     assert str(error.value) == "init.options sets r, rank_pattern: use rank, the same for every layer"
 
 

@@ -29,7 +29,8 @@ Make = Callable[..., Experiment]
 Fresh = Callable[..., Base]
 INITS = sorted(p.stem for p in (conf_dir() / "init").glob("*.yaml"))
 NAMED = [[f"init={name}"] for name in INITS] + [
-    ["init=peft", "init.name=mica"], ["init=peft", "init.name=olora"], ["init=peft", "init.name=pissa_niter_4"],
+    ["init=peft", "init.name=mica"], ["init=peft", "init.name=pissa_niter_4"],
+    ["init=peft", "init.name=peft_olora", "+init.options.init_lora_weights=olora"],
     ["init=olora", "init.rslora=true"], ["init=olora", "init.dora=true"], ["init=olora_random", "init.dora=true", "init.rslora=true"],
 ]  # fmt: skip
 # These start elsewhere than the pretrained model, and say so.

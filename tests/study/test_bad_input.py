@@ -84,8 +84,8 @@ CASES = {
         "{path}: study.tuning.fresh_seeds=[0, 1]: [0] are tuning seeds: choose seeds that chose nothing",
     ),
     "two inits of one name": (
-        GOOD.replace("[0, 1]}]", "[0]}, {init: lora, init.options.init_lora_weights: gaussian, seed: 2}]"),
-        "{path}: two different inits are both called lora (init.options.init_lora_weights: True -> 'gaussian'): "
+        GOOD.replace("[0, 1]}]", "[0]}, {init: lora, init.options.init_lora_weights: pissa_niter_4, seed: 2}]"),
+        "{path}: two different inits are both called lora (init.options.init_lora_weights: True -> 'pissa_niter_4'): "
         "give each a name of its own",
     ),
 }

@@ -109,7 +109,7 @@ def test_slurm_gets_what_the_preset_says_and_one_job_a_run(slurm: Any) -> None:
     wanted = {"cluster": "slurm", "slurm_partition": "gpu", "timeout_min": 720, "gpus_per_node": 1, "slurm_array_parallelism": 16}
     assert wanted.items() <= cluster.parameters.items()
     assert [len(array) for array in cluster.arrays] == [2]
-    assert [line for line in cluster.arrays[0][1] if line.startswith(("init=", "machine."))] == [*opened.file.overrides, "init=olora"]
+    assert [line for line in cluster.arrays[0][1] if line.startswith(("init=", "machine."))] == [*opened.file.overrides, "init='olora'"]
 
 
 def test_a_job_that_slurm_lost_neither_stops_the_study_nor_is_hidden(slurm: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,7 +197,7 @@ def test_a_checkpoint_of_another_run_is_not_used(
     content = checkpoint.path.read_bytes()
     for plan, overrides in ((replace(checkpoint, owner="f" * 16), []), (checkpoint, ["rank=2"])):
         checkpoint.path.write_bytes(content)
-        what = experiment("recipe.steps=1", *overrides)
+        what = experiment("recipe.steps=1", "recipe.warmup_steps=0", *overrides)
         assert train(adapt(what), parts, what, device=CPU, checkpoints=plan).steps == 1
     said = capsys.readouterr().err
     assert f"it is of run {OWNER}, not of ffffffffffffffff" in said

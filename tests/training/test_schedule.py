@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from transformers import get_scheduler
 
 from olora_bench.config import Recipe
-from olora_bench.training import loss_schedule, lr_at, step_count, warmup_count
+from olora_bench.config.steps import step_count, warmup_count
+from olora_bench.training import loss_schedule, lr_at
 from olora_bench.training.schedule import divergence
 
 

@@ -1,0 +1,44 @@
+"""Override lines in Hydra's grammar that mean one value, whatever characters it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_FOLDER = re.compile(r"(\+{0,2}machine\.\w+_dir)=(.*)", re.DOTALL)
+
+
+def line(key: str, value: str | int | float | bool | None) -> str:
+    """The line that sets `key` to exactly `value`: a string stays one, and nothing in it is read.
+
+    >>> print(line("data.local", "2024, [v2]"), line("rank", 4), line("suite.limit", None))
+    data.local='2024, [v2]' rank=4 suite.limit=null
+    """
+    if isinstance(value, str):
+        from hydra.core.override_parser.types import Quote, QuotedString
+
+        # OmegaConf takes a backslash as one, but for those before `${`.
+        literal = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+        return f"{key}={QuotedString(literal, Quote.single).with_quotes()}"
+    return f"{key}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+
+
+def with_folders_as_written(overrides: Iterable[str]) -> list[str]:
+    """Override lines in which the folders of `machine` need no quotes: what Hydra does not read as one string is the path itself.
+
+    >>> with_folders_as_written(["machine.results_dir=/data/lr=1, (copy)", "rank=4"])
+    ["machine.results_dir='/data/lr=1, (copy)'", 'rank=4']
+    """
+    return [line(*found.groups()) if (found := _FOLDER.fullmatch(one)) and not _is_string(one, found[2]) else one for one in overrides]
+
+
+def _is_string(override: str, text: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return False
+    # Hydra drops spaces at the ends of what is not quoted.
+    return value is None or (isinstance(value, str) and text == text.strip())
