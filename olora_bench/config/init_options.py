@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_bench.config.init_rules import peft_init
+from olora_bench.config.init_rules import peft_name
 
 if TYPE_CHECKING:
     from olora_bench.config.schema import Init
@@ -58,7 +58,7 @@ def check_name(init: Init, shipped: Mapping[str, Init]) -> None:
 
 
 def _method(init: Init) -> tuple[str, dict[str, object]]:
-    return init.module, init.options | ({"init_lora_weights": peft_init(init)} if init.module == "peft" else {})
+    return init.module, init.options | ({"init_lora_weights": peft_name(init)} if init.module == "peft" else {})
 
 
 @cache

@@ -25,8 +25,13 @@ _FROM_EXPERIMENT = {
 }  # fmt: skip
 
 
-def peft_init(init: Init) -> Any:
-    """The `init_lora_weights` of an init that comes from PEFT."""
+def peft_init(experiment: Experiment) -> Any:
+    """The `init_lora_weights` of an experiment whose init comes from PEFT."""
+    return peft_name(experiment.init)
+
+
+def peft_name(init: Init) -> Any:
+    """As `peft_init`, of the init alone."""
     return init.options.get("init_lora_weights", True if init.name == "peft" else init.name)
 
 
@@ -37,7 +42,7 @@ def check_init(experiment: Experiment) -> None:
         ValueError: says what, why and what is allowed.
     """
     if experiment.init.module == "peft":
-        _check_peft(experiment, peft_init(experiment.init))
+        _check_peft(experiment, peft_init(experiment))
     for to in experiment.exportable:
         reason = refusal(experiment, to)
         if reason is not None:
@@ -67,7 +72,7 @@ def _check_peft(experiment: Experiment, name: Any) -> None:
 def refusal(experiment: Experiment, to: Export) -> str | None:
     """Why a run of this experiment can never be exported as `to`, as far as its config tells; None where nothing speaks against it."""
     init = experiment.init
-    name = str(peft_init(init)) if init.module == "peft" else ""
+    name = str(peft_name(init)) if init.module == "peft" else ""
     if to == "lora" and init.dora:
         return "DoRA scales whole rows of the weight, which no low-rank difference can. Allowed: --to merged, --to adapter"
     if to == "lora" and name == "loftq":

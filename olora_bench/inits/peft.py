@@ -22,4 +22,4 @@ def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
     Raises:
         BadInput: LoraConfig refuses the options.
     """
-    return wrap(base, experiment, **(experiment.init.options | {"init_lora_weights": peft_init(experiment.init)}))
+    return wrap(base, experiment, **(experiment.init.options | {"init_lora_weights": peft_init(experiment)}))
