@@ -98,14 +98,14 @@ def lacking(folder: Path, names: Iterable[str]) -> str | None:
 def reason_unreachable(source: HubSource, kind: Kind, commit: str) -> str | None:
     """Why the repository cannot be fetched now, or None. Asks the Hub for one small file, as a download would; not about a rate limit,
     which a download waits out."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import constants, hf_hub_url
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     url = hf_hub_url(source.id, "config.json", repo_type=kind, revision=commit)
     for last in (False, True):
         try:
-            get_hf_file_metadata(url, timeout=_ASKING_S)
+            transfer.digest_and_size(url, commit, _ASKING_S)
         except Exception as error:  # as above; the reason is shown, nothing is swallowed
             status = transfer.status_of(error)
             if status == 429 or (status == 404 and not _is(error, "RepositoryNotFoundError", "RevisionNotFoundError")):
@@ -138,8 +138,8 @@ def _reason(error: Exception, source: HubSource, commit: str) -> str:
         return f"the Hub limits how often it is asked from here: again {again}, or sooner after `hf auth login`, which raises the limit"
     if status is not None and (words := transfer.passing(error)) is not None:
         return f"{words}: try again later"
-    if isinstance(error, transfer.NotAHub):
-        return f"what answers is not a Hub ({error}): is there a proxy or a sign-in page, or a wrong HF_ENDPOINT?"
+    if isinstance(error, (transfer.NotAHub, ValueError)):  # ValueError: an answer that is no JSON
+        return f"what answers is not a Hub ({_first_line(error)}): is there a proxy or a sign-in page, or a wrong HF_ENDPOINT?"
     if isinstance(error, OSError) and error.errno is not None:
         return f"it cannot be kept ({_first_line(error)}): free space there, or set HF_HOME to a folder that can be written"
     return f"the Hub cannot be reached ({_first_line(error)})"
@@ -228,16 +228,12 @@ def _model_names(names: list[str]) -> list[str]:
 
 def _listed(source: HubSource, kind: Kind, commit: str) -> list[str]:
     """The repository's files; those that are kept here where the Hub cannot be asked."""
-    from huggingface_hub import HfApi, get_session
+    from huggingface_hub import constants
 
     folder = kept(source, kind, commit)
-
-    def ask() -> list[str]:
-        get_session().timeout = transfer.TIMEOUT_S  # this one of the library's questions would wait for ever
-        return sorted(HfApi().list_repo_files(source.id, repo_type=kind, revision=commit))
-
+    url = f"{constants.ENDPOINT}/api/{kind}s/{source.id}/tree/{commit}?recursive=True&expand=False"
     try:
-        return ask() if folder is not None else transfer.patiently(ask)
+        return transfer.names_at(url) if folder is not None else transfer.patiently(lambda: transfer.names_at(url))
     except Exception as error:
         if folder is not None:  # brought here before, no connection
             return files_in(folder)

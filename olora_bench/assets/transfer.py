@@ -72,12 +72,36 @@ def describe(name: str, url: str, commit: str, blobs: Path) -> RemoteFile:
     Raises:
         NotAHub: the answer is not a Hub's, or is about another commit.
     """
+    digest, length = patiently(lambda: digest_and_size(url, commit, TIMEOUT_S))
+    return RemoteFile(name, url, digest, length, blobs)
+
+
+def digest_and_size(url: str, commit: str, timeout_s: float) -> tuple[str, int | None]:
+    """What the Hub says of a file, asked once.
+
+    Raises:
+        NotAHub: as `describe`.
+    """
     from huggingface_hub import get_hf_file_metadata
 
-    about = patiently(lambda: get_hf_file_metadata(url, timeout=TIMEOUT_S))
+    about = get_hf_file_metadata(url, timeout=timeout_s)
     if about.commit_hash != commit or about.etag is None or not re.fullmatch(r"[\w-]+", about.etag):
         raise NotAHub(f"{url} answers with commit {about.commit_hash} and ETag {about.etag}")
-    return RemoteFile(name, url, about.etag, about.size, blobs)
+    return about.etag, about.size
+
+
+def names_at(url: str) -> list[str]:
+    """The files that a repository's tree lists, page by page. The library's own listing may sleep for an hour."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    names: list[str] = []
+    while url:
+        answer = get_session().get(url, headers=build_hf_headers(), timeout=TIMEOUT_S)
+        hf_raise_for_status(answer)
+        names += [entry["path"] for entry in answer.json() if entry["type"] == "file"]
+        url = answer.links.get("next", {}).get("url", "")
+    return sorted(names)
 
 
 def receive(files: Sequence[RemoteFile], what: str) -> None:

@@ -37,13 +37,14 @@ def weights(seed: int) -> bytes:
 def model_files(name: str, family: str) -> dict[str, bytes]:
     """The files of a model's repository, as such are: copies of the weights in other formats, licences, pictures."""
     files = {n: n.encode() for n in ("README.md", "LICENSE.txt", ".gitattributes", "onnx/model.safetensors", "training_args.h5")}
-    files |= {n: b"{}" for n in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")}
+    files |= {n: b'{"of": "%s"}' % n.encode() for n in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")}
+    seed = sum(name.encode())
     files["config.json"] = json.dumps({"model_type": family, "name": name}).encode()
     if name in PICKLED:
         return files | {
-            "vocab.json": b"{}",
+            "vocab.json": b'{"a": 0}',
             "merges.txt": b"#",
-            "pytorch_model.bin": weights(9),
+            "pytorch_model.bin": weights(seed),
             "flax_model.msgpack": b"f",
             "tf_model.h5": b"t",
         }
@@ -55,10 +56,10 @@ def model_files(name: str, family: str) -> dict[str, bytes]:
         "consolidated.safetensors": b"c",
     }
     if name not in SHARDED:
-        return files | {"model.safetensors": weights(0)}
+        return files | {"model.safetensors": weights(seed)}
     shards = [f"model-{n:05d}-of-00002.safetensors" for n in (1, 2)]
     index = {"metadata": {}, "weight_map": {f"model.layers.{n}.self_attn.q_proj.weight": shard for n, shard in enumerate(shards)}}
-    return files | {"model.safetensors.index.json": json.dumps(index).encode()} | {s: weights(n) for n, s in enumerate(shards)}
+    return files | {"model.safetensors.index.json": json.dumps(index).encode()} | {s: weights(seed + n) for n, s in enumerate(shards)}
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
