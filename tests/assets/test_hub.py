@@ -286,7 +286,9 @@ def test_server_errors_that_stay(where, before, door):
 def test_wrong_bytes_are_fetched_again(name, door, capsys):
     """Bytes of the right length with another digest are said and fetched once more, of large files and of small ones."""
     data = door.hub.repositories[TINYLLAMA].files[name]
-    door.hub.faults = [Fault(sha256(data) if name.endswith("tensors") else f"/{name}", 1, flip=True)]
+    door.hub.faults = [
+        Fault(sha256(data), 1, flip=True) if name.endswith("tensors") else Fault(f"/{name}", 2, flip=True)
+    ]  # the redirection takes one
     assert (door.model() / name).read_bytes() == data and door.hub.sent[name] == 2 * len(data)
     assert f"assets: {name} in the Hub cache is corrupt (" in capsys.readouterr().err
 
