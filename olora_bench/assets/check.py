@@ -135,12 +135,12 @@ def _in_hub_cache(want: Wanted, commit: str) -> bool:
     if folder is None:
         return False
     if isinstance(spec, Model):
-        return layout.model_problem(folder) is None
+        return hub.model_problem(folder) is None
     try:
-        found = layout.pick((p.relative_to(folder).as_posix() for p in folder.rglob("*")), spec.hub.config, layout.splits_of(spec))
+        found = layout.pick(hub.files_in(folder), spec.hub.config, layout.splits_of(spec))
     except BadInput:  # some shards of a download that was cut off
         return False
-    return all(split in found for split in want.splits)
+    return all(split in found for split in want.splits) and hub.lacking(folder, [n for hits in found.values() for n in hits]) is None
 
 
 def commit(asset: Asset) -> str:

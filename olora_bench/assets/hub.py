@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import hashlib
+import os
+import re
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from olora_bench.assets import cache, layout
+from olora_bench.assets import cache, layout, transfer
 from olora_bench.config import Benchmark, Data, HubSource, Model
 from olora_bench.errors import MissingAssets
-from olora_bench.progress import Progress, say
+from olora_bench.progress import duration, say
 
 Kind = Literal["model", "dataset"]
+_ASKING_S = 3.0  # what one question before the work may take
 
 
 def kind_of(spec: Model | Benchmark | Data) -> Kind:
@@ -32,55 +37,126 @@ def how_to_bring(source: HubSource, kind: Kind) -> str:
 
 @functools.cache
 def commit_of(source: HubSource, kind: Kind) -> str:
-    """The pinned commit, or today's head of an unpinned repository.
+    """The pinned commit, or today's head of an unpinned repository; where the Hub cannot be asked, the head it had last time.
 
     Raises:
-        MissingAssets: the repository is unpinned and the Hub does not answer.
+        MissingAssets: the repository is unpinned, the Hub does not answer, and no head of it is kept here.
     """
     if source.revision is not None:
         return source.revision
-    try:
-        from huggingface_hub import HfApi
+    from huggingface_hub import HfApi
 
-        return str(HfApi().repo_info(source.id, repo_type=kind, timeout=3).sha)
+    head = _home(source, kind) / "refs" / "main"
+    try:
+        commit = HfApi().repo_info(source.id, repo_type=kind, timeout=_ASKING_S).sha
+        if commit is None:
+            raise transfer.NotAHub("it names no commit")
     except Exception as error:  # the client's errors are many and change between versions; each means that there is no commit
+        known = head.read_text(encoding="utf-8").strip() if head.is_file() else ""
+        if known and _unreachable(error) and kept(source, kind, known) is not None:
+            say(f"assets: {source.id} is unpinned and {_reason(error, source, 'main')}; taking {known}, its head when it was last asked")
+            return known
         raise MissingAssets(
-            f"{source.id} is unpinned and its commit cannot be looked up ({_first_line(error)}): set its hub.revision"
+            f"{source.id} is unpinned and its commit cannot be looked up ({_reason(error, source, 'main')}): set its hub.revision"
         ) from error
+    with suppress(OSError):  # only a memory
+        head.parent.mkdir(parents=True, exist_ok=True)
+        head.write_text(commit, encoding="utf-8")
+    return commit
+
+
+def _home(source: HubSource, kind: Kind) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / (f"{kind}s--" + source.id.replace("/", "--"))
 
 
 def kept(source: HubSource, kind: Kind, commit: str) -> Path | None:
     """The snapshot folder if the Hub library has (some of) it, without a connection."""
-    from huggingface_hub import constants
-
-    prefix = f"{kind}s--" + source.id.replace("/", "--")
-    folder = Path(constants.HF_HUB_CACHE) / prefix / "snapshots" / commit
+    folder = _home(source, kind) / "snapshots" / commit
     return folder if folder.is_dir() else None
 
 
+def lacking(folder: Path, names: Iterable[str]) -> str | None:
+    """What `names` of a snapshot folder visibly lack: a file whose bytes are gone, or numbered parts. None does not mean that all is there.
+
+    >>> lacking(Path("nowhere"), [])
+    """
+    names = sorted(names)
+    if gone := [n for n in names if not (folder / n).is_file()]:
+        return f"{gone[0]} is a link to nothing"
+    for name in names:
+        if (part := re.search(r"-(\d{5})-of-(\d{5})(?=[-.])", name)) is None:
+            continue
+        before, after = name[: part.start()], name[part.end() :].rpartition(".")[2]
+        fellows = {n for n in names if n.startswith(f"{before}-") and f"-of-{part[2]}" in n and n.endswith(f".{after}")}
+        if len(fellows) < int(part[2]):
+            return f"it has {len(fellows)} of the {int(part[2])} parts of {before}"
+    return None
+
+
 def reason_unreachable(source: HubSource, kind: Kind, commit: str) -> str | None:
-    """Why the repository cannot be fetched now, or None. Asks the Hub once."""
-    from huggingface_hub import HfApi, constants
+    """Why the repository cannot be fetched now, or None. Asks the Hub for one small file, as a download would; not about a rate limit,
+    which a download waits out."""
+    from huggingface_hub import constants, hf_hub_url
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    try:
-        api = HfApi()
-        api.repo_info(source.id, repo_type=kind, revision=commit, timeout=3)
-        api.auth_check(source.id, repo_type=kind)
-    except Exception as error:  # as above; the reason is shown, nothing is swallowed
-        if type(error).__name__ == "GatedRepoError":
-            return f"it is gated: accept its licence at https://huggingface.co/{source.id}, then `hf auth login`"
-        if type(error).__name__ == "RevisionNotFoundError":
-            return f"the Hub has no commit {commit} of it"
-        if type(error).__name__ == "RepositoryNotFoundError":
-            return "the Hub does not have it, or not for this login (`hf auth login`)"
-        return f"the Hub cannot be reached ({_first_line(error)})"
-    return None
+    url = hf_hub_url(source.id, "config.json", repo_type=kind, revision=commit)
+    for last in (False, True):
+        try:
+            transfer.digest_and_size(url, commit, _ASKING_S)
+        except Exception as error:  # as above; the reason is shown, nothing is swallowed
+            status = transfer.status_of(error)
+            if status == 429 or (status == 404 and not _is(error, "RepositoryNotFoundError", "RevisionNotFoundError")):
+                return None  # 404: only that file is not there
+            if last or status is None or not transfer.passing(error):
+                return _reason(error, source, commit)
+            time.sleep(0.5)
+        else:
+            return None
+    raise AssertionError("unreachable")
+
+
+def _reason(error: Exception, source: HubSource, commit: str) -> str:
+    """In words, why the Hub did not give what was asked, and what to do."""
+    status, page = transfer.status_of(error), f"https://huggingface.co/{source.id}"
+    told = transfer.told_to_wait(error)
+    if _is(error, "OfflineModeIsEnabled"):
+        return "HF_HUB_OFFLINE is set"
+    if _is(error, "GatedRepoError"):
+        waiting = "; this login is known and not on its list yet" if status == 403 else ""
+        return f"it is gated: accept its licence at {page}, then `hf auth login`{waiting}"
+    if _is(error, "RevisionNotFoundError"):
+        return f"the Hub has no commit {commit} of it: set its hub.revision to one of {page}/commits/main"
+    if _is(error, "RepositoryNotFoundError"):
+        return "the Hub does not have it, or not for this login (`hf auth login`)"
+    if status in (401, 403):
+        return f"the Hub refuses this login ({_first_line(error)}): `hf auth login`, and no old token in HF_TOKEN"
+    if status == 429:
+        again = "in some minutes" if told is None else f"in {duration(told)}"
+        return f"the Hub limits how often it is asked from here: again {again}, or sooner after `hf auth login`, which raises the limit"
+    if status is not None and (words := transfer.passing(error)) is not None:
+        return f"{words}: try again later"
+    if isinstance(error, (transfer.NotAHub, ValueError)):  # ValueError: an answer that is no JSON
+        return f"what answers is not a Hub ({_first_line(error)}): is there a proxy or a sign-in page, or a wrong HF_ENDPOINT?"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"it cannot be kept ({_first_line(error)}): free space there, or set HF_HOME to a folder that can be written"
+    return f"the Hub cannot be reached ({_first_line(error)})"
+
+
+def _is(error: BaseException, *names: str) -> bool:
+    return any(kind.__name__ in names for kind in type(error).__mro__)
+
+
+def _unreachable(error: Exception) -> bool:
+    return transfer.passing(error) is not None or _is(error, "OfflineModeIsEnabled")
 
 
 def probe(asked: dict[str, Callable[[], str | None]], within_s: float) -> dict[str, str]:
     """Run all checks at once; one that has not answered in time is a reason too. Returns key -> reason."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: F401 (imported before the clock starts)
+
     answers: dict[str, str | None] = dict.fromkeys(asked, f"the Hub did not answer within {within_s:.0f} s")
 
     def ask(key: str) -> None:
@@ -88,32 +164,31 @@ def probe(asked: dict[str, Callable[[], str | None]], within_s: float) -> dict[s
 
     # Daemon threads: a name server that never answers must not hold up the exit.
     threads = [threading.Thread(target=ask, args=(key,), daemon=True) for key in asked]
-    deadline = threading.Event()
-    timer = threading.Timer(within_s, deadline.set)
-    timer.daemon = True
-    timer.start()
+    end = time.monotonic() + within_s
     for thread in threads:
         thread.start()
-    while not deadline.is_set() and any(t.is_alive() for t in threads):
-        deadline.wait(0.05)
-    timer.cancel()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
     return {key: reason for key, reason in list(answers.items()) if reason is not None}
 
 
-def fetch_model(model: Model, source: HubSource, commit: str, cache_dir: Path) -> Path:
+def fetch_model(source: HubSource, commit: str, cache_dir: Path) -> Path:
     """The model's snapshot folder, complete and its files' digests checked once.
 
     Raises:
         MissingAssets: it cannot be downloaded, or the repository lacks what a model needs.
     """
     folder = kept(source, "model", commit)
-    if folder is None or layout.model_problem(folder) is not None:
-        folder = _download(source, "model", commit, _model_names(source, commit))
-    if _drop_corrupt(layout.model_files(folder), cache_dir):
-        folder = _download(source, "model", commit, _model_names(source, commit))
-    if (problem := layout.model_problem(folder)) is not None:
+    if folder is None or model_problem(folder) or _drop_corrupt(layout.model_files(folder), cache_dir):
+        folder = _download(source, "model", commit, _model_names(_listed(source, "model", commit)), cache_dir)
+    if (problem := model_problem(folder)) is not None:
         raise MissingAssets(f"{source.id}@{commit} cannot be loaded as a model: {problem}")
     return folder
+
+
+def model_problem(folder: Path) -> str | None:
+    """Why a snapshot folder is not a whole model, or None."""
+    return layout.model_problem(folder) or lacking(folder, [p.name for p in folder.iterdir() if not p.is_dir()])
 
 
 def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir: Path) -> dict[str, list[Path]]:
@@ -130,82 +205,108 @@ def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir
             f"{source.id}@{commit} has no <split>.parquet or .json files for {splits_wanted}; it has {', '.join(names[:8])}"
         )
     wanted = [n for hits in splits.values() for n in hits]
-    folder = _download(source, "dataset", commit, wanted)
-    if _drop_corrupt([folder / n for n in wanted], cache_dir):
-        folder = _download(source, "dataset", commit, wanted)
+    if (folder := kept(source, "dataset", commit)) is not None:
+        _drop_corrupt([folder / n for n in wanted if (folder / n).is_file()], cache_dir)
+    folder = _download(source, "dataset", commit, wanted, cache_dir)
+    if (lacks := lacking(folder, wanted)) is not None:
+        raise MissingAssets(f"{source.id}@{commit} is in the Hub cache in part: {lacks}")
     return {split: [folder / n for n in hits] for split, hits in splits.items()}
 
 
-def _model_names(source: HubSource, commit: str) -> list[str]:
-    """The files of a model's top folder that loading reads; pickled weights only where there is nothing safer."""
-    top = [n for n in _listed(source, "model", commit) if "/" not in n]
+def _model_names(names: list[str]) -> list[str]:
+    """The files of a model's top folder that loading reads, weights last; pickled weights only where there is nothing safer, and of
+    several copies the one that transformers loads."""
+    top = [n for n in names if "/" not in n]
 
     def matching(patterns: tuple[str, ...]) -> list[str]:
         return [n for n in top if any(fnmatch(n, pattern) for pattern in patterns)]
 
-    return matching(layout.BESIDE_WEIGHTS) + (matching(layout.WEIGHTS) or matching(layout.PICKLES))
+    safe = matching(layout.WEIGHTS)
+    weights = [n for n in safe if n.startswith("model")] or safe or matching(layout.PICKLES)
+    return sorted([*matching(layout.BESIDE_WEIGHTS), *weights], key=lambda n: not n.endswith(".json"))
 
 
 def _listed(source: HubSource, kind: Kind, commit: str) -> list[str]:
-    from huggingface_hub import HfApi
+    """The repository's files; those that are kept here where the Hub cannot be asked."""
+    from huggingface_hub import constants
 
+    folder = kept(source, kind, commit)
+    url = f"{constants.ENDPOINT}/api/{kind}s/{source.id}/tree/{commit}?recursive=True&expand=False"
     try:
-        return sorted(HfApi().list_repo_files(source.id, repo_type=kind, revision=commit))
+        return transfer.names_at(url) if folder is not None else transfer.patiently(lambda: transfer.names_at(url))
     except Exception as error:
-        folder = kept(source, kind, commit)
-        if folder is not None:  # brought here by hand, no connection
-            return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        raise MissingAssets(f"{source.id}@{commit}: {_first_line(error)}. {how_to_bring(source, kind)}") from error
+        if folder is not None:  # brought here before, no connection
+            return files_in(folder)
+        raise MissingAssets(f"{source.id}@{commit}: {_reason(error, source, commit)}") from error
 
 
-def _download(source: HubSource, kind: Kind, commit: str, names: list[str]) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+def files_in(folder: Path) -> list[str]:
+    """The names in a snapshot folder, links to nothing among them."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
 
-    disable_progress_bars()
+
+def _download(source: HubSource, kind: Kind, commit: str, names: list[str], cache_dir: Path) -> Path:
+    """The snapshot folder with these files in it, which appear there all together and after their digests were checked."""
+    from huggingface_hub import hf_hub_url
+
+    home = _home(source, kind)
+    folder = home / "snapshots" / commit
+    absent = [n for n in names if not (folder / n).is_file()]
+    if not absent:
+        return folder
     say(f"assets: {source.id}@{commit[:8]} from the Hub")
-
-    def get(**more: Any) -> str:
-        return str(snapshot_download(source.id, repo_type=kind, revision=commit, allow_patterns=names, **more))
-
     try:
-        planned = snapshot_download(source.id, repo_type=kind, revision=commit, allow_patterns=names, dry_run=True)
-        total = sum(file.file_size or 0 for file in planned if file.will_download)
-        blobs = Path(constants.HF_HUB_CACHE) / (f"{kind}s--" + source.id.replace("/", "--")) / "blobs"
-        before = _bytes_in(blobs)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool, Progress(f"downloading {source.id}", total, unit="bytes") as progress:
-            work = pool.submit(get)
-            while not work.done():
-                concurrent.futures.wait([work], timeout=1.0)
-                progress.advance(min(_bytes_in(blobs) - before, total) - progress.done)
-            return Path(work.result())
+        urls = {name: hf_hub_url(source.id, name, repo_type=kind, revision=commit) for name in absent}
+        files = [transfer.describe(name, url, commit, home / "blobs") for name, url in urls.items()]
+        for _ in range(2):
+            transfer.receive(list({file.digest: file for file in files}.values()), source.id)
+            if not (wrong := _drop_corrupt([file.blob for file in files], cache_dir, {f.digest: f.name for f in files})):
+                break
+        else:
+            raise MissingAssets(
+                f"{source.id}@{commit}: {', '.join(wrong)} came twice with another digest than the Hub says: something on the way "
+                "changes it. Try another network or HF_ENDPOINT"
+            )
+        for file in files:
+            _link(folder / file.name, file.blob)
+    except MissingAssets:
+        raise
     except Exception as error:
-        raise MissingAssets(f"{source.id}@{commit} cannot be downloaded: {_first_line(error)}. {how_to_bring(source, kind)}") from error
+        raise MissingAssets(f"{source.id}@{commit} cannot be downloaded: {_reason(error, source, commit)}") from error
+    return folder
 
 
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.glob("*") if folder.is_dir() else ():
-        try:
-            total += path.stat().st_size
-        except OSError:  # finished and renamed just now
-            continue
-    return total
+def _link(pointer: Path, blob: Path) -> None:
+    """As the Hub library does it, so that each finds what the other brought."""
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.unlink(missing_ok=True)
+    try:
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except FileExistsError:  # another process was first
+        return
+    except OSError:  # a file system without links
+        shutil.copyfile(blob, pointer)
 
 
-def _drop_corrupt(files: Iterable[Path], cache_dir: Path) -> bool:
-    """Delete what does not have the digest that the Hub library's cache names it by (SHA-256, or git's SHA-1). True when something was."""
-    dropped = False
+def _drop_corrupt(files: Iterable[Path], cache_dir: Path, names: dict[str, str] | None = None) -> list[str]:
+    """Delete what does not have the digest that the Hub library's cache names it by (SHA-256, or git's SHA-1). Returns their names.
+
+    Args:
+        names: blob -> its file's name, where `files` are not links.
+    """
+    dropped = []
     for link in files:
         blob = link.resolve()
-        if blob.parent.name != "blobs":
+        if blob.parent.name != "blobs" or not blob.is_file():
             continue
         digest = cache.known_sha256(blob, cache_dir) if len(blob.name) == 64 else _git_sha1(blob) if len(blob.name) == 40 else blob.name
         if digest != blob.name:
-            say(f"assets: {link.name} in the Hub cache is corrupt ({digest[:12]}... instead of {blob.name[:12]}...); fetching it again")
+            name = (names or {}).get(blob.name, link.name)
+            wrong = f"{digest[:12]}... instead of {blob.name[:12]}..."
+            say(f"assets: {name} in the Hub cache is corrupt ({wrong}); deleted, to be fetched again")
             link.unlink()
-            blob.unlink()
-            dropped = True
+            blob.unlink(missing_ok=True)
+            dropped.append(name)
     return dropped
 
 
