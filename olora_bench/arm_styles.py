@@ -57,18 +57,22 @@ _SPARE = [
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """A style for each arm. A shipped arm has always the same; any other an unused one, of the colour and marker used least.
+    """A style for each arm of a study. While there are colours enough no two arms share one: a shipped arm has its own, unless one named
+    before it in `_KNOWN` has that colour; any other has an unused one, of the colour and marker used least.
 
-    >>> styles = arm_styles(["lora", "olora", "mine"])
+    >>> styles = arm_styles(["lora", "olora", "mine", "olora_plus", "olora_random"])
     >>> len({style.colour for style in styles.values()})
-    3
+    5
     """
-    names = sorted(set(arms))
-    found = {name: _KNOWN[name] for name in names if name in _KNOWN}
-    for name in names:
+    names = set(arms)
+    found: dict[str, ArmStyle] = {}
+    for name, style in _KNOWN.items():
+        if name in names and style.colour not in {other.colour for other in found.values()}:
+            found[name] = style
+    for name in [*(name for name in _KNOWN if name in names), *sorted(names - _KNOWN.keys())]:
         if name not in found:
             looks = {(style.colour, style.marker) for style in found.values()}
             colours, markers = [style.colour for style in found.values()], [style.marker for style in found.values()]
             free = [style for style in _SPARE if (style.colour, style.marker) not in looks] or list(_SPARE)
             found[name] = min(free, key=lambda style: (colours.count(style.colour), markers.count(style.marker)))
-    return found
+    return {name: found[name] for name in sorted(found)}

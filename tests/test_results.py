@@ -52,7 +52,7 @@ def test_no_committed_run_is_of_uncommitted_code(study: str) -> None:
 
 def test_pages_show_a_study_and_its_answers() -> None:
     assert {(page.name, kind, study) for page, kind, study, _ in SHOWN} >= {
-        ("README.md", "study", "smollm2"),
+        ("results.md", "study", "smollm2"),
         ("claims.md", "claims", "smollm2"),
     }
 
@@ -64,9 +64,10 @@ def test_what_a_page_says_of_a_study_is_what_the_records_say(page: Path, kind: s
     assert text == wanted + "\n", f"python -m olora_bench.study extract {study} --into {page.relative_to(ROOT)}"
 
 
-def test_readme_says_figures_in_a_studys_place_only() -> None:
-    """Beside those places README says no result, so that none can go stale."""
-    prose = BLOCK.sub("", (ROOT / "README.md").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_page_says_results_in_a_studys_place_only(page: str) -> None:
+    """Beside those places a page says no figure, so that none can go stale."""
+    prose = BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
     prose = re.sub(r"`[^`]*`", "", "\n".join(line for line in prose.splitlines() if not line.startswith("    ")))
     assert FIGURE.findall(prose) == []
 
@@ -90,8 +91,8 @@ def decided(there: dict[str, pd.DataFrame]) -> tuple[pd.Series, dict[str, str]]:
     return overall, cells
 
 
-def test_readmes_words_are_what_the_records_say() -> None:
-    """The sentences above README's table, which no command writes."""
+def test_the_words_on_results_are_what_the_records_say() -> None:
+    """The sentences above the table in docs/results.md, which no command writes."""
     tuned, cells = decided(of_role("tuned"))
     assert set(cells.values()) == {"unresolved"}, "no benchmark alone is decided"
     leans = of_role("tuned")["cells"].set_index("benchmark")["high"]
@@ -151,7 +152,7 @@ def test_readmes_words_are_what_the_records_say() -> None:
     assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"
 
 
-def test_readmes_words_on_instructions_are_what_the_records_say() -> None:
+def test_the_words_on_instructions_are_what_the_records_say() -> None:
     tables = read("smollm2_alpaca").tables
     told = tables["verdicts"].set_index("contrast")
     olora, quarter, four = (told.loc[name] for name in ("olora vs lora", "olora_plus_x0.25 vs olora", "olora_plus_x4 vs olora"))
@@ -172,6 +173,10 @@ def test_readmes_words_on_instructions_are_what_the_records_say() -> None:
     assert all(row["value_arm"] > base[row["measure"]] < row["value_reference"] for row in written.to_dict("records")), (
         "above the untouched"
     )
+
+
+def test_readme_is_read_in_a_minute() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_results_stay_small_and_hold_no_text_of_the_data() -> None:

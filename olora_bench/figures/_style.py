@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -101,7 +102,8 @@ TITLE_CHARACTERS = 47
 
 def title_lines(title: str) -> list[str]:
     """A title broken to the width of a figure."""
-    return textwrap.wrap(title, TITLE_CHARACTERS)
+    whole = re.sub(r"\b(lr|rank|steps) (?=\S)", "\\1\u00a0", title)  # a name stays with its number
+    return textwrap.wrap(whole, TITLE_CHARACTERS)
 
 
 def legend_rows(arms: Sequence[str], extra: int = 0) -> list[int]:

@@ -24,6 +24,8 @@ FACTS = (
     (None, "travelled", "a", "A travels"),
 )
 """(stage of the open mark, stage of the filled one, fact, heading); none has a unit but distances, which are in that of the weights."""
+LOG_FACTS = frozenset({"b_off_orthonormal", "b_condition", "a_condition", "a", "b"})
+"""What is told in factors, A and B on the same kind of axis; shares are told in differences."""
 
 
 @styled
@@ -73,7 +75,7 @@ def _dumbbell(axes: Axes, y: int, facts: pd.DataFrame, before: str | None, after
 
 def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
     low, high = float(facts["low"].min()), float(facts["high"].max())
-    if low > 0 and high / low > 30:
+    if fact in LOG_FACTS and low > 0:
         axes.set_xscale("log")
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         step = max(1, -(-len(powers) // 4))
@@ -82,8 +84,7 @@ def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
         )
         axes.set_xlim(low / 1.6, high * 1.6)
         return
-    least = 1.0 if "condition" in fact else 0.0
-    axes.set_xlim(least - 0.06 * (high - least or 1.0), high + 0.06 * (high - least or 1.0))
+    axes.set_xlim(-0.06 * (high or 1.0), high + 0.06 * (high or 1.0))
     few_ticks(axes, "x", 4)
 
 
@@ -114,6 +115,7 @@ def cost(costs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> 
     for number, (axes, (name, values)) in enumerate(zip(grid, panels, strict=True)):
         _bars(axes, places, values, list(costs["arm"]), styles)
         axes.set_title(name)
+        axes.patch.set_visible(False)  # or it would cover the end of a heading, which starts at the figure's left edge
         if number == 0:
             axes.set_yticks(places, list(costs["arm"]))
             for height, text in headings:

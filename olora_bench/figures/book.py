@@ -132,9 +132,10 @@ def _forests(s: Sources) -> Drawn:
 
 def _forest_parts(s: Sources, overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
     why = f" ({overall['note']})" if overall["note"] else ""
+    judge = "Holm over the declared family" if shown["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
     return [
         f"{overall['arm']} minus {overall['reference']} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in "
-        "the winner's colour, where Holm over the declared family gives a verdict, grey and open otherwise.",
+        f"the winner's colour, where {judge} gives a verdict, grey and open otherwise.",
         "Fewer than 3 seeds, or equal differences, give no interval." if shown["low"].isna().any() else "",
         "3 to 5 seeds: exploratory." if shown["exploratory"].astype(bool).any() else "",
         "×n: n pairs have a diverged run, so the cell is unresolved." if shown["diverged"].gt(0).any() else "",
@@ -338,8 +339,12 @@ def _cost(s: Sources) -> Drawn:
         return
     title = "What an arm costs"
     for name, shown in pages("cost", [group for _, group in grouped(costs, CELL[1:])], CELLS_A_FIGURE):
+        # Peak memory is also the allocator's and the harness's: only runs of one kind compare.
+        mixed = s.frames.runs.loc[s.frames.runs["state"] == "done", "harness"].nunique() > 1
+        shown = shown.assign(peak_above_base_bytes=float("nan")) if mixed else shown
         parts = [
-            "Time of optimising, peak memory above the loaded base, and the init's share of init and training together.",
+            f"Time of optimising{'' if mixed else ', peak memory above the loaded base,'} and the init's share of init and training.",
+            "Memory is left out: the runs were made by several versions of the harness, which use it differently." if mixed else "",
             f"Means over finished runs ({listed(shown['n_runs'])} an arm). Machine: {listed(s.frames.runs['processor'])}.",
         ]
         yield s.captioned(name, title, parts, adapters.cost(shown, s.styles, title=title))

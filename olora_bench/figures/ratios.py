@@ -28,6 +28,8 @@ from olora_bench.figures._style import (
     styled,
 )
 
+LEAST_RANGE = {"Held-out loss (nats)": 0.05, "Score (%)": 2.0, "BLEU": 2.0, "ROUGE-1": 0.02, "ROUGE-2": 0.02, "ROUGE-L": 0.02}
+"""What an axis spans at least: a smaller difference shall look small."""
 COLOURS = "cividis_r"
 """Light is a low loss; even in brightness, so it survives grey print and colour blindness."""
 
@@ -109,7 +111,7 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
         axes.set_xscale("log", base=2)
         log_ticks(axes, sparse(ratios, 1.0 if columns == 2 else 2.2), lambda value: f"{value:g}")
         axes.set_xlim(ratios[0] / 1.5, ratios[-1] * 1.5)
-        axes.margins(y=0.2)
+        axes.set_ylim(*_range(mine["value"], LEAST_RANGE.get(str(measure), 0.0)))
         few_ticks(axes, "y", 3)
         light_grid(axes, "y")
         if number + columns >= len(measures):
@@ -118,3 +120,10 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
     for empty in range(len(measures), rows * columns):
         grid[empty // columns][empty % columns].set_axis_off()
     return figure
+
+
+def _range(values: pd.Series[float], least: float) -> tuple[float, float]:
+    """Where an axis begins and ends: around its values, and at least so long."""
+    low, high = float(values.min()), float(values.max())
+    room = max(0.2 * (high - low), (least - (high - low)) / 2, 1e-9)
+    return low - room, high + room

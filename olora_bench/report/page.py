@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis.frames import training_cell
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.report.page_data import cell_names, curve_data, script_json, study_data
+from olora_bench.report.page_data import curve_data, script_json, study_data
 from olora_bench.report.page_svg import count_strip, interval_strip
 from olora_bench.report.page_words import (
     MEANINGS,
@@ -97,7 +98,7 @@ def _digest(text: str) -> str:
 
 def _tally(frames: StudyFrames) -> str:
     states = frames.runs["state"].value_counts(sort=False)
-    seeds, cells = frames.runs["seed"].nunique(), len(cell_names(frames.runs))
+    seeds, cells = frames.runs["seed"].nunique(), frames.runs["cell"].map(training_cell).nunique()
     parts = [f"{len(frames.runs)} runs", f"{cells} setting{'s' * (cells != 1)}", f"{seeds} seed{'s' * (seeds != 1)}"]
     parts += [f"{count} {state}" for state, count in states.items() if state != "done"]
     return "".join(f"<li>{escape(part)}</li>" for part in parts)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.analysis.frames import rows_of
+from olora_bench.analysis.frames import rows_of, training_cell
 from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import NOTHING, Shown, csv_bytes, digits, number, plain, rate, whole
 from olora_bench.report.tables import SHOWN, printed_tables
@@ -56,22 +56,23 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
     """Everything but the curves, as JSON takes it.
 
     Returns:
-        arms (name, colours, dashes), cells (what tells them apart, in words), runs (id, arm, cell, lr, seed, state, words), tables (see
-        `table_payload`), shared_lr, run_pages.
+        arms (name, colours, dashes), cells (settings of training, in words), cell_of (a table's cell -> its place in `cells`), runs (id,
+        arm, cell, lr, seed, state, words), tables (see `table_payload`), shared_lr, run_pages.
     """
-    runs = frames.runs
-    cells = cell_names(runs)
+    # What trains alike is one setting here, whether its runs were scored or only searched; the longest schedule, the headline's, is first.
+    runs = frames.runs.assign(trained=frames.runs["cell"].map(training_cell))
+    cells = cell_names(runs.assign(cell=runs["trained"]).sort_values("longest", ascending=False, kind="stable"))
     order = {cell: index for index, cell in enumerate(cells)}
     styles = arm_styles(frames.runs["arm"])
     return {
         "arms": [_arm(name, styles[name]) for name in arms_of(frames)],
         "cells": list(cells.values()),
         "runs": [
-            [r["train_id"], r["arm"], order[r["cell"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_words(r)]
+            [r["train_id"], r["arm"], order[r["trained"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_words(r)]
             for r in rows_of(runs.drop_duplicates("train_id"))
         ],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
-        "cell_ids": list(cells),
+        "cell_of": {cell: order[trained] for cell, trained in zip(runs["cell"], runs["trained"], strict=True)},
         "shared_lr": (frames.tuning or {}).get("shared_lr"),
         "run_pages": run_pages,
     }

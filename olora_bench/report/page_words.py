@@ -10,7 +10,7 @@ import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.report.render import coarseness, number, probability, rate
+from olora_bench.report.render import coarseness, interval, number, probability, rate
 
 MEANINGS = {
     SUPPORTED: "this study’s runs show it",
@@ -97,8 +97,8 @@ def details(row: Mapping[str, Any]) -> list[str]:
         least = f"{what.text(what.detectable, sign=False)} {'nats' if what.by_loss else 'pp'}"
         lines.append(f"smallest difference that these blocks would find with 80% power: {least}")
     if not what.by_loss and not pd.isna(row["loss_difference"]):
-        interval = "" if pd.isna(row["loss_low"]) else f" (95% interval {row['loss_low']:+.3f} to {row['loss_high']:+.3f})"
-        lines.append(f"held-out loss {row['loss_difference']:+.3f} nats{interval}")
+        told = "" if pd.isna(row["loss_low"]) else f" (95% interval {interval(row['loss_low'], row['loss_high'], digits=3)})"
+        lines.append(f"held-out loss {number(row['loss_difference'], digits=3, sign=True)} nats{told}")
     return lines
 
 
@@ -115,9 +115,9 @@ def count_sentence(row: Mapping[str, Any]) -> str:
 def speed_sentence(row: Mapping[str, Any]) -> str:
     """How much sooner an arm reaches a loss target in one cell. `row` is a row of the speedups frame."""
     bound = "" if row["bound"] == "exact" else f"{row['bound']} "
-    interval = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
+    told = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
     coarse = f"; {note}" if (note := coarseness(row["note"])) else ""
-    return f"{row['model']} rank {row['rank']}: {bound}{row['speedup']:.2f} times as fast{interval}, {row['verdict']}{coarse}"
+    return f"{row['model']} rank {row['rank']}: {bound}{row['speedup']:.2f} times as fast{told}, {row['verdict']}{coarse}"
 
 
 def declared_sentences(declared: pd.DataFrame) -> list[str]:

@@ -62,13 +62,26 @@ def number(value: Any, *, digits: int = 1, sign: bool = False) -> str:
 
     >>> number(2.345, sign=True), number(float("nan")), number(float("-inf"))
     ('+2.3', '–', '-∞')
+    >>> number(-0.04, sign=True)
+    '0.0'
     """
     if value is None or pd.isna(value):
         return NOTHING
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "-∞"
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 and not sign else text
+    return text.lstrip("+-") if float(text) == 0 else text  # no "-0.0"
+
+
+def interval(low: Any, high: Any, *, digits: int = 1) -> str:
+    """An interval of differences; a dash where there is none.
+
+    >>> interval(-0.04, 1.44)
+    '0.0 to +1.4'
+    """
+    if pd.isna(low):
+        return NOTHING
+    return f"{number(low, digits=digits, sign=True)} to {number(high, digits=digits, sign=True)}"
 
 
 def rate(value: Any) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, warnings, where
 from olora_bench.progress import size
-from olora_bench.report.render import NOTHING, coarseness, markdown_table, number, rate
+from olora_bench.report.render import NOTHING, coarseness, interval, markdown_table, number, rate
 
 LOSS_COLUMNS = ("metrics.report_loss_start", "metrics.report_loss", "metrics.report_gold_logprob_start", "metrics.report_gold_logprob")
 MANY_RUNS = 12
@@ -102,7 +102,7 @@ def _verdict(key: dict[str, Any]) -> str:
     text = f"Verdict: {words}{reason}. Mean over benchmarks: {number(key['difference'], sign=True)} pp"
     if not pd.isna(key["low"]):
         p = f"Holm p {key['p_holm']:.3g}" if key["confirmatory"] else f"p {key['p']:.3g}"
-        text += f", 95% interval {number(key['low'], sign=True)} to {number(key['high'], sign=True)}, {p}"
+        text += f", 95% interval {interval(key['low'], key['high'])}, {p}"
     return f"{text}; {key['blocks_for']} of {key['blocks']} blocks (model, seed) for {key['arm']}."
 
 
@@ -111,9 +111,8 @@ def _loss_verdict(key: dict[str, Any], text: str) -> str:
         return text
     text += f" Mean of the held-out loss: {number(key['loss_difference'], digits=3, sign=True)} nats per token"
     if not pd.isna(key["loss_low"]):
-        interval = f"{number(key['loss_low'], digits=3, sign=True)} to {number(key['loss_high'], digits=3, sign=True)}"
         p = f"Holm p {key['p_holm']:.3g}" if key["confirmatory"] else f"p {key['p']:.3g}"
-        text += f", 95% interval {interval}, {p}"
+        text += f", 95% interval {interval(key['loss_low'], key['loss_high'], digits=3)}, {p}"
     return f"{text}; {key['blocks_for']} of {key['loss_blocks']} blocks (model, seed) for {key['arm']}."
 
 
@@ -133,10 +132,11 @@ def _loss(key: dict[str, Any], measures: pd.DataFrame) -> list[str]:
     if losses.empty:
         return []
     arm, reference = losses["value_arm"].mean(), losses["value_reference"].mean()
-    interval = (
-        "" if pd.isna(key["loss_low"]) else f", 95% interval {key['loss_low']:+.3f} to {key['loss_high']:+.3f}, p {key['loss_p']:.3g}"
+    told = (
+        "" if pd.isna(key["loss_low"]) else f", 95% interval {interval(key['loss_low'], key['loss_high'], digits=3)}, p {key['loss_p']:.3g}"
     )
-    return [f"Held-out loss: {key['reference']} {reference:.3f}, {key['arm']} {arm:.3f} ({arm - reference:+.3f} nats per token{interval})."]
+    gap = number(arm - reference, digits=3, sign=True)
+    return [f"Held-out loss: {key['reference']} {reference:.3f}, {key['arm']} {arm:.3f} ({gap} nats per token{told})."]
 
 
 def _speed(key: dict[str, Any], speedups: pd.DataFrame) -> list[str]:
@@ -210,10 +210,14 @@ def cell_table(group: pd.DataFrame, arm: str, reference: str) -> str:
         shown += [number(row["constant"]) if paid else NOTHING] if pays.any() else []
         shown += [number(row["base"]), number(row["score_reference"]), number(row["score_arm"]), number(row["difference"], sign=True)]
         if judged:
-            interval = NOTHING if pd.isna(row["low"]) else f"{row['low']:+.1f} to {row['high']:+.1f}"
             star = "*" if row["exploratory"] else ""
             why = f": {row['note']}" if row["verdict"] == "no verdict" or row["diverged"] else ""
-            shown += [interval, number(row["detectable"]), number(row["detectable_seeds"]), f"{row['verdict']}{star}{why}"]
+            shown += [
+                interval(row["low"], row["high"]),
+                number(row["detectable"]),
+                number(row["detectable_seeds"]),
+                f"{row['verdict']}{star}{why}",
+            ]
         else:
             shown.append(number(row["detectable"]))
         rows.append(shown)
@@ -265,7 +269,9 @@ def without_each(rows: pd.DataFrame) -> list[str]:
     """What a comparison's mean over benchmarks is without each of them, as a sentence; none where one benchmark or no block is there."""
     if rows.empty:
         return []
-    told = ", ".join(f"{row['benchmark']} {row['difference']:+.1f} ({row['blocks_for']} of {row['blocks']})" for row in rows_of(rows))
+    told = ", ".join(
+        f"{row['benchmark']} {number(row['difference'], sign=True)} ({row['blocks_for']} of {row['blocks']})" for row in rows_of(rows)
+    )
     return [f"The mean over the other benchmarks without each in turn, in pp, and blocks for {rows['arm'].iloc[0]}: {told}."]
 
 

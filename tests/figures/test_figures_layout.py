@@ -99,13 +99,20 @@ def test_no_empty_panel(book: Callable[[str], Book]) -> None:
                 assert not axes.axison or drawn or axes.patches, f"{study}/{name}: {axes.get_title(loc='left')}"
 
 
-def test_arms_have_one_look_each_whatever_arms_are_beside_them() -> None:
+def test_arms_have_one_look_each_and_a_colour_each_while_there_are_enough() -> None:
     shipped = ["lora", "olora", "olora_plus", "pissa", "lora_plus", "olora_permuted", "olora_pivoted", "olora_random", "olora_added"]
     styles = arm_styles([*shipped, *(f"mine_{number}" for number in range(20))])
-    looks = {(style.colour, style.marker) for style in styles.values()}
-    assert len(looks) == len(styles)
-    for arm in shipped:
-        assert arm_styles([arm])[arm] == styles[arm]
+    assert len({(style.colour, style.marker) for style in styles.values()}) == len(styles)
+    for few in (
+        ["lora", "olora", "olora_plus", "olora_random"],
+        ["lora", "olora", "olora_permuted", "olora_pivoted", "olora_random", "mine"],
+    ):
+        assert len({style.colour for style in arm_styles(few).values()}) == len(few)
+
+
+def test_the_papers_arms_look_the_same_in_every_study() -> None:
+    alone = {arm: arm_styles([arm])[arm] for arm in ("lora", "olora", "olora_plus", "pissa")}
+    assert {arm: style for arm, style in arm_styles([*alone, "olora_random", "mine"]).items() if arm in alone} == alone
 
 
 def test_spread_keeps_order_and_distance() -> None:

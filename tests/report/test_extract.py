@@ -29,8 +29,8 @@ def test_a_finished_study_gives_its_tables_and_a_sentence_for_what_decides() -> 
     assert "**olora against lora, one learning rate for both" in text
     beside = next(line for line in text.splitlines() if line.startswith("| olora_plus - olora |     both 0.001 |"))
     assert [cell.strip() for cell in beside.split("|")][3:-1] == [
-        "+0.0",
-        "+0.0 to +0.0",
+        "0.0",
+        "0.0 to 0.0",
         "0 of 6",
         "1",
         "–",

@@ -255,7 +255,7 @@
   const X_NAMES = ["steps", "tokens", "seconds"];
   const inCell = (cell) => (cell === -1 ? runs : runs.filter((run) => run.cell === cell));
   const seedsIn = (cell) => [...new Set(inCell(cell).map((run) => run.seed))].sort((a, b) => a - b);
-  const rateRows = () => { const p = parsed("learning_rates"); return p.records.map((r) => ({ cell: data.cell_ids.indexOf(p.get(r, "cell")), arm: p.get(r, "arm"), lr: p.num(r, "lr"), best: p.get(r, "best") === "True", edge: p.get(r, "edge"), tune: p.num(r, "tune"), report_loss: p.num(r, "report_loss"), score: p.num(r, "score"), diverged: p.num(r, "diverged"), runs: p.num(r, "n_runs"), criterion: p.get(r, "criterion") })); };
+  const rateRows = () => { const p = parsed("learning_rates"); return p.records.map((r) => ({ cell: data.cell_of[p.get(r, "cell")] ?? -1, arm: p.get(r, "arm"), lr: p.num(r, "lr"), best: p.get(r, "best") === "True", edge: p.get(r, "edge"), tune: p.num(r, "tune"), report_loss: p.num(r, "report_loss"), score: p.num(r, "score"), diverged: p.num(r, "diverged"), runs: p.num(r, "n_runs"), criterion: p.get(r, "criterion") })); };
   const rates = rateRows();
   const bestLr = new Map(rates.filter((r) => r.best).map((r) => [`${r.cell} ${r.arm}`, r.lr]));
   const sameLr = (a, b) => Math.abs(a - b) <= 1e-5 * Math.abs(b);
@@ -618,6 +618,9 @@
     const lrs = points.map((r) => r.lr), lo = Math.log(Math.min(...lrs)) - 0.35, hi = Math.log(Math.max(...lrs)) + 0.35;
     const values = known.map((r) => r[metric]);
     let y0 = Math.min(...values), y1 = Math.max(...values);
+    // A few losses far above would flatten all others: from four times as far above the least as three quarters of them are, a triangle stands for them.
+    const rising = [...values].sort((a, b) => a - b), far = metric === "score" ? Infinity : y0 + 4 * (rising[Math.floor(0.75 * (rising.length - 1))] - y0), isFar = (r) => r[metric] > far;
+    if (y1 > far) y1 = Math.max(...values.filter((v) => v <= far));
     const pad = (y1 - y0) * 0.08 || Math.abs(y1) * 0.02 || 1;
     y0 -= pad; y1 += pad;
     const x = (lr) => left + (Math.log(lr) - lo) / (hi - lo) * (right - left), y = (v) => bottom - (v - y0) / (y1 - y0) * (bottom - top);
@@ -631,11 +634,12 @@
     parts.push(text({ x: 4, y: 14 }, METRICS[metric][0]));
     if (data.shared_lr) parts.push(svg("line", { x1: x(data.shared_lr), x2: x(data.shared_lr), y1: top, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), text({ x: x(data.shared_lr), y: top - 3, fill: ink, "text-anchor": "middle" }, "shared lr"));
     names.forEach((name, number) => {
-      const mine = points.filter((r) => r.arm === name).sort((a, b) => a.lr - b.lr), there = mine.filter((r) => Number.isFinite(r[metric])), tint = armColour(name);
+      const mine = points.filter((r) => r.arm === name).sort((a, b) => a.lr - b.lr), there = mine.filter((r) => Number.isFinite(r[metric]) && !isFar(r)), tint = armColour(name);
       parts.push(svg("polyline", { points: there.map((r) => `${x(r.lr).toFixed(1)},${y(r[metric]).toFixed(1)}`).join(" "), fill: "none", stroke: tint, "stroke-width": 2, "stroke-dasharray": dashOf(name) || null }));
       for (const r of mine) {
         const told = `${name}, lr ${short(r.lr)}: ${Number.isFinite(r[metric]) ? r[metric].toFixed(digits) : "no value"}, ${plural(r.runs, "run")}${r.diverged ? `, ${r.diverged} diverged` : ""}${r.best ? ", best by the criterion" : ""}${r.edge ? `, the ${r.edge === "low" ? "lowest" : "highest"} rate tried` : ""}`;
-        if (Number.isFinite(r[metric])) {
+        if (isFar(r)) { const px = x(r.lr) + (number - (names.length - 1) / 2) * 12; parts.push(svg("path", { d: `M${px - 5} ${top + 10}L${px} ${top + 1}L${px + 5} ${top + 10}Z`, fill: card, stroke: tint, "stroke-width": 2 }, svg("title", {}, told))); }
+        else if (Number.isFinite(r[metric])) {
           if (r.best) parts.push(svg("line", { x1: x(r.lr), x2: x(r.lr), y1: y(r[metric]), y2: bottom, stroke: tint, "stroke-dasharray": "2 4" }), svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 9, fill: "none", stroke: tint, "stroke-width": 2 }));
           parts.push(svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 4.5, fill: r.diverged ? card : tint, stroke: tint, "stroke-width": 2 }, svg("title", {}, told)));
         }
@@ -645,7 +649,7 @@
     const best = points.filter((r) => r.best).map((r) => `${r.arm} ${short(r.lr)}${r.edge ? " (at an edge of what was tried)" : ""}`).join(", ");
     put(place, svg("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${METRICS[metric][0]} against learning rate, ${data.cells[cell]}. Best: ${best || "none"}. All points stand in the table Learning rates.` }, ...parts));
     place.dataset.points = known.length;
-    $("#r-note").textContent = `Ring: best by ${points[0].criterion.replace(/_/g, " ")}, the criterion of the choice${best ? `: ${best}` : ""}.${points.some((r) => r.diverged) ? " Cross: runs diverged there; a hollow point is the mean of those that did not." : ""}${data.shared_lr ? " Dashed line: the shared learning rate." : ""}`;
+    $("#r-note").textContent = `Ring: best by ${points[0].criterion.replace(/_/g, " ")}, the criterion of the choice${best ? `: ${best}` : ""}.${points.some((r) => r.diverged) ? " Cross: runs diverged there; a hollow point is the mean of those that did not." : ""}${known.some(isFar) ? " Triangle: far above." : ""}${data.shared_lr ? " Dashed line: the shared learning rate." : ""}`;
   }
   function startRates() {
     $("#rates").hidden = false;
