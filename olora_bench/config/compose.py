@@ -107,7 +107,8 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     """
     for folder in (*extra_dirs, conf_dir()):
         path = folder / "benchmark" / f"{name}.yaml"
-        if path.is_file():
+        # The name may come from somebody else's record: it is one of this folder's files, and no path.
+        if Path(name).name == name and path.is_file():
             return _read_benchmark(path, path.stat().st_mtime_ns)
     allowed = ", ".join(options("benchmark", extra_dirs))
     raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")
