@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
-from olora_bench.config import Experiment, load
+from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_precision
-from olora_bench.config.schema import Machine
 from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
 from olora_bench.preemption import stop_signals
 from olora_bench.progress import say
-from olora_bench.store import RunRecord, Store, lease
+from olora_bench.store import Store, lease
 from olora_bench.worker import Outcome, compute, record_crashes
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "of_record", "run", "settle", "told"]
+__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "run", "settle", "told"]
 
 CRASHES_THAT_PARK = 2
 
@@ -23,15 +22,6 @@ def settle(experiment: Experiment) -> Experiment:
     """Replace what depends on the machine and changes numbers (`precision=auto`) by what it means here."""
     precision = resolve_precision(experiment.precision, experiment.machine.device)
     return experiment.model_copy(update={"precision": precision})
-
-
-def of_record(record: RunRecord, machine: Machine) -> Experiment:
-    """The experiment that a run's record holds, on `machine`, whose folders no record names.
-
-    Raises:
-        BadInput: today's schema does not take the record's config.
-    """
-    return load({**record.config, "machine": machine.model_dump(), "exportable": []})
 
 
 def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:

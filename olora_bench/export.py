@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
-from olora_bench.experiment import of_record
 from olora_bench.progress import say
-from olora_bench.store import Store
+from olora_bench.recorded import check_assets, of_record
+from olora_bench.store import RunRecord, Store
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,9 @@ class Exported:
     precision: str
 
 
-def export(run: str, to: Export, out: Path, *, rank: int | None = None, results: Path | None = None) -> Exported:
+def export(
+    run: str, to: Export, out: Path, *, rank: int | None = None, results: Path | None = None, config_dir: Path | None = None
+) -> Exported:
     """Export a trained run.
 
     Args:
@@ -52,11 +54,12 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         out: the folder to write; it must not exist or be empty.
         rank: for `lora`: the rank of the exported adapter; None is the exact one.
         results: the results folder, where `run` is an id; None is the configured one.
+        config_dir: a folder of configs searched before `conf/`: what a record names is fetched only if these describe it.
 
     Raises:
         BadInput: there is no such run, or it cannot be exported so; says what can be done instead.
     """
-    experiment, adapter = _find(run, results)
+    record, experiment, adapter = _find(run, results, config_dir)
     reason = refusal(experiment, to)
     if reason is not None:
         raise BadInput(f"--to {to} is impossible for {run} (init={experiment.init.name}): {reason}")
@@ -66,8 +69,8 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         raise BadInput(f"{out} is not empty: name a new folder")
     from olora_bench import inits
 
-    base = _base(experiment)
-    examples = _examples(experiment, base)
+    base = _base(record, experiment)
+    examples = _examples(record, experiment, base)
     adapted = inits.apply(base, experiment, examples)
     starts = _factors(adapted)
     try:
@@ -88,8 +91,8 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
     return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision)
 
 
-def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
-    """The experiment of a run as today's machine would do it, and the file of its adapter."""
+def _find(run: str, results: Path | None, config_dir: Path | None) -> tuple[RunRecord, Experiment, Path]:
+    """A run's record, its experiment as today's machine would do it, and the file of its adapter."""
     here = load(compose(["tracker=none"])).machine
     folder = Path(run)
     if (folder / "record.json").is_file():
@@ -101,10 +104,10 @@ def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
     if record.status != "done" or not store.adapter_path(train_id).is_file():
         state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
         raise BadInput(f"run {train_id} has no trained adapter ({state}): run it again")
-    return of_record(record, here), store.adapter_path(train_id)
+    return record, of_record(record, here, config_dir), store.adapter_path(train_id)
 
 
-def _base(experiment: Experiment) -> Base:
+def _base(record: RunRecord, experiment: Experiment) -> Base:
     from olora_bench import assets
     from olora_bench.worker import worker_base
 
@@ -114,17 +117,19 @@ def _base(experiment: Experiment) -> Base:
         update={"data": no_data, "suite": experiment.suite.model_copy(update={"benchmarks": (), "generation": None})}
     )
     found = assets.resolve(alone)
+    check_assets(record, found)
     assets.check(alone, found)
     return worker_base(alone, found, assets.fetch(alone, found))
 
 
-def _examples(experiment: Experiment, base: Base) -> Any:
+def _examples(record: RunRecord, experiment: Experiment, base: Base) -> Any:
     """The train part, built when an init asks for it."""
 
     def train() -> Any:
         from olora_bench import assets, data
 
         found = assets.resolve(experiment)
+        check_assets(record, found)
         assets.check(experiment, found)
         return data.build_parts(experiment, assets.fetch(experiment, found), base.tokenizer).train
 
@@ -269,7 +274,10 @@ def _deviation(base: Base, out: Path, to: Export, wanted: Tensor) -> float:
     if to == "merged":
         from transformers import AutoModelForCausalLM
 
-        loaded = AutoModelForCausalLM.from_pretrained(out, dtype=base.dtype, local_files_only=True).eval().to(base.device)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            out, dtype=base.dtype, local_files_only=True, trust_remote_code=base.config.trust_remote_code
+        )
+        loaded = loaded.eval().to(base.device)
         found = logits(loaded, base)
     else:
         from peft import PeftModel
@@ -289,9 +297,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--rank", type=int, help="with --to lora: a smaller rank than the exact one")
     parser.add_argument("--results", type=Path, help="the results folder (default: the configured one)")
+    parser.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes the run's model")
     options = parser.parse_args(arguments)
     try:
-        done = export(options.run, options.to, options.out, rank=options.rank, results=options.results)
+        done = export(options.run, options.to, options.out, rank=options.rank, results=options.results, config_dir=options.config_dir)
     except (BadInput, MissingAssets, RecordError, StoreError) as error:
         print(error, file=sys.stderr)
         return 2

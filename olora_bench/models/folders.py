@@ -105,8 +105,10 @@ def _generate(model: Model, target: Path) -> None:
 def _from_gguf(file: Path, target: Path) -> None:
     say(f"convert {file.name} to safetensors, once (half a minute for 100 MB)")
     with contextlib.redirect_stderr(io.StringIO()):  # a bar drawn with carriage returns, which a log file cannot show
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        # False and not unset: unset, transformers asks at the terminal whether to run code that lies beside the file.
+        how: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **how)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **how)
     for owner, name in ((model, "hf_quantizer"), (model.config, "quantization_config")):
         if hasattr(owner, name):
             delattr(owner, name)  # the weights are plain fp32 from here on, and save_pretrained refuses otherwise

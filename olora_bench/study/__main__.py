@@ -132,7 +132,7 @@ def again(arguments: argparse.Namespace) -> int:
     """Compute a recorded run once more and compare; 1 where it does not come out the same, 2 where it cannot be computed here."""
     from olora_bench.study.again import again_text
 
-    text, same = again_text(arguments.name, arguments.overrides)
+    text, same = again_text(arguments.name, arguments.overrides, config_dir=arguments.config_dir)
     print(text)
     return 0 if same else 1
 
@@ -203,6 +203,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument(
                 "--into", type=Path, help="a page with the lines `<!-- study NAME -->`, or `<!-- claims NAME -->`, and `<!-- end -->`"
             )
+        if command == "again":
+            one.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes what the record names")
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")
