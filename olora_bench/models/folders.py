@@ -56,6 +56,7 @@ def prepare(model: Model, path: Path | None, cache_dir: Path) -> Source:
         raise BadInput(
             f"the weights of model {model.name} are not at {path}: give a folder with config.json, *.safetensors and a tokenizer"
         )
+    _check_shards(path)
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
         return Source(path, "safetensors")
     pickles = sorted(path.glob("pytorch_model*.bin"))
@@ -71,6 +72,17 @@ def prepare(model: Model, path: Path | None, cache_dir: Path) -> Source:
         f"{path} holds no weights of model {model.name} that can be read (found: {found}). "
         "Allowed: config.json with *.safetensors or pytorch_model*.bin, or exactly one .gguf file"
     )
+
+
+def _check_shards(folder: Path) -> None:
+    """An index is read as it came: the files that it names are files of its folder."""
+    for index in folder.glob("*.index.json"):
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{index} is no index of weight files: {type(error).__name__}: {error}. Fetch the folder again") from error
+        if outside := sorted(str(name) for name in names if Path(str(name)).name != name):
+            raise BadInput(f"{index} names {outside[0]}, which is no file of its folder: fetch the folder again")
 
 
 def _generate(model: Model, target: Path) -> None:

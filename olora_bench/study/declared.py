@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,10 +58,10 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
         raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
     now = _declaration(path.read_text(encoding="utf-8"))
     found: list[tuple[str, int]] = []
-    for line in _git(path, "log", "--format=%H %ct", "--", path.name).splitlines():
-        commit, seconds = line.split()
+    for line in _git(path, "rev-list", "--timestamp", "HEAD", "--", path.name).splitlines():
+        seconds, commit = line.split()
         try:
-            then = _declaration(_git(path, "show", f"{commit}:./{path.name}"))
+            then = _declaration(_git(path, "cat-file", "blob", f"{commit}:./{path.name}"))
         except BadInput:  # the commit removed the file
             break
         if then != now:
@@ -83,9 +84,14 @@ def _declaration(text: str) -> Any:
 
 
 def _git(path: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(path.parent), *arguments]
+    # The file may lie in somebody else's checkout, whose own .git/config could name programs: plumbing commands run none of them but to
+    # fetch what a partial clone lacks, which is forbidden here.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(path.parent), *arguments]
+    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "", "GIT_TERMINAL_PROMPT": "0"}
+    if not any((folder / ".git").exists() for folder in path.parents):
+        raise BadInput(f"{path.name}: it lies in no git repository")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BadInput(f"{path.name}: git cannot be asked ({error.__class__.__name__})") from error
     if done.returncode:
