@@ -86,7 +86,7 @@ def test_outside_git_and_without_a_file_there_is_a_reason(file: Path) -> None:
 
 GPG = """#!/bin/sh
 case "$*" in *--verify*) touch {ran};; esac
-printf '[GNUPG:] SIG_CREATED \\n' >&2
+printf '\\n[GNUPG:] SIG_CREATED \\n' >&2
 printf -- '-----BEGIN PGP SIGNATURE-----\\nx\\n-----END PGP SIGNATURE-----\\n'
 """
 
