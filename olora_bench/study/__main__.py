@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
     from olora_bench.study.grid import StudyFile
 
     file = StudyFile(path, arguments.overrides)
-    standing = standing_report(file.results_dir, file.study.name)
+    standing = standing_report(file.results_dir, file.study.name, arguments.overrides)
     if standing is None:
         return report(arguments)
     print(standing[0])
@@ -147,10 +147,13 @@ def items(arguments: argparse.Namespace) -> int:
 
 
 def gc(arguments: argparse.Namespace) -> int:
-    """List what no study needs; remove it when asked."""
-    from olora_bench.study.garbage import gc_text
+    """List what no study needs; remove what is left over when asked, and what was run by hand when asked for that."""
+    from olora_bench.study.garbage import gc_lines
 
-    print(gc_text(_results_dir(arguments.overrides), remove=arguments.remove))
+    if arguments.by_hand and not arguments.remove:
+        raise BadInput("--by-hand says what --remove may remove too: give both, or neither to see the list")
+    for line in gc_lines(_results_dir(arguments.overrides), remove=arguments.remove, by_hand=arguments.by_hand):
+        print(line, flush=True)
     return 0
 
 
@@ -174,7 +177,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
     "again": (again, "compute a recorded run once more from its record, and say how near it comes; 1 where it does not"),
     "items": (items, "a run's benchmark items one by one, with their text where it is on this machine"),
-    "gc": (gc, "list runs and evaluations that no study needs; --remove removes them"),
+    "gc": (gc, "list what no study needs; --remove removes folders without a record, with --by-hand also what was run by hand"),
 }
 
 
@@ -191,7 +194,8 @@ def parser() -> argparse.ArgumentParser:
     for command, (_, text) in COMMANDS.items():
         one = commands.add_parser(command, help=text, description=text)
         if command == "gc":
-            one.add_argument("--remove", action="store_true", help="remove what is listed")
+            one.add_argument("--remove", action="store_true", help="remove what is left over: folders without a record")
+            one.add_argument("--by-hand", action="store_true", help="with --remove: remove finished runs and evaluations on the list too")
         else:
             of_run = command in ("explain", "again", "items")
             one.add_argument(

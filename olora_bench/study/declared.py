@@ -6,13 +6,15 @@ import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from olora_bench.errors import BadInput
 from olora_bench.study.grid import find_study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("file", "commit", "committed_at", "changed_since", "runs", "runs_before", "runs_after", "reason", "before")
 
@@ -33,6 +35,8 @@ def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.Dat
         changed_since (whether later commits touched the title or comments); runs (how many have a recorded start), runs_before and
         runs_after the commit (null without one); before (the ids of the former, separated by spaces).
     """
+    import pandas as pd  # the rest of this module is asked before anything is run
+
     started = runs.drop_duplicates("train_id").set_index("train_id")["started_at"].dropna()
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": f"{study}.yaml", "runs": len(started), "before": ""}
     try:
@@ -56,12 +60,12 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
     """
     if _git(path, "rev-parse", "--is-shallow-repository") == "true":
         raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
-    now = _declaration(path.read_text(encoding="utf-8"))
+    now = declaration(path.read_text(encoding="utf-8"))
     found: list[tuple[str, int]] = []
     for line in _git(path, "rev-list", "--timestamp", "HEAD", "--", path.name).splitlines():
         seconds, commit = line.split()
         try:
-            then = _declaration(_git(path, "cat-file", "blob", f"{commit}:./{path.name}"))
+            then = declaration(_git(path, "cat-file", "blob", f"{commit}:./{path.name}"))
         except BadInput:  # the commit removed the file
             break
         if then != now:
@@ -72,7 +76,7 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
     return *found[-1], len(found) > 1
 
 
-def _declaration(text: str) -> Any:
+def declaration(text: str) -> Any:
     """What a study file decides: everything but the title."""
     try:
         raw = yaml.safe_load(text)
