@@ -8,6 +8,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
+from olora_bench.machine_faults import check_machine, machine_faults
 from olora_bench.preemption import stop_signals
 from olora_bench.progress import say
 from olora_bench.store import Store, lease
@@ -41,14 +42,20 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         BadInput: something needed is missing or impossible here; nothing was computed.
         LeaseHeld: a live process is at work on this run.
         RunFailed: training or scoring broke; the reason is in the record.
+        StoreError: the machine gave out (`MachineFault`), or results cannot be written; the run stays as it was.
         Preempted: SIGTERM came; what can be kept is kept, and the run can be resumed. Ctrl-C does the same as `KeyboardInterrupt`.
     """
-    store = Store(experiment.machine.results_dir)
+    with machine_faults():
+        return _run(Store(experiment.machine.results_dir), experiment, study)
+
+
+def _run(store: Store, experiment: Experiment, study: str | None) -> Outcome:
     what, found = identified(experiment)
     if is_done(store, what):
         say(f"{what.train_id}: done already, nothing to do ({store.run_dir(what.train_id)})")
         store.tidy(what.train_id)
         return _nothing_to_do(store, what)
+    check_machine(experiment)
     store.check_writable()
     asset_room.check(experiment, found)
     with stop_signals() as stop, lease(store.run_dir(what.train_id)) as held:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from olora_bench import assets
 from olora_bench.errors import BadInput
+from olora_bench.machine_faults import check_machine
 from olora_bench.progress import say
 from olora_bench.store import lease
 from olora_bench.study.files import write_lock, write_manifest
@@ -111,6 +112,7 @@ def one_by_one(launcher: Launcher) -> bool:
 
 def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:
     """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled."""
+    check_machine(todo[0].experiment)
     study.store.check_writable()
     assets.check_all([(job.experiment, job.assets) for job in todo])
     study.file.precision = todo[0].experiment.precision
