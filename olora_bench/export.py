@@ -95,7 +95,7 @@ def _find(run: str, results: Path | None, config_dir: Path | None) -> tuple[RunR
     """A run's record, its experiment as today's machine would do it, and the file of its adapter."""
     here = load(compose(["tracker=none"])).machine
     folder = Path(run)
-    if (folder / "record.json").is_file():
+    if _is_run(folder):
         store, run = Store(folder.resolve().parent.parent), folder.resolve().name
     else:
         store = Store(results or here.results_dir)
@@ -105,6 +105,13 @@ def _find(run: str, results: Path | None, config_dir: Path | None) -> tuple[RunR
         state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
         raise BadInput(f"run {train_id} has no trained adapter ({state}): run it again")
     return record, of_record(record, here, config_dir), store.adapter_path(train_id)
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "record.json").is_file()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def _base(record: RunRecord, experiment: Experiment) -> Base:

@@ -13,7 +13,7 @@ from olora_bench.assets import Asset
 from olora_bench.config import Experiment, compose, load, options
 from olora_bench.config.schema import Machine
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.identity import differences
+from olora_bench.identity import differences, digest, explain, train_identity
 from olora_bench.store import RunRecord
 
 # A model's other keys are this machine's own; these say what one run does with it.
@@ -61,11 +61,26 @@ def check_assets(record: RunRecord, found: Mapping[str, Asset]) -> None:
     """
     recorded: Any = record.identity.get("assets")
     was = recorded if isinstance(recorded, dict) else {}
-    lines = [f"  {key}: {was[key]} -> {one.identity}" for key, one in found.items() if key in was and was[key] != one.identity]
+    lines = [f"  {key}: {was.get(key)} -> {one.identity}" for key, one in found.items() if was.get(key) != one.identity]
     if lines:
         raise BadInput(
             "\n".join([f"run {record.train_id} was made from other assets than this machine's conf names:", *lines, _HOW_TO_ALLOW])
         )
+
+
+def check_identity(record: RunRecord, experiment: Experiment) -> None:
+    """Refuse a record whose config is not what its id was made of, before its assets are looked for.
+
+    Raises:
+        BadInput: says what differs.
+    """
+    recorded: Any = record.identity.get("assets")
+    try:
+        here = train_identity(experiment, recorded)
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"run {record.train_id}: its record does not say which assets it was made from ({error})") from error
+    if digest(here) != record.train_id:
+        raise BadInput(f"this code names the run {digest(here)}, not {record.train_id}:\n{explain(record.identity, here)}")
 
 
 def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, Any]:
@@ -77,7 +92,8 @@ def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, An
             f"run {record.train_id} names {group}={name!r}, which this machine's conf does not have, and a record is not trusted to say "
             f"where bytes come from. Allowed: {', '.join(have)}. {_HOW_TO_ALLOW}"
         )
-    own = OmegaConf.to_container(compose([f"{group}={name}"], config_dir=config_dir)[group], resolve=True)
+    also = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
+    own = OmegaConf.to_container(compose([*also, f"{group}={name}"])[group], resolve=True)
     assert isinstance(own, dict)
     return {str(key): value for key, value in own.items()}
 

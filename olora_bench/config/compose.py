@@ -48,13 +48,16 @@ def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
     return sorted({p.stem for d in (conf_dir(), *extra_dirs) for p in (d / group).glob("*.yaml")})
 
 
-def compose(overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None) -> DictConfig:
+def compose(
+    overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None, whole: bool = False
+) -> DictConfig:
     """Compose a config as the command line would.
 
     Args:
         overrides: Hydra overrides, e.g. `["model=tinyllama", "lr=1e-3"]`.
         config_name: the top config; a study file's name when `config_dir` is the folder of studies.
         config_dir: a folder searched before `conf/`.
+        whole: with Hydra's own node, `hydra`.
 
     Raises:
         BadInput: an unknown option or key, with what is allowed.
@@ -71,7 +74,7 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(root), version_base="1.3"):
-            return hydra_compose(config_name, overrides=[*extra, *overrides])
+            return hydra_compose(config_name, overrides=[*extra, *overrides], return_hydra_config=whole)
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(hydra_message(error)) from error
     finally:

@@ -16,9 +16,11 @@ from olora_bench.progress import say
 def run(arguments: argparse.Namespace, *more: str) -> int:
     """Run what is missing of a study through Hydra, then print its report."""
     from olora_bench.__main__ import main as hydra_main
+    from olora_bench.study.foreign import check_hydra
     from olora_bench.study.grid import find_study
 
     path = find_study(arguments.name)
+    check_hydra(path, [*arguments.overrides, *more])
     sys.argv = ["olora_bench", "--config-dir", str(path.parent), "--config-name", path.stem, *arguments.overrides, *more]
     hydra_main()
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.

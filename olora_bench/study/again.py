@@ -16,7 +16,7 @@ from olora_bench.errors import BadInput, RecordError, RunFailed
 from olora_bench.evaluation.generation import ROUGE
 from olora_bench.experiment import identified, run
 from olora_bench.identity import Identified, differences, explain
-from olora_bench.recorded import of_record
+from olora_bench.recorded import check_assets, check_identity, of_record
 from olora_bench.report import markdown_table
 from olora_bench.store import EvalRecord, RunRecord, Store
 
@@ -55,9 +55,10 @@ def again_text(name: str, overrides: Sequence[str] = (), *, config_dir: Path | N
     with tempfile.TemporaryDirectory(prefix="olora_bench_again_") as folder:
         root = Path(folder) / "results"
         experiment = of_record(record, _machine(record, here, root), config_dir)
-        what, _ = identified(experiment)
+        check_identity(record, experiment)
+        what, assets = identified(experiment)
         if what.train_id != train_id:
-            raise BadInput(f"this code names the run {what.train_id}, not {train_id}:\n{explain(record.identity, dict(what.train))}")
+            check_assets(record, {key: one for key, one in assets.items() if key in what.train["assets"]})
         other = Store(root)
         _copy_base(store, other, what)
         try:
@@ -99,7 +100,7 @@ def _compared(
 ) -> tuple[str, bool]:
     rows = []
     for name in ("report_loss", "tune_loss"):
-        rows.append(_row(name, record.metrics[name], found.metrics.get(name), LOSS_TOLERANCE, 4))
+        rows.append(_row(name, record.metrics.get(name), found.metrics.get(name), LOSS_TOLERANCE, 4))
     if was is not None and was.status == "done":
         assert now is not None
         for name, score in was.scores.items():
