@@ -114,7 +114,8 @@ def spread(opened: Any, tmp_path: Path) -> list[str]:
 def under_guard(commands: list[list[str]], writable: list[Path], foreign: list[Path], folder: Path) -> list[dict[str, Any]]:
     own = folder / "own"
     own.mkdir()
-    settings = {"TMPDIR": str(own), "HOME": str(own), "MPLCONFIGDIR": str(own), "HF_HOME": str(own / "hf"), "PYTHONDONTWRITEBYTECODE": "1"}
+    settings = {"TMPDIR": str(own), "HOME": str(own), "MPLCONFIGDIR": str(own), "HF_HOME": str(own / "hf")}
+    settings |= {"TORCHINDUCTOR_CACHE_DIR": str(own), "TRITON_CACHE_DIR": str(own), "PYTHONDONTWRITEBYTECODE": "1"}
     asked = json.dumps({"commands": commands, "writable": [str(p) for p in (*writable, own)], "foreign": [str(p) for p in foreign]})
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("attack_guard.py")), asked], cwd=folder, capture_output=True, text=True, check=False,
