@@ -39,7 +39,7 @@ plan: $(VENV)/.run  ## what a study would run and what is done already; runs not
 	@$(PY) -m olora_bench.study plan $(SWEEP) $(ARGS)
 
 report: $(VENV)/.run  ## a study's tables again from results/
-	@$(PY) -m olora_bench.study report $(SWEEP)
+	@$(PY) -m olora_bench.study report $(SWEEP) $(ARGS)
 
 figures: $(VENV)/.run  ## a study's tables and figures again from results/
 	@$(PY) -m olora_bench.study figures $(SWEEP) $(ARGS)

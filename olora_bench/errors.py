@@ -19,5 +19,9 @@ class StoreError(Exception):
     """A result cannot be written (disk full, folder not writable). The message names the path and the system's reason."""
 
 
+class MachineFault(StoreError):
+    """A disk, the memory or a device gave out under a run. The run is not failed, and the same command goes on with it."""
+
+
 class RunFailed(Exception):
     """A run ended without a result. Its record holds the reason."""

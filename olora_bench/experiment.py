@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
-from olora_bench.config import Experiment, load
+from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_precision
-from olora_bench.config.schema import Machine
 from olora_bench.config.steps import never_warm
 from olora_bench.errors import RunFailed
 from olora_bench.identity import Identified, identify
+from olora_bench.machine_faults import check_machine, machine_faults
 from olora_bench.preemption import stop_signals
 from olora_bench.progress import say
-from olora_bench.store import RunRecord, Store, lease
+from olora_bench.store import Store, lease
 from olora_bench.worker import Outcome, compute, record_crashes
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "of_record", "run", "settle", "told"]
+__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "run", "settle", "told"]
 
 CRASHES_THAT_PARK = 2
 
@@ -24,15 +24,6 @@ def settle(experiment: Experiment) -> Experiment:
     """Replace what depends on the machine and changes numbers (`precision=auto`) by what it means here."""
     precision = resolve_precision(experiment.precision, experiment.machine.device)
     return experiment.model_copy(update={"precision": precision})
-
-
-def of_record(record: RunRecord, machine: Machine) -> Experiment:
-    """The experiment that a run's record holds, on `machine`, whose folders no record names.
-
-    Raises:
-        BadInput: today's schema does not take the record's config.
-    """
-    return load({**record.config, "machine": machine.model_dump(), "exportable": []}, recorded=True)
 
 
 def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:
@@ -52,15 +43,21 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
         BadInput: something needed is missing or impossible here; nothing was computed.
         LeaseHeld: a live process is at work on this run.
         RunFailed: training or scoring broke; the reason is in the record.
+        StoreError: the machine gave out (`MachineFault`), or results cannot be written; the run stays as it was.
         Preempted: the process was asked to end (SIGTERM, SIGHUP, SIGUSR1); what can be kept is kept, and the run can be resumed. Ctrl-C
             does the same as `KeyboardInterrupt`.
     """
-    store = Store(experiment.machine.results_dir)
+    with machine_faults():
+        return _run(Store(experiment.machine.results_dir), experiment, study)
+
+
+def _run(store: Store, experiment: Experiment, study: str | None) -> Outcome:
     what, found = identified(experiment)
     if is_done(store, what):
         say(f"{what.train_id}: done already, nothing to do ({store.run_dir(what.train_id)})")
         store.tidy(what.train_id)
         return _nothing_to_do(store, what)
+    check_machine(experiment)
     store.check_writable()
     asset_room.check(experiment, found)
     with stop_signals() as stop, lease(store.run_dir(what.train_id)) as held:

@@ -21,9 +21,9 @@ from olora_bench import device, terminal
 from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
-from olora_bench.experiment import of_record
 from olora_bench.progress import say
-from olora_bench.store import Store
+from olora_bench.recorded import check_assets, of_record
+from olora_bench.store import RunRecord, Store
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,9 @@ class _Home:
     revision: str | None
 
 
-def export(run: str, to: Export, out: Path, *, rank: int | None = None, results: Path | None = None) -> Exported:
+def export(
+    run: str, to: Export, out: Path, *, rank: int | None = None, results: Path | None = None, config_dir: Path | None = None
+) -> Exported:
     """Export a trained run.
 
     Args:
@@ -63,11 +65,12 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         out: the folder to write; it must not exist or be empty.
         rank: for `lora`: the rank of the exported adapter; None is the exact one.
         results: the results folder, where `run` is an id; None is the configured one.
+        config_dir: a folder of configs searched before `conf/`: what a record names is fetched only if these describe it.
 
     Raises:
         BadInput: there is no such run, or it cannot be exported so; says what can be done instead.
     """
-    experiment, adapter = _find(run, results)
+    record, experiment, adapter = _find(run, results, config_dir)
     reason = refusal(experiment, to)
     if reason is not None:
         raise BadInput(f"--to {to} is impossible for {run} (init={experiment.init.name}): {reason}")
@@ -78,8 +81,8 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
     from olora_bench import inits
 
     device.check(experiment.machine.device)
-    base, home = _base(experiment)
-    examples = _examples(experiment, base)
+    base, home = _base(record, experiment)
+    examples = _examples(record, experiment, base)
     adapted = inits.apply(base, experiment, examples)
     starts = _factors(adapted)
     try:
@@ -102,11 +105,11 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
     return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision, _code(experiment, to, out, home))
 
 
-def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
-    """The experiment of a run as today's machine would do it, and the file of its adapter."""
+def _find(run: str, results: Path | None, config_dir: Path | None) -> tuple[RunRecord, Experiment, Path]:
+    """A run's record, its experiment as today's machine would do it, and the file of its adapter."""
     here = load(compose(["tracker=none"])).machine
     folder = Path(run)
-    if (folder / "record.json").is_file():
+    if _is_run(folder):
         store, run = Store(folder.resolve().parent.parent), folder.resolve().name
     else:
         store = Store(results or here.results_dir)
@@ -115,10 +118,17 @@ def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
     if record.status != "done" or not store.adapter_path(train_id).is_file():
         state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
         raise BadInput(f"run {train_id} has no trained adapter ({state}): run it again")
-    return of_record(record, here), store.adapter_path(train_id)
+    return record, of_record(record, here, config_dir), store.adapter_path(train_id)
 
 
-def _base(experiment: Experiment) -> tuple[Base, _Home]:
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "record.json").is_file()
+    except OSError:  # a name that no file system takes
+        return False
+
+
+def _base(record: RunRecord, experiment: Experiment) -> tuple[Base, _Home]:
     from olora_bench import assets
     from olora_bench.worker import worker_base
 
@@ -128,6 +138,7 @@ def _base(experiment: Experiment) -> tuple[Base, _Home]:
         update={"data": no_data, "suite": experiment.suite.model_copy(update={"benchmarks": (), "generation": None})}
     )
     found = assets.resolve(alone)
+    check_assets(record, found)
     assets.check(alone, found)
     base = worker_base(alone, found, assets.fetch(alone, found))
     asset, hub = found[f"model:{experiment.model.name}"], experiment.model.hub
@@ -153,13 +164,14 @@ def _code(experiment: Experiment, to: Export, out: Path, home: _Home) -> str:
     )
 
 
-def _examples(experiment: Experiment, base: Base) -> Any:
+def _examples(record: RunRecord, experiment: Experiment, base: Base) -> Any:
     """The train part, built when an init asks for it."""
 
     def train() -> Any:
         from olora_bench import assets, data
 
         found = assets.resolve(experiment)
+        check_assets(record, found)
         assets.check(experiment, found)
         return data.build_parts(experiment, assets.fetch(experiment, found), base.tokenizer).train
 
@@ -314,7 +326,10 @@ def _deviation(base: Base, out: Path, to: Export, wanted: Tensor) -> float:
     if to == "merged":
         from transformers import AutoModelForCausalLM
 
-        loaded = AutoModelForCausalLM.from_pretrained(out, dtype=base.dtype, local_files_only=True).eval().to(base.device)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            out, dtype=base.dtype, local_files_only=True, trust_remote_code=base.config.trust_remote_code
+        )
+        loaded = loaded.eval().to(base.device)
         found = logits(loaded, base)
     else:
         from peft import PeftModel
@@ -334,10 +349,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--rank", type=int, help="with --to lora: a smaller rank than the exact one")
     parser.add_argument("--results", type=Path, help="the results folder (default: the configured one)")
+    parser.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes the run's model")
     terminal.prepare()
     options = parser.parse_intermixed_args(arguments)
     try:
-        done = export(options.run, options.to, options.out, rank=options.rank, results=options.results)
+        done = export(options.run, options.to, options.out, rank=options.rank, results=options.results, config_dir=options.config_dir)
     except (BadInput, MissingAssets, RecordError, StoreError) as error:
         print(error, file=sys.stderr)
         return 2

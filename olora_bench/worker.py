@@ -20,6 +20,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_device
 from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
 from olora_bench.identity import Identified
+from olora_bench.machine_faults import machine_fault
 from olora_bench.preemption import Stop
 from olora_bench.progress import duration, say
 from olora_bench.provenance import provenance
@@ -97,6 +98,8 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     except Exception as error:
         if paths is None and isinstance(error, BadInput):
             raise  # stopped at the door: nothing was begun that a record could tell of
+        if (fault := machine_fault(error)) is not None:
+            raise fault from error  # nor is anything here
         reason = _without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
         latest = record if paths is None else store.read_run(what.train_id) or record
         folder = store.run_dir(what.train_id)

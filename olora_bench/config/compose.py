@@ -68,13 +68,16 @@ def searched_first() -> Path | None:
     return _SEARCHED_FIRST.get()
 
 
-def compose(overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None) -> DictConfig:
+def compose(
+    overrides: Sequence[str] = (), *, config_name: str = "config", config_dir: Path | None = None, whole: bool = False
+) -> DictConfig:
     """Compose a config as the command line would.
 
     Args:
         overrides: Hydra overrides, e.g. `["model=tinyllama", "lr=1e-3"]`.
         config_name: the top config; a study file's name when `config_dir` is the folder of studies.
         config_dir: a folder searched before `conf/`.
+        whole: with Hydra's own node, `hydra`.
 
     Raises:
         BadInput: an unknown option or key, with what is allowed.
@@ -90,7 +93,7 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra_compose(config_name, overrides=with_folders_as_written(overrides))
+            return hydra_compose(config_name, overrides=with_folders_as_written(overrides), return_hydra_config=whole)
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(hydra_message(error)) from error
     finally:
@@ -126,7 +129,8 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     """
     for folder in (*extra_dirs, conf_dir()):
         path = folder / "benchmark" / f"{name}.yaml"
-        if path.is_file():
+        # The name may come from somebody else's record: it is one of this folder's files, and no path.
+        if Path(name).name == name and path.is_file():
             return _read_benchmark(path, path.stat().st_mtime_ns)
     allowed = ", ".join(options("benchmark", extra_dirs))
     raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")

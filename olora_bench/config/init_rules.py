@@ -41,6 +41,9 @@ def check_init(experiment: Experiment) -> None:
     Raises:
         ValueError: says what, why and what is allowed.
     """
+    foreign = [key for key in experiment.init.options if key.startswith("megatron")]
+    if foreign:  # a module's name, which PEFT would import
+        raise ValueError(f"init.options sets {', '.join(foreign)}, with which PEFT imports a module by name: leave it out")
     if experiment.init.module == "peft":
         _check_peft(experiment, peft_init(experiment))
     for to in experiment.exportable:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import INITS, check_options
 from olora_bench.config.init_rules import Export, check_init
 from olora_bench.config.steps import check_warmup
@@ -35,6 +36,8 @@ def _expand_home(path: Path, info: ValidationInfo) -> Path:
 
 
 Folder = Annotated[Path, AfterValidator(_expand_home)]
+Inside = Annotated[str, AfterValidator(path_inside)]
+"""A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
 
 
 class Strict(BaseModel):
@@ -46,19 +49,22 @@ class Strict(BaseModel):
 class HubSource(Strict):
     """A repository on the Hugging Face Hub. `revision` is a full commit; null is resolved once and recorded."""
 
-    id: str
+    id: Annotated[str, AfterValidator(hub_id)]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    config: str | None = None
+    config: Name | None = None
 
 
 class PackagedSource(Strict):
-    """Files inside a wheel of the package index. `files` maps a split (or `model`) to a path in the wheel."""
+    """Files inside a wheel of the package index. `files` maps a split (or `model`) to a path in the wheel.
 
-    package: str
-    version: str
+    Package and version reach pip's command line and folder names, so both follow the standards' grammar to the letter.
+    """
+
+    package: Annotated[str, AfterValidator(package_name)]
+    version: Annotated[str, AfterValidator(package_version)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    converter: str
-    files: dict[str, str]
+    converter: Name
+    files: dict[Name, Inside] = Field(min_length=1)
 
 
 class GeneratedModel(Strict):
@@ -142,7 +148,7 @@ class Data(Strict):
     benchmarks: tuple[str, ...] = ()
     rows: Rows = "real"
     hub: HubSource | None = None
-    local: str | None = None
+    local: Inside | None = None
     template: Literal["author_no_input", "author_with_input"] | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
@@ -261,7 +267,7 @@ class Benchmark(Strict):
     licence: str
     hub: HubSource
     packaged: PackagedSource | None = None
-    local: str
+    local: Inside
     lossy_splits: tuple[str, ...] = ()
 
 

@@ -58,6 +58,7 @@ def prepare(model: Model, path: Path | None, cache_dir: Path) -> Source:
         raise BadInput(
             f"the weights of model {model.name} are not at {path}: give a folder with config.json, *.safetensors and a tokenizer"
         )
+    _check_shards(path)
     if (path / "config.json").is_file() and any((path / name).is_file() for name in (WHOLE, INDEX)):
         return Source(path, "safetensors")
     pickles = [path / PICKLE] if (path / PICKLE).is_file() else sorted(path.glob("pytorch_model*.bin"))
@@ -73,6 +74,19 @@ def prepare(model: Model, path: Path | None, cache_dir: Path) -> Source:
         f"{path} holds no weights of model {model.name} that can be read (found: {found}). "
         "Allowed: config.json with *.safetensors or pytorch_model*.bin, or exactly one .gguf file"
     )
+
+
+def _check_shards(folder: Path) -> None:
+    """An index is read as it came: the files that it names are files of its folder."""
+    for index in folder.glob("*.index.json"):
+        if (folder / index.name.removesuffix(".index.json")).is_file():
+            continue  # an old index beside a whole file is not read
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BadInput(f"{index} is no index of weight files: {type(error).__name__}: {error}. Fetch the folder again") from error
+        if outside := sorted(str(name) for name in names if Path(str(name)).name != name):
+            raise BadInput(f"{index} names {outside[0]}, which is no file of its folder: fetch the folder again")
 
 
 def _generate(model: Model, target: Path) -> None:
@@ -107,8 +121,10 @@ def _generate(model: Model, target: Path) -> None:
 def _from_gguf(file: Path, target: Path) -> None:
     say(f"convert {file.name} to safetensors, once (half a minute for 100 MB)")
     with contextlib.redirect_stderr(io.StringIO()):  # a bar drawn with carriage returns, which a log file cannot show
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        # False and not unset: unset, transformers asks at the terminal whether to run code that lies beside the file.
+        how: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **how)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **how)
     for owner, name in ((model, "hf_quantizer"), (model.config, "quantization_config")):
         if hasattr(owner, name):
             delattr(owner, name)  # the weights are plain fp32 from here on, and save_pretrained refuses otherwise

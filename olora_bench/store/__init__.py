@@ -2,6 +2,7 @@
 
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.frames import runs_frame, scores_frame
+from olora_bench.store.inside import inside
 from olora_bench.store.lease import Holder, Lease, LeaseHeld, lease, read_lease
 from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, RunRecord, Score, utc_now
 from olora_bench.store.store import Store
@@ -16,6 +17,7 @@ __all__ = [
     "Score",
     "Store",
     "atomic_write",
+    "inside",
     "lease",
     "read_lease",
     "runs_frame",

@@ -245,7 +245,7 @@ def _object(content: bytes, path: Path) -> dict[str, Any]:
         )
     try:
         raw = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: no valid JSON: {error}. Move it away and run again") from error
     if not isinstance(raw, dict):
         raise RecordError(f"{path}: not a record of olora_bench (no JSON object). Move it away; nothing of olora_bench is lost by that")

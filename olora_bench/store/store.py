@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
 from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
+from olora_bench.store.inside import inside
 from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
 from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
 from olora_bench.store.tables import from_parquet, to_parquet
@@ -29,21 +30,21 @@ State = Literal["planned", "running", "interrupted", "done", "failed", "diverged
 
 @dataclass(frozen=True)
 class Store:
-    """The records below one results folder."""
+    """The records below one results folder. A folder in which a link leads out of `root` is refused with a `RecordError`."""
 
     root: Path
 
     def run_dir(self, train_id: str) -> Path:
         """The folder of a run."""
-        return self.root / "runs" / _folder_name(train_id)
+        return inside(self.root, self.root / "runs" / _folder_name(train_id))
 
     def run_eval_dir(self, train_id: str, eval_id: str) -> Path:
         """The folder of an evaluation of a run."""
-        return self.run_dir(train_id) / "evals" / _folder_name(eval_id)
+        return inside(self.root, self.run_dir(train_id) / "evals" / _folder_name(eval_id))
 
     def base_eval_dir(self, model_name: str, eval_id: str) -> Path:
         """The folder of an evaluation of an untouched base model."""
-        return self.root / "base" / _folder_name(model_name) / "evals" / _folder_name(eval_id)
+        return inside(self.root, self.root / "base" / _folder_name(model_name) / "evals" / _folder_name(eval_id))
 
     def eval_dir(self, train_id: str | None, base: str | None, eval_id: str) -> Path:
         """The folder of an evaluation: of a run (`train_id`) or else of an untouched base (`base`)."""

@@ -16,9 +16,11 @@ from olora_bench.progress import say
 def run(arguments: argparse.Namespace, *more: str) -> int:
     """Run what is missing of a study through Hydra, then print its report."""
     from olora_bench.__main__ import main as hydra_main
+    from olora_bench.study.foreign import check_hydra
     from olora_bench.study.grid import find_study
 
     path = find_study(arguments.name)
+    check_hydra(path, [*arguments.overrides, *more])
     hydra_main([f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
     arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
     from olora_bench.study.grid import StudyFile
 
     file = StudyFile(path, arguments.overrides)
-    standing = standing_report(file.results_dir, file.study.name)
+    standing = standing_report(file.results_dir, file.study.name, arguments.overrides)
     if standing is None:
         return report(arguments)
     print(standing[0])
@@ -132,7 +134,7 @@ def again(arguments: argparse.Namespace) -> int:
     """Compute a recorded run once more and compare; 1 where it does not come out the same, 2 where it cannot be computed here."""
     from olora_bench.study.again import again_text
 
-    text, same = again_text(arguments.name, arguments.overrides)
+    text, same = again_text(arguments.name, arguments.overrides, config_dir=arguments.config_dir)
     print(text)
     return 0 if same else 1
 
@@ -147,10 +149,13 @@ def items(arguments: argparse.Namespace) -> int:
 
 
 def gc(arguments: argparse.Namespace) -> int:
-    """List what no study needs; remove it when asked."""
-    from olora_bench.study.garbage import gc_text
+    """List what no study needs; remove what is left over when asked, and what was run by hand when asked for that."""
+    from olora_bench.study.garbage import gc_lines
 
-    print(gc_text(_results_dir(arguments.overrides), remove=arguments.remove))
+    if arguments.by_hand and not arguments.remove:
+        raise BadInput("--by-hand says what --remove may remove too: give both, or neither to see the list")
+    for line in gc_lines(_results_dir(arguments.overrides), remove=arguments.remove, by_hand=arguments.by_hand):
+        print(line, flush=True)
     return 0
 
 
@@ -174,7 +179,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
     "again": (again, "compute a recorded run once more from its record, and say how near it comes; 1 where it does not"),
     "items": (items, "a run's benchmark items one by one, with their text where it is on this machine"),
-    "gc": (gc, "list runs and evaluations that no study needs; --remove removes them"),
+    "gc": (gc, "list what no study needs; --remove removes folders without a record, with --by-hand also what was run by hand"),
 }
 
 
@@ -203,7 +208,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     for command, (_, text) in COMMANDS.items():
         one = commands.add_parser(command, help=text, description=text)
         if command == "gc":
-            one.add_argument("--remove", action="store_true", help="remove what is listed")
+            one.add_argument("--remove", action="store_true", help="remove what is left over: folders without a record")
+            one.add_argument("--by-hand", action="store_true", help="with --remove: remove finished runs and evaluations on the list too")
         else:
             of_run = command in ("explain", "again", "items")
             one.add_argument(
@@ -215,6 +221,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             one.add_argument(
                 "--into", type=Path, help="a page with the lines `<!-- study NAME -->`, or `<!-- claims NAME -->`, and `<!-- end -->`"
             )
+        if command == "again":
+            one.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes what the record names")
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")

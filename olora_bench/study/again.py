@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from olora_bench.config import compose, load
-from olora_bench.config.schema import Experiment, Tracker
-from olora_bench.errors import BadInput, RunFailed
+from olora_bench.config.compose import validation_message
+from olora_bench.config.schema import Experiment, Machine
+from olora_bench.errors import BadInput, RecordError, RunFailed
 from olora_bench.evaluation.generation import ROUGE
-from olora_bench.experiment import identified, of_record, run
-from olora_bench.identity import differences, explain
+from olora_bench.experiment import identified, run
+from olora_bench.identity import Identified, differences, explain
+from olora_bench.recorded import check_assets, check_identity, of_record
 from olora_bench.report import markdown_table
 from olora_bench.store import EvalRecord, RunRecord, Store
 
@@ -25,12 +28,13 @@ KEPT = ("threads", "train_token_budget", "eval_token_budget", "gradient_checkpoi
 """Settings of the machine that can move last bits, so they are the record's own."""
 
 
-def again_text(name: str, overrides: Sequence[str] = ()) -> tuple[str, bool]:
+def again_text(name: str, overrides: Sequence[str] = (), *, config_dir: Path | None = None) -> tuple[str, bool]:
     """Compute a recorded run again in a folder of its own, removed afterwards, and compare.
 
     Args:
         name: the train_id of a finished run of the results folder, or its beginning.
         overrides: Hydra overrides of the machine, e.g. `machine.results_dir=/data/results`.
+        config_dir: a folder of configs searched before `conf/`: what a record names is fetched only if these describe it.
 
     Returns:
         What differs, and whether losses agree to `LOSS_TOLERANCE`, accuracies to one standard error (at least one item), BLEU and ROUGE to
@@ -50,23 +54,45 @@ def again_text(name: str, overrides: Sequence[str] = ()) -> tuple[str, bool]:
         raise BadInput(f"{train_id} in {store.root}: its status is {record.status}; only a finished run can be done again")
     with tempfile.TemporaryDirectory(prefix="olora_bench_again_") as folder:
         root = Path(folder) / "results"
-        recorded: Any = {**record.config["machine"], "threads": record.provenance["threads"]}  # type: ignore[dict-item]
-        machine = here.model_copy(update={**{name: recorded[name] for name in KEPT}, "results_dir": root})
-        experiment = of_record(record, machine).model_copy(update={"tracker": Tracker(name="none")})
-        what, _ = identified(experiment)
+        experiment = of_record(record, _machine(record, here, root), config_dir)
+        check_identity(record, experiment)
+        what, assets = identified(experiment)
         if what.train_id != train_id:
-            raise BadInput(f"this code names the run {what.train_id}, not {train_id}:\n{explain(record.identity, dict(what.train))}")
-        if (store.root / "base").is_dir():
-            shutil.copytree(store.root / "base", root / "base")  # the untouched base's scores need no second look
+            check_assets(record, {key: one for key, one in assets.items() if key in what.train["assets"]})
+        other = Store(root)
+        _copy_base(store, other, what)
         try:
             run(experiment)
         except RunFailed as error:
             raise BadInput(f"{train_id} cannot be computed here: {error}") from error
-        other = Store(root)
         found = other.read_run(train_id)
         assert found is not None
         scores = [one.read_eval(train_id, None, what.eval_id) if what.eval_id else None for one in (store, other)]
         return _compared(experiment, record, found, *scores)
+
+
+def _machine(record: RunRecord, here: Machine, results_dir: Path) -> Machine:
+    """This machine with the record's own settings of what can move last bits."""
+    recorded: Any = record.config.get("machine")
+    known = {**(recorded if isinstance(recorded, dict) else {}), "threads": record.provenance.get("threads")}
+    absent = [name for name in KEPT if name not in known]
+    if absent:
+        raise RecordError(f"run {record.train_id}: its record does not say machine.{', machine.'.join(absent)}, so it cannot be done again")
+    try:
+        return Machine.model_validate(here.model_dump() | {name: known[name] for name in KEPT} | {"results_dir": results_dir})
+    except ValidationError as error:
+        raise RecordError(f"run {record.train_id}: {validation_message(error, prefix='machine')}") from error
+
+
+def _copy_base(store: Store, other: Store, what: Identified) -> None:
+    """The untouched base's scores need no second look."""
+    if what.base_eval_id is None:
+        return
+    name = what.experiment.model.name
+    record = store.read_eval(None, name, what.base_eval_id)
+    if record is not None:
+        tables = (read(None, name, what.base_eval_id) for read in (store.read_items, store.read_generations))
+        other.write_eval(record, *tables)
 
 
 def _compared(
@@ -74,7 +100,7 @@ def _compared(
 ) -> tuple[str, bool]:
     rows = []
     for name in ("report_loss", "tune_loss"):
-        rows.append(_row(name, record.metrics[name], found.metrics.get(name), LOSS_TOLERANCE, 4))
+        rows.append(_row(name, record.metrics.get(name), found.metrics.get(name), LOSS_TOLERANCE, 4))
     if was is not None and was.status == "done":
         assert now is not None
         for name, score in was.scores.items():

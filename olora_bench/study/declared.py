@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from olora_bench.errors import BadInput
 from olora_bench.study.grid import find_study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("file", "commit", "committed_at", "changed_since", "runs", "runs_before", "runs_after", "reason", "before")
 
@@ -32,6 +35,8 @@ def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.Dat
         changed_since (whether later commits touched the title or comments); runs (how many have a recorded start), runs_before and
         runs_after the commit (null without one); before (the ids of the former, separated by spaces).
     """
+    import pandas as pd  # the rest of this module is asked before anything is run
+
     started = runs.drop_duplicates("train_id").set_index("train_id")["started_at"].dropna()
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": f"{study}.yaml", "runs": len(started), "before": ""}
     try:
@@ -55,12 +60,12 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
     """
     if _git(path, "rev-parse", "--is-shallow-repository") == "true":
         raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
-    now = _declaration(path.read_text(encoding="utf-8"))
+    now = declaration(path.read_text(encoding="utf-8"))
     found: list[tuple[str, int]] = []
-    for line in _git(path, "log", "--format=%H %ct", "--", path.name).splitlines():
-        commit, seconds = line.split()
+    for line in _git(path, "rev-list", "--timestamp", "HEAD", "--", path.name).splitlines():
+        seconds, commit = line.split()
         try:
-            then = _declaration(_git(path, "show", f"{commit}:./{path.name}"))
+            then = declaration(_git(path, "cat-file", "blob", f"{commit}:./{path.name}"))
         except BadInput:  # the commit removed the file
             break
         if then != now:
@@ -71,7 +76,7 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
     return *found[-1], len(found) > 1
 
 
-def _declaration(text: str) -> Any:
+def declaration(text: str) -> Any:
     """What a study file decides: everything but the title."""
     try:
         raw = yaml.safe_load(text)
@@ -83,9 +88,14 @@ def _declaration(text: str) -> Any:
 
 
 def _git(path: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(path.parent), *arguments]
+    # The file may lie in somebody else's checkout, whose own .git/config could name programs: plumbing commands run none of them but to
+    # fetch what a partial clone lacks, which is forbidden here.
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(path.parent), *arguments]
+    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "", "GIT_TERMINAL_PROMPT": "0"}
+    if not any((folder / ".git").exists() for folder in path.parents):
+        raise BadInput(f"{path.name}: it lies in no git repository")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BadInput(f"{path.name}: git cannot be asked ({error.__class__.__name__})") from error
     if done.returncode:

@@ -20,7 +20,7 @@ def figures_text(name: str, overrides: Sequence[str]) -> str:
         BadInput: the study has not been run here.
     """
     study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study, find_study(name))
+    found = analysed(results_dir, study, find_study(name), overrides)
     for file, content in table_files(found.tables).items():
         atomic_write(found.folder / "tables" / file, content)
     return write_figures(found.frames, found.tables, found.folder / "figures")

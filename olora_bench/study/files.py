@@ -13,16 +13,17 @@ from olora_bench.identity import family_key
 from olora_bench.store import atomic_write
 from olora_bench.study.estimate import work
 from olora_bench.study.grid import Grids, LossOf, nothing_known
+from olora_bench.study.names import changing, declaration_of, place_of, study_dir
 
 SCHEMA_VERSION = 1
 
 
-def study_dir(results_dir: Path, name: str) -> Path:
-    """The folder of a study's own files. Runs belong to no study and lie in `results/runs/`."""
-    return results_dir / name
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A study's own file, or None where there is none.
 
-
-def _read(path: Path) -> dict[str, Any] | None:
+    Raises:
+        RecordError: it cannot be read, or is of another schema.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -45,24 +46,19 @@ def _write(path: Path, value: dict[str, Any]) -> None:
         atomic_write(path, data.encode())
 
 
-def read_lock(results_dir: Path, name: str) -> dict[str, Any] | None:
+def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> dict[str, Any] | None:
     """What the study settled when it first ran, e.g. `{"precision": "bf16"}`; null before that."""
-    return _read(study_dir(results_dir, name) / "lock.json")
+    return read_json(study_dir(results_dir, name, overrides) / "lock.json")
 
 
-def write_lock(results_dir: Path, name: str, precision: str) -> None:
+def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence[str] = ()) -> None:
     """Settle what depends on the machine, for every later start of the study on any machine."""
-    _write(study_dir(results_dir, name) / "lock.json", {"schema_version": SCHEMA_VERSION, "precision": precision})
+    _write(study_dir(results_dir, name, overrides) / "lock.json", {"schema_version": SCHEMA_VERSION, "precision": precision})
 
 
-def read_manifest(results_dir: Path, name: str) -> dict[str, Any] | None:
+def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> dict[str, Any] | None:
     """The manifest: everything a report needs to find and order the study's records."""
-    return _read(study_dir(results_dir, name) / "manifest.json")
-
-
-def changing(overrides: Sequence[str]) -> list[str]:
-    """Those of a command line's overrides that make other runs of a study than its file declares."""
-    return [line for line in overrides if not line.lstrip("+~").startswith(("machine.", "machine=", "tracker", "hydra", "assets="))]
+    return read_json(study_dir(results_dir, name, overrides) / "manifest.json")
 
 
 def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known, overrides: Sequence[str] = ()) -> None:
@@ -97,11 +93,13 @@ def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_kn
         "protocol": study.protocol,
         "contrasts": [c.model_dump() for c in study.contrasts],
         "overrides": changing(overrides),
+        "file": place_of(grids.path, results_dir),
+        "declaration": declaration_of(grids.path),
         "tuning": None if study.tuning is None else study.tuning.model_dump(mode="json"),
         "searches": list(_searches(grids, loss_of)),
         "runs": runs,
     }
-    _write(study_dir(results_dir, study.name) / "manifest.json", value)
+    _write(study_dir(results_dir, study.name, overrides) / "manifest.json", value)
 
 
 def _searches(grids: Grids, loss_of: LossOf) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.lines import line
 from olora_bench.errors import BadInput
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
+from olora_bench.study.foreign import check_trust
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
 from olora_bench.study.tuning import Search, search
 
@@ -196,6 +197,7 @@ class StudyFile:
             if not scored:
                 raw["suite"] |= UNSCORED
             experiment = load(raw, (self.path.parent,))
+            check_trust(experiment.model, self.path, self.overrides)
             found = resolve(experiment)
             what = identify(experiment, {key: asset.identity for key, asset in found.items()})
             # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.

@@ -101,17 +101,19 @@ def _texts(name: str, run: RunRecord, evaluation: EvalRecord, cache_dir: Path) -
 
 def _rows_folder(name: str, run: RunRecord, evaluation: EvalRecord, cache_dir: Path) -> Path | None:
     """Where this machine keeps the very rows that the run was scored on; None where it does not."""
+    from olora_bench.assets import packaged
     from olora_bench.assets.check import cached_place
     from olora_bench.assets.kinds import Asset, Wanted
     from olora_bench.config import load_benchmark
 
     listed: Any = evaluation.provenance.get("assets") or run.provenance.get("assets") or []
-    mine = next((Asset(one["key"], one["source"], one["identity"]) for one in listed if one["key"] == f"benchmark:{name}"), None)
     try:
         spec = load_benchmark(name)
-    except BadInput:
+        mine = next(Asset(one["key"], one["source"], one["identity"]) for one in listed if one["key"] == f"benchmark:{name}")
+    except (BadInput, StopIteration, KeyError, TypeError):
         return None
-    if mine is None:
+    # The record says which rows they were, this machine's conf where they would lie.
+    if mine.source == "packaged" and (spec.packaged is None or packaged.identity(spec.packaged) != mine.identity):
         return None
     place = cached_place(Wanted(mine.key, spec, mine.source == "generated", (spec.report_split,)), mine, cache_dir)
     return place[0] if place is not None and (place[0] / f"{spec.report_split}.parquet").is_file() else None

@@ -79,6 +79,6 @@ def _remake(study: str, study_file: Path | None, overrides: Sequence[str], recor
         *checkout,
         f"make plan SWEEP={given}      # what would run; runs nothing",
         f"make sweep SWEEP={given}     # the runs that are missing, then this report",
-        f"make report SWEEP={name}    # this report again from results/, no GPU, no network",
-        f"make figures SWEEP={name}   # the figures again from results/",
+        f"make report SWEEP={given}    # this report again from results/, no GPU, no network",
+        f"make figures SWEEP={given}   # the figures again from results/",
     ]

@@ -11,6 +11,7 @@ from olora_bench.errors import RecordError
 from olora_bench.store import Store
 from olora_bench.study.files import read_lock
 from olora_bench.study.grid import Grids, StudyFile, find_study
+from olora_bench.study.names import check_name
 
 
 @dataclass
@@ -51,11 +52,12 @@ def open_study(path: Path, overrides: Sequence[str] = ()) -> OpenStudy:
     """Read a study file under the precision that its lock settled.
 
     Raises:
-        BadInput: the file cannot be carried out as written.
+        BadInput: the file cannot be carried out as written, or another one ran here under its name.
         RecordError: the study's lock cannot be read.
     """
     file = StudyFile(path, overrides)
-    lock = read_lock(file.results_dir, file.study.name)
+    check_name(file.results_dir, file.study.name, path)
+    lock = read_lock(file.results_dir, file.study.name, overrides)
     if lock is not None:
         file.precision = str(lock["precision"])
     return OpenStudy(file, Store(file.results_dir))

@@ -10,10 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from olora_bench import assets, device
 from olora_bench.errors import BadInput
+from olora_bench.machine_faults import check_machine
 from olora_bench.progress import say
 from olora_bench.store import lease
-from olora_bench.study.files import study_dir, write_lock, write_manifest
+from olora_bench.study.files import write_lock, write_manifest
 from olora_bench.study.grid import Grids, Job
+from olora_bench.study.names import study_dir
 from olora_bench.study.stages import OpenStudy, open_study
 from olora_bench.study.states import Standing, counts
 from olora_bench.study.worklist import Worklist
@@ -73,9 +75,9 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             said = stage
         if todo and seen != grids.jobs:
             prepare(study, todo, here=serial)
-        with lease(study_dir(study.store.root, study.name), wait=True):
+        with lease(study_dir(study.store.root, study.name, study.file.overrides), wait=True):
             if todo:
-                write_lock(study.store.root, study.name, todo[0].experiment.precision)
+                write_lock(study.store.root, study.name, todo[0].experiment.precision, study.file.overrides)
             write_manifest(study.store.root, grids, study.loss, study.file.overrides)
         if batch:
             worklist.launching(batch)
@@ -112,6 +114,7 @@ def one_by_one(launcher: Launcher) -> bool:
 def prepare(study: OpenStudy, todo: Sequence[Job], *, here: bool) -> None:
     """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled; where the runs are
     made `here`, in this process, a device that torch can use."""
+    check_machine(todo[0].experiment)
     study.store.check_writable()
     assets.check_all([(job.experiment, job.assets) for job in todo])
     if here:

@@ -18,10 +18,11 @@ from olora_bench.report.page import study_page
 from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
 from olora_bench.seeds import derive
-from olora_bench.store import Store, atomic_write
+from olora_bench.store import Store, atomic_write, inside
 from olora_bench.study.declared import declared, declared_text
-from olora_bench.study.files import read_manifest, study_dir
+from olora_bench.study.files import read_json, read_manifest
 from olora_bench.study.grid import find_study
+from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
 from olora_bench.study.origins import origins
 from olora_bench.study.schema import parse_study
 
@@ -40,40 +41,54 @@ def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
     """The name of a study and the results folder that its overrides point to.
 
     Raises:
-        BadInput: there is no such study, or it cannot be carried out as written.
+        BadInput: there is no such study, it cannot be carried out as written, or another one ran there under its name.
     """
     path = find_study(name)
     cfg = compose(overrides, config_name=path.name, config_dir=path.parent)
-    return parse_study(dict(cfg.study), str(path)).name, machine(cfg).results_dir
+    name, results_dir = parse_study(dict(cfg.study), str(path)).name, machine(cfg).results_dir
+    check_name(results_dir, name, path)
+    return name, results_dir
 
 
-def analysed(results_dir: Path, study: str, file: Path | None = None) -> Analysed:
+def analysed(results_dir: Path, study: str, file: Path | None = None, overrides: Sequence[str] = ()) -> Analysed:
     """Read a study's records and analyse them. The same records give the same frames.
 
     Args:
         results_dir: where the records are.
         study: the study's name, which is its folder there.
         file: the study's file, whose history says when it was declared; null looks for it by the study's name.
+        overrides: those that the study ran under.
 
     Raises:
         BadInput: the study has not been run here.
         RecordError: its manifest cannot be read.
     """
-    manifest = read_manifest(results_dir, study)
+    manifest = read_manifest(results_dir, study, overrides)
     if manifest is None:
-        raise BadInput(f"study {study} has not been run in {results_dir}: make sweep SWEEP={study}")
+        raise BadInput(_not_run(results_dir, study, overrides))
     frames = load_study(Store(results_dir), manifest)
     rng = np.random.default_rng(derive(0, "bootstrap"))
     tables = analyse(frames, rng)
     tables["claims"] = judge(read_claims(_claims_dir(results_dir)), frames, tables, rng)
     tables["declared"] = declared(study, frames.runs, file)
-    tables["published"] = beside_ours(read_published(results_dir / "published"), frames)
-    return Analysed(frames, tables, results_dir, study_dir(results_dir, study) / "report")
+    tables["published"] = beside_ours(read_published(inside(results_dir, results_dir / "published")), frames)
+    return Analysed(frames, tables, results_dir, report_dir(study_dir(results_dir, study, overrides), results_dir))
+
+
+def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
+    found = [manifest for home in homes(results_dir, study) if (manifest := read_json(home / "manifest.json")) is not None]
+    under = ["without overrides" if not one.get("overrides") else f"with {' '.join(one['overrides'])}" for one in found]
+    asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
+    if under:
+        return (
+            f"study {study} has not been run{asked} in {results_dir}. It has been run there {', and '.join(under)}: give the same overrides"
+        )
+    return f"study {study} has not been run{asked} in {results_dir}: make sweep SWEEP={study}"
 
 
 def _claims_dir(results_dir: Path) -> Path:
     """A results folder may bring its own claims; else those that came with this package."""
-    own = results_dir / "published" / "claims"
+    own = inside(results_dir, results_dir / "published" / "claims")
     return own if own.is_dir() else claims_dir()
 
 
@@ -85,7 +100,7 @@ def report_text(name: str, overrides: Sequence[str], *, run_pages: bool = False)
         BadInput: the study has not been run here.
     """
     study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study, find_study(name))
+    found = analysed(results_dir, study, find_study(name), overrides)
     text = study_report(found.frames, found.tables, notes(found))
     write_page(found, find_study(name), run_pages=run_pages)
     atomic_write(found.folder / "report.md", (text + "\n").encode())
@@ -101,7 +116,7 @@ def extract_text(name: str, overrides: Sequence[str]) -> tuple[str, str, str]:
         BadInput: the study has not been run here.
     """
     study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study, find_study(name))
+    found = analysed(results_dir, study, find_study(name), overrides)
     return study, extract(found.frames, found.tables), claims(found.tables)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from olora_bench.config import Tracker
+from olora_bench.progress import say
 from olora_bench.store import RunRecord
 from olora_bench.tracking.wandb_mirror import WandbMirror
 
@@ -53,7 +54,11 @@ def open_tracker(
     """
     if tracker.name == "none":
         return NoMirror()
-    return WandbMirror(tracker, run_id=run_id, name=name, config=config, group=group, directory=directory)
+    try:
+        return WandbMirror(tracker, run_id=run_id, name=name, config=config, group=group, directory=directory)
+    except Exception as error:  # a folder that is a circle of links, no thread to be had: whatever it is, the run goes on
+        say(f"W&B is lost ({type(error).__name__}: {error}). The run goes on, and its record has everything")
+        return NoMirror()
 
 
 def rebuild(

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import datasets
 import lm_eval.utils
 import pytest
 from tiny_rows import SIX, read_benchmarks, row, write_rows
@@ -128,3 +129,11 @@ def test_lm_eval_is_as_before_afterwards() -> None:
         assert lm_eval.utils.apply_template("{{a}}", {"a": 2}) == "2"
         raise KeyError
     assert state() == before
+
+
+def test_reading_local_rows_is_told_to_no_counter() -> None:
+    """`datasets` asks a server on the network each time it loads a file, unless this is off."""
+    before = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    with lm_eval_quietly():
+        assert not datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    assert before == datasets.config.HF_UPDATE_DOWNLOAD_COUNTS

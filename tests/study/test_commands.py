@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from olora_bench.config.hardware import describe
-from olora_bench.errors import RecordError
 from olora_bench.store import lease
 from olora_bench.study import estimate
-from olora_bench.study.garbage import gc_text, unneeded
 from olora_bench.study.plan import plan_text
 from olora_bench.study.status import status_text
 
@@ -90,28 +88,3 @@ def test_status_names_who_runs_what_failed_and_what_diverged(study: Any, plant_r
     assert f"{d.what.train_id} tiny_tinyllama olora r4 lr0.0003 seed 1: running: process {os.getpid()} on " in text
     assert f"{b.what.train_id} tiny_tinyllama lora r4 lr0.0003 seed 1: diverged: loss is nan after step 3" in text
     assert "time left" in text
-
-
-def test_gc_lists_what_no_study_needs_and_removes_only_when_asked(study: Any, sweep: Any, plant_run: Any) -> None:
-    """A run of another config is listed; one that is being worked on is not; the study's own runs stay."""
-    opened = study(NODE)
-    sweep(opened, lambda experiment: 1.5)
-    assert gc_text(opened.store.root, remove=False).endswith("every run and evaluation is needed by a study that ran there")
-    other, busy = study(NODE.replace("[0, 1]", "[7]"), name="other").grids().jobs
-    plant_run(other.what, 1.5)
-    plant_run(busy.what, 1.5)
-    with lease(opened.store.run_dir(busy.what.train_id)):
-        assert [one.folder.name for one in unneeded(opened.store.root)] == [other.what.train_id]
-        assert "To remove them: add --remove" in gc_text(opened.store.root, remove=False)
-        assert opened.store.read_run(other.what.train_id) is not None
-        gc_text(opened.store.root, remove=True)
-    assert opened.store.read_run(other.what.train_id) is None and opened.store.read_run(busy.what.train_id) is not None
-    assert all(opened.store.read_run(job.what.train_id) is not None for job in opened.grids().jobs)
-
-
-def test_gc_calls_nothing_unneeded_while_a_manifest_cannot_be_read(study: Any, sweep: Any) -> None:
-    opened = study(NODE)
-    sweep(opened, lambda experiment: 1.5)
-    (opened.store.root / "throwaway" / "manifest.json").write_text("{")
-    with pytest.raises(RecordError, match=r"manifest\.json"):
-        gc_text(opened.store.root, remove=True)

@@ -38,7 +38,8 @@ def commit(file: Path) -> Commit:
 def git(file: Path, *arguments: str, at: str = "2026-01-31T00:00:00+00:00") -> str:
     who = {f"GIT_{role}_{what}": "x@x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = {**os.environ, **who, "GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at}
-    done = subprocess.run(["git", "-C", str(file.parent), *arguments], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(["git", "-C", str(file.parent), *arguments], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
@@ -79,9 +80,31 @@ def test_what_is_not_committed_is_not_declared(file: Path, commit: Commit) -> No
 def test_outside_git_and_without_a_file_there_is_a_reason(file: Path) -> None:
     file.write_text(STUDY.format(title="a", seeds="[0]"))
     row = declared("mine", runs("09:30"), file).iloc[0]
-    assert row["commit"] is None and row["reason"].startswith("mine.yaml: git says: fatal: not a git repository")
+    assert row["commit"] is None and row["reason"] == "mine.yaml: it lies in no git repository"
     row = declared("nowhere", runs("09:30")).iloc[0]
     assert declared_text(row.to_dict()) == "Declared: no commit known (no study 'nowhere')."
+
+
+GPG = """#!/bin/sh
+case "$*" in *--verify*) touch {ran};; esac
+cat > /dev/null
+printf '\\n[GNUPG:] SIG_CREATED \\n' >&2
+printf -- '-----BEGIN PGP SIGNATURE-----\\nx\\n-----END PGP SIGNATURE-----\\n'
+"""
+
+
+def test_a_checkout_of_somebody_else_runs_no_program_of_its_config(file: Path, commit: Commit, tmp_path: Path) -> None:
+    """Its .git/config has signatures checked by a program of its own, which `git log` would run."""
+    (tmp_path / "gpg").write_text(GPG.format(ran=tmp_path / "ran"))
+    (tmp_path / "gpg").chmod(0o755)
+    git(file, "init", "-q")
+    for key, value in {"gpg.program": f"{tmp_path}/gpg", "commit.gpgSign": "true", "log.showSignature": "true"}.items():
+        git(file, "config", key, value)
+    seeds = commit(STUDY.format(title="a", seeds="[0]"), "08:00")
+    assert declared("mine", runs("09:30"), file).iloc[0]["commit"] == seeds
+    assert not (tmp_path / "ran").exists()
+    git(file, "log", "--format=%H")
+    assert (tmp_path / "ran").exists(), "the trap is one"
 
 
 def test_a_cut_history_cannot_tell(file: Path, commit: Commit, tmp_path: Path) -> None:

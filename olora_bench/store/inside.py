@@ -1,0 +1,37 @@
+"""Links in a results folder, which may be somebody else's: followed where they stay in it, refused where they lead out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from olora_bench.errors import RecordError
+
+
+def inside(root: Path, path: Path) -> Path:
+    """`path`, below `root` and perhaps not there yet, once no link on the way to it or directly in it leads out of `root`.
+
+    Raises:
+        RecordError: one does; names it and where it leads.
+    """
+    for one in _links(root, path):
+        target = Path(os.path.realpath(one))  # not `resolve`, which raises where links go round in a circle
+        if Path(os.path.realpath(root)) not in target.parents:
+            raise RecordError(
+                f"{one}: a link that leads out of {root}, to {target}: nothing is read or written there. Put the files in its place"
+            )
+    return path
+
+
+def _links(root: Path, path: Path) -> Iterator[Path]:
+    place = root
+    for part in path.relative_to(root).parts:
+        place = place / part
+        if place.is_symlink():
+            yield place
+    try:
+        with os.scandir(path) as entries:
+            yield from (Path(entry.path) for entry in entries if entry.is_symlink())
+    except OSError:  # not there, or no folder
+        return

@@ -1,0 +1,100 @@
+"""What a study's name stands for in a results folder: one declaration, run as it is and under overrides, each with its own manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.store import inside
+from olora_bench.study.schema import RESERVED_NAMES
+
+OVERRIDDEN = "overridden"
+"""The folder, in a study's own, of its runs under overrides."""
+
+
+def changing(overrides: Sequence[str]) -> list[str]:
+    """Those of a command line's overrides that make other runs of a study than its file declares."""
+    return [line for line in overrides if not line.lstrip("+~").startswith(("machine.", "machine=", "tracker", "hydra", "assets="))]
+
+
+def study_dir(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Path:
+    """The folder of a study's own files; under overrides that change runs, one of its own below it. Runs belong to no study.
+
+    Raises:
+        RecordError: a link on the way to it, or in it, leads out of the results folder.
+    """
+    home, changes = results_dir / name, sorted(set(changing(overrides)))
+    if changes:
+        home = home / OVERRIDDEN / hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
+    return inside(results_dir, home)
+
+
+def report_dir(home: Path, results_dir: Path) -> Path:
+    """Where a study's report is written.
+
+    Raises:
+        RecordError: a link in it leads out of the results folder.
+    """
+    for part in ("tables", "figures", "runs"):
+        inside(results_dir, home / "report" / part)
+    return home / "report"
+
+
+def homes(results_dir: Path, name: str) -> list[Path]:
+    """The folders of a study that hold a manifest: as its file declares it first, then under overrides.
+
+    Raises:
+        RecordError: a link leads out of the results folder.
+    """
+    home = inside(results_dir, results_dir / name)
+    below = inside(results_dir, home / OVERRIDDEN)
+    variants = sorted(p for p in below.iterdir() if p.is_dir()) if below.is_dir() else []
+    return [inside(results_dir, one) for one in (home, *variants) if (one / "manifest.json").exists()]
+
+
+def studies(results_dir: Path) -> list[str]:
+    """The names of the studies that ran here."""
+    folders = sorted(p.name for p in results_dir.iterdir() if p.is_dir()) if results_dir.is_dir() else []
+    return [name for name in folders if name not in RESERVED_NAMES and not name.startswith(".")]
+
+
+def declaration_of(path: Path) -> str:
+    """A digest of what a study file declares: everything in it but title and comments."""
+    from olora_bench.study.declared import declaration
+
+    raw = declaration(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def place_of(path: Path, results_dir: Path) -> str:
+    """A study file as a manifest names it: from the results folder where it lies beside it, else by its folder's name and its own, which
+    says nothing of the machine."""
+    near = os.path.relpath(os.path.realpath(path), os.path.realpath(results_dir))
+    return near if not near.startswith("../..") else "/".join(path.parts[-2:])
+
+
+def check_name(results_dir: Path, name: str, path: Path) -> None:
+    """Refuse a study file under whose name another one, which declares something else, ran here. A file may change: then it declares anew.
+
+    Raises:
+        BadInput: names both files.
+    """
+    from olora_bench.study.files import read_json
+
+    mine, place = declaration_of(path), place_of(path, results_dir)
+    for home in homes(results_dir, name):
+        try:
+            manifest: dict[str, Any] = read_json(home / "manifest.json") or {}
+        except RecordError:  # what it was of is not known; where it is needed, it is refused
+            continue
+        if manifest.get("declaration") not in (None, mine) and manifest.get("file") != place:
+            raise BadInput(
+                f"{path}: study.name={name} is taken in {results_dir}: {manifest.get('file')} ran there under it and declares "
+                "something else. Give one of the two another study.name; or, if this file is to replace that one, move "
+                f"{home}/manifest.json away"
+            )
