@@ -56,7 +56,7 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
     Raises:
         BadInput: there is no such run, or it cannot be exported so; says what can be done instead.
     """
-    experiment, adapter = _find(run, results)
+    experiment, adapter, sha256 = _find(run, results)
     reason = refusal(experiment, to)
     if reason is not None:
         raise BadInput(f"--to {to} is impossible for {run} (init={experiment.init.name}): {reason}")
@@ -74,7 +74,7 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         if to == "adapter" and not adapted.recreated_by_peft:
             name = experiment.init.name
             raise BadInput(f"--to adapter is impossible for {run}: init={name} {inits.NOT_RECREATED}. Use --to lora, or --to merged")
-        adapted.load(adapter)
+        adapted.load(adapter, sha256)
         wanted = logits(adapted.model, base)
         lost, kept = 0.0, None if to == "merged" else experiment.rank
         if to == "adapter":
@@ -88,8 +88,8 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
     return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision)
 
 
-def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
-    """The experiment of a run as today's machine would do it, and the file of its adapter."""
+def _find(run: str, results: Path | None) -> tuple[Experiment, Path, str]:
+    """The experiment of a run as today's machine would do it, the file of its adapter, and that file's SHA-256."""
     here = load(compose(["tracker=none"])).machine
     folder = Path(run)
     if (folder / "record.json").is_file():
@@ -98,10 +98,10 @@ def _find(run: str, results: Path | None) -> tuple[Experiment, Path]:
         store = Store(results or here.results_dir)
     record = store.named_run(run)
     train_id = record.train_id
-    if record.status != "done" or not store.adapter_path(train_id).is_file():
-        state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
-        raise BadInput(f"run {train_id} has no trained adapter ({state}): run it again")
-    return of_record(record, here), store.adapter_path(train_id)
+    if record.status != "done" or "adapter" not in record.parts or not store.adapter_path(train_id).is_file():
+        state = f"its status is {record.status}" if record.status != "done" else "its adapter was not kept here"
+        raise BadInput(f"run {train_id} has no trained adapter ({state}): move its record.json away and run it again")
+    return of_record(record, here), store.adapter_path(train_id), record.parts["adapter"].sha256
 
 
 def _base(experiment: Experiment) -> Base:

@@ -75,7 +75,7 @@ def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
             raise MissingAssets(f"it was in {machine.local_dir} a moment ago and is not now")
         return folder
     assert model.hub is not None
-    return hub.fetch_model(model, model.hub, commit(asset), machine.cache_dir)
+    return hub.fetch_model(model, model.hub, commit(asset))
 
 
 def _fill(
@@ -137,7 +137,7 @@ def _make_rows(folder: Path, made_from: dict[str, Any], want: Wanted, asset: Ass
             files = layout.find_rows(spec, machine.local_dir)
         else:
             assert spec.hub is not None
-            files = hub.fetch_rows(spec, spec.hub, commit(asset), machine.cache_dir)
+            files = hub.fetch_rows(spec, spec.hub, commit(asset))
         try:
             tables = {split: layout.read_rows(paths, columns) for split, paths in files.items()}
         except BadInput as error:

@@ -100,7 +100,7 @@ def probe(asked: dict[str, Callable[[], str | None]], within_s: float) -> dict[s
     return {key: reason for key, reason in list(answers.items()) if reason is not None}
 
 
-def fetch_model(model: Model, source: HubSource, commit: str, cache_dir: Path) -> Path:
+def fetch_model(model: Model, source: HubSource, commit: str) -> Path:
     """The model's snapshot folder, complete and its files' digests checked once.
 
     Raises:
@@ -109,14 +109,14 @@ def fetch_model(model: Model, source: HubSource, commit: str, cache_dir: Path) -
     folder = kept(source, "model", commit)
     if folder is None or layout.model_problem(folder) is not None:
         folder = _download(source, "model", commit, _model_names(source, commit))
-    if _drop_corrupt(layout.model_files(folder), cache_dir):
+    if _drop_corrupt(layout.model_files(folder)):
         folder = _download(source, "model", commit, _model_names(source, commit))
     if (problem := layout.model_problem(folder)) is not None:
         raise MissingAssets(f"{source.id}@{commit} cannot be loaded as a model: {problem}")
     return folder
 
 
-def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir: Path) -> dict[str, list[Path]]:
+def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str) -> dict[str, list[Path]]:
     """The files of each split in the dataset's snapshot folder.
 
     Raises:
@@ -131,7 +131,7 @@ def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir
         )
     wanted = [n for hits in splits.values() for n in hits]
     folder = _download(source, "dataset", commit, wanted)
-    if _drop_corrupt([folder / n for n in wanted], cache_dir):
+    if _drop_corrupt([folder / n for n in wanted]):
         folder = _download(source, "dataset", commit, wanted)
     return {split: [folder / n for n in hits] for split, hits in splits.items()}
 
@@ -193,14 +193,14 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _drop_corrupt(files: Iterable[Path], cache_dir: Path) -> bool:
+def _drop_corrupt(files: Iterable[Path]) -> bool:
     """Delete what does not have the digest that the Hub library's cache names it by (SHA-256, or git's SHA-1). True when something was."""
     dropped = False
     for link in files:
         blob = link.resolve()
         if blob.parent.name != "blobs":
             continue
-        digest = cache.known_sha256(blob, cache_dir) if len(blob.name) == 64 else _git_sha1(blob) if len(blob.name) == 40 else blob.name
+        digest = cache.sha256_here(blob) if len(blob.name) == 64 else _git_sha1(blob) if len(blob.name) == 40 else blob.name
         if digest != blob.name:
             say(f"assets: {link.name} in the Hub cache is corrupt ({digest[:12]}... instead of {blob.name[:12]}...); fetching it again")
             link.unlink()

@@ -1,25 +1,42 @@
 """Where records lie and how they are written and read.
 
-<root>/runs/<train_id>/{record.json, curve.parquet, adapter.safetensors}
-<root>/runs/<train_id>/evals/<eval_id>/{record.json, items.parquet}
-<root>/base/<model>/evals/<eval_id>/{record.json, items.parquet}
+<root>/runs/<train_id>/{record.json, curve.<token>.parquet, adapter.<token>.safetensors}
+<root>/runs/<train_id>/evals/<eval_id>/{record.json, items.<token>.parquet, generations.<token>.parquet}
+<root>/base/<model>/evals/<eval_id>/{record.json, items.<token>.parquet, ...}
+
+A record names its parts, with their SHA-256; the token is that of the lease under which they were written. What is written under no lease
+(planted, migrated) has plain names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
-from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
-from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
-from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
-from olora_bench.store.tables import from_parquet, to_parquet
+from olora_bench.store.atomic import atomic_write, written
+from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
+from olora_bench.store.parts import (
+    ALWAYS_KEPT,
+    PartKind,
+    cannot_read,
+    damage,
+    damaged,
+    entries,
+    lacks,
+    lies_there,
+    orphans,
+    read_part,
+    write_part,
+)
+from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
+from olora_bench.store.sealed import read_regular
+from olora_bench.store.tables import Kind, from_parquet, to_parquet
+from olora_bench.store.writer import abandoned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +69,9 @@ class Store:
         return self.run_eval_dir(train_id, eval_id) if train_id is not None else self.base_eval_dir(str(base), eval_id)
 
     def adapter_path(self, train_id: str) -> Path:
-        """Where a run's adapter lies, or will lie."""
-        return self.run_dir(train_id) / "adapter.safetensors"
+        """Where the adapter lies that a run's record names; where it names none, a path at which none lies."""
+        part = _parts_named(self.run_dir(train_id), RunRecord).get("adapter")
+        return self.run_dir(train_id) / ("adapter.safetensors" if part is None else part.file)
 
     def checkpoint_path(self, train_id: str) -> Path:
         """Where the state of an unfinished training lies, if it was kept."""
@@ -65,36 +83,92 @@ class Store:
         Raises:
             StoreError: the results folder cannot be created or written; names the path and the system's reason.
         """
-        make_folder(self.root)
-        probe = self.root / ".writable.tmp"  # one name for all, so that the next check removes what a killed one left
-        try:
-            handle = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666)
-            try:
-                os.write(handle, b"olora_bench\n")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise cannot_write(self.root, error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+        for left in self.root.glob(".*.tmp"):
+            if abandoned(left):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+        with written(self.root / "writable", b"olora_bench\n"):
+            pass
 
-    def tidy(self, train_id: str) -> None:
-        """Remove what a killed worker left in the folder of a finished run: lease, temporary files, checkpoint. A live worker's stay."""
-        folder = self.run_dir(train_id)
-        if has_leftovers(folder) or self.checkpoint_path(train_id).exists():
-            with contextlib.suppress(LeaseHeld, StoreError), lease(folder):
-                self.checkpoint_path(train_id).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def hold(self, folder: Path, *, wait: bool = False) -> Iterator[Lease]:
+        """The lease of a run's folder, or of a base's evaluation; what no record there names is removed at the beginning and at the end.
 
-    def write_run(self, record: RunRecord) -> None:
-        """Write a run's record.
+        Raises:
+            LeaseHeld: a live process holds it, and `wait` is false.
+            StoreError: the system refuses to write.
+        """
+        with lease(folder, wait=wait) as held:
+            held.remove(self._orphans(folder))
+            yield held
+            held.remove(self._orphans(folder))
+
+    def tidy(self, folder: Path) -> None:
+        """Remove what a killed worker left in the folder of a finished run or base's evaluation: lease, temporary files, checkpoint, parts
+        that no record names. A live worker's stay."""
+        checkpoint = folder / "checkpoint.safetensors"
+        with contextlib.suppress(LeaseHeld, StoreError, RecordError, OSError):  # there is another time
+            if has_leftovers(folder) or checkpoint.exists() or self._orphans(folder):
+                with self.hold(folder) as held:
+                    held.remove([checkpoint])
+
+    def _orphans(self, folder: Path) -> list[Path]:
+        found = []
+        for place in (folder, *_subfolders(folder / "evals")):
+            kind: type[RunRecord] | type[EvalRecord] = EvalRecord if place.parent.name == "evals" else RunRecord
+            with contextlib.suppress(RecordError):  # what a record that cannot be read names is not known
+                found += orphans(place, _parts_named(place, kind))
+        return found
+
+    def lacks(self, record: RunRecord | EvalRecord) -> bool:
+        """Whether a curve or items that a record names are gone."""
+        return lacks(self.folder_of(record), record.parts)  # type: ignore[arg-type]
+
+    def has_adapter(self, record: RunRecord) -> bool:
+        """Whether the adapter that a record names lies there."""
+        return "adapter" in record.parts and lies_there(self.run_dir(record.train_id) / record.parts["adapter"].file)
+
+    def damage(self, record: RunRecord | EvalRecord, *, thorough: bool = False) -> str | None:
+        """What is wrong with the parts of a record that lie there, or None; with `thorough`, of its adapter too.
+
+        A file is read once a process, and again when it was touched.
+        """
+        return damage(self.folder_of(record), record.parts, thorough=thorough)  # type: ignore[arg-type]
+
+    def mend(self, folder: Path, kind: type[RunRecord] | type[EvalRecord]) -> list[Path]:
+        """Set aside, with the suffix `.damaged`, a record that cannot be read or those of its parts that are damaged, so that they are
+        computed again. A folder that a live process works in is left alone.
 
         Raises:
             StoreError: the system refuses.
+        """
+        path = folder / "record.json"
+        try:
+            record = _read_record(path, kind)
+            wrong = [] if record is None else damaged(folder, record.parts)  # type: ignore[arg-type]
+        except RecordError:
+            wrong = [path]
+        if wrong:
+            with contextlib.suppress(LeaseHeld), lease(folder) as held:
+                for one in wrong:
+                    held.set_aside(one)
+        return wrong
+
+    def folder_of(self, record: RunRecord | EvalRecord) -> Path:
+        """The folder of a record."""
+        return (
+            self.run_dir(record.train_id) if isinstance(record, RunRecord) else self.eval_dir(record.train_id, record.base, record.eval_id)
+        )
+
+    def write_run(self, record: RunRecord, held: Lease | None = None) -> None:
+        """Write a run's record, behind the fence of its lease.
+
+        Raises:
+            LeaseLost: the lease was taken over; nothing was written.
+            StoreError: the system refuses.
             RecordError: the record does not fit its schema.
         """
-        _write_record(record, self.run_dir(record.train_id) / "record.json")
+        _write_record(record, self.run_dir(record.train_id) / "record.json", held)
 
     def read_run(self, train_id: str) -> RunRecord | None:
         """A run's record, or None where there is none yet.
@@ -142,51 +216,63 @@ class Store:
             return "running" if at_work else "planned" if record is None else "interrupted"
         return record.status
 
-    def write_curve(self, train_id: str, curve: pd.DataFrame) -> None:
-        """Write a run's curve; columns as in `tables.schema("curve")`.
+    def write_curve(self, train_id: str, curve: pd.DataFrame, held: Lease | None = None) -> Part:
+        """Write a run's curve; columns as in `tables.schema("curve")`. Belongs to the run once its record names the part.
 
         Raises:
             StoreError: the system refuses.
             RecordError: a column is missing, unknown or of another type.
         """
-        path = self.run_dir(train_id) / "curve.parquet"
-        atomic_write(path, to_parquet(curve, "curve", path))
+        return _write_table(self.run_dir(train_id), "curve", curve, held)
+
+    def write_adapter(self, train_id: str, content: bytes, held: Lease | None = None) -> Part:
+        """Write a run's adapter, as safetensors. Belongs to the run once its record names the part.
+
+        Raises:
+            StoreError: the system refuses.
+        """
+        return write_part(self.run_dir(train_id), "adapter", content, held)
 
     def read_curve(self, train_id: str) -> pd.DataFrame | None:
         """A run's curve, or None where there is none yet.
 
         Raises:
-            RecordError: the file is truncated, foreign or of another schema.
+            RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return from_parquet(self.run_dir(train_id) / "curve.parquet", "curve")
+        return _table(self.run_dir(train_id), RunRecord, "curve")
 
-    def write_eval(self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None) -> None:
-        """Write an evaluation: first its items, then its record, so that a record always has its items.
+    def write_eval(
+        self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
+    ) -> EvalRecord:
+        """Write an evaluation: first its items, then its record, so that a record always has its items; returns it with its parts.
 
         Args:
             record: with status `done`, `scores` counts the rows of `items` for every benchmark.
             items: columns as in `tables.schema("items")`; None for a failed evaluation, or one without benchmarks.
             generations: columns as in `tables.schema("generations")`; None where no text was asked for.
+            held: the lease of the run, or of the base's evaluation.
 
         Raises:
+            LeaseLost: the lease was taken over; no record was written.
             StoreError: the system refuses.
             RecordError: record or items do not fit their schema, or each other.
         """
-        folder = self.eval_dir(record.train_id, record.base, record.eval_id)
-        path = folder / "items.parquet"
-        content = None if items is None else to_parquet(items, "items", path)
+        folder = self.folder_of(record)
         counts = {} if items is None else items["benchmark"].value_counts().to_dict()
         for benchmark, score in record.scores.items():
             if counts.get(benchmark, 0) != score.items:
+                file = folder / "items.parquet"
                 raise RecordError(
-                    f"{path}: scores.{benchmark}.items={score.items}, but there are {counts.get(benchmark, 0)} rows of {benchmark}"
+                    f"{file}: scores.{benchmark}.items={score.items}, but there are {counts.get(benchmark, 0)} rows of {benchmark}"
                 )
-        if content is not None:
-            atomic_write(path, content)
+        parts: dict[Any, Part] = {}
+        if items is not None:
+            parts["items"] = _write_table(folder, "items", items, held)
         if generations is not None:
-            written = folder / "generations.parquet"
-            atomic_write(written, to_parquet(generations, "generations", written))
-        _write_record(record, folder / "record.json")
+            parts["generations"] = _write_table(folder, "generations", generations, held)
+        record = record.model_copy(update={"parts": parts})
+        _write_record(record, folder / "record.json", held)
+        return record
 
     def read_eval(self, train_id: str | None, base: str | None, eval_id: str) -> EvalRecord | None:
         """The record of an evaluation of a run or of an untouched base, or None where there is none yet.
@@ -207,17 +293,17 @@ class Store:
         """The items of an evaluation, or None where there are none; with `columns` only those, and only their values checked.
 
         Raises:
-            RecordError: the file is truncated, foreign or of another schema.
+            RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return from_parquet(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items", columns)
+        return _table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.
 
         Raises:
-            RecordError: the file is truncated, foreign or of another schema.
+            RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return from_parquet(self.eval_dir(train_id, base, eval_id) / "generations.parquet", "generations")
+        return _table(self.eval_dir(train_id, base, eval_id), EvalRecord, "generations")
 
     def iter_runs(self) -> Iterator[RunRecord | RecordError]:
         """Every run's record in the order of their ids; a record that cannot be read comes as its error."""
@@ -245,20 +331,61 @@ class Store:
                     yield record
 
 
-def _write_record(record: AnyRecord, path: Path) -> None:
+def _write_record(record: AnyRecord, path: Path, held: Lease | None) -> None:
     content = to_json(record)
     parse(content, type(record), path)  # model_copy does not check, and what lies there must be readable
-    atomic_write(path, content)
+    (atomic_write if held is None else held.publish)(path, content)
 
 
 def _read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
     try:
-        content = path.read_bytes()
+        touched = _touched(path)
+        content = read_regular(path)
     except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
         return None
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse(content, kind, path)
+        raise cannot_read(path, error) from error
+    record = parse(content, kind, path)
+    _NAMED[str(path)] = (touched, record.parts)
+    return record
+
+
+_NAMED: dict[str, tuple[tuple[int, ...], Mapping[Any, Part]]] = {}
+"""What parts the records name that this process has read; good while the record's file is untouched."""
+
+
+def _parts_named(folder: Path, kind: type[RunRecord] | type[EvalRecord]) -> Mapping[Any, Part]:
+    path = folder / "record.json"
+    known = _NAMED.get(str(path))
+    with contextlib.suppress(OSError):
+        if known is not None and known[0] == _touched(path):
+            return known[1]
+    record = _read_record(path, kind)
+    return {} if record is None else record.parts
+
+
+def _touched(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _part(folder: Path, record: type[RunRecord] | type[EvalRecord], kind: PartKind) -> bytes | None:
+    part = _parts_named(folder, record).get(kind)
+    content = None if part is None else read_part(folder, part)
+    if part is not None and content is None and kind in ALWAYS_KEPT:
+        raise RecordError(f"{folder / part.file}: gone, though the record beside it names it. {RESTORE}")
+    return content
+
+
+def _table(
+    folder: Path, record: type[RunRecord] | type[EvalRecord], kind: Kind, columns: Sequence[str] | None = None
+) -> pd.DataFrame | None:
+    content = _part(folder, record, kind)
+    return None if content is None else from_parquet(content, folder / _parts_named(folder, record)[kind].file, kind, columns)
+
+
+def _write_table(folder: Path, kind: Kind, frame: pd.DataFrame, held: Lease | None) -> Part:
+    return write_part(folder, kind, to_parquet(frame, kind, folder / f"{kind}.parquet"), held)
 
 
 def _moved(path: Path, field: str, value: str | None) -> RecordError:
@@ -273,4 +400,7 @@ def _folder_name(name: str) -> str:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
+    try:
+        return [path for path in entries(folder) if path.is_dir() and not path.name.startswith(".")]
+    except OSError as error:
+        raise cannot_read(folder, error) from error

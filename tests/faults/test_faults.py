@@ -79,7 +79,7 @@ def test_kills_among_two_workers_leave_no_trace(tmp_path: Path) -> None:
 
 def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) -> None:
     """Exit code 143; a checkpoint, a record that says running and no lease are left; then the study ends as an undisturbed one."""
-    worker = start_directly(folder, "two", folder / "results", "machine.checkpoint_steps=null")
+    worker = start_directly(folder, "two", folder / "results", "machine.checkpoint_share=null")
     wait_for(lambda: bool(events(folder)))
     worker.terminate()
     assert finish(worker) == 143
@@ -95,7 +95,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(folder: Path, calm: Path) ->
 def test_ctrl_c_saves_too_and_leaves_no_traceback(folder: Path, calm: Path) -> None:
     """On the command line's road: exit code 130, one sentence, a checkpoint; then the study ends as an undisturbed one."""
     # A shell has its background jobs ignore SIGINT, and this test may run in one: a worker at a terminal does not.
-    worker = start(folder, "two", folder / "results", "machine.checkpoint_steps=null", plant=hear_ctrl_c)
+    worker = start(folder, "two", folder / "results", "machine.checkpoint_share=null", plant=hear_ctrl_c)
     wait_for(lambda: bool(events(folder)))
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGINT)

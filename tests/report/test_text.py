@@ -15,7 +15,7 @@ import pytest
 from olora_bench.report import study_report, table_files
 from olora_bench.report.page_words import speed_sentence
 from olora_bench.report.text import HEADLINE_SHARE
-from olora_bench.store import Store
+from olora_bench.store import Store, sealed
 from olora_bench.study.tables import analysed, notes
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
@@ -32,7 +32,7 @@ def text(tmp_path: Path) -> Callable[..., str]:
         path = root / name / "manifest.json"
         manifest = json.loads(path.read_text())
         change(manifest)
-        path.write_text(json.dumps(manifest))
+        path.write_bytes(sealed(manifest))
         found = analysed(root, name)
         return study_report(found.frames, found.tables, notes(found))
 
@@ -88,7 +88,9 @@ def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
         read = curve.index[curve["report_loss"].notna()]
         middle = len(read) // 2
         curve.loc[read[1:middle].append(read[middle + 1 : -1]), "report_loss"] = float("nan")
-        store.write_curve(path.parent.name, curve)
+        record = store.read_run(path.parent.name)
+        assert record is not None
+        store.write_run(record.model_copy(update={"parts": {"curve": store.write_curve(path.parent.name, curve)}}))
     found = analysed(root, "planted")
     assert "coarse: 3 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
     rows = found.tables["speedups"]
