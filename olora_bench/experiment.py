@@ -139,8 +139,7 @@ def mend(store: Store, what: Identified) -> list[Path]:
     Raises:
         StoreError: the system refuses.
     """
-    damaged = store.mend(store.run_dir(what.train_id), RunRecord)
-    if what.eval_id is not None and what.base_eval_id is not None:
-        damaged += store.mend(store.run_eval_dir(what.train_id, what.eval_id), EvalRecord)
-        damaged += store.mend(store.base_eval_dir(what.experiment.model.name, what.base_eval_id), EvalRecord)
+    damaged = store.mend(store.run_dir(what.train_id))
+    if what.base_eval_id is not None:
+        damaged += store.mend(store.base_eval_dir(what.experiment.model.name, what.base_eval_id))
     return damaged

@@ -100,8 +100,11 @@ class Store:
         """
         with lease(folder, wait=wait) as held:
             held.remove(self._orphans(folder))
-            yield held
-            held.remove(self._orphans(folder))
+            try:
+                yield held
+            finally:
+                with contextlib.suppress(StoreError, RecordError):
+                    held.remove(self._orphans(folder))
 
     def tidy(self, folder: Path) -> None:
         """Remove what a killed worker left in the folder of a finished run or base's evaluation: lease, temporary files, checkpoint, parts
@@ -114,8 +117,7 @@ class Store:
 
     def _orphans(self, folder: Path) -> list[Path]:
         found = []
-        for place in (folder, *_subfolders(folder / "evals")):
-            kind: type[RunRecord] | type[EvalRecord] = EvalRecord if place.parent.name == "evals" else RunRecord
+        for place, kind in _with_evaluations(folder):
             with contextlib.suppress(RecordError):  # what a record that cannot be read names is not known
                 found += orphans(place, _parts_named(place, kind))
         return found
@@ -135,24 +137,24 @@ class Store:
         """
         return damage(self.folder_of(record), record.parts, thorough=thorough)  # type: ignore[arg-type]
 
-    def mend(self, folder: Path, kind: type[RunRecord] | type[EvalRecord]) -> list[Path]:
-        """Set aside, with the suffix `.damaged`, a record that cannot be read or those of its parts that are damaged, so that they are
-        computed again. A folder that a live process works in is left alone.
+    def mend(self, folder: Path) -> list[Path]:
+        """Set aside what is damaged in a run's folder, its evaluations included, or in that of a base's evaluation: records that cannot be
+        read, and parts, get the suffix `.damaged` and so are computed again. A folder that a live process works in is left alone.
+
+        Returns:
+            What was set aside.
 
         Raises:
             StoreError: the system refuses.
         """
-        path = folder / "record.json"
-        try:
-            record = _read_record(path, kind)
-            wrong = [] if record is None else damaged(folder, record.parts)  # type: ignore[arg-type]
-        except RecordError:
-            wrong = [path]
-        if wrong:
-            with contextlib.suppress(LeaseHeld), lease(folder) as held:
-                for one in wrong:
-                    held.set_aside(one)
-        return wrong
+        if not _damaged(folder):
+            return []
+        with contextlib.suppress(LeaseHeld), lease(folder) as held:
+            wrong = _damaged(folder)
+            for one in wrong:
+                held.set_aside(one)
+            return wrong
+        return []
 
     def folder_of(self, record: RunRecord | EvalRecord) -> Path:
         """The folder of a record."""
@@ -329,6 +331,24 @@ class Store:
                     continue
                 if record is not None:
                     yield record
+
+
+def _with_evaluations(folder: Path) -> list[tuple[Path, type[RunRecord] | type[EvalRecord]]]:
+    """A folder with a record and those of its evaluations, each with its kind of record."""
+    own: type[RunRecord] | type[EvalRecord] = EvalRecord if folder.parent.name == "evals" else RunRecord
+    return [(folder, own), *((one, EvalRecord) for one in _subfolders(folder / "evals"))]
+
+
+def _damaged(folder: Path) -> list[Path]:
+    wrong: list[Path] = []
+    for place, kind in _with_evaluations(folder):
+        path = place / "record.json"
+        try:
+            record = _read_record(path, kind)
+            wrong += [] if record is None else damaged(place, record.parts)  # type: ignore[arg-type]
+        except RecordError:
+            wrong.append(path)
+    return wrong
 
 
 def _write_record(record: AnyRecord, path: Path, held: Lease | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from olora_bench.errors import RecordError
 from olora_bench.report import study_report, table_files
 from olora_bench.report.page_words import speed_sentence
 from olora_bench.report.text import HEADLINE_SHARE
@@ -82,7 +83,10 @@ def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
     root = tmp_path / "results"
     shutil.copytree(SYNTHETIC, root)
     store = Store(root)
+    unreadable = {error.args[0].split("/")[-2] for error in store.iter_runs() if isinstance(error, RecordError)}
     for path in (root / "runs").glob("*/curve.parquet"):
+        if path.parent.name in unreadable:
+            continue
         curve = store.read_curve(path.parent.name)
         assert curve is not None
         read = curve.index[curve["report_loss"].notna()]
@@ -115,7 +119,7 @@ def test_gaps_are_named(text: Callable[..., str]) -> None:
     shown = text("broken")
     assert "syn_c, rank 8, lr 0.001, 2 paired seeds, 1 of 7 pairs diverged: unresolved, 4 of 7 pairs missing" in shown
     assert "19 runs: 15 done, 1 missing, 1 diverged, 1 failed, 1 unreadable." in shown
-    assert "this one reads 1): upgrade olora_bench" in shown and "NaN is no number a record may hold" in shown
+    assert "this one reads 2): upgrade olora_bench" in shown and "NaN is no number a record may hold" in shown
 
 
 def test_no_records(text: Callable[..., str]) -> None:
