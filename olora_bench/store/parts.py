@@ -17,7 +17,7 @@ PartKind = Literal["curve", "adapter", "items", "generations"]
 SUFFIX: dict[PartKind, str] = {"curve": "parquet", "adapter": "safetensors", "items": "parquet", "generations": "parquet"}
 ALWAYS_KEPT: tuple[PartKind, ...] = ("curve", "items")
 """Adapters and generated texts may be left behind when results are copied or published."""
-_NAME = re.compile(r"(?:(?:curve|items|generations)(?:\.[0-9a-f]{12})?\.parquet|adapter(?:\.[0-9a-f]{12})?\.safetensors)")
+_OF_A_LEASE = re.compile(r"(?:curve|items|generations|adapter)\.[0-9a-f]{12}\.(?:parquet|safetensors)")
 _SOUND: dict[str, tuple[object, ...]] = {}
 """Files whose bytes this process has compared with their digest: path -> (size, mtime, inode, digest)."""
 
@@ -111,9 +111,9 @@ def damaged(folder: Path, parts: Mapping[PartKind, Part]) -> list[Path]:
 
 
 def orphans(folder: Path, parts: Mapping[PartKind, Part]) -> list[Path]:
-    """Files that are named like parts and that the record, with these parts, does not name."""
+    """Files that a lease's holder wrote as parts and that the record, with these parts, does not name."""
     named = {part.file for part in parts.values()}
-    return [path for path in entries(folder) if path.name not in named and _NAME.fullmatch(path.name)]
+    return [path for path in entries(folder) if path.name not in named and _OF_A_LEASE.fullmatch(path.name)]
 
 
 def entries(folder: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from olora_bench.progress import say
 from olora_bench.store import Lease, LeaseLost, atomic_write, read_regular
 
 FORMAT = 1
+RETRY_AFTER_S = 60.0
 FIRST_GUESS_S = 0.02
 """What a checkpoint is taken to cost, in seconds, before one was written: by this the first one comes early."""
 
@@ -102,10 +103,10 @@ class Keeper:
             raise
         except StoreError as error:
             say(f"no checkpoint at step {step}: {error}")
+            self.last = time.monotonic() + RETRY_AFTER_S
             return False
-        finally:
-            self.last = time.monotonic()
-            self.took = self.last - began
+        self.last = time.monotonic()
+        self.took = self.last - began
         if held is not None:
             held.progressed()
         return True
