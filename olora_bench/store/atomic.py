@@ -92,9 +92,15 @@ def written(path: Path, content: Content, token: str | None = None) -> Iterator[
             whole.unlink(missing_ok=True)
 
 
-def leftovers(folder: Path, ours: str | None = None) -> list[Path]:
-    """The temporary files below a folder whose writers are dead, or held a lease of it before `ours`."""
-    return [path for path in folder.rglob(".*.tmp") if not (ours and f".{ours}." in path.name) and abandoned(path)]
+def leftovers(folder: Path, ours: str | None = None, *, deep: bool = True) -> list[Path]:
+    """The temporary files in a folder, and with `deep` below it, whose writers are dead, or held a lease of it before `ours`."""
+    found: list[Path] = []
+    for place, below, names in os.walk(folder):  # what cannot be listed now is for another time
+        temporary_ones = [Path(place, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
+        found += [path for path in temporary_ones if not (ours and f".{ours}." in path.name) and abandoned(path)]
+        if not deep:
+            below.clear()
+    return found
 
 
 def _created(path: Path) -> BinaryIO:

@@ -1,7 +1,8 @@
 """Who is working in a folder: a fence. A dead holder's lease is taken over; from then on the old holder publishes nothing there.
 
 A lease is a small file with a token of its own and a heartbeat. Processes of one boot compare heartbeats by the clock that they share and
-that nobody can set; others by the clock of the file system. So no clock's step takes a lease from a live process.
+that nobody can set, and by that of the file system, and believe the younger age; others by that of the file system alone. So a clock that
+is set takes no lease from a live process.
 
 The fence: a file is written whole under a temporary name that carries the token, then the lease is looked at, then the file is renamed. Who
 takes a lease over removes such files of earlier tokens before it reads anything. Whatever the old holder does between looking and renaming,
@@ -222,11 +223,8 @@ def read_lease(folder: Path) -> Holder | None:
         return Holder()  # it is there and cannot be read now
     holder = _parsed(content)
     age = _age_on_this_boot(holder)
-    if age is None:
-        try:
-            age = file_system_time(folder) - changed
-        except OSError:  # a folder that can only be read
-            age = time.time() - changed
+    if age is None or not 0 <= age <= DEAD_AFTER_S:  # two clocks must agree that it is dead: one of them may have been set
+        age = min((one for one in (age, _age_of_file(folder, changed)) if one is not None and one >= 0), default=0.0)
     return replace(holder, age_s=age)
 
 
@@ -250,8 +248,14 @@ def _age_on_this_boot(holder: Holder) -> float | None:
     here = pid_space()
     if here is None or holder.pid_space is None or holder.beat is None or here.split()[0] != holder.pid_space.split()[0]:
         return None
-    age = monotonic() - holder.beat
-    return age if age >= 0 else None
+    return monotonic() - holder.beat
+
+
+def _age_of_file(folder: Path, changed: float) -> float:
+    try:
+        return file_system_time(folder) - changed
+    except OSError:  # a folder that can only be read
+        return time.time() - changed
 
 
 def _acquire_in_turn(folder: Path) -> Lease:

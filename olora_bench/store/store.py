@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
-from olora_bench.store.atomic import atomic_write, written
+from olora_bench.store.atomic import atomic_write, leftovers, written
 from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
 from olora_bench.store.parts import (
     ALWAYS_KEPT,
@@ -36,7 +36,6 @@ from olora_bench.store.parts import (
 from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
 from olora_bench.store.sealed import read_regular
 from olora_bench.store.tables import Kind, from_parquet, to_parquet
-from olora_bench.store.writer import abandoned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,16 +76,21 @@ class Store:
         """Where the state of an unfinished training lies, if it was kept."""
         return self.run_dir(train_id) / "checkpoint.safetensors"
 
+    def has_checkpoint(self, train_id: str) -> bool:
+        """Whether the state of an unfinished training lies there, so far as the system says."""
+        with contextlib.suppress(OSError):
+            return self.checkpoint_path(train_id).is_file()
+        return False
+
     def check_writable(self) -> None:
         """Write and delete a small file, so that a folder that cannot be written is found before any work.
 
         Raises:
             StoreError: the results folder cannot be created or written; names the path and the system's reason.
         """
-        for left in self.root.glob(".*.tmp"):
-            if abandoned(left):
-                with contextlib.suppress(OSError):
-                    left.unlink()
+        for left in leftovers(self.root, deep=False):
+            with contextlib.suppress(OSError):
+                left.unlink()
         with written(self.root / "writable", b"olora_bench\n"):
             pass
 

@@ -364,6 +364,16 @@ def test_a_clock_that_is_set_takes_no_lease_from_a_live_process(tmp_path: Path, 
                 pass
 
 
+def test_a_faked_monotonic_clock_takes_no_lease_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libfaketime sets it: the file system's clock still says that the heart beats."""
+    real = time.monotonic
+    with lease(tmp_path):
+        for step in (-1e5, -120, 120, 1e5):
+            monkeypatch.setattr(LEASE, "monotonic", lambda step=step: real() + step)
+            with pytest.raises(LeaseHeld), lease(tmp_path):
+                pass
+
+
 def test_another_hosts_heartbeat_is_read_on_the_file_servers_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server an hour ahead of us stamps its heartbeats an hour ahead: the live lease stays, the old one goes."""
     path = plant(tmp_path, pid=1, host="elsewhere", pid_space="another machine")
