@@ -46,7 +46,8 @@ def plant(fault: Fault | None, root: Path, note: Callable[[str], object]) -> Cal
         def counted(*arguments: Any, **named: Any) -> Any:
             nonlocal seen
             first = arguments[0] if arguments else ""
-            if threading.get_ident() != main or not (isinstance(first, int) or os.fspath(first).startswith(prefix)):
+            ours = isinstance(first, int) or (isinstance(first, str | os.PathLike) and os.fspath(first).startswith(prefix))
+            if threading.get_ident() != main or not ours:
                 return call(*arguments, **named)
             seen += 1
             if fault is None or seen - 1 != fault.call:
