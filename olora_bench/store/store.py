@@ -11,31 +11,28 @@ A record names its parts, with their SHA-256; the token is that of the lease und
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
-from olora_bench.store.atomic import atomic_write, leftovers, written
-from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
-from olora_bench.store.parts import (
-    ALWAYS_KEPT,
-    PartKind,
-    cannot_read,
-    damage,
-    damaged,
-    entries,
-    lacks,
-    lies_there,
-    orphans,
-    read_part,
-    write_part,
+from olora_bench.store.atomic import leftovers, written
+from olora_bench.store.folders import (
+    damaged_below,
+    folder_name,
+    moved,
+    parts_named,
+    read_record,
+    read_table,
+    subfolders,
+    with_evaluations,
+    write_record,
+    write_table,
 )
-from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
-from olora_bench.store.sealed import read_regular
-from olora_bench.store.tables import Kind, from_parquet, to_parquet
+from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
+from olora_bench.store.parts import damage, lacks, lies_there, orphans, write_part
+from olora_bench.store.record import EvalRecord, Part, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,15 +48,15 @@ class Store:
 
     def run_dir(self, train_id: str) -> Path:
         """The folder of a run."""
-        return self.root / "runs" / _folder_name(train_id)
+        return self.root / "runs" / folder_name(train_id)
 
     def run_eval_dir(self, train_id: str, eval_id: str) -> Path:
         """The folder of an evaluation of a run."""
-        return self.run_dir(train_id) / "evals" / _folder_name(eval_id)
+        return self.run_dir(train_id) / "evals" / folder_name(eval_id)
 
     def base_eval_dir(self, model_name: str, eval_id: str) -> Path:
         """The folder of an evaluation of an untouched base model."""
-        return self.root / "base" / _folder_name(model_name) / "evals" / _folder_name(eval_id)
+        return self.root / "base" / folder_name(model_name) / "evals" / folder_name(eval_id)
 
     def eval_dir(self, train_id: str | None, base: str | None, eval_id: str) -> Path:
         """The folder of an evaluation: of a run (`train_id`) or else of an untouched base (`base`)."""
@@ -69,7 +66,7 @@ class Store:
 
     def adapter_path(self, train_id: str) -> Path:
         """Where the adapter lies that a run's record names; where it names none, a path at which none lies."""
-        part = _parts_named(self.run_dir(train_id), RunRecord).get("adapter")
+        part = parts_named(self.run_dir(train_id), RunRecord).get("adapter")
         return self.run_dir(train_id) / ("adapter.safetensors" if part is None else part.file)
 
     def checkpoint_path(self, train_id: str) -> Path:
@@ -121,9 +118,9 @@ class Store:
 
     def _orphans(self, folder: Path) -> list[Path]:
         found = []
-        for place, kind in _with_evaluations(folder):
+        for place, kind in with_evaluations(folder):
             with contextlib.suppress(RecordError):  # what a record that cannot be read names is not known
-                found += orphans(place, _parts_named(place, kind))
+                found += orphans(place, parts_named(place, kind))
         return found
 
     def lacks(self, record: RunRecord | EvalRecord) -> bool:
@@ -151,10 +148,10 @@ class Store:
         Raises:
             StoreError: the system refuses.
         """
-        if not _damaged(folder):
+        if not damaged_below(folder):
             return []
         with contextlib.suppress(LeaseHeld), lease(folder) as held:
-            wrong = _damaged(folder)
+            wrong = damaged_below(folder)
             for one in wrong:
                 held.set_aside(one)
             return wrong
@@ -174,7 +171,7 @@ class Store:
             StoreError: the system refuses.
             RecordError: the record does not fit its schema.
         """
-        _write_record(record, self.run_dir(record.train_id) / "record.json", held)
+        write_record(record, self.run_dir(record.train_id) / "record.json", held)
 
     def read_run(self, train_id: str) -> RunRecord | None:
         """A run's record, or None where there is none yet.
@@ -183,9 +180,9 @@ class Store:
             RecordError: the file is truncated, foreign, of another schema, or of another run.
         """
         path = self.run_dir(train_id) / "record.json"
-        record = _read_record(path, RunRecord)
+        record = read_record(path, RunRecord)
         if record is not None and record.train_id != train_id:
-            raise _moved(path, "train_id", record.train_id)
+            raise moved(path, "train_id", record.train_id)
         return record
 
     def named_run(self, name: str) -> RunRecord:
@@ -196,7 +193,7 @@ class Store:
             RecordError: its record cannot be read.
         """
         runs = self.root / "runs"
-        ids = [folder.name for folder in _subfolders(runs)]
+        ids = [folder.name for folder in subfolders(runs)]
         found = [name] if name in ids else [one for one in ids if name and one.startswith(name.lower())]
         if len(found) > 1:
             raise BadInput(
@@ -229,7 +226,7 @@ class Store:
             StoreError: the system refuses.
             RecordError: a column is missing, unknown or of another type.
         """
-        return _write_table(self.run_dir(train_id), "curve", curve, held)
+        return write_table(self.run_dir(train_id), "curve", curve, held)
 
     def write_adapter(self, train_id: str, content: bytes, held: Lease | None = None) -> Part:
         """Write a run's adapter, as safetensors. Belongs to the run once its record names the part.
@@ -245,7 +242,7 @@ class Store:
         Raises:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return _table(self.run_dir(train_id), RunRecord, "curve")
+        return read_table(self.run_dir(train_id), RunRecord, "curve")
 
     def write_eval(
         self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
@@ -273,11 +270,11 @@ class Store:
                 )
         parts: dict[Any, Part] = {}
         if items is not None:
-            parts["items"] = _write_table(folder, "items", items, held)
+            parts["items"] = write_table(folder, "items", items, held)
         if generations is not None:
-            parts["generations"] = _write_table(folder, "generations", generations, held)
+            parts["generations"] = write_table(folder, "generations", generations, held)
         record = record.model_copy(update={"parts": parts})
-        _write_record(record, folder / "record.json", held)
+        write_record(record, folder / "record.json", held)
         return record
 
     def read_eval(self, train_id: str | None, base: str | None, eval_id: str) -> EvalRecord | None:
@@ -287,12 +284,12 @@ class Store:
             RecordError: the file is truncated, foreign, of another schema, or of another evaluation.
         """
         path = self.eval_dir(train_id, base, eval_id) / "record.json"
-        record = _read_record(path, EvalRecord)
+        record = read_record(path, EvalRecord)
         if record is None:
             return None
         for field, want in (("train_id", train_id), ("base", base), ("eval_id", eval_id)):
             if getattr(record, field) != want:
-                raise _moved(path, field, getattr(record, field))
+                raise moved(path, field, getattr(record, field))
         return record
 
     def read_items(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
@@ -301,7 +298,7 @@ class Store:
         Raises:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return _table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
+        return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.
@@ -309,11 +306,11 @@ class Store:
         Raises:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return _table(self.eval_dir(train_id, base, eval_id), EvalRecord, "generations")
+        return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "generations")
 
     def iter_runs(self) -> Iterator[RunRecord | RecordError]:
         """Every run's record in the order of their ids; a record that cannot be read comes as its error."""
-        for folder in _subfolders(self.root / "runs"):
+        for folder in subfolders(self.root / "runs"):
             try:
                 record = self.read_run(folder.name)
             except RecordError as error:
@@ -324,10 +321,10 @@ class Store:
 
     def iter_evals(self) -> Iterator[EvalRecord | RecordError]:
         """Every evaluation's record, of runs and then of untouched bases; a record that cannot be read comes as its error."""
-        owners: list[tuple[str | None, str | None, Path]] = [(f.name, None, f) for f in _subfolders(self.root / "runs")]
-        owners += [(None, f.name, f) for f in _subfolders(self.root / "base")]
+        owners: list[tuple[str | None, str | None, Path]] = [(f.name, None, f) for f in subfolders(self.root / "runs")]
+        owners += [(None, f.name, f) for f in subfolders(self.root / "base")]
         for train_id, base, owner in owners:
-            for folder in _subfolders(owner / "evals"):
+            for folder in subfolders(owner / "evals"):
                 try:
                     record = self.read_eval(train_id, base, folder.name)
                 except RecordError as error:
@@ -335,96 +332,3 @@ class Store:
                     continue
                 if record is not None:
                     yield record
-
-
-def _with_evaluations(folder: Path) -> list[tuple[Path, type[RunRecord] | type[EvalRecord]]]:
-    """A folder with a record and those of its evaluations, each with its kind of record."""
-    own: type[RunRecord] | type[EvalRecord] = EvalRecord if folder.parent.name == "evals" else RunRecord
-    return [(folder, own), *((one, EvalRecord) for one in _subfolders(folder / "evals"))]
-
-
-def _damaged(folder: Path) -> list[Path]:
-    wrong: list[Path] = []
-    for place, kind in _with_evaluations(folder):
-        path = place / "record.json"
-        try:
-            record = _read_record(path, kind)
-            wrong += [] if record is None else damaged(place, record.parts)  # type: ignore[arg-type]
-        except RecordError:
-            wrong.append(path)
-    return wrong
-
-
-def _write_record(record: AnyRecord, path: Path, held: Lease | None) -> None:
-    content = to_json(record)
-    parse(content, type(record), path)  # model_copy does not check, and what lies there must be readable
-    (atomic_write if held is None else held.publish)(path, content)
-
-
-def _read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
-    try:
-        touched = _touched(path)
-        content = read_regular(path)
-    except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
-        return None
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    record = parse(content, kind, path)
-    _NAMED[str(path)] = (touched, record.parts)
-    return record
-
-
-_NAMED: dict[str, tuple[tuple[int, ...], Mapping[Any, Part]]] = {}
-"""What parts the records name that this process has read; good while the record's file is untouched."""
-
-
-def _parts_named(folder: Path, kind: type[RunRecord] | type[EvalRecord]) -> Mapping[Any, Part]:
-    path = folder / "record.json"
-    known = _NAMED.get(str(path))
-    with contextlib.suppress(OSError):
-        if known is not None and known[0] == _touched(path):
-            return known[1]
-    record = _read_record(path, kind)
-    return {} if record is None else record.parts
-
-
-def _touched(path: Path) -> tuple[int, ...]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
-
-def _part(folder: Path, record: type[RunRecord] | type[EvalRecord], kind: PartKind) -> bytes | None:
-    part = _parts_named(folder, record).get(kind)
-    content = None if part is None else read_part(folder, part)
-    if part is not None and content is None and kind in ALWAYS_KEPT:
-        raise RecordError(f"{folder / part.file}: gone, though the record beside it names it. {RESTORE}")
-    return content
-
-
-def _table(
-    folder: Path, record: type[RunRecord] | type[EvalRecord], kind: Kind, columns: Sequence[str] | None = None
-) -> pd.DataFrame | None:
-    content = _part(folder, record, kind)
-    return None if content is None else from_parquet(content, folder / _parts_named(folder, record)[kind].file, kind, columns)
-
-
-def _write_table(folder: Path, kind: Kind, frame: pd.DataFrame, held: Lease | None) -> Part:
-    return write_part(folder, kind, to_parquet(frame, kind, folder / f"{kind}.parquet"), held)
-
-
-def _moved(path: Path, field: str, value: str | None) -> RecordError:
-    return RecordError(f"{path}: {field}={value} does not fit the folder it lies in: it was moved or copied. Put it back where it was")
-
-
-def _folder_name(name: str) -> str:
-    # An id or a model's name comes from files and command lines: it must not lead out of the results folder.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
-        raise RecordError(f"{name!r} is no folder name of the store: letters, digits and _ . + - are allowed, a letter or digit first")
-    return name
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return [path for path in entries(folder) if path.is_dir() and not path.name.startswith(".")]
-    except OSError as error:
-        raise cannot_read(folder, error) from error

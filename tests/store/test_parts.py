@@ -125,7 +125,7 @@ def hurt(path: Path, rng: random.Random, *, cut: bool) -> None:
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a new process does not know."""
     monkeypatch.setattr("olora_bench.store.parts._SOUND", {})
-    monkeypatch.setattr("olora_bench.store.store._NAMED", {})
+    monkeypatch.setattr("olora_bench.store.folders._NAMED", {})
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(700, marks=pytest.mark.slow)])
