@@ -16,8 +16,8 @@ from subprocess import CompletedProcess
 
 import pytest
 from fault_workers import differences, events, finish, start, start_directly, write_study
-from kill_storm import storm
-from plants import hear_ctrl_c, raise_at_seed_1_die_at_seed_2, small_files_only
+from kill_storm import kill_workers
+from plants import hear_ctrl_c, raise_at_seed_1_die_at_seed_2, short_leases, small_files_only, stand_still_after_training
 
 from olora_bench.store import Store, lease, read_lease, sealed
 
@@ -75,7 +75,7 @@ def test_a_share_of_the_storm_with_real_training_leaves_no_trace() -> None:
 @pytest.mark.slow
 def test_kills_on_the_road_of_the_command_line(tmp_path: Path) -> None:
     """Kill -9 at random moments, with Hydra and the report, which the storm leaves out."""
-    seen = storm(tmp_path, 10, seed=3)
+    seen = kill_workers(tmp_path, 10, seed=3)
     assert seen.problems == [] and seen.kills == 10
 
 
@@ -152,7 +152,9 @@ def test_ctrl_c_saves_too_and_leaves_no_traceback(folder: Path, calm: Path) -> N
 def test_one_raises_one_is_killed_one_diverges(folder: Path) -> None:
     """Ten runs: seven are done, three are shown with their reasons, the exit code is 1, and the report marks the gaps."""
     write_study(folder, "ten", "[{init: [lora, olora], seed: [0, 1, 2, 3]}, {init: lora, seed: 4}, {init: lora, seed: 5, lr: 1e38}]")
-    codes = [finish(start(folder, "ten", folder / "results", plant=raise_at_seed_1_die_at_seed_2)) for _ in range(6)]
+    codes = [
+        finish(begin(folder, "ten", folder / "results", plant=raise_at_seed_1_die_at_seed_2)) for begin in [start_directly] * 5 + [start]
+    ]
     assert codes == [-9] * 5 + [1], said(folder)[-3000:]
     records = {(r.arm, r.config["seed"]): r for r in Store(folder / "results").iter_runs()}  # type: ignore[union-attr]
     assert Counter(r.status for r in records.values()) == {"done": 7, "failed": 2, "diverged": 1}
@@ -229,6 +231,20 @@ def test_a_live_lease_on_this_host(calm: Path, tmp_path: Path, cli: Callable[...
     message = f"{results / 'runs' / record['train_id']} is being worked on by {who} (last heartbeat "
     assert done.stderr.strip().splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_wakes_up_after_its_lease_says_so_and_overwrites_nothing(folder: Path, calm: Path) -> None:
+    """It stood still with a trained adapter in its hands while another finished both runs; it goes on with the study and ends well."""
+    sleeper = start_directly(folder, "two", folder / "results", plant=stand_still_after_training)
+    assert sleeper.pid is not None
+    wait_for(lambda: Path(f"/proc/{sleeper.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    assert finish(start_directly(folder, "two", folder / "results", plant=short_leases)) == 0, said(folder)
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in (folder / "results" / "runs").rglob("*") if path.is_file()}
+    os.kill(sleeper.pid, signal.SIGCONT)
+    assert finish(sleeper) == 0
+    assert {path: (path.read_bytes(), path.stat().st_ino) for path in (folder / "results" / "runs").rglob("*") if path.is_file()} == before
+    assert said(folder).count("this process did not answer for more than 1 s, and another took its work there over") == 1
+    assert list(differences(calm, folder / "results")) == []
 
 
 @pytest.mark.slow
