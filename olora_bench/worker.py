@@ -212,6 +212,7 @@ def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Adapted, par
         stop=lambda: worker.stop.requested,
         held=worker.held,
     )
+    worker.held.check()  # loading and initialising may have taken long
     with worker.stop.deferred():
         with clock.phase("train"):
             result = training.train(

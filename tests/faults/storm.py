@@ -130,10 +130,12 @@ def storm(place: Field, faults: int, seed: int, seen: Storm) -> None:
 
 
 def doubled(folder: Path) -> list[str]:
-    """Runs whose record was published as done more than once."""
+    """Runs whose record was published as done more than once, or that a worker which never stood still trained again after that."""
+    lines = (folder / "struck").read_text().splitlines() if (folder / "struck").exists() else []
+    slept = {line.split()[0] for line in lines if line.split()[1] == "pause"}
     done = Counter(train_id for _, train_id, event in events(folder) if event == "done")
     return [f"{train_id} was published {n} times" for train_id, n in done.items() if n > 1] + [
-        line for line in repeated(folder) if "after it was done" in line
+        line for line in repeated(folder) if "after it was done" in line and line.split(" after ")[0].split()[-1] not in slept
     ]
 
 
