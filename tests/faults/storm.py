@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import warm  # noqa: F401
-from fault_workers import differences, events, into_files, places, repeated, sweep_here, write_study
+from fault_workers import differences, events, into_files, places, sweep_here, write_study
 from faulty_calls import Fault
 from faulty_calls import plant as plant_fault
 from stubs import plant as plant_stubs
@@ -47,7 +47,6 @@ class Storm:
     faults: Counter[str] = field(default_factory=Counter)
     studies: int = 0
     starts: int = 0
-    resumed: int = 0
     fenced: int = 0
     parked: int = 0
     problems: list[str] = field(default_factory=list)
@@ -130,13 +129,9 @@ def storm(place: Field, faults: int, seed: int, seen: Storm) -> None:
 
 
 def doubled(folder: Path) -> list[str]:
-    """Runs whose record was published as done more than once, or that a worker which never stood still trained again after that."""
-    lines = (folder / "struck").read_text().splitlines() if (folder / "struck").exists() else []
-    slept = {line.split()[0] for line in lines if line.split()[1] == "pause"}
+    """Runs whose record was published as done more than once. A worker that stood still may begin one again; it publishes nothing."""
     done = Counter(train_id for _, train_id, event in events(folder) if event == "done")
-    return [f"{train_id} was published {n} times" for train_id, n in done.items() if n > 1] + [
-        line for line in repeated(folder) if "after it was done" in line and line.split(" after ")[0].split()[-1] not in slept
-    ]
+    return [f"{train_id} was published {n} times" for train_id, n in done.items() if n > 1]
 
 
 def one_study(place: Field, rng: random.Random, seen: Storm, goal: int) -> None:
@@ -172,7 +167,6 @@ def one_study(place: Field, rng: random.Random, seen: Storm, goal: int) -> None:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code != 0:
         seen.problems.append(f"the last command, undisturbed, ended with {code}")
-    seen.resumed += sum(1 for _, _, event in events(place.folder) if event == "resumed")
 
 
 def go_on(paused: dict[int, float]) -> None:
