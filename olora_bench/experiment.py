@@ -14,7 +14,7 @@ from olora_bench.identity import Identified, identify
 from olora_bench.preemption import stop_signals
 from olora_bench.progress import say
 from olora_bench.store import EvalRecord, RunRecord, Store
-from olora_bench.worker import Outcome, compute, is_of, record_crashes
+from olora_bench.worker import Outcome, compute, record_crashes
 
 __all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "of_record", "run", "settle", "tidy", "told"]
 
@@ -117,7 +117,7 @@ def is_done(store: Store, what: Identified) -> bool:
     if record.status == "diverged":
         return True
     scored = store.read_eval(what.train_id, None, what.eval_id)
-    return scored is not None and is_of(scored, record) and _whole(store, scored)
+    return scored is not None and scored.is_of(record) and _whole(store, scored)
 
 
 def _whole(store: Store, record: RunRecord | EvalRecord) -> bool:

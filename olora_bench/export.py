@@ -4,18 +4,20 @@ adapter: PEFT's own format; loading it changes the base again as the init did, s
 lora:    a plain LoRA for the pristine base. Exact at rank 2r, since (W - s B0 A0) + s B A = W + s [B | -B0][A ; A0]; at rank r where the
          init left the base alone; `--rank k` keeps the best k (SVD) and reports what is lost.
 merged:  the whole model with the adapter added in, as a folder that transformers loads.
-Each is loaded again as a user would, and its logits are compared with the trained model's.
+Each is loaded again as a user would, and its logits are compared with the trained model's. The Python that loads it is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from olora_bench import device
 from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
@@ -35,13 +37,22 @@ if TYPE_CHECKING:
 class Exported:
     """Where it went; `deviation` is the greatest difference of a logit from the trained model's by the greatest logit, both computed in
     `precision`; `lost` is the share of the difference's norm that `--rank` cut off (0 where it is exact); `rank` of the exported adapter,
-    None for a merged model."""
+    None for a merged model; `code` the three lines of Python that load model and tokenizer."""
 
     path: Path
     deviation: float
     lost: float
     rank: int | None
     precision: str
+    code: str
+
+
+@dataclass(frozen=True)
+class _Home:
+    """Where others find the base: a Hub id at a commit, or a folder of this machine."""
+
+    name: str
+    revision: str | None
 
 
 def export(run: str, to: Export, out: Path, *, rank: int | None = None, results: Path | None = None) -> Exported:
@@ -66,7 +77,8 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         raise BadInput(f"{out} is not empty: name a new folder")
     from olora_bench import inits
 
-    base = _base(experiment)
+    device.check(experiment.machine.device)
+    base, home = _base(experiment)
     examples = _examples(experiment, base)
     adapted = inits.apply(base, experiment, examples)
     starts = _factors(adapted)
@@ -78,14 +90,16 @@ def export(run: str, to: Export, out: Path, *, rank: int | None = None, results:
         wanted = logits(adapted.model, base)
         lost, kept = 0.0, None if to == "merged" else experiment.rank
         if to == "adapter":
+            config = adapted.model.peft_config["default"]
+            config.base_model_name_or_path, config.revision = home.name, home.revision
             adapted.model.save_pretrained(out, save_embedding_layers=False)
         elif to == "lora":
-            lost, kept = _save_lora(adapted, starts, experiment, out, rank)
+            lost, kept = _save_lora(adapted, starts, experiment, out, rank, home)
         else:
             _save_merged(adapted, base, out)
     finally:
         adapted.remove()
-    return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision)
+    return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision, _code(experiment, to, out, home))
 
 
 def _find(run: str, results: Path | None) -> tuple[Experiment, Path, str]:
@@ -104,7 +118,7 @@ def _find(run: str, results: Path | None) -> tuple[Experiment, Path, str]:
     return of_record(record, here), store.adapter_path(train_id), record.parts["adapter"].sha256
 
 
-def _base(experiment: Experiment) -> Base:
+def _base(experiment: Experiment) -> tuple[Base, _Home]:
     from olora_bench import assets
     from olora_bench.worker import worker_base
 
@@ -115,7 +129,28 @@ def _base(experiment: Experiment) -> Base:
     )
     found = assets.resolve(alone)
     assets.check(alone, found)
-    return worker_base(alone, found, assets.fetch(alone, found))
+    base = worker_base(alone, found, assets.fetch(alone, found))
+    asset, hub = found[f"model:{experiment.model.name}"], experiment.model.hub
+    if asset.source == "hub" and hub is not None:
+        return base, _Home(hub.id, asset.identity.rpartition("@")[2])
+    return base, _Home(str(base.folder.absolute()), None)
+
+
+def _code(experiment: Experiment, to: Export, out: Path, home: _Home) -> str:
+    """Three lines of Python that load model and tokenizer in the precision that was trained in."""
+    dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[experiment.precision]
+    options, place = f', dtype="{dtype}"', str(out.absolute())
+    if to != "merged" and (quantised := experiment.model.quantization) is not None:
+        nf4 = f'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="{dtype}"'
+        options += f", quantization_config=transformers.BitsAndBytesConfig({nf4 if quantised == 'nf4' else 'load_in_8bit=True'})"
+    package, kind = ("transformers", "AutoModelForCausalLM") if to == "merged" else ("peft", "AutoPeftModelForCausalLM")
+    words, revision = (place, None) if to == "merged" else (home.name, home.revision)
+    more = ("" if revision is None else f', revision="{revision}"') + ", trust_remote_code=True" * experiment.model.trust_remote_code
+    return (
+        f"import {'transformers' if to == 'merged' else 'peft, transformers'}\n"
+        f"model = {package}.{kind}.from_pretrained({place!r}{options})\n"
+        f"tokenizer = transformers.AutoTokenizer.from_pretrained({words!r}{more})"
+    )
 
 
 def _examples(experiment: Experiment, base: Base) -> Any:
@@ -167,7 +202,7 @@ def truncated(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor, f
 
 
 def _save_lora(
-    adapted: Adapted, starts: list[tuple[Tensor, Tensor]], experiment: Experiment, out: Path, rank: int | None
+    adapted: Adapted, starts: list[tuple[Tensor, Tensor]], experiment: Experiment, out: Path, rank: int | None, home: _Home
 ) -> tuple[float, int]:
     """Write a plain LoRA of scale 1 (alpha = rank) for the pristine base; the share of the norm lost, and its rank."""
     import safetensors.torch
@@ -189,8 +224,7 @@ def _save_lora(
             tensors[f"base_model.model.{name}.{kind}.weight"] = tensor.cpu().contiguous()
     config = LoraConfig(
         r=kept, lora_alpha=kept, target_modules=list(experiment.model.target_modules), task_type="CAUSAL_LM", inference_mode=True,
-        base_model_name_or_path=None if experiment.model.hub is None else experiment.model.hub.id,
-        revision=None if experiment.model.hub is None else experiment.model.hub.revision,
+        base_model_name_or_path=home.name, revision=home.revision,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(out)
@@ -223,7 +257,18 @@ def _save_merged(adapted: Adapted, base: Base, out: Path) -> None:
     plain.load_state_dict(state, strict=False)
     plain.tie_weights()
     plain.save_pretrained(out)
-    base.tokenizer.save_pretrained(out)
+    _copy_words(base, out)
+
+
+def _copy_words(base: Base, out: Path) -> None:
+    """Tokenizer and generation settings file by file: what is in memory has a padding token that the folder may not have."""
+    from olora_bench.assets.layout import BESIDE_WEIGHTS
+
+    (out / "generation_config.json").unlink(missing_ok=True)  # made from config.json alone
+    for pattern in (*BESIDE_WEIGHTS, *(("*.py",) if base.config.trust_remote_code else ())):
+        for file in base.folder.glob(pattern):
+            if file.is_file() and file.name != "config.json":
+                shutil.copyfile(file, out / file.name)
 
 
 def _unquantised(base: Base) -> Any:
@@ -298,7 +343,8 @@ def main(arguments: list[str] | None = None) -> int:
     rank = "" if done.rank is None else f", rank {done.rank}"
     lost = f", {done.lost:.2%} of the difference's norm left out" if done.lost else ""
     how_near = f"logits deviate from the trained model's by {done.deviation:.1e} of the greatest, in {done.precision}"
-    say(f"{done.path}: {options.to}{rank}{lost}; {how_near}")
+    say(f"{done.path}: {options.to}{rank}{lost}; {how_near}. It is loaded by")
+    print(done.code)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_bench import assets as asset_room
+from olora_bench import device
 from olora_bench.assets import Asset
 from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_device
@@ -68,12 +68,11 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         stop: becomes true when the process is asked to end.
     """
     experiment = what.experiment
-    # Rows that `datasets` prepares belong with the other assets. It reads this where it is first imported.
-    os.environ.setdefault("HF_DATASETS_CACHE", str(experiment.machine.cache_dir / "datasets"))
     clock = Clock()
     with clock.phase("import"):
         import torch
 
+        device.check(experiment.machine.device)
     if experiment.machine.threads is not None:
         torch.set_num_threads(experiment.machine.threads)
     facts = provenance(
@@ -85,14 +84,21 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     record = store.read_run(what.train_id)
     if record is None or record.status not in ("done", "diverged"):
         record = _started(what, facts, 1 if record is None else record.attempts + 1)
-        store.write_run(record, held)
+    worker = _Worker(store, what, found, facts, clock, study, held, stop)
+    paths: Mapping[str, Path] | None = None
     try:
-        return _train_and_score(_Worker(store, what, found, facts, clock, study, held, stop), record)
+        to_train = record.status == "running" or (record.status == "done" and not store.keeps(record))
+        paths = _door(worker, training=to_train)
+        if record.status == "running":
+            store.write_run(record, held)
+        return _train_and_score(worker, record, paths)
     except (MissingAssets, StoreError, RecordError):
         raise  # nothing is known about the run itself: it can be started again as it is
     except Exception as error:
+        if paths is None and isinstance(error, BadInput):
+            raise  # stopped at the door: nothing was begun that a record could tell of
         reason = _without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
-        latest = store.read_run(what.train_id) or record
+        latest = record if paths is None else store.read_run(what.train_id) or record
         folder = store.run_dir(what.train_id)
         if latest.status == "running":
             store.write_run(_failed(latest, reason), held)
@@ -147,12 +153,21 @@ def _failed(record: RunRecord, reason: str) -> RunRecord:
     return record.model_copy(update={"status": "failed", "error": reason, "finished_at": utc_now()})
 
 
-def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
+def _door(worker: _Worker, *, training: bool) -> Mapping[str, Path]:
+    """The assets' folders, every row that will be read checked."""
+    from olora_bench import data
+
+    with worker.clock.phase("assets"):
+        paths = asset_room.fetch(worker.what.experiment, worker.found)
+    with worker.clock.phase("data"):
+        data.check(worker.what.experiment, paths, training=training)
+    return paths
+
+
+def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Path]) -> Outcome:
     from olora_bench import data, inits
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
-    with clock.phase("assets"):
-        paths = asset_room.fetch(experiment, worker.found)
     with clock.phase("load"):
         base = worker_base(experiment, worker.found, paths)
     _score_base(worker, base, paths)
@@ -164,7 +179,7 @@ def _train_and_score(worker: _Worker, record: RunRecord) -> Outcome:
         with clock.phase("data"):
             return data.build_parts(experiment, dict(paths), base.tokenizer)
 
-    trained = record.status == "done" and not store.lacks(record) and store.has_adapter(record)
+    trained = record.status == "done" and store.keeps(record)
     if not trained:
         parts()
     with clock.phase("init"):
@@ -296,12 +311,6 @@ def _record_unscored(store: Store, what: Identified, reason: str, facts: Mapping
     store.write_eval(record, None, held=held)
 
 
-def is_of(scored: EvalRecord, record: RunRecord) -> bool:
-    """Whether an evaluation is finished and of the adapter that the run's record names: one trained anew may differ in its last bits."""
-    adapter = record.parts.get("adapter")
-    return scored.status == "done" and scored.provenance.get("adapter") in (None, None if adapter is None else adapter.sha256)
-
-
 def _score_base(worker: _Worker, base: Base, paths: Mapping[str, Path]) -> None:
     """Score the untouched base once for all runs that start from it."""
     store, what = worker.store, worker.what
@@ -318,7 +327,7 @@ def _score_run(worker: _Worker, run: RunRecord, base: Base, model: torch.nn.Modu
     """Score the trained model unless that is done; returns benchmark/metric -> value in [0, 1] for the mirror."""
     assert worker.what.eval_id is not None
     record = worker.store.read_eval(run.train_id, None, worker.what.eval_id)
-    if record is None or not is_of(record, run) or worker.store.lacks(record):
+    if record is None or not record.is_of(run) or worker.store.lacks(record):
         record = _score(worker, base, model, paths, run)
     return {f"{name}/{metric}": value for name, score in record.scores.items() for metric, value in score.metrics.items()}
 

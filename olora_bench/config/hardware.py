@@ -9,13 +9,24 @@ from typing import Any, Literal
 
 import psutil
 
+DEVICES = Path("/dev")
+
 # Processors with matrix or dot-product units for bf16; elsewhere bf16 is emulated and slower than fp32.
 _FAST_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
 
 
 def has_cuda() -> bool:
-    """Whether an NVIDIA device that this process may use is present."""
-    return Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+    """Whether an NVIDIA device that this process may use is present, whatever its number: a container may have been given another than 0.
+
+    CUDA_VISIBLE_DEVICES as CUDA reads it: from the first entry on that is no device nothing is seen, so an empty or negative first one
+    hides all. Whether torch can use the device, only torch can tell (`device.check`).
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    return bool(_device_files()) and first != "" and not first.startswith("-")
+
+
+def _device_files() -> list[Path]:
+    return [path for path in DEVICES.glob("nvidia*") if path.name.removeprefix("nvidia").isdecimal()]
 
 
 def _cpu_lines(key: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,21 @@ def item_id(doc: Mapping[str, Any], split: str, row: int) -> str:
     return f"{split}-{row}"
 
 
-def gold_index(task: ConfigurableTask, doc: Mapping[str, Any]) -> int:
-    """The position of the right choice, read as lm-eval's `process_results` reads it."""
+def gold_index(task: ConfigurableTask, doc: Mapping[str, Any], choices: Sequence[str] | None = None) -> int:
+    """The position of the right choice, read as lm-eval's `process_results` reads it.
+
+    Args:
+        choices: the doc's, where they are known.
+
+    Raises:
+        ValueError: the answer is none of the choices, or no position of one.
+    """
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
-    return task.doc_to_choice(doc).index(gold) if isinstance(gold, str) else int(gold)
+    choices = task.doc_to_choice(doc) if choices is None else choices
+    position = list(choices).index(gold) if isinstance(gold, str) else gold
+    if type(position) is not int or not 0 <= position < len(choices):
+        raise ValueError(f"{gold!r} is no position of {len(choices)} choices")
+    return position
 
 
 def benchmark_item(task: ConfigurableTask, group: str, doc: Mapping[str, Any], split: str, row: int) -> Item:
@@ -88,7 +99,7 @@ def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Any, r
 
 def instruction_item(template: str, group: str, doc: Mapping[str, Any], row: int) -> Item:
     """An Alpaca row under `author_no_input` (its `input` is dropped) or `author_with_input`."""
-    given = doc.get("input") or ""
+    given = doc["input"]
     if template == "author_no_input":
         context, query = _AUTHOR.format(instruction=doc["instruction"]), doc["instruction"]
     elif given:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
@@ -18,18 +19,46 @@ WINDOW = 8
 NEAR_SHARE = 0.8
 """An item is near when it holds at least this share of an evaluation item's windows."""
 
-_WORD = re.compile(r"[^\W_]+")
+_SIGNS = "#%&*/@\\\N{PRIME}\N{ARABIC PERCENT SIGN}\N{PER MILLE SIGN}\N{PER TEN THOUSAND SIGN}"
+_QUOTES = "`\N{ACUTE ACCENT}"
+_DASH = "[-\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{FIGURE DASH}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}]"
+_MINUS = re.compile(rf"(?<=\d)\s*{_DASH}\s*(?=\d)|(?<![\w-]){_DASH}(?=\d)")
 # Odd multipliers of a polynomial hash modulo 2^64: two different windows meet with probability about 2^-64.
 _POWERS = np.array([pow(0x9E3779B97F4A7C15, i + 1, 2**64) for i in range(WINDOW)], dtype=np.uint64)
 
 
 def words(text: str) -> list[str]:
-    """Lower-case runs of letters and digits: case, punctuation and spacing make no difference.
+    """Lower-case words and symbols: case, punctuation and spacing make no difference, nor does how an accent is encoded (Unicode's NFC).
 
-    >>> words("What's  the largest_organ?")
-    ['what', 's', 'the', 'largest', 'organ']
+    A word is a run of letters, accents and digits. Each symbol is a word of its own: Unicode's symbols (but quotation marks), the signs
+    that Unicode counts as punctuation and prose does not (`# % & * / @`, primes), and a dash between two numbers or right before one.
+
+    >>> words("What's  the largest_organ?"), words("C++ is well-known: $5"), words("5-2") == words("5 - 2") != words("5 2")
+    (['what', 's', 'the', 'largest', 'organ'], ['c', '+', '+', 'is', 'well', 'known', '$', '5'], True)
     """
-    return _WORD.findall(text.lower())
+    lower = unicodedata.normalize("NFC", text.lower())
+    return _MINUS.sub(" \N{MINUS SIGN} ", lower).translate(_SPACED).split()
+
+
+class _Spaced(dict[int, str]):
+    """What stands for a character: itself in a word, itself between spaces for a symbol, a space otherwise."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        kind = unicodedata.category(letter)
+        if kind[0] in "LMN":
+            found = letter
+        elif kind == "Cf":  # a soft hyphen, a joiner: nothing that is seen
+            found = ""
+        elif kind in ("Co", "Cn", "Cs") or (kind[0] == "S" and letter not in _QUOTES) or unicodedata.normalize("NFKC", letter)[0] in _SIGNS:
+            found = f" {letter} "
+        else:
+            found = " "
+        self[code] = found
+        return found
+
+
+_SPACED = _Spaced()
 
 
 @functools.lru_cache(maxsize=1 << 20)

@@ -13,11 +13,12 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from olora_bench.config import Benchmark, Data, Experiment
-from olora_bench.data.encoding import encode_pairs
+from olora_bench.data.encoding import encode_pairs, lost
 from olora_bench.data.items import Item
 from olora_bench.data.selection import PARTS, Selection, select
-from olora_bench.data.tasks import file_stamp
+from olora_bench.data.tasks import benchmark_tasks, file_stamp
 from olora_bench.errors import BadInput
+from olora_bench.models import required_eos, special_tokens
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,40 @@ class Parts:
 _SELECTED: dict[str, Selection] = {}
 
 
+def check(experiment: Experiment, paths: Mapping[str, Path], *, training: bool = True) -> None:
+    """Check every row that an experiment reads, and choose its parts, before any model is loaded. What comes of it is kept for later.
+
+    Args:
+        training: also the rows that are trained on; else those that are scored, and those whose answers are generated.
+
+    Raises:
+        BadInput: a row is no item: names file, row, column and value. Or more items are asked for than there are.
+        MissingAssets: a file is absent.
+    """
+    suite = experiment.suite
+    benchmark_tasks({name: experiment.benchmarks[name] for name in suite.benchmarks}, paths, suite.num_fewshot)
+    if training or suite.generation is not None:
+        _selection(experiment.data, experiment.benchmarks, paths)
+
+
 def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
     """Tokenise the three parts of `experiment.data`.
 
-    Which item is in which part hangs on `data.split_seed`, never on `seed`. Benchmark items are encoded as lm-eval encodes (context,
-    gold continuation) and lose their beginning when longer than `data.cutoff`, as lm-eval's do; instructions end with EOS and lose
-    their end.
+    Which item is in which part hangs on `data.split_seed`, never on `seed`. What is trained is the tokenisation of the text as written,
+    BOS in front where the tokenizer puts it. Benchmark items are lm-eval's context and gold continuation, and lose their beginning, but
+    not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end.
 
     Args:
         paths: asset key -> folder, for `benchmark:<name>` of every benchmark that `data` names, and `data:<name>` for instructions.
 
     Returns:
         The parts. `counts[part]` holds examples, tokens, supervised_tokens, truncated, dropped_empty (nothing supervised was left),
-        removed_exact and removed_near (overlap with evaluation items), and by_group, the examples of each benchmark.
+        removed_exact and removed_near (overlap with evaluation items), unlabelled (rows of the train splits without an answer, left out),
+        and by_group, the examples of each benchmark.
 
     Raises:
-        BadInput: a part asks for more items than there are, or nothing is left to train on.
+        BadInput: a part asks for more items than there are, or nothing is left to train on; the tokenizer puts special tokens where
+            they cannot stand, or lacks one that is needed; or as `check`.
         MissingAssets: a file is absent.
     """
     data = experiment.data
@@ -82,6 +101,7 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
             "dropped_empty": len(examples) - len(kept),
             "removed_exact": selection.removed[part]["exact"],
             "removed_near": selection.removed[part]["near"],
+            "unlabelled": selection.unlabelled if part == "train" else 0,
             "by_group": dict(sorted(Counter(e.group for e in kept).items())),
         }
         if not kept:
@@ -111,22 +131,21 @@ def _selection(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[s
 
 
 def _tokenise(items: Sequence[Item], data: Data, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    begin = special_tokens(tokenizer).begin
+    eos = None if data.kind == "benchmarks" else required_eos(tokenizer, f"with which each example of data={data.name} ends")
     encoded = encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])
-    return [
-        _example(item, context, response, data, tokenizer.eos_token_id) for item, (context, response) in zip(items, encoded, strict=True)
-    ]
+    return [_example(item, context, response, data, begin, eos) for item, (context, response) in zip(items, encoded, strict=True)]
 
 
-def _example(item: Item, context: list[int], response: list[int], data: Data, eos: int | None) -> Example:
-    instructions = data.kind == "instructions"
-    if instructions and eos is not None and (not response or response[-1] != eos):
+def _example(item: Item, context: list[int], response: list[int], data: Data, begin: int | None, eos: int | None) -> Example:
+    if eos is not None and response[-1:] != [eos]:
         response = [*response, eos]
     ids = np.array(context + response, dtype=np.int32)
     supervised = np.ones(len(ids), dtype=np.bool_)
     if data.supervise == "response":
         supervised[: len(context)] = False
-    kept = slice(None, data.cutoff) if instructions else slice(-data.cutoff, None)
+    gone = lost(context + response, data.cutoff, begin) if eos is None else slice(data.cutoff, None)
     truncated = len(ids) > data.cutoff
-    ids, supervised = ids[kept], supervised[kept].copy()
+    ids, supervised = np.delete(ids, gone), np.delete(supervised, gone)
     supervised[:1] = False
     return Example(item.id, item.group, ids, supervised, truncated)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from olora_bench.assets.rows import instructions, read_parquet
 from olora_bench.config import Benchmark, Data
 from olora_bench.data.items import Item, benchmark_item, benchmark_items, instruction_item
 from olora_bench.data.overlap import Seen
@@ -25,10 +25,14 @@ PARTS: Final = ("train", "tune", "report")
 
 @dataclass(frozen=True)
 class Selection:
-    """The items of each part, and how many candidates were removed from it as `exact` or `near` overlap."""
+    """The items of each part, and how many candidates were removed from it as `exact` or `near` overlap.
+
+    `unlabelled` rows of the train splits have no answer and were never candidates.
+    """
 
     items: dict[str, list[Item]]
     removed: dict[str, Counter[str]]
+    unlabelled: int
 
 
 class _Pool:
@@ -69,15 +73,17 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
         benchmarks: those that `data.benchmarks` and `data.decontaminate` name.
 
     Raises:
-        BadInput: more items are asked for than there are.
+        BadInput: more items are asked for than there are, or a row is no item (`benchmark_tasks`, `assets.rows.instructions`).
         MissingAssets: a file is absent.
     """
+    unlabelled = 0
     with lm_eval_quietly():
         tasks = benchmark_tasks(benchmarks, paths, 0)
         scored = {n: list(benchmark_items(t, n, benchmarks[n].report_split, t.eval_docs)) for n, t in tasks.items()}
         if data.kind == "benchmarks":
             pools = {name: _train_pool(data, name, tasks[name], paths) for name in data.benchmarks}
-            _check_sizes(data, sum(map(len, pools.values())), sum(len(scored[n]) for n in data.benchmarks))
+            unlabelled = sum(tasks[name].splits["train"].unlabelled for name in data.benchmarks)
+            _check_sizes(data, sum(map(len, pools.values())), sum(len(scored[n]) for n in data.benchmarks), unlabelled)
             report = _report_part(data, {name: scored[name] for name in data.benchmarks})
         else:
             pool = _instruction_pool(data, paths)
@@ -91,7 +97,7 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
         train = _draw(pools, data.train_size, seen, removed["train"])
     if data.train_size is not None and len(train) < data.train_size:
         say(f"data={data.name}: {len(train)} training items of the {data.train_size} asked for are left without overlap")
-    return Selection({"train": train, "tune": tune, "report": report}, removed)
+    return Selection({"train": train, "tune": tune, "report": report}, removed, unlabelled)
 
 
 def fair_shares(total: int | None, capacities: Mapping[str, int]) -> dict[str, int]:
@@ -154,24 +160,19 @@ def _instruction_pool(data: Data, paths: Mapping[str, Path]) -> _Pool:
     path = Path(paths[f"data:{data.name}"]) / "train.parquet"
     if not path.is_file():
         raise MissingAssets(f"data={data.name}: {path} is missing. Run `make assets`, or put the file there")
-    table = pq.read_table(path)
-    lacking = [c for c in ("instruction", "input", "output") if c not in table.column_names]
-    if lacking:
-        raise BadInput(
-            f"{path} has no column {', '.join(lacking)}. Needed: instruction, input, output. Found: {', '.join(table.column_names)}"
-        )
-    rows = table.select(["instruction", "input", "output"]).to_pylist()
+    rows = instructions(read_parquet(path), path).to_pylist()
     assert data.template is not None
     template = data.template
     return _Pool(_order(data, data.name, "train", len(rows)), lambda row: instruction_item(template, data.name, rows[row], row))
 
 
-def _check_sizes(data: Data, trainable: int, reportable: int) -> None:
+def _check_sizes(data: Data, trainable: int, reportable: int, unlabelled: int = 0) -> None:
     if data.report_size > reportable:
         raise BadInput(f"data.report_size={data.report_size} is more than the {reportable} items of data={data.name}. Lower it")
     wanted = data.tune_size + (data.train_size or 1)
     if wanted > trainable:
+        without = f" ({unlabelled} rows have no answer)" if unlabelled else ""
         raise BadInput(
             f"data.train_size={data.train_size} and data.tune_size={data.tune_size} need {wanted} items, "
-            f"data={data.name} has {trainable} for them. Lower them"
+            f"data={data.name} has {trainable} for them{without}. Lower them"
         )

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import jinja2
-import jinja2.meta
 import lm_eval.api.task
 import lm_eval.tasks
 import lm_eval.utils
-import pyarrow.parquet
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from olora_bench.config import Benchmark
+from olora_bench.data.rows import Splits, check_docs, processed
 from olora_bench.errors import BadInput, MissingAssets
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +42,8 @@ def benchmark_tasks(benchmarks: Mapping[str, Benchmark], paths: Mapping[str, Pat
         benchmark name -> task.
 
     Raises:
-        BadInput: lm-eval has no such task, another version of it, or scores another split than the benchmark's YAML says.
+        BadInput: lm-eval has no such task, another version of it, or scores another split than the benchmark's YAML says; or a row that
+            is scored (or, with examples, of the train split) lacks a text or an answer, or has another row's id.
         MissingAssets: the scored split's file is absent, or few-shot examples were asked for and the train split's is.
     """
     return {name: _task(benchmark, Path(paths[f"benchmark:{name}"]), num_fewshot) for name, benchmark in benchmarks.items()}
@@ -85,42 +84,49 @@ def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> Configurable
     for role in _ROLES:
         if config.get(role) not in files:
             config[role] = None
-    config["dataset_path"] = "parquet"
-    config["dataset_name"] = None
-    config["dataset_kwargs"] = {"data_files": {split: str(path) for split, path in files.items()}}
-    rows = files[benchmark.report_split]
-    if config.get("process_docs") is None:  # otherwise the templates read what that makes of the columns
-        _check_fields(benchmark, config, rows)
-    try:
-        task = (_Task if num_fewshot else _ZeroShotTask)(config=config)
-    except KeyError as error:
-        raise _lacks(benchmark, rows, str(error.args[0])) from error
+    splits = Splits(benchmark, files, config)
+    splits[benchmark.report_split].refuse_unlabelled()
+    config["custom_dataset"] = lambda **_: splits.datasets()
+    if config.get("process_docs") is not None:
+        config["process_docs"] = functools.partial(processed, config["process_docs"], splits)
+    task = _made(_Task if num_fewshot else _ZeroShotTask, config, splits)
     task.set_config("num_fewshot", num_fewshot)
+    if num_fewshot:
+        _check_examples(task, num_fewshot)
     return task
 
 
-def _check_fields(benchmark: Benchmark, config: Mapping[str, Any], rows: Path) -> None:
-    """Whether the rows have every field that the prompt's templates name."""
-    have = set(pyarrow.parquet.read_schema(rows).names)
-    for template in (config.get(key) for key in ("doc_to_text", "doc_to_target", "doc_to_choice")):
-        if isinstance(template, str):
-            named = {template} if template.isidentifier() else jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template))
-            for field in sorted(named - have):
-                raise _lacks(benchmark, rows, field)
+def _made(kind: type[_Task], config: dict[str, Any], splits: Splits) -> _Task:
+    """The task, its scored rows checked, also where lm-eval's own constructor stumbles over the first of them."""
+    task, scored = kind.__new__(kind), splits[splits.benchmark.report_split]
+    task.splits = splits
+    try:
+        ConfigurableTask.__init__(task, config=config)
+    except BadInput:
+        raise
+    except Exception:
+        if "features" in vars(task):
+            check_docs(task, scored, task.task_docs)
+        raise
+    check_docs(task, scored, task.task_docs)
+    return task
 
 
-def _lacks(benchmark: Benchmark, file: Path, field: str) -> BadInput:
-    have = ", ".join(pyarrow.parquet.read_schema(file).names)
-    return BadInput(
-        f"benchmark {benchmark.name}: the rows of {file} lack the field {field} that lm-eval's task {benchmark.task} reads. "
-        f"Found: {have}. Put the data set's own columns there"
-    )
+def _check_examples(task: _Task, num_fewshot: int) -> None:
+    docs = task.training_docs()
+    if len(docs) < num_fewshot:
+        raise BadInput(
+            f"suite.num_fewshot={num_fewshot}: benchmark {task.splits.benchmark.name} has {len(docs)} rows with an answer in "
+            f"{task.splits['train'].file}. Use more rows, or a smaller suite.num_fewshot"
+        )
 
 
 class _Task(ConfigurableTask):
     """lm-eval's task, whose scored rows are read and decoded once and not twice for every model."""
 
+    splits: Splits
     _rows: list[dict[str, Any]] | None = None
+    _train: datasets.Dataset | None = None
 
     @property
     def eval_docs(self) -> Any:
@@ -129,6 +135,17 @@ class _Task(ConfigurableTask):
         if self._rows is None:
             self._rows = list(self.task_docs)
         return self._rows
+
+    def training_docs(self) -> Any:
+        """The train split's rows that have an answer, checked where the task is made (its constructor asks before it can be); or null."""
+        if self._train is None and self.has_training_docs():
+            if "features" not in vars(self):
+                return super().training_docs()
+            self.splits["train"].say_unlabelled()
+            docs = super().training_docs()
+            check_docs(self, self.splits["train"], docs)
+            self._train = docs
+        return self._train
 
 
 class _ZeroShotTask(_Task):

@@ -13,8 +13,9 @@ from torch import nn
 from transformers import GenerationConfig
 
 from olora_bench.data.batches import chunks_by_budget
-from olora_bench.data.encoding import encode_pairs
+from olora_bench.data.encoding import encode_prompts, last_tokens
 from olora_bench.evaluation.scores import computing_in, in_eval_mode
+from olora_bench.models import padding_id, required_eos, special_tokens
 from olora_bench.models.causal import causal_model
 from olora_bench.progress import Progress
 
@@ -37,7 +38,8 @@ def generate(
 ) -> pd.DataFrame:
     """Greedy answers, in batches with a KV cache, each up to the end-of-sequence token or the cap.
 
-    Prompts are tokenised as in training. A prompt that leaves no room for `max_new_tokens` loses its beginning, and is counted so.
+    Prompts are tokenised as in training. A prompt that leaves no room for `max_new_tokens` loses its beginning, but not BOS, and is counted
+    so.
 
     Args:
         model: the base itself or a PEFT model around it.
@@ -50,15 +52,17 @@ def generate(
     Returns:
         One row an item, in order: item_id, prompt, reference, output (text), tokens (of the answer, its end left out), finished (it ended
         before the cap), truncated (the prompt lost its beginning).
+
+    Raises:
+        BadInput: the tokenizer has no EOS, or puts special tokens where they cannot stand.
     """
     tokenizer, causal = base.tokenizer, causal_model(model)
+    eos, pad = required_eos(tokenizer, "which ends each answer"), padding_id(tokenizer)
     room = max(1, causal.config.max_position_embeddings - max_new_tokens)
-    contexts = [context for context, _ in encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])]
-    fed = [context[-room:] for context in contexts]
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=tokenizer.eos_token_id, pad_token_id=pad
-    )
+    contexts = encode_prompts(tokenizer, [item.context for item in items])
+    begin = special_tokens(tokenizer).begin
+    fed = [last_tokens(context, room, begin) for context in contexts]
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=eos, pad_token_id=pad)
     order = sorted(range(len(items)), key=lambda i: (-len(fed[i]), i))
     answers: dict[int, list[int]] = {}
     device = torch.device(base.device)
@@ -71,7 +75,7 @@ def generate(
                     input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
                 )
             for i, row in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
-                answers[i] = row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row[:max_new_tokens]
+                answers[i] = row[: row.index(eos)] if eos in row else row[:max_new_tokens]
             progress.advance(len(rows))
     return pd.DataFrame(
         {

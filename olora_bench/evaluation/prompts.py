@@ -12,9 +12,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from olora_bench.data.encoding import Pair, encode_pairs, prefix_token_id
+from olora_bench.data.encoding import Pair, encode_requests
 from olora_bench.errors import StoreError
 from olora_bench.evaluation.trie import FEWEST_ROWS, SHORTEST_PREFIX, Plan, build_plan
+from olora_bench.models import special_tokens
 from olora_bench.progress import say
 from olora_bench.store import atomic_write, read_regular
 
@@ -71,8 +72,9 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
 
 
 def _build(pairs: Sequence[Pair], items: Sequence[int | None], tokenizer: Any, max_length: int, pair_cost: float) -> Plan:
-    encoded = encode_pairs(tokenizer, list(pairs))
-    return build_plan(encoded, list(items), first_token=prefix_token_id(tokenizer), max_length=max_length, pair_cost=pair_cost)
+    encoded, merged = encode_requests(tokenizer, list(pairs))
+    begin = special_tokens(tokenizer).begin
+    return build_plan(encoded, list(items), merged=merged, begin=begin, max_length=max_length, pair_cost=pair_cost)
 
 
 def _read(path: Path) -> Plan | None:

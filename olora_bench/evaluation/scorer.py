@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from lm_eval.models.utils import resolve_max_length
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from olora_bench.data.encoding import encode_requests, fit
 from olora_bench.errors import BadInput
 from olora_bench.evaluation.logprobs import continuation_logprobs, token_count
 from olora_bench.evaluation.prompts import plan_of
 from olora_bench.evaluation.tree_attention import why_not
 from olora_bench.evaluation.trie import Plan
+from olora_bench.models import special_tokens
 from olora_bench.models.causal import causal_model
 from olora_bench.progress import Progress, say
 
@@ -38,9 +41,13 @@ class Scorer(LM):
     Requests of an item become a token trie (`trie`), run with a tree mask (`tree_attention`); a beginning that all items of a task share is
     run once. A model for which that is not known to be exact goes lm-eval's own way, and says so in `notes`.
 
+    Special tokens stand as in training: BOS in front, also where a prompt is cut, and EOS nowhere.
+
     Attributes:
+        special: where the tokenizer puts special tokens.
         truncated: (lm-eval task, document) of items of which some prompt lost its beginning.
         empty: the same of items of which some choice adds no token.
+        merged: the same of items of which some prompt has other tokens alone than with the choice after it.
         notes: what a reader of the scores should know about how they were made.
         tokens: tokens that went through the model so far, padding left out.
     """
@@ -68,7 +75,7 @@ class Scorer(LM):
             ignored: lm-eval's `batch_size` and `max_batch_size`, for which there is `token_budget`.
 
         Raises:
-            BadInput: an unknown argument; a tokenizer without BOS and without EOS.
+            BadInput: an unknown argument; a tokenizer without BOS and without EOS, or one that puts special tokens where they cannot stand.
         """
         super().__init__()
         unknown = sorted(set(ignored) - {"batch_size", "max_batch_size"})
@@ -89,29 +96,31 @@ class Scorer(LM):
                 f"{type(chosen).__name__} has neither a BOS nor an EOS token, one of which must stand in for an empty context. "
                 "Set tokenizer.bos_token or tokenizer.eos_token"
             )
+        self.special = special_tokens(chosen)
         self._device, self.token_budget = torch.device(device), token_budget
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.max_length = resolve_max_length(self.model.config, self.tokenizer)
         self.truncated: set[Item] = set()
         self.empty: set[Item] = set()
+        self.merged: set[Item] = set()
         self.tokens = 0
-        reason = why_not(self.model)
-        self.notes = [] if reason is None else [f"scored in lm-eval's own way, which is slower: {reason}"]
+        self._why_not = why_not(self.model)
+        self.notes = [] if self._why_not is None else [f"scored in lm-eval's own way, which is slower: {self._why_not}"]
+        if self.special.ends:
+            self.notes.append(f"the tokenizer puts {chosen.eos_token} after every text; it is left out here, where lm-eval keeps it")
         self._hflm: HFLM | None = None
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
 
-        A prompt that does not fit `max_length` loses its beginning.
+        A prompt that does not fit `max_length` loses its beginning, but not BOS, which HFLM cuts too.
         """
         plans, members = self._plans(requests)
         for plan, indices in zip(plans, members, strict=True):
-            for flags, noted in ((plan.cut, self.truncated), (plan.empty, self.empty)):
+            for flags, noted in ((plan.cut, self.truncated), (plan.empty, self.empty), (plan.merged, self.merged)):
                 noted |= {(requests[indices[k]].task_name, requests[indices[k]].doc_id) for k in np.flatnonzero(flags)}
-        if self.notes:
-            return self._as_lm_eval(
-                requests, {indices[k] for plan, indices in zip(plans, members, strict=True) for k in np.flatnonzero(plan.empty)}
-            )
+        if self._why_not is not None:
+            return self._as_lm_eval(requests)
         self.model.eval()
         answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         with Progress("score", token_count(plans), unit="tokens") as progress:
@@ -143,11 +152,13 @@ class Scorer(LM):
         ]
         return plans, list(tasks.values())
 
-    def _as_lm_eval(self, requests: list[Instance], empty: set[int]) -> list[tuple[float, bool]]:
+    def _as_lm_eval(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         say(f"warning: {self.notes[0]}")
-        asked = [i for i in range(len(requests)) if i not in empty]
+        encoded, _ = encode_requests(self.tokenizer, [request.args for request in requests])
+        asked = {i: fit(pair, self.max_length, self.special.begin) for i, pair in enumerate(encoded) if pair[1]}
+        found = self.hflm._loglikelihood_tokens([(requests[i].args, *pair) for i, pair in asked.items()], disable_tqdm=True)
         answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
-        for i, answer in zip(asked, self.hflm.loglikelihood([requests[i] for i in asked], disable_tqdm=True), strict=True):
+        for i, answer in zip(asked, found, strict=True):
             answers[i] = answer
         return answers
 
@@ -155,18 +166,26 @@ class Scorer(LM):
     def hflm(self) -> HFLM:
         """lm-eval's own model around the same weights, for what is not a shared prompt."""
         if self._hflm is None:
-            self._hflm = HFLM(
-                pretrained=self.model, tokenizer=self.tokenizer, batch_size=8, device=str(self._device), max_length=self.max_length
-            )
+            own = copy.deepcopy(self.tokenizer)  # to which HFLM gives a padding token
+            self._hflm = HFLM(pretrained=self.model, tokenizer=own, batch_size=8, device=str(self._device), max_length=self.max_length)
         return self._hflm
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """lm-eval's own: a text alone shares nothing."""
+        self._check_ends("loglikelihood_rolling")
         return list(self.hflm.loglikelihood_rolling(requests, disable_tqdm=True))
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """lm-eval's own."""
+        self._check_ends("generate_until")
         return list(self.hflm.generate_until(requests, disable_tqdm=True))
+
+    def _check_ends(self, kind: str) -> None:
+        if self.special.ends:
+            raise BadInput(
+                f"the tokenizer puts {self.tokenizer.eos_token} after every text, and so after prompts in lm-eval's {kind}. "
+                "Take it out of the post-processor in tokenizer.json, or ask only for log-likelihoods"
+            )
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """lm-eval's own."""

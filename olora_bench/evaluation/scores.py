@@ -156,7 +156,7 @@ def _items(name: str, task: ConfigurableTask, split: str, rows: Sequence[int]) -
 def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any], items: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
     metrics = {m: float(found[f"{m},none"]) for m in benchmark.metrics}
     errors = {m: found[f"{m}_stderr,none"] for m in benchmark.metrics}
-    truncated, empty = (sum(name == task.config.task for name, _ in some) for some in (scorer.truncated, scorer.empty))
+    truncated = sum(name == task.config.task for name, _ in scorer.truncated)
     gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]
     return {
         "metrics": metrics,
@@ -166,24 +166,38 @@ def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any
         "chance": benchmark.chance,
         "gold_logprob": float(np.mean(gold)),
         "truncated": truncated,
-        "warnings": _warnings(benchmark, metrics[benchmark.metrics[0]], len(items), truncated, empty, scorer.max_length) + scorer.notes,
+        "warnings": [
+            *_below_chance(benchmark, metrics[benchmark.metrics[0]], len(items)),
+            *_about_tokens(str(task.config.task), len(items), scorer),
+            *scorer.notes,
+        ],
     }
 
 
-def _warnings(benchmark: Benchmark, score: float, items: int, truncated: int, empty: int, max_length: int) -> list[str]:
-    texts = []
+def _below_chance(benchmark: Benchmark, score: float, items: int) -> list[str]:
     # The error of guessing, and not the score's own: that one is 0 where every item is wrong.
     error = math.sqrt(benchmark.chance * (1 - benchmark.chance) / items)
-    if score < benchmark.chance - 2 * error:
-        texts.append(
-            f"{benchmark.metrics[0]} {score:.3f} is more than 2 standard errors ({error:.3f} each) below chance ({benchmark.chance:.3f}): "
-            "check the prompt and the tokenizer"
-        )
-    if truncated:
-        texts.append(f"{truncated} of {items} items had a prompt longer than the model's {max_length} tokens and lost its beginning")
-    if empty:
-        texts.append(f"{empty} of {items} items have a choice that adds no token to its prompt; its log-likelihood counts as 0")
-    return texts
+    if score >= benchmark.chance - 2 * error:
+        return []
+    return [
+        f"{benchmark.metrics[0]} {score:.3f} is more than 2 standard errors ({error:.3f} each) below chance ({benchmark.chance:.3f}): "
+        "check the prompt and the tokenizer"
+    ]
+
+
+def _about_tokens(task: str, items: int, scorer: Scorer) -> list[str]:
+    kept = "" if scorer.special.begin is None else "; BOS stays in front, where lm-eval cuts it too"
+    kinds = (
+        (scorer.truncated, f"had a prompt longer than the model's {scorer.max_length} tokens and lost its beginning{kept}"),
+        (scorer.empty, "have a choice that adds no token to its prompt; its log-likelihood counts as 0"),
+        (
+            scorer.merged,
+            "have a prompt whose last token merges with a choice; the cut between them is lm-eval's, "
+            "which may lose or double a piece of text there (training takes the text as written)",
+        ),
+    )
+    counts = [(sum(name == task for name, _ in some), text) for some, text in kinds]
+    return [f"{count} of {items} items {text}" for count, text in counts if count]
 
 
 @contextlib.contextmanager

@@ -89,6 +89,7 @@ def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.
     """
     config, weight = causal.config, causal.get_input_embeddings().weight
     repeats = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    window = config.sliding_window if config.model_type == "mistral" else None  # elsewhere the folder may name one, and none is used
     p = prefix[0][0].shape[1] if len(prefix) else 0
     starts = [0, *accumulate(lengths)]
     groups = []
@@ -98,7 +99,7 @@ def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.
         real = column < sizes[:, None]
         at = np.array(starts[first:last])[:, None] - begin + np.minimum(column, sizes[:, None] - 1)
         end = np.where(real, ends[begin + at], column + 1)  # padding sees itself, for want of anything else
-        seen = seen_by(torch.from_numpy(depths[begin + at]), torch.from_numpy(end), p, getattr(config, "sliding_window", None))
+        seen = seen_by(torch.from_numpy(depths[begin + at]), torch.from_numpy(end), p, window)
         mask = torch.zeros(seen.shape).masked_fill_(~seen, -math.inf).to(weight).repeat_interleave(repeats, dim=1)[:, None]
         scatter = None if real.all() else torch.from_numpy(np.flatnonzero(real)).to(weight.device)
         groups.append(Group(begin, starts[last], torch.from_numpy(at).to(weight.device), scatter, mask))

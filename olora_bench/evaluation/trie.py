@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from olora_bench.data.encoding import Encoded
+from olora_bench.data.encoding import Encoded, fit
 
 # A shared beginning shorter than this, or of fewer rows, is fed with each of them: running it alone would cost more.
 SHORTEST_PREFIX, FEWEST_ROWS = 32, 4
@@ -33,6 +33,7 @@ class Plan:
         read_starts: int64 [rows + 1], the reads of each row.
         cut: bool [requests], the prompt lost its beginning.
         empty: bool [requests], the continuation has no token.
+        merged: bool [requests], context and continuation are other tokens together than apart.
     """
 
     tokens: np.ndarray
@@ -46,6 +47,7 @@ class Plan:
     read_starts: np.ndarray
     cut: np.ndarray
     empty: np.ndarray
+    merged: np.ndarray
 
     @property
     def lengths(self) -> np.ndarray:
@@ -58,27 +60,26 @@ class Plan:
 
 
 def build_plan(
-    encoded: Sequence[Encoded], items: Sequence[Hashable], *, first_token: int, max_length: int, pair_cost: float, share: bool = True
+    encoded: Sequence[Encoded], items: Sequence[Hashable], *, merged: Sequence[bool], begin: int | None, max_length: int, pair_cost: float
 ) -> Plan:
     """Lay out a task's requests.
 
     Args:
-        encoded: (context, continuation) tokens of each request.
+        encoded: (context, continuation) tokens of each request, no context empty.
         items: the item of each request; requests of one item may share a row.
-        first_token: stands in for an empty context.
-        max_length: tokens that the model takes; a longer prompt loses its beginning, as in lm-eval.
+        merged: kept as it is.
+        begin: the tokenizer's BOS, which stays where a prompt that is longer than `max_length` loses its beginning.
+        max_length: tokens that the model takes.
         pair_cost: what attending from one token to another costs, a token's matrix products being 1. Decides between trie and plain rows.
-        share: False lays every sequence out alone.
     """
     cut, empty = np.zeros(len(encoded), dtype=np.bool_), np.zeros(len(encoded), dtype=np.bool_)
     sequences: list[tuple[list[int], list[int]]] = []
-    for i, (context, continuation) in enumerate(encoded):
-        whole = [*context, *continuation] if context else [first_token, *continuation]
-        cut[i], empty[i] = len(whole) > max_length + 1, not continuation
-        fed = whole[-(max_length + 1) :][:-1]
-        sequences.append((fed, continuation[-len(fed) :] if fed else []))
+    for i, pair in enumerate(encoded):
+        context, continuation = fit(pair, max_length, begin)
+        cut[i], empty[i] = sum(map(len, pair)) > max_length + 1, not continuation
+        sequences.append(((context + continuation)[:-1], continuation))
     asked = [i for i in range(len(encoded)) if not empty[i]]
-    prefix = _shared([sequences[i] for i in asked]) if share else []
+    prefix = _shared([sequences[i] for i in asked])
     groups: dict[Hashable, list[int]] = {}
     for i in asked:
         groups.setdefault(items[i], []).append(i)
@@ -91,10 +92,10 @@ def build_plan(
         trie = _trie(unique)
         together = _cost(len(trie.tokens), len(prefix), pair_cost)
         apart = sum(_cost(len(tokens), len(prefix), pair_cost) for tokens in unique)
-        chosen = [(trie, unique)] if share and together <= apart else [(_trie([tokens]), [tokens]) for tokens in unique]
+        chosen = [(trie, unique)] if together <= apart else [(_trie([tokens]), [tokens]) for tokens in unique]
         for one, inside in chosen:
             rows.add(one, [(path, i, sequences[i][1]) for tokens, path in zip(inside, one.paths, strict=True) for i in by_tokens[tokens]])
-    return rows.plan(prefix, cut, empty)
+    return rows.plan(prefix, cut, empty, np.array(merged, dtype=np.bool_))
 
 
 def _cost(length: int, prefix: int, pair_cost: float) -> float:
@@ -172,10 +173,10 @@ class _Rows:
         self.row_starts.append(len(self.tokens))
         self.read_starts.append(len(self.columns))
 
-    def plan(self, prefix: list[int], cut: np.ndarray, empty: np.ndarray) -> Plan:
+    def plan(self, prefix: list[int], *flags: np.ndarray) -> Plan:
         small = [
             np.array(x, dtype=np.int32) for x in (self.tokens, self.depths, self.ends, prefix, self.columns, self.targets, self.owners)
         ]
         starts, read_starts = np.array(self.row_starts, dtype=np.int64), np.array(self.read_starts, dtype=np.int64)
         tokens, depths, ends, shared, columns, targets, owners = small
-        return Plan(tokens, depths, ends, starts, shared, columns, targets, owners, read_starts, cut, empty)
+        return Plan(tokens, depths, ends, starts, shared, columns, targets, owners, read_starts, *flags)

@@ -17,7 +17,7 @@ from olora_bench.config import Experiment
 from olora_bench.data import Example, collate
 from olora_bench.errors import BadInput
 from olora_bench.inits._layers import wrap
-from olora_bench.models import Base
+from olora_bench.models import Base, padding_id
 
 Inputs = dict[str, Tensor]
 
@@ -33,7 +33,7 @@ def adapt(base: Base, experiment: Experiment, seed: int, examples: list[Example]
         config = EvaConfig(**options)
     except (TypeError, ValueError) as error:
         raise BadInput(f"init.options={experiment.init.options} of init=eva is refused by PEFT's EvaConfig: {error}") from error
-    batches = _batches(examples, experiment, base.tokenizer.pad_token_id)
+    batches = _batches(examples, experiment, padding_id(base.tokenizer))
     model = wrap(base, experiment, init_lora_weights="eva", eva_config=config)
     initialize_lora_eva_weights(model, batches, forward_fn=_forward, show_progress_bar=False)
     return model

@@ -6,21 +6,26 @@ from olora_bench.models.base import Base, differing, load_base, original, restor
 from olora_bench.models.head import LmHead
 from olora_bench.models.losses import Packed, pack, packed_rows, token_nll
 from olora_bench.models.randomness import seeded
+from olora_bench.models.special_tokens import SpecialTokens, padding_id, required_eos, special_tokens
 from olora_bench.models.weights import is_quantised, read_weight, write_weight
 
 __all__ = [
     "Base",
     "LmHead",
     "Packed",
+    "SpecialTokens",
     "differing",
     "is_quantised",
     "load_base",
     "original",
     "pack",
     "packed_rows",
+    "padding_id",
     "read_weight",
+    "required_eos",
     "restore",
     "seeded",
+    "special_tokens",
     "token_nll",
     "torch_dtype",
     "write_weight",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,15 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from olora_bench.assets.folder import begin_id, end_ids, misfit, tensor_files
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models.folders import prepare
+from olora_bench.models.special_tokens import special_tokens
 from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_like, replace, stored
 
+# Left in folders by older versions of transformers.
+_NEVER_READ = ("rotary_emb.inv_freq", "decoder.version")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -65,7 +68,8 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         cache_dir: where generated and converted models are kept.
 
     Raises:
-        BadInput: the folder holds no readable weights, or another model than its name says.
+        BadInput: the folder holds no readable weights, or another model than its YAML says; its tokenizer puts special tokens where they
+            cannot stand.
     """
     device = torch.device(device)
     if dtype is torch.float16 and device.type == "cpu":
@@ -73,26 +77,10 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     transformers_logging.disable_progress_bar()
     quantised = _quantised(model, dtype, device)
     source = prepare(model, path, cache_dir)
-    try:
-        loaded, info = AutoModelForCausalLM.from_pretrained(
-            source.folder,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=model.trust_remote_code,
-            output_loading_info=True,
-            **quantised,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BadInput(f"{source.folder} cannot be loaded as model {model.name}: {error}. Fetch the folder again") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise BadInput(f"{source.folder} lacks {len(missing)} of {model.name}'s weights, {missing[0]} among them: fetch the folder again")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked everywhere, so any id serves
-    _check_shapes(model, loaded, source.folder)
+    if (reason := misfit(model, source.folder)) is not None:
+        raise BadInput(reason)
+    tokenizer = _tokenizer(model, source.folder)
+    loaded = _weights(model, source.folder, dtype, quantised)
     loaded.requires_grad_(False)
     for module in loaded.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -101,6 +89,26 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     if not quantised:  # otherwise it was quantised where it belongs
         loaded = loaded.to(device)
     return Base(loaded.eval(), tokenizer, source.folder, dtype, device, model, source.weights, size)
+
+
+def _weights(model: Model, folder: Path, dtype: torch.dtype, quantised: Mapping[str, Any]) -> PreTrainedModel:
+    try:
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=model.trust_remote_code,
+            output_loading_info=True,
+            **quantised,
+        )
+    except torch.OutOfMemoryError:
+        raise  # the folder is not to blame
+    except (OSError, ValueError, TypeError, KeyError, AssertionError, RuntimeError, SafetensorError) as error:
+        raise BadInput(f"{folder} cannot be loaded as model {model.name}: {error}. Fetch the folder again") from error
+    _check_weights(model, folder, loaded, info)
+    return loaded
 
 
 def _quantised(model: Model, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -118,23 +126,49 @@ def _quantised(model: Model, dtype: torch.dtype, device: torch.device) -> dict[s
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def _check_shapes(model: Model, loaded: PreTrainedModel, folder: Path) -> None:
-    seen = dict.fromkeys(model.shapes, 0)
-    for name, _ in loaded.named_parameters():
-        module, _, kind = name.rpartition(".")
-        projection = module.rpartition(".")[2]
-        if kind == "weight" and projection in seen:
-            seen[projection] += 1
-            linear = loaded.get_submodule(module)  # 4-bit weights are packed into another shape
-            shape = (linear.out_features, linear.in_features)
-            if shape != tuple(model.shapes[projection]):
-                raise BadInput(
-                    f"{folder} is not model {model.name}: {name} is {shape}, "
-                    f"conf/model/{model.name}.yaml says {tuple(model.shapes[projection])}. Give the right folder, or correct model.shapes"
-                )
-    for projection, count in seen.items():
-        if count != model.layers:
-            raise BadInput(f"{folder} is not model {model.name}: it has {count} layers with {projection}, model.layers is {model.layers}")
+def _tokenizer(model: Model, folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer, looked at before the weights are read.
+
+    Raises:
+        BadInput: it cannot be read, it is no tokenizer of this model, or it puts special tokens where they cannot stand.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
+    except Exception as error:  # each kind of tokenizer file fails in its own way
+        raise BadInput(f"{folder} holds no tokenizer that can be read: {type(error).__name__}: {error}. Fetch the folder again") from error
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= model.vocab_size:
+        raise BadInput(
+            f"{folder} is not model {model.name}: its tokenizer has ids up to {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}), "
+            f"its embeddings {model.vocab_size} rows. Give the tokenizer that the model was trained with, or a model resized to this one"
+        )
+    begin, ends = begin_id(folder), end_ids(folder)
+    for name, own, theirs in (("bos", tokenizer.bos_token_id, () if begin is None else (begin,)), ("eos", tokenizer.eos_token_id, ends)):
+        if own is not None and theirs and own not in theirs:
+            raise BadInput(
+                f"{folder} is not model {model.name}: its tokenizer's {name}_token_id is {own}, config.json and generation_config.json say "
+                f"{', '.join(map(str, theirs))}. Allowed: the same in both. Give the model's own tokenizer, or correct the wrong file"
+            )
+    special_tokens(tokenizer)
+    return tokenizer
+
+
+def _check_weights(model: Model, folder: Path, loaded: Any, info: Mapping[str, Any]) -> None:
+    """Every parameter was in the file, everything in the file has its place, and the head is tied where the config says so."""
+    if missing := sorted(info["missing_keys"]):
+        raise BadInput(f"{folder} lacks {len(missing)} of {model.name}'s weights, {missing[0]} among them: fetch the folder again")
+    if left := sorted(name for name in info["unexpected_keys"] if not name.endswith(_NEVER_READ)):
+        raise BadInput(
+            f"{folder} is not model {model.name}: {len(left)} of its weights have no place in a {model.family} model as config.json "
+            f"describes it, {left[0]} among them. Correct config.json, or use a plain {model.family} model"
+        )
+    tied = loaded.get_input_embeddings().weight is loaded.get_output_embeddings().weight
+    if loaded.config.tie_word_embeddings and not tied:
+        raise BadInput(
+            f"{folder} is not model {model.name}: config.json says tie_word_embeddings=true (or leaves it to the family), and its "
+            "lm_head.weight is not its embeddings. Allowed: equal ones, or false. "
+            "Set tie_word_embeddings=false if the head was trained, else remove lm_head.weight"
+        )
 
 
 def restore(base: Base, names: Iterable[str], dtype: torch.dtype | None = None) -> None:
@@ -158,13 +192,14 @@ def differing(base: Base, names: Iterable[str]) -> tuple[str, ...]:
 
 def original(base: Base, names: Iterable[str], dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
     """The parameters as the file has them, one at a time, not quantised; in `dtype`, or in the base's as the loader read them."""
-    keys = _keys(base.folder)
-    prefix = f"{base.model.base_model_prefix}."
+    keys, prefix = tensor_files(base.folder), f"{base.model.base_model_prefix}."
+    twins = {source: target for target, source in base.model.all_tied_weights_keys.items()}
     with ExitStack() as stack:
         files = {}
         for name in names:
             # Some files on the Hub were saved from the bare model, without the prefix of the one with a head.
-            key = next((k for k in (name, name.removeprefix(prefix), prefix + name) if k in keys), None)
+            forms = (name, name.removeprefix(prefix), prefix + name, twins.get(name))  # tied weights may be there under the other's name
+            key = next((k for k in forms if k in keys), None)
             if key is None:
                 raise BadInput(f"{base.folder} has no tensor for {name}: fetch the folder again")
             if keys[key] not in files:
@@ -183,13 +218,3 @@ def _as_loaded(module: nn.Module, kind: str, tensor: Tensor) -> bool:
     loaded = quantised_like(parameter, tensor) if is_quantised(parameter) else tensor
     pairs = zip(stored(module, parameter), stored(module, loaded), strict=True)
     return all(torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8)) for left, right in pairs)
-
-
-def _keys(folder: Path) -> dict[str, Path]:
-    """Every tensor name of the folder and the file that holds it."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return {key: folder / file for key, file in listed.items()}
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        return dict.fromkeys(file.keys(), folder / "model.safetensors")

@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from olora_bench.assets.cache import sha256_here
+from olora_bench.assets.folder import INDEX
+from olora_bench.assets.layout import PICKLE, WHOLE
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models.randomness import seeded
@@ -57,9 +59,9 @@ def prepare(model: Model, path: Path | None, cache_dir: Path) -> Source:
         raise BadInput(
             f"the weights of model {model.name} are not at {path}: give a folder with config.json, *.safetensors and a tokenizer"
         )
-    if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+    if (path / "config.json").is_file() and any((path / name).is_file() for name in (WHOLE, INDEX)):
         return Source(path, "safetensors")
-    pickles = sorted(path.glob("pytorch_model*.bin"))
+    pickles = [path / PICKLE] if (path / PICKLE).is_file() else sorted(path.glob("pytorch_model*.bin"))
     if (path / "config.json").is_file() and pickles:
         folder = _built(cache_dir, model.name, _stamp(pickles), lambda target: _from_pickles(path, pickles, target))
         return Source(folder, "PyTorch pickle read with weights_only=True")

@@ -176,6 +176,11 @@ class EvalRecord(_Checked):
         _check_missing(self.status, {k: v for k, v in _leaves(self) if k not in ("error", "train_id", "base")}, self.missing)
         return self
 
+    def is_of(self, run: RunRecord) -> bool:
+        """Whether this is finished, and of the adapter that a run's record names: one that was trained anew may differ in its last bits."""
+        adapter = run.parts.get("adapter")
+        return self.status == "done" and self.provenance.get("adapter") in (None, None if adapter is None else adapter.sha256)
+
 
 AnyRecord = TypeVar("AnyRecord", bound=RunRecord | EvalRecord)
 

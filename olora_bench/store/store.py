@@ -127,6 +127,10 @@ class Store:
         """Whether a curve or items that a record names are gone."""
         return lacks(self.folder_of(record), record.parts)  # type: ignore[arg-type]
 
+    def keeps(self, record: RunRecord) -> bool:
+        """Whether all that a finished run's record names lies there, the adapter too, so that it need not be trained again."""
+        return not self.lacks(record) and self.has_adapter(record)
+
     def has_adapter(self, record: RunRecord) -> bool:
         """Whether the adapter that a record names lies there."""
         return "adapter" in record.parts and lies_there(self.run_dir(record.train_id) / record.parts["adapter"].file)

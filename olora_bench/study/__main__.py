@@ -91,9 +91,10 @@ def figures(arguments: argparse.Namespace) -> int:
 
 
 def fetch(arguments: argparse.Namespace) -> int:
-    """Fetch the models and data of every run of a study."""
+    """Fetch the models and data of every run of a study, and check every row that it reads."""
     from olora_bench.assets import check_all
     from olora_bench.assets import fetch as fetch_assets
+    from olora_bench.data import check
     from olora_bench.study.stages import find_and_open
 
     grids = find_and_open(arguments.name, arguments.overrides).grids()
@@ -102,7 +103,7 @@ def fetch(arguments: argparse.Namespace) -> int:
     for job in grids.jobs:
         wanted = {(asset.key, asset.identity) for asset in job.assets.values()}
         if not wanted <= seen:
-            fetch_assets(job.experiment, job.assets)
+            check(job.experiment, fetch_assets(job.experiment, job.assets))
             seen |= wanted
     say(f"study {grids.study.name}: {len(seen)} assets at hand")
     return 0

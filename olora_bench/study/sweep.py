@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
-from olora_bench import assets
+from olora_bench import assets, device
 from olora_bench.errors import BadInput
 from olora_bench.progress import say
 from olora_bench.store import lease
@@ -71,7 +71,7 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             say(f"{stage}: {counts(found)}")
             said = stage
         if todo and seen != grids.jobs:
-            prepare(study, todo)
+            prepare(study, todo, here=serial)
         with lease(study_dir(study.store.root, study.name), wait=True) as held:
             if todo:
                 write_lock(study.store.root, study.name, todo[0].experiment.precision, held)
@@ -108,10 +108,13 @@ def one_by_one(launcher: Launcher) -> bool:
     return any(kind.__name__ == "BasicLauncher" for kind in type(launcher).__mro__)
 
 
-def prepare(study: OpenStudy, todo: Sequence[Job]) -> None:
-    """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled."""
+def prepare(study: OpenStudy, todo: Sequence[Job], *, here: bool) -> None:
+    """What has to hold before anything is computed: a results folder to write to, assets at hand, the precision settled; where the runs are
+    made `here`, in this process, a device that torch can use."""
     study.store.check_writable()
     assets.check_all([(job.experiment, job.assets) for job in todo])
+    if here:
+        device.check(todo[0].experiment.machine.device)
     study.file.precision = todo[0].experiment.precision
 
 

@@ -7,7 +7,7 @@ from lm_eval.models.huggingface import HFLM
 from tiny_rows import gpt_like_tokenizer, llama_like_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from olora_bench.data.encoding import encode_pairs
+from olora_bench.data.encoding import encode_pairs, encode_requests
 from olora_bench.models.tokenizer import byte_tokenizer
 
 PAIRS = [
@@ -24,11 +24,11 @@ def hflm(tokenizer: Any) -> HFLM:
 
 
 @pytest.mark.parametrize("make", [gpt_like_tokenizer, llama_like_tokenizer, lambda: byte_tokenizer(512)], ids=["gpt", "llama", "byte"])
-def test_pairs_are_encoded_as_lm_evals_hflm_does(make: Any) -> None:
+def test_what_is_scored_is_encoded_as_lm_evals_hflm_does(make: Any) -> None:
     """Spaces at the end of a context, BOS, empty contexts, merges over the boundary: token for token."""
     tokenizer = make()
     theirs = hflm(tokenizer)
-    for pair, ours in zip(PAIRS, encode_pairs(tokenizer, PAIRS), strict=True):
+    for pair, ours in zip(PAIRS, encode_requests(tokenizer, PAIRS)[0], strict=True):
         if pair[0].strip():
             assert ours == theirs._encode_pair(*pair), pair
         elif not pair[0]:  # the branch of TemplateLM.loglikelihood that has no function of its own

@@ -6,7 +6,7 @@ import pytest
 from tiny_rows import sentence
 
 from olora_bench.data.items import Item
-from olora_bench.data.overlap import Seen
+from olora_bench.data.overlap import Seen, words
 
 
 def item(query: str, rest: str = "") -> Item:
@@ -73,3 +73,23 @@ def test_thousands_of_items_take_a_moment() -> None:
     start = time.process_time()
     assert all(seen.overlap(o) is None for o in others)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("7 + 4", "7 - 4"), ("7 - 4", "7 * 4"), ("7/4", "7 4"), ("y > 1", "y < 1"), ("F#", "F"), ("£9", "€9"), ("9%", "9"), ("-9", "9"),
+     ("resume\u0301", "resume"), ("\u0915\u093f", "\u0915\u093e"), ("北", "南"), ("😀", "😡"), ("a^2", "a2")],
+)  # fmt: skip
+def test_a_symbol_an_accent_and_any_script_count(one: str, other: str) -> None:
+    """Texts that differ in these are two."""
+    assert words(f"What is {one}") != words(f"What is {other}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("7+4", "7 + 4"), ("7-4", "7 \N{EN DASH} 4"), ("well-known", "Well known"), ("cafe\u0301", "CAF\u00c9"), ("``So''", '"so"'),
+     ("a...b", "a b")],
+)  # fmt: skip
+def test_case_spacing_punctuation_and_encoding_do_not(one: str, other: str) -> None:
+    """Texts that differ in these are one."""
+    assert words(one) == words(other)

@@ -144,12 +144,13 @@ def test_alpacas_template_keeps_input_and_supervises_the_response(instructions: 
 
 
 def test_benchmarks_lose_their_beginning_and_instructions_their_end(rows: dict[str, Path], instructions: dict[str, Path]) -> None:
-    """At the cutoff, a benchmark prompt keeps its answer as lm-eval does; an instruction without room for a response is dropped."""
+    """At the cutoff, a benchmark prompt keeps BOS and its answer; an instruction without room for a response is dropped."""
     cut = build_parts(
         mixture("data.benchmarks=[boolq]", "data.train_size=2", "data.tune_size=2", "data.report_size=2", "data.cutoff=20"), rows, TOKENIZER
     )
     assert cut.counts["train"]["truncated"] == 2 and all(len(e.input_ids) == 20 for e in cut.train)
     assert all(text(e.input_ids).endswith(("Answer: yes", "Answer: no")) for e in cut.train)
+    assert all(text(e.input_ids[:1]) == "<s>" and "<s>" not in text(e.input_ids[1:]) for e in cut.train)
     with pytest.raises(BadInput) as caught:
         build_parts(alpaca("data.cutoff=20"), instructions, TOKENIZER)
     assert str(caught.value) == (
@@ -188,7 +189,7 @@ def test_a_file_that_is_not_like_alpaca_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         build_parts(alpaca(), {"data:alpaca": tmp_path}, TOKENIZER)
     assert str(caught.value) == (
-        f"{tmp_path / 'train.parquet'} has no column instruction, input. Needed: instruction, input, output. Found: prompt, output"
+        f"{tmp_path / 'train.parquet'} has no column instruction. Needed: instruction, output; input may be absent. Found: prompt, output"
     )
 
 

@@ -24,7 +24,8 @@ def test_only_where_the_data_comes_from_is_changed(rows: dict[str, Path]) -> Non
         raw = {k: v for k, v in load_yaml(_task_yaml(name)).items() if k not in ("tag", "group")}
         theirs, ours = TaskConfig(**raw).to_dict(), task.config.to_dict()
         changed = {k for k in theirs | ours if theirs.get(k) != ours.get(k)}
-        assert changed <= {"dataset_path", "dataset_name", "dataset_kwargs", "num_fewshot"}, name
+        assert changed <= {"custom_dataset", "process_docs", "fewshot_config", "num_fewshot"}, name
+        assert ("process_docs" in changed) == (raw.get("process_docs") is not None), name
         assert ours["num_fewshot"] == 0
 
 

@@ -97,6 +97,28 @@ def test_a_score_far_below_chance_and_cut_prompts_are_warned_of(bases: dict[str,
     ]
 
 
+def test_what_is_said_of_tokens_counts_the_tasks_own_items() -> None:
+    """A cut says that BOS stays, where there is one; a border that merges says whose cut it is."""
+    from types import SimpleNamespace
+
+    from olora_bench.evaluation.scores import _about_tokens
+    from olora_bench.models import SpecialTokens
+
+    scorer: Any = SimpleNamespace(
+        special=SpecialTokens(1, 1, False),
+        max_length=64,
+        empty=set(),
+        truncated={("boolq", 0), ("piqa", 0)},
+        merged={("boolq", 0), ("boolq", 3)},
+    )
+    assert _about_tokens("boolq", 9, scorer) == [
+        "1 of 9 items had a prompt longer than the model's 64 tokens and lost its beginning; BOS stays in front, where lm-eval cuts it too",
+        "2 of 9 items have a prompt whose last token merges with a choice; the cut between them is lm-eval's, "
+        "which may lose or double a piece of text there (training takes the text as written)",
+    ]
+    assert _about_tokens("winogrande", 9, scorer) == []
+
+
 def test_a_choice_without_tokens_is_warned_of(bases: dict[str, Any], tmp_path: Path) -> None:
     """An empty choice would stop lm-eval's HFLM; here it counts as log-likelihood 0, and is said."""
     base = bases["mistral"]

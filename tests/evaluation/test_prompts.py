@@ -19,8 +19,8 @@ from olora_bench.evaluation.trie import Plan
 def count(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pairs were tokenised, a number a call; nothing is remembered from before."""
     calls: list[int] = []
-    real = prompts.encode_pairs
-    monkeypatch.setattr(prompts, "encode_pairs", lambda tokenizer, pairs: (calls.append(len(pairs)), real(tokenizer, pairs))[1])
+    real = prompts.encode_requests
+    monkeypatch.setattr(prompts, "encode_requests", lambda tokenizer, pairs: (calls.append(len(pairs)), real(tokenizer, pairs))[1])
     monkeypatch.setattr(prompts, "_PLANS", {})
     return calls
 

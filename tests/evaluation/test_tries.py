@@ -99,7 +99,7 @@ _BASES: dict[str, TinyBase] = {}
 def test_a_tries_mask_is_the_ancestor_relation() -> None:
     """Each column sees itself and what is above it in its sequence, nothing else; read columns spell the continuations."""
     encoded = [([5, 6, 7], [8, 9, 1]), ([5, 6, 7], [8, 3]), ([5, 6, 7], [2]), ([5, 4], [8, 9])]
-    plan = build_plan(encoded, [0, 0, 0, 0], first_token=0, max_length=50, pair_cost=0.0)
+    plan = build_plan(encoded, [0, 0, 0, 0], merged=[False] * 4, begin=None, max_length=50, pair_cost=0.0)
     assert plan.tokens.tolist() == [5, 4, 8, 6, 7, 8, 9]
     assert plan.depths.tolist() == [0, 1, 2, 1, 2, 3, 4]
     seen = seen_by(torch.from_numpy(plan.depths)[None], torch.from_numpy(plan.ends)[None], 0, None)[0]
@@ -113,8 +113,8 @@ def test_where_a_trie_saves_nothing_rows_stay_plain() -> None:
     """Contexts that share one token go in rows of their own when attending costs something; a shared prompt does not."""
     apart = [([1, *range(k, k + 40)], [3]) for k in (10, 100)]
     together = [([1, *range(10, 50)], [k, 3]) for k in (5, 6)]
-    assert len(build_plan(apart, [0, 0], first_token=0, max_length=99, pair_cost=1e-3).lengths) == 2
-    assert len(build_plan(together, [0, 0], first_token=0, max_length=99, pair_cost=1e-3).lengths) == 1
+    assert len(build_plan(apart, [0, 0], merged=[False] * 2, begin=None, max_length=99, pair_cost=1e-3).lengths) == 2
+    assert len(build_plan(together, [0, 0], merged=[False] * 2, begin=None, max_length=99, pair_cost=1e-3).lengths) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

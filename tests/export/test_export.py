@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from olora_bench import experiment as road
 from olora_bench.config import Experiment, compose, load
@@ -141,9 +144,114 @@ def test_rounded_bases_say_how_far_off(overrides: list[str], trained: Callable, 
     """bf16 and 4-bit residuals are rounded, which a plain LoRA for the pristine base cannot repeat: the deviation is printed."""
     if "nf4" in overrides[0]:
         pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (the extra olora-bench[quant])")
-    train_id, _ = trained("init=olora", *overrides)
+    train_id, what = trained("init=olora", *overrides)
     for to, most in (("lora", 0.5), ("adapter", 0.05), ("merged", 0.05)):
+        capsys.readouterr()
         assert main([train_id, "--to", to, str(tmp_path / to)]) == 0
-        said = capsys.readouterr().err.splitlines()[-1]
+        out, err = capsys.readouterr()
+        said = err.splitlines()[-1]
+        quantised = overrides != ["precision=bf16"]
+        assert ('BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4"' in out) == (quantised and to != "merged")
+        if to != "merged" and not quantised:  # bitsandbytes' own 4-bit products on a CPU do not take sizes this small
+            onto = PeftModel.from_pretrained(pristine(what, torch.bfloat16), tmp_path / to).eval()
+            torch.testing.assert_close(loaded(out.rstrip("\n"))[0](IDS).logits, onto(IDS).logits, rtol=0, atol=0)
         assert "logits deviate from the trained model's by " in said
-        assert float(said.rpartition("by ")[2].split()[0]) < most
+        assert float(said.partition("model's by ")[2].split()[0]) < most
+
+
+def loaded(printed: str) -> tuple[torch.nn.Module, Any]:
+    """What the three printed lines make."""
+    assert len(printed.splitlines()) == 3
+    names: dict[str, Any] = {}
+    exec(printed, names)
+    return names["model"].eval(), names["tokenizer"]
+
+
+@pytest.mark.parametrize("to", ["adapter", "lora", "merged"])
+def test_printed_lines_load_what_was_trained(to: str, trained: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three lines on standard output: executed as they are, they give the run's logits and the base's tokenizer."""
+    train_id, what = trained("init=olora")
+    wanted = trained_logits(train_id, what)
+    capsys.readouterr()
+    assert main([train_id, "--to", to, str(tmp_path / "an out 'folder'")]) == 0
+    model, tokenizer = loaded(capsys.readouterr().out.rstrip("\n"))
+    torch.testing.assert_close(model(IDS).logits, wanted, atol=2e-5 * wanted.abs().max().item(), rtol=1e-5)
+    base = load_base(what.model, None, torch.float32, "cpu", what.machine.cache_dir)
+    assert tokenizer("He said 2 + 2.")["input_ids"] == base.tokenizer("He said 2 + 2.")["input_ids"]
+    if to != "merged":
+        config = json.loads((tmp_path / "an out 'folder'" / "adapter_config.json").read_text())
+        assert (config["base_model_name_or_path"], config["revision"]) == (str(base.folder), None)
+
+
+def put_folder(what: Experiment, folder: Path) -> None:
+    """The tiny model as somebody's folder: no padding token, two ends, settings for sampling, a chat template."""
+    base = load_base(what.model, None, torch.float32, "cpu", what.machine.cache_dir)
+    shutil.copytree(base.folder, folder)
+    (folder / "built.json").unlink()
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    words.pop("pad_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    (folder / "generation_config.json").write_text(json.dumps(GENERATION))
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+
+
+GENERATION = {"eos_token_id": [2, 9], "pad_token_id": 5, "do_sample": True, "top_k": 3, "repetition_penalty": 1.2}
+
+
+def folder_run(trained: Callable, monkeypatch: pytest.MonkeyPatch, local: Path, *more: str) -> tuple[str, Experiment]:
+    """A run whose model has no generated source, so that it comes from a folder below `local` or from the Hub."""
+    monkeypatch.setenv("OLORA_BENCH_LOCAL", str(local))
+    hub = ["model.generated=null", "+model.hub.id=me/tiny", f"+model.hub.revision={'b' * 40}"]
+    return trained("init=olora", *hub, f"machine.local_dir={local}", *more)
+
+
+def test_a_merged_folder_keeps_the_words_of_its_base(trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generation settings and tokenizer file by file; a padding token that only memory has is not written."""
+    local = tmp_path / "local" / "me" / "tiny"
+    put_folder(trained("init=olora")[1], local)
+    train_id, _ = folder_run(trained, monkeypatch, tmp_path / "local")
+    export(train_id, "merged", tmp_path / "out")
+    kept = {p.name: p.read_bytes() for p in local.iterdir() if p.name not in ("config.json", "model.safetensors")}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name in kept} == kept
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").pad_token is None
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config.top_k == 3
+
+
+def test_a_merged_folder_has_no_settings_that_its_base_has_not(trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers writes some of its own beside every model."""
+    local = tmp_path / "local" / "me" / "tiny"
+    put_folder(trained("init=olora")[1], local)
+    (local / "generation_config.json").unlink()
+    train_id, _ = folder_run(trained, monkeypatch, tmp_path / "local")
+    export(train_id, "merged", tmp_path / "out")
+    assert not (tmp_path / "out" / "generation_config.json").exists()
+
+
+def test_an_adapter_of_a_local_folder_names_the_folder(
+    trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its YAML's Hub id may hold other weights; the record names no folder."""
+    local = tmp_path / "local" / "me" / "tiny"
+    put_folder(trained("init=olora")[1], local)
+    train_id, what = folder_run(trained, monkeypatch, tmp_path / "local")
+    capsys.readouterr()
+    assert main([train_id, "--to", "adapter", str(tmp_path / "out")]) == 0
+    model, _ = loaded(capsys.readouterr().out.rstrip("\n"))
+    assert model.peft_config["default"].base_model_name_or_path == str(local)
+    assert str(tmp_path / "local") not in (what.machine.results_dir / "runs" / train_id / "record.json").read_text()
+
+
+def test_an_adapter_of_a_hub_model_names_its_commit(
+    trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A repository in the Hub's cache: the printed lines find it there, at the revision that was trained on."""
+    snapshot = tmp_path / "hub" / "models--me--tiny" / "snapshots" / ("b" * 40)
+    put_folder(trained("init=olora")[1], snapshot)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    train_id, _ = folder_run(trained, monkeypatch, tmp_path / "nothing", "assets=[hub]")
+    capsys.readouterr()
+    for to in ("adapter", "lora"):
+        assert main([train_id, "--to", to, str(tmp_path / to)]) == 0
+        model, _ = loaded(capsys.readouterr().out.rstrip("\n"))
+        config = model.peft_config["default"]
+        assert (config.base_model_name_or_path, config.revision) == ("me/tiny", "b" * 40)

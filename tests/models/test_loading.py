@@ -245,7 +245,7 @@ def gguf_model(twin: Model) -> Model:
     shapes = {
         key: (64, 64) if "proj" in key and key[0] in "qkvo" else ((64, 128) if key == "down_proj" else (128, 64)) for key in twin.shapes
     }
-    return twin.model_copy(update={"generated": None, "shapes": shapes, "name": "tiny_gguf"})
+    return twin.model_copy(update={"generated": None, "shapes": shapes, "name": "tiny_gguf", "vocab_size": 259})
 
 
 def write_gguf(path: Path) -> None:

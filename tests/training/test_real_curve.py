@@ -13,7 +13,7 @@ from transformers import get_scheduler
 from olora_bench import assets, inits
 from olora_bench.config import compose, load
 from olora_bench.data import Parts, batch_order, build_parts, collate
-from olora_bench.models import load_base
+from olora_bench.models import load_base, padding_id
 from olora_bench.training import train
 
 CACHE = Path(os.environ.get("OLORA_BENCH_CACHE", "~/.cache/olora_bench")).expanduser()
@@ -52,7 +52,7 @@ def test_a_real_curve_is_that_of_a_loop_written_out() -> None:
     scheduler = get_scheduler("linear", optimizer, num_warmup_steps=6, num_training_steps=STEPS)
     losses = []
     for picked in batch_order(len(short), seed=what.seed, steps=STEPS, batch_size=BATCH):
-        batch = collate([short[i] for i in picked], base.tokenizer.pad_token_id)
+        batch = collate([short[i] for i in picked], padding_id(base.tokenizer))
         labels = batch.input_ids.masked_fill(~batch.supervised, -100)
         loss = adapted.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=labels).loss
         loss.backward()

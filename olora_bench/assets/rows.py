@@ -1,0 +1,234 @@
+"""Files of rows as tables: Parquet, JSON Lines, a JSON list, CSV and TSV.
+
+A row's number counts the rows of its file from 1; a CSV file's header and empty lines are not counted.
+"""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from olora_bench.errors import BadInput
+
+INSTRUCTION_COLUMNS = ("instruction", "input", "output")
+_ORIGIN = b"olora_bench.origin"
+_LARGEST_CELL = 2**31 - 1
+_KINDS = {str: "text", int: "a whole number", float: "a decimal number", bool: "true or false", list: "a list", dict: "an object"}
+_NO_ARRAY = (pa.ArrowException, ValueError, TypeError, OverflowError)
+
+
+def read_rows(files: Sequence[Path], wanted: Sequence[str] | None = None) -> pa.Table:
+    """The rows of all `files`, in order; a column that a row lacks is null there. Each row's file and number are kept for `place`.
+
+    Cells of CSV and TSV are text, as they stand.
+
+    Args:
+        wanted: the columns that matter; another one whose values no table can hold is left out. Null: all matter.
+
+    Raises:
+        BadInput: a file cannot be read as what its name says, or a column holds two kinds of values; names file and row, or line.
+    """
+    tables = [_read(file, wanted) for file in files]
+    try:
+        table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInput(f"{', '.join(map(str, files))} cannot be read as one table: {error}") from error
+    if not table.num_rows:
+        raise BadInput(f"{', '.join(map(str, files))}: there are no rows")
+    origin = [[str(file), t.num_rows] for file, t in zip(files, tables, strict=True)]
+    return table.replace_schema_metadata({_ORIGIN: json.dumps(origin).encode()})
+
+
+def read_parquet(file: Path) -> pa.Table:
+    """A Parquet file's rows, categories as the values they stand for.
+
+    Raises:
+        BadInput: it is no Parquet file.
+    """
+    try:
+        with file.open("rb") as handle:  # of a path pyarrow reads `key=value` as a column, and a scheme as another file system
+            table = pq.read_table(handle)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(f"{file} cannot be read as rows: {error}") from error
+    for i, one in enumerate(table.schema):
+        if pa.types.is_dictionary(one.type):
+            table = table.set_column(i, one.name, table.column(i).cast(one.type.value_type))
+    return table
+
+
+def place(table: pa.Table, file: Path, row: int) -> str:
+    """Where row `row` (from 0) of `table` is from, in words: the file that `read_rows` took it from, or else `file`; and its number."""
+    for name, count in _origin(table, file):
+        if row < count:
+            return f"{name}, row {row + 1}"
+        row -= count
+    return f"{file}, row {row + 1}"
+
+
+def source(table: pa.Table, file: Path) -> str:
+    """The files that `read_rows` took `table` from, or else `file`."""
+    return ", ".join(name for name, _ in _origin(table, file))
+
+
+def _origin(table: pa.Table, file: Path) -> list[tuple[str, int]]:
+    kept = (table.schema.metadata or {}).get(_ORIGIN)
+    return [(str(file), table.num_rows)] if kept is None else json.loads(kept)
+
+
+def instructions(table: pa.Table, file: Path) -> pa.Table:
+    """Checked instruction rows: instruction, input and output as text.
+
+    An `input` that is absent, null or blank is empty, as in Alpaca. An `output` may be empty, as 28 of Alpaca's are.
+
+    Raises:
+        BadInput: a column is missing, or an instruction or output is null, blank or no text; names file, row, column and value.
+    """
+    lacking = [c for c in ("instruction", "output") if c not in table.column_names]
+    if lacking:
+        raise BadInput(
+            f"{source(table, file)} has no column {', '.join(lacking)}. Needed: instruction, output; input may be absent. "
+            f"Found: {', '.join(table.column_names)}"
+        )
+    empty = pa.array([""] * table.num_rows)
+    columns = {c: table[c] if c in table.column_names else empty for c in INSTRUCTION_COLUMNS}
+    for name, column in columns.items():
+        if not _is_text(column.type) and column.null_count < len(column):
+            _refuse(table, file, name, pc.is_valid(column), "is no text")
+    given = columns["input"].cast(pa.string()).fill_null("")
+    columns["input"] = pc.if_else(pc.utf8_is_space(given), "", given)
+    for name in ("instruction", "output"):
+        _refuse(table, file, name, pc.is_null(columns[name]), "is missing")
+        columns[name] = columns[name].cast(pa.string())
+        _refuse(table, file, name, pc.utf8_is_space(columns[name]), "is blank")
+    _refuse(table, file, "instruction", pc.equal(columns["instruction"], ""), "is empty")
+    return pa.table(columns).replace_schema_metadata(table.schema.metadata)
+
+
+def whole_numbers(table: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """The table with the text of these columns read as whole numbers, an empty cell as null: what CSV cannot say by itself.
+
+    Raises:
+        BadInput: a cell is neither; names file, row, column and value.
+    """
+    for name in columns:
+        if name in table.column_names and _is_text(table.schema.field(name).type):
+            text = table[name]
+            bad = pc.invert(pc.match_substring_regex(text, r"^(-?[0-9]{1,18})?$"))
+            _refuse(table, Path(), name, bad, "is no whole number", "whole numbers")
+            numbers = pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64())
+            table = table.set_column(table.column_names.index(name), name, numbers)
+    return table
+
+
+def shown(value: Any) -> str:
+    """A cell's value in a message, shortened; `null` for what is not there."""
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _refuse(table: pa.Table, file: Path, column: str, bad: Any, what: str, allowed: str = "text") -> None:
+    """Raise for the first row of which `bad` is true."""
+    row = pc.index(bad, True).as_py()
+    if row >= 0:
+        value = table[column][row].as_py() if column in table.column_names else None
+        raise BadInput(
+            f"{place(table, file, row)}: {column} is {shown(value)}, which {what}. Allowed: {allowed}. Correct the row, or take it out"
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _read(file: Path, wanted: Sequence[str] | None) -> pa.Table:
+    if file.suffix == ".parquet":
+        return read_parquet(file)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{file}, line {line}: byte {error.object[error.start]:#04x} is no UTF-8. Save the file as UTF-8") from error
+    if file.suffix in (".csv", ".tsv"):
+        return _csv(text, file)
+    listed = file.suffix == ".json" and text.lstrip()[:1] == "["  # files of this ending that hold JSON Lines are common too
+    return _table(_parsed(text, str(file)) if listed else _json_lines(text, file), file, wanted)
+
+
+def _json_lines(text: str, file: Path) -> list[Any]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines, which ends a line at U+2028, U+2029 and U+0085 too
+        if line and not line.isspace():
+            rows.append(_parsed(line, f"{file}, line {number}"))
+    return rows
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{where} cannot be read as JSON: {error}") from error
+
+
+def _csv(text: str, file: Path) -> pa.Table:
+    csv.field_size_limit(_LARGEST_CELL)
+    delimiter = "\t" if file.suffix == ".tsv" else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header, *rows = [cells for cells in reader if cells] or [[]]
+    except csv.Error as error:
+        raise BadInput(f"{file}, line {reader.line_num} cannot be read as CSV: {error}") from error
+    if len(set(header)) < len(header) or not all(header):
+        raise BadInput(f"{file}: the header names {', '.join(map(repr, header))}. Give each column one name of its own")
+    for number, cells in enumerate(rows, 1):
+        if len(cells) != len(header):
+            raise BadInput(
+                f"{file}, row {number} has {len(cells)} cells, and the header names {len(header)} columns: {', '.join(header)}. "
+                "Put a cell that holds a comma or an end of line in double quotes"
+            )
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    return pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(header, columns, strict=True)})
+
+
+def _table(rows: Sequence[Any], file: Path, wanted: Sequence[str] | None) -> pa.Table:
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise BadInput(f"{file}, row {number} is {shown(row)}. A row is an object that names its columns: {{...}}")
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        try:
+            columns[name] = _column([row.get(name) for row in rows], name, file)
+        except BadInput:
+            if wanted is None or name in wanted:
+                raise
+    return pa.table(columns)
+
+
+def _column(values: list[Any], name: str, file: Path) -> pa.Array:
+    kinds = Counter(type(v) for v in values if v is not None)
+    if len(kinds) > 1:
+        most = kinds.most_common(1)[0][0]
+        row = next(i for i, v in enumerate(values) if v is not None and type(v) is not most)
+        raise BadInput(f"{file}, row {row + 1}: {name} is {shown(values[row])}, where most rows have {_KINDS[most]}. Correct the row")
+    try:
+        return pa.array(values)
+    except _NO_ARRAY as error:  # lists or objects that differ inside, a number or a letter that no table can hold
+        row = bisect.bisect_left(range(len(values)), True, key=lambda i: _misfits(values[: i + 1]))
+        raise BadInput(f"{file}, row {row + 1}: {name} is {shown(values[row])}, which does not fit the rows before it: {error}") from error
+
+
+def _misfits(values: list[Any]) -> bool:
+    try:
+        pa.array(values)
+    except _NO_ARRAY:
+        return True
+    return False
