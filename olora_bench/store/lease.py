@@ -23,11 +23,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.progress import say
 from olora_bench.store.atomic import Content, cannot_write, leftovers, make_folder, written
-from olora_bench.store.record import utc_now
+from olora_bench.store.record import Moment, utc_now
 from olora_bench.store.sealed import is_whole, read_regular, sealed
 from olora_bench.store.writer import file_system_time, monotonic, pid_space, pid_start
 
@@ -233,15 +236,26 @@ def has_leftovers(folder: Path) -> bool:
     return (folder / FILE_NAME).exists() or (folder / LOCK_NAME).exists() or bool(leftovers(folder))
 
 
+class _File(BaseModel):
+    """What a lease's file holds, which may have been written by anybody."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    token: str
+    host: str
+    pid_space: Annotated[str, Field(pattern=r"^\S+ \S+$")] | None
+    pid: int
+    pid_start: str | None
+    since: Moment
+    beat: float
+    crashes: Annotated[int, Field(ge=0)]
+
+
 def _parsed(content: bytes) -> Holder:
     try:
         fields = json.loads(content)
-        if is_whole(fields):
-            del fields["digest"]
-            return Holder(**fields)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        pass
-    return Holder()
+        return Holder(**_File.model_validate(fields).model_dump()) if is_whole(fields) else Holder()
+    except (ValueError, AttributeError, RecursionError):  # pydantic's error is a ValueError
+        return Holder()
 
 
 def _age_on_this_boot(holder: Holder) -> float | None:

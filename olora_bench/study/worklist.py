@@ -28,6 +28,7 @@ class Worklist:
         self._left_to_others: set[str] = set()
         self._said: set[str] = set()
         self._mended: set[str] = set()
+        self._tidied: set[str] = set()
 
     def look(self, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job]]:
         """Where the runs stand, and those to launch now. A finished run is rid of what a killed worker left behind; with `retry`, what is
@@ -41,7 +42,8 @@ class Worklist:
                     say(f"{path} is damaged; it is set aside as {path.name}.damaged and computed again")
             found.append(standing(self.store, job, retry=self.retry and fresh, changed=fresh))
         for one in found:
-            if one.state in ("done", "diverged"):
+            if one.state in ("done", "diverged") and one.job.what.train_id not in self._tidied:
+                self._tidied.add(one.job.what.train_id)
                 tidy(self.store, one.job.what)
         self._left_to_others |= {s.job.what.train_id for s in found if s.state == "running"}
         return found, [s.job for s in found if self._due(s)]

@@ -467,6 +467,16 @@ def test_a_flipped_bit_in_a_lease_takes_nothing_from_its_holder(tmp_path: Path) 
         assert holder is not None and holder.pid == os.getpid()
 
 
+@pytest.mark.parametrize(
+    "change", [{"pid": "1"}, {"since": "yesterday"}, {"beat": None}, {"pid_space": ""}, {"crashes": -1}, {"host": ["a"]}, {"token": 5}]
+)
+def test_a_lease_that_somebody_made_up_is_of_nobody_known(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Sealed, but of other types than ours: it is held while it is fresh, and no field of it is believed."""
+    plant(tmp_path, **change)
+    holder = read_lease(tmp_path)
+    assert holder is not None and holder.alive() and holder.pid is holder.since is None
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     """A results folder from somebody else may hold a link in the lock's place: the file that it names stays as it is, or not there."""
     (tmp_path / "run").mkdir()
