@@ -85,6 +85,7 @@ def plant() -> None:
     found = SimpleNamespace(model=None, tokenizer=None, device=torch.device("cpu"))
     assets.fetch = lambda *_: {}
     worker.worker_base = lambda *_: found
+    data.check = lambda *_, **__: None
     data.build_parts = lambda *_: SimpleNamespace(train=[], counts={"train": 1})
     data.benchmark_tasks = lambda *_: {}
     inits.apply = lambda base, experiment, *_, **__: Adapter(experiment)
