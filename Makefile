@@ -8,7 +8,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep plan report figures assets test test-all lint perf clean
+.PHONY: help sweep plan report figures assets test test-all storm lint perf clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test: $(VENV)/.dev  ## the tests, without what takes minutes
 
 test-all: $(VENV)/.all  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "slow or assets or gpu or hub" $(ARGS)
+
+storm: $(VENV)/.dev  ## 500 faults in the workers of tiny studies: kills, pauses, full disks, set clocks (ten minutes)
+	@OMP_NUM_THREADS=1 $(PY) tests/faults/storm.py --table perf/results/storm.json $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
 from olora_bench.config import Experiment
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.steps import never_warm
-from olora_bench.errors import RunFailed
+from olora_bench.errors import RecordError, RunFailed
 from olora_bench.identity import Identified, identify
 from olora_bench.machine_faults import check_machine, machine_faults
 from olora_bench.preemption import stop_signals
 from olora_bench.progress import say
-from olora_bench.store import Store, lease
+from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.worker import Outcome, compute, record_crashes
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "run", "settle", "told"]
+__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "tidy", "told"]
 
-CRASHES_THAT_PARK = 2
+CRASHES_THAT_PARK = 5
 
 
 def settle(experiment: Experiment) -> Experiment:
@@ -42,6 +44,7 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
     Raises:
         BadInput: something needed is missing or impossible here; nothing was computed.
         LeaseHeld: a live process is at work on this run.
+        LeaseLost: this process stood still so long that another took the run over; nothing that the other wrote was touched.
         RunFailed: training or scoring broke; the reason is in the record.
         StoreError: the machine gave out (`MachineFault`), or results cannot be written; the run stays as it was.
         Preempted: the process was asked to end (SIGTERM, SIGHUP, SIGUSR1); what can be kept is kept, and the run can be resumed. Ctrl-C
@@ -55,19 +58,19 @@ def _run(store: Store, experiment: Experiment, study: str | None) -> Outcome:
     what, found = identified(experiment)
     if is_done(store, what):
         say(f"{what.train_id}: done already, nothing to do ({store.run_dir(what.train_id)})")
-        store.tidy(what.train_id)
+        tidy(store, what)
         return _nothing_to_do(store, what)
     check_machine(experiment)
     store.check_writable()
     asset_room.check(experiment, found)
-    with stop_signals() as stop, lease(store.run_dir(what.train_id)) as held:
+    with stop_signals() as stop, store.hold(store.run_dir(what.train_id)) as held:
         if is_done(store, what):
             say(f"{what.train_id}: another worker has just finished it")
             return _nothing_to_do(store, what)
         if study is not None and held.crashes >= CRASHES_THAT_PARK:
-            raise RunFailed(f"{what.train_id} is given up: {record_crashes(store, what, held.crashes)}")
+            raise RunFailed(f"{what.train_id} is given up: {record_crashes(store, what, held)}")
         outcome = compute(store, what, found, study, held, stop)
-        store.checkpoint_path(what.train_id).unlink(missing_ok=True)
+        held.remove([store.checkpoint_path(what.train_id)])
         return outcome
 
 
@@ -98,16 +101,46 @@ def _nothing_to_do(store: Store, what: Identified) -> Outcome:
 
 
 def is_done(store: Store, what: Identified) -> bool:
-    """Whether run, evaluation and the base's evaluation are all recorded. A diverged run is finished: it has nothing to score."""
+    """Whether run, evaluation and the base's evaluation are all recorded, with all that belongs to them. A diverged run is finished: it has
+    nothing to score.
+
+    Raises:
+        RecordError: one of these files is damaged; it is named.
+    """
     record = store.read_run(what.train_id)
-    if record is None or record.status not in ("done", "diverged"):
+    if record is None or record.status not in ("done", "diverged") or not _whole(store, record):
         return False
     if what.eval_id is None or what.base_eval_id is None:
         return True
     base = store.read_eval(None, what.experiment.model.name, what.base_eval_id)
-    if base is None or base.status != "done":
+    if base is None or base.status != "done" or not _whole(store, base):
         return False
     if record.status == "diverged":
         return True
     scored = store.read_eval(what.train_id, None, what.eval_id)
-    return scored is not None and scored.status == "done"
+    return scored is not None and scored.is_of(record) and _whole(store, scored)
+
+
+def _whole(store: Store, record: RunRecord | EvalRecord) -> bool:
+    if (wrong := store.damage(record)) is not None:
+        raise RecordError(wrong)
+    return not store.lacks(record)
+
+
+def tidy(store: Store, what: Identified) -> None:
+    """Remove what killed workers left beside a finished run and its base's evaluation. A live worker's stays."""
+    store.tidy(store.run_dir(what.train_id))
+    if what.base_eval_id is not None:
+        store.tidy(store.base_eval_dir(what.experiment.model.name, what.base_eval_id))
+
+
+def mend(store: Store, what: Identified) -> list[Path]:
+    """Set aside what is damaged of a run and its evaluations, so that the next start computes it again; returns what was.
+
+    Raises:
+        StoreError: the system refuses.
+    """
+    damaged = store.mend(store.run_dir(what.train_id))
+    if what.base_eval_id is not None:
+        damaged += store.mend(store.base_eval_dir(what.experiment.model.name, what.base_eval_id))
+    return damaged

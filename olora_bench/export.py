@@ -89,7 +89,7 @@ def export(
         if to == "adapter" and not adapted.recreated_by_peft:
             name = experiment.init.name
             raise BadInput(f"--to adapter is impossible for {run}: init={name} {inits.NOT_RECREATED}. Use --to lora, or --to merged")
-        adapted.load(adapter)
+        adapted.load(adapter, record.parts["adapter"].sha256)
         wanted = logits(adapted.model, base)
         lost, kept = 0.0, None if to == "merged" else experiment.rank
         if to == "adapter":
@@ -115,9 +115,9 @@ def _find(run: str, results: Path | None, config_dir: Path | None) -> tuple[RunR
         store = Store(results or here.results_dir)
     record = store.named_run(run)
     train_id = record.train_id
-    if record.status != "done" or not store.adapter_path(train_id).is_file():
-        state = f"its status is {record.status}" if record.status != "done" else "its adapter.safetensors is gone"
-        raise BadInput(f"run {train_id} has no trained adapter ({state}): run it again")
+    if record.status != "done" or "adapter" not in record.parts or not store.adapter_path(train_id).is_file():
+        state = f"its status is {record.status}" if record.status != "done" else "its adapter was not kept here"
+        raise BadInput(f"run {train_id} has no trained adapter ({state}): move its record.json away and run it again")
     return record, of_record(record, here, config_dir), store.adapter_path(train_id)
 
 

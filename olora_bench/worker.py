@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from olora_bench.machine_faults import machine_fault
 from olora_bench.preemption import Stop
 from olora_bench.progress import duration, say
 from olora_bench.provenance import provenance
-from olora_bench.store import EvalRecord, Lease, RunRecord, Score, Store, lease, utc_now
+from olora_bench.store import EvalRecord, Lease, LeaseLost, RunRecord, Score, Store, utc_now
 from olora_bench.tracking import Mirror, NoMirror, open_tracker
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     worker = _Worker(store, what, found, facts, clock, study, held, stop)
     paths: Mapping[str, Path] | None = None
     try:
-        to_train = record.status == "running" or (record.status == "done" and not store.adapter_path(what.train_id).exists())
+        to_train = record.status == "running" or (record.status == "done" and not store.keeps(record))
         paths = _door(worker, training=to_train)
         if record.status == "running":
-            store.write_run(record)
+            store.write_run(record, held)
         return _train_and_score(worker, record, paths)
     except (MissingAssets, StoreError, RecordError):
         raise  # nothing is known about the run itself: it can be started again as it is
@@ -104,9 +104,9 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         latest = record if paths is None else store.read_run(what.train_id) or record
         folder = store.run_dir(what.train_id)
         if latest.status == "running":
-            store.write_run(_failed(latest, reason))
+            store.write_run(_failed(latest, reason), held)
         elif latest.status == "done":
-            _record_unscored(store, what, reason, facts)
+            _record_unscored(store, what, reason, facts, held)
             folder = store.run_eval_dir(what.train_id, what.eval_id) if what.eval_id else folder
         if isinstance(error, BadInput):
             raise
@@ -173,7 +173,7 @@ def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Pat
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
     with clock.phase("load"):
         base = worker_base(experiment, worker.found, paths)
-    _score_base(store, what, base, paths, worker.facts)
+    _score_base(worker, base, paths)
     if record.status == "diverged":
         return Outcome(what.train_id, what.eval_id, "diverged", computed=True)
 
@@ -182,7 +182,7 @@ def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Pat
         with clock.phase("data"):
             return data.build_parts(experiment, dict(paths), base.tokenizer)
 
-    trained = record.status == "done" and store.adapter_path(what.train_id).exists()
+    trained = record.status == "done" and store.keeps(record)
     if not trained:
         parts()
     with clock.phase("init"):
@@ -190,18 +190,21 @@ def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Pat
     mirror: Mirror = NoMirror()
     try:
         if trained:
-            adapted.load(store.adapter_path(what.train_id))
+            adapted.load(store.adapter_path(what.train_id), record.parts["adapter"].sha256)
         else:
             if record.status == "done":  # its adapter was removed: the same training again gives the same one
                 record = _started(what, worker.facts, record.attempts + 1)
-                store.write_run(record)
+                store.write_run(record, worker.held)
             mirror = _open_mirror(what, worker.study)
             record = _train(worker, record, base, adapted, parts(), mirror)
         scores: dict[str, float] = {}
         if record.status == "done" and what.eval_id is not None:
-            scores = _score_run(store, what, base, adapted.model, paths, worker.facts)
+            scores = _score_run(worker, record, base, adapted.model, paths)
         mirror.finish({**record.metrics, **scores, "status": record.status}, failed=record.status != "done")
         return Outcome(what.train_id, what.eval_id, record.status, computed=True)
+    except LeaseLost:
+        mirror.finish({})  # another worker shows the run under the same id
+        raise
     except BaseException:
         mirror.finish({"status": "failed"}, failed=True)
         raise
@@ -222,12 +225,12 @@ def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Adapted, par
     checkpoints = training.Checkpoints(
         path=store.checkpoint_path(what.train_id),
         owner=what.train_id,
-        steps=experiment.machine.checkpoint_steps,
-        minutes=experiment.machine.checkpoint_minutes,
+        share=experiment.machine.checkpoint_share,
         writer={key: value for key, value in worker.facts.items() if key != "assets"},
         stop=lambda: worker.stop.requested,
-        on_save=worker.held.progressed,
+        held=worker.held,
     )
+    worker.held.check()  # loading and initialising may have taken long
     with worker.stop.deferred():
         with clock.phase("train"):
             result = training.train(
@@ -239,15 +242,20 @@ def _train(worker: _Worker, record: RunRecord, base: Base, adapted: Adapted, par
                 checkpoints=checkpoints,
             )
         with clock.phase("save"):
-            store.write_curve(what.train_id, result.curve)
-            adapted.save(store.adapter_path(what.train_id))
-        record = _trained(worker, record, result, adapted, parts.counts)
-        store.write_run(record)
+            content = adapted.to_bytes()
+            kept = {
+                "curve": store.write_curve(what.train_id, result.curve, worker.held),
+                "adapter": store.write_adapter(what.train_id, content, worker.held),
+            }
+        record = _trained(worker, record, result, adapted, parts.counts, adapter_bytes=len(content), parts=kept)
+        store.write_run(record, worker.held)
         return record
 
 
-def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, Any]) -> RunRecord:
-    """The record of a training that came to its end, done or diverged."""
+def _trained(
+    worker: _Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, Any], **kept: Any
+) -> RunRecord:
+    """The record of a training that came to its end, done or diverged. `kept`: further fields, of what was written beside it."""
     record = record.model_copy(
         update={
             "status": result.status,
@@ -263,33 +271,33 @@ def _trained(worker: _Worker, record: RunRecord, result: TrainResult, adapted: A
             "peak_above_base_bytes": result.peak_above_base_bytes,
             "parameters_total": adapted.parameters_total,
             "parameters_trainable": adapted.parameters_trainable,
-            "adapter_bytes": worker.store.adapter_path(record.train_id).stat().st_size,
             "steps": result.steps,
             "clipped_step_share": result.clipped_step_share,
             "data": dict(counts),
             "metrics": result.metrics,
             "init": adapted.measured(),
             "missing": result.missing,
+            **kept,
         }
     )
     return RunRecord.model_validate(record.model_dump())
 
 
-def record_crashes(store: Store, what: Identified, crashes: int) -> str:
+def record_crashes(store: Store, what: Identified, held: Lease) -> str:
     """Record as failed a run that took its process with it, so that a study comes to its end; returns the reason."""
     reason = (
-        f"its process died {crashes} times in a row without a word (killed from outside, out of memory, or a crash in a library) "
+        f"its process died {held.crashes} times in a row without a word (killed from outside, out of memory, or a crash in a library) "
         "and kept nothing in between; it is tried again only when asked to"
     )
     record = store.read_run(what.train_id)
     if record is not None and record.status in ("done", "diverged"):
-        _record_unscored(store, what, reason, record.provenance)
+        _record_unscored(store, what, reason, record.provenance, held)
     else:
-        store.write_run(_failed(record or _started(what, provenance(), 1), reason))
+        store.write_run(_failed(record or _started(what, provenance(), 1), reason), held)
     return reason
 
 
-def _record_unscored(store: Store, what: Identified, reason: str, facts: Mapping[str, Any]) -> None:
+def _record_unscored(store: Store, what: Identified, reason: str, facts: Mapping[str, Any], held: Lease) -> None:
     """A trained run that could not be scored: its training stays, and its evaluation says why there is none."""
     if what.eval_id is None or what.evaluation is None:
         return
@@ -303,47 +311,38 @@ def _record_unscored(store: Store, what: Identified, reason: str, facts: Mapping
         provenance=dict(facts),
         finished_at=utc_now(),
     )
-    store.write_eval(record, None)
+    store.write_eval(record, None, held=held)
 
 
-def _score_base(store: Store, what: Identified, base: Base, paths: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+def _score_base(worker: _Worker, base: Base, paths: Mapping[str, Path]) -> None:
     """Score the untouched base once for all runs that start from it."""
+    store, what = worker.store, worker.what
     if what.base_eval_id is None:
         return
     name = what.experiment.model.name
-    with lease(store.base_eval_dir(name, what.base_eval_id), wait=True):
+    with store.hold(store.base_eval_dir(name, what.base_eval_id), wait=True) as held:
         known = store.read_eval(None, name, what.base_eval_id)
-        if known is None or known.status != "done":
-            _score(store, what, base, base.model, paths, facts, train_id=None)
+        if known is None or known.status != "done" or store.lacks(known):
+            _score(replace(worker, held=held), base, base.model, paths, None)
 
 
-def _score_run(
-    store: Store, what: Identified, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], facts: Mapping[str, Any]
-) -> dict[str, float]:
+def _score_run(worker: _Worker, run: RunRecord, base: Base, model: torch.nn.Module, paths: Mapping[str, Path]) -> dict[str, float]:
     """Score the trained model unless that is done; returns benchmark/metric -> value in [0, 1] for the mirror."""
-    assert what.eval_id is not None
-    record = store.read_eval(what.train_id, None, what.eval_id)
-    if record is None or record.status != "done":
-        record = _score(store, what, base, model, paths, facts, train_id=what.train_id)
+    assert worker.what.eval_id is not None
+    record = worker.store.read_eval(run.train_id, None, worker.what.eval_id)
+    if record is None or not record.is_of(run) or worker.store.lacks(record):
+        record = _score(worker, base, model, paths, run)
     return {f"{name}/{metric}": value for name, score in record.scores.items() for metric, value in score.metrics.items()}
 
 
-def _score(
-    store: Store,
-    what: Identified,
-    base: Base,
-    model: torch.nn.Module,
-    paths: Mapping[str, Path],
-    facts: Mapping[str, Any],
-    *,
-    train_id: str | None,
-) -> EvalRecord:
+def _score(worker: _Worker, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], run: RunRecord | None) -> EvalRecord:
+    """Score a model and record it: the adapter of `run`, or the untouched base."""
     from olora_bench import data, evaluation
     from olora_bench.models import torch_dtype
 
-    experiment = what.experiment
+    what, experiment = worker.what, worker.what.experiment
     assert experiment.precision != "auto"
-    eval_id, identity = (what.eval_id, what.evaluation) if train_id else (what.base_eval_id, what.base_evaluation)
+    eval_id, identity = (what.eval_id, what.evaluation) if run else (what.base_eval_id, what.base_evaluation)
     assert eval_id is not None and identity is not None
     clock, started = Clock(), utc_now()
     benchmarks = {name: experiment.benchmarks[name] for name in experiment.suite.benchmarks}
@@ -357,7 +356,7 @@ def _score(
     if benchmarks:
         with clock.phase("score"):
             scores, items = evaluation.evaluate(model, base, experiment.suite, benchmarks, tasks, dtype=dtype, **how)
-        if train_id is None and dtype != "fp32" and experiment.model.quantization is None:
+        if run is None and dtype != "fp32" and experiment.model.quantization is None:
             with clock.phase("flips"):
                 flips = evaluation.measure_flips(base, experiment.suite, benchmarks, tasks, items, **how)
             scores = {name: score | flips[name] for name, score in scores.items()}
@@ -370,13 +369,13 @@ def _score(
             generated = evaluation.text_metrics(generations["output"].tolist(), generations["reference"].tolist())
     record = EvalRecord(
         eval_id=eval_id,
-        train_id=train_id,
-        base=None if train_id else experiment.model.name,
+        train_id=None if run is None else run.train_id,
+        base=None if run else experiment.model.name,
         status="done",
         error=None,
         identity=dict(identity),
         config={"suite": experiment.suite.model_dump(mode="json")},
-        provenance=dict(facts),
+        provenance={**worker.facts, **({"adapter": run.parts["adapter"].sha256} if run else {})},
         started_at=started,
         finished_at=utc_now(),
         timings_s=clock.seconds,
@@ -389,8 +388,7 @@ def _score(
         },
         generation=generated,
     )
-    store.write_eval(record, items, generations)
-    return record
+    return worker.store.write_eval(record, items, generations, worker.held)
 
 
 _BASES: dict[tuple[str, str, str], Base] = {}

@@ -108,7 +108,7 @@ def _ours(side: str, what: Experiment, parts: Any, adapted: Any, device: Any, sp
     from olora_bench.training import train
 
     machine = what.machine.model_copy(
-        update={"compile": side == "ours_compiled", "gradient_checkpointing": side == "ours_checkpointing", "checkpoint_minutes": None}
+        update={"compile": side == "ours_compiled", "gradient_checkpointing": side == "ours_checkpointing", "checkpoint_share": None}
     )
 
     def on_row(row: dict[str, Any]) -> None:

@@ -193,6 +193,7 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
         try:
             curve = store.read_curve(train_id)
         except RecordError as error:
+            row |= {"state": "unreadable", "reason": str(error)}
             problems.append(f"run {train_id} has no readable curve: {error}")
     if entry["eval_id"] is None:
         row["eval_state"] = "none"
@@ -272,7 +273,10 @@ def _evaluation(store: Store, train_id: str | None, base: str | None, eval_id: s
         return None, "unreadable", str(error)
     if record is None:
         return None, "missing", None
-    return (record, "done", None) if record.status == "done" else (None, "failed", (record.error or "").split("\n")[0])
+    if record.status != "done":
+        return None, "failed", (record.error or "").split("\n")[0]
+    wrong = store.damage(record)
+    return (record, "done", None) if wrong is None else (None, "unreadable", wrong)
 
 
 def _score_rows(record: EvalRecord) -> list[dict[str, Any]]:

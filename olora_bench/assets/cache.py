@@ -18,6 +18,7 @@ from typing import Any
 
 from olora_bench.errors import StoreError
 from olora_bench.progress import Progress, say, size
+from olora_bench.store import is_whole, read_regular, sealed
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 22
@@ -37,6 +38,19 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+_HERE: dict[str, tuple[tuple[int, ...], str]] = {}
+
+
+def sha256_here(path: Path) -> str:
+    """`sha256`, once a process for as long as the file is untouched: for what lies in our own cache."""
+    stat = path.stat()
+    touched = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    known = _HERE.get(str(path))
+    if known is None or known[0] != touched:
+        known = _HERE[str(path)] = (touched, sha256(path))
+    return known[1]
+
+
 def digest_of(value: Any) -> str:
     """SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
@@ -46,10 +60,7 @@ def known_sha256(path: Path, cache_dir: Path) -> str:
     """SHA-256 of a file of the user's, remembered in `cache_dir` for as long as its size and modification time stay."""
     path = path.resolve()
     memory = cache_dir / "digests.json"
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
+    known = _remembered(memory)
     stat = path.stat()
     entry = known.get(str(path))
     if isinstance(entry, list) and entry[:2] == [stat.st_size, stat.st_mtime_ns]:
@@ -59,9 +70,17 @@ def known_sha256(path: Path, cache_dir: Path) -> str:
     with contextlib.suppress(OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)
         temporary = memory.with_name(f".{memory.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(known, indent=0), encoding="utf-8")
+        temporary.write_bytes(sealed(known))
         temporary.replace(memory)
     return str(known[str(path)][2])
+
+
+def _remembered(memory: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(read_regular(memory))
+        return {path: entry for path, entry in known.items() if path != "digest"} if is_whole(known) else {}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
 def problem(folder: Path, spec: dict[str, Any], *, read_files: bool) -> str | None:
@@ -76,17 +95,18 @@ def problem(folder: Path, spec: dict[str, Any], *, read_files: bool) -> str | No
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         made_from, files = manifest["spec"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = {str(name): (int(length), str(digest)) for name, (length, digest) in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"its {MANIFEST} in the cache is missing or corrupt"
     if made_from != spec:
         return "the copy in the cache was made from another source or by other code"
-    for name, (length, digest) in files.items():
+    for name, (length, digest) in listed.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing from the cache"
         if path.stat().st_size != length:
             return f"{name} in the cache is corrupt ({size(path.stat().st_size)} instead of {size(length)})"
-        if read_files and (found := sha256(path)) != digest:
+        if read_files and (found := sha256_here(path)) != digest:
             return f"{name} in the cache is corrupt (SHA-256 {found[:12]}... instead of {digest[:12]}...)"
     return None
 

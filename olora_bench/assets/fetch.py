@@ -90,7 +90,7 @@ def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
             raise MissingAssets(f"it was in {machine.local_dir} a moment ago and is not now")
         return folder
     assert model.hub is not None
-    return hub.fetch_model(model.hub, commit(asset), machine.cache_dir)
+    return hub.fetch_model(model.hub, commit(asset))
 
 
 def _fill(
@@ -161,7 +161,7 @@ def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict
         assert experiment.machine.local_dir is not None
         return layout.find_rows(spec, experiment.machine.local_dir)
     assert spec.hub is not None
-    return hub.fetch_rows(spec, spec.hub, commit(asset), experiment.machine.cache_dir)
+    return hub.fetch_rows(spec, spec.hub, commit(asset))
 
 
 def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> Any:

@@ -172,15 +172,15 @@ def probe(asked: dict[str, Callable[[], str | None]], within_s: float) -> dict[s
     return {key: reason for key, reason in list(answers.items()) if reason is not None}
 
 
-def fetch_model(source: HubSource, commit: str, cache_dir: Path) -> Path:
+def fetch_model(source: HubSource, commit: str) -> Path:
     """The model's snapshot folder, complete and its files' digests checked once.
 
     Raises:
         MissingAssets: it cannot be downloaded, or the repository lacks what a model needs.
     """
     folder = kept(source, "model", commit)
-    if folder is None or model_problem(folder) or _drop_corrupt(layout.model_files(folder), cache_dir):
-        folder = _download(source, "model", commit, _model_names(_listed(source, "model", commit)), cache_dir)
+    if folder is None or model_problem(folder) or _drop_corrupt(layout.model_files(folder)):
+        folder = _download(source, "model", commit, _model_names(_listed(source, "model", commit)))
     if (problem := model_problem(folder)) is not None:
         raise MissingAssets(f"{source.id}@{commit} cannot be loaded as a model: {problem}")
     return folder
@@ -191,7 +191,7 @@ def model_problem(folder: Path) -> str | None:
     return layout.model_problem(folder) or lacking(folder, [p.name for p in folder.iterdir() if not p.is_dir()])
 
 
-def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir: Path) -> dict[str, list[Path]]:
+def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str) -> dict[str, list[Path]]:
     """The files of each split in the dataset's snapshot folder.
 
     Raises:
@@ -206,8 +206,8 @@ def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str, cache_dir
         )
     wanted = [n for hits in splits.values() for n in hits]
     if (folder := kept(source, "dataset", commit)) is not None:
-        _drop_corrupt([folder / n for n in wanted if (folder / n).is_file()], cache_dir)
-    folder = _download(source, "dataset", commit, wanted, cache_dir)
+        _drop_corrupt([folder / n for n in wanted if (folder / n).is_file()])
+    folder = _download(source, "dataset", commit, wanted)
     if (lacks := lacking(folder, wanted)) is not None:
         raise MissingAssets(f"{source.id}@{commit} is in the Hub cache in part: {lacks}")
     return {split: [folder / n for n in hits] for split, hits in splits.items()}
@@ -245,7 +245,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
 
 
-def _download(source: HubSource, kind: Kind, commit: str, names: list[str], cache_dir: Path) -> Path:
+def _download(source: HubSource, kind: Kind, commit: str, names: list[str]) -> Path:
     """The snapshot folder with these files in it, which appear there all together and after their digests were checked."""
     from huggingface_hub import hf_hub_url
 
@@ -260,7 +260,7 @@ def _download(source: HubSource, kind: Kind, commit: str, names: list[str], cach
         files = [transfer.describe(name, url, commit, home / "blobs") for name, url in urls.items()]
         for _ in range(2):
             transfer.receive(list({file.digest: file for file in files}.values()), source.id)
-            if not (wrong := _drop_corrupt([file.blob for file in files], cache_dir, {f.digest: f.name for f in files})):
+            if not (wrong := _drop_corrupt([file.blob for file in files], {f.digest: f.name for f in files})):
                 break
         else:
             raise MissingAssets(
@@ -288,7 +288,7 @@ def _link(pointer: Path, blob: Path) -> None:
         shutil.copyfile(blob, pointer)
 
 
-def _drop_corrupt(files: Iterable[Path], cache_dir: Path, names: dict[str, str] | None = None) -> list[str]:
+def _drop_corrupt(files: Iterable[Path], names: dict[str, str] | None = None) -> list[str]:
     """Delete what does not have the digest that the Hub library's cache names it by (SHA-256, or git's SHA-1). Returns their names.
 
     Args:
@@ -299,7 +299,7 @@ def _drop_corrupt(files: Iterable[Path], cache_dir: Path, names: dict[str, str] 
         blob = link.resolve()
         if blob.parent.name != "blobs" or not blob.is_file():
             continue
-        digest = cache.known_sha256(blob, cache_dir) if len(blob.name) == 64 else _git_sha1(blob) if len(blob.name) == 40 else blob.name
+        digest = cache.sha256_here(blob) if len(blob.name) == 64 else _git_sha1(blob) if len(blob.name) == 40 else blob.name
         if digest != blob.name:
             name = (names or {}).get(blob.name, link.name)
             wrong = f"{digest[:12]}... instead of {blob.name[:12]}..."

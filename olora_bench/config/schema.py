@@ -243,8 +243,7 @@ class Machine(Strict):
     eval_token_budget: int = Field(default=4096, ge=64)
     gradient_checkpointing: bool = False
     compile: bool = False
-    checkpoint_steps: int | None = Field(default=None, ge=1)
-    checkpoint_minutes: float | None = Field(default=10.0, gt=0)
+    checkpoint_share: float | None = Field(default=0.01, gt=0, le=1)
     results_dir: Folder
     cache_dir: Folder
     local_dir: Folder | None = None

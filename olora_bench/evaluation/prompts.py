@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from olora_bench.errors import StoreError
 from olora_bench.evaluation.trie import FEWEST_ROWS, SHORTEST_PREFIX, Plan, build_plan
 from olora_bench.models import special_tokens
 from olora_bench.progress import say
-from olora_bench.store import atomic_write
+from olora_bench.store import atomic_write, read_regular
 
 # Part of every file's digest: raise it when the code of `trie` or `data.encoding` changes what a plan holds.
 LAYOUT = 3
@@ -48,7 +46,7 @@ def plan_of(
     )
     key = whole.hexdigest()[:32]
     if key not in _PLANS:
-        path = None if cache_dir is None else cache_dir / "prompts" / f"{key}.npz"
+        path = None if cache_dir is None else cache_dir / "prompts" / f"{key}.plan"
         plan = None if path is None else _read(path)
         if plan is None:
             plan = _build(pairs, items, tokenizer, max_length, pair_cost)
@@ -81,19 +79,23 @@ def _build(pairs: Sequence[Pair], items: Sequence[int | None], tokenizer: Any, m
 
 def _read(path: Path) -> Plan | None:
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:  # a zip file: each array has a checksum
+        digest, _, content = read_regular(path).partition(b"\n")
+        if digest.decode(errors="replace") != hashlib.sha256(content).hexdigest():
+            raise ValueError("its bytes are not those that were written")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return Plan(**{name: arrays[name] for name in arrays.files})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError) as error:
         say(f"{path}: cannot be used ({error}); the prompts are tokenised again")
         return None
 
 
 def _write(path: Path, plan: Plan) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(content, **plan.arrays())  # type: ignore[arg-type]
+    file = io.BytesIO()
+    np.savez_compressed(file, **plan.arrays())  # type: ignore[arg-type]
+    content = file.getvalue()
     try:
-        atomic_write(path, content.getvalue())
+        atomic_write(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
     except StoreError as error:  # a full cache costs time next time, and no score
         say(f"tokenised prompts are not kept: {error}")

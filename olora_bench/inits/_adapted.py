@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import math
@@ -25,7 +26,9 @@ from olora_bench.inits._anatomy import Anatomy, batch_loss, first_batch
 from olora_bench.inits._layers import layers
 from olora_bench.models import Base, differing, restore, seeded
 from olora_bench.seeds import derive
-from olora_bench.store import atomic_write
+from olora_bench.store import atomic_write, read_regular
+
+_RESTORE = "To train it again: python -m olora_bench.study retry STUDY, or move the record.json beside it away and run again"
 
 Examples = Callable[[], list[Example]]
 """Gives the train part, for inits that learn from data."""
@@ -67,30 +70,40 @@ class Adapted:
                 module.train(training)
                 module.get_base_layer().eval()
 
+    def to_bytes(self) -> bytes:
+        """A and B as safetensors under PEFT's own names."""
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state().items()}
+        return safetensors.torch.save(tensors)
+
     def save(self, path: Path) -> None:
-        """Write A and B as safetensors under PEFT's own names.
+        """Write `to_bytes` to a file.
 
         Raises:
             StoreError: the file cannot be written.
         """
-        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state().items()}
-        atomic_write(path, safetensors.torch.save(tensors))
+        atomic_write(path, self.to_bytes())
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, sha256: str | None = None) -> None:
         """Put the A and B of `path` into this adapter, which must have come from the same experiment.
 
+        Args:
+            sha256: of the file, as its run's record has it; None where no record names it.
+
         Raises:
-            RecordError: the file is cut short or foreign, or belongs to another adapter.
+            RecordError: the file is damaged, cut short or foreign, or belongs to another adapter.
         """
         try:
-            tensors = safetensors.torch.load_file(path)
+            content = read_regular(path)
+            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+                raise RecordError(f"{path}: damaged: its record says another SHA-256. {_RESTORE}")
+            tensors = safetensors.torch.load(content)
         except (OSError, SafetensorError) as error:
-            raise RecordError(f"{path} is no adapter that can be read: {error}. Remove it to train again") from error
+            raise RecordError(f"{path} is no adapter that can be read: {error}. {_RESTORE}") from error
         own = self._state()
         wrong = sorted(set(own) ^ set(tensors)) or [key for key in own if own[key].shape != tensors[key].shape]
         if wrong:
             raise RecordError(
-                f"{path} belongs to another adapter: {wrong[0]} does not fit ({len(wrong)} of {len(own)} tensors). Remove it to train again"
+                f"{path} belongs to another adapter: {wrong[0]} does not fit ({len(wrong)} of {len(own)} tensors). {_RESTORE}"
             )
         with torch.no_grad():
             for key, tensor in own.items():

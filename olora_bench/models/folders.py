@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from olora_bench.assets.cache import sha256_here
 from olora_bench.assets.folder import INDEX
 from olora_bench.assets.layout import PICKLE, WHOLE
 from olora_bench.config import Model
@@ -201,7 +202,7 @@ def _write_manifest(folder: Path) -> None:
         with file.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             os.fsync(handle.fileno())
-        files[file.name] = {"size": file.stat().st_size, "mtime_ns": file.stat().st_mtime_ns, "sha256": digest}
+        files[file.name] = {"size": file.stat().st_size, "sha256": digest}
     with (folder / _MANIFEST).open("w", encoding="utf-8") as handle:
         json.dump(files, handle, indent=1)
         handle.flush()
@@ -209,17 +210,14 @@ def _write_manifest(folder: Path) -> None:
 
 
 def _damaged(folder: Path) -> str | None:
-    """The first file that is not what was written: by its size, or (where it was touched since) by its digest."""
+    """The first file that is not what was written. Each is read once a process, and again when it was touched."""
     try:
         files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        listed = {str(name): (written["size"], written["sha256"]) for name, written in files.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return _MANIFEST
-    for name, written in files.items():
+    for name, (length, digest) in listed.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != written["size"]:
-            return str(name)
-        if file.stat().st_mtime_ns != written["mtime_ns"]:
-            with file.open("rb") as handle:
-                if hashlib.file_digest(handle, "sha256").hexdigest() != written["sha256"]:
-                    return str(name)
+        if not file.is_file() or file.stat().st_size != length or sha256_here(file) != digest:
+            return name
     return None

@@ -3,8 +3,9 @@
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.frames import runs_frame, scores_frame
 from olora_bench.store.inside import inside
-from olora_bench.store.lease import Holder, Lease, LeaseHeld, lease, read_lease
-from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, RunRecord, Score, utc_now
+from olora_bench.store.lease import Holder, Lease, LeaseHeld, LeaseLost, lease, read_lease
+from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, Part, RunRecord, Score, utc_now
+from olora_bench.store.sealed import is_whole, read_regular, sealed
 from olora_bench.store.store import Store
 
 __all__ = [
@@ -13,14 +14,19 @@ __all__ = [
     "Holder",
     "Lease",
     "LeaseHeld",
+    "LeaseLost",
+    "Part",
     "RunRecord",
     "Score",
     "Store",
     "atomic_write",
     "inside",
+    "is_whole",
     "lease",
     "read_lease",
+    "read_regular",
     "runs_frame",
     "scores_frame",
+    "sealed",
     "utc_now",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from olora_bench.errors import StoreError
+from olora_bench.store.writer import abandoned, temporary
 
+Content = bytes | Callable[[BinaryIO], object]
 _ELSEWHERE = "choose a folder you can write with machine.results_dir=... or OLORA_BENCH_RESULTS"
 _REMEDIES = {
     errno.ENOSPC: "free space there, then give the same command again",
@@ -46,7 +47,7 @@ def make_folder(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+def atomic_write(path: Path, content: Content) -> None:
     """Write a file so that others see the old content or the new one, also after `kill -9`.
 
     A temporary file in the same folder, flush, fsync, rename, fsync of the folder. Missing folders are created.
@@ -58,31 +59,48 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
     Raises:
         StoreError: the system refuses (disk full, folder not writable); nothing is left behind.
     """
+    with written(path, content) as whole:
+        whole.replace(path)
+
+
+@contextlib.contextmanager
+def written(path: Path, content: Content, token: str | None = None) -> Iterator[Path]:
+    """The temporary file of an `atomic_write`, on disk whole; whoever asks for it renames it to `path`, or leaves it to be removed.
+
+    Args:
+        token: of the lease that the file is written under; None for one of this process alone.
+
+    Raises:
+        StoreError: the system refuses, also inside the block.
+    """
     make_folder(path.parent)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    whole = temporary(path, token)
     try:
-        with _created(temporary) as file:
+        with _created(whole) as file:
             if callable(content):
                 content(file)
             else:
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield whole
         _fsync_folder(path.parent)
-    except BaseException as error:
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise cannot_write(path, error) from error
-        raise
+            whole.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed writers left below a folder. Only for whoever holds the folder's lease."""
-    for leftover in folder.rglob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+def leftovers(folder: Path, ours: str | None = None, *, deep: bool = True) -> list[Path]:
+    """The temporary files in a folder, and with `deep` below it, whose writers are dead, or held a lease of it before `ours`."""
+    found: list[Path] = []
+    for place, below, names in os.walk(folder):  # what cannot be listed now is for another time
+        temporary_ones = [Path(place, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
+        found += [path for path in temporary_ones if not (ours and f".{ours}." in path.name) and abandoned(path)]
+        if not deep:
+            below.clear()
+    return found
 
 
 def _created(path: Path) -> BinaryIO:

@@ -1,7 +1,12 @@
-"""Who is working in a folder. A lease is a small file with a heartbeat; a dead holder's lease is taken over, a live one's never.
+"""Who is working in a folder: a fence. A dead holder's lease is taken over; from then on the old holder publishes nothing there.
 
-The heartbeat is the file's modification time, set through the holder's open file: a holder that was thought dead and wakes up again can
-then never overwrite the lease of who took over.
+A lease is a small file with a token of its own and a heartbeat. Processes of one boot compare heartbeats by the clock that they share and
+that nobody can set, and by that of the file system, and believe the younger age; others by that of the file system alone. So a clock that
+is set takes no lease from a live process.
+
+The fence: a file is written whole under a temporary name that carries the token, then the lease is looked at, then the file is renamed. Who
+takes a lease over removes such files of earlier tokens before it reads anything. Whatever the old holder does between looking and renaming,
+its rename finds nothing. A lock keeps two takers apart where the file system has locks.
 """
 
 from __future__ import annotations
@@ -11,25 +16,32 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from olora_bench.errors import BadInput
+from pydantic import BaseModel, ConfigDict, Field
+
+from olora_bench.errors import BadInput, StoreError
 from olora_bench.progress import say
-from olora_bench.store.atomic import cannot_write, make_folder, remove_leftovers
-from olora_bench.store.record import utc_now
+from olora_bench.store.atomic import Content, cannot_write, leftovers, make_folder, written
+from olora_bench.store.record import Moment, utc_now
+from olora_bench.store.sealed import is_whole, read_regular, sealed
+from olora_bench.store.writer import file_system_time, monotonic, pid_space, pid_start
 
 FILE_NAME = "lease.json"
 LOCK_NAME = "lease.lock.tmp"
 HEARTBEAT_S = 10.0
 DEAD_AFTER_S = 60.0
 _POLL_S = 0.5
+_LOCK_POLL_S = 0.01
 
-# File systems without locks (some Lustre mounts): two takers of one dead lease could both win there. They write the same record, so go on.
+# File systems without locks (some Lustre mounts): two takers of one dead lease may both win there, and the fence keeps one of them out.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -37,38 +49,50 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 class Holder:
     """Who holds a lease. `pid_space` tells machines, boots and containers apart, `pid_start` one process from a later one with its pid.
 
-    `since` is ISO 8601 UTC; `heartbeat` seconds since 1970. All but the heartbeat are null when the file was cut off as it was made.
+    `since` is ISO 8601 UTC; `beat` the heartbeat in seconds on the clock of its boot; `age_s` how long ago that was when it was read. All
+    but the age are null when the file was cut off as it was made, or is damaged.
     `crashes` counts the holders before this one, in a row, that died without giving the lease back and got nowhere.
     """
 
-    host: str | None
-    pid_space: str | None
-    pid: int | None
-    pid_start: str | None
-    since: str | None
-    heartbeat: float
+    token: str | None = None
+    host: str | None = None
+    pid_space: str | None = None
+    pid: int | None = None
+    pid_start: str | None = None
+    since: str | None = None
+    beat: float | None = None
     crashes: int = 0
+    age_s: float = 0.0
 
-    def alive(self, dead_after_s: float = DEAD_AFTER_S) -> bool:
-        """False when the heartbeat is older than `dead_after_s` seconds, or the process is known to be gone."""
-        if time.time() - self.heartbeat > dead_after_s:
+    def alive(self) -> bool:
+        """False when the heartbeat is older than `DEAD_AFTER_S`, or the process is known to be gone."""
+        if self.age_s > DEAD_AFTER_S:
             return False
-        if self.pid is None or self.pid_space is None or self.pid_space != _pid_space():
+        if self.pid is None or self.pid_space is None or self.pid_space != pid_space():
             return True  # another machine, or another container: only the heartbeat can tell
-        return _pid_start(self.pid) == self.pid_start
+        return pid_start(self.pid) == self.pid_start
 
 
 class LeaseHeld(BadInput):
     """The folder is being worked in by a live process. `holder` says which."""
 
-    def __init__(self, folder: Path, holder: Holder, dead_after_s: float) -> None:
+    def __init__(self, folder: Path, holder: Holder) -> None:
         self.holder = holder
         who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder.pid is not None else "a process that starts right now"
-        age = max(0.0, time.time() - holder.heartbeat)
         super().__init__(
-            f"{folder} is being worked on by {who} (last heartbeat {age:.0f} s ago). "
+            f"{folder} is being worked on by {who} (last heartbeat {max(0.0, holder.age_s):.0f} s ago). "
             "Wait for it, or stop it and give the same command again: "
-            f"its lease ends with it, or else {dead_after_s:.0f} s after its last heartbeat"
+            f"its lease ends with it, or else {DEAD_AFTER_S:.0f} s after its last heartbeat"
+        )
+
+
+class LeaseLost(StoreError):
+    """This process was thought dead and its lease was taken over. What it was about to publish is not published."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder}: this process did not answer for more than {DEAD_AFTER_S:.0f} s, and another took its work there over. "
+            "It leaves that to the other: nothing there was changed"
         )
 
 
@@ -82,6 +106,11 @@ class Lease:
     lost: bool = False
 
     @property
+    def token(self) -> str:
+        """What this lease's files carry in their names."""
+        return str(self.holder.token)
+
+    @property
     def crashes(self) -> int:
         """How many holders before this one, in a row, died without giving the lease back and without `progressed`."""
         return self.holder.crashes
@@ -90,28 +119,80 @@ class Lease:
         """Something was kept that the next holder goes on from: should this one die, it is the first in the row."""
         if self.crashes:
             self.holder = replace(self.holder, crashes=0)
-            with contextlib.suppress(OSError):
-                _write(self.handle, self.holder)
+            self.beat()
 
     def beat(self) -> None:
         """Renew the heartbeat, or notice that the lease was lost."""
-        if not _same_file(self.handle, self.path):
-            self.lost = True
-        else:
-            with contextlib.suppress(OSError):  # a server that does not answer now may at the next beat
-                os.utime(self.handle)
+        with contextlib.suppress(OSError):  # a server that does not answer now may at the next beat
+            if not _same_file(self.handle, self.path):
+                self.lost = True
+                return
+            os.utime(self.handle)
+            self.holder = replace(self.holder, beat=monotonic())
+            _write(self.handle, self.holder)
+
+    def check(self) -> None:
+        """Look whether the lease is still this one's.
+
+        Raises:
+            LeaseLost: it is not.
+        """
+        try:
+            self.lost = self.lost or not _same_file(self.handle, self.path)
+        except OSError as error:
+            raise cannot_write(self.path.parent, error) from error
+        if self.lost:
+            raise LeaseLost(self.path.parent)
+
+    def publish(self, path: Path, content: Content) -> None:
+        """`atomic_write` of a file in the lease's folder, behind the fence.
+
+        Raises:
+            LeaseLost: the lease was taken over; the file is what it was.
+            StoreError: the system refuses.
+        """
+        with written(path, content, self.token) as whole:
+            try:
+                with _locked(self.path.parent):
+                    self.check()
+                    whole.replace(path)
+            except FileNotFoundError:
+                self.check()
+                raise
+
+    def set_aside(self, path: Path) -> None:
+        """Give a file in the lease's folder the suffix `.damaged`.
+
+        Raises:
+            LeaseLost: the lease was taken over.
+            StoreError: the system refuses.
+        """
+        self.check()
+        try:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def remove(self, paths: list[Path]) -> None:
+        """Remove files that were listed while the lease was this one's: a later holder's cannot be among them.
+
+        Raises:
+            LeaseLost: the lease was taken over.
+        """
+        self.check()
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 @contextlib.contextmanager
-def lease(folder: Path, heartbeat_s: float = HEARTBEAT_S, dead_after_s: float = DEAD_AFTER_S, *, wait: bool = False) -> Iterator[Lease]:
+def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
     """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be.
 
-    Temporary files that killed writers left below the folder are removed.
+    Temporary files below the folder are removed, but for those of processes that live and hold no lease of it.
 
     Args:
         folder: the run's folder.
-        heartbeat_s: seconds between heartbeats.
-        dead_after_s: a lease whose heartbeat is older than this is taken over; much more than `heartbeat_s`.
         wait: wait until a live holder is done, instead of raising; says once for whom.
 
     Raises:
@@ -119,11 +200,11 @@ def lease(folder: Path, heartbeat_s: float = HEARTBEAT_S, dead_after_s: float = 
         StoreError: the system refuses to write.
     """
     make_folder(folder)
-    held = _acquire_in_turn(folder, dead_after_s) if wait else _acquire(folder, dead_after_s)
+    held = _acquire_in_turn(folder) if wait else _acquire(folder)
     stop = threading.Event()
-    thread = threading.Thread(target=_keep_beating, args=(held, stop, heartbeat_s), name=f"lease {folder.name}", daemon=True)
+    thread = threading.Thread(target=_keep_beating, args=(held, stop), name=f"lease {folder.name}", daemon=True)
     try:
-        remove_leftovers(folder)
+        held.remove(leftovers(folder, held.token))
         thread.start()
         yield held
     finally:
@@ -137,27 +218,65 @@ def read_lease(folder: Path) -> Holder | None:
     """Who holds a folder's lease, dead or alive; None when nobody does."""
     path = folder / FILE_NAME
     try:
-        with path.open("rb") as file:
-            heartbeat = os.fstat(file.fileno()).st_mtime
-            content = file.read()
+        changed = path.stat().st_mtime
+        content = read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        return Holder(**json.loads(content), heartbeat=heartbeat)
-    except (ValueError, TypeError):
-        return Holder(None, None, None, None, None, heartbeat)
+    except OSError:
+        return Holder()  # it is there and cannot be read now
+    holder = _parsed(content)
+    age = _age_on_this_boot(holder)
+    if age is None or not 0 <= age <= DEAD_AFTER_S:  # two clocks must agree that it is dead: one of them may have been set
+        age = min((one for one in (age, _age_of_file(folder, changed)) if one is not None and one >= 0), default=0.0)
+    return replace(holder, age_s=age)
 
 
 def has_leftovers(folder: Path) -> bool:
-    """Whether a lease, dead or alive, or temporary files lie in a folder: what holding its lease and giving it back removes."""
-    return (folder / FILE_NAME).exists() or (folder / LOCK_NAME).exists() or any(folder.rglob(".*.tmp"))
+    """Whether a lease, dead or alive, or dead writers' files lie in a folder: what holding its lease and giving it back removes."""
+    return (folder / FILE_NAME).exists() or (folder / LOCK_NAME).exists() or bool(leftovers(folder))
 
 
-def _acquire_in_turn(folder: Path, dead_after_s: float) -> Lease:
+class _File(BaseModel):
+    """What a lease's file holds, which may have been written by anybody."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    token: str
+    host: str
+    pid_space: Annotated[str, Field(pattern=r"^\S+ \S+$")] | None
+    pid: int
+    pid_start: str | None
+    since: Moment
+    beat: float
+    crashes: Annotated[int, Field(ge=0)]
+
+
+def _parsed(content: bytes) -> Holder:
+    try:
+        fields = json.loads(content)
+        return Holder(**_File.model_validate(fields).model_dump()) if is_whole(fields) else Holder()
+    except (ValueError, AttributeError, RecursionError):  # pydantic's error is a ValueError
+        return Holder()
+
+
+def _age_on_this_boot(holder: Holder) -> float | None:
+    here = pid_space()
+    if here is None or holder.pid_space is None or holder.beat is None or here.split()[0] != holder.pid_space.split()[0]:
+        return None
+    return monotonic() - holder.beat
+
+
+def _age_of_file(folder: Path, changed: float) -> float:
+    try:
+        return file_system_time(folder) - changed
+    except OSError:  # a folder that can only be read
+        return time.time() - changed
+
+
+def _acquire_in_turn(folder: Path) -> Lease:
     said = False
     while True:
         try:
-            return _acquire(folder, dead_after_s)
+            return _acquire(folder)
         except LeaseHeld as held:
             if not said:
                 say(f"waiting: {held}")
@@ -165,24 +284,25 @@ def _acquire_in_turn(folder: Path, dead_after_s: float) -> Lease:
             time.sleep(_POLL_S)
 
 
-def _acquire(folder: Path, dead_after_s: float) -> Lease:
+def _acquire(folder: Path) -> Lease:
     path = folder / FILE_NAME
     try:
         with _locked(folder):
             holder = read_lease(folder)
-            if holder is not None and holder.alive(dead_after_s):
-                raise LeaseHeld(folder, holder, dead_after_s)
+            if holder is not None and holder.alive():
+                raise LeaseHeld(folder, holder)
             path.unlink(missing_ok=True)
             return _create(path, 0 if holder is None else holder.crashes + 1)
     except FileExistsError:  # another taker was faster, on a file system without locks
-        other = read_lease(folder) or Holder(None, None, None, None, None, time.time())
-        raise LeaseHeld(folder, other, dead_after_s) from None
+        raise LeaseHeld(folder, read_lease(folder) or Holder()) from None
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def _create(path: Path, crashes: int) -> Lease:
-    me = Holder(socket.gethostname(), _pid_space(), os.getpid(), _pid_start(os.getpid()), utc_now(), time.time(), crashes)
+    me = Holder(
+        secrets.token_hex(6), socket.gethostname(), pid_space(), os.getpid(), pid_start(os.getpid()), utc_now(), monotonic(), crashes
+    )
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         _write(handle, me)
@@ -194,19 +314,19 @@ def _create(path: Path, crashes: int) -> Lease:
 
 
 def _write(handle: int, holder: Holder) -> None:
-    fields = {name: value for name, value in asdict(holder).items() if name != "heartbeat"}
-    os.truncate(handle, os.pwrite(handle, (json.dumps(fields) + "\n").encode(), 0))
+    fields = {name: value for name, value in asdict(holder).items() if name != "age_s"}
+    os.truncate(handle, os.pwrite(handle, sealed(fields), 0))
 
 
 def _release(held: Lease) -> None:
-    with contextlib.suppress(OSError), _locked(held.path.parent):
+    with contextlib.suppress(OSError, StoreError), _locked(held.path.parent):
         if _same_file(held.handle, held.path):
             held.path.unlink()
     os.close(held.handle)
 
 
-def _keep_beating(held: Lease, stop: threading.Event, heartbeat_s: float) -> None:
-    while not held.lost and not stop.wait(heartbeat_s):
+def _keep_beating(held: Lease, stop: threading.Event) -> None:
+    while not held.lost and not stop.wait(HEARTBEAT_S):
         held.beat()
 
 
@@ -215,15 +335,14 @@ def _locked(folder: Path) -> Iterator[None]:
     """One process at a time looks at a lease and decides. The system drops the lock of a killed process by itself."""
     path = folder / LOCK_NAME
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                os.close(handle)
-                raise
-        if _same_file(handle, path):
-            break
+            _lock(handle, path)
+            if _same_file(handle, path):
+                break
+        except BaseException:
+            os.close(handle)
+            raise
         os.close(handle)  # whoever had the lock before deleted this file: lock the new one
     try:
         yield
@@ -233,27 +352,24 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _lock(handle: int, path: Path) -> None:
+    deadline = monotonic() + DEAD_AFTER_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if monotonic() > deadline:
+                raise StoreError(f"{path} is locked by a process that does not go on: end it, then give the same command again") from None
+            time.sleep(_LOCK_POLL_S)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return
+            raise
+
+
 def _same_file(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _pid_space() -> str | None:
-    """This boot of this machine, and this container on it; None where the system does not say."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return None
-
-
-def _pid_start(pid: int) -> str | None:
-    """When a process of this machine started, in clock ticks since boot; None when it is gone (also when only its exit status is left)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name before it, in brackets, may hold anything
-    return None if state in "ZX" else fields[18]

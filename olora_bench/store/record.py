@@ -12,20 +12,26 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from olora_bench.errors import RecordError
+from olora_bench.store.sealed import FIELD, is_whole, sealed, sha256
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
-# Fields of this schema that its first records do not have: their default stands for absence.
+# Fields that this schema's first records do not have: their default stands for absence.
 _ADDED: Final = frozenset({"generation", "cost"})
 
 Status = Literal["running", "done", "failed", "diverged"]
 Metric = Literal["acc", "acc_norm"]
+RunPart = Literal["curve", "adapter"]
+EvalPart = Literal["items", "generations"]
 Json = dict[str, JsonValue]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Reason = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
+
+
+RESTORE: Final = "To compute it again: python -m olora_bench.study retry STUDY, or move it away and run again"
 
 
 def utc_now() -> str:
@@ -47,6 +53,18 @@ class _Checked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+class Part(_Checked):
+    """A file beside a record, which the record names by its content."""
+
+    file: FolderName
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @classmethod
+    def of(cls, file: str, content: bytes) -> Part:
+        """A part of this name with these bytes."""
+        return cls(file=file, sha256=sha256(content))
+
+
 class RunRecord(_Checked):
     """One training. Times in seconds, sizes in bytes, losses in nats per supervised token.
 
@@ -54,10 +72,10 @@ class RunRecord(_Checked):
     `init` what the init measured. Speeds are of training alone, without start-up and evaluation. `cost` adds supervised_tokens_per_s;
     token_budget, the tokens that a forward pass took in the end; matmul_flops_per_s, a large product's measured operations per second;
     flops_utilisation, the share of it that the steps' own operations came to. A value that is not known is null, and `missing` says why
-    under its key (`peak_bytes`, `metrics.report_loss`).
+    under its key (`peak_bytes`, `metrics.report_loss`). `parts` are the files that belong to it.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["run"] = "run"
     train_id: Id
     arm: FolderName
@@ -84,6 +102,7 @@ class RunRecord(_Checked):
     data: Json = Field(default_factory=dict)
     metrics: dict[str, float | None] = Field(default_factory=dict)
     init: Json = Field(default_factory=dict)
+    parts: dict[RunPart, Part] = Field(default_factory=dict)
     missing: dict[str, Reason] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -129,7 +148,7 @@ class EvalRecord(_Checked):
     `generation`: bleu in [0, 100], rouge1, rouge2, rougeL in [0, 1] and their settings, where the suite asks for answers; else empty.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     kind: Literal["eval"] = "eval"
     eval_id: Id
     train_id: Id | None = None
@@ -144,6 +163,7 @@ class EvalRecord(_Checked):
     timings_s: dict[str, Amount] = Field(default_factory=dict)
     scores: dict[FolderName, Score] = Field(default_factory=dict)
     generation: Json = Field(default_factory=dict)
+    parts: dict[EvalPart, Part] = Field(default_factory=dict)
     missing: dict[str, Reason] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -156,8 +176,13 @@ class EvalRecord(_Checked):
         _check_missing(self.status, {k: v for k, v in _leaves(self) if k not in ("error", "train_id", "base")}, self.missing)
         return self
 
+    def is_of(self, run: RunRecord) -> bool:
+        """Whether this is finished, and of the adapter that a run's record names: one that was trained anew may differ in its last bits."""
+        adapter = run.parts.get("adapter")
+        return self.status == "done" and self.provenance.get("adapter") in (None, None if adapter is None else adapter.sha256)
 
-AnyRecord = TypeVar("AnyRecord", RunRecord, EvalRecord)
+
+AnyRecord = TypeVar("AnyRecord", bound=RunRecord | EvalRecord)
 
 
 def _leaves(record: RunRecord | EvalRecord) -> Iterator[tuple[str, Any]]:
@@ -189,8 +214,8 @@ def _check_missing(status: str, values: dict[str, Any], missing: dict[str, str])
 
 
 def to_json(record: RunRecord | EvalRecord) -> bytes:
-    """A record as it lies on disk: JSON, one field a line, ended by a newline."""
-    return (record.model_dump_json(indent=1) + "\n").encode()
+    """A record as it lies on disk: sealed JSON, one field a line, ended by a newline."""
+    return sealed(json.loads(record.model_dump_json()))
 
 
 def parse(content: bytes, kind: type[AnyRecord], path: Path) -> AnyRecord:
@@ -214,25 +239,28 @@ def parse(content: bytes, kind: type[AnyRecord], path: Path) -> AnyRecord:
     check_version(version, f"{path}: schema_version")
     if raw["kind"] != want:
         raise RecordError(f"{path}: kind={raw['kind']}, but a file of that name holds kind={want}. Put it where it belongs")
-    absent = [name for name in kind.model_fields if name not in raw and name not in _ADDED]
+    absent = [name for name in (*kind.model_fields, FIELD) if name not in raw and name not in _ADDED]
     if absent:
         raise RecordError(f"{path}: {', '.join(absent)}: missing field. Move the file away and run again")
+    if not is_whole(raw):
+        raise RecordError(f"{path}: damaged: it is not what was written there (its content has another digest). {RESTORE}")
+    del raw[FIELD]
     try:
-        return kind.model_validate(raw, strict=True)
+        return kind.model_validate(raw, strict=True)  # type: ignore[return-value]
     except ValidationError as error:
         raise RecordError(f"{path}: {problems(error)}") from error
 
 
-def check_version(version: int, where: str) -> None:
+def check_version(version: int, where: str, ours: int = SCHEMA_VERSION) -> None:
     """Refuse a schema that this olora_bench does not read.
 
     Raises:
         RecordError: the schema is newer or older; the message starts with `where`.
     """
-    schemas = f"(schema {version}, this one reads {SCHEMA_VERSION})"
-    if version > SCHEMA_VERSION:
+    schemas = f"(schema {version}, this one reads {ours})"
+    if version > ours:
         raise RecordError(f"{where}: written by a newer olora_bench {schemas}: upgrade olora_bench")
-    if version < SCHEMA_VERSION:
+    if version < ours:
         raise RecordError(
             f"{where}: written by an older olora_bench {schemas}: read it with the olora_bench that wrote it, or move it away and run again"
         )

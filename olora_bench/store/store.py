@@ -1,26 +1,39 @@
 """Where records lie and how they are written and read.
 
-<root>/runs/<train_id>/{record.json, curve.parquet, adapter.safetensors}
-<root>/runs/<train_id>/evals/<eval_id>/{record.json, items.parquet}
-<root>/base/<model>/evals/<eval_id>/{record.json, items.parquet}
+<root>/runs/<train_id>/{record.json, curve.<token>.parquet, adapter.<token>.safetensors}
+<root>/runs/<train_id>/evals/<eval_id>/{record.json, items.<token>.parquet, generations.<token>.parquet}
+<root>/base/<model>/evals/<eval_id>/{record.json, items.<token>.parquet, ...}
+
+A record names its parts, with their SHA-256; the token is that of the lease under which they were written. What is written under no lease
+(planted, migrated) has plain names.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
-from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
+from olora_bench.store.atomic import leftovers, written
+from olora_bench.store.folders import (
+    damaged_below,
+    folder_name,
+    moved,
+    parts_named,
+    read_record,
+    read_table,
+    subfolders,
+    with_evaluations,
+    write_record,
+    write_table,
+)
 from olora_bench.store.inside import inside
-from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
-from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
-from olora_bench.store.tables import from_parquet, to_parquet
+from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
+from olora_bench.store.parts import damage, lacks, lies_there, orphans, write_part
+from olora_bench.store.record import EvalRecord, Part, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,15 +49,15 @@ class Store:
 
     def run_dir(self, train_id: str) -> Path:
         """The folder of a run."""
-        return inside(self.root, self.root / "runs" / _folder_name(train_id))
+        return inside(self.root, self.root / "runs" / folder_name(train_id))
 
     def run_eval_dir(self, train_id: str, eval_id: str) -> Path:
         """The folder of an evaluation of a run."""
-        return inside(self.root, self.run_dir(train_id) / "evals" / _folder_name(eval_id))
+        return inside(self.root, self.run_dir(train_id) / "evals" / folder_name(eval_id))
 
     def base_eval_dir(self, model_name: str, eval_id: str) -> Path:
         """The folder of an evaluation of an untouched base model."""
-        return inside(self.root, self.root / "base" / _folder_name(model_name) / "evals" / _folder_name(eval_id))
+        return inside(self.root, self.root / "base" / folder_name(model_name) / "evals" / folder_name(eval_id))
 
     def eval_dir(self, train_id: str | None, base: str | None, eval_id: str) -> Path:
         """The folder of an evaluation: of a run (`train_id`) or else of an untouched base (`base`)."""
@@ -53,12 +66,19 @@ class Store:
         return self.run_eval_dir(train_id, eval_id) if train_id is not None else self.base_eval_dir(str(base), eval_id)
 
     def adapter_path(self, train_id: str) -> Path:
-        """Where a run's adapter lies, or will lie."""
-        return self.run_dir(train_id) / "adapter.safetensors"
+        """Where the adapter lies that a run's record names; where it names none, a path at which none lies."""
+        part = parts_named(self.run_dir(train_id), RunRecord).get("adapter")
+        return self.run_dir(train_id) / ("adapter.safetensors" if part is None else part.file)
 
     def checkpoint_path(self, train_id: str) -> Path:
         """Where the state of an unfinished training lies, if it was kept."""
         return self.run_dir(train_id) / "checkpoint.safetensors"
+
+    def has_checkpoint(self, train_id: str) -> bool:
+        """Whether the state of an unfinished training lies there, so far as the system says."""
+        with contextlib.suppress(OSError):
+            return self.checkpoint_path(train_id).is_file()
+        return False
 
     def check_writable(self) -> None:
         """Write and delete a small file, so that a folder that cannot be written is found before any work.
@@ -66,36 +86,97 @@ class Store:
         Raises:
             StoreError: the results folder cannot be created or written; names the path and the system's reason.
         """
-        make_folder(self.root)
-        probe = self.root / ".writable.tmp"  # one name for all, so that the next check removes what a killed one left
-        try:
-            handle = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666)
-            try:
-                os.write(handle, b"olora_bench\n")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise cannot_write(self.root, error) from error
-        finally:
+        for left in leftovers(self.root, deep=False):
             with contextlib.suppress(OSError):
-                probe.unlink()
+                left.unlink()
+        with written(self.root / "writable", b"olora_bench\n"):
+            pass
 
-    def tidy(self, train_id: str) -> None:
-        """Remove what a killed worker left in the folder of a finished run: lease, temporary files, checkpoint. A live worker's stay."""
-        folder = self.run_dir(train_id)
-        if has_leftovers(folder) or self.checkpoint_path(train_id).exists():
-            with contextlib.suppress(LeaseHeld, StoreError), lease(folder):
-                self.checkpoint_path(train_id).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def hold(self, folder: Path, *, wait: bool = False) -> Iterator[Lease]:
+        """The lease of a run's folder, or of a base's evaluation; what no record there names is removed at the beginning and at the end.
 
-    def write_run(self, record: RunRecord) -> None:
-        """Write a run's record.
+        Raises:
+            LeaseHeld: a live process holds it, and `wait` is false.
+            StoreError: the system refuses to write.
+        """
+        with lease(folder, wait=wait) as held:
+            held.remove(self._orphans(folder))
+            try:
+                yield held
+            finally:
+                with contextlib.suppress(StoreError, RecordError):
+                    held.remove(self._orphans(folder))
+
+    def tidy(self, folder: Path) -> None:
+        """Remove what a killed worker left in the folder of a finished run or base's evaluation: lease, temporary files, checkpoint, parts
+        that no record names. A live worker's stay."""
+        checkpoint = folder / "checkpoint.safetensors"
+        with contextlib.suppress(LeaseHeld, StoreError, RecordError, OSError):  # there is another time
+            if has_leftovers(folder) or checkpoint.exists() or self._orphans(folder):
+                with self.hold(folder) as held:
+                    held.remove([checkpoint])
+
+    def _orphans(self, folder: Path) -> list[Path]:
+        found = []
+        for place, kind in with_evaluations(folder):
+            with contextlib.suppress(RecordError):  # what a record that cannot be read names is not known
+                found += orphans(place, parts_named(place, kind))
+        return found
+
+    def lacks(self, record: RunRecord | EvalRecord) -> bool:
+        """Whether a curve or items that a record names are gone."""
+        return lacks(self.folder_of(record), record.parts)  # type: ignore[arg-type]
+
+    def keeps(self, record: RunRecord) -> bool:
+        """Whether all that a finished run's record names lies there, the adapter too, so that it need not be trained again."""
+        return not self.lacks(record) and self.has_adapter(record)
+
+    def has_adapter(self, record: RunRecord) -> bool:
+        """Whether the adapter that a record names lies there."""
+        return "adapter" in record.parts and lies_there(self.run_dir(record.train_id) / record.parts["adapter"].file)
+
+    def damage(self, record: RunRecord | EvalRecord, *, thorough: bool = False) -> str | None:
+        """What is wrong with the parts of a record that lie there, or None; with `thorough`, of its adapter too.
+
+        A file is read once a process, and again when it was touched.
+        """
+        return damage(self.folder_of(record), record.parts, thorough=thorough)  # type: ignore[arg-type]
+
+    def mend(self, folder: Path) -> list[Path]:
+        """Set aside what is damaged in a run's folder, its evaluations included, or in that of a base's evaluation: records that cannot be
+        read, and parts, get the suffix `.damaged` and so are computed again. A folder that a live process works in is left alone.
+
+        Returns:
+            What was set aside.
 
         Raises:
             StoreError: the system refuses.
+        """
+        if not damaged_below(folder):
+            return []
+        with contextlib.suppress(LeaseHeld), lease(folder) as held:
+            wrong = damaged_below(folder)
+            for one in wrong:
+                held.set_aside(one)
+            return wrong
+        return []
+
+    def folder_of(self, record: RunRecord | EvalRecord) -> Path:
+        """The folder of a record."""
+        return (
+            self.run_dir(record.train_id) if isinstance(record, RunRecord) else self.eval_dir(record.train_id, record.base, record.eval_id)
+        )
+
+    def write_run(self, record: RunRecord, held: Lease | None = None) -> None:
+        """Write a run's record, behind the fence of its lease.
+
+        Raises:
+            LeaseLost: the lease was taken over; nothing was written.
+            StoreError: the system refuses.
             RecordError: the record does not fit its schema.
         """
-        _write_record(record, self.run_dir(record.train_id) / "record.json")
+        write_record(record, self.run_dir(record.train_id) / "record.json", held)
 
     def read_run(self, train_id: str) -> RunRecord | None:
         """A run's record, or None where there is none yet.
@@ -104,9 +185,9 @@ class Store:
             RecordError: the file is truncated, foreign, of another schema, or of another run.
         """
         path = self.run_dir(train_id) / "record.json"
-        record = _read_record(path, RunRecord)
+        record = read_record(path, RunRecord)
         if record is not None and record.train_id != train_id:
-            raise _moved(path, "train_id", record.train_id)
+            raise moved(path, "train_id", record.train_id)
         return record
 
     def named_run(self, name: str) -> RunRecord:
@@ -117,7 +198,7 @@ class Store:
             RecordError: its record cannot be read.
         """
         runs = self.root / "runs"
-        ids = [folder.name for folder in _subfolders(runs)]
+        ids = [folder.name for folder in subfolders(runs)]
         found = [name] if name in ids else [one for one in ids if name and one.startswith(name.lower())]
         if len(found) > 1:
             raise BadInput(
@@ -143,51 +224,63 @@ class Store:
             return "running" if at_work else "planned" if record is None else "interrupted"
         return record.status
 
-    def write_curve(self, train_id: str, curve: pd.DataFrame) -> None:
-        """Write a run's curve; columns as in `tables.schema("curve")`.
+    def write_curve(self, train_id: str, curve: pd.DataFrame, held: Lease | None = None) -> Part:
+        """Write a run's curve; columns as in `tables.schema("curve")`. Belongs to the run once its record names the part.
 
         Raises:
             StoreError: the system refuses.
             RecordError: a column is missing, unknown or of another type.
         """
-        path = self.run_dir(train_id) / "curve.parquet"
-        atomic_write(path, to_parquet(curve, "curve", path))
+        return write_table(self.run_dir(train_id), "curve", curve, held)
+
+    def write_adapter(self, train_id: str, content: bytes, held: Lease | None = None) -> Part:
+        """Write a run's adapter, as safetensors. Belongs to the run once its record names the part.
+
+        Raises:
+            StoreError: the system refuses.
+        """
+        return write_part(self.run_dir(train_id), "adapter", content, held)
 
     def read_curve(self, train_id: str) -> pd.DataFrame | None:
         """A run's curve, or None where there is none yet.
 
         Raises:
-            RecordError: the file is truncated, foreign or of another schema.
+            RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return from_parquet(self.run_dir(train_id) / "curve.parquet", "curve")
+        return read_table(self.run_dir(train_id), RunRecord, "curve")
 
-    def write_eval(self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None) -> None:
-        """Write an evaluation: first its items, then its record, so that a record always has its items.
+    def write_eval(
+        self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
+    ) -> EvalRecord:
+        """Write an evaluation: first its items, then its record, so that a record always has its items; returns it with its parts.
 
         Args:
             record: with status `done`, `scores` counts the rows of `items` for every benchmark.
             items: columns as in `tables.schema("items")`; None for a failed evaluation, or one without benchmarks.
             generations: columns as in `tables.schema("generations")`; None where no text was asked for.
+            held: the lease of the run, or of the base's evaluation.
 
         Raises:
+            LeaseLost: the lease was taken over; no record was written.
             StoreError: the system refuses.
             RecordError: record or items do not fit their schema, or each other.
         """
-        folder = self.eval_dir(record.train_id, record.base, record.eval_id)
-        path = folder / "items.parquet"
-        content = None if items is None else to_parquet(items, "items", path)
+        folder = self.folder_of(record)
         counts = {} if items is None else items["benchmark"].value_counts().to_dict()
         for benchmark, score in record.scores.items():
             if counts.get(benchmark, 0) != score.items:
+                file = folder / "items.parquet"
                 raise RecordError(
-                    f"{path}: scores.{benchmark}.items={score.items}, but there are {counts.get(benchmark, 0)} rows of {benchmark}"
+                    f"{file}: scores.{benchmark}.items={score.items}, but there are {counts.get(benchmark, 0)} rows of {benchmark}"
                 )
-        if content is not None:
-            atomic_write(path, content)
+        parts: dict[Any, Part] = {}
+        if items is not None:
+            parts["items"] = write_table(folder, "items", items, held)
         if generations is not None:
-            written = folder / "generations.parquet"
-            atomic_write(written, to_parquet(generations, "generations", written))
-        _write_record(record, folder / "record.json")
+            parts["generations"] = write_table(folder, "generations", generations, held)
+        record = record.model_copy(update={"parts": parts})
+        write_record(record, folder / "record.json", held)
+        return record
 
     def read_eval(self, train_id: str | None, base: str | None, eval_id: str) -> EvalRecord | None:
         """The record of an evaluation of a run or of an untouched base, or None where there is none yet.
@@ -196,33 +289,33 @@ class Store:
             RecordError: the file is truncated, foreign, of another schema, or of another evaluation.
         """
         path = self.eval_dir(train_id, base, eval_id) / "record.json"
-        record = _read_record(path, EvalRecord)
+        record = read_record(path, EvalRecord)
         if record is None:
             return None
         for field, want in (("train_id", train_id), ("base", base), ("eval_id", eval_id)):
             if getattr(record, field) != want:
-                raise _moved(path, field, getattr(record, field))
+                raise moved(path, field, getattr(record, field))
         return record
 
     def read_items(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
         """The items of an evaluation, or None where there are none; with `columns` only those, and only their values checked.
 
         Raises:
-            RecordError: the file is truncated, foreign or of another schema.
+            RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return from_parquet(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items", columns)
+        return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.
 
         Raises:
-            RecordError: the file is truncated, foreign or of another schema.
+            RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return from_parquet(self.eval_dir(train_id, base, eval_id) / "generations.parquet", "generations")
+        return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "generations")
 
     def iter_runs(self) -> Iterator[RunRecord | RecordError]:
         """Every run's record in the order of their ids; a record that cannot be read comes as its error."""
-        for folder in _subfolders(self.root / "runs"):
+        for folder in subfolders(self.root / "runs"):
             try:
                 record = self.read_run(folder.name)
             except RecordError as error:
@@ -233,10 +326,10 @@ class Store:
 
     def iter_evals(self) -> Iterator[EvalRecord | RecordError]:
         """Every evaluation's record, of runs and then of untouched bases; a record that cannot be read comes as its error."""
-        owners: list[tuple[str | None, str | None, Path]] = [(f.name, None, f) for f in _subfolders(self.root / "runs")]
-        owners += [(None, f.name, f) for f in _subfolders(self.root / "base")]
+        owners: list[tuple[str | None, str | None, Path]] = [(f.name, None, f) for f in subfolders(self.root / "runs")]
+        owners += [(None, f.name, f) for f in subfolders(self.root / "base")]
         for train_id, base, owner in owners:
-            for folder in _subfolders(owner / "evals"):
+            for folder in subfolders(owner / "evals"):
                 try:
                     record = self.read_eval(train_id, base, folder.name)
                 except RecordError as error:
@@ -244,34 +337,3 @@ class Store:
                     continue
                 if record is not None:
                     yield record
-
-
-def _write_record(record: AnyRecord, path: Path) -> None:
-    content = to_json(record)
-    parse(content, type(record), path)  # model_copy does not check, and what lies there must be readable
-    atomic_write(path, content)
-
-
-def _read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
-        return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse(content, kind, path)
-
-
-def _moved(path: Path, field: str, value: str | None) -> RecordError:
-    return RecordError(f"{path}: {field}={value} does not fit the folder it lies in: it was moved or copied. Put it back where it was")
-
-
-def _folder_name(name: str) -> str:
-    # An id or a model's name comes from files and command lines: it must not lead out of the results folder.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
-        raise RecordError(f"{name!r} is no folder name of the store: letters, digits and _ . + - are allowed, a letter or digit first")
-    return name
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []

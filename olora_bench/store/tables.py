@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import RecordError
-from olora_bench.store.record import SCHEMA_VERSION, check_version
+from olora_bench.store.record import RESTORE, check_version
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["curve", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
+_VERSION = 1
 
 
 @cache
@@ -61,7 +62,7 @@ def schema(kind: Kind) -> Any:
             pa.field("truncated", pa.bool_(), nullable=False),
         ],
     }
-    return pa.schema(columns[kind], metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+    return pa.schema(columns[kind], metadata={_VERSION_KEY: str(_VERSION).encode()})
 
 
 def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
@@ -94,8 +95,8 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
-    """Read and check a table; None where there is none. With `columns` only those are read, and only their nulls checked.
+def from_parquet(content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked.
 
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
@@ -104,14 +105,10 @@ def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+        file = pq.ParquetFile(pa.BufferReader(content))
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except pa.ArrowInvalid as error:
-        raise RecordError(f"{path}: truncated or no Parquet file. Move it away and run again") from error
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise RecordError(f"{path}: truncated or no Parquet file. {RESTORE}") from error
     have, want = file.schema_arrow, schema(kind)
     _check_version(have.metadata or {}, path)
     _check_names(have.names, want.names, path)
@@ -131,7 +128,7 @@ def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
         raise RecordError(
             f"{path}: not a table of olora_bench (no schema version in its metadata). Move it away; nothing of olora_bench is lost by that"
         )
-    check_version(int(text), str(path))
+    check_version(int(text), str(path), _VERSION)
 
 
 def _check_names(have: list[str], want: list[str], path: Path) -> None:

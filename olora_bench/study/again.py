@@ -91,8 +91,8 @@ def _copy_base(store: Store, other: Store, what: Identified) -> None:
     name = what.experiment.model.name
     record = store.read_eval(None, name, what.base_eval_id)
     if record is not None:
-        tables = (read(None, name, what.base_eval_id) for read in (store.read_items, store.read_generations))
-        other.write_eval(record, *tables)
+        items, generations = (read(None, name, what.base_eval_id) for read in (store.read_items, store.read_generations))
+        other.write_eval(record, items, generations)
 
 
 def _compared(

@@ -10,12 +10,12 @@ from typing import Any
 
 from olora_bench.errors import RecordError
 from olora_bench.identity import family_key
-from olora_bench.store import atomic_write
+from olora_bench.store import Lease, atomic_write, is_whole, read_regular, sealed
 from olora_bench.study.estimate import work
 from olora_bench.study.grid import Grids, LossOf, nothing_known
 from olora_bench.study.names import changing, declaration_of, place_of, study_dir
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -25,25 +25,33 @@ def read_json(path: Path) -> dict[str, Any] | None:
         RecordError: it cannot be read, or is of another schema.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_regular(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not readable as JSON ({error}): remove it, and the next sweep writes it again") from error
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
         found = value.get("schema_version") if isinstance(value, dict) else None
         raise RecordError(
             f"{path}: schema_version is {found!r}, this olora_bench reads {SCHEMA_VERSION}: remove it, and the next sweep writes it again"
         )
+    if not is_whole(value):
+        raise RecordError(f"{path}: damaged: it is not what was written there: remove it, and the next sweep writes it again")
     return value
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
-    data = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != data:
-        atomic_write(path, data.encode())
+def _write(path: Path, value: dict[str, Any], held: Lease | None) -> None:
+    content = sealed(json.loads(json.dumps(value, sort_keys=True)))
+    try:
+        same = read_regular(path) == content
+    except OSError:
+        same = False
+    if not same:
+        (atomic_write if held is None else held.publish)(path, content)
 
 
 def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -51,9 +59,9 @@ def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> di
     return read_json(study_dir(results_dir, name, overrides) / "lock.json")
 
 
-def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence[str] = ()) -> None:
-    """Settle what depends on the machine, for every later start of the study on any machine."""
-    _write(study_dir(results_dir, name, overrides) / "lock.json", {"schema_version": SCHEMA_VERSION, "precision": precision})
+def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
+    """Settle what depends on the machine, for every later start of the study on any machine; `held` is the lease of the study's folder."""
+    _write(study_dir(results_dir, name, overrides) / "lock.json", {"schema_version": SCHEMA_VERSION, "precision": precision}, held)
 
 
 def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -61,11 +69,14 @@ def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -
     return read_json(study_dir(results_dir, name, overrides) / "manifest.json")
 
 
-def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known, overrides: Sequence[str] = ()) -> None:
+def write_manifest(
+    results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known, overrides: Sequence[str] = (), held: Lease | None = None
+) -> None:
     """List the study's runs by id, with the coordinates that tables are made of; for a tuned study also what its searches came to.
 
     Args:
         overrides: the command line's, which hold for every run.
+        held: the lease of the study's folder.
     """
     runs = [
         {
@@ -99,7 +110,7 @@ def write_manifest(results_dir: Path, grids: Grids, loss_of: LossOf = nothing_kn
         "searches": list(_searches(grids, loss_of)),
         "runs": runs,
     }
-    _write(study_dir(results_dir, study.name, overrides) / "manifest.json", value)
+    _write(study_dir(results_dir, study.name, overrides) / "manifest.json", value, held)
 
 
 def _searches(grids: Grids, loss_of: LossOf) -> Iterator[dict[str, Any]]:

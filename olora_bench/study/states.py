@@ -54,7 +54,7 @@ def standing(store: Store, job: Job, *, retry: bool = False, changed: bool = Tru
         return Standing(job, "failed", (failed.error or "").splitlines()[0])
     if holder is not None or (record is not None and record.status == "running"):
         starts = 0 if record is None else record.attempts
-        kept = ", goes on from its checkpoint" if store.checkpoint_path(what.train_id).exists() else ""
+        kept = ", goes on from its checkpoint" if store.has_checkpoint(what.train_id) else ""
         return Standing(job, "interrupted", f"started {starts} times{kept}", holder)
     return Standing(job, "missing")
 

@@ -75,10 +75,10 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             said = stage
         if todo and seen != grids.jobs:
             prepare(study, todo, here=serial)
-        with lease(study_dir(study.store.root, study.name, study.file.overrides), wait=True):
+        with lease(study_dir(study.store.root, study.name, study.file.overrides), wait=True) as held:
             if todo:
-                write_lock(study.store.root, study.name, todo[0].experiment.precision, study.file.overrides)
-            write_manifest(study.store.root, grids, study.loss, study.file.overrides)
+                write_lock(study.store.root, study.name, todo[0].experiment.precision, study.file.overrides, held)
+            write_manifest(study.store.root, grids, study.loss, study.file.overrides, held)
         if batch:
             worklist.launching(batch)
             launch(launcher, [(*overrides, *job.overrides) for job in batch])

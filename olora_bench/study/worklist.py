@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from olora_bench.experiment import CRASHES_THAT_PARK
+from olora_bench.experiment import CRASHES_THAT_PARK, mend, tidy
 from olora_bench.progress import say
 from olora_bench.store import Store, read_lease
 from olora_bench.study.grid import Job
@@ -27,16 +27,24 @@ class Worklist:
         self._launched: Counter[str] = Counter()
         self._left_to_others: set[str] = set()
         self._said: set[str] = set()
+        self._mended: set[str] = set()
+        self._tidied: set[str] = set()
 
     def look(self, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job]]:
-        """Where the runs stand, and those to launch now. A finished run is rid of what a killed worker left behind."""
+        """Where the runs stand, and those to launch now. A finished run is rid of what a killed worker left behind; with `retry`, what is
+        damaged is set aside first."""
         found = []
         for job in jobs:
             fresh = job.what.train_id not in self._launched
+            if self.retry and fresh and job.what.train_id not in self._mended:
+                self._mended.add(job.what.train_id)
+                for path in mend(self.store, job.what):
+                    say(f"{path} is damaged; it is set aside as {path.name}.damaged and computed again")
             found.append(standing(self.store, job, retry=self.retry and fresh, changed=fresh))
         for one in found:
-            if one.state in ("done", "diverged"):
-                self.store.tidy(one.job.what.train_id)
+            if one.state in ("done", "diverged") and one.job.what.train_id not in self._tidied:
+                self._tidied.add(one.job.what.train_id)
+                tidy(self.store, one.job.what)
         self._left_to_others |= {s.job.what.train_id for s in found if s.state == "running"}
         return found, [s.job for s in found if self._due(s)]
 

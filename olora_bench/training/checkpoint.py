@@ -6,6 +6,7 @@ next batch follow from it), the curve so far, fp16's loss scale, who wrote it, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -16,31 +17,34 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from olora_bench.errors import StoreError
+from olora_bench.errors import RecordError, StoreError
 from olora_bench.preemption import Preempted
 from olora_bench.progress import say
-from olora_bench.store import atomic_write
+from olora_bench.store import Lease, LeaseLost, atomic_write, read_regular
 
 FORMAT = 1
+RETRY_AFTER_S = 60.0
+FIRST_GUESS_S = 0.02
+"""What a checkpoint is taken to cost, in seconds, before one was written: by this the first one comes early."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a run's checkpoint lies, and when it is written: every `steps` steps, every `minutes` minutes (null: not), and on `stop`.
+    """Where a run's checkpoint lies, and when it is written: so often that writing takes at most `share` of the time, and on `stop`.
 
-    `owner` is the train_id; `writer` the provenance of this process; `on_save` is called after each checkpoint.
+    A share of 0.01 makes the first one after two seconds, later ones after 99 times as long as the last took; 1 makes one after every step,
+    null none but on `stop`. `owner` is the train_id; `writer` the provenance of this process; `held` the lease of the run's folder.
     """
 
     path: Path
     owner: str
-    steps: int | None = None
-    minutes: float | None = None
+    share: float | None = None
     writer: Mapping[str, Any] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
-    on_save: Callable[[], object] = lambda: None
+    held: Lease | None = None
 
 
 class Keeper:
@@ -52,7 +56,7 @@ class Keeper:
         self.plan, self.optimizer, self.scaler, self.device = plan, optimizer, scaler, device
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.trained = {names[id(p)]: p for group in optimizer.param_groups for p in group["params"]}
-        self.last = time.monotonic()
+        self.last, self.took = time.monotonic(), FIRST_GUESS_S
         self.earlier: list[Mapping[str, Any]] = []
 
     def after(self, step: int, log: Callable[[], Mapping[str, Any]]) -> None:
@@ -60,12 +64,14 @@ class Keeper:
 
         Raises:
             Preempted: the plan's `stop` says so; the state is saved.
+            LeaseLost: another process has taken the run over.
         """
         plan = self.plan
+        if plan.held is not None and plan.held.lost:
+            plan.held.check()
         stop = plan.stop()
-        by_steps = plan.steps is not None and step % plan.steps == 0
-        by_time = plan.minutes is not None and time.monotonic() - self.last >= 60 * plan.minutes
-        if stop or by_steps or by_time:
+        due = plan.share is not None and time.monotonic() - self.last >= self.took * (1 / plan.share - 1)
+        if stop or due:
             saved = self.save(step, log())
             if stop:
                 kept = f"saved at step {step}" if saved else f"step {step} could not be saved"
@@ -73,7 +79,12 @@ class Keeper:
                 raise Preempted
 
     def save(self, step: int, log: Mapping[str, Any]) -> bool:
-        """Write the state after `step` steps. A checkpoint that cannot be written is said, and costs the run nothing else."""
+        """Write the state after `step` steps. A checkpoint that cannot be written is said, and costs the run nothing else.
+
+        Raises:
+            LeaseLost: another process has taken the run over.
+        """
+        began = time.monotonic()
         state = {
             "format": FORMAT,
             "owner": self.plan.owner,
@@ -85,13 +96,19 @@ class Keeper:
         tensors = self._tensors()
         text = json.dumps(state)
         content = safetensors.torch.save(tensors, {"state": text, "digest": _digest(tensors, text)})
-        self.last = time.monotonic()
+        held = self.plan.held
         try:
-            atomic_write(self.plan.path, content)
+            (atomic_write if held is None else held.publish)(self.plan.path, content)
+        except LeaseLost:
+            raise
         except StoreError as error:
             say(f"no checkpoint at step {step}: {error}")
+            self.last = time.monotonic() + RETRY_AFTER_S
             return False
-        self.plan.on_save()
+        self.last = time.monotonic()
+        self.took = self.last - began
+        if held is not None:
+            held.progressed()
         return True
 
     def restore(self) -> tuple[int, dict[str, Any]] | None:
@@ -99,15 +116,21 @@ class Keeper:
 
         Returns:
             the step after which it was saved, and the log's state.
+
+        Raises:
+            RecordError: the system does not give it out now; it stays.
         """
         path = self.plan.path
-        if not path.exists():
-            return None
         try:
             state, tensors = self._read()
-        except (_Unusable, OSError, SafetensorError) as error:
+        except FileNotFoundError:
+            return None
+        except (_Unusable, OSError, SafetensorError, ValueError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise RecordError(f"{path}: cannot be read now: {error.strerror}. The same command goes on when it can") from error
             say(f"the checkpoint {path} cannot be used: {error}. The run starts anew")
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             return None
         self._put(tensors)
         self.scaler.load_state_dict(state["scaler"])
@@ -126,9 +149,10 @@ class Keeper:
         return {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        with safe_open(self.plan.path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        content = read_regular(self.plan.path)
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header.get("__metadata__", {})
         text = metadata.get("state", "")
         if metadata.get("digest") != _digest(tensors, text):
             raise _Unusable("its bytes are not those that were written")

@@ -18,7 +18,7 @@ import pandas as pd
 
 from olora_bench.identity import cell_key, digest, family_key
 from olora_bench.report import table_files
-from olora_bench.store import EvalRecord, RunRecord, Score, Store
+from olora_bench.store import EvalRecord, Part, RunRecord, Score, Store, sealed
 from olora_bench.study.tables import analysed
 
 ITEMS = {"arc_challenge": 1172, "openbookqa": 500, "boolq": 3270, "hellaswag": 10042, "piqa": 1838, "winogrande": 1267}
@@ -27,7 +27,6 @@ STEPS = 400
 
 def make(root: Path, runs: int) -> None:
     """Write a study `big` of at least so many runs below `root`."""
-    import json
 
     store, rng = Store(root), np.random.default_rng(0)
     items, shape = _items(rng), _curve(rng)
@@ -39,9 +38,9 @@ def make(root: Path, runs: int) -> None:
                 for arm in ("lora", "olora"):
                     entries.append(_run(store, rng, items, shape, first, (model, rank, arm, seed)))
     contrasts = [{"arm": "olora", "reference": "lora", "kind": "primary"}]
-    manifest = {"schema_version": 1, "study": "big", "title": "made up", "protocol": "shared_lr", "tuning": None, "searches": []}
+    manifest = {"schema_version": 2, "study": "big", "title": "made up", "protocol": "shared_lr", "tuning": None, "searches": []}
     (root / "big").mkdir(parents=True)
-    (root / "big" / "manifest.json").write_text(json.dumps(manifest | {"contrasts": contrasts, "runs": entries}))
+    (root / "big" / "manifest.json").write_bytes(sealed(manifest | {"contrasts": contrasts, "runs": entries}))
 
 
 def _curve(rng: np.random.Generator) -> pd.DataFrame:
@@ -75,8 +74,10 @@ def _run(
     train_id = digest(identity)
     eval_id, base_id = digest({"eval": train_id}), digest({"base": model})
     loss = 2.0 + 0.01 * rng.normal()
+    curve = _once(store.run_dir(train_id) / "curve.parquet", first, lambda: store.write_curve(train_id, shape))
     store.write_run(
         RunRecord(
+            parts={"curve": curve},
             train_id=train_id, arm=arm, status="done", identity=identity, config={"model": {"name": model}, **identity},
             provenance={"packages": {"torch": "2.13.0"}}, started_at="2026-01-31T09:30:00+00:00", finished_at="2026-01-31T09:31:00+00:00",
             timings_s={"optimise": 100.0, "init": 0.5}, tokens_per_s=1.0, examples_per_s=1.0, base_bytes=1, peak_bytes=3,
@@ -84,7 +85,6 @@ def _run(
             metrics={"report_loss_start": 4.0, "tune_loss_start": 4.0, "report_loss": loss, "tune_loss": loss},
         )
     )  # fmt: skip
-    _once(store.run_dir(train_id) / "curve.parquet", first, lambda: store.write_curve(train_id, shape))
     folder = store.eval_dir(train_id, None, eval_id)
     chance = {"arc_challenge": 0.25, "openbookqa": 0.25, "hellaswag": 0.25}
     scores = {
@@ -103,7 +103,8 @@ def _run(
         shutil.copyfile(first["items.parquet"], folder / "items.parquet")
         from olora_bench.store.record import to_json
 
-        (folder / "record.json").write_bytes(to_json(record))
+        items_part = Part.of("items.parquet", (folder / "items.parquet").read_bytes())
+        (folder / "record.json").write_bytes(to_json(record.model_copy(update={"parts": {"items": items_part}})))
     else:
         store.write_eval(record, items)
         first["items.parquet"] = folder / "items.parquet"
@@ -112,12 +113,14 @@ def _run(
             "roles": ["shared"]}  # fmt: skip
 
 
-def _once(path: Path, first: dict[str, Path], write: object) -> None:
+def _once(path: Path, first: dict[str, Path], write: object) -> Part:
     if path.name in first:
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(first[path.name], path)
     else:
         write()  # type: ignore[operator]
         first[path.name] = path
+    return Part.of(path.name, path.read_bytes())
 
 
 def seconds(root: Path) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from olora_bench.analysis import StudyFrames, Tables, warnings
+from olora_bench.analysis import StudyFrames, Tables, load_study, warnings
+from olora_bench.store import Store
+from olora_bench.study.files import read_manifest
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 
@@ -169,7 +172,7 @@ def test_every_gap_is_a_row(synthetic: Load) -> None:
     lacking = tables["not_done"]
     assert sorted(lacking["what"]) == ["diverged", "failed", "missing", "scores unreadable", "unreadable"]
     reasons = " | ".join(lacking["reason"].dropna())
-    assert "written by a newer olora_bench (schema 2, this one reads 1): upgrade olora_bench" in reasons
+    assert "written by a newer olora_bench (schema 3, this one reads 2): upgrade olora_bench" in reasons
     assert "NaN is no number a record may hold" in reasons and "planted failure" in reasons
     assert "1 of 10 pairs (cell, seed) are of one arm only" in " ".join(warnings(frames, tables))
 
@@ -193,3 +196,21 @@ def test_the_same_records_give_the_same_frames(synthetic: Load, tmp_path: Path) 
         frames, tables = synthetic(name)
         again: dict[str, Any] = analyse(frames, np.random.default_rng(0))
         assert table_files(tables) == table_files(again)
+
+
+def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
+    """One flipped bit in each: the evaluation and the run are unreadable, and the file is named."""
+    root = shutil.copytree(Path(__file__).resolve().parents[1] / "synthetic" / "results", tmp_path / "results")
+    manifest = read_manifest(root, "planted")
+    assert manifest is not None
+    one, other = [run for run in manifest["runs"] if run["eval_id"]][:2]
+    damaged = [Store(root).run_eval_dir(one["train_id"], one["eval_id"]) / "items.parquet"]
+    damaged += [Store(root).run_dir(other["train_id"]) / "curve.parquet"]
+    for path in damaged:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    runs = load_study(Store(root), manifest).runs.set_index("train_id")
+    assert runs.loc[one["train_id"], "eval_state"] == runs.loc[other["train_id"], "state"] == "unreadable"
+    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one["train_id"], "eval_reason"]
+    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other["train_id"], "reason"]

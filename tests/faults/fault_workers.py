@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
+import re
 import sys
 import textwrap
 from collections import Counter
@@ -32,11 +34,12 @@ precision: fp32
 data: {benchmarks: [piqa], decontaminate: [piqa], train_size: 24, tune_size: 4, report_size: 4}
 recipe: {steps: 8, batch_size: 4, loss_evaluations: 3, dropout: 0.1}
 suite: {benchmarks: [piqa], limit: 4}
-machine: {threads: 1, device: cpu, checkpoint_steps: 3}
+machine: {threads: 1, device: cpu, checkpoint_share: 1}
 """
 
 # What is measured in time or memory, or counts starts. All else of a record must be the same bit for bit.
 VOLATILE = {
+    "digest",
     "seconds",
     "attempts",
     "started_at",
@@ -128,14 +131,18 @@ def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable
     assert "warm" in sys.modules, "the server that this was forked from has imported nothing"
     if plant is not None:
         plant()
+    from olora_bench.study.stages import open_study
+
+    study = open_study(folder / f"{name}.yaml", [line for line in overrides if not line.startswith("hydra.")])
+    sys.exit(sweep_here(study, retry="hydra.sweeper.retry=true" in overrides))
+
+
+def sweep_here(study: Any, *, retry: bool = False) -> int:
+    """Sweep an open study in this process; the exit code of the command line."""
     from olora_bench.__main__ import EXPECTED
     from olora_bench.experiment import run
     from olora_bench.progress import say
-    from olora_bench.study.stages import open_study
     from olora_bench.study.sweep import sweep_study
-
-    retry = "hydra.sweeper.retry=true" in overrides
-    study = open_study(folder / f"{name}.yaml", [line for line in overrides if not line.startswith("hydra.")])
 
     class Here:
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
@@ -150,7 +157,7 @@ def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable
     for one in found:
         if one.state != "done":
             say(f"{one.job.what.train_id} {one.state}: {one.reason}")
-    sys.exit(0 if all(one.state == "done" for one in found) else 1)
+    return 0 if all(one.state == "done" for one in found) else 1
 
 
 def into_files(folder: Path) -> None:
@@ -165,7 +172,7 @@ def into_files(folder: Path) -> None:
 def note_events(path: Path) -> None:
     """Write a line for each training that begins and each record that says done, with the worker's pid."""
     from olora_bench import training
-    from olora_bench.store import RunRecord, Store
+    from olora_bench.store import Lease, RunRecord, Store
 
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     train, write_run = training.train, Store.write_run
@@ -174,8 +181,8 @@ def note_events(path: Path) -> None:
         os.write(handle, f"{os.getpid()} {checkpoints.owner} train\n".encode())
         return train(*args, checkpoints=checkpoints, **rest)
 
-    def noted_write(store: Store, record: RunRecord) -> None:
-        write_run(store, record)
+    def noted_write(store: Store, record: RunRecord, held: Lease | None = None) -> None:
+        write_run(store, record, held)
         if record.status == "done":
             os.write(handle, f"{os.getpid()} {record.train_id} done\n".encode())
 
@@ -204,16 +211,15 @@ def repeated(folder: Path) -> Iterator[str]:
 
 
 def differences(calm: Path, results: Path) -> Iterator[str]:
-    """What two results folders differ in, timings aside."""
+    """What two results folders differ in, timings aside; parts are told apart without the tokens in their names."""
     import pandas as pd
 
-    left, right = (
-        {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()} for root in (calm, results)
-    )
+    left, right = files_by_plain_name(calm), files_by_plain_name(results)
+    yield from (f"{', '.join(path.name for path in paths)} lie there for {name}" for name, paths in right.items() if len(paths) > 1)
     yield from (f"{name} is left over" for name in right.keys() - left.keys())
     yield from (f"{name} is missing" for name in left.keys() - right.keys())
     for name in sorted(left.keys() & right.keys()):
-        one, other = left[name], right[name]
+        one, other = left[name][0], right[name][0]
         if "/report/" in name:
             continue  # times and paths; made of the records
         if name.endswith("record.json"):
@@ -227,10 +233,22 @@ def differences(calm: Path, results: Path) -> Iterator[str]:
             yield f"{name} differs"
 
 
+def files_by_plain_name(root: Path) -> dict[str, list[Path]]:
+    """The files below a results folder, by their paths without tokens."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        found.setdefault(re.sub(r"\.[0-9a-f]{12}(?=\.(?:parquet|safetensors)$)", "", path.relative_to(root).as_posix()), []).append(path)
+    return found
+
+
 def settled(path: Path, root: Path) -> Any:
-    """A record without what may differ."""
+    """A record without what may differ; its parts are those that lie beside it."""
     record = json.loads(path.read_text().replace(str(root), "RESULTS"))
     record["config"].pop("machine", None)  # folders, threads, how often to checkpoint: no part of what a run is
+    for kind, part in record["parts"].items():
+        content = (path.parent / part["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == part["sha256"], (path, kind)
+        record["parts"][kind] = part["sha256"] if kind != "curve" else None  # a curve has times in it
     return without_timings(record)
 
 

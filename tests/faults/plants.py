@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import signal
@@ -32,3 +33,23 @@ def small_files_only() -> None:
 def hear_ctrl_c() -> None:
     """SIGINT means what it means to a program started at a terminal, whatever the shell of the tests set."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def short_leases() -> None:
+    """Leases that are dead after a second."""
+    room = importlib.import_module("olora_bench.store.lease")
+    room.HEARTBEAT_S, room.DEAD_AFTER_S = 0.1, 1.0  # type: ignore[attr-defined]
+
+
+def stand_still_after_training() -> None:
+    """The process is stopped when its first training is done and nothing of it is published yet."""
+    short_leases()
+    train = training.train
+
+    def planted(*arguments: Any, **rest: Any) -> Any:
+        result = train(*arguments, **rest)
+        training.train = train
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return result
+
+    training.train = planted

@@ -22,7 +22,7 @@ from olora_bench.report import table_files
 from olora_bench.report.page import asset
 from olora_bench.report.page_data import curve_data, thinned
 from olora_bench.report.page_svg import nice_ticks
-from olora_bench.store import Store
+from olora_bench.store import Store, sealed
 from olora_bench.study.__main__ import main
 from olora_bench.study.tables import Analysed, analysed, write_page
 
@@ -180,7 +180,7 @@ def change(root: Path, act: Callable[[dict[str, Any]], None], name: str = "broke
     path = root / name / "manifest.json"
     manifest = json.loads(path.read_text())
     act(manifest)
-    path.write_text(json.dumps(manifest))
+    path.write_bytes(sealed(manifest))
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def copied(tmp_path: Path) -> Path:
 def test_titles_and_error_texts_stay_text(copied: Path, tmp_path: Path) -> None:
     failed = next(r for r in json.loads((copied / "broken" / "manifest.json").read_text())["runs"] if (r["arm"], r["seed"]) == ("olora", 1))
     record = copied / "runs" / failed["train_id"] / "record.json"
-    record.write_text(record.read_text().replace("RuntimeError: planted failure", EVIL.replace('"', '\\"')))
+    record.write_bytes(sealed(json.loads(record.read_text()) | {"error": EVIL}))
     change(copied, lambda manifest: manifest.update(title=EVIL))
     _, page = written("broken", tmp_path / "out", copied, run_pages=True)
     assert EVIL in page.words[0] or EVIL in " ".join(page.words)

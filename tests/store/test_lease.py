@@ -16,14 +16,18 @@ from typing import Any
 
 import pytest
 
+import olora_bench.store.writer as writer
 from olora_bench.errors import BadInput, StoreError
-from olora_bench.store import Holder, LeaseHeld, lease, read_lease
+from olora_bench.store import Holder, LeaseHeld, LeaseLost, lease, read_lease, sealed
+
+LEASE = importlib.import_module("olora_bench.store.lease")  # the package's `lease` is the function
 
 HOLD = """
-import sys, time
+import importlib, sys, time
 from pathlib import Path
 from olora_bench.store import lease
-with lease(Path(sys.argv[1]), heartbeat_s=0.1):
+importlib.import_module("olora_bench.store.lease").HEARTBEAT_S = 0.1
+with lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -62,8 +66,17 @@ def plant(folder: Path, **changes: Any) -> Path:
     with lease(folder):
         fields = json.loads((folder / "lease.json").read_text())
     path = folder / "lease.json"
-    path.write_text(json.dumps(fields | changes))
+    path.write_bytes(sealed(fields | changes))
     return path
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a lease's heartbeat older, on its boot's clock and on the file system's."""
+    fields = json.loads(path.read_text())
+    with path.open("r+b") as file:  # the same file, as its holder knows it
+        file.write(sealed(fields | {"beat": fields["beat"] - seconds}))
+        file.truncate()
+    os.utime(path, (time.time() - seconds, time.time() - seconds))
 
 
 def test_held_and_removed(tmp_path: Path) -> None:
@@ -150,11 +163,13 @@ def test_a_lease_cut_off_as_it_was_made(tmp_path: Path) -> None:
         pass
 
 
-def test_the_heart_beats(tmp_path: Path) -> None:
-    """A holder that works longer than `dead_after_s` stays alive."""
-    with lease(tmp_path, heartbeat_s=0.05, dead_after_s=1.0):
+def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A holder that works longer than `DEAD_AFTER_S` stays alive."""
+    monkeypatch.setattr(LEASE, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(LEASE, "DEAD_AFTER_S", 1.0)
+    with lease(tmp_path):
         time.sleep(1.3)
-        with pytest.raises(LeaseHeld), lease(tmp_path, dead_after_s=1.0):
+        with pytest.raises(LeaseHeld), lease(tmp_path):
             pass
 
 
@@ -162,8 +177,8 @@ def test_a_holder_thought_dead_does_not_disturb_its_successor(tmp_path: Path) ->
     """It learns that it lost the lease, does not renew the other's, and does not remove it."""
     path = tmp_path / "lease.json"
     with ExitStack() as second_stack:
-        with lease(tmp_path, heartbeat_s=60) as first:
-            os.utime(path, (1, 1))
+        with lease(tmp_path) as first:
+            age(path, 100)
             second = second_stack.enter_context(lease(tmp_path))
             os.utime(path, (5, 5))
             first.beat()
@@ -178,11 +193,11 @@ def test_a_holder_thought_dead_does_not_disturb_its_successor(tmp_path: Path) ->
 
 def test_a_slow_taker_does_not_take_from_a_quick_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two find the same dead lease; the one that comes to act later must not remove the new lease of the first."""
-    os.utime(plant(tmp_path), (1, 1))
+    age(plant(tmp_path), 100)
     pauses, alive = iter([0.1, 0.4]), Holder.alive
 
-    def think_slowly(holder: Holder, dead_after_s: float) -> bool:
-        verdict = alive(holder, dead_after_s)
+    def think_slowly(holder: Holder) -> bool:
+        verdict = alive(holder)
         time.sleep(next(pauses))
         return verdict
 
@@ -209,7 +224,7 @@ def test_a_slow_taker_does_not_take_from_a_quick_one(tmp_path: Path, monkeypatch
 
 def test_the_lock_lets_in_one_at_a_time(tmp_path: Path) -> None:
     """Also those that waited for a lock file which its holder then deleted."""
-    locked = importlib.import_module("olora_bench.store.lease")._locked
+    locked = LEASE._locked
     inside: list[int] = []
     crowd: list[int] = []
 
@@ -336,3 +351,153 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreError, match="No space left on device"), lease(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clock_that_is_set_takes_no_lease_from_a_live_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two minutes, an hour, a year ahead or behind: neither the local clock nor the file's time decides on one boot."""
+    real = time.time
+    with lease(tmp_path):
+        for step in (-3e7, -3600, 120, 3600, 3e7):
+            monkeypatch.setattr(time, "time", lambda step=step: real() + step)
+            os.utime(tmp_path / "lease.json", (real() + step, real() + step))
+            with pytest.raises(LeaseHeld), lease(tmp_path):
+                pass
+
+
+def test_a_faked_monotonic_clock_takes_no_lease_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libfaketime sets it: the file system's clock still says that the heart beats."""
+    real = time.monotonic
+    with lease(tmp_path):
+        for step in (-1e5, -120, 120, 1e5):
+            monkeypatch.setattr(LEASE, "monotonic", lambda step=step: real() + step)
+            with pytest.raises(LeaseHeld), lease(tmp_path):
+                pass
+
+
+def test_another_hosts_heartbeat_is_read_on_the_file_servers_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server an hour ahead of us stamps its heartbeats an hour ahead: the live lease stays, the old one goes."""
+    path = plant(tmp_path, pid=1, host="elsewhere", pid_space="another machine")
+    monkeypatch.setattr(LEASE, "file_system_time", lambda folder: time.time() + 3600)
+    os.utime(path, (time.time() + 3590, time.time() + 3590))
+    with pytest.raises(LeaseHeld, match="last heartbeat 10 s ago"), lease(tmp_path):
+        pass
+    os.utime(path, (time.time() + 3530, time.time() + 3530))
+    with lease(tmp_path):
+        pass
+
+
+def test_the_file_systems_clock_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nameless files, and where a file system has none."""
+    assert abs(writer.file_system_time(tmp_path) - time.time()) < 5
+    monkeypatch.delattr(os, "O_TMPFILE")
+    assert abs(writer.file_system_time(tmp_path) - time.time()) < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_lost_the_lease_publishes_nothing(tmp_path: Path) -> None:
+    """The file stays the successor's, the zombie is told, and its temporary file is gone."""
+    with ExitStack() as stack:
+        with lease(tmp_path) as first:
+            first.publish(tmp_path / "record.json", b"first")
+            age(tmp_path / "lease.json", 100)
+            second = stack.enter_context(lease(tmp_path))
+            second.publish(tmp_path / "record.json", b"second")
+            for act in (
+                lambda: first.publish(tmp_path / "record.json", b"zombie"),
+                first.check,
+                lambda: first.remove([tmp_path / "record.json"]),
+            ):
+                with pytest.raises(LeaseLost, match="this process did not answer for more than 60 s, and another took its work there over"):
+                    act()
+        assert (tmp_path / "record.json").read_bytes() == b"second"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["lease.json", "record.json"]
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_a_pause_between_looking_and_renaming_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool) -> None:
+    """The moment that no look at a lease can cover: its successor has removed what the zombie was about to rename."""
+    if not locks:
+        monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
+    check, stack = LEASE.Lease.check, ExitStack()
+
+    def take_over_after_the_look(held: Any) -> None:
+        check(held)
+        monkeypatch.setattr(LEASE.Lease, "check", check)
+        age(tmp_path / "lease.json", 100)
+        if locks:  # whoever would take over waits for the lock, so the rename is before it
+            return
+        stack.enter_context(lease(tmp_path)).publish(tmp_path / "record.json", b"second")
+
+    with stack, lease(tmp_path) as first:
+        monkeypatch.setattr(LEASE.Lease, "check", take_over_after_the_look)
+        if locks:
+            first.publish(tmp_path / "record.json", b"first")
+        else:
+            with pytest.raises(LeaseLost):
+                first.publish(tmp_path / "record.json", b"zombie")
+            assert (tmp_path / "record.json").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_lock_that_is_never_freed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process stopped while it looked at the lease: no hang without a word."""
+    monkeypatch.setattr(LEASE, "DEAD_AFTER_S", 0.05)
+    with (
+        LEASE._locked(tmp_path),
+        pytest.raises(StoreError, match=r"lease\.lock\.tmp is locked by a process that does not go on"),
+        lease(tmp_path),
+    ):
+        pass
+
+
+def test_a_flipped_bit_in_a_lease_takes_nothing_from_its_holder(tmp_path: Path) -> None:
+    """Each bit of the file: it is still held, and the next heartbeat mends it."""
+    path = tmp_path / "lease.json"
+    with lease(tmp_path) as held:
+        content = path.read_bytes()
+        for bit in range(0, 8 * len(content), 7):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with path.open("r+b") as file:
+                file.write(flipped)
+            holder = read_lease(tmp_path)
+            assert holder is not None and holder.alive()
+        held.beat()
+        holder = read_lease(tmp_path)
+        assert holder is not None and holder.pid == os.getpid()
+
+
+@pytest.mark.parametrize(
+    "change", [{"pid": "1"}, {"since": "yesterday"}, {"beat": None}, {"pid_space": ""}, {"crashes": -1}, {"host": ["a"]}, {"token": 5}]
+)
+def test_a_lease_that_somebody_made_up_is_of_nobody_known(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Sealed, but of other types than ours: it is held while it is fresh, and no field of it is believed."""
+    plant(tmp_path, **change)
+    holder = read_lease(tmp_path)
+    assert holder is not None and holder.alive() and holder.pid is holder.since is None
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    """A results folder from somebody else may hold a link in the lock's place: the file that it names stays as it is, or not there."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lease.lock.tmp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError), lease(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_temporary_files_of_live_processes_stay(tmp_path: Path) -> None:
+    """Of this process; of another host until an hour is over. What a dead process left goes, and what an earlier lease left."""
+    (tmp_path / "report").mkdir()
+    mine = writer.temporary(tmp_path / "report" / "report.md")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    space = mine.name.split(".")[-2].split("-")[0]
+    stays = [mine, tmp_path / "report" / ".page.0badcafe-1-1-00000000.tmp"]
+    goes = [tmp_path / f".a.{space}-{dead.pid}-1-00000000.tmp", tmp_path / f".b.{space}-{os.getpid()}-1-00000000.tmp"]
+    goes += [tmp_path / ".record.json.0123456789ab.tmp", tmp_path / "report" / ".old.0badcafe-1-1-00000000.tmp"]
+    for path in (*stays, *goes):
+        path.write_text("half")
+    os.utime(goes[-1], (time.time() - 3700, time.time() - 3700))
+    with lease(tmp_path):
+        assert sorted(path for path in tmp_path.rglob(".*.tmp")) == sorted(stays)

@@ -11,7 +11,7 @@ import pytest
 from store_samples import EVAL, OTHER_RUN, RUN, curve, eval_record, items, run_record
 
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.store import Store, lease, runs_frame, scores_frame
+from olora_bench.store import Part, Store, lease, runs_frame, scores_frame
 
 
 @pytest.fixture
@@ -59,8 +59,9 @@ def test_names_do_not_lead_out(tmp_path: Path, name: str) -> None:
 
 def test_evaluations_come_back(store: Store) -> None:
     """Of the run, of the base, and None where there is none."""
-    assert store.read_eval(RUN, None, EVAL) == eval_record()
-    assert store.read_eval(None, "tiny_llama", EVAL) == eval_record(train_id=None, base="tiny_llama")
+    (written,) = (Part.of("items.parquet", path.read_bytes()) for path in store.run_eval_dir(RUN, EVAL).glob("items.parquet"))
+    assert store.read_eval(RUN, None, EVAL) == eval_record(parts={"items": written})
+    assert store.read_eval(None, "tiny_llama", EVAL) == eval_record(train_id=None, base="tiny_llama", parts={"items": written})
     assert store.read_eval(OTHER_RUN, None, EVAL) is None
     assert store.read_items(OTHER_RUN, None, EVAL) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from store_samples import RUN, eval_record, run_record
 
 from olora_bench.errors import RecordError
-from olora_bench.store import RunRecord, Store
+from olora_bench.store import RunRecord, Store, sealed
 from olora_bench.store.record import to_json
 
 
@@ -32,7 +33,7 @@ def message(path: Path) -> str:
 
 
 def change(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    path.write_bytes(sealed(json.loads(path.read_text()) | fields))
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -79,15 +80,15 @@ def test_no_json(path: Path, content: bytes) -> None:
 
 def test_newer_schema(path: Path) -> None:
     """A record of a later olora_bench says what to upgrade, whatever else is in it."""
-    change(path, schema_version=2, unheard_of=1)
-    assert message(path) == "schema_version: written by a newer olora_bench (schema 2, this one reads 1): upgrade olora_bench"
+    change(path, schema_version=3, unheard_of=1)
+    assert message(path) == "schema_version: written by a newer olora_bench (schema 3, this one reads 2): upgrade olora_bench"
 
 
 def test_older_schema(path: Path) -> None:
     """A record of an earlier olora_bench is not guessed at."""
-    change(path, schema_version=0)
+    change(path, schema_version=1)
     assert message(path) == (
-        "schema_version: written by an older olora_bench (schema 0, this one reads 1): "
+        "schema_version: written by an older olora_bench (schema 1, this one reads 2): "
         "read it with the olora_bench that wrote it, or move it away and run again"
     )
 
@@ -96,8 +97,32 @@ def test_missing_field(path: Path) -> None:
     """Fields that have a default in Python must still be in a file."""
     fields = json.loads(path.read_text())
     del fields["steps"], fields["missing"]
-    path.write_text(json.dumps(fields))
+    path.write_bytes(sealed(fields))
     assert message(path) == "steps, missing: missing field. Move the file away and run again"
+
+
+def test_a_changed_value(path: Path) -> None:
+    """A value that fits the schema but was not written there, e.g. by one flipped bit."""
+    path.write_bytes(path.read_bytes().replace(b'"steps": 2', b'"steps": 3'))
+    assert message(path) == (
+        "damaged: it is not what was written there (its content has another digest). "
+        "To compute it again: python -m olora_bench.study retry STUDY, or move it away and run again"
+    )
+
+
+def test_no_digest(path: Path) -> None:
+    """A record without one is not believed."""
+    fields = json.loads(path.read_text())
+    del fields["digest"]
+    path.write_text(json.dumps(fields))
+    assert message(path) == "digest: missing field. Move the file away and run again"
+
+
+def test_a_pipe_in_the_place_of_a_record(path: Path) -> None:
+    """It is named, and nobody waits for what never comes."""
+    path.unlink()
+    os.mkfifo(path)
+    assert message(path) == "cannot be read: no regular file"
 
 
 def test_unknown_field(path: Path) -> None:

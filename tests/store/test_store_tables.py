@@ -10,18 +10,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from store_samples import EVAL, RUN, curve, eval_record, items
+from store_samples import EVAL, RUN, curve, eval_record, items, run_record
 
 from olora_bench.errors import RecordError
-from olora_bench.store import Store
+from olora_bench.store import Part, Store
 from olora_bench.store.tables import schema
+
+
+def write(root: Path, frame: pd.DataFrame) -> Path:
+    """A run with this curve; the curve's file."""
+    store = Store(root)
+    store.write_run(run_record(parts={"curve": store.write_curve(RUN, frame)}))
+    return root / "runs" / RUN / "curve.parquet"
 
 
 def test_a_curve_comes_back(tmp_path: Path) -> None:
     """Values to the last bit, integers as integers, nulls as NaN; the order of the columns given does not matter."""
-    store = Store(tmp_path)
-    store.write_curve(RUN, curve()[curve().columns[::-1]])
-    back = store.read_curve(RUN)
+    write(tmp_path, curve()[curve().columns[::-1]])
+    back = Store(tmp_path).read_curve(RUN)
     assert back is not None
     pd.testing.assert_frame_equal(back, curve())
 
@@ -46,8 +52,7 @@ def test_items_come_back(tmp_path: Path) -> None:
 
 def test_readable_with_plain_pyarrow(tmp_path: Path) -> None:
     """The file is ordinary Parquet, compressed with zstd."""
-    Store(tmp_path).write_curve(RUN, curve())
-    path = tmp_path / "runs" / RUN / "curve.parquet"
+    path = write(tmp_path, curve())
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
     assert pq.read_table(path)["train_loss"].to_pylist() == [2.0, 1.5]
     assert pq.read_table(path)["tune_loss"].to_pylist() == [None, 1.4]
@@ -55,7 +60,7 @@ def test_readable_with_plain_pyarrow(tmp_path: Path) -> None:
 
 def test_an_empty_curve(tmp_path: Path) -> None:
     """A run that diverged before its first step may have no rows."""
-    Store(tmp_path).write_curve(RUN, curve().iloc[:0])
+    write(tmp_path, curve().iloc[:0])
     back = Store(tmp_path).read_curve(RUN)
     assert back is not None and len(back) == 0 and list(back.columns) == schema("curve").names
 
@@ -95,9 +100,10 @@ def test_a_bad_curve_is_not_written(tmp_path: Path, frame: pd.DataFrame, problem
 )
 def test_bad_items_are_not_written(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
     """Neither the items nor the record."""
+    folder = tmp_path / "runs" / RUN / "evals" / EVAL
     with pytest.raises(RecordError) as caught:
         Store(tmp_path).write_eval(eval_record(), items().assign(**change))
-    assert str(caught.value) == f"{tmp_path / 'runs' / RUN / 'evals' / EVAL / 'items.parquet'}: {problem}"
+    assert str(caught.value) == f"{folder / 'items.parquet'}: {problem}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,6 +112,7 @@ def written(table: pa.Table, tmp_path: Path) -> str:
     path = tmp_path / "runs" / RUN / "curve.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(table, path)
+    Store(tmp_path).write_run(run_record(parts={"curve": Part.of("curve.parquet", path.read_bytes())}))
     with pytest.raises(RecordError) as caught:
         Store(tmp_path).read_curve(RUN)
     return str(caught.value).removeprefix(f"{path}: ")
@@ -139,10 +146,21 @@ def test_a_column_of_another_type(tmp_path: Path) -> None:
 
 
 def test_a_truncated_table(tmp_path: Path) -> None:
-    """A cut file is found."""
-    Store(tmp_path).write_curve(RUN, curve())
-    path = tmp_path / "runs" / RUN / "curve.parquet"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(RecordError) as caught:
+    """A cut file is found, also where its record names it by these very bytes."""
+    path = write(tmp_path, curve())
+    cut = path.read_bytes()[:-20]
+    path.write_bytes(cut)
+    for what in ("damaged: its SHA-256 is ", "truncated or no Parquet file. "):
+        with pytest.raises(RecordError) as caught:
+            Store(tmp_path).read_curve(RUN)
+        assert str(caught.value).startswith(f"{path}: {what}")
+        assert str(caught.value).endswith("python -m olora_bench.study retry STUDY, or move it away and run again")
+        Store(tmp_path).write_run(run_record(parts={"curve": Part.of("curve.parquet", cut)}))
+
+
+def test_a_curve_that_is_gone(tmp_path: Path) -> None:
+    """A record names its parts, so that an absent one is noticed."""
+    path = write(tmp_path, curve())
+    path.unlink()
+    with pytest.raises(RecordError, match=r"curve\.parquet: gone, though the record beside it names it"):
         Store(tmp_path).read_curve(RUN)
-    assert str(caught.value) == f"{path}: truncated or no Parquet file. Move it away and run again"

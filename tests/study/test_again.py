@@ -9,6 +9,7 @@ import pytest
 
 from olora_bench.config import compose, load
 from olora_bench.experiment import run
+from olora_bench.store import sealed
 from olora_bench.study.__main__ import main
 
 TINY = [
@@ -27,7 +28,7 @@ def again(train_id: str, machine: list[str]) -> int:
 def change(path: Path, **changes: float) -> None:
     record = json.loads(path.read_text())
     record["metrics"] |= changes
-    path.write_text(json.dumps(record))
+    path.write_bytes(sealed(record))
 
 
 def test_a_run_comes_out_again_and_a_tampered_record_does_not(machine: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,6 +62,6 @@ def test_what_cannot_be_done_again_is_refused(machine: list[str], capsys: pytest
     path = Path(one.machine.results_dir) / "runs" / train_id / "record.json"
     record = json.loads(path.read_text())
     record["config"]["lr"] = 5e-4
-    path.write_text(json.dumps(record))
+    path.write_bytes(sealed(record))
     assert again(train_id, machine) == 2
     assert "lr: 0.001 -> 0.0005" in capsys.readouterr().err

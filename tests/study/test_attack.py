@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attack_guard import Guard
 
-from olora_bench.store import Store
+from olora_bench.store import Store, sealed
 
 NODE = """
 protocol: shared_lr
@@ -48,7 +48,7 @@ Change = Callable[[dict[str, Any]], None]
 def rewrite(path: Path, change: Change) -> None:
     value = json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    path.write_bytes(sealed(value))  # whoever writes a record can write its digest too
 
 
 # What somebody may write into a record, one thing a run.

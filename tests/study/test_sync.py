@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.errors import BadInput
+from olora_bench.store import Store
 from olora_bench.study import mirror
 from olora_bench.study.stages import OpenStudy
 from olora_bench.tracking.shown import offline_files, read_offline
@@ -39,13 +40,19 @@ def curve(steps: int) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def keep_curve(store: Store, train_id: str) -> None:
+    record = store.read_run(train_id)
+    assert record is not None
+    store.write_run(record.model_copy(update={"parts": {"curve": store.write_curve(train_id, curve(4))}}))
+
+
 @pytest.fixture
 def finished(study: Any, plant_run: Any, tmp_path: Path) -> OpenStudy:
     """A study of two finished runs with curves, mirrored nowhere yet."""
     opened: OpenStudy = study(NODE, f"machine.wandb_dir={tmp_path / 'wandb'}", more=MIRRORED)
     for job in opened.grids().jobs:
         plant_run(job.what, 1.5)
-        opened.store.write_curve(job.what.train_id, curve(4))
+        keep_curve(opened.store, job.what.train_id)
     return opened
 
 
@@ -142,7 +149,7 @@ def test_online_runs_that_are_missing_or_were_cut_off_are_completed(
     jobs = opened.grids().jobs
     for job in jobs:
         plant_run(job.what, 1.5)
-        opened.store.write_curve(job.what.train_id, curve(4))
+        keep_curve(opened.store, job.what.train_id)
     cut = server.init(id=jobs[1].what.train_id, name="n", group="throwaway", config={})
     cut.log({"step": 0}, step=0)
     cut.log({"step": 1}, step=1)
@@ -158,7 +165,7 @@ def test_offline_files_of_a_study_that_was_killed_and_resumed(study: Any, tmp_pa
     more = f"{MIRRORED}\nrecipe: {{steps: 40, loss_evaluations: 3}}\nlr: 1.0e-3"
     opened = study(NODE, f"machine.wandb_dir={tmp_path / 'wandb'}", more=more)
     overrides = [
-        *opened.file.overrides, f"machine.cache_dir={cache_dir}", "machine.device=cpu", "machine.threads=1", "machine.checkpoint_steps=5",
+        *opened.file.overrides, f"machine.cache_dir={cache_dir}", "machine.device=cpu", "machine.threads=1", "machine.checkpoint_share=1",
     ]  # fmt: skip
     command = [sys.executable, "-m", "olora_bench.study", "run", str(opened.file.path), *overrides]
     # Without this process's own W&B service, which would outlive the kill.

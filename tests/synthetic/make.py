@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.identity import cell_key, digest, family_key
-from olora_bench.store import EvalRecord, RunRecord, Score, Store
+from olora_bench.store import EvalRecord, RunRecord, Score, Store, sealed
 
 HERE = Path(__file__).resolve().parent / "results"
 ITEMS = 40
@@ -70,9 +70,10 @@ class Maker:
         last = float(curve["report_loss"].iloc[-1])
         known: dict[str, float | None] = {"report_loss_start": START, "tune_loss_start": START}
         known |= {"report_loss": last, "tune_loss": tune_loss} if done else {"report_loss": None, "tune_loss": None}
+        parts = {"curve": self.store.write_curve(entry["train_id"], curve)} if keep_curve else {}
         self.store.write_run(
             RunRecord(
-                train_id=entry["train_id"], arm=entry["arm"], status=status,  # type: ignore[arg-type]
+                parts=parts, train_id=entry["train_id"], arm=entry["arm"], status=status,  # type: ignore[arg-type]
                 error={"diverged": "train loss is nan after step 3", "failed": "RuntimeError: planted failure"}.get(status),
                 identity=identity, provenance={"packages": {"torch": torch}, "hardware": {"processor": "none"}, "device": "cpu"},
                 config={
@@ -88,8 +89,6 @@ class Maker:
                 metrics=known, missing={} if done else {f"metrics.{name}": "planted" for name, value in known.items() if value is None},
             )
         )  # fmt: skip
-        if keep_curve:
-            self.store.write_curve(entry["train_id"], curve)
 
     def score(
         self, entry: dict[str, Any], right: dict[str, int], *, base: bool = False, flipped: int | None = None, warned: str = "",
@@ -125,13 +124,13 @@ class Maker:
     def manifest(self, name: str, title: str, runs: list[dict[str, Any]], contrasts: list[tuple[str, str, str]], **more: Any) -> None:
         """Write a study's manifest."""
         value = {
-            "schema_version": 1, "study": name, "title": title, "protocol": "shared_lr", "tuning": None, "searches": [],
+            "schema_version": 2, "study": name, "title": title, "protocol": "shared_lr", "tuning": None, "searches": [],
             "contrasts": [{"arm": a, "reference": r, "kind": k} for a, r, k in contrasts],
             "runs": [{k: v for k, v in run.items() if k != "identity"} for run in runs],
         } | more  # fmt: skip
         path = self.store.root / name / "manifest.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+        path.write_bytes(sealed(json.loads(json.dumps(value, sort_keys=True))))
 
 
 def identity_of(model: str, arm: str, seed: int, lr: float, steps: int, ratio: float) -> dict[str, Any]:
@@ -348,7 +347,7 @@ def broken(make: Maker) -> None:
         folder = make.store.run_dir(entry["train_id"])
         if what == "unreadable":
             path = folder / "record.json"
-            path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+            path.write_bytes(sealed(json.loads(path.read_text()) | {"schema_version": 3}))
         if what == "unscored":
             path = folder / "evals" / entry["eval_id"] / "record.json"
             path.write_text(path.read_text().replace('"gold_logprob": -3.0', '"gold_logprob": NaN'))

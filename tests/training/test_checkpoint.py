@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import math
 import os
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +20,14 @@ import pytest
 import safetensors.torch
 import torch
 
+import olora_bench.training.checkpoint as checkpoint_module
 from olora_bench.config import Experiment
 from olora_bench.data import Parts
 from olora_bench.inits import Adapted
 from olora_bench.preemption import Preempted
+from olora_bench.store import LeaseLost, lease
 from olora_bench.training import Checkpoints, TrainResult, train
+from olora_bench.training.checkpoint import Keeper
 from olora_bench.training.losses import Losses
 
 Make = Callable[..., Experiment]
@@ -63,7 +68,7 @@ def test_killed_at_random_steps(init: str, dtype: torch.dtype, experiment: Make,
     undisturbed = train(calm, parts, what, device=CPU)
     rng = random.Random(init)
     for number, step in enumerate(rng.sample(range(1, 13), 5)):
-        plan = Checkpoints(tmp_path / f"checkpoint{number}.safetensors", OWNER, steps=rng.choice([1, 2, 3]))
+        plan = Checkpoints(tmp_path / f"checkpoint{number}.safetensors", OWNER, share=rng.choice([1, 0.5, 0.1]))
         for last in (max(1, step // 2), step) if number == 0 else (step,):
             with pytest.raises(Killed):
                 train(adapt(what, dtype), parts, what, device=CPU, on_row=dies_at(last), checkpoints=plan)
@@ -102,7 +107,7 @@ def test_a_scaled_loss_trains_alike_and_its_scale_is_kept(
     undisturbed = train(calm, parts, what, device=CPU)
     skipped = ~np.isfinite(undisturbed.curve["grad_norm"][1:])
     assert skipped.tolist() == [True] * 3 + [False] * 9 and np.isfinite(undisturbed.curve["train_loss"][1:]).all()
-    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, steps=1)
+    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, share=1)
     for last in (2, 7):
         with pytest.raises(Killed):
             train(scaled(), parts, what, device=CPU, on_row=dies_at(last), checkpoints=plan)
@@ -118,7 +123,7 @@ def test_fp16_keeps_its_loss_scale(experiment: Make, adapt: Adapt, parts: Parts,
     what, device = experiment("recipe.dropout=0.2"), torch.device("cuda")
     calm = adapt(what, torch.float16, "cuda")
     undisturbed = train(calm, parts, what, device=device)
-    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, steps=1)
+    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, share=1)
     for last in (2, 5):
         with pytest.raises(Killed):
             train(adapt(what, torch.float16, "cuda"), parts, what, device=device, on_row=dies_at(last), checkpoints=plan)
@@ -128,8 +133,8 @@ def test_fp16_keeps_its_loss_scale(experiment: Make, adapt: Adapt, parts: Parts,
         pd.testing.assert_series_equal(result.curve[column], undisturbed.curve[column], rtol=1e-3)
 
 
-def test_checkpoints_by_time_and_on_request(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
-    """Without steps or minutes nothing is written until `stop` asks; then the state is saved, and the loop is left with exit code 143."""
+def test_checkpoints_on_request(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """Without a share nothing is written until `stop` asks; then the state is saved, and the loop is left with exit code 143."""
     what = experiment()
     path = tmp_path / "checkpoint.safetensors"
     steps: list[int] = []
@@ -138,11 +143,59 @@ def test_checkpoints_by_time_and_on_request(experiment: Make, adapt: Adapt, part
         train(adapt(what), parts, what, device=CPU, on_row=lambda row: steps.append(row["step"]), checkpoints=plan)
     assert caught.value.code == 143
     assert state_of(path)["step"] == 4
-    path.unlink()
-    saved: list[int] = []
-    timed = Checkpoints(path, OWNER, minutes=1e-9, on_save=lambda: saved.append(state_of(path)["step"]))
-    train(adapt(what), parts, what, device=CPU, checkpoints=timed)
-    assert saved == list(range(1, 12)), "the last step is followed by the record"
+
+
+def test_the_first_checkpoint_is_early_and_all_together_take_a_hundredth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Steps of one second; writing takes 1.5 s: after two seconds, then every 149 s. Ten times dearer writing is ten times rarer."""
+    for cost, every in ((1.5, 149), (15.0, 1485)):
+        now = [0.0]
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now[0])
+        layer = torch.nn.Linear(2, 2)
+        plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, share=0.01)
+        keeper = Keeper(plan, layer, torch.optim.AdamW(layer.parameters()), torch.amp.GradScaler("cpu", enabled=False), CPU)
+        saved: list[int] = []
+
+        def slow(path: Path, content: bytes, now: list[float] = now, cost: float = cost) -> None:
+            now[0] += cost
+
+        monkeypatch.setattr(checkpoint_module, "atomic_write", slow)
+        for step in range(1, 10_000):
+            now[0] += 1
+            before = now[0]
+            keeper.after(step, dict)
+            saved += [step] if now[0] > before else []
+        assert saved[0] == 2 and {b - a for a, b in itertools.pairwise(saved)} == {every}
+        assert len(saved[1:]) * cost / now[0] <= 0.01
+
+
+def test_a_checkpoint_after_every_step(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """With a share of 1; the last step is followed by the record instead."""
+    what, steps = experiment(), []
+    path = tmp_path / "checkpoint.safetensors"
+    seen = lambda row: steps.append(state_of(path)["step"]) if row["step"] > 1 else None  # noqa: E731
+    train(adapt(what), parts, what, device=CPU, on_row=seen, checkpoints=Checkpoints(path, OWNER, share=1))
+    assert steps == list(range(1, 12))
+
+
+def test_a_run_that_was_taken_over_stops_at_its_next_step(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """Nothing is published and no step is wasted; the successor's checkpoint stays."""
+    what, steps = experiment(), []
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(LeaseLost), lease(tmp_path) as held:
+
+        def lose(row: dict[str, Any]) -> None:
+            steps.append(row["step"])
+            if row["step"] == 3:
+                (tmp_path / "lease.json").unlink()
+                (tmp_path / "lease.json").write_text("another's")
+                path.write_text("another's")
+                held.beat()
+
+        train(adapt(what), parts, what, device=CPU, on_row=lose, checkpoints=Checkpoints(path, OWNER, share=1, held=held))
+    assert steps == [0, 1, 2, 3] and path.read_text() == "another's"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "lease.json"]
 
 
 def state_of(path: Path) -> dict[str, Any]:
@@ -154,9 +207,9 @@ def state_of(path: Path) -> dict[str, Any]:
 def checkpoint(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> Checkpoints:
     """A checkpoint after step 6 of 12."""
     what = experiment()
-    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, steps=6, writer={"packages": {"torch": "2"}})
+    plan = Checkpoints(tmp_path / "checkpoint.safetensors", OWNER, share=1, writer={"packages": {"torch": "2"}})
     with pytest.raises(Killed):
-        train(adapt(what), parts, what, device=CPU, on_row=dies_at(8), checkpoints=plan)
+        train(adapt(what), parts, what, device=CPU, on_row=dies_at(7), checkpoints=plan)
     return plan
 
 
@@ -183,7 +236,7 @@ def test_a_damaged_checkpoint_is_said_and_the_run_starts_anew(
     """The result is that of an undisturbed run, and the damaged file is gone."""
     damage(checkpoint.path)
     what = experiment()
-    result = train(adapt(what), parts, what, device=CPU, checkpoints=replace(checkpoint, steps=None))
+    result = train(adapt(what), parts, what, device=CPU, checkpoints=replace(checkpoint, share=None))
     said = capsys.readouterr().err
     assert f"the checkpoint {checkpoint.path} cannot be used" in said and reason in said and "The run starts anew" in said
     assert same(result, train(adapt(what), parts, what, device=CPU))
@@ -227,7 +280,7 @@ def test_a_full_disk_costs_no_run(
     monkeypatch.setattr(os, "fsync", refuse)
     what = experiment()
     result = train(
-        adapt(what), parts, what, device=CPU, checkpoints=Checkpoints(tmp_path / "run" / "checkpoint.safetensors", OWNER, steps=5)
+        adapt(what), parts, what, device=CPU, checkpoints=Checkpoints(tmp_path / "run" / "checkpoint.safetensors", OWNER, share=1)
     )
     assert result.status == "done" and list((tmp_path / "run").iterdir()) == []
-    assert "no checkpoint at step 5: cannot write" in capsys.readouterr().err
+    assert "no checkpoint at step 1: cannot write" in capsys.readouterr().err
