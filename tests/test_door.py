@@ -25,7 +25,15 @@ def test_a_bad_row_stops_the_run_before_the_model(
     (tmp_path / "alpaca").mkdir()
     rows = [{"instruction": f"Say {n}", "input": "", "output": f"{n}"} for n in range(8)]
     (tmp_path / "alpaca" / "train.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*rows, row]))
-    own = ["data=alpaca", "data.decontaminate=[]", "data.train_size=2", "data.tune_size=2", "data.report_size=2", "assets=[local]"]
+    own = [
+        "data=alpaca",
+        "data.decontaminate=[]",
+        "data.train_size=2",
+        "data.tune_size=2",
+        "data.report_size=2",
+        "assets=[local]",
+        "recipe.steps=9",
+    ]
     one = load(compose(["model=tiny_tinyllama", "rank=4", "suite=none", "tracker=none", *machine, f"machine.local_dir={tmp_path}", *own]))
     with pytest.raises(BadInput) as caught:
         run(one)

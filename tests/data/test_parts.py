@@ -146,7 +146,11 @@ def test_alpacas_template_keeps_input_and_supervises_the_response(instructions: 
 def test_benchmarks_lose_their_beginning_and_instructions_their_end(rows: dict[str, Path], instructions: dict[str, Path]) -> None:
     """At the cutoff, a benchmark prompt keeps BOS and its answer; an instruction without room for a response is dropped."""
     cut = build_parts(
-        mixture("data.benchmarks=[boolq]", "data.train_size=2", "data.tune_size=2", "data.report_size=2", "data.cutoff=20"), rows, TOKENIZER
+        mixture(
+            "data.benchmarks=[boolq]", "data.train_size=2", "data.tune_size=2", "data.report_size=2", "data.cutoff=20", "recipe.steps=9"
+        ),
+        rows,
+        TOKENIZER,
     )
     assert cut.counts["train"]["truncated"] == 2 and all(len(e.input_ids) == 20 for e in cut.train)
     assert all(text(e.input_ids).endswith(("Answer: yes", "Answer: no")) for e in cut.train)

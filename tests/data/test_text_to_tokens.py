@@ -133,7 +133,7 @@ def parts_of(tokenizer: Any, folder: Path, *overrides: str) -> Any:
     table += [{"instruction": "Say it", "input": "", "output": "word</s>"}]
     pq.write_table(pa.Table.from_pylist(table), folder / "train.parquet")
     sizes = ("data.train_size=6", "data.tune_size=2", "data.report_size=2", "data.decontaminate=[]")
-    what = load(compose(["model=tinyllama", "suite=none", "data=alpaca", *sizes, *overrides]))
+    what = load(compose(["model=tinyllama", "suite=none", "data=alpaca", "recipe.steps=9", *sizes, *overrides]))
     return build_parts(what, {"data:alpaca": folder}, tokenizer)
 
 

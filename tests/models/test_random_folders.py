@@ -53,8 +53,17 @@ def ours(model: nn.Module, sequences: list[tuple[Tensor, Tensor]]) -> Tensor:
         return token_nll(model, packed, LmHead.of(model)).sum() / len(packed.targets)
 
 
+def keeping_bos(hflm: HFLM, context: str, continuation: str) -> tuple[float, bool]:
+    """lm-eval's own answer for a prompt that is too long, with BOS, where texts begin with it, and not cut off with the rest."""
+    before, after = hflm._encode_pair(context, continuation)
+    begin = before[:1] if before[0] == hflm.tokenizer.bos_token_id else []
+    room = hflm.max_length + 1 - len(after) - len(begin)
+    ((loglikelihood, greedy),) = hflm._loglikelihood_tokens([((context, continuation), begin + before[-room:], after)], disable_tqdm=True)
+    return loglikelihood, greedy
+
+
 def requests() -> list[Instance]:
-    """Items that share a beginning, with choices that share a prompt; one prompt is longer than the model."""
+    """Items that share a beginning, with choices that share a prompt; the last prompt is longer than the model."""
     items = [
         (PROMPT + f"{word}? Answer:", f" {choice}") for word in ("pebble", "quarry ribbon", "saddle", "") for choice in ("yes", "no way")
     ]
@@ -77,7 +86,7 @@ def test_losses_gradients_and_scores_are_transformers_and_lm_evals(number: int, 
     torch.testing.assert_close(loss[0], loss[1], atol=1e-5, rtol=1e-5, msg=lambda text: f"{drawn.config}\n{text}")
     assert (gradients[0] - gradients[1]).norm() <= 5e-5 * gradients[1].norm(), drawn.config
     hflm = HFLM(pretrained=theirs, tokenizer=AutoTokenizer.from_pretrained(drawn.folder), batch_size=1, device="cpu")
-    want = hflm.loglikelihood(requests(), disable_tqdm=True)
+    want = [*hflm.loglikelihood(requests()[:-1], disable_tqdm=True), keeping_bos(hflm, *requests()[-1].args)]
     have = Scorer(mine, base.tokenizer, device=base.device, token_budget=256).loglikelihood(requests())
     np.testing.assert_allclose([ll for ll, _ in have], [ll for ll, _ in want], rtol=1e-5, atol=1e-4, err_msg=str(drawn.config))
     assert [greedy for _, greedy in have] == [greedy for _, greedy in want]

@@ -14,12 +14,15 @@ from tokenizers import processors
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models import Base, load_base, padding_id
+from olora_bench.models import base as base_room
 
 Change = Callable[[Any], None]
 
 
 @pytest.fixture
-def load(tiny: Callable[..., Base], read_model: Callable[[str], Model], tmp_path: Path) -> Callable[..., Base]:
+def load(
+    tiny: Callable[..., Base], read_model: Callable[[str], Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Base]:
     """A tiny model from a folder in Hub layout whose tokenizer was changed."""
 
     def load(change: Change, *, weights: bool = True) -> Base:
@@ -29,7 +32,7 @@ def load(tiny: Callable[..., Base], read_model: Callable[[str], Model], tmp_path
         change(base.tokenizer)
         base.tokenizer.save_pretrained(folder)
         if not weights:
-            (folder / "model.safetensors").write_bytes(b"no weights")
+            monkeypatch.setattr(base_room, "_weights", None)
         model = read_model("tiny_tinyllama").model_copy(update={"generated": None})
         return load_base(model, folder, torch.float32, "cpu", tmp_path / "cache")
 

@@ -124,7 +124,7 @@ def test_nothing_is_prepared_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_door_looks_only_at_what_is_read(tmp_path: Path) -> None:
     """A run that only has to be scored is not stopped by its train rows."""
     paths = put(tmp_path, "boolq", {2: {"label": 7}}, split="train")
-    sizes = ("data.train_size=1", "data.tune_size=1", "data.report_size=1", "data.decontaminate=[]")
+    sizes = ("data.train_size=1", "data.tune_size=1", "data.report_size=1", "data.decontaminate=[]", "recipe.steps=9")
     one = load(compose(["model=tinyllama", "suite=commonsense6_made_up", "suite.benchmarks=[boolq]", "data=made_up",
                         "data.benchmarks=[boolq]", *sizes]))  # fmt: skip
     check(one, paths, training=False)
