@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from olora_bench.config.init_rules import Export, check_init
+from olora_bench.config.templates import TemplateName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -134,7 +135,7 @@ class Data(Strict):
     rows: Rows = "real"
     hub: HubSource | None = None
     local: str | None = None
-    template: Literal["author_no_input", "author_with_input"] | None = None
+    template: TemplateName | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
     tune_size: int = Field(ge=1)
