@@ -22,7 +22,7 @@ Source = Callable[[str], str]
 def init_digest(module: str, source: Source | None = None) -> str:
     """A digest of what an init's module does, and of the inits that it calls.
 
-    Comments, docstrings, annotations and imports that only annotations use are left out. What all inits share (`inits/_*.py`) is left
+    Comments, docstrings, annotations, imports that only annotations use and `OPTIONS` are left out. What all inits share (`inits/_*.py`) is left
     out too: `RESULTS_VERSION` stands for that.
 
     Args:
@@ -62,12 +62,14 @@ def _parsed(name: str, text: str) -> ast.Module:
 
 
 class _Bare(ast.NodeTransformer):
-    """A module without what says nothing to the interpreter: texts that stand alone, annotations, and imports that only they use."""
+    """A module without what decides no number: texts that stand alone, annotations, imports that only they use, and which options it takes
+    (`OPTIONS`)."""
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
         self.generic_visit(node)
         used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
         node.body = [one for one in node.body if not isinstance(one, ast.Import | ast.ImportFrom) or _keep_used(one, used)]
+        node.body = [one for one in node.body if not (isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "OPTIONS")]
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:

@@ -28,9 +28,9 @@ def found(text: str, twin: str = TWIN) -> str:
 
 @pytest.mark.parametrize(
     "old, new",
-    [("# none", "# none"), ("    scale: float = 0.5\n", "    # why a half\n    scale = (0.5)\n\n"), ('    """Stretched."""\n', ""),
+    [("    scale: float = 0.5\n", "    # why a half\n    scale = (0.5)\n\n"), ('    """Stretched."""\n', ""),
      ("experiment: Experiment", "experiment"), ("from olora_bench.config import Experiment", "from olora_bench.config.schema import Experiment"),
-     ('"""An init."""', '"""Another word for it."""'), ("from torch import Tensor\n", "")],
+     ('"""An init."""', '"""Another word for it."""'), ("from torch import Tensor\n", ""), ("\ndef adapt", "OPTIONS = ('x',)\n\ndef adapt")],
 )  # fmt: skip
 def test_comments_texts_annotations_and_their_imports_are_not_in_it(old: str, new: str) -> None:
     assert found(BEFORE.replace(old, new)) == found(BEFORE)
