@@ -15,6 +15,7 @@ from olora_bench.config.grammar import hub_id, package_name, package_version, pa
 from olora_bench.config.init_options import INITS, check_options
 from olora_bench.config.init_rules import Export, check_init
 from olora_bench.config.steps import check_warmup
+from olora_bench.config.templates import TemplateName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -149,7 +150,7 @@ class Data(Strict):
     rows: Rows = "real"
     hub: HubSource | None = None
     local: Inside | None = None
-    template: Literal["author_no_input", "author_with_input"] | None = None
+    template: TemplateName | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
     tune_size: int = Field(ge=1)

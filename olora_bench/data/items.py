@@ -9,23 +9,9 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-_FRAME = re.compile(r"^Question:|Answer:\s*$")
+from olora_bench.config.templates import TEMPLATES, TemplateName
 
-# The OLoRA author's example (PEFT, examples/olora_finetuning), indentation included; it drops `input`.
-_AUTHOR = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n"
-    "            ### Instruction:\n            {instruction}\n            ### Response:\n            "
-)
-# Alpaca's two prompts, as in the `text` column of its Hub copy.
-_ALPACA = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Response:\n"
-)
-_ALPACA_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
-)
+_FRAME = re.compile(r"^Question:|Answer:\s*$")
 
 
 @dataclass(frozen=True)
@@ -97,13 +83,12 @@ def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Any, r
             yield benchmark_item(task, group, docs[row], split, row)
 
 
-def instruction_item(template: str, group: str, doc: Mapping[str, Any], row: int) -> Item:
-    """An Alpaca row under `author_no_input` (its `input` is dropped) or `author_with_input`."""
-    given = doc["input"]
-    if template == "author_no_input":
-        context, query = _AUTHOR.format(instruction=doc["instruction"]), doc["instruction"]
-    elif given:
-        context, query = _ALPACA_WITH_INPUT.format(instruction=doc["instruction"], input=given), f"{doc['instruction']}\n{given}"
+def instruction_item(template: TemplateName, group: str, doc: Mapping[str, Any], row: int) -> Item:
+    """An Alpaca row under a template; one that drops `input` drops it from what overlap is judged on too."""
+    instruction, given = doc["instruction"], doc["input"]
+    prompts = TEMPLATES[template]
+    if given and prompts.with_input is not None:
+        context, query = prompts.with_input.format(instruction=instruction, input=given), f"{instruction}\n{given}"
     else:
-        context, query = _ALPACA.format(instruction=doc["instruction"]), doc["instruction"]
+        context, query = prompts.without_input.format(instruction=instruction), instruction
     return Item(f"train-{row}", group, context, doc["output"], query, doc["output"])

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from olora_bench.config import Benchmark, Data, Experiment, Model, Suite
+from olora_bench.config import Benchmark, Data, Experiment, Init, Model, Recipe, Suite
+from olora_bench.config.templates import TEMPLATES
+from olora_bench.identity.code import init_digest
 
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised whenever a change of code changes numbers; `tests/test_golden.py` fails when numbers moved and this did not."""
 
 # Bytes are identified by the asset's digest or commit, so where they come from, what a licence says, and the shapes that
@@ -22,6 +24,13 @@ MODEL_DESCRIBES = frozenset(
 )
 DATA_DESCRIBES = frozenset({"hub", "local"})
 RECIPE_DESCRIBES = frozenset({"name"})
+BENCHMARK_DECIDES = frozenset({"task", "version", "report_split", "metrics", "chance"})
+
+LATER: Mapping[str, Any] = {}
+"""Keys that joined the schema after committed results were made, by dotted name, each with the value that all runs before had.
+
+At that value a key enters no id, so that committed ids stay what they are. `tests/identity` fails when a new key stands in neither.
+"""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -38,16 +47,26 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(identity)).hexdigest()[:16]
 
 
-def _model(model: Model) -> dict[str, Any]:
-    return model.model_dump(mode="json", exclude=set(MODEL_DESCRIBES))
+def _values(group: str, part: Model | Init | Data | Recipe, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The deciding values of a config group."""
+    values = part.model_dump(mode="json", exclude=set(leave_out))
+    return {key: value for key, value in values.items() if (name := f"{group}.{key}") not in LATER or LATER[name] != value}
 
 
-def _data(data: Data) -> dict[str, Any]:
-    return data.model_dump(mode="json", exclude=set(DATA_DESCRIBES))
+def _data(data: Data, benchmarks: Mapping[str, Benchmark]) -> dict[str, Any]:
+    values = _values("data", data, DATA_DESCRIBES)
+    if data.template is not None:
+        values["template_text"] = digest(TEMPLATES[data.template]._asdict())
+    named = dict.fromkeys((*data.benchmarks, *data.decontaminate))
+    return values | {"tasks": {name: _task(benchmarks[name], ("task", "version", "report_split")) for name in named}}
+
+
+def _task(benchmark: Benchmark, keys: Iterable[str]) -> dict[str, Any]:
+    return benchmark.model_dump(mode="json", include=set(keys))
 
 
 def _suite(suite: Suite, benchmarks: Mapping[str, Benchmark], dtype: str) -> dict[str, Any]:
-    tasks = {name: {"task": benchmarks[name].task, "version": benchmarks[name].version} for name in suite.benchmarks}
+    tasks = {name: _task(benchmarks[name], BENCHMARK_DECIDES) for name in suite.benchmarks}
     # limit_seed decides nothing while every item is scored, and the order in which benchmarks are listed never does.
     limit = None if suite.limit is None else {"items": suite.limit, "seed": suite.limit_seed}
     found = {"benchmarks": tasks, "rows": suite.rows, "limit": limit, "num_fewshot": suite.num_fewshot, "dtype": dtype}
@@ -74,14 +93,14 @@ def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[st
     needed = [f"model:{experiment.model.name}", *training_assets(experiment)]
     return {
         "results_version": RESULTS_VERSION,
-        "model": _model(experiment.model),
-        "init": experiment.init.model_dump(mode="json"),
+        "model": _values("model", experiment.model, MODEL_DESCRIBES),
+        "init": _values("init", experiment.init) | {"code": init_digest(experiment.init.module)},
         "rank": experiment.rank,
         "alpha": experiment.alpha,
         "lr": experiment.lr,
         "seed": experiment.seed,
-        "data": _data(experiment.data),
-        "recipe": experiment.recipe.model_dump(mode="json", exclude=set(RECIPE_DESCRIBES)),
+        "data": _data(experiment.data, experiment.benchmarks),
+        "recipe": _values("recipe", experiment.recipe, RECIPE_DESCRIBES),
         "precision": experiment.precision,
         "assets": {key: assets[key] for key in sorted(needed)},
     }
@@ -115,8 +134,8 @@ def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dic
     read = training_assets(experiment) if generates else []
     return {
         "results_version": RESULTS_VERSION,
-        **({"data": _data(experiment.data)} if generates else {}),
-        "base": {k: v for k, v in _model(experiment.model).items() if k != "target_modules"},
+        **({"data": _data(experiment.data, experiment.benchmarks)} if generates else {}),
+        "base": {k: v for k, v in _values("model", experiment.model, MODEL_DESCRIBES).items() if k != "target_modules"},
         "suite": _suite(experiment.suite, experiment.benchmarks, _dtype(experiment)),
         "assets": {name: assets[name] for name in (key, *sorted({*read, *(f"benchmark:{b}" for b in experiment.suite.benchmarks)}))},
     }
