@@ -50,7 +50,7 @@ def test_ids_are_pinned() -> None:
     assert found == PINNED
 
 
-PINNED = {"tinyllama olora": "04e18b8b94641376", "llama lora r64": "e66b2af3af355578", "tiny": "3c3afe630ef5a352"}
+PINNED = {"tinyllama olora": "654af64dc8cfb7a3", "llama lora r64": "18bce0ed25b09c6c", "tiny": "f5fc7f66bb1dbbe2"}
 
 
 @pytest.mark.parametrize(
