@@ -19,6 +19,8 @@ from olora_bench.store import RunRecord
 # A model's other keys are this machine's own; these say what one run does with it.
 _RUN_CHOOSES = ("target_modules", "quantization")
 _MUST_AGREE = ("family", "generated", "trust_remote_code")
+_NO_SOURCE = {"model": {"packaged": None, "generated": None, "trust_remote_code": False}, "data": {"hub": None}}
+"""What a record's description of a user's own folder may not say."""
 _GROUPS = ("model", "init", "data", "recipe", "suite", "machine")
 _HOW_TO_ALLOW = "If you trust it, describe it in a YAML of your own (docs/adding.md), in conf/ or in a folder given with --config-dir"
 
@@ -26,8 +28,9 @@ _HOW_TO_ALLOW = "If you trust it, describe it in a YAML of your own (docs/adding
 def of_record(record: RunRecord, machine: Machine, config_dir: Path | None = None) -> Experiment:
     """The experiment of a run's record, on `machine`, without a tracker.
 
-    Model, instruction data and benchmarks are looked up by name in this machine's conf. Of the record are numbers and choices: init, rank,
-    rates, recipe, suite, sizes of the parts, target modules, quantisation.
+    Model, instruction data and benchmarks are looked up by name in this machine's conf. One that conf does not have may lie in a folder of
+    the user's own below `machine.local_dir`: nothing is fetched for it, and its bytes must have the digest of the record. Of the record are numbers and
+    choices: init, rank, rates, recipe, suite, sizes of the parts, target modules, quantisation.
 
     Args:
         config_dir: a further folder of configs, searched before `conf/`.
@@ -45,6 +48,8 @@ def of_record(record: RunRecord, machine: Machine, config_dir: Path | None = Non
     if data.get("kind") == "instructions" and data.get("rows") != "made_up":
         data |= {key: _own(record, "data", config_dir).get(key) for key in ("hub", "local")}
     raw = {**config, "model": model, "data": data, "tracker": {"name": "none"}, "machine": machine.model_dump(), "exportable": []}
+    if config["model"].get("name") not in options("model", [config_dir] if config_dir else ()):
+        raw["assets"] = ["local"]  # nothing is fetched for what only a record describes
     experiment = load(raw, [config_dir] if config_dir else (), recorded=True)
     _check_model(record, experiment)
     return experiment
@@ -85,8 +90,10 @@ def check_identity(record: RunRecord, experiment: Experiment) -> None:
 
 def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, Any]:
     """This machine's own description of what a record names."""
-    name = record.config[group].get("name")  # type: ignore[union-attr]
-    have = options(group, [config_dir] if config_dir else ())
+    recorded: Any = record.config[group]
+    name, have = recorded.get("name"), options(group, [config_dir] if config_dir else ())
+    if name not in have and _lies_here(record, group):
+        return {**recorded, **_NO_SOURCE[group]}
     if name not in have:
         raise BadInput(
             f"run {record.train_id} names {group}={name!r}, which this machine's conf does not have, and a record is not trusted to say "
@@ -95,6 +102,15 @@ def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, An
     own = OmegaConf.to_container(compose([f"{group}={name}"], config_dir=config_dir)[group], resolve=True)
     assert isinstance(own, dict)
     return {str(key): value for key, value in own.items()}
+
+
+def _lies_here(record: RunRecord, group: str) -> bool:
+    """Whether a run was made from a folder of the user's own, below machine.local_dir. Nothing is fetched for it, and only the bytes whose
+    digest the record holds are taken."""
+    recorded: Any = record.identity.get("assets")
+    name: Any = record.config[group].get("name")  # type: ignore[union-attr]
+    identity = recorded.get(f"{group}:{name}") if isinstance(recorded, dict) else None
+    return isinstance(identity, str) and identity.startswith("sha256:")
 
 
 def _check_model(record: RunRecord, experiment: Experiment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from functools import cache
@@ -11,9 +12,12 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from olora_bench.identity import RESULTS_VERSION, digest
+from olora_bench.identity.code import init_digest
 from olora_bench.report import table_files
 from olora_bench.report.extract import BLOCK, claims, extract
 from olora_bench.study.grid import find_study
+from olora_bench.study.stages import open_study
 from olora_bench.study.tables import Analysed, analysed
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +52,31 @@ def test_no_committed_run_is_of_uncommitted_code(study: str) -> None:
     runs = read(study).frames.runs
     harness = runs[runs["state"] == "done"]["harness"]
     assert len(harness) and not harness.str.contains("local changes").any()
+
+
+RECORDS = {path.parent.name: json.loads(path.read_bytes()) for path in sorted(RESULTS.glob("runs/*/record.json"))}
+PUBLISHED_RUNS = [run for study in PUBLISHED for run in json.loads((RESULTS / study / "manifest.json").read_bytes())["runs"]]
+
+
+def test_committed_ids_are_what_went_into_them() -> None:
+    """And what went into them is what today's code makes: a change that orphans committed runs fails here."""
+    for run in PUBLISHED_RUNS:
+        identity = RECORDS[run["train_id"]]["identity"]
+        assert digest(identity) == run["train_id"]
+        assert identity["results_version"] == RESULTS_VERSION
+        assert identity["init"]["code"] == init_digest(identity["init"]["module"]), identity["init"]["module"]
+
+
+def test_todays_study_file_asks_for_the_committed_runs() -> None:
+    grids = open_study(find_study("smollm2"), [f"machine.results_dir={RESULTS}"]).grids()
+    assert {job.what.train_id for job in grids.jobs} == {
+        run["train_id"] for run in json.loads((RESULTS / "smollm2" / "manifest.json").read_bytes())["runs"]
+    }
+
+
+def test_migrated_records_say_what_they_were() -> None:
+    migrated = [RECORDS[run["train_id"]]["provenance"]["migrated"] for run in PUBLISHED_RUNS]
+    assert {one["results_version"] for one in migrated} == {2} and len({one["from"] for one in migrated}) == len(migrated) == 259
 
 
 def test_pages_show_a_study_and_its_answers() -> None:

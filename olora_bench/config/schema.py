@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import INITS, check_options
 from olora_bench.config.init_rules import Export, check_init
-from olora_bench.config.steps import check_warmup
 from olora_bench.config.templates import TemplateName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -316,9 +315,4 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _init_is_possible(self) -> Experiment:
         check_init(self)
-        return self
-
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Experiment:
-        check_warmup(self)
         return self

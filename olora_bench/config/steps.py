@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from olora_bench.config.schema import Experiment, Recipe
+    from olora_bench.config.schema import Recipe
 
 
 def step_count(recipe: Recipe, examples: int) -> int:
@@ -30,24 +30,6 @@ def never_warm(recipe: Recipe, steps: int) -> str | None:
     if warmup < steps:
         return None
     return f"{100 * (steps - 1) / warmup:.3g}% of its learning rate: {_steps(warmup)} of warm-up in {_steps(steps)} of training"
-
-
-def check_warmup(experiment: Experiment) -> None:
-    """Refuse a warm-up that is known to last as long as the training. Steps are known from `recipe.steps`, or at most from the train part.
-
-    Raises:
-        ValueError: says what, why and what is allowed.
-    """
-    recipe, size = experiment.recipe, experiment.data.train_size
-    steps = recipe.steps if size is None else step_count(recipe, size)
-    if steps is None or never_warm(recipe, steps) is None:
-        return
-    key = f"recipe.warmup_ratio={recipe.warmup_ratio:g}" if recipe.warmup_steps is None else f"recipe.warmup_steps={recipe.warmup_steps}"
-    known = f"recipe.steps={steps}" if recipe.steps else f"recipe.epochs={recipe.epochs:g} of data.train_size={size}"
-    raise ValueError(
-        f"{key}: {_steps(warmup_count(recipe, steps))} of warm-up in {_steps(steps)} of training ({known}) never reach "
-        f"lr={experiment.lr:g}. Allowed: recipe.warmup_steps={'0' if steps == 1 else f'0 to {steps - 1}'}, or a longer training"
-    )
 
 
 def _steps(count: int) -> str:

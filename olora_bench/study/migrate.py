@@ -110,7 +110,7 @@ def _data(old: Mapping[str, Any], benchmarks: Mapping[str, Any], commit: str) ->
 @cache
 def _template(commit: str, name: str) -> str:
     tree = ast.parse(_show(commit, "olora_bench/data/items.py"))
-    texts = {
+    texts: dict[str, Any] = {
         target.id: node.value.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
