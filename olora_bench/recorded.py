@@ -19,7 +19,7 @@ from olora_bench.store import RunRecord
 # A model's other keys are this machine's own; these say what one run does with it.
 _RUN_CHOOSES = ("target_modules", "quantization")
 _MUST_AGREE = ("family", "generated", "trust_remote_code")
-_NO_SOURCE = {"model": {"packaged": None, "generated": None, "trust_remote_code": False}, "data": {"hub": None}}
+_NO_SOURCE: dict[str, dict[str, Any]] = {"model": {"packaged": None, "generated": None, "trust_remote_code": False}, "data": {"hub": None}}
 """What a record's description of a user's own folder may not say."""
 _GROUPS = ("model", "init", "data", "recipe", "suite", "machine")
 _HOW_TO_ALLOW = "If you trust it, describe it in a YAML of your own (docs/adding.md), in conf/ or in a folder given with --config-dir"
@@ -29,8 +29,8 @@ def of_record(record: RunRecord, machine: Machine, config_dir: Path | None = Non
     """The experiment of a run's record, on `machine`, without a tracker.
 
     Model, instruction data and benchmarks are looked up by name in this machine's conf. One that conf does not have may lie in a folder of
-    the user's own below `machine.local_dir`: nothing is fetched for it, and its bytes must have the digest of the record. Of the record are numbers and
-    choices: init, rank, rates, recipe, suite, sizes of the parts, target modules, quantisation.
+    the user's own below `machine.local_dir`: nothing is fetched for it, and its bytes must have the digest of the record.
+    Of the record are numbers and choices: init, rank, rates, recipe, suite, sizes of the parts, target modules, quantisation.
 
     Args:
         config_dir: a further folder of configs, searched before `conf/`.
