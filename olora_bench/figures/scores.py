@@ -90,7 +90,7 @@ def forest(cells: pd.DataFrame, overall: Mapping[str, Any], styles: Mapping[str,
     axes.set_xlim(*limits(groups, 0.0, least=1.0))
     few_ticks(axes, "x", 5)
     light_grid(axes, "x")
-    axes.set_xlabel(f"← {reference} higher      score, pp      {arm} higher →")
+    axes.set_xlabel("score, pp (arm higher →)")
     return figure
 
 
