@@ -86,22 +86,22 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     if record is None or record.status not in ("done", "diverged"):
         record = _started(what, facts, 1 if record is None else record.attempts + 1)
     worker = _Worker(store, what, found, facts, clock, study, held, stop)
-    paths: Mapping[str, Path] | None = None
+    base: Base | None = None
     try:
         to_train = record.status == "running" or (record.status == "done" and not store.keeps(record))
-        paths = _door(worker, training=to_train)
+        paths, base = _door(worker, training=to_train)
         if record.status == "running":
             store.write_run(record, held)
-        return _train_and_score(worker, record, paths)
+        return _train_and_score(worker, record, paths, base)
     except (MissingAssets, StoreError, RecordError):
         raise  # nothing is known about the run itself: it can be started again as it is
     except Exception as error:
-        if paths is None and isinstance(error, BadInput):
+        if base is None and isinstance(error, BadInput):
             raise  # stopped at the door: nothing was begun that a record could tell of
         if (fault := machine_fault(error)) is not None:
             raise fault from error  # nor is anything here
         reason = _without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
-        latest = record if paths is None else store.read_run(what.train_id) or record
+        latest = record if base is None else store.read_run(what.train_id) or record
         folder = store.run_dir(what.train_id)
         if latest.status == "running":
             store.write_run(_failed(latest, reason), held)
@@ -156,23 +156,22 @@ def _failed(record: RunRecord, reason: str) -> RunRecord:
     return record.model_copy(update={"status": "failed", "error": reason, "finished_at": utc_now()})
 
 
-def _door(worker: _Worker, *, training: bool) -> Mapping[str, Path]:
-    """The assets' folders, every row that will be read checked."""
+def _door(worker: _Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
+    """The assets' folders, every row that will be read checked, and the base, which fits what its YAML says."""
     from olora_bench import data
 
     with worker.clock.phase("assets"):
         paths = asset_room.fetch(worker.what.experiment, worker.found)
     with worker.clock.phase("data"):
         data.check(worker.what.experiment, paths, training=training)
-    return paths
+    with worker.clock.phase("load"):
+        return paths, worker_base(worker.what.experiment, worker.found, paths)
 
 
-def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Path]) -> Outcome:
+def _train_and_score(worker: _Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Outcome:
     from olora_bench import data, inits
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
-    with clock.phase("load"):
-        base = worker_base(experiment, worker.found, paths)
     _score_base(worker, base, paths)
     if record.status == "diverged":
         return Outcome(what.train_id, what.eval_id, "diverged", computed=True)

@@ -49,3 +49,16 @@ def test_too_few_rows_stop_the_run_before_the_model(machine: list[str], tmp_path
     with pytest.raises(BadInput, match=r"data\.train_size=5000 and data\.tune_size=16 need 5016 items"):
         run(one)
     assert not list((tmp_path / "results").rglob("record.json"))
+
+
+def test_a_base_that_cannot_be_loaded_leaves_no_record(machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is to blame, and not the run, which starts as it is once the folder is right."""
+
+    def refused(*_: object) -> None:
+        raise BadInput("not this model")
+
+    monkeypatch.setattr(worker, "worker_base", refused)
+    one = load(compose(["model=tiny_tinyllama", "rank=4", "suite=none", "tracker=none", "data=made_up", *machine]))
+    with pytest.raises(BadInput, match=r"^not this model$"):
+        run(one)
+    assert not list((tmp_path / "results").rglob("record.json"))
