@@ -61,6 +61,11 @@ def tensor_files(folder: Path) -> dict[str, Path]:
     return {name: file for name, (file, _) in _tensors(folder).items()}
 
 
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """As `tensor_files`, each tensor's shape."""
+    return {name: shape for name, (_, shape) in _tensors(folder).items()}
+
+
 def misfit(model: Model, folder: Path) -> str | None:
     """Why a folder in Hub layout is not the model that its YAML describes, and what to do; None where it is.
 
@@ -70,7 +75,7 @@ def misfit(model: Model, folder: Path) -> str | None:
         return None
     try:
         config = _json(folder / "config.json")
-        shapes = {name: shape for name, (_, shape) in _tensors(folder).items()} if _has_headers(folder) else None
+        shapes = tensor_shapes(folder) if _has_headers(folder) else None
     except BadInput as error:
         return f"{folder} cannot be loaded as model {model.name}: {error}"
     found = (_architecture(model, config), () if shapes is None else _shapes(model, shapes), _sizes(model, config), _special_ids(config))
@@ -125,8 +130,11 @@ def _architecture(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
             f"config.json mixes layer_types ({', '.join(sorted(set(config['layer_types'])))}). Allowed: one kind for all layers. "
             "Use a plain model"
         )
+    if (window := config.get("sliding_window")) is not None and (not isinstance(window, int) or window < 1):
+        yield f"config.json says sliding_window={json.dumps(window)}. Allowed: null, or 1 and more. Correct config.json"
     if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "unknown")
+        how = config["quantization_config"]
+        method = how.get("quant_method", "unknown") if isinstance(how, dict) else how
         yield (
             f"its weights are quantised in the file (quant_method={method}). Allowed: dense weights. Give the dense folder; "
             "model.quantization=nf4 or int8 quantises while loading"

@@ -206,7 +206,7 @@ def _weights_problem(folder: Path) -> str | None:
 def _index_problem(index: Path) -> str | None:
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        absent = [s for s in shards if not (index.parent / s).is_file()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{index.name} cannot be read ({type(error).__name__}: {error})"
-    absent = [s for s in shards if not (index.parent / s).is_file()]
     return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})" if absent else None

@@ -6,15 +6,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
-from olora_bench.assets.folder import begin_id, end_ids, misfit, tensor_files
+from olora_bench.assets.folder import begin_id, end_ids, misfit, tensor_files, tensor_shapes
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models.folders import prepare
@@ -79,8 +87,10 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     source = prepare(model, path, cache_dir)
     if (reason := misfit(model, source.folder)) is not None:
         raise BadInput(reason)
+    config = _config(model, source.folder)
     tokenizer = _tokenizer(model, source.folder)
-    loaded = _weights(model, source.folder, dtype, quantised)
+    _check_headers(model, source.folder, config)
+    loaded = _weights(model, source.folder, config, dtype, quantised)
     loaded.requires_grad_(False)
     for module in loaded.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -91,10 +101,63 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     return Base(loaded.eval(), tokenizer, source.folder, dtype, device, model, source.weights, size)
 
 
-def _weights(model: Model, folder: Path, dtype: torch.dtype, quantised: Mapping[str, Any]) -> PreTrainedModel:
+def _config(model: Model, folder: Path) -> PreTrainedConfig:
+    """config.json as transformers reads it, but for what a forward pass returns.
+
+    Raises:
+        BadInput: transformers refuses it.
+    """
+    returned = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+    try:
+        found = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code, **returned)
+    except Exception as error:  # each kind of wrong value fails in its own way
+        raise BadInput(
+            f"{folder} cannot be loaded as model {model.name}: transformers refuses its config.json: {_one_line(error)}. "
+            "Correct config.json"
+        ) from error
+    return cast(PreTrainedConfig, found)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _check_headers(model: Model, folder: Path, config: PreTrainedConfig) -> None:
+    """Every parameter that transformers would make of this config is in the files, with its shape: asked before weights are read.
+
+    Raises:
+        BadInput: one is not, or no model can be made.
+    """
+    try:
+        with torch.device("meta"):
+            made = AutoModelForCausalLM.from_config(config, trust_remote_code=model.trust_remote_code)
+    except Exception as error:  # sizes that do not go together
+        raise BadInput(
+            f"{folder} cannot be loaded as model {model.name}: transformers can make no model of its config.json: {_one_line(error)}. "
+            "Correct config.json"
+        ) from error
+    held = tensor_shapes(folder)
+    twins = {source: target for target, source in made.all_tied_weights_keys.items()}
+    for name, parameter in made.named_parameters():
+        key = next((form for form in _forms(made, name, twins) if form in held), None)
+        if key is None:
+            hint = " (config.json says tie_word_embeddings=false, or leaves it to the family)" if name == "lm_head.weight" else ""
+            raise BadInput(
+                f"{folder} lacks {name}, which model {model.name} has by its config.json{hint}. "
+                "Fetch the folder again, or correct config.json"
+            )
+        if held[key] != tuple(parameter.shape):
+            raise BadInput(
+                f"{folder} is not model {model.name}: {key} is {held[key]}, by its config.json it would be {tuple(parameter.shape)}. "
+                "Fetch the folder again, or correct config.json"
+            )
+
+
+def _weights(model: Model, folder: Path, config: PreTrainedConfig, dtype: torch.dtype, quantised: Mapping[str, Any]) -> PreTrainedModel:
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             dtype=dtype,
             attn_implementation="sdpa",
             use_safetensors=True,
@@ -149,7 +212,10 @@ def _tokenizer(model: Model, folder: Path) -> PreTrainedTokenizerBase:
                 f"{folder} is not model {model.name}: its tokenizer's {name}_token_id is {own}, config.json and generation_config.json say "
                 f"{', '.join(map(str, theirs))}. Allowed: the same in both. Give the model's own tokenizer, or correct the wrong file"
             )
-    special_tokens(tokenizer)
+    try:
+        special_tokens(tokenizer)
+    except BadInput as error:
+        raise BadInput(f"{folder} cannot be loaded as model {model.name}: {error}") from error
     return tokenizer
 
 
@@ -192,19 +258,24 @@ def differing(base: Base, names: Iterable[str]) -> tuple[str, ...]:
 
 def original(base: Base, names: Iterable[str], dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
     """The parameters as the file has them, one at a time, not quantised; in `dtype`, or in the base's as the loader read them."""
-    keys, prefix = tensor_files(base.folder), f"{base.model.base_model_prefix}."
+    keys = tensor_files(base.folder)
     twins = {source: target for target, source in base.model.all_tied_weights_keys.items()}
     with ExitStack() as stack:
         files = {}
         for name in names:
-            # Some files on the Hub were saved from the bare model, without the prefix of the one with a head.
-            forms = (name, name.removeprefix(prefix), prefix + name, twins.get(name))  # tied weights may be there under the other's name
-            key = next((k for k in forms if k in keys), None)
+            key = next((form for form in _forms(base.model, name, twins) if form in keys), None)
             if key is None:
                 raise BadInput(f"{base.folder} has no tensor for {name}: fetch the folder again")
             if keys[key] not in files:
                 files[keys[key]] = stack.enter_context(safe_open(keys[key], framework="pt"))
             yield name, files[keys[key]].get_tensor(key).to(base.device).to(dtype or base.dtype)
+
+
+def _forms(model: PreTrainedModel, name: str, twins: Mapping[str, str]) -> tuple[str | None, ...]:
+    """The names that a parameter may have in a file: some on the Hub were saved from the bare model, without the prefix of the one with
+    a head, and tied weights may be there under the other's name."""
+    prefix = f"{model.base_model_prefix}."
+    return name, name.removeprefix(prefix), prefix + name, twins.get(name)
 
 
 def _owner(base: Base, name: str) -> tuple[nn.Module, str]:

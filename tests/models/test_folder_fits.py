@@ -132,9 +132,42 @@ def test_tied_weights_under_the_heads_name_are_restored(folder: Path, load: Load
     assert differing(base, ["model.embed_tokens.weight"]) == ()
 
 
-def test_an_untied_head_that_is_missing_is_refused(folder: Path, load: Load) -> None:
+def test_an_untied_head_that_is_missing_is_refused(folder: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(folder, lambda t: t.pop("lm_head.weight"))
-    assert refused(load) == f"{folder} lacks 1 of mine's weights, lm_head.weight among them: fetch the folder again"
+    assert refused(load, monkeypatch) == (
+        f"{folder} lacks lm_head.weight, which model mine has by its config.json (config.json says tie_word_embeddings=false, or leaves it "
+        "to the family). Fetch the folder again, or correct config.json"
+    )
+
+
+def test_a_shape_that_the_config_does_not_make_is_named(folder: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = json.loads((folder / "config.json").read_text())["num_key_value_heads"]
+    edit(folder / "config.json", num_key_value_heads=2 * heads)
+    held = tuple(load_file(folder / "model.safetensors")["model.layers.0.self_attn.k_proj.weight"].shape)
+    assert refused(load, monkeypatch) == (
+        f"{folder} is not model mine: model.layers.0.self_attn.k_proj.weight is {held}, by its config.json it would be "
+        f"{(2 * held[0], held[1])}. Fetch the folder again, or correct config.json"
+    )
+
+
+def test_a_forward_pass_returns_what_is_read_whatever_the_config_says(folder: Path, load: Load) -> None:
+    edit(folder / "config.json", return_dict=False, output_hidden_states=True, output_attentions=True)
+    config = load().model.config
+    assert (config.return_dict, config.output_hidden_states, config.output_attentions) == (True, False, False)
+
+
+@pytest.mark.parametrize("window", [0, -1, "all"])
+def test_a_sliding_window_in_which_no_token_lies_is_refused(folder: Path, load: Load, window: object) -> None:
+    edit(folder / "config.json", sliding_window=window)
+    assert refused(load) == (
+        f"{folder} is not model mine: config.json says sliding_window={json.dumps(window)}. "
+        "Allowed: null, or 1 and more. Correct config.json"
+    )
+
+
+def test_a_quantisation_that_is_no_object_is_refused(folder: Path, load: Load) -> None:
+    edit(folder / "config.json", quantization_config="gptq")
+    assert "its weights are quantised in the file (quant_method=gptq)" in refused(load)
 
 
 def test_biases_that_the_config_does_not_name_are_refused(folder: Path, load: Load) -> None:
