@@ -13,6 +13,7 @@ import pandas as pd
 from olora_bench.errors import RecordError
 from olora_bench.identity import family_key
 from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.store.record import RESTORE
 
 ANSWER_COLUMNS = ("benchmark", "item_id", "gold", "prediction", "prediction_norm", "correct", "correct_norm")
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
@@ -89,6 +90,7 @@ class StudyFrames:
         overrides: the command line's, which made other runs than the study file declares.
         answers: (train_id, base, eval_id) -> benchmark -> how its items were answered (item_id, gold, prediction, prediction_norm, correct,
             correct_norm); None where the items are not there or cannot be read.
+        damaged: what lies there and cannot be read or is not what was written, curves, items, adapters and bases, each named.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
     """
 
@@ -105,6 +107,7 @@ class StudyFrames:
     answers: Answers
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
     overrides: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 UNSCORED = "unscored"
@@ -130,13 +133,14 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     rows: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     curves: dict[str, pd.DataFrame] = {}
+    damaged: list[str] = []
     seen: set[tuple[str, str | None]] = set()
     for entry in manifest["runs"]:
         if (entry["train_id"], entry["eval_id"]) in seen:
             problems.append(f"run {entry['train_id']} is listed twice in the manifest: counted once")
             continue
         seen.add((entry["train_id"], entry["eval_id"]))
-        row, found, curve = _run(store, entry, problems)
+        row, found, curve = _run(store, entry, damaged)
         rows.append(row)
         scores += found
         if curve is not None:
@@ -146,7 +150,9 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     for model, eval_id in bases:
         record, state, reason = _evaluation(store, None, model, eval_id)
         if state == "unreadable":
-            problems.append(f"the untouched base {model} has no readable scores: {reason}")
+            damaged.append(f"the untouched base {model} has no readable scores: {reason}")
+        elif state == "failed":
+            problems.append(f"the untouched base {model} has no scores: {reason}")
         if record is not None:
             scores += _score_rows(record)
             generated.append({"base": model, "eval_id": eval_id} | _numbers(record.generation))
@@ -166,6 +172,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         answers=lru_cache(maxsize=128)(lambda train_id, base, eval_id: _answers(store, train_id, base, eval_id)),
         base_generation=pd.DataFrame(generated, columns=list(dict.fromkeys(["base", "eval_id", *(k for row in generated for k in row)]))),
         overrides=overrides,
+        damaged=damaged,
     )
 
 
@@ -175,7 +182,7 @@ def _stacked(curves: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(curves, names=["train_id", None]).reset_index(level=0).reset_index(drop=True)
 
 
-def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
+def _run(store: Store, entry: Mapping[str, Any], damaged: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
     train_id = entry["train_id"]
     row: dict[str, Any] = {**entry, "state": "missing", "reason": None, "eval_state": "missing", "eval_reason": None}
     row["length"] = row.pop("steps", None)
@@ -194,11 +201,16 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
             curve = store.read_curve(train_id)
         except RecordError as error:
             row |= {"state": "unreadable", "reason": str(error)}
-            problems.append(f"run {train_id} has no readable curve: {error}")
+            damaged.append(f"run {train_id} has no readable curve: {error}")
+        else:
+            wrong = store.damage(record, thorough=True)
+            damaged += [] if wrong is None else [f"run {train_id} has no readable adapter: {wrong}"]
     if entry["eval_id"] is None:
         row["eval_state"] = "none"
         return row, [], curve
     scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
+    if scored is not None and record is not None and not scored.is_of(record):
+        scored, row["eval_state"], row["eval_reason"] = None, "missing", "those that lie there are of an earlier adapter of this run"
     if scored is None:
         return row, [], curve
     row["scored_on"] = _scored_on(scored.provenance)
@@ -275,7 +287,10 @@ def _evaluation(store: Store, train_id: str | None, base: str | None, eval_id: s
         return None, "missing", None
     if record.status != "done":
         return None, "failed", (record.error or "").split("\n")[0]
-    wrong = store.damage(record)
+    try:
+        wrong = store.damage(record) or (f"its items are gone, though its record names them. {RESTORE}" if store.lacks(record) else None)
+    except RecordError as error:
+        wrong = str(error)
     return (record, "done", None) if wrong is None else (None, "unreadable", wrong)
 
 
