@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -13,14 +15,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from olora_bench.config import conf_dir, load
+from olora_bench.config import check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message
-from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError
+from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
 from olora_bench.progress import say
 from olora_bench.store import LeaseHeld
 
 EXPECTED = (BadInput, RecordError, RunFailed, StoreError)
+OURS = ("olora_bench", "hydra_plugins")
 VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """With HYDRA_FULL_ERROR=1 expected errors come with their traceback too."""
 
@@ -31,10 +34,18 @@ def config_dirs() -> list[Path]:
     return [Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != conf_dir()]
 
 
+def _study_name(cfg: DictConfig) -> str | None:
+    study = cfg.get("study")
+    if study is not None and not (isinstance(study, DictConfig) and isinstance(study.get("name"), str)):
+        raise BadInput(f"study={study} is not allowed: a study file's node with a name (see sweeps/demo.yaml)")
+    return None if study is None else str(study.name)
+
+
 def task(cfg: DictConfig) -> str:
     """Run the composed experiment; returns its status. In a study the record is what counts: a failure is said and stops nothing."""
-    study = cfg.study.name if cfg.get("study") else None
+    study = None
     try:
+        study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
         from olora_bench.experiment import run, told
         from olora_bench.study.position import announced
@@ -65,16 +76,41 @@ def task(cfg: DictConfig) -> str:
         raise
 
 
+def _of_composing(error: Exception) -> bool:
+    """Whether Hydra and what it calls raised it while they read a user's files and overrides: none of our own code was at work."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code is not main.__code__]
+    return not any(frame.f_globals.get("__name__", "").split(".")[0] in (*OURS, __name__) for frame in frames)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, EXPECTED):
+        return str(error)
+    return of_system(error) if isinstance(error, OSError) and not isinstance(error, HydraException) else hydra_message(error)
+
+
+def _check_config_dir() -> None:
+    """What Hydra will read of a user's own folder is read once before it."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--config-name", "-cn", default="config")
+    given = parser.parse_known_args()[0]
+    if given.config_dir is not None:
+        check_folder(Path(given.config_dir), given.config_name)
+
+
 def main() -> None:
     """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 Ctrl-C."""
     # Without it Hydra prints composition errors itself, with a hint at stack traces, and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        _check_config_dir()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
-    except (HydraException, OmegaConfBaseException, *EXPECTED) as error:
-        if VERBOSE:
+    except Exception as error:
+        if VERBOSE or not (isinstance(error, (*EXPECTED, OSError)) or _of_composing(error)):
             raise
-        print(error if isinstance(error, EXPECTED) else hydra_message(error), file=sys.stderr)
+        print(_told(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if VERBOSE:

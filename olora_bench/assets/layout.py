@@ -10,6 +10,7 @@ from typing import Any
 
 from olora_bench.config import Benchmark, Data, Model
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, read_json
 
 _WORDS = {"train": "train", "validation": "validation|valid|val|dev", "test": "test"}
 _ENDINGS = (".parquet", ".jsonl", ".json")
@@ -100,8 +101,12 @@ def model_problem(folder: Path) -> str | None:
         *folder.glob("*.safetensors.index.json"),
         *([] if any(folder.glob("*.safetensors")) else folder.glob("*.bin.index.json")),
     ):
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        if absent := [s for s in shards if not (folder / s).is_file()]:
+        try:
+            shards = sorted(set(read_json(index)["weight_map"].values()))
+            absent = [s for s in shards if not (folder / s).is_file()]
+        except (Unreadable, KeyError, TypeError, AttributeError) as error:
+            return f"{index.name} is no list of weight files ({error})"
+        if absent:
             return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})"
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         return "there are no weights (*.safetensors)"

@@ -1,6 +1,18 @@
 """The typed schema of an experiment and its checks. Imports no torch."""
 
-from olora_bench.config.compose import claims_dir, compose, conf_dir, load, load_benchmark, options, sweeps_dir
+from olora_bench.config.compose import (
+    check_folder,
+    claims_dir,
+    compose,
+    conf_dir,
+    load,
+    load_benchmark,
+    options,
+    plain,
+    results_folder,
+    results_of,
+    sweeps_dir,
+)
 from olora_bench.config.schema import (
     Benchmark,
     Data,
@@ -29,11 +41,15 @@ __all__ = [
     "Recipe",
     "Suite",
     "Tracker",
+    "check_folder",
     "claims_dir",
     "compose",
     "conf_dir",
     "load",
     "load_benchmark",
     "options",
+    "plain",
+    "results_folder",
+    "results_of",
     "sweeps_dir",
 ]

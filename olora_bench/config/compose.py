@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
-from olora_bench.config.schema import Benchmark, Experiment
+from olora_bench.config.schema import Benchmark, Experiment, folder
 from olora_bench.errors import BadInput
+from olora_bench.formats import Overgrown, Unreadable, is_file, read_yaml
+
+NODES = ("model", "init", "data", "recipe", "suite", "tracker", "machine")
+"""Nodes of a config that have keys of their own."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -62,25 +65,121 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "config", confi
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     root = conf_dir() if config_dir is None else Path(config_dir).resolve()
     extra = [] if config_dir is None else [f"hydra.searchpath=[file://{conf_dir()}]"]
+    if config_dir is not None:
+        check_folder(root, config_name)
     # A sweeper composes inside a running Hydra application, which must find its own state again afterwards.
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(root), version_base="1.3"):
             return hydra_compose(config_name, overrides=[*extra, *overrides])
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # what a library's grammars make of a user's text is no list of errors that it keeps to
         raise BadInput(hydra_message(error)) from error
     finally:
         GlobalHydra.instance().hydra = running
 
 
+def check_folder(searched: Path, config_name: str) -> None:
+    """Read what Hydra will read of a user's folder: it would write out anchors that grow without end.
+
+    Raises:
+        Unreadable: the top config is no YAML, or an option of a group is none that can be read in time.
+    """
+    if is_file(searched / f"{config_name}.yaml"):  # Hydra opens nothing else
+        read_yaml(searched / f"{config_name}.yaml")
+    for path in (path for group in (*NODES, "hydra/*") for path in searched.glob(f"{group}/*.yaml") if is_file(path)):
+        try:
+            read_yaml(path)
+        except Overgrown:
+            raise
+        except Unreadable:
+            continue  # Hydra trips over it where it is asked for
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as plain values, its interpolations resolved.
+
+    Raises:
+        BadInput: an interpolation cannot be resolved or would put what this machine alone should know into a record; a node has not the
+            form of the shipped one; the results folder has no name.
+    """
+    try:
+        for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+            _check_interpolation(key, value)
+        raw = OmegaConf.to_container(cfg, resolve=True)
+    except BadInput:
+        raise
+    except Exception as error:  # a resolver may raise anything
+        raise BadInput(hydra_message(error)) from error
+    assert isinstance(raw, dict)
+    for key, value in _leaves(raw):
+        _check_value(key, value)
+    for node in NODES:
+        if not isinstance(raw.get(node), dict):
+            raise BadInput(f"{node}={raw.get(node)!r} is not allowed: it has keys of its own. Choose an option: {node}=NAME")
+    return {str(key): value for key, value in raw.items()}
+
+
+def results_folder(cfg: DictConfig) -> Path:
+    """The results folder of a composed config.
+
+    Raises:
+        BadInput: as for `plain`.
+    """
+    return results_of(plain(cfg))
+
+
+def results_of(raw: Mapping[str, Any]) -> Path:
+    """The results folder that plain values name.
+
+    Raises:
+        BadInput: it is empty, or no folder can have that name.
+    """
+    try:
+        return folder(raw["machine"].get("results_dir"))
+    except ValueError as error:
+        raise BadInput(f"machine.results_dir={raw['machine'].get('results_dir')!r} is not allowed: {error}") from error
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested ones, with the key that it stands under."""
+    if isinstance(value, dict | list):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(one, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _check_value(key: str, value: Any) -> None:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise BadInput(f"{key} is not allowed: a whole number is below 2^63")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadInput(f"{key}={value!r} is not allowed: it holds bytes that are no UTF-8 text") from None
+
+
+def _check_interpolation(key: str, text: Any) -> None:
+    """Records and W&B keep all but the folders of a machine: what comes from its environment must not get there."""
+    if not isinstance(text, str) or "${" not in text or key.startswith(("machine.", "hydra.")):
+        return
+    if re.search(r"\$\{[^}]*[:$]|\$\{[.\[\s]*(machine|hydra)\b", text):
+        raise BadInput(
+            f"{key}={text}: what the environment, Hydra or this machine says would be kept in records. "
+            "Write the value itself; an environment variable may be named in machine.* only"
+        )
+
+
 def hydra_message(error: BaseException) -> str:
     """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
-    text = "\n".join(str(e).strip() for e in (error, error.__cause__) if e is not None)
+    if isinstance(error, BadInput):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply, or an interpolation that leads to itself: write the value itself"
+    text = "\n".join(str(e).strip() or type(e).__name__ for e in (error, error.__cause__) if e is not None)
     if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
         own = ", ".join(options("hydra/launcher"))
         return (
@@ -105,9 +204,9 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     Raises:
         BadInput: there is no such file, or it does not fit the schema.
     """
-    for folder in (*extra_dirs, conf_dir()):
-        path = folder / "benchmark" / f"{name}.yaml"
-        if path.is_file():
+    for searched in (*extra_dirs, conf_dir()):
+        path = searched / "benchmark" / f"{name}.yaml"
+        if re.fullmatch(r"[\w.+-]+", name) and is_file(path):
             return _read_benchmark(path, path.stat().st_mtime_ns)
     allowed = ", ".join(options("benchmark", extra_dirs))
     raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")
@@ -117,7 +216,7 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
 def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
     # A plan of a thousand runs asks for each file a thousand times, and reading YAML takes 10 ms.
     try:
-        return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Benchmark.model_validate(read_yaml(path))
     except ValidationError as error:
         raise BadInput(f"{path}: {validation_message(error)}") from error
 
@@ -132,12 +231,11 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
     Raises:
         BadInput: unknown key, bad value or impossible combination; names the key, the value and what is allowed.
     """
-    raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
-    assert isinstance(raw, dict)
+    raw = plain(cfg) if isinstance(cfg, DictConfig) else dict(cfg)
     raw = {str(k): v for k, v in raw.items() if k not in ("study", "hydra")}
     if raw.get("alpha") is None:
         # A rank that is no positive number is refused below; it should not be reported as a bad alpha too.
-        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and raw["rank"] > 0 else 1.0
+        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and 0 < raw["rank"] < 2**63 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
         return Experiment.model_validate(raw)
@@ -148,7 +246,8 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = ()) -> E
 def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
     names: list[str] = []
     for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
-        listed = (raw.get(node) or {}).get(key) or []
+        of = raw.get(node)
+        listed = (of.get(key) if isinstance(of, dict) else None) or []
         names += [n for n in listed if isinstance(n, str) and n not in names] if isinstance(listed, Iterable) else []
     return names
 
@@ -170,8 +269,12 @@ def validation_message(error: ValidationError, prefix: str = "") -> str:
         elif item["type"] == "missing":
             lines.append(f"{key} is missing: give it a value")
         else:
-            lines.append(f"{key}={item['input']!r} is not allowed: {_lower_first(item['msg'])}")
+            lines.append(f"{key}={_shortened(repr(item['input']))} is not allowed: {_lower_first(item['msg'])}")
     return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _lower_first(text: str) -> str:

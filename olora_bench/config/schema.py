@@ -5,10 +5,11 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from olora_bench.config.init_rules import Export, check_init
 
@@ -18,14 +19,25 @@ AssetSource = Literal["packaged", "local", "hub"]
 Rows = Literal["real", "made_up"]
 
 # A name becomes a folder name and a column label.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
 
 
-def _expand_home(path: Path) -> Path:
-    return path.expanduser()
+def folder(path: Any) -> Path:
+    """A folder as a user names it, `~` written out.
+
+    Raises:
+        ValueError: nothing, or nothing that a file system takes.
+    """
+    text = str(path) if isinstance(path, str | Path | int) else ""
+    if not text.strip() or "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
+        raise ValueError("name a folder; each part of its path has at most 255 bytes")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("there is no such user, or no home folder: write the folder out") from error
 
 
-Folder = Annotated[Path, AfterValidator(_expand_home)]
+Folder = Annotated[Path, BeforeValidator(folder)]
 
 
 class Strict(BaseModel):
@@ -268,7 +280,7 @@ class Experiment(Strict):
     rank: int = Field(ge=1)
     alpha: float = Field(gt=0)
     lr: float = Field(gt=0)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     precision: Precision
     assets: tuple[AssetSource, ...] = Field(min_length=1)
     exportable: tuple[Export, ...] = ()

@@ -16,9 +16,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from olora_bench.errors import BadInput
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.formats import Unreadable, read_json
 from olora_bench.progress import say
 from olora_bench.store.atomic import cannot_write, make_folder, remove_leftovers
 from olora_bench.store.record import utc_now
@@ -137,15 +140,28 @@ def read_lease(folder: Path) -> Holder | None:
     """Who holds a folder's lease, dead or alive; None when nobody does."""
     path = folder / FILE_NAME
     try:
-        with path.open("rb") as file:
-            heartbeat = os.fstat(file.fileno()).st_mtime
-            content = file.read()
+        heartbeat = path.stat().st_mtime
+        fields = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Unreadable:
+        fields = {}
+    return None if fields is None else _holder(fields, heartbeat)
+
+
+def _holder(fields: Any, heartbeat: float) -> Holder:
+    """Who a lease names; nobody by name where it was cut off or holds something else."""
     try:
-        return Holder(**json.loads(content), heartbeat=heartbeat)
+        held = Holder(**fields, heartbeat=heartbeat)
+        texts = (held.host, held.pid_space, held.pid_start, held.since)
+        if all(text is None or isinstance(text, str) for text in texts) and type(held.pid) is type(held.crashes) is int:
+            datetime.fromisoformat(held.since or "")
+            return held
     except (ValueError, TypeError):
-        return Holder(None, None, None, None, None, heartbeat)
+        pass
+    return Holder(None, None, None, None, None, heartbeat)
 
 
 def has_leftovers(folder: Path) -> bool:

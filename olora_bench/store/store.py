@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
+from olora_bench.formats import Unreadable, read_bytes
 from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
 from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
 from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
@@ -253,12 +254,10 @@ def _write_record(record: AnyRecord, path: Path) -> None:
 
 def _read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
     try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
-        return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse(content, kind, path)
+        content = read_bytes(path)
+    except Unreadable as error:
+        raise RecordError(str(error)) from error
+    return None if content is None else parse(content, kind, path)
 
 
 def _moved(path: Path, field: str, value: str | None) -> RecordError:

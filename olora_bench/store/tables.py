@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import Unreadable, parse_parquet, read_bytes
 from olora_bench.store.record import SCHEMA_VERSION, check_version
 
 if TYPE_CHECKING:
@@ -100,19 +101,17 @@ def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
-        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
-    except (FileNotFoundError, NotADirectoryError):
+        content = read_bytes(path)
+    except Unreadable as error:
+        raise RecordError(str(error)) from error
+    if content is None:
         return None
-    except pa.ArrowInvalid as error:
-        raise RecordError(f"{path}: truncated or no Parquet file. Move it away and run again") from error
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    have, want = file.schema_arrow, schema(kind)
+    try:
+        have, table = parse_parquet(content, path, columns)
+    except Unreadable as error:
+        raise RecordError(f"{error}. Move it away and run again") from error
+    want = schema(kind)
     _check_version(have.metadata or {}, path)
     _check_names(have.names, want.names, path)
     for field in want:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
+from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.progress import say
 
@@ -16,9 +16,11 @@ from olora_bench.progress import say
 def run(arguments: argparse.Namespace, *more: str) -> int:
     """Run what is missing of a study through Hydra, then print its report."""
     from olora_bench.__main__ import main as hydra_main
+    from olora_bench.config import check_folder
     from olora_bench.study.grid import find_study
 
     path = find_study(arguments.name)
+    check_folder(path.parent, path.stem)
     sys.argv = ["olora_bench", "--config-dir", str(path.parent), "--config-name", path.stem, *arguments.overrides, *more]
     hydra_main()
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
@@ -155,9 +157,9 @@ def gc(arguments: argparse.Namespace) -> int:
 
 
 def _results_dir(overrides: Sequence[str]) -> Path:
-    from olora_bench.config import compose
+    from olora_bench.config import compose, results_folder
 
-    return Path(compose(overrides).machine.results_dir).expanduser()
+    return results_folder(compose(overrides))
 
 
 Command = Callable[[argparse.Namespace], int]
@@ -224,6 +226,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
         raise SystemExit(0) from None
+    except OSError as error:
+        print(of_system(error), file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         raise SystemExit(INTERRUPTED_CODE) from None

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, parse_yaml, read_text
 from olora_bench.study.grid import find_study
 
 COLUMNS = ("file", "commit", "committed_at", "changed_since", "runs", "runs_before", "runs_after", "reason", "before")
@@ -55,7 +55,7 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
     """
     if _git(path, "rev-parse", "--is-shallow-repository") == "true":
         raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
-    now = _declaration(path.read_text(encoding="utf-8"))
+    now = _declaration(read_text(path) or "")
     found: list[tuple[str, int]] = []
     for line in _git(path, "log", "--format=%H %ct", "--", path.name).splitlines():
         commit, seconds = line.split()
@@ -74,8 +74,8 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
 def _declaration(text: str) -> Any:
     """What a study file decides: everything but the title."""
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError:
+        raw = parse_yaml(text, "a study file")
+    except Unreadable:
         return None
     if isinstance(raw, dict) and isinstance(raw.get("study"), dict):
         raw["study"].pop("title", None)

@@ -6,13 +6,17 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import Unreadable, parse_json, read_bytes
 from olora_bench.identity import family_key
 from olora_bench.store import atomic_write
+from olora_bench.store.record import FolderName, Id, problems
 from olora_bench.study.estimate import work
-from olora_bench.study.grid import Grids, LossOf, nothing_known
+from olora_bench.study.grid import Grids, LossOf, Role, nothing_known
 
 SCHEMA_VERSION = 1
 
@@ -22,32 +26,98 @@ def study_dir(results_dir: Path, name: str) -> Path:
     return results_dir / name
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+class _Lock(_Read):
+    precision: Literal["fp32", "bf16", "fp16"]
+
+
+class _Run(_Read):
+    train_id: Id
+    eval_id: Id | None
+    base_eval_id: Id | None
+    cell: str
+    family: str | None = None
+    steps: float | None = None
+    model: FolderName
+    arm: str
+    rank: Annotated[int, Field(lt=2**63)]
+    lr: float
+    seed: Annotated[int, Field(lt=2**63)]
+    stage: str
+    roles: tuple[Role, ...] = ("shared",)
+
+
+class _Point(_Read):
+    lr: float
+    stage: str
+    runs: list[Id]
+    loss: float | None
+    diverged: int
+
+
+class _Search(_Read):
+    cell: str
+    model: str
+    rank: int
+    arm: str
+    points: list[_Point]
+    best: float | None
+    edge: str | None
+    chosen: float | None
+
+
+class _Contrast(_Read):
+    arm: str
+    reference: str
+    kind: Literal["primary", "secondary"]
+
+
+class _Manifest(_Read):
+    study: FolderName
+    title: str
+    protocol: Literal["shared_lr", "tuned"]
+    contrasts: list[_Contrast]
+    overrides: list[str] | None = None
+    tuning: dict[str, Any] | None = None
+    searches: list[_Search] | None = None
+    runs: Annotated[list[_Run], Field(min_length=1)]
+
+
+def _read(path: Path, kind: type[_Read]) -> dict[str, Any] | None:
+    again = "remove it, and the next sweep writes it again"
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        content = read_bytes(path)
+        value = None if content is None else parse_json(content, path)
+    except Unreadable as error:
+        raise RecordError(f"{error}: {again}") from error
+    if content is None:
         return None
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecordError(f"{path}: not readable as JSON ({error}): remove it, and the next sweep writes it again") from error
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
         found = value.get("schema_version") if isinstance(value, dict) else None
-        raise RecordError(
-            f"{path}: schema_version is {found!r}, this olora_bench reads {SCHEMA_VERSION}: remove it, and the next sweep writes it again"
-        )
+        raise RecordError(f"{path}: schema_version is {found!r}, this olora_bench reads {SCHEMA_VERSION}: {again}")
+    try:
+        kind.model_validate_json(content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {problems(error)[:500]}: {again}") from error
     return value
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     data = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    if not path.exists() or path.read_text(encoding="utf-8") != data:
+    try:
+        same = read_bytes(path) == data.encode()
+    except Unreadable:
+        same = False
+    if not same:
         atomic_write(path, data.encode())
 
 
 def read_lock(results_dir: Path, name: str) -> dict[str, Any] | None:
     """What the study settled when it first ran, e.g. `{"precision": "bf16"}`; null before that."""
-    return _read(study_dir(results_dir, name) / "lock.json")
+    return _read(study_dir(results_dir, name) / "lock.json", _Lock)
 
 
 def write_lock(results_dir: Path, name: str, precision: str) -> None:
@@ -57,7 +127,7 @@ def write_lock(results_dir: Path, name: str, precision: str) -> None:
 
 def read_manifest(results_dir: Path, name: str) -> dict[str, Any] | None:
     """The manifest: everything a report needs to find and order the study's records."""
-    return _read(study_dir(results_dir, name) / "manifest.json")
+    return _read(study_dir(results_dir, name) / "manifest.json", _Manifest)
 
 
 def changing(overrides: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from olora_bench.config import compose
+from olora_bench.config import compose, results_folder
 from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store import EvalRecord, RunRecord, Store
 
@@ -26,8 +26,9 @@ def item_lines(name: str, overrides: Sequence[str] = (), *, benchmark: str | Non
         BadInput: there is no such run or no such benchmark.
         RecordError: a record or its items cannot be read.
     """
-    machine = compose(overrides).machine
-    store = Store(Path(machine.results_dir).expanduser())
+    cfg = compose(overrides)
+    store = Store(results_folder(cfg))
+    machine = cfg.machine
     run = store.named_run(name)
     train_id = run.train_id
     evaluations = [e for path in sorted((store.run_dir(train_id) / "evals").glob("*/record.json")) if (e := _read(store, run, path))]

@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
 from olora_bench.analysis.claims import judge
-from olora_bench.config import claims_dir, compose, options
+from olora_bench.config import claims_dir, compose, options, plain, results_of
 from olora_bench.errors import BadInput
 from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import claims, extract
@@ -44,7 +44,8 @@ def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
     """
     path = find_study(name)
     cfg = compose(overrides, config_name=path.stem, config_dir=path.parent)
-    return parse_study(dict(cfg.study), str(path)).name, Path(cfg.machine.results_dir).expanduser()
+    raw = plain(cfg)
+    return parse_study(raw.get("study"), str(path)).name, results_of(raw)
 
 
 def analysed(results_dir: Path, study: str, file: Path | None = None) -> Analysed:
