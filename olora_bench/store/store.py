@@ -20,10 +20,11 @@ from olora_bench.formats import Unreadable, read_bytes
 from olora_bench.store.atomic import atomic_write, cannot_write, make_folder
 from olora_bench.store.lease import LeaseHeld, has_leftovers, lease, read_lease
 from olora_bench.store.record import AnyRecord, EvalRecord, RunRecord, parse, to_json
-from olora_bench.store.tables import from_parquet, to_parquet
+from olora_bench.store.tables import arrow_table, from_parquet, to_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 State = Literal["planned", "running", "interrupted", "done", "failed", "diverged"]
 
@@ -211,6 +212,14 @@ class Store:
             RecordError: the file is truncated, foreign or of another schema.
         """
         return from_parquet(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items", columns)
+
+    def curve_table(self, train_id: str) -> pa.Table | None:
+        """`read_curve` without a frame made of it, for those who read thousands."""
+        return arrow_table(self.run_dir(train_id) / "curve.parquet", "curve")
+
+    def items_table(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str]) -> pa.Table | None:
+        """`read_items` without a frame made of it, for those who read thousands."""
+        return arrow_table(self.eval_dir(train_id, base, eval_id) / "items.parquet", "items", columns)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.

@@ -14,6 +14,7 @@ from olora_bench.store.record import SCHEMA_VERSION, check_version
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Kind = Literal["curve", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
@@ -96,6 +97,12 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
 
 
 def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
+    """`arrow_table` as a frame."""
+    table = arrow_table(path, kind, columns)
+    return None if table is None else table.to_pandas(use_threads=False)
+
+
+def arrow_table(path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pa.Table | None:
     """Read and check a table; None where there is none. With `columns` only those are read, and only their nulls checked.
 
     Raises:
@@ -121,7 +128,7 @@ def from_parquet(path: Path, kind: Kind, columns: Sequence[str] | None = None) -
     _check_nulls(table, kind, path)
     if kind == "items" and columns is None:
         _check_items(table, path)
-    return table.select(names).to_pandas(use_threads=False)
+    return table.select(names)
 
 
 def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
