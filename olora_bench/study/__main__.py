@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from olora_bench import terminal
-from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
+from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.progress import say
 
@@ -242,6 +242,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(of_system(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
