@@ -85,7 +85,7 @@ def tokenised(folder: Path, _: Path) -> Kept:
     """Tokenised prompts."""
     pairs = [(list(range(1, 9)), [i]) for i in range(10, 14)]
     path = folder / "a.plan"
-    prompts._write(path, build_plan(pairs, [0, 0, 1, 1], first_token=0, max_length=32, pair_cost=1.0))
+    prompts._write(path, build_plan(pairs, [0, 0, 1, 1], merged=[False] * 4, begin=None, max_length=32, pair_cost=1.0))
 
     def read() -> Any:
         plan = prompts._read(path)
