@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.errors import StoreError
+from olora_bench.formats import read_regular
 from olora_bench.progress import Progress, say, size
-from olora_bench.store import is_whole, read_regular, sealed
+from olora_bench.store import is_whole, sealed
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 22

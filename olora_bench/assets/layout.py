@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from olora_bench.config import Benchmark, Data, Model
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, read_json
 
 ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "config.json"}
@@ -205,8 +205,8 @@ def _weights_problem(folder: Path) -> str | None:
 
 def _index_problem(index: Path) -> str | None:
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        shards = sorted(set(read_json(index)["weight_map"].values()))
+    except (Unreadable, KeyError, TypeError, AttributeError) as error:
         return f"{index.name} cannot be read ({type(error).__name__}: {error})"
     absent = [s for s in shards if not (index.parent / s).is_file()]
     return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})" if absent else None

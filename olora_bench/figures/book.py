@@ -302,7 +302,7 @@ def _controls(s: Sources) -> Drawn:
         parts = [
             "Left: held-out loss (nats per supervised token; left of 0 the arm is better), paired by seed, 95% interval of a paired t.",
             "Right: mean accuracy over benchmarks (percentage points), 95% interval by sign flips of blocks (model, seed), from six on.",
-            f"Filled: the interval excludes 0. {ALONE}",
+            f"Arrows point to where the arm is better. Filled: the interval excludes 0. {ALONE}",
             _words.protocol(key["role"], pd.Series([key["lr_arm"]])),
             _words.seeds(there["seeds"]),
             _words.items(s.tables),

@@ -90,7 +90,7 @@ def forest(cells: pd.DataFrame, overall: Mapping[str, Any], styles: Mapping[str,
     axes.set_xlim(*limits(groups, 0.0, least=1.0))
     few_ticks(axes, "x", 5)
     light_grid(axes, "x")
-    axes.set_xlabel(f"← {reference} higher      score, pp      {arm} higher →")
+    axes.set_xlabel("score, pp (arm higher →)")
     return figure
 
 
@@ -136,7 +136,7 @@ def effects(losses: pd.DataFrame, verdicts: pd.DataFrame, styles: Mapping[str, A
     figure = figure_of(header_in(title) + height_of(groups[0], below_in=0.5))
     header(figure, title)
     panels = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
-    for number, (axes, label) in enumerate(zip(panels, ("← arm better, loss (nats)", "score (pp), arm better →"), strict=False)):
+    for number, (axes, label) in enumerate(zip(panels, ("← held-out loss (nats)", "score (pp) →"), strict=False)):
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
         draw_rows(axes, groups[number], labels=number == 0, notes=False)
         axes.set_xlim(*limits(groups[number], 0.0, least=(0.01, 0.5)[number]))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from olora_bench.errors import RecordError
+from olora_bench.errors import RecordError, StoreError
 
 
 def inside(root: Path, path: Path) -> Path:
@@ -14,6 +14,7 @@ def inside(root: Path, path: Path) -> Path:
 
     Raises:
         RecordError: one does; names it and where it leads.
+        StoreError: the system does not say what lies there.
     """
     for one in _links(root, path):
         target = Path(os.path.realpath(one))  # not `resolve`, which raises where links go round in a circle
@@ -28,7 +29,13 @@ def _links(root: Path, path: Path) -> Iterator[Path]:
     place = root
     for part in path.relative_to(root).parts:
         place = place / part
-        if place.is_symlink():
+        try:
+            link = place.is_symlink()
+        except OSError as error:
+            raise StoreError(
+                f"{place} cannot be looked at: {error.strerror or error}. Put that right, then give the same command again"
+            ) from error
+        if link:
             yield place
     try:
         with os.scandir(path) as entries:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from olora_bench import terminal
-from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
+from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.progress import say
 
@@ -58,7 +58,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print a study's table from its records, write its tables and its page; 1 if the study is not complete, 2 if they cannot be written."""
+    """Print a study's report from its records, write its tables and page; 1 if the study is not complete, 2 if they cannot be written."""
     from olora_bench.study.tables import report as make_report
 
     made = make_report(arguments.name, arguments.overrides, run_pages=getattr(arguments, "run_pages", False))
@@ -255,6 +255,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(of_system(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

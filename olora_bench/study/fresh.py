@@ -15,7 +15,8 @@ from typing import Any
 import olora_bench
 from olora_bench.config import claims_dir, options
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.store import Store, atomic_write, inside, is_whole, read_regular, sealed
+from olora_bench.formats import Unreadable, parse_json, read_regular
+from olora_bench.store import Store, atomic_write, inside, is_whole, sealed
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
 from olora_bench.study.files import read_manifest
@@ -39,11 +40,11 @@ def standing_report(results_dir: Path, study: str, file: Path, overrides: Sequen
     """
     folder = report_dir(study_dir(results_dir, study, overrides), results_dir)
     try:
-        made = json.loads(read_regular(folder / MADE_FROM))
+        made = parse_json(read_regular(folder / MADE_FROM), folder / MADE_FROM)
         if not is_whole(made) or not _as_written(folder, made["outputs"]):
             return None
         text, complete = read_regular(folder / "report.md").decode().removesuffix("\n"), made["complete"] is True
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (Unreadable, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return (text, complete) if made.get("inputs") == inputs_digest(results_dir, study, file, overrides) else None
 

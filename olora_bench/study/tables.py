@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
 from olora_bench.analysis.claims import judge
-from olora_bench.config import claims_dir, compose, machine, options
+from olora_bench.config import claims_dir, compose, machine, options, plain
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import claims, extract
@@ -23,7 +23,7 @@ from olora_bench.store import Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
 from olora_bench.study.complete import lacking, lacking_text
 from olora_bench.study.declared import declared, declared_text
-from olora_bench.study.files import read_json, read_manifest
+from olora_bench.study.files import manifest_in, read_manifest
 from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.grid import find_study
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
@@ -48,8 +48,8 @@ def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
         BadInput: there is no such study, it cannot be carried out as written, or another one ran there under its name.
     """
     path = find_study(name)
-    cfg = compose(overrides, config_name=path.name, config_dir=path.parent)
-    name, results_dir = parse_study(dict(cfg.study), str(path)).name, machine(cfg).results_dir
+    raw = plain(compose(overrides, config_name=path.name, config_dir=path.parent))
+    name, results_dir = parse_study(raw.get("study"), str(path)).name, machine(raw).results_dir
     check_name(results_dir, name, path)
     return name, results_dir
 
@@ -80,7 +80,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
 
 
 def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
-    found = [manifest for home in homes(results_dir, study) if (manifest := read_json(home / "manifest.json")) is not None]
+    found = [manifest for home in homes(results_dir, study) if (manifest := manifest_in(home)) is not None]
     under = ["without overrides" if not one.get("overrides") else f"with {' '.join(one['overrides'])}" for one in found]
     asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
     if under:

@@ -12,7 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pyarrow.parquet as pq
 import pytest
-from hub_repositories import COLUMNS, PICKLED, SHARDED, everything, parquet, specs
+from hub_repositories import COLUMNS, PICKLED, SHARDED, everything, specs
 from hub_stand_in import TOKEN, Fault, Hub, Repository, serving, sha256
 from huggingface_hub import constants
 
@@ -415,18 +415,18 @@ def test_two_at_once(door):
     """Two who want the same model download it once."""
     there = door.hub.repositories[TINYLLAMA]
     source = door.experiment("model=tinyllama", *NO_DATA).model.hub
-    threads = [threading.Thread(target=hub.fetch_model, args=(source, there.commit, door.cache)) for _ in range(2)]
+    threads = [threading.Thread(target=hub.fetch_model, args=(source, there.commit)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert hub.fetch_model(source, there.commit, door.cache).is_dir()
+    assert hub.fetch_model(source, there.commit).is_dir()
     assert door.hub.sent["model.safetensors"] == len(there.files["model.safetensors"])
 
 
 def test_data_set_without_splits(door):
     """A repository with no file that is known as a split says what it has."""
     name = "datasets/tatsu-lab/alpaca"
-    door.hub.repositories[name] = Repository(door.hub.repositories[name].commit, {"README.md": b"#", "rows.csv": parquet([{"a": 1}])})
+    door.hub.repositories[name] = Repository(door.hub.repositories[name].commit, {"README.md": b"#", "rows.txt": b"a"})
     message = door.refusal("model=tiny_tinyllama", "data=alpaca", "data.decontaminate=[]", "suite=none")
-    assert "has no <split>.parquet or .json files for train; it has README.md, rows.csv\n" in message
+    assert "has no <split>.parquet or .json files for train; it has README.md, rows.txt\n" in message

@@ -94,11 +94,11 @@ def test_each_run_gets_the_string_of_its_grid(tmp_path: Path) -> None:
     values = ["20240115", "a, b", "c=d", "[e]", "null", "true", "1e3", "2024-01-15", "it's", '"', "é", "~", "", "\\", "{f: 1}"]
     written = ["'" + value.replace("'", "''") + "'" for value in [*values, "\\${seed}"]]  # in a YAML, `${` alone refers
     path = tmp_path / "s.yaml"
-    grids = ", ".join(f"{{init: [lora, olora], seed: {seed}, data.local: {value}}}" for seed, value in enumerate(written))
+    grids = ", ".join(f"{{init: [lora, olora], seed: {seed}, model.licence: {value}}}" for seed, value in enumerate(written))
     path.write_text(STUDY.replace("GRIDS", f"[{grids}]"))
     jobs = StudyFile(path).grids().jobs[::2]
-    assert [job.experiment.data.local for job in jobs] == [*values, "${seed}"]
-    assert [compose(job.overrides, config_name="s", config_dir=tmp_path).data.local for job in jobs] == [*values, "${seed}"]
+    assert [job.experiment.model.licence for job in jobs] == [*values, "${seed}"]
+    assert [compose(job.overrides, config_name="s", config_dir=tmp_path).model.licence for job in jobs] == [*values, "${seed}"]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "${x}.yaml"])

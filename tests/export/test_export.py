@@ -198,19 +198,26 @@ def put_folder(what: Experiment, folder: Path) -> None:
 GENERATION = {"eos_token_id": [2, 9], "pad_token_id": 5, "do_sample": True, "top_k": 3, "repetition_penalty": 1.2}
 
 
-def folder_run(trained: Callable, monkeypatch: pytest.MonkeyPatch, local: Path, *more: str) -> tuple[str, Experiment]:
-    """A run whose model has no generated source, so that it comes from a folder below `local` or from the Hub."""
-    monkeypatch.setenv("OLORA_BENCH_LOCAL", str(local))
-    hub = ["model.generated=null", "+model.hub.id=me/tiny", f"+model.hub.revision={'b' * 40}"]
-    return trained("init=olora", *hub, f"machine.local_dir={local}", *more)
+def folder_run(
+    trained: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *more: str, local: str = "local"
+) -> tuple[str, Experiment]:
+    """A run whose model has no generated source, so that it comes from a folder below `local` or from the Hub. It is described in a YAML
+    of the user's own, in the folder `own` of the test."""
+    monkeypatch.setenv("OLORA_BENCH_LOCAL", str(tmp_path / local))
+    hub = ["model.generated=null", "model.name=tiny", "+model.hub.id=me/tiny", f"+model.hub.revision={'b' * 40}"]
+    train_id, what = trained("init=olora", *hub, f"machine.local_dir={tmp_path / local}", *more)
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    described = {key: value for key, value in what.model.model_dump(mode="json").items() if value is not None}
+    (tmp_path / "own" / "model" / "tiny.yaml").write_text(json.dumps(described))
+    return train_id, what
 
 
 def test_a_merged_folder_keeps_the_words_of_its_base(trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Generation settings and tokenizer file by file; a padding token that only memory has is not written."""
     local = tmp_path / "local" / "me" / "tiny"
     put_folder(trained("init=olora")[1], local)
-    train_id, _ = folder_run(trained, monkeypatch, tmp_path / "local")
-    export(train_id, "merged", tmp_path / "out")
+    train_id, _ = folder_run(trained, monkeypatch, tmp_path)
+    export(train_id, "merged", tmp_path / "out", config_dir=tmp_path / "own")
     kept = {p.name: p.read_bytes() for p in local.iterdir() if p.name not in ("config.json", "model.safetensors")}
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name in kept} == kept
     assert AutoTokenizer.from_pretrained(tmp_path / "out").pad_token is None
@@ -222,8 +229,8 @@ def test_a_merged_folder_has_no_settings_that_its_base_has_not(trained: Callable
     local = tmp_path / "local" / "me" / "tiny"
     put_folder(trained("init=olora")[1], local)
     (local / "generation_config.json").unlink()
-    train_id, _ = folder_run(trained, monkeypatch, tmp_path / "local")
-    export(train_id, "merged", tmp_path / "out")
+    train_id, _ = folder_run(trained, monkeypatch, tmp_path)
+    export(train_id, "merged", tmp_path / "out", config_dir=tmp_path / "own")
     assert not (tmp_path / "out" / "generation_config.json").exists()
 
 
@@ -233,9 +240,9 @@ def test_an_adapter_of_a_local_folder_names_the_folder(
     """Its YAML's Hub id may hold other weights; the record names no folder."""
     local = tmp_path / "local" / "me" / "tiny"
     put_folder(trained("init=olora")[1], local)
-    train_id, what = folder_run(trained, monkeypatch, tmp_path / "local")
+    train_id, what = folder_run(trained, monkeypatch, tmp_path)
     capsys.readouterr()
-    assert main([train_id, "--to", "adapter", str(tmp_path / "out")]) == 0
+    assert main([train_id, "--to", "adapter", str(tmp_path / "out")]) == 0  # the folder is the user's own
     model, _ = loaded(capsys.readouterr().out.rstrip("\n"))
     assert model.peft_config["default"].base_model_name_or_path == str(local)
     assert str(tmp_path / "local") not in (what.machine.results_dir / "runs" / train_id / "record.json").read_text()
@@ -248,10 +255,10 @@ def test_an_adapter_of_a_hub_model_names_its_commit(
     snapshot = tmp_path / "hub" / "models--me--tiny" / "snapshots" / ("b" * 40)
     put_folder(trained("init=olora")[1], snapshot)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    train_id, _ = folder_run(trained, monkeypatch, tmp_path / "nothing", "assets=[hub]")
+    train_id, _ = folder_run(trained, monkeypatch, tmp_path, "assets=[hub]", local="nothing")
     capsys.readouterr()
     for to in ("adapter", "lora"):
-        assert main([train_id, "--to", to, str(tmp_path / to)]) == 0
+        assert main([train_id, "--to", to, str(tmp_path / to), "--config-dir", str(tmp_path / "own")]) == 0
         model, _ = loaded(capsys.readouterr().out.rstrip("\n"))
         config = model.peft_config["default"]
         assert (config.base_model_name_or_path, config.revision) == ("me/tiny", "b" * 40)

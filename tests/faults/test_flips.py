@@ -36,7 +36,10 @@ Kept = tuple[list[Path], Callable[[], Any]]
 def study_files(folder: Path, _: Path) -> Kept:
     """A manifest and a lock."""
     (folder / "s").mkdir()
-    (folder / "s" / "manifest.json").write_bytes(sealed({"schema_version": 2, "runs": [{"train_id": "0" * 16, "lr": 0.001, "seed": 3}]}))
+    ids = {"train_id": "0" * 16, "eval_id": None, "base_eval_id": None}
+    run = ids | {"cell": "c", "model": "m", "arm": "lora", "rank": 4, "lr": 0.001, "seed": 3, "stage": ""}
+    manifest = {"schema_version": 2, "study": "s", "title": "", "protocol": "shared_lr", "contrasts": [], "runs": [run]}
+    (folder / "s" / "manifest.json").write_bytes(sealed(manifest))
     (folder / "s" / "lock.json").write_bytes(sealed({"schema_version": 2, "precision": "bf16"}))
 
     def read() -> Any:
@@ -82,7 +85,7 @@ def tokenised(folder: Path, _: Path) -> Kept:
     """Tokenised prompts."""
     pairs = [(list(range(1, 9)), [i]) for i in range(10, 14)]
     path = folder / "a.plan"
-    prompts._write(path, build_plan(pairs, [0, 0, 1, 1], first_token=0, max_length=32, pair_cost=1.0))
+    prompts._write(path, build_plan(pairs, [0, 0, 1, 1], merged=[False] * 4, begin=None, max_length=32, pair_cost=1.0))
 
     def read() -> Any:
         plan = prompts._read(path)

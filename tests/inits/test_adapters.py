@@ -200,9 +200,7 @@ def test_wrong_adapter_files(experiment: Make, fresh: Fresh, tmp_path: Path) -> 
     adapted = apply(fresh(what), what)
     for overrides in (["rank=8"], ["model.target_modules=[q_proj]"]):
         apply(fresh(what), experiment(*overrides)).save(file)
-        with pytest.raises(
-            RecordError, match=r"belongs to another adapter: .*lora_A\.weight does not fit \(\d+ of 8 tensors\)\. Remove it"
-        ):
+        with pytest.raises(RecordError, match=r"belongs to another adapter: .*lora_A\.weight does not fit \(\d+ of 8 tensors\)\. "):
             adapted.load(file)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(RecordError, match="is no adapter that can be read"):
