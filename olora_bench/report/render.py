@@ -164,18 +164,22 @@ class Shown:
 
 
 def spreadsheet_safe(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula, behind an apostrophe; numbers, and all else, as they are.
+    """Text that a spreadsheet would run as a formula, behind an apostrophe, with newlines that every reader takes for the same; numbers, and
+    all else, as they are.
 
     >>> [spreadsheet_safe(value) for value in ("=1+1", "-0.5", "@a", -2.0, "a-b")]
     ["'=1+1", '-0.5', "'@a", -2.0, 'a-b']
     """
-    if not isinstance(value, str) or not value.startswith(FORMULA):
+    if not isinstance(value, str):
         return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    if not value.startswith(FORMULA):
+        return text
     try:
         float(value)
     except ValueError:
-        return f"'{value}"
-    return value
+        return f"'{text}"
+    return text
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
