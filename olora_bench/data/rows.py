@@ -196,6 +196,14 @@ class _Check:
             return False
         return True
 
+    def _takes(self, doc: Mapping[str, Any], choices: list[str]) -> bool:
+        """As `_answers`, also where lm-eval's constructor stumbled before it knew that the contexts are the choices, as WinoGrande's."""
+        try:
+            position = self.task.doc_to_text(doc)
+        except Exception:
+            return False
+        return 0 <= position < len(choices) if type(position) is int else self._answers(doc, choices)
+
     def _blamed(self, doc: Mapping[str, Any]) -> tuple[str | None, Any]:
         column = next((c for c in self.choices_from if _lack(doc[c]) is not None), next(iter(self.choices_from), None))
         return column, None if column is None else doc[column]
@@ -207,7 +215,7 @@ class _Check:
         numbers = range(len(choices) + 1)
         families: list[list[Any]] = [[str(n) for n in numbers], list(numbers)] if isinstance(doc[self.answer], str) else []
         families = [doc[c]["label"] for c in self.keyed] or families or [list(numbers), [str(n) for n in numbers]]
-        taken = ([one for one in family if self._answers({**doc, self.answer: one}, choices)] for family in families)
+        taken = ([one for one in family if self._takes({**doc, self.answer: one}, choices)] for family in families)
         allowed: list[Any] = next(filter(None, taken), [])
         if not allowed:
             return ""

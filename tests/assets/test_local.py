@@ -164,7 +164,8 @@ def test_what_is_there_and_is_no_file_of_rows_is_named(local, tmp_path, name, ma
         resolve(local("model=tiny_tinyllama", "data=alpaca", "data.decontaminate=[]", "suite=none"))
     assert str(caught.value).splitlines()[1:4] == [
         "  data:alpaca",
-        f"    source: none; none of assets=[local] has it; {folder} is passed over: no file of rows is there, only {said}, README.md ({ENDINGS})",
+        f"    source: none; none of assets=[local] has it; {folder} is passed over: "
+        f"no file of rows is there, only {said}, README.md ({ENDINGS})",
         f"    brings it: unpack, convert or rename it to e.g. {folder}/train.jsonl, or add hub to assets",
     ]
 

@@ -175,8 +175,8 @@ def test_rows_that_are_all_the_same_leave_no_part_to_train_on(tmp_path: Path) ->
     with pytest.raises(BadInput) as caught:
         build_parts(alpaca(*sizes), {"data:alpaca": tmp_path}, TOKENIZER)
     assert str(caught.value) == (
-        "data=alpaca leaves no example in its train part: 10 rows are those of the tune and report parts again (10 word for word, 0 nearly) "
-        "and were taken out. Use data with more rows that differ"
+        "data=alpaca leaves no example in its train part: 10 rows are those of the tune and report parts again "
+        "(10 word for word, 0 nearly) and were taken out. Use data with more rows that differ"
     )
 
 
