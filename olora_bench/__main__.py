@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from olora_bench import terminal
 from olora_bench.config import check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
 from olora_bench.progress import say
@@ -42,6 +44,8 @@ def _study_name(cfg: DictConfig) -> str | None:
     study = cfg.get("study")
     if study is not None and not (isinstance(study, DictConfig) and isinstance(study.get("name"), str)):
         raise BadInput(f"study={study} is not allowed: a study file's node with a name (see sweeps/demo.yaml)")
+    if study is not None and not re.fullmatch(NAME, study.name):
+        raise BadInput(f"study.name={study.name!r} is not allowed: letters, digits and _ . + - are, a letter or digit first")
     return None if study is None else str(study.name)
 
 

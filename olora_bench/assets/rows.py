@@ -17,9 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from olora_bench import formats
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable
 
 INSTRUCTION_COLUMNS = ("instruction", "input", "output")
 _ORIGIN = b"olora_bench.origin"
@@ -58,10 +59,11 @@ def read_parquet(file: Path) -> pa.Table:
         BadInput: it is no Parquet file.
     """
     try:
-        with file.open("rb") as handle:  # of a path pyarrow reads `key=value` as a column, and a scheme as another file system
-            table = pq.read_table(handle)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{file} cannot be read as rows: {error}") from error
+        table = formats.read_parquet(file)
+    except Unreadable as error:
+        raise BadInput(f"{file} cannot be read as rows: {error.reason}") from error
+    if table is None:
+        raise BadInput(f"{file} cannot be read as rows: it is gone")
     for i, one in enumerate(table.schema):
         if pa.types.is_dictionary(one.type):
             table = table.set_column(i, one.name, table.column(i).cast(one.type.value_type))
@@ -174,7 +176,7 @@ def _read(file: Path, wanted: Sequence[str] | None) -> pa.Table:
     if file.suffix == ".parquet":
         return read_parquet(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = (formats.read_bytes(file) or b"").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise BadInput(f"{file}, line {line}: byte {error.object[error.start]:#04x} is no UTF-8. Save the file as UTF-8") from error

@@ -22,7 +22,8 @@ AssetSource = Literal["packaged", "local", "hub"]
 Rows = Literal["real", "made_up"]
 
 # A name becomes a folder name and a column label.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
 def _can_be_named(path: Any, info: ValidationInfo) -> Any:

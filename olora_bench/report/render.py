@@ -164,7 +164,7 @@ class Shown:
 
 
 def spreadsheet_safe(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula, behind an apostrophe, with newlines that every reader takes for the same; numbers, and
+    """Text that a spreadsheet would run as a formula, behind an apostrophe, with newlines that readers take for the same; numbers, and
     all else, as they are.
 
     >>> [spreadsheet_safe(value) for value in ("=1+1", "-0.5", "@a", -2.0, "a-b")]

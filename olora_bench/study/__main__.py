@@ -71,6 +71,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 def extract(arguments: argparse.Namespace) -> int:
     """Print what a study found in a few lines of Markdown, or put them between their marks in a page; 1 if the study is not complete."""
+    from olora_bench.formats import read_text
     from olora_bench.report.extract import filled
     from olora_bench.store import atomic_write
     from olora_bench.study.tables import extract_text
@@ -79,9 +80,9 @@ def extract(arguments: argparse.Namespace) -> int:
     if arguments.into is None:
         print(text)
         return _told(lacks)
-    if not arguments.into.is_file():
+    page = read_text(arguments.into)
+    if page is None:
         raise BadInput(f"--into {arguments.into}: no such file. Name a Markdown page that is there")
-    page = arguments.into.read_text(encoding="utf-8")
     atomic_write(arguments.into, filled(page, study, text, answers).encode())
     return _told(lacks)
 

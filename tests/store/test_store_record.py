@@ -122,7 +122,7 @@ def test_a_pipe_in_the_place_of_a_record(path: Path) -> None:
     """It is named, and nobody waits for what never comes."""
     path.unlink()
     os.mkfifo(path)
-    assert message(path) == "cannot be read: no regular file"
+    assert message(path) == "cannot be read: it is a pipe, where a file belongs. Move it away"
 
 
 def test_unknown_field(path: Path) -> None:
