@@ -244,7 +244,9 @@ def _weights_problem(folder: Path) -> str | None:
 def _index_problem(index: Path) -> str | None:
     try:
         shards = sorted(set(read_json(index)["weight_map"].values()))
-    except (Unreadable, KeyError, TypeError, AttributeError) as error:
+    except Unreadable as error:
+        return f"{index.name} cannot be read ({error.reason})"
+    except (KeyError, TypeError, AttributeError) as error:
         return f"{index.name} cannot be read ({type(error).__name__}: {error})"
     absent = [s for s in shards if not (index.parent / s).is_file()]
     return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})" if absent else None

@@ -121,11 +121,11 @@ def _package() -> list[Any]:
 def _records(store: Store, runs: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
     evaluations: dict[tuple[Any, ...], None] = {}
     for run in runs:
-        yield [run["train_id"], *_folder(lambda run=run: store.run_dir(run["train_id"]))]  # type: ignore[misc]
+        yield [run["train_id"], *_folder(lambda run=run: store.run_dir(run["train_id"]))]
         if run["eval_id"] is not None:
             evaluations |= dict.fromkeys([(run["train_id"], None, run["eval_id"]), (None, run["model"], run["base_eval_id"])])
     for one in evaluations:
-        yield [*one, *_folder(lambda one=one: store.eval_dir(*one))]  # type: ignore[misc]
+        yield [*one, *_folder(lambda one=one: store.eval_dir(*one))]
 
 
 def _folder(place: Any) -> list[Any]:
