@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from olora_bench import terminal
-from olora_bench.config import conf_dir, load
+from olora_bench.config import check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
-from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError
+from olora_bench.config.schema import NAME
+from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
 from olora_bench.progress import say
 from olora_bench.store import LeaseHeld
 
 EXPECTED = (BadInput, RecordError, RunFailed, StoreError)
+OURS = ("olora_bench", "hydra_plugins")
 VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """With HYDRA_FULL_ERROR=1 expected errors come with their traceback too."""
 
@@ -36,11 +40,21 @@ def config_dirs() -> list[Path]:
     return [path for path in dict.fromkeys(Path(s["path"]) for s in sources if s["schema"] == "file") if path != conf_dir()]
 
 
+def _study_name(cfg: DictConfig) -> str | None:
+    study = cfg.get("study")
+    if study is not None and not (isinstance(study, DictConfig) and isinstance(study.get("name"), str)):
+        raise BadInput(f"study={study} is not allowed: a study file's node with a name (see sweeps/demo.yaml)")
+    if study is not None and not re.fullmatch(NAME, study.name):
+        raise BadInput(f"study.name={study.name!r} is not allowed: letters, digits and _ . + - are, a letter or digit first")
+    return None if study is None else str(study.name)
+
+
 def task(cfg: DictConfig) -> str:
     """Run the composed experiment; returns its status. In a study the record is what counts: a failure is said and stops nothing."""
     terminal.prepare()  # a launcher may have started this process
-    study = cfg.study.name if cfg.get("study") else None
+    study = None
     try:
+        study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
         from olora_bench.experiment import run, told
         from olora_bench.study.position import announced
@@ -80,6 +94,28 @@ def in_hydras_order(arguments: Sequence[str]) -> list[str]:
     return [*options, *with_folders_as_written(overrides)]
 
 
+def _of_composing(error: Exception) -> bool:
+    """Whether Hydra and what it calls raised it while they read a user's files and overrides: none of our own code was at work."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code is not main.__code__]
+    return not any(frame.f_globals.get("__name__", "").split(".")[0] in (*OURS, __name__) for frame in frames)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, EXPECTED):
+        return str(error)
+    return of_system(error) if isinstance(error, OSError) and not isinstance(error, HydraException) else hydra_message(error)
+
+
+def _check_config_dirs(arguments: Sequence[str], study_dir: Path | None) -> None:
+    """What Hydra will read of a user's own folders is read once before it."""
+    given = get_args_parser().parse_args(list(arguments))
+    for folder in (given.config_dir, given.config_path, study_dir):
+        if folder is not None:
+            check_folder(Path(folder), given.config_name or "config")
+
+
 def main(arguments: Sequence[str] | None = None, *, study_dir: Path | None = None) -> None:
     """Entry point of the command line. Exit codes: 0 done, 1 the run failed, 2 the request cannot be carried out as written, 130 Ctrl-C,
     128 and the signal's number where one asked it to end.
@@ -93,12 +129,13 @@ def main(arguments: Sequence[str] | None = None, *, study_dir: Path | None = Non
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv = [sys.argv[0], *in_hydras_order(sys.argv[1:] if arguments is None else arguments)]
+        _check_config_dirs(sys.argv[1:], study_dir)
         with searching_first(study_dir):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
-    except (HydraException, OmegaConfBaseException, *EXPECTED) as error:
-        if VERBOSE:
+    except Exception as error:
+        if VERBOSE or not (isinstance(error, (*EXPECTED, OSError)) or _of_composing(error)):
             raise
-        print(error if isinstance(error, EXPECTED) else hydra_message(error), file=sys.stderr)
+        print(_told(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if VERBOSE:

@@ -25,3 +25,9 @@ class MachineFault(StoreError):
 
 class RunFailed(Exception):
     """A run ended without a result. Its record holds the reason."""
+
+
+def of_system(error: OSError) -> str:
+    """What the system refuses, in this project's form."""
+    where = f"{str(error.filename)[:300]}: " if error.filename is not None else ""
+    return f"{where}{error.strerror or str(error) or type(error).__name__}: put that right, then give the same command again"

@@ -94,7 +94,10 @@ def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -
     keys = [*COMPARISON, *CELL]
     by_cell = {_known(k): v for k, v in differences.groupby(keys, sort=False, dropna=False)} if len(differences) else {}
     bases = frames.scores[frames.scores["base"].notna()].set_index(["eval_id", "benchmark", "metric"])["value"]
-    known = {(s["benchmark"], s["metric"]): (s["primary"], s["items"], s["chance"]) for s in rows_of(frames.scores)}
+    known = {
+        (s["benchmark"], s["metric"]): (s["primary"], s["items"], s["chance"])
+        for s in rows_of(frames.scores.drop_duplicates(["benchmark", "metric"], keep="last"))
+    }
     suites = _suites(frames)
     silent = _without_benchmarks(frames)
     anywhere: list[tuple[Any, Any]] = list(dict.fromkeys(pair for asked in suites.values() for pair in asked)) or [(None, None)]
@@ -185,16 +188,16 @@ def _choices(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str)
     """`constant`, `gave_reference` and `gave_arm` of a cell, percent; NaN where no items are there."""
     column = "prediction_norm" if metric == "acc_norm" else "prediction"
     gave: dict[str, list[float]] = {"reference": [], "arm": []}
-    constant, answer = float("nan"), -1
+    constant, answer = float("nan"), None
     for row in rows_of(found):
         for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
             if known is None:
                 continue
-            if answer < 0:  # the gold answers are the same in every run
-                counts = np.bincount(known["gold"].to_numpy(dtype=int))
-                constant, answer = 100 * float(counts.max()) / len(known), int(counts.argmax())
-            shares.append(100 * float((known[column] == answer).mean()))
+            if answer is None:  # the gold answers are the same in every run
+                answer, most = max(known.gold.items(), key=lambda one: (one[1], -one[0]))
+                constant = 100 * float(most) / len(known.item_id)
+            shares.append(100 * (getattr(known, column).get(answer, 0) / len(known.item_id)))
     return {"constant": constant} | {f"gave_{side}": float(np.mean(shares)) if shares else np.nan for side, shares in gave.items()}
 
 
@@ -210,7 +213,6 @@ def one_answer_pays(cells: pd.DataFrame) -> pd.Series[bool]:
 
 def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> float:
     """Percentage points; NaN where no item was answered differently, so that their spread cannot be told, or where items are not there."""
-    column = "correct_norm" if metric == "acc_norm" else "correct"
     sides: dict[str, list[Any]] = {"arm": [], "reference": []}
     ids: Any = None
     for row in rows_of(found):
@@ -219,13 +221,16 @@ def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: st
             if known is None or benchmark not in known:
                 return float("nan")
             mine = known[benchmark]
+            right = mine.right(metric)
             if ids is None:
-                ids = mine["item_id"]
-            elif not ids.equals(mine["item_id"]):
-                mine = mine.set_index("item_id").reindex(ids)
-                if mine[column].isna().any():
+                ids = mine.item_id
+            elif ids is not mine.item_id and not ids.equals(mine.item_id):
+                index = pd.Index(mine.item_id.to_pylist())
+                places = index.get_indexer(ids.to_pylist()) if index.is_unique else np.array([-1])
+                if (places < 0).any():
                     return float("nan")
-            kept.append(mine[column].to_numpy(dtype=bool))
+                right = right[places]
+            kept.append(right)
     error = item_standard_error(np.array(sides["arm"]), np.array(sides["reference"]))
     return 100 * detectable_difference(error) if error > 0 else float("nan")
 

@@ -56,16 +56,19 @@ def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
         NaN where it never crosses) and `<side>_end_<unit>` (where its curve ends).
     """
     read = frames.curves[frames.curves["report_loss"].notna()] if "report_loss" in frames.curves else frames.curves
-    curves = dict(list(read.groupby("train_id", sort=False))) if len(read) else {}
+    curves = {
+        train_id: {name: curve[name].to_numpy(dtype=float) for name in ("report_loss", *UNITS.values())}
+        for train_id, curve in (read.groupby("train_id", sort=False) if len(read) else ())
+    }
     rows: list[dict[str, Any]] = []
     for key, group in pairs.groupby([*COMPARISON, *CELL], sort=False, dropna=False) if len(pairs) else ():
         usable = group[group["arm_id"].isin(curves) & group["reference_id"].isin(curves)]
         finals = [
-            curves[r]["report_loss"].iloc[-1] for r, s in zip(usable["reference_id"], usable["reference_state"], strict=True) if s == "done"
+            curves[r]["report_loss"][-1] for r, s in zip(usable["reference_id"], usable["reference_state"], strict=True) if s == "done"
         ]
         if not finals:
             continue
-        base = float(np.mean([curves[r]["report_loss"].iloc[0] for r in usable["reference_id"]]))
+        base = float(np.mean([curves[r]["report_loss"][0] for r in usable["reference_id"]]))
         named = dict(zip([*COMPARISON, *CELL], key, strict=True))
         for pair in usable.to_dict("records"):
             sides = {side: curves[pair[f"{side}_id"]] for side in ("arm", "reference")}
@@ -73,11 +76,16 @@ def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
             for q in TARGET_SHARES:
                 target = base - q * (base - float(np.mean(finals)))
                 row = named | {k: pair[k] for k in ("seed", "arm_id", "reference_id")}
-                row |= {"q": q, "target": target, "readings": min(map(len, sides.values())), "same_readings": same}
+                row |= {
+                    "q": q,
+                    "target": target,
+                    "readings": min(len(side["report_loss"]) for side in sides.values()),
+                    "same_readings": same,
+                }
                 for side, curve in sides.items():
                     dead = pair[f"{side}_state"] == "diverged"
                     for unit, column in UNITS.items():
-                        at, loss = curve[column].to_numpy(dtype=float), curve["report_loss"].to_numpy(dtype=float)
+                        at, loss = curve[column], curve["report_loss"]
                         row[f"{side}_{unit}"] = np.nan if dead else first_sustained_crossing(at, loss, target)
                         row[f"{side}_end_{unit}"] = float(at[-1])
                 rows.append(row)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from olora_bench.errors import RecordError
 from olora_bench.identity import family_key
 from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.store.record import RESTORE
 
 ANSWER_COLUMNS = ("benchmark", "item_id", "gold", "prediction", "prediction_norm", "correct", "correct_norm")
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
@@ -20,7 +24,33 @@ PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model",
 TOKEN_BUDGETS = ("train_token_budget", "eval_token_budget")
 PROVENANCE = ("device", "processor", "torch", "transformers", "peft", "lm-eval", "harness", "threads", *TOKEN_BUDGETS, "scored_on")
 
-Answers = Callable[[str | None, str | None, str], dict[str, pd.DataFrame] | None]
+
+@dataclass(frozen=True)
+class Answered:
+    """How a benchmark's items were answered.
+
+    Attributes:
+        item_id: `(items,)` text.
+        gold, prediction, prediction_norm: choice -> how many items have it; `_norm` by length.
+        correct, correct_norm: `(items,)` bits, packed.
+    """
+
+    item_id: pa.Array[Any]
+    gold: Mapping[int, int]
+    prediction: Mapping[int, int]
+    prediction_norm: Mapping[int, int]
+    correct: np.ndarray[Any, Any]
+    correct_norm: np.ndarray[Any, Any]
+
+    def right(self, metric: str) -> np.ndarray[Any, Any]:
+        """Which items are right by `acc` or `acc_norm`: `(items,)` bool."""
+        packed = self.correct_norm if metric == "acc_norm" else self.correct
+        return np.unpackbits(packed, count=len(self.item_id)).astype(bool)
+
+
+Answers = Callable[[str | None, str | None, str], dict[str, Answered] | None]
+ANSWERS_KEPT = 4096
+"""Evaluations whose answers stay in memory, some 6 kB each for the six benchmarks: a cell is asked once a benchmark and comparison."""
 
 _RECORD = {
     "attempts": "Int64",
@@ -87,8 +117,9 @@ class StudyFrames:
             mean over tuning seeds; NaN where diverged or not done), diverged, runs (ids), best, edge, chosen.
         problems: sentences on what could not be read, contradicts itself, or is not as declared.
         overrides: the command line's, which made other runs than the study file declares.
-        answers: (train_id, base, eval_id) -> benchmark -> how its items were answered (item_id, gold, prediction, prediction_norm, correct,
-            correct_norm); None where the items are not there or cannot be read.
+        answers: (train_id, base, eval_id) -> benchmark -> `Answered`; None where the items are not there or cannot be read.
+        damaged: what lies there and is not what was written, curves, items, adapters and bases, each named; items are read when
+            `answers` is asked for them.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
     """
 
@@ -105,6 +136,7 @@ class StudyFrames:
     answers: Answers
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
     overrides: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 UNSCORED = "unscored"
@@ -129,24 +161,27 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     problems = [f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares"] if overrides else []
     rows: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
-    curves: dict[str, pd.DataFrame] = {}
+    curves = _Curves()
+    damaged: list[str] = []
     seen: set[tuple[str, str | None]] = set()
     for entry in manifest["runs"]:
         if (entry["train_id"], entry["eval_id"]) in seen:
             problems.append(f"run {entry['train_id']} is listed twice in the manifest: counted once")
             continue
         seen.add((entry["train_id"], entry["eval_id"]))
-        row, found, curve = _run(store, entry, problems)
+        row, found, curve = _run(store, entry, damaged)
         rows.append(row)
         scores += found
         if curve is not None:
-            curves[entry["train_id"]] = curve
+            curves.add(entry["train_id"], curve)
     bases = dict.fromkeys((e["model"], e["base_eval_id"]) for e in manifest["runs"] if e["base_eval_id"] is not None)
     generated: list[dict[str, Any]] = []
     for model, eval_id in bases:
         record, state, reason = _evaluation(store, None, model, eval_id)
         if state == "unreadable":
-            problems.append(f"the untouched base {model} has no readable scores: {reason}")
+            damaged.append(f"the untouched base {model} has no readable scores: {reason}")
+        elif state == "failed":
+            problems.append(f"the untouched base {model} has no scores: {reason}")
         if record is not None:
             scores += _score_rows(record)
             generated.append({"base": model, "eval_id": eval_id} | _numbers(record.generation))
@@ -160,22 +195,50 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         tuning=manifest.get("tuning"),
         runs=runs,
         scores=pd.DataFrame(scores, columns=list(SCORE_COLUMNS)).astype(SCORE_COLUMNS),
-        curves=_stacked(curves),
+        curves=curves.stacked(),
         searches=_searches(manifest.get("searches") or []),
         problems=problems,
-        answers=lru_cache(maxsize=128)(lambda train_id, base, eval_id: _answers(store, train_id, base, eval_id)),
+        answers=_answers_of(store, damaged),
         base_generation=pd.DataFrame(generated, columns=list(dict.fromkeys(["base", "eval_id", *(k for row in generated for k in row)]))),
         overrides=overrides,
+        damaged=damaged,
     )
 
 
-def _stacked(curves: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    if not curves:
-        return pd.DataFrame({"train_id": pd.Series(dtype=object)})
-    return pd.concat(curves, names=["train_id", None]).reset_index(level=0).reset_index(drop=True)
+class _Curves:
+    """Curves put one below another. Batches, taken apart by column in the end, keep thousands of them from being there twice."""
+
+    BATCH = 64
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.lengths: list[int] = []
+        self._batch: list[pa.Table] = []
+        self._frames: list[pd.DataFrame] = []
+
+    def add(self, train_id: str, curve: pa.Table) -> None:
+        self.ids.append(train_id)
+        self.lengths.append(curve.num_rows)
+        self._batch.append(curve)
+        if len(self._batch) == self.BATCH:
+            self._convert()
+
+    def _convert(self) -> None:
+        self._frames.append(pa.concat_tables(self._batch).to_pandas(use_threads=False, split_blocks=True))
+        self._batch.clear()
+
+    def stacked(self) -> pd.DataFrame:
+        if self._batch:
+            self._convert()
+        ids = np.repeat(np.array(self.ids, dtype=object), self.lengths)
+        columns: dict[str, Any] = {"train_id": pd.Series(ids, dtype=object)}
+        for name in map(str, list(self._frames[0]) if self._frames else ()):
+            columns[name] = np.concatenate([frame.pop(name).to_numpy() for frame in self._frames])
+            pa.default_memory_pool().release_unused()
+        return pd.DataFrame(columns, copy=False)
 
 
-def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pd.DataFrame | None]:
+def _run(store: Store, entry: Mapping[str, Any], damaged: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pa.Table | None]:
     train_id = entry["train_id"]
     row: dict[str, Any] = {**entry, "state": "missing", "reason": None, "eval_state": "missing", "eval_reason": None}
     row["length"] = row.pop("steps", None)
@@ -191,14 +254,19 @@ def _run(store: Store, entry: Mapping[str, Any], problems: list[str]) -> tuple[d
     curve = None
     if record is not None and record.status in ("done", "diverged"):
         try:
-            curve = store.read_curve(train_id)
+            curve = store.curve_table(train_id)
         except RecordError as error:
             row |= {"state": "unreadable", "reason": str(error)}
-            problems.append(f"run {train_id} has no readable curve: {error}")
+            damaged.append(f"run {train_id} has no readable curve: {error}")
+        else:
+            wrong = store.damage(record, thorough=True)
+            damaged += [] if wrong is None else [f"run {train_id} has no readable adapter: {wrong}"]
     if entry["eval_id"] is None:
         row["eval_state"] = "none"
         return row, [], curve
     scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
+    if scored is not None and record is not None and not scored.is_of(record):
+        scored, row["eval_state"], row["eval_reason"] = None, "missing", "those that lie there are of an earlier adapter of this run"
     if scored is None:
         return row, [], curve
     row["scored_on"] = _scored_on(scored.provenance)
@@ -275,7 +343,10 @@ def _evaluation(store: Store, train_id: str | None, base: str | None, eval_id: s
         return None, "missing", None
     if record.status != "done":
         return None, "failed", (record.error or "").split("\n")[0]
-    wrong = store.damage(record)
+    try:
+        wrong = store.damage(record) or (f"its items are gone, though its record names them. {RESTORE}" if store.lacks(record) else None)
+    except RecordError as error:
+        wrong = str(error)
     return (record, "done", None) if wrong is None else (None, "unreadable", wrong)
 
 
@@ -365,19 +436,48 @@ def _contradictions(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _answers(store: Store, train_id: str | None, base: str | None, eval_id: str) -> dict[str, pd.DataFrame] | None:
-    try:
-        frame = store.read_items(train_id, base, eval_id, columns=ANSWER_COLUMNS)
-    except RecordError:
-        return None
-    if frame is None:
-        return None
-    codes, names = frame["benchmark"].factorize()
-    starts = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(frame)]
-    if len(starts) - 1 > len(names):  # a benchmark's rows need not lie together
-        return {str(name): group.reset_index(drop=True) for name, group in frame.groupby("benchmark", sort=False)}
-    pieces = zip(names, starts[:-1], starts[1:], strict=True)
-    return {str(name): frame.iloc[start:end].reset_index(drop=True) for name, start, end in pieces}
+def _answers_of(store: Store, damaged: list[str]) -> Answers:
+    """Reads answers and keeps them; ids and gold choices that evaluations share are kept once."""
+    shared: dict[str, list[tuple[pa.Array[Any], Mapping[int, int]]]] = {}
+
+    @lru_cache(maxsize=ANSWERS_KEPT)
+    def read(train_id: str | None, base: str | None, eval_id: str) -> dict[str, Answered] | None:
+        try:
+            table = store.items_table(train_id, base, eval_id, ANSWER_COLUMNS)
+        except RecordError as error:
+            sentence = f"the items of {train_id or base} cannot be read: {error}"
+            damaged.extend([] if sentence in damaged else [sentence])
+            return None
+        return None if table is None else {name: _answered(part, shared.setdefault(name, [])) for name, part in _by_benchmark(table)}
+
+    return read
+
+
+def _by_benchmark(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    runs = pc.run_end_encode(table["benchmark"].combine_chunks())
+    names, ends = runs.values.to_pylist(), runs.run_ends.to_pylist()
+    if len(set(names)) < len(names):  # a benchmark's rows need not lie together
+        yield from ((name, table.filter(pc.equal(table["benchmark"], name))) for name in dict.fromkeys(names))
+        return
+    for name, start, end in zip(names, [0, *ends[:-1]], ends, strict=True):
+        yield name, table.slice(start, end - start)
+
+
+def _answered(part: pa.Table, known: list[tuple[pa.Array[Any], Mapping[int, int]]]) -> Answered:
+    ids, gold = part["item_id"].combine_chunks(), _counts(part["gold"])
+    same = next((one for one in known if one[0].equals(ids) and one[1] == gold), None)
+    if same is None:
+        same = pa.array(ids.to_pylist(), ids.type), gold  # a copy: a slice would keep its whole file's column
+        known.append(same)
+    right = [np.packbits(part[name].to_numpy()) for name in ("correct", "correct_norm")]
+    return Answered(*same, _counts(part["prediction"]), _counts(part["prediction_norm"]), *right)
+
+
+def _counts(choices: pa.ChunkedArray[Any]) -> dict[int, int]:
+    values = choices.to_numpy()
+    if len(values) and values.min() >= 0 and values.max() < 1000:
+        return {choice: count for choice, count in enumerate(np.bincount(values).tolist()) if count}
+    return dict(Counter(values.tolist()))
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     Returns:
         about (the study, or a contrast), sentence; one row each.
     """
-    found = [(frames.study, sentence) for sentence in frames.problems]
+    found = [(frames.study, sentence) for sentence in (*frames.problems, *frames.damaged)]
     if (frames.runs["state"] == "missing").all():
         found.append((frames.study, "no run of this study has a record yet"))
     found += [(frames.study, sentence) for sentence in _never_warm(frames)]

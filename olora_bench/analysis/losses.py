@@ -50,10 +50,10 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
     tails, spikes = {}, {}
     for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
-        losses = curve["train_loss"].dropna()
-        tails[train_id] = float(losses.tail(LAST_STEPS).mean()) if len(losses) else np.nan
-        before = losses.rolling(SPIKE_WINDOW).median().shift(1)
-        spikes[train_id] = int((losses > before + SPIKE_NATS).sum())
+        losses = curve["train_loss"].to_numpy(dtype=float)
+        losses = losses[~np.isnan(losses)]
+        tails[train_id] = float(losses[-LAST_STEPS:].mean()) if len(losses) else np.nan
+        spikes[train_id] = _spikes(losses)
     shown = runs[["train_id", *_CELL, "arm", "lr", "lr_ratio", "seed", "roles", "state"]].copy()
     shown["report_loss"] = runs["metrics.report_loss"]
     shown["report_loss_start"] = runs["metrics.report_loss_start"]
@@ -69,6 +69,13 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     for name in generation_metrics(runs):
         shown[name] = runs[f"generation.{name}"]
     return shown.reset_index(drop=True)
+
+
+def _spikes(losses: np.ndarray[Any, Any]) -> int:
+    if len(losses) <= SPIKE_WINDOW:
+        return 0
+    before = np.median(np.lib.stride_tricks.sliding_window_view(losses[:-1], SPIKE_WINDOW), axis=1)
+    return int((losses[SPIKE_WINDOW:] > before + SPIKE_NATS).sum())
 
 
 _CELL = ["cell", "model", "rank", "setting", "longest"]

@@ -83,6 +83,9 @@ def blocks_needed(comparisons: int) -> int:
     return max(MIN_BLOCKS, math.ceil(math.log2(2 * comparisons / LEVEL)))
 
 
+_MOST_AT_ONCE = 2**22
+
+
 @dataclass(frozen=True)
 class SignFlip:
     """A mean over blocks, the interval that the test inverts to (infinite below six blocks) and its two-sided p."""
@@ -127,7 +130,11 @@ def sign_flip(differences: Floats, rng: np.random.Generator, *, level: float = L
     blocks = d.shape[-1]
     exact = sets is None and blocks <= EXACT_BLOCKS
     chosen = flip_sets(blocks, rng) if sets is None else sets
-    means = d @ (chosen / chosen.sum(axis=1, keepdims=True)).T
+    means = np.empty((*d.shape[:-1], len(chosen)))
+    step = 64 * max(1, _MOST_AT_ONCE // (64 * max(1, blocks)))  # all sets of hundreds of blocks at once would take half a GB
+    for start in range(0, len(chosen), step):
+        part = chosen[start : start + step]
+        means[..., start : start + step] = d @ (part / part.sum(axis=1, keepdims=True)).T
     slack = 1e-12 * np.abs(d).max(axis=-1, keepdims=True)  # a mean that is zero but for rounding is zero
     count = chosen.shape[0] + 1
     below, above = 1 + (means <= slack).sum(axis=-1), 1 + (means >= -slack).sum(axis=-1)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.errors import StoreError
+from olora_bench.formats import Unreadable, read_json
 from olora_bench.progress import Progress, say, size
-from olora_bench.store import is_whole, read_regular, sealed
+from olora_bench.store import is_whole, sealed
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 22
@@ -77,10 +78,10 @@ def known_sha256(path: Path, cache_dir: Path) -> str:
 
 def _remembered(memory: Path) -> dict[str, Any]:
     try:
-        known = json.loads(read_regular(memory))
-        return {path: entry for path, entry in known.items() if path != "digest"} if is_whole(known) else {}
-    except (OSError, ValueError, AttributeError, RecursionError):
+        known = read_json(memory)
+    except Unreadable:
         return {}
+    return {path: entry for path, entry in known.items() if path != "digest"} if isinstance(known, dict) and is_whole(known) else {}
 
 
 def problem(folder: Path, spec: dict[str, Any], *, read_files: bool) -> str | None:
@@ -93,10 +94,10 @@ def problem(folder: Path, spec: dict[str, Any], *, read_files: bool) -> str | No
     if not folder.is_dir():
         return "not in the cache"
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         made_from, files = manifest["spec"], dict(manifest["files"])
         listed = {str(name): (int(length), str(digest)) for name, (length, digest) in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (Unreadable, ValueError, KeyError, TypeError):
         return f"its {MANIFEST} in the cache is missing or corrupt"
     if made_from != spec:
         return "the copy in the cache was made from another source or by other code"

@@ -180,5 +180,7 @@ def _missing_splits(want: Wanted, asset: Asset, experiment: Experiment) -> Missi
     if not absent:
         return None
     folder = next(iter(found.values()))[0].parent
-    reason = f"it has {', '.join(found)}, no {' and no '.join(absent)}"
+    passed = [n for n in layout.no_rows_in(folder) if layout.split_said(n.partition(" (")[0]) in absent]
+    also = f"; {', '.join(passed)} is read as no rows (allowed endings: {', '.join(layout.ENDINGS)})" if passed else ""
+    reason = f"it has {', '.join(found)}, no {' and no '.join(absent)}{also}"
     return Missing(want.key, f"local ({folder})", reason, f"put {absent[0]}.parquet there, or leave local out of assets")

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from olora_bench.assets.layout import WHOLE
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, read_json
 
 INDEX = f"{WHOLE}.index.json"
 ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
@@ -104,9 +105,9 @@ def _ids(value: Any) -> list[int]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read as JSON ({error}): fetch the folder again") from error
+        found = read_json(file)
+    except Unreadable as error:
+        raise BadInput(f"{file} cannot be read as JSON ({error.reason}): fetch the folder again") from error
     if not isinstance(found, dict):
         raise BadInput(f"{file} holds no JSON object: fetch the folder again")
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from olora_bench.config import Benchmark, Data, Model
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, read_json
 
 ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "state.json", "config.json"}
@@ -54,7 +54,7 @@ def pick(names: Iterable[str], config: str | None, splits: Iterable[str]) -> dic
         config: the folder of the configuration that is wanted; where there is none of that name, files at the top and in `data/` are it.
 
     Raises:
-        BadInput: the files of a split lie in several folders, shards are missing or doubled, or it is unclear which file is meant.
+        BadInput: the files of a split lie in several folders or formats, shards are missing or doubled, or it is unclear which is meant.
 
     >>> pick(["README.md", "easy/train-00000-of-00001.parquet", "hard/train-00000-of-00001.parquet"], "easy", ["train", "test"])
     {'train': ['easy/train-00000-of-00001.parquet']}
@@ -67,8 +67,8 @@ def pick(names: Iterable[str], config: str | None, splits: Iterable[str]) -> dic
         files = own or [n for n in files if n.rpartition("/")[0] in ("", "data")]
     said = {n: split_said(n.removeprefix(f"{config}/")) for n in files}
     wanted = tuple(splits)
-    found = {split: hits for split in wanted if (hits := _of_one_ending(n for n in files if said[n] == split))}
-    if wanted == ("train",) and not found and (unnamed := _of_one_ending(n for n in files if said[n] is None)):
+    found = {split: hits for split in wanted if (hits := [n for n in files if said[n] == split])}
+    if wanted == ("train",) and not found and (unnamed := [n for n in files if said[n] is None]):
         if len(unnamed) > 1 and not all(_SHARD.match(n) for n in unnamed):
             raise BadInput(
                 f"none of {', '.join(unnamed)} says its split, and only one of them can be taken for train: "
@@ -89,16 +89,13 @@ def row_files(names: Iterable[str]) -> list[str]:
     )
 
 
-def _of_one_ending(files: Iterable[str]) -> list[str]:
-    every = list(files)
-    return next((same for ending in ENDINGS if (same := [n for n in every if n.endswith(ending)])), [])
-
-
 def _check_whole(split: str, files: list[str]) -> None:
     """Refuse files that may hold the same rows twice, or not all of them."""
     folders = sorted({n.rpartition("/")[0] or "." for n in files})
     if len(folders) > 1:
         raise BadInput(f"the {split} split lies in several folders ({', '.join(folders)}): keep one, they may be copies of the same rows")
+    if len({n.rpartition(".")[2] for n in files}) > 1:
+        raise BadInput(f"the {split} split is there in several formats ({', '.join(files)}): keep one, they may be copies of the same rows")
     shards = [match for n in files if (match := _SHARD.match(n))]
     if not shards:
         return
@@ -125,9 +122,10 @@ def find_rows(spec: Benchmark | Data, local_dir: Path) -> dict[str, list[Path]]:
         except BadInput as error:
             raise BadInput(f"{folder}: {error}") from error
         if found:
+            _refuse_beside_unnamed(folder, found)
             return {split: [folder / n for n in hits] for split, hits in found.items()}
         if names:
-            passed_over = passed_over or f"{folder} has {', '.join(names[:8])}"
+            passed_over = passed_over or f"{folder} has {', '.join([*names, *no_rows_in(folder)][:8])}"
     if passed_over:
         raise BadInput(
             f"{passed_over}, and no file whose name says {' or '.join(splits_of(spec))}"
@@ -137,6 +135,19 @@ def find_rows(spec: Benchmark | Data, local_dir: Path) -> dict[str, list[Path]]:
     return {}
 
 
+def _refuse_beside_unnamed(folder: Path, found: dict[str, list[str]]) -> None:
+    """A file that says no split is not taken for train where a file of train lies beside it and cannot be read."""
+    taken = found.get("train", [])
+    if any(split_said(n) for n in taken):
+        return
+    better = [n for n in no_rows_in(folder) if split_said(n) == "train" and any(ending in n.lower() for ending in ENDINGS)]
+    if taken and better:
+        raise BadInput(
+            f"{folder} has {', '.join(better)}, which is no file of rows (allowed endings: {', '.join(ENDINGS)}), and {', '.join(taken)}, "
+            "which says no split. Unpack, convert or rename the one that is meant to e.g. train.jsonl, or take the other away"
+        )
+
+
 def _names_in(place: Path) -> list[str]:
     """The files of rows at a place, relative to it (to its folder, where it is a file)."""
     if place.is_file():
@@ -144,6 +155,33 @@ def _names_in(place: Path) -> list[str]:
             raise BadInput(f"{place} is no file of rows. Allowed endings: {', '.join(ENDINGS)}")
         return [place.name]
     return row_files(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()) if place.is_dir() else []
+
+
+def no_rows_in(place: Path) -> list[str]:
+    """What lies at a place and is no file of rows, what says a split first: other endings, links to nothing, folders named as files."""
+    if place.is_symlink() and not place.exists():
+        return [f"{place.name} (a link to nothing)"]
+    found = {p.relative_to(place).as_posix(): p for p in place.rglob("*")} if place.is_dir() else {}
+    names = [n for n, p in found.items() if not p.is_dir() or n.endswith(ENDINGS)]
+    names = [n for n in names if not (n in _NO_ROWS or any(part.startswith(".") for part in n.split("/")))]
+    kept = [n for n in names if not (found[n].is_file() and n.endswith(ENDINGS))]
+    return [n + _kind_said(found[n]) for n in sorted(kept, key=lambda n: (split_said(n) is None, n))]
+
+
+def _kind_said(path: Path) -> str:
+    return " (a folder)" if path.is_dir() else "" if path.is_file() else " (a link to nothing)" if path.is_symlink() else " (no file)"
+
+
+def rows_passed_over(spec: Benchmark | Data, local_dir: Path) -> dict[Path, str]:
+    """The places below `local_dir` that are the asset's by their name and hold no file of rows, each with what is there."""
+    places = [local_dir / name for name in ([spec.hub.id] if spec.hub else []) + ([spec.local] if spec.local else [])]
+    seen = {place: no_rows_in(place) for place in places if not place.is_file()}
+    allowed = f"allowed endings: {', '.join(ENDINGS)}"
+    return {place: f"no file of rows is there, only {_few(names)} ({allowed})" for place, names in seen.items() if names}
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def find_model(model: Model, local_dir: Path) -> Path | None:
@@ -205,8 +243,10 @@ def _weights_problem(folder: Path) -> str | None:
 
 def _index_problem(index: Path) -> str | None:
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(read_json(index)["weight_map"].values()))
         absent = [s for s in shards if not (index.parent / s).is_file()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Unreadable as error:
+        return f"{index.name} cannot be read ({error.reason})"
+    except (KeyError, TypeError, AttributeError) as error:
         return f"{index.name} cannot be read ({type(error).__name__}: {error})"
     return f"{len(absent)} of {len(shards)} weight files are missing ({absent[0]})" if absent else None

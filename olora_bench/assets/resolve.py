@@ -60,13 +60,13 @@ def _declares(spec: Spec, source: AssetSource, local_dir: Path | None) -> bool:
 
 
 def _passed_over(want: Wanted, source: Source | None, experiment: Experiment) -> dict[Path, str]:
-    """Local folders of the model that come before `source` and cannot be loaded, each with the reason."""
+    """Local folders of the asset that come before `source` and cannot be used, each with the reason."""
     spec, local_dir, asked = want.spec, experiment.machine.local_dir, experiment.assets
-    if not isinstance(spec, Model) or want.generated or local_dir is None or "local" not in asked:
+    if want.generated or local_dir is None or "local" not in asked:
         return {}
     if source == "local" or (source in asked and asked.index("local") > asked.index(source)):
         return {}
-    return layout.passed_over(spec, local_dir)
+    return layout.passed_over(spec, local_dir) if isinstance(spec, Model) else layout.rows_passed_over(spec, local_dir)
 
 
 @cache_once
@@ -88,7 +88,9 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     seen = _passed_over(want, None, experiment)
     why = "".join(f"; {folder} is passed over: {problem}" for folder, problem in seen.items())
     if seen:
-        ways = [f"complete {next(iter(seen))}", *ways[:-1]]
+        folder = next(iter(seen))
+        step = f"complete {folder}" if isinstance(spec, Model) else f"unpack, convert or rename it to e.g. {folder}/train.jsonl"
+        ways = [step, *ways[:-1]]
     return Missing(
         want.key,
         "none",

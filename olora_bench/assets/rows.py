@@ -9,6 +9,7 @@ import bisect
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,14 +17,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from olora_bench import formats
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable
 
 INSTRUCTION_COLUMNS = ("instruction", "input", "output")
 _ORIGIN = b"olora_bench.origin"
 _LARGEST_CELL = 2**31 - 1
 _KINDS = {str: "text", int: "a whole number", float: "a decimal number", bool: "true or false", list: "a list", dict: "an object"}
+_SEPARATORS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a bar"}
 _NO_ARRAY = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
@@ -56,10 +59,11 @@ def read_parquet(file: Path) -> pa.Table:
         BadInput: it is no Parquet file.
     """
     try:
-        with file.open("rb") as handle:  # of a path pyarrow reads `key=value` as a column, and a scheme as another file system
-            table = pq.read_table(handle)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{file} cannot be read as rows: {error}") from error
+        table = formats.read_parquet(file)
+    except Unreadable as error:
+        raise BadInput(f"{file} cannot be read as rows: {error.reason}") from error
+    if table is None:
+        raise BadInput(f"{file} cannot be read as rows: it is gone")
     for i, one in enumerate(table.schema):
         if pa.types.is_dictionary(one.type):
             table = table.set_column(i, one.name, table.column(i).cast(one.type.value_type))
@@ -93,17 +97,19 @@ def instructions(table: pa.Table, file: Path) -> pa.Table:
     Raises:
         BadInput: a column is missing, or an instruction or output is null, blank or no text; names file, row, column and value.
     """
-    lacking = [c for c in ("instruction", "output") if c not in table.column_names]
+    absent = [c for c in INSTRUCTION_COLUMNS if c not in table.column_names]
+    rename = renaming(absent, table.column_names)
+    lacking = absent if "input" in absent and renaming(["input"], table.column_names) else [c for c in absent if c != "input"]
     if lacking:
         raise BadInput(
             f"{source(table, file)} has no column {', '.join(lacking)}. Needed: instruction, output; input may be absent. "
-            f"Found: {', '.join(table.column_names)}"
+            f"Found: {', '.join(map(visible, table.column_names))}{rename}"
         )
     empty = pa.array([""] * table.num_rows)
     columns = {c: table[c] if c in table.column_names else empty for c in INSTRUCTION_COLUMNS}
     for name, column in columns.items():
         if not _is_text(column.type) and column.null_count < len(column):
-            _refuse(table, file, name, pc.is_valid(column), "is no text")
+            _refuse(table, file, name, pc.is_valid(column), f"is no text (the column is of type {column.type})")
     given = columns["input"].cast(pa.string()).fill_null("")
     columns["input"] = pc.if_else(pc.utf8_is_space(given), "", given)
     for name in ("instruction", "output"):
@@ -130,10 +136,26 @@ def whole_numbers(table: pa.Table, columns: Iterable[str]) -> pa.Table:
     return table
 
 
+def renaming(lacking: Iterable[str], found: Sequence[str]) -> str:
+    """The step that turns columns whose names differ only in case or spaces into those that are lacking; empty where there is none."""
+    steps = [f"{one!r} to {name!r}" for name in lacking for one in found if one.strip().lower() == name.lower()]
+    return f". Rename {', '.join(steps)}" if steps else ""
+
+
+def visible(name: str) -> str:
+    """A column's name in a message, in quotes where spaces would hide."""
+    return name if name == name.strip() and name else repr(name)
+
+
 def shown(value: Any) -> str:
     """A cell's value in a message, shortened; `null` for what is not there."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def kinds_said(value: Any) -> str:
+    """What kind of value a cell holds, in words."""
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _refuse(table: pa.Table, file: Path, column: str, bad: Any, what: str, allowed: str = "text") -> None:
@@ -154,14 +176,14 @@ def _read(file: Path, wanted: Sequence[str] | None) -> pa.Table:
     if file.suffix == ".parquet":
         return read_parquet(file)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = (formats.read_bytes(file) or b"").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise BadInput(f"{file}, line {line}: byte {error.object[error.start]:#04x} is no UTF-8. Save the file as UTF-8") from error
     if file.suffix in (".csv", ".tsv"):
         return _csv(text, file)
     listed = file.suffix == ".json" and text.lstrip()[:1] == "["  # files of this ending that hold JSON Lines are common too
-    return _table(_parsed(text, str(file)) if listed else _json_lines(text, file), file, wanted)
+    return _table(_json_list(text, file) if listed else _json_lines(text, file), file, wanted)
 
 
 def _json_lines(text: str, file: Path) -> list[Any]:
@@ -172,9 +194,46 @@ def _json_lines(text: str, file: Path) -> list[Any]:
     return rows
 
 
+def _json_list(text: str, file: Path) -> Any:
+    try:
+        return _parsed(text, str(file))
+    except _KeyTwice as error:
+        raise BadInput(f"{file}, row {_row_with_key_twice(text)}: {error.problem}") from error
+
+
+def _row_with_key_twice(text: str) -> int:
+    """Which object of the list has a key twice: those before it are read one by one."""
+    row, at, space = 1, text.index("[") + 1, re.compile(r"[\s,]*")
+    try:
+        while True:
+            at = _DECODER.raw_decode(text, space.match(text, at).end())[1]  # type: ignore[union-attr]
+            row += 1
+    except _KeyTwice:
+        return row
+
+
+class _KeyTwice(BadInput):
+    def __init__(self, problem: str, where: str = "") -> None:
+        super().__init__(f"{where}: {problem}")
+        self.problem = problem
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise _KeyTwice(f"the key {key!r} is there {count} times in one object. Keep one of them")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return _DECODER.decode(text)
+    except _KeyTwice as error:
+        raise _KeyTwice(error.problem, where) from error
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{where} cannot be read as JSON: {error}") from error
 
@@ -187,6 +246,11 @@ def _csv(text: str, file: Path) -> pa.Table:
         header, *rows = [cells for cells in reader if cells] or [[]]
     except csv.Error as error:
         raise BadInput(f"{file}, line {reader.line_num} cannot be read as CSV: {error}") from error
+    if len(header) == 1 and (other := next((mark for mark in _SEPARATORS if mark in header[0]), None)):
+        raise BadInput(
+            f"{file}: the header is one cell, {shown(header[0])}, with {other!r} between its words. "
+            f"Cells of {file.suffix} are separated by {_SEPARATORS[delimiter]}: save it with {_SEPARATORS[delimiter]} as the separator"
+        )
     if len(set(header)) < len(header) or not all(header):
         raise BadInput(f"{file}: the header names {', '.join(map(repr, header))}. Give each column one name of its own")
     for number, cells in enumerate(rows, 1):

@@ -1,6 +1,17 @@
 """The typed schema of an experiment and its checks. Imports no torch."""
 
-from olora_bench.config.compose import claims_dir, compose, conf_dir, load, load_benchmark, machine, options, sweeps_dir
+from olora_bench.config.compose import (
+    check_folder,
+    claims_dir,
+    compose,
+    conf_dir,
+    load,
+    load_benchmark,
+    machine,
+    options,
+    plain,
+    sweeps_dir,
+)
 from olora_bench.config.schema import (
     Benchmark,
     Data,
@@ -29,6 +40,7 @@ __all__ = [
     "Recipe",
     "Suite",
     "Tracker",
+    "check_folder",
     "claims_dir",
     "compose",
     "conf_dir",
@@ -36,5 +48,6 @@ __all__ = [
     "load_benchmark",
     "machine",
     "options",
+    "plain",
     "sweeps_dir",
 ]

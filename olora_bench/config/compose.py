@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 
@@ -18,6 +17,10 @@ from olora_bench.config.init_options import check_name
 from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
+from olora_bench.formats import Overgrown, Unreadable, is_file, read_yaml
+
+NODES = ("model", "init", "data", "recipe", "suite", "tracker", "machine")
+"""Nodes of a config that have keys of their own."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SEARCHED_FIRST: ContextVar[Path | None] = ContextVar("searched_first", default=None)
@@ -85,24 +88,100 @@ def compose(
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     first = None if config_dir is None else Path(config_dir).resolve()
+    if first is not None:
+        check_folder(first, config_name)
     # A sweeper composes inside a running Hydra application, which must find its own state again afterwards.
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return hydra_compose(config_name, overrides=with_folders_as_written(overrides), return_hydra_config=whole)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # what a library's grammars make of a user's text is no list of errors that it keeps to
         raise BadInput(hydra_message(error)) from error
     finally:
         GlobalHydra.instance().hydra = running
 
 
+def check_folder(searched: Path, config_name: str) -> None:
+    """Read what Hydra will read of a user's folder: it would write out anchors that grow without end.
+
+    Raises:
+        Unreadable: the top config is no YAML, or an option of a group is none that can be read in time.
+    """
+    top = searched / f"{config_name.removesuffix('.yaml')}.yaml"
+    if is_file(top):  # Hydra opens nothing else
+        read_yaml(top)
+    for path in (path for group in (*NODES, "hydra/*") for path in searched.glob(f"{group}/*.yaml") if is_file(path)):
+        try:
+            read_yaml(path)
+        except Overgrown:
+            raise
+        except Unreadable:
+            continue  # Hydra trips over it where it is asked for
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A composed config as plain values, its interpolations resolved.
+
+    Raises:
+        BadInput: an interpolation cannot be resolved or would put what this machine alone should know into a record; a node has not the
+            form of the shipped one.
+    """
+    try:
+        for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+            _check_interpolation(key, value)
+        raw = OmegaConf.to_container(cfg, resolve=True)
+    except BadInput:
+        raise
+    except Exception as error:  # a resolver may raise anything
+        raise BadInput(hydra_message(error)) from error
+    assert isinstance(raw, dict)
+    for key, value in _leaves(raw):
+        _check_value(key, value)
+    for node in NODES:
+        if not isinstance(raw.get(node), dict):
+            raise BadInput(f"{node}={raw.get(node)!r} is not allowed: it has keys of its own. Choose an option: {node}=NAME")
+    return {str(key): value for key, value in raw.items()}
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested ones, with the key that it stands under."""
+    if isinstance(value, dict | list):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(one, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _check_value(key: str, value: Any) -> None:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise BadInput(f"{key} is not allowed: a whole number is below 2^63")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadInput(f"{key}={value!r} is not allowed: it holds bytes that are no UTF-8 text") from None
+
+
+def _check_interpolation(key: str, text: Any) -> None:
+    """Records and W&B keep all but the folders of a machine: what comes from its environment must not get there."""
+    if not isinstance(text, str) or "${" not in text or key.startswith(("machine.", "hydra.")):
+        return
+    if re.search(r"\$\{[^}]*[:$]|\$\{[.\[\s]*(machine|hydra)\b", text):
+        raise BadInput(
+            f"{key}={text}: what the environment, Hydra or this machine says would be kept in records. "
+            "Write the value itself; an environment variable may be named in machine.* only"
+        )
+
+
 def hydra_message(error: BaseException) -> str:
     """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
-    text = "\n".join(str(e).strip() for e in (error, error.__cause__) if e is not None)
+    if isinstance(error, BadInput):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply, or an interpolation that leads to itself: write the value itself"
+    text = "\n".join(str(e).strip() or type(e).__name__ for e in (error, error.__cause__) if e is not None)
     if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
         own = ", ".join(options("hydra/launcher"))
         return (
@@ -130,7 +209,7 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     for folder in (*extra_dirs, conf_dir()):
         path = folder / "benchmark" / f"{name}.yaml"
         # The name may come from somebody else's record: it is one of this folder's files, and no path.
-        if Path(name).name == name and path.is_file():
+        if re.fullmatch(r"[\w.+-]+", name) and is_file(path):
             return _read_benchmark(path, path.stat().st_mtime_ns)
     allowed = ", ".join(options("benchmark", extra_dirs))
     raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")
@@ -140,7 +219,7 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
 def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
     # A plan of a thousand runs asks for each file a thousand times, and reading YAML takes 10 ms.
     try:
-        return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Benchmark.model_validate(read_yaml(path))
     except ValidationError as error:
         raise BadInput(f"{path}: {validation_message(error)}") from error
 
@@ -156,12 +235,11 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, r
     Raises:
         BadInput: unknown key, bad value or impossible combination; names the key, the value and what is allowed.
     """
-    raw = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
-    assert isinstance(raw, dict)
+    raw = plain(cfg) if isinstance(cfg, DictConfig) else dict(cfg)
     raw = {str(k): v for k, v in raw.items() if k not in ("study", "hydra")}
     if raw.get("alpha") is None:
         # A rank that is no positive number is refused below; it should not be reported as a bad alpha too.
-        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and raw["rank"] > 0 else 1.0
+        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and 0 < raw["rank"] < 2**63 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
         experiment = Experiment.model_validate(raw)
@@ -184,8 +262,8 @@ def _inits(extra_dirs: Sequence[Path]) -> dict[str, Init]:
 def _read_init(path: Path, changed_ns: int) -> Init | None:
     """None where it is no init: whoever asks for that one hears of it when it is composed."""
     try:
-        return Init.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValueError, yaml.YAMLError):
+        return Init.model_validate(read_yaml(path))
+    except (ValidationError, Unreadable):
         return None
 
 
@@ -193,11 +271,10 @@ def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
     """The machine of a composed config, for who needs its folders alone.
 
     Raises:
-        BadInput: unknown key or bad value.
+        BadInput: unknown key or bad value, or as for `plain`.
     """
-    raw = OmegaConf.to_container(cfg.machine, resolve=True) if isinstance(cfg, DictConfig) else cfg["machine"]
     try:
-        return Machine.model_validate(raw)
+        return Machine.model_validate((plain(cfg) if isinstance(cfg, DictConfig) else cfg)["machine"])
     except ValidationError as error:
         raise BadInput(validation_message(error, "machine")) from error
 
@@ -205,7 +282,8 @@ def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
 def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
     names: list[str] = []
     for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
-        listed = (raw.get(node) or {}).get(key) or []
+        of = raw.get(node)
+        listed = (of.get(key) if isinstance(of, dict) else None) or []
         names += [n for n in listed if isinstance(n, str) and n not in names] if isinstance(listed, Iterable) else []
     return names
 
@@ -227,8 +305,12 @@ def validation_message(error: ValidationError, prefix: str = "") -> str:
         elif item["type"] == "missing":
             lines.append(f"{key} is missing: give it a value")
         else:
-            lines.append(f"{key}={item['input']!r} is not allowed: {_lower_first(item['msg'])}")
+            lines.append(f"{key}={_shortened(repr(item['input']))} is not allowed: {_lower_first(item['msg'])}")
     return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _lower_first(text: str) -> str:

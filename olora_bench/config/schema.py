@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import INITS, check_options
@@ -22,7 +22,18 @@ AssetSource = Literal["packaged", "local", "hub"]
 Rows = Literal["real", "made_up"]
 
 # A name becomes a folder name and a column label.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+
+
+def _can_be_named(path: Any, info: ValidationInfo) -> Any:
+    text = str(path) if isinstance(path, str | Path) else "."
+    if not text.strip() or "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
+        short = text if len(text) < 100 else f"{text[:100]}..."
+        raise ValueError(
+            f"machine.{info.field_name}={short!r} is not allowed: name a folder; each part of its path has at most 255 bytes, and no NUL"
+        )
+    return path
 
 
 def _expand_home(path: Path, info: ValidationInfo) -> Path:
@@ -35,7 +46,7 @@ def _expand_home(path: Path, info: ValidationInfo) -> Path:
     return expanded
 
 
-Folder = Annotated[Path, AfterValidator(_expand_home)]
+Folder = Annotated[Path, BeforeValidator(_can_be_named), AfterValidator(_expand_home)]
 Inside = Annotated[str, AfterValidator(path_inside)]
 """A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
 
@@ -282,7 +293,7 @@ class Experiment(Strict):
     rank: int = Field(ge=1)
     alpha: float = Field(gt=0)
     lr: float = Field(gt=0)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**63)
     precision: Precision
     assets: tuple[AssetSource, ...] = Field(min_length=1)
     exportable: tuple[Export, ...] = ()

@@ -104,12 +104,27 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
             "unlabelled": selection.unlabelled if part == "train" else 0,
             "by_group": dict(sorted(Counter(e.group for e in kept).items())),
         }
+        if not items:
+            raise _nothing_left(data, selection, part)
         if not kept:
             raise BadInput(
-                f"data={data.name} leaves no example in its {part} part: {len(examples)} were empty after data.cutoff={data.cutoff}, "
-                f"{selection.removed[part].total()} overlapped evaluation items. Raise data.cutoff or use other data"
+                f"data={data.name} leaves no example in its {part} part: {len(examples)} were empty after data.cutoff={data.cutoff}. "
+                "Raise data.cutoff or use other data"
             )
     return Parts(built["train"], built["tune"], built["report"], counts)
+
+
+def _nothing_left(data: Data, selection: Selection, part: str) -> BadInput:
+    """The candidates of one part may have gone while the part before it was filled, so they are counted over all."""
+    removed = sum(selection.removed.values(), Counter())
+    parts = "tune and report parts" if part == "train" else "report part"
+    named = dict.fromkeys((*data.benchmarks, *data.decontaminate))
+    scored = f", or of {', '.join(named)}," if named else ""
+    remedy = ", or leave benchmarks out of data.decontaminate" if data.decontaminate else ""
+    return BadInput(
+        f"data={data.name} leaves no example in its {part} part: {removed.total()} rows are those of the {parts}{scored} again "
+        f"({removed['exact']} word for word, {removed['near']} nearly) and were taken out. Use data with more rows that differ{remedy}"
+    )
 
 
 def report_items(experiment: Experiment, paths: Mapping[str, Path]) -> list[Item]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from jinja2 import meta, nodes
 from lm_eval.api.task import ConfigurableTask
 
-from olora_bench.assets.rows import place, read_parquet, shown, source
+from olora_bench.assets.rows import kinds_said, place, read_parquet, renaming, shown, source, visible
 from olora_bench.config import Benchmark
 from olora_bench.data.items import gold_index, item_id
 from olora_bench.errors import BadInput
@@ -146,12 +146,14 @@ def check_docs(task: ConfigurableTask, split: Split, docs: datasets.Dataset) -> 
     numbers: dict[str, int] = {}
     for number, doc in enumerate(listed):
         if (fault := check.fault(doc)) is not None:
-            column, problem = fault
-            raise split.refused(number, column, doc.get(column), problem, aligned=aligned)
+            raise split.refused(number, *fault, aligned=aligned)
         if (first := numbers.setdefault(item_id(doc, split.name, number), number)) != number:
             column = "id" if "id" in doc else "idx"
             same = f"as it is in row {int(split.rows[first]) + 1 if aligned else first + 1}; ids tell items apart"
             raise split.refused(number, column, doc[column], same, aligned=aligned)
+    if check.alike:
+        rows = f"{check.alike} of the {len(listed)} rows of {source(split.table, split.file)}"
+        say(f"benchmark {split.benchmark}: {rows} have choices that are all the same text: they stay in, and no model can tell them apart")
 
 
 class _Check:
@@ -163,32 +165,73 @@ class _Check:
         self.choices_from = [c for c in _read(config["doc_to_choice"], first)[1] if c in first and c != answer]
         bare = {*_bare(config["doc_to_text"], first), *(self.choices_from if callable(config["doc_to_choice"]) else ())}
         self.texts = [c for c in first if c in bare and c != answer]
-        self.good: set[Any] = set()
+        read = {*self.choices_from, *_read(task.config.doc_to_target, first)[1]}
+        self.keyed = [c for c in first if c in read and isinstance(first[c], dict) and {"text", "label"} <= first[c].keys()]
+        self.alike = 0
 
-    def fault(self, doc: Mapping[str, Any]) -> tuple[str | None, str] | None:
-        """The column that is wrong and in which way, or null."""
+    def fault(self, doc: Mapping[str, Any]) -> tuple[str | None, Any, str] | None:
+        """The column that is wrong, its value and what is wrong with it, or null. Counts the rows whose choices are all alike."""
         for column in self.texts:
             if (lack := _lack(doc[column])) is not None:
-                return column, lack
+                return column, doc[column], lack
+        for column in self.keyed:
+            if doc[column] is not None and (odd := _odd_keys(doc[column]["text"], doc[column]["label"])) is not None:
+                return f"{column}.label", doc[column]["label"], odd
         try:
             choices = self.task.doc_to_choice(doc)
         except Exception as error:
-            return self._blamed(doc), f"of which no choices can be made ({type(error).__name__}: {error})"
+            return *self._blamed(doc), f"of which no choices can be made ({type(error).__name__}: {error})"
         if lack := next((lack for choice in choices if (lack := _lack(choice)) is not None), None):
-            return self._blamed(doc), f"so that one of its choices {lack.removeprefix('which ')}"
+            return *self._blamed(doc), f"so that one of its choices {lack.removeprefix('which ')}"
+        if not self._answers(doc, choices):
+            value = None if self.answer is None else doc[self.answer]
+            return self.answer, value, f"which answers none of its {len(choices)} choices{self._allowed(doc, choices)}"
+        self.alike += len(choices) > 1 and all(choice == choices[0] for choice in choices)
+        return None
+
+    def _answers(self, doc: Mapping[str, Any], choices: list[str]) -> bool:
         try:
             gold_index(self.task, doc, choices)
         except Exception:
-            return self.answer, f"which answers none of its {len(choices)} choices{self._elsewhere()}"
-        if self.answer is not None and len(self.good) < 9:
-            self.good.add(doc[self.answer])
+            return False
+        return True
+
+    def _takes(self, doc: Mapping[str, Any], choices: list[str]) -> bool:
+        """As `_answers`, also where lm-eval's constructor stumbled before it knew that the contexts are the choices, as WinoGrande's."""
+        try:
+            position = self.task.doc_to_text(doc)
+        except Exception:
+            return False
+        return 0 <= position < len(choices) if type(position) is int else self._answers(doc, choices)
+
+    def _blamed(self, doc: Mapping[str, Any]) -> tuple[str | None, Any]:
+        column = next((c for c in self.choices_from if _lack(doc[c]) is not None), next(iter(self.choices_from), None))
+        return column, None if column is None else doc[column]
+
+    def _allowed(self, doc: Mapping[str, Any], choices: list[str]) -> str:
+        """The answers that the task takes for this row, found by trying the row's own keys, numbers and figures."""
+        if self.answer is None:
+            return ""
+        numbers = range(len(choices) + 1)
+        families: list[list[Any]] = [[str(n) for n in numbers], list(numbers)] if isinstance(doc[self.answer], str) else []
+        families = [doc[c]["label"] for c in self.keyed] or families or [list(numbers), [str(n) for n in numbers]]
+        taken = ([one for one in family if self._takes({**doc, self.answer: one}, choices)] for family in families)
+        allowed: list[Any] = next(filter(None, taken), [])
+        if not allowed:
+            return ""
+        kind = type(doc[self.answer])
+        typed = f" ({kinds_said(allowed[0])}; the column has {kinds_said(doc[self.answer])})" if kind is not type(allowed[0]) else ""
+        return f". Allowed: {', '.join(map(repr, allowed))}{typed}"
+
+
+def _odd_keys(texts: Any, keys: Any) -> str | None:
+    """What is wrong with the keys of a row's choices, or null."""
+    if not isinstance(texts, list) or not isinstance(keys, list):
         return None
-
-    def _blamed(self, doc: Mapping[str, Any]) -> str | None:
-        return next((c for c in self.choices_from if _lack(doc[c]) is not None), next(iter(self.choices_from), None))
-
-    def _elsewhere(self) -> str:
-        return f" (the rows before it have {', '.join(sorted(map(repr, self.good)))})" if 0 < len(self.good) < 9 else ""
+    if len(keys) != len(texts):
+        return f"{len(keys)} keys for the {len(texts)} choices of its text"
+    twice = next((key for n, key in enumerate(keys) if key in keys[:n]), None)
+    return None if twice is None else f"where {shown(twice)} names {keys.count(twice)} choices and each needs a key of its own"
 
 
 def _answer_column(config: Mapping[str, Any], schema: pa.Schema, rows: list[dict[str, Any]]) -> str | None:
@@ -209,9 +252,10 @@ def _named(config: Mapping[str, Any], row: Mapping[str, Any]) -> set[str]:
 
 
 def _lacks(split: Split, task: str, column: str) -> BadInput:
+    step = renaming([column], split.table.column_names) or ". Put the data set's own columns there"
     return BadInput(
         f"benchmark {split.benchmark}: the rows of {source(split.table, split.file)} lack the field {column} "
-        f"that lm-eval's task {task} reads. Found: {', '.join(split.table.column_names)}. Put the data set's own columns there"
+        f"that lm-eval's task {task} reads. Found: {', '.join(map(visible, split.table.column_names))}{step}"
     )
 
 

@@ -33,4 +33,4 @@ def captions(study: str, shown: Sequence[Captioned], left_out: Sequence[LeftOut]
     parts = [f"# Figures of {study}", *(f"## {one.name}\n\n**{one.title}.** {one.caption}" for one in shown)]
     if left_out:
         parts.append("## Left out\n\n" + "\n".join(f"- {one.name}: {one.reason}" for one in left_out))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts).replace("<", "&lt;") + "\n"

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from olora_bench.config import Experiment
 from olora_bench.data import Example
 from olora_bench.errors import BadInput, RecordError
+from olora_bench.formats import read_regular
 from olora_bench.inits._anatomy import Anatomy, batch_loss, first_batch
 from olora_bench.inits._layers import layers
 from olora_bench.models import Base, differing, restore, seeded
 from olora_bench.seeds import derive
-from olora_bench.store import atomic_write, read_regular
+from olora_bench.store import atomic_write
 
 _RESTORE = "To train it again: python -m olora_bench.study retry STUDY, or move the record.json beside it away and run again"
 

@@ -28,6 +28,7 @@ from olora_bench.assets.folder import INDEX
 from olora_bench.assets.layout import PICKLE, WHOLE
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, read_json
 from olora_bench.models.randomness import seeded
 from olora_bench.models.tokenizer import BOS, EOS, PAD, SIZE, byte_tokenizer
 from olora_bench.progress import Progress, say
@@ -83,8 +84,8 @@ def _check_shards(folder: Path) -> None:
         if (folder / index.name.removesuffix(".index.json")).is_file():
             continue  # an old index beside a whole file is not read
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            names = set(read_json(index)["weight_map"].values())
+        except (Unreadable, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"{index} is no index of weight files: {type(error).__name__}: {error}. Fetch the folder again") from error
         if outside := sorted(str(name) for name in names if Path(str(name)).name != name):
             raise BadInput(f"{index} names {outside[0]}, which is no file of its folder: fetch the folder again")
@@ -212,9 +213,9 @@ def _write_manifest(folder: Path) -> None:
 def _damaged(folder: Path) -> str | None:
     """The first file that is not what was written. Each is read once a process, and again when it was touched."""
     try:
-        files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        files = read_json(folder / _MANIFEST)
         listed = {str(name): (written["size"], written["sha256"]) for name, written in files.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (Unreadable, TypeError, KeyError, AttributeError):
         return _MANIFEST
     for name, (length, digest) in listed.items():
         file = folder / name

@@ -12,7 +12,7 @@ from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings, where
 from olora_bench.analysis.losses import GENERATED
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline, judged
-from olora_bench.report.render import NOTHING, markdown_table, number, probability, rate
+from olora_bench.report.render import NOTHING, markdown_escape, markdown_table, number, probability, rate
 from olora_bench.report.text import (
     MANY_TABLES,
     begun,
@@ -67,7 +67,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
     parts += [f"Not enough runs yet: {'; '.join(too_few)}."] if too_few else []
     parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
-    return "\n\n".join(parts)
+    return markdown_escape("\n\n".join(parts))
 
 
 def claims(tables: Tables) -> str:
@@ -76,7 +76,7 @@ def claims(tables: Tables) -> str:
     for row in rows_of(tables["claims"]):
         protocol = "" if row["verdict"] == "not tested here" else f" ({row['protocol'].replace('_', ' ')})"
         lines.append(f"- [{row['claim']}](#{row['claim']}): **{row['verdict']}**{protocol}. {row['sentence']} Here: {row['figure']}.")
-    return "\n".join(lines)
+    return markdown_escape("\n".join(lines))
 
 
 def filled(page: str, study: str, text: str, answers: str) -> str:

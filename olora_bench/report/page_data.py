@@ -16,8 +16,10 @@ from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import NOTHING, Shown, csv_bytes, digits, number, plain, rate, whole
 from olora_bench.report.tables import SHOWN, printed_tables
 
-CURVE_POINTS = 160
-"""A longer series of train losses is thinned to this many points: the lowest and the highest of each of 80 equal stretches."""
+CURVE_POINTS, FEWEST_POINTS = 160, 24
+"""A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""
+PAGE_POINTS = 250_000
+"""Of all curves together: each is thinned to fewer, so that a browser takes the page of thousands of runs too."""
 LOSS_DIGITS, TIME_DIGITS = 5, 4
 SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
 AXES = ("step", "tokens", "wall_s")
@@ -167,7 +169,10 @@ def curve_data(frames: StudyFrames) -> dict[str, Any]:
         [steps, tokens, seconds (indices into axes), losses]. Losses have five significant digits, seconds four.
     """
     pool: dict[tuple[float, ...], int] = {}
+    known: dict[tuple[int, bytes], int] = {}
     curves: dict[str, Any] = {}
+    series_there = len(SERIES) * max(1, frames.curves["train_id"].nunique())
+    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // series_there))
     for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
         series = {}
         for name, column in SERIES.items():
@@ -175,9 +180,15 @@ def curve_data(frames: StudyFrames) -> dict[str, Any]:
             at = np.flatnonzero(np.isfinite(losses))
             if not len(at):
                 continue
-            at = at[thinned(losses[at], CURVE_POINTS)]
-            axes = [_rounded(curve[axis].to_numpy(dtype=float)[at], TIME_DIGITS if axis == "wall_s" else 12) for axis in AXES]
-            series[name] = [*(pool.setdefault(tuple(axis), len(pool)) for axis in axes), _rounded(losses[at], LOSS_DIGITS)]
+            at = at[thinned(losses[at], points)]
+            places = []
+            for axis in AXES:
+                values, significant = curve[axis].to_numpy(dtype=float)[at], TIME_DIGITS if axis == "wall_s" else 12
+                key = (significant, values.tobytes())  # most runs share their steps: they are rounded once
+                if key not in known:
+                    known[key] = pool.setdefault(tuple(_rounded(values, significant)), len(pool))
+                places.append(known[key])
+            series[name] = [*places, _rounded(losses[at], LOSS_DIGITS)]
         curves[str(train_id)] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from olora_bench.analysis.claims import MEASUREMENTS, Claim
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.errors import BadInput
+from olora_bench.formats import read_text, read_yaml
 
 CLAIM_KEYS = ("paper", "sentence", "arm", "reference", "measurement")
 CSV_COLUMNS = ("source", "model", "rank", "arm", "benchmark", "metric", "value", "note")
@@ -25,10 +26,7 @@ def read_claims(folder: Path) -> list[Claim]:
 
 
 def _claim(path: Path) -> Claim:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: no valid YAML: {error}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise BadInput(f"{path}: not a claim. Give {', '.join(CLAIM_KEYS)}, and options where the measurement takes any")
     unknown, absent = sorted(set(raw) - {*CLAIM_KEYS, "options"}), [key for key in CLAIM_KEYS if not isinstance(raw.get(key), str)]
@@ -53,14 +51,14 @@ def read_published(folder: Path) -> pd.DataFrame:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (ValueError, UnicodeDecodeError) as error:
+        frame = pd.read_csv(StringIO(read_text(path) or ""), dtype=str, keep_default_na=False)
+    except (ValueError, LookupError, OverflowError) as error:
         raise BadInput(f"{path}: no valid CSV: {error}") from error
     absent, unknown = [c for c in CSV_COLUMNS if c not in frame], [c for c in map(str, frame) if c not in CSV_COLUMNS]
     if absent or unknown:
         wrong = f"missing column {', '.join(absent)}" if absent else f"unknown column {', '.join(unknown)}"
         raise BadInput(f"{path}: {wrong}. Columns: {', '.join(CSV_COLUMNS)}")
-    for column, low, high in (("value", 0.0, 100.0), ("rank", 1.0, float("inf"))):
+    for column, low, high in (("value", 0.0, 100.0), ("rank", 1.0, 2.0**31)):
         numbers = pd.to_numeric(frame[column], errors="coerce")
         wrong_rows = ~numbers.between(low, high)
         if column == "rank":

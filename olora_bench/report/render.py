@@ -10,18 +10,35 @@ from typing import Any
 import pandas as pd
 
 NOTHING = "–"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With one of these a cell begins that a spreadsheet runs."""
 
 Format = Callable[[Any], str]
 
 
+def markdown_escape(text: str) -> str:
+    """Text in which Markdown finds no HTML.
+
+    >>> markdown_escape("<b>p < 0.05</b>")
+    '&lt;b>p &lt; 0.05&lt;/b>'
+    """
+    return text.replace("<", "&lt;")
+
+
+def _cell(text: str) -> str:
+    """Text that ends neither its cell nor its row."""
+    return re.sub(r"\s*[\r\n]+\s*", " ", markdown_escape(text)).replace("|", r"\|")
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An aligned Markdown table; the first column is text, the others are numbers.
+    """An aligned Markdown table, its cells escaped; the first column is text, the others are numbers.
 
     >>> print(markdown_table(["benchmark", "LoRA"], [["piqa", "61.0"]]))
     | benchmark | LoRA |
     |:----------|-----:|
     | piqa      | 61.0 |
     """
+    header, rows = [_cell(cell) for cell in header], [[_cell(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
@@ -146,9 +163,30 @@ class Shown:
         return [heading for _, heading, _ in there], rows
 
 
+def spreadsheet_safe(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula, behind an apostrophe, with newlines that readers take for the same; numbers, and
+    all else, as they are.
+
+    >>> [spreadsheet_safe(value) for value in ("=1+1", "-0.5", "@a", -2.0, "a-b")]
+    ["'=1+1", '-0.5', "'@a", -2.0, 'a-b']
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    if not value.startswith(FORMULA):
+        return text
+    try:
+        float(value)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out, no text a formula."""
+    texts = [name for name, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    safe = frame.assign(**{str(name): frame[name].map(spreadsheet_safe) for name in texts}).rename(columns=spreadsheet_safe)
+    return safe.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
 def write_all(name: str, frame: pd.DataFrame, shown: Shown) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, warnings, where
 from olora_bench.progress import size
-from olora_bench.report.render import NOTHING, coarseness, interval, markdown_table, number, rate
+from olora_bench.report.render import NOTHING, coarseness, interval, markdown_escape, markdown_table, number, rate
 
 LOSS_COLUMNS = ("metrics.report_loss_start", "metrics.report_loss", "metrics.report_gold_logprob_start", "metrics.report_gold_logprob")
 MANY_RUNS = 12
@@ -33,9 +33,9 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
 
     Args:
         frames, tables: as `analysis.load_study` and `analysis.analyse` return them.
-        notes: lines for the end: where things are written, what comes next.
+        notes: lines for the end, as they are to stand in Markdown: where things are written, what comes next.
     """
-    parts = [f"# {frames.study}: {frames.title}"]
+    parts = [f"# {frames.study}: {' '.join(frames.title.split())}"]
     for key in rows_of(tables["verdicts"]):
         *told, limits = comparison(key, tables)
         parts += told if limits in parts else [*told, limits]  # what seeds cannot tell is told once
@@ -43,7 +43,7 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     alarms = warnings(frames, tables)
     if alarms:
         parts += ["## Mind", "\n".join(f"- {line}" for line in alarms)]
-    return "\n\n".join([*parts, "\n".join(notes)])
+    return "\n\n".join([*map(markdown_escape, parts), "\n".join(notes)])
 
 
 def comparison(key: dict[str, Any], tables: Tables) -> list[str]:

@@ -5,7 +5,7 @@ from olora_bench.store.frames import runs_frame, scores_frame
 from olora_bench.store.inside import inside
 from olora_bench.store.lease import Holder, Lease, LeaseHeld, LeaseLost, lease, read_lease
 from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, Part, RunRecord, Score, utc_now
-from olora_bench.store.sealed import is_whole, read_regular, sealed
+from olora_bench.store.sealed import is_whole, sealed
 from olora_bench.store.store import Store
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "is_whole",
     "lease",
     "read_lease",
-    "read_regular",
     "runs_frame",
     "scores_frame",
     "sealed",

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import read_regular
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.lease import Lease
 from olora_bench.store.parts import ALWAYS_KEPT, PartKind, cannot_read, damaged, entries, read_part, write_part
 from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
-from olora_bench.store.sealed import read_regular
-from olora_bench.store.tables import Kind, from_parquet, to_parquet
+from olora_bench.store.tables import Kind, arrow_table, to_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 def with_evaluations(folder: Path) -> list[tuple[Path, type[RunRecord] | type[EvalRecord]]]:
@@ -110,8 +111,20 @@ def read_table(
     Raises:
         RecordError: the table or the record is damaged, foreign or of another schema, or the table is gone.
     """
+    table = read_arrow(folder, record, kind, columns)
+    return None if table is None else table.to_pandas(use_threads=False)
+
+
+def read_arrow(
+    folder: Path, record: type[RunRecord] | type[EvalRecord], kind: Kind, columns: Sequence[str] | None = None
+) -> pa.Table | None:
+    """`read_table` without a frame made of it.
+
+    Raises:
+        RecordError: as for `read_table`.
+    """
     content = _part_bytes(folder, record, kind)
-    return None if content is None else from_parquet(content, folder / parts_named(folder, record)[kind].file, kind, columns)
+    return None if content is None else arrow_table(content, folder / parts_named(folder, record)[kind].file, kind, columns)
 
 
 def write_table(folder: Path, kind: Kind, frame: pd.DataFrame, held: Lease | None) -> Part:

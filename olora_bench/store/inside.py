@@ -13,9 +13,11 @@ def inside(root: Path, path: Path) -> Path:
     """`path`, below `root` and perhaps not there yet, once no link on the way to it or directly in it leads out of `root`.
 
     Raises:
-        RecordError: one does; names it and where it leads.
+        RecordError: one does, and where it leads; or `path` is not below `root`.
         StoreError: the system does not say what lies there.
     """
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        raise RecordError(f"{path}: not below {root}: nothing is read or written there")
     for one in _links(root, path):
         target = Path(os.path.realpath(one))  # not `resolve`, which raises where links go round in a circle
         if Path(os.path.realpath(root)) not in target.parents:

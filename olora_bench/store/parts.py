@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import read_regular
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.lease import Lease
 from olora_bench.store.record import RESTORE, Part
-from olora_bench.store.sealed import read_regular, sha256
+from olora_bench.store.sealed import sha256
 
 PartKind = Literal["curve", "adapter", "items", "generations"]
 SUFFIX: dict[PartKind, str] = {"curve": "parquet", "adapter": "safetensors", "items": "parquet", "generations": "parquet"}

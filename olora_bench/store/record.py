@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import Unreadable, parse_json
 from olora_bench.store.sealed import FIELD, is_whole, sealed, sha256
 
 SCHEMA_VERSION: Final = 2
@@ -272,9 +273,9 @@ def _object(content: bytes, path: Path) -> dict[str, Any]:
             f"{path}: truncated after {len(content)} bytes, in the middle of the JSON{_last_field(content)}. Move it away and run again"
         )
     try:
-        raw = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: no valid JSON: {error}. Move it away and run again") from error
+        raw = parse_json(content, path)
+    except Unreadable as error:
+        raise RecordError(f"{error}. Move it away and run again") from error
     if not isinstance(raw, dict):
         raise RecordError(f"{path}: not a record of olora_bench (no JSON object). Move it away; nothing of olora_bench is lost by that")
     return raw
@@ -283,10 +284,6 @@ def _object(content: bytes, path: Path) -> dict[str, Any]:
 def _last_field(content: bytes) -> str:
     fields = re.findall(rb'^ "(\w+)":', content, flags=re.MULTILINE)
     return f", at field {fields[-1].decode()}" if fields else ""
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number a record may hold")
 
 
 def problems(error: ValidationError) -> str:

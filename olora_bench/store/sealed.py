@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 FIELD = "digest"
@@ -33,16 +30,3 @@ def is_whole(fields: Mapping[str, Any]) -> bool:
 def sha256(content: bytes) -> str:
     """SHA-256 of bytes, as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def read_regular(path: Path) -> bytes:
-    """The bytes of a regular file; anything else (a pipe, a device) would hang or never end.
-
-    Raises:
-        OSError: there is no such file, or it is no regular one.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(f"{'Is a directory' if path.is_dir() else 'no regular file'}")
-        return file.read()

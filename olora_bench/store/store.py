@@ -23,6 +23,7 @@ from olora_bench.store.folders import (
     folder_name,
     moved,
     parts_named,
+    read_arrow,
     read_record,
     read_table,
     subfolders,
@@ -37,6 +38,7 @@ from olora_bench.store.record import EvalRecord, Part, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 State = Literal["planned", "running", "interrupted", "done", "failed", "diverged"]
 
@@ -304,6 +306,14 @@ class Store:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
         return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
+
+    def curve_table(self, train_id: str) -> pa.Table | None:
+        """`read_curve` without a frame made of it, for those who read thousands."""
+        return read_arrow(self.run_dir(train_id), RunRecord, "curve")
+
+    def items_table(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str]) -> pa.Table | None:
+        """`read_items` without a frame made of it, for those who read thousands."""
+        return read_arrow(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import Unreadable, parse_parquet
 from olora_bench.store.record import RESTORE, check_version
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 Kind = Literal["curve", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
@@ -95,21 +97,17 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def from_parquet(content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def arrow_table(content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pa.Table:
     """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked.
 
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
-        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise RecordError(f"{path}: truncated or no Parquet file. {RESTORE}") from error
-    have, want = file.schema_arrow, schema(kind)
+        have, table = parse_parquet(content, path, columns)
+    except Unreadable as error:
+        raise RecordError(f"{error}. {RESTORE}") from error
+    want = schema(kind)
     _check_version(have.metadata or {}, path)
     _check_names(have.names, want.names, path)
     for field in want:
@@ -119,7 +117,7 @@ def from_parquet(content: bytes, path: Path, kind: Kind, columns: Sequence[str] 
     _check_nulls(table, kind, path)
     if kind == "items" and columns is None:
         _check_items(table, path)
-    return table.select(names).to_pandas(use_threads=False)
+    return table.select(names)
 
 
 def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:

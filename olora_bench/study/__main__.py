@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from olora_bench import terminal
-from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
+from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.progress import say
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
     from olora_bench.study.grid import StudyFile
 
     file = StudyFile(path, arguments.overrides)
-    standing = standing_report(file.results_dir, file.study.name, arguments.overrides)
+    standing = standing_report(file.results_dir, file.study.name, path, arguments.overrides)
     if standing is None:
         return report(arguments)
     print(standing[0])
@@ -49,7 +49,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Say where a study stands; 1 while a run of it is not done."""
+    """Say where a study stands; 1 while it is not complete."""
     from olora_bench.study.status import status_text
 
     text, complete = status_text(arguments.name, arguments.overrides)
@@ -58,37 +58,51 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print a study's table from its records, write its tables and its page; 1 if a run of it is not done."""
-    from olora_bench.study.tables import report_text
+    """Print a study's report from its records, write its tables and page; 1 if the study is not complete, 2 if they cannot be written."""
+    from olora_bench.study.tables import report as make_report
 
-    text, complete = report_text(arguments.name, arguments.overrides, run_pages=getattr(arguments, "run_pages", False))
-    print(text)
-    return 0 if complete else 1
+    made = make_report(arguments.name, arguments.overrides, run_pages=getattr(arguments, "run_pages", False))
+    print(made.text)
+    if made.unwritten is not None:
+        print(made.unwritten, file=sys.stderr)
+        return 2
+    return 1 if made.lacks else 0
 
 
 def extract(arguments: argparse.Namespace) -> int:
-    """Print what a study found in a few lines of Markdown, or put them between their marks in a page."""
+    """Print what a study found in a few lines of Markdown, or put them between their marks in a page; 1 if the study is not complete."""
+    from olora_bench.formats import read_text
     from olora_bench.report.extract import filled
     from olora_bench.store import atomic_write
     from olora_bench.study.tables import extract_text
 
-    study, text, answers = extract_text(arguments.name, arguments.overrides)
+    study, text, answers, lacks = extract_text(arguments.name, arguments.overrides)
     if arguments.into is None:
         print(text)
-        return 0
-    if not arguments.into.is_file():
+        return _told(lacks)
+    page = read_text(arguments.into)
+    if page is None:
         raise BadInput(f"--into {arguments.into}: no such file. Name a Markdown page that is there")
-    page = arguments.into.read_text(encoding="utf-8")
     atomic_write(arguments.into, filled(page, study, text, answers).encode())
-    return 0
+    return _told(lacks)
+
+
+def _told(lacks: list[str]) -> int:
+    """The exit code of a study that lacks this, after saying so."""
+    from olora_bench.study.complete import lacking_text
+
+    if lacks:
+        print(lacking_text(lacks), file=sys.stderr)
+    return 1 if lacks else 0
 
 
 def figures(arguments: argparse.Namespace) -> int:
-    """Write a study's tables and figures again from its records."""
+    """Write a study's tables and figures again from its records; 1 if the study is not complete."""
     from olora_bench.study.figures import figures_text
 
-    print(figures_text(arguments.name, arguments.overrides))
-    return 0
+    text, lacks = figures_text(arguments.name, arguments.overrides)
+    print(text)
+    return _told(lacks)
 
 
 def fetch(arguments: argparse.Namespace) -> int:
@@ -232,8 +246,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Exit codes: 0 done, 1 a run is not done, 2 the request cannot be carried out as written, 130 Ctrl-C, 128 and the signal's number
-    where one asked a run to end."""
+    """Exit codes: 0 done, 1 the study is not complete, 2 the request cannot be carried out as written, 130 Ctrl-C, 128 and the signal's
+    number where one asked a run to end."""
     terminal.prepare()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
@@ -242,6 +256,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
     except (BadInput, MissingAssets, StoreError, RecordError) as error:
         print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(of_system(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, parse_yaml, read_text
 from olora_bench.study.grid import find_study
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
     """
     if _git(path, "rev-parse", "--is-shallow-repository") == "true":
         raise BadInput(f"{path.name}: the history here is cut (a shallow clone): git fetch --unshallow")
-    now = declaration(path.read_text(encoding="utf-8"))
+    now = declaration(read_text(path) or "")
     found: list[tuple[str, int]] = []
     for line in _git(path, "rev-list", "--timestamp", "HEAD", "--", path.name).splitlines():
         seconds, commit = line.split()
@@ -79,8 +78,8 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
 def declaration(text: str) -> Any:
     """What a study file decides: everything but the title."""
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError:
+        raw = parse_yaml(text, "a study file")
+    except Unreadable:
         return None
     if isinstance(raw, dict) and isinstance(raw.get("study"), dict):
         raw["study"].pop("title", None)

@@ -9,12 +9,14 @@ from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.figures import FORMATS, Captioned, LeftOut, captions, file_bytes, study_figures
 from olora_bench.report import table_files
 from olora_bench.store import atomic_write
+from olora_bench.study.complete import lacking
 from olora_bench.study.grid import find_study
 from olora_bench.study.tables import analysed, open_results
 
 
-def figures_text(name: str, overrides: Sequence[str]) -> str:
-    """Write a study's tables and figures to `results/<study>/report/`; returned: what was drawn, and what was left out and why.
+def figures_text(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Write a study's tables and figures to `results/<study>/report/`; returned: what was drawn, what was left out and why; and what the
+    study lacks.
 
     Raises:
         BadInput: the study has not been run here.
@@ -23,7 +25,7 @@ def figures_text(name: str, overrides: Sequence[str]) -> str:
     found = analysed(results_dir, study, find_study(name), overrides)
     for file, content in table_files(found.tables).items():
         atomic_write(found.folder / "tables" / file, content)
-    return write_figures(found.frames, found.tables, found.folder / "figures")
+    return write_figures(found.frames, found.tables, found.folder / "figures"), lacking(found.frames)
 
 
 def write_figures(frames: StudyFrames, tables: Tables, folder: Path) -> str:

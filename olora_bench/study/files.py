@@ -6,49 +6,110 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import Unreadable, parse_json, read_bytes
 from olora_bench.identity import family_key
-from olora_bench.store import Lease, atomic_write, is_whole, read_regular, sealed
+from olora_bench.store import Lease, atomic_write, is_whole, sealed
+from olora_bench.store.record import FolderName, Id, problems
 from olora_bench.study.estimate import work
-from olora_bench.study.grid import Grids, LossOf, nothing_known
+from olora_bench.study.grid import Grids, LossOf, Role, nothing_known
 from olora_bench.study.names import changing, declaration_of, place_of, study_dir
 
 SCHEMA_VERSION = 2
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A study's own file, or None where there is none.
+class _Read(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
-    Raises:
-        RecordError: it cannot be read, or is of another schema.
-    """
+
+class _Lock(_Read):
+    precision: Literal["fp32", "bf16", "fp16"]
+
+
+class _Run(_Read):
+    train_id: Id
+    eval_id: Id | None
+    base_eval_id: Id | None
+    cell: str
+    family: str | None = None
+    steps: float | None = None
+    model: FolderName
+    arm: str
+    rank: Annotated[int, Field(lt=2**63)]
+    lr: float
+    seed: Annotated[int, Field(lt=2**63)]
+    stage: str
+    roles: tuple[Role, ...] = ("shared",)
+
+
+class _Point(_Read):
+    lr: float
+    stage: str
+    runs: list[Id]
+    loss: float | None
+    diverged: int
+
+
+class _Search(_Read):
+    cell: str
+    model: str
+    rank: int
+    arm: str
+    points: list[_Point]
+    best: float | None
+    edge: str | None
+    chosen: float | None
+
+
+class _Contrast(_Read):
+    arm: str
+    reference: str
+    kind: Literal["primary", "secondary"]
+
+
+class _Manifest(_Read):
+    study: FolderName
+    title: str
+    protocol: Literal["shared_lr", "tuned"]
+    contrasts: list[_Contrast]
+    overrides: list[str] | None = None
+    file: str | None = None
+    declaration: str | None = None
+    tuning: dict[str, Any] | None = None
+    searches: list[_Search] | None = None
+    runs: Annotated[list[_Run], Field(min_length=1)]
+
+
+def _read(path: Path, kind: type[_Read]) -> dict[str, Any] | None:
+    again = "remove it, and the next sweep writes it again"
     try:
-        content = read_regular(path)
-    except FileNotFoundError:
+        content = read_bytes(path)
+        value = None if content is None else parse_json(content, path)
+    except Unreadable as error:
+        raise RecordError(f"{error}: {again}") from error
+    if content is None:
         return None
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        value = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: not readable as JSON ({error}): remove it, and the next sweep writes it again") from error
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
         found = value.get("schema_version") if isinstance(value, dict) else None
-        raise RecordError(
-            f"{path}: schema_version is {found!r}, this olora_bench reads {SCHEMA_VERSION}: remove it, and the next sweep writes it again"
-        )
+        raise RecordError(f"{path}: schema_version is {found!r}, this olora_bench reads {SCHEMA_VERSION}: {again}")
     if not is_whole(value):
-        raise RecordError(f"{path}: damaged: it is not what was written there: remove it, and the next sweep writes it again")
+        raise RecordError(f"{path}: damaged: it is not what was written there: {again}")
+    try:
+        kind.model_validate_json(content)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {problems(error)[:500]}: {again}") from error
     return value
 
 
 def _write(path: Path, value: dict[str, Any], held: Lease | None) -> None:
     content = sealed(json.loads(json.dumps(value, sort_keys=True)))
     try:
-        same = read_regular(path) == content
-    except OSError:
+        same = read_bytes(path) == content
+    except Unreadable:
         same = False
     if not same:
         (atomic_write if held is None else held.publish)(path, content)
@@ -56,7 +117,7 @@ def _write(path: Path, value: dict[str, Any], held: Lease | None) -> None:
 
 def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> dict[str, Any] | None:
     """What the study settled when it first ran, e.g. `{"precision": "bf16"}`; null before that."""
-    return read_json(study_dir(results_dir, name, overrides) / "lock.json")
+    return _read(study_dir(results_dir, name, overrides) / "lock.json", _Lock)
 
 
 def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
@@ -66,7 +127,16 @@ def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence
 
 def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> dict[str, Any] | None:
     """The manifest: everything a report needs to find and order the study's records."""
-    return read_json(study_dir(results_dir, name, overrides) / "manifest.json")
+    return manifest_in(study_dir(results_dir, name, overrides))
+
+
+def manifest_in(home: Path) -> dict[str, Any] | None:
+    """The manifest in one of a study's folders, or None where there is none.
+
+    Raises:
+        RecordError: it is damaged, foreign or of another schema.
+    """
+    return _read(home / "manifest.json", _Manifest)
 
 
 def write_manifest(

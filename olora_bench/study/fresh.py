@@ -1,47 +1,138 @@
-"""Whether a study's report still says what its records say, told by times alone, as make does."""
+"""Whether a study's report still says what its records say: told by what it was made from and what was written, not by times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import olora_bench
-from olora_bench.store import Store
+from olora_bench.config import claims_dir, options
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.formats import Unreadable, parse_json, read_regular
+from olora_bench.store import Store, atomic_write, inside, is_whole, sealed
+from olora_bench.store.sealed import sha256
+from olora_bench.study.declared import declaring_commit
 from olora_bench.study.files import read_manifest
-from olora_bench.study.names import report_dir, study_dir
+from olora_bench.study.names import changing, report_dir, study_dir
+
+MADE_FROM = "made_from.json"
+"""Beside a report: a digest of its inputs, one of every file written, whether the study was complete."""
+_PART = re.compile(r"(curve|adapter|items|generations)\..*")
+_LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "PyYAML")
 
 
-def standing_report(results_dir: Path, study: str, overrides: Sequence[str] = ()) -> tuple[str, bool] | None:
-    """The report as it lies there, and whether every run of it is done; None where it has to be made again.
+def standing_report(results_dir: Path, study: str, file: Path, overrides: Sequence[str] = ()) -> tuple[str, bool] | None:
+    """The report as it lies there, and whether the study was complete; None where it has to be made again: one of its inputs, or one of
+    the files that were written, is not what it was.
 
-    It stands while its page lies beside it and it is newer than the manifest, every record that the manifest names (all of them there),
-    and this package's code.
+    Args:
+        file: the study's file.
+
+    Raises:
+        RecordError: the manifest cannot be read, or a link leads out of the results folder.
     """
-    home = study_dir(results_dir, study, overrides)
-    report = report_dir(home, results_dir) / "report.md"
-    manifest = read_manifest(results_dir, study, overrides)
-    if manifest is None or not report.exists() or not report.with_name("index.html").exists():
-        return None
-    store, made = Store(results_dir), report.stat().st_mtime_ns
+    folder = report_dir(study_dir(results_dir, study, overrides), results_dir)
     try:
-        if any(path.stat().st_mtime_ns >= made for path in _inputs(store, home, manifest)):
+        made = parse_json(read_regular(folder / MADE_FROM), folder / MADE_FROM)
+        if not is_whole(made) or not _as_written(folder, made["outputs"]):
             return None
-    except FileNotFoundError:
+        text, complete = read_regular(folder / "report.md").decode().removesuffix("\n"), made["complete"] is True
+    except (Unreadable, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    states = {record.status if (record := store.read_run(run["train_id"])) else None for run in manifest["runs"]}
-    return report.read_text(encoding="utf-8").rstrip("\n"), states == {"done"}
+    return (text, complete) if made.get("inputs") == inputs_digest(results_dir, study, file, overrides) else None
 
 
-def _inputs(store: Store, home: Path, manifest: dict[str, Any]) -> Iterator[Path]:
-    yield home / "manifest.json"
-    package = Path(olora_bench.__file__).parent
-    yield from package.rglob("*.py")
-    yield from (package / "report" / "assets").iterdir()
-    evaluations = set()
-    for run in manifest["runs"]:
-        yield store.run_dir(run["train_id"]) / "record.json"
+def _as_written(folder: Path, outputs: Mapping[str, str]) -> bool:
+    if not {"report.md", "index.html"} <= outputs.keys() or any(name.startswith("/") or ".." in name for name in outputs):
+        return False
+    return all(sha256(read_regular(folder / name)) == digest for name, digest in outputs.items())
+
+
+def keep_made_from(folder: Path, inputs: str, outputs: Mapping[str, str], *, complete: bool) -> None:
+    """Write down what a report was made from.
+
+    Args:
+        inputs: as `inputs_digest` gave it before anything was read.
+        outputs: file, from the report's folder -> SHA-256.
+
+    Raises:
+        StoreError: the system refuses.
+    """
+    atomic_write(folder / MADE_FROM, sealed({"inputs": inputs, "outputs": dict(outputs), "complete": complete}))
+
+
+def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence[str] = ()) -> str:
+    """SHA-256 of all that a report is made from: the study's own files and its commit, the bytes of every record, size and times of the
+    parts beside it, claims, published numbers, this package, and the words of the command that the report repeats.
+
+    Raises:
+        RecordError: the manifest cannot be read.
+    """
+    home, found = study_dir(results_dir, study, overrides), hashlib.sha256()
+    manifest: Any = read_manifest(results_dir, study, overrides) or {"runs": []}
+    facts: list[Any] = [str(results_dir), str(file), changing(overrides), options("model"), _declared(file), _package()]
+    facts += [_content(path) for path in (home / "manifest.json", home / "lock.json", file)]
+    for folder in (results_dir / "published", results_dir / "published" / "claims"):
+        facts.append(_all_in(results_dir, folder))
+    facts += [[path.name, _content(path)] for path in sorted(claims_dir().glob("*.yaml"))]
+    for fact in (*facts, *_records(Store(results_dir), manifest["runs"])):
+        found.update(json.dumps(fact).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _content(path: Path) -> str:
+    """The SHA-256 of a file, or why it cannot be read."""
+    try:
+        return sha256(read_regular(path))
+    except OSError as error:
+        return str(error.errno or error)
+
+
+def _all_in(root: Path, folder: Path) -> list[Any]:
+    try:
+        return [[path.name, _content(path)] for path in sorted(inside(root, folder).glob("*.*"))]
+    except (OSError, RecordError) as error:
+        return [str(error)]
+
+
+def _declared(file: Path) -> list[Any]:
+    try:
+        return list(declaring_commit(file))
+    except (BadInput, OSError, ValueError) as error:
+        return [str(error)]
+
+
+@cache
+def _package() -> list[Any]:
+    """This package's files, and the libraries that a report's numbers and bytes hang on."""
+    root = Path(olora_bench.__file__).parent
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    own = hashlib.sha256(json.dumps([[str(path.relative_to(root)), _content(path)] for path in files]).encode()).hexdigest()
+    return [own, platform.python_version(), *(version(name) for name in _LIBRARIES)]
+
+
+def _records(store: Store, runs: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+    evaluations: dict[tuple[Any, ...], None] = {}
+    for run in runs:
+        yield [run["train_id"], *_folder(lambda run=run: store.run_dir(run["train_id"]))]
         if run["eval_id"] is not None:
-            evaluations |= {(run["train_id"], None, run["eval_id"]), (None, run["model"], run["base_eval_id"])}
-    for train_id, base, eval_id in evaluations:
-        yield store.eval_dir(train_id, base, eval_id) / "record.json"
+            evaluations |= dict.fromkeys([(run["train_id"], None, run["eval_id"]), (None, run["model"], run["base_eval_id"])])
+    for one in evaluations:
+        yield [*one, *_folder(lambda one=one: store.eval_dir(*one))]
+
+
+def _folder(place: Any) -> list[Any]:
+    """A record's bytes, and of its parts what tells cheaply whether they were touched."""
+    try:
+        folder = place()
+        stats = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if _PART.fullmatch(path.name)]
+    except (OSError, RecordError) as error:
+        return [str(error)]
+    return [_content(folder / "record.json"), *([name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in stats)]

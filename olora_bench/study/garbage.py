@@ -15,7 +15,7 @@ from pathlib import Path
 from olora_bench.errors import RecordError, StoreError
 from olora_bench.progress import size
 from olora_bench.store import LeaseHeld, Store, inside, lease, read_lease
-from olora_bench.study.files import read_json
+from olora_bench.study.files import manifest_in
 from olora_bench.study.names import homes, studies
 
 
@@ -42,7 +42,7 @@ def unneeded(results_dir: Path) -> list[Unneeded]:
         RecordError: a manifest cannot be read: what its study needs is not known, so nothing may be called unneeded.
     """
     store, places = Store(results_dir), [home for name in studies(results_dir) for home in homes(results_dir, name)]
-    runs = [run for home in places for run in (read_json(home / "manifest.json") or {"runs": []})["runs"]]
+    runs = [run for home in places for run in (manifest_in(home) or {"runs": []})["runs"]]
     needed = {run["train_id"] for run in runs}
     evals = {run["eval_id"] for run in runs} | {run["base_eval_id"] for run in runs}
     found = []

@@ -10,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
-
 from olora_bench.assets import Asset, resolve
-from olora_bench.config import Experiment, compose, load, machine, options, sweeps_dir
+from olora_bench.config import Experiment, compose, load, machine, options, plain, sweeps_dir
 from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.lines import line
 from olora_bench.errors import BadInput
+from olora_bench.formats import is_file
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
 from olora_bench.study.foreign import check_trust
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
@@ -88,7 +87,7 @@ def find_study(name: str) -> Path:
     """
     candidates = [Path(name)] if name.endswith(".yaml") else [Path("sweeps") / f"{name}.yaml", sweeps_dir() / f"{name}.yaml"]
     for path in candidates:
-        if path.is_file():
+        if is_file(path):
             _check_name(path)
             return path.resolve()
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
@@ -224,9 +223,7 @@ class StudyFile:
     def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
         if groups not in self._composed:
             cfg = compose([*self.overrides, *groups], config_name=self.path.name, config_dir=self.path.parent)
-            composed = OmegaConf.to_container(cfg, resolve=True)
-            assert isinstance(composed, dict)
-            self._composed[groups] = {str(key): value for key, value in composed.items()}
+            self._composed[groups] = plain(cfg)
         return self._composed[groups]
 
     def _check_overrides(self) -> None:
@@ -303,4 +300,7 @@ def _set(raw: dict[str, Any], key: str, value: Scalar, path: Path, number: int) 
         raise BadInput(
             f"{path}: study.grids.{number}.{key}: there is no such key. Use a config group ({groups}) or a key that `--cfg job` prints"
         )
+    if not parents and isinstance(node[last], dict):
+        inner = ", ".join(map(str, node[last]))
+        raise BadInput(f"{path}: study.grids.{number}.{key} has keys of its own: give {key}.KEY. Allowed: {inner}")
     node[last] = value

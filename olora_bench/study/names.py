@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.errors import BadInput, RecordError
+from olora_bench.formats import read_text
 from olora_bench.store import inside
 from olora_bench.study.schema import RESERVED_NAMES
 
@@ -67,7 +68,7 @@ def declaration_of(path: Path) -> str:
     """A digest of what a study file declares: everything in it but title and comments."""
     from olora_bench.study.declared import declaration
 
-    raw = declaration(path.read_text(encoding="utf-8"))
+    raw = declaration(read_text(path) or "")
     return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -84,12 +85,12 @@ def check_name(results_dir: Path, name: str, path: Path) -> None:
     Raises:
         BadInput: names both files.
     """
-    from olora_bench.study.files import read_json
+    from olora_bench.study.files import manifest_in
 
     mine, place = declaration_of(path), place_of(path, results_dir)
     for home in homes(results_dir, name):
         try:
-            manifest: dict[str, Any] = read_json(home / "manifest.json") or {}
+            manifest: dict[str, Any] = manifest_in(home) or {}
         except RecordError:  # what it was of is not known; where it is needed, it is refused
             continue
         if manifest.get("declaration") not in (None, mine) and manifest.get("file") != place:

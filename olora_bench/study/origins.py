@@ -28,13 +28,18 @@ def origins(
         study_file: the file that declares the study, None where it is not known.
         overrides: the command line's, which the runs hang on.
     """
-    records = [record for record in (_read(store, train_id) for train_id in train_ids) if record is not None]
-    facts: dict[str, Counter[str]] = {}
-    for record in records:
+    read, facts, commits = 0, dict[str, Counter[str]](), set[str]()
+    for train_id in train_ids:
+        record = _read(store, train_id)
+        if record is None:
+            continue
+        read += 1
         for label, value in _facts(record.provenance):
             facts.setdefault(LABELS[label], Counter())[value] += 1
+        harness: Any = record.provenance.get("harness") or {}
+        commits |= {str(harness["commit"])} if harness.get("commit") else set()
     ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
-    return Origins(len(records), ordered, _remake(study, study_file, overrides, records), run_pages)
+    return Origins(read, ordered, _remake(study, study_file, overrides, commits), run_pages)
 
 
 def _read(store: Store, train_id: str) -> RunRecord | None:
@@ -69,12 +74,10 @@ def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "asset", f"{one['key']}, {one['source']}: {one['identity']}"
 
 
-def _remake(study: str, study_file: Path | None, overrides: Sequence[str], records: Iterable[RunRecord]) -> list[str]:
-    harnesses: list[Any] = [record.provenance.get("harness") or {} for record in records]
-    commits = {str(one["commit"]) for one in harnesses if one.get("commit")}
+def _remake(study: str, study_file: Path | None, overrides: Sequence[str], commits: set[str]) -> list[str]:
     name = study if study_file is None or study_file.stem == study else f"{study_file.name}"
     given = f"{name} ARGS={quote(' '.join(overrides))}" if overrides else name
-    checkout = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
+    checkout = [f"git checkout {commit}" for commit in commits] if len(commits) == 1 else []
     return [
         *checkout,
         f"make plan SWEEP={given}      # what would run; runs nothing",

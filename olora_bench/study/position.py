@@ -11,7 +11,7 @@ from olora_bench.errors import RecordError
 from olora_bench.experiment import identified
 from olora_bench.progress import duration, label, say
 from olora_bench.store import Store
-from olora_bench.study.files import read_json
+from olora_bench.study.files import manifest_in
 from olora_bench.study.names import homes
 
 
@@ -23,7 +23,7 @@ def announced(experiment: Experiment, study: str | None) -> Iterator[None]:
         study: the study that asks for the run; None for a run asked for alone, whose lines need no name.
     """
     results_dir = experiment.machine.results_dir
-    manifests = [] if study is None else [read_json(home / "manifest.json") for home in homes(results_dir, study)]
+    manifests = [] if study is None else [manifest_in(home) for home in homes(results_dir, study)]
     listed = [[run["train_id"] for run in manifest["runs"]] for manifest in manifests if manifest is not None]
     train_id = identified(experiment)[0].train_id if listed else ""
     ids = next((found for found in listed if train_id in found), [])

@@ -14,6 +14,8 @@ from olora_bench.errors import BadInput
 # Folders of results/ that are not studies.
 RESERVED_NAMES = ("runs", "base", "published")
 
+MOST_RUNS = 20_000
+
 Scalar = str | int | float | bool | None
 Grid = dict[str, Scalar | list[Scalar]]
 
@@ -27,7 +29,7 @@ class Contrast(Strict):
 
 
 Rate = Annotated[float, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Tuning(Strict):
@@ -96,6 +98,9 @@ class Study(Strict):
     def _grids_are_not_empty(self) -> Study:
         if self.name in RESERVED_NAMES:
             raise ValueError(f"study.name={self.name} is a reserved folder of results/ ({', '.join(RESERVED_NAMES)}): choose another name")
+        points = sum(math.prod(len(value) if isinstance(value, list) else 1 for value in grid.values()) for grid in self.grids)
+        if points > MOST_RUNS:
+            raise ValueError(f"study.grids come to {points} combinations; at most {MOST_RUNS} are allowed: split the study")
         for number, grid in enumerate(self.grids):
             for key, value in grid.items():
                 if value == []:

@@ -30,16 +30,18 @@ class Standing:
     holder: Holder | None = None
 
 
-def standing(store: Store, job: Job, *, retry: bool = False, changed: bool = True) -> Standing:
+def standing(store: Store, job: Job, *, retry: bool = False, changed: bool = True, thorough: bool = False) -> Standing:
     """Where one run stands.
 
     A failed run is to be tried again, so `missing`, when asked (`retry`), or when the harness is not the one it failed under and
-    `changed` lets that count; until then it stays failed.
+    `changed` lets that count; until then it stays failed. A finished run's adapter is compared with its digest when asked (`thorough`).
     """
     what = job.what
     try:
         record = store.read_run(what.train_id)
         if record is not None and is_done(store, what):
+            if thorough and (wrong := store.damage(record, thorough=True)) is not None:
+                return Standing(job, "unreadable", wrong)
             return Standing(job, "diverged" if record.status == "diverged" else "done", record.error)
         scored = store.read_eval(what.train_id, None, what.eval_id) if record is not None and what.eval_id is not None else None
     except RecordError as error:
@@ -63,9 +65,9 @@ def _other_harness(failed: RunRecord | EvalRecord) -> bool:
     return bool(failed.provenance.get("harness") != harness() or harness()["dirty"])
 
 
-def standings(store: Store, jobs: Sequence[Job], *, retry: bool = False) -> list[Standing]:
-    """Where every run stands, in the study's order."""
-    return [standing(store, job, retry=retry) for job in jobs]
+def standings(store: Store, jobs: Sequence[Job], *, thorough: bool = False) -> list[Standing]:
+    """Where every run stands, in the study's order; `thorough` as for `standing`."""
+    return [standing(store, job, thorough=thorough) for job in jobs]
 
 
 def counts(found: Sequence[Standing]) -> str:

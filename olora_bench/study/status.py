@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from olora_bench.progress import duration
 from olora_bench.study import estimate
+from olora_bench.study.complete import OVER
 from olora_bench.study.grid import Grids, Job
 from olora_bench.study.plan import stages_text
 from olora_bench.study.stages import find_and_open
@@ -14,14 +15,14 @@ from olora_bench.study.states import Standing, counts, standings
 
 
 def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
-    """A study's status, and whether all of it is done.
+    """A study's status, and whether it is complete, as `complete.lacking` says it of frames: a diverged run is finished.
 
     Raises:
         BadInput: there is no such study, or it cannot be carried out as written.
     """
     study = find_and_open(name, overrides)
     grids = study.grids()
-    found = standings(study.store, grids.jobs)
+    found = standings(study.store, grids.jobs, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
     lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *stages_text(grids), *edges_text(grids)]
     for state in ("running", "interrupted", "failed", "unreadable", "diverged"):
@@ -35,8 +36,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         lines.append(f"time left     {duration(hours.seconds / workers)}{shared} ({hours.source})")
     if by_state.get("failed"):
         lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
-    done = not left and not by_state.get("failed") and not by_state.get("unreadable")
-    return "\n".join(lines), done and grids.settled
+    return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled
 
 
 def title(job: Job) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +10,21 @@ import numpy as np
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
 from olora_bench.analysis.claims import judge
-from olora_bench.config import claims_dir, compose, machine, options
-from olora_bench.errors import BadInput
+from olora_bench.config import claims_dir, compose, machine, options, plain
+from olora_bench.errors import BadInput, StoreError
 from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import claims, extract
 from olora_bench.report.page import study_page
 from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
+from olora_bench.report.render import markdown_escape
 from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write, inside
+from olora_bench.store.sealed import sha256
+from olora_bench.study.complete import lacking, lacking_text
 from olora_bench.study.declared import declared, declared_text
-from olora_bench.study.files import read_json, read_manifest
+from olora_bench.study.files import manifest_in, read_manifest
+from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.grid import find_study
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
 from olora_bench.study.origins import origins
@@ -44,8 +48,8 @@ def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
         BadInput: there is no such study, it cannot be carried out as written, or another one ran there under its name.
     """
     path = find_study(name)
-    cfg = compose(overrides, config_name=path.name, config_dir=path.parent)
-    name, results_dir = parse_study(dict(cfg.study), str(path)).name, machine(cfg).results_dir
+    raw = plain(compose(overrides, config_name=path.name, config_dir=path.parent))
+    name, results_dir = parse_study(raw.get("study"), str(path)).name, machine(raw).results_dir
     check_name(results_dir, name, path)
     return name, results_dir
 
@@ -76,7 +80,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
 
 
 def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
-    found = [manifest for home in homes(results_dir, study) if (manifest := read_json(home / "manifest.json")) is not None]
+    found = [manifest for home in homes(results_dir, study) if (manifest := manifest_in(home)) is not None]
     under = ["without overrides" if not one.get("overrides") else f"with {' '.join(one['overrides'])}" for one in found]
     asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
     if under:
@@ -92,36 +96,60 @@ def _claims_dir(results_dir: Path) -> Path:
     return own if own.is_dir() else claims_dir()
 
 
-def report_text(name: str, overrides: Sequence[str], *, run_pages: bool = False) -> tuple[str, bool]:
-    """The report of a study, printed, as tables and as a page: written to `results/<study>/report/`, returned, and whether every run of it
-    is done. With `run_pages` each run gets a page of its own beside it.
+@dataclass(frozen=True)
+class Report:
+    """A study's report as text, what the study lacks, and why the report could not be written, null where it was."""
+
+    text: str
+    lacks: list[str]
+    unwritten: str | None = None
+
+
+def report(name: str, overrides: Sequence[str], *, run_pages: bool = False) -> Report:
+    """The report of a study, printed, as tables and as a page: written to `results/<study>/report/`. With `run_pages` each run gets a page
+    of its own beside it.
+
+    Raises:
+        BadInput: the study has not been run here.
+    """
+    study, results_dir = open_results(name, overrides)
+    file = find_study(name)
+    inputs = inputs_digest(results_dir, study, file, overrides)  # first: what changes while it is read makes the report anew
+    found = analysed(results_dir, study, file, overrides)
+    lacks = lacking(found.frames)
+    text = study_report(found.frames, found.tables, notes(found, lacks))
+    try:
+        outputs = write_page(found, file, run_pages=run_pages)
+        tables = ((f"tables/{name}", content) for name, content in table_files(found.tables).items())
+        outputs |= _write(found.folder, [("report.md", (text + "\n").encode()), *tables])
+        keep_made_from(found.folder, inputs, outputs, complete=not lacks)
+    except StoreError as error:
+        return Report(text, lacks, f"{found.folder}: this report could not be written there: {error}")
+    return Report(text, lacks)
+
+
+def _write(folder: Path, files: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    """Write files of a report; returns the SHA-256 of each."""
+    digests = {}
+    for name, content in files:
+        atomic_write(folder / name, content)
+        digests[name] = sha256(content)
+    return digests
+
+
+def extract_text(name: str, overrides: Sequence[str]) -> tuple[str, str, str, list[str]]:
+    """A study's own name, what it found in a few lines of Markdown, its answers to the papers' claims, and what it lacks.
 
     Raises:
         BadInput: the study has not been run here.
     """
     study, results_dir = open_results(name, overrides)
     found = analysed(results_dir, study, find_study(name), overrides)
-    text = study_report(found.frames, found.tables, notes(found))
-    write_page(found, find_study(name), run_pages=run_pages)
-    atomic_write(found.folder / "report.md", (text + "\n").encode())
-    for file, content in table_files(found.tables).items():
-        atomic_write(found.folder / "tables" / file, content)
-    return text, bool((found.frames.runs["state"] == "done").all())
+    return study, extract(found.frames, found.tables), claims(found.tables), lacking(found.frames)
 
 
-def extract_text(name: str, overrides: Sequence[str]) -> tuple[str, str, str]:
-    """A study's own name, what it found in a few lines of Markdown, and its answers to the papers' claims.
-
-    Raises:
-        BadInput: the study has not been run here.
-    """
-    study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study, find_study(name), overrides)
-    return study, extract(found.frames, found.tables), claims(found.tables)
-
-
-def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = False) -> Path:
-    """Write `index.html` of a study's report, and with `run_pages` `runs/<train_id>.html`; returns the page's path.
+def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = False) -> dict[str, str]:
+    """Write `index.html` of a study's report, and with `run_pages` `runs/<train_id>.html`; returns the SHA-256 of each.
 
     Args:
         study_file: the file that declares the study, None where it is not known.
@@ -130,23 +158,22 @@ def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = Fa
     where = origins(
         store, found.frames.study, dict.fromkeys(found.frames.runs["train_id"]), study_file, found.frames.overrides, run_pages=run_pages
     )
-    page = found.folder / "index.html"
-    atomic_write(page, study_page(found.frames, found.tables, where))
-    for train_id, content in run_pages_of(store, found.frames) if run_pages else ():
-        atomic_write(found.folder / "runs" / f"{train_id}.html", content)
-    return page
+    written = _write(found.folder, [("index.html", study_page(found.frames, found.tables, where))])
+    pages = run_pages_of(store, found.frames) if run_pages else iter(())
+    return written | _write(found.folder, ((f"runs/{train_id}.html", content) for train_id, content in pages))
 
 
-def notes(found: Analysed) -> list[str]:
+def notes(found: Analysed, lacks: Sequence[str] = ()) -> list[str]:
     """What is missing, where things were written, what comes next."""
     frames, study = found.frames, found.frames.study
     lines = [
-        f"{row['train_id']} {row['what']}" + (f": {row['reason']}" if row["reason"] else "")
+        markdown_escape(f"{row['train_id']} {row['what']}" + (f": {row['reason']}" if row["reason"] else ""))
         for row in found.tables["not_done"].head(20).to_dict("records")
     ]
     if len(found.tables["not_done"]) > 20:
         lines.append(f"{len(found.tables['not_done']) - 20} more are not done: {found.folder}/tables/not_done.md")
-    lines.append(declared_text(rows_of(found.tables["declared"])[0]))
+    lines += [markdown_escape(lacking_text(lacks))] if lacks else []
+    lines.append(markdown_escape(declared_text(rows_of(found.tables["declared"])[0])))
     lines.append(f"Records: {found.results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {found.folder}/")
     lines.append(f"The same as a page, with charts: {found.folder}/index.html (opens in a browser, needs no network)")
     lines.append(f"What went into a run's id: python -m olora_bench.study explain {frames.runs['train_id'].iloc[0]}")

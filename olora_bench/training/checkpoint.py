@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from olora_bench.errors import RecordError, StoreError
+from olora_bench.formats import read_regular
 from olora_bench.preemption import Preempted
 from olora_bench.progress import say
-from olora_bench.store import Lease, LeaseLost, atomic_write, read_regular
+from olora_bench.store import Lease, LeaseLost, atomic_write
 
 FORMAT = 1
 RETRY_AFTER_S = 60.0

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
+from olora_bench.analysis.frames import Answered
 from olora_bench.report import table_files
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
@@ -179,12 +180,12 @@ def leaning(frames: StudyFrames, hidden: str | None = None) -> StudyFrames:
     """The frames of items of which 30 of 40 have the second answer for gold, and olora gives it to all; one run's items are hidden."""
     olora = set(frames.runs[frames.runs["arm"] == "olora"]["train_id"])
 
-    def answers(run: str | None, base: str | None, scoring: str) -> dict[str, pd.DataFrame] | None:
+    def answers(run: str | None, base: str | None, scoring: str) -> dict[str, Answered] | None:
         found = None if run == hidden else frames.answers(run, base, scoring)
         if found is None:
             return None
-        gave = [1] * 40 if run in olora else [0] * 36 + [1] * 4
-        return {name: items.assign(gold=[1] * 30 + [0] * 10, prediction=gave, prediction_norm=gave) for name, items in found.items()}
+        gave = {1: 40} if run in olora else {0: 36, 1: 4}
+        return {name: replace(items, gold={1: 30, 0: 10}, prediction=gave, prediction_norm=gave) for name, items in found.items()}
 
     return replace(frames, answers=answers)
 

@@ -137,12 +137,71 @@ def test_split_that_is_needed_and_not_there(local, tmp_path):
     ]
 
 
+ENDINGS = "allowed endings: .parquet, .jsonl, .json, .csv, .tsv"
+
+
+def _link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.with_name("gone.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "make_it", "said"),
+    [
+        ("train.jsonl.gz", Path.touch, "train.jsonl.gz"),
+        ("train.JSONL", Path.touch, "train.JSONL"),
+        ("train.txt", Path.touch, "train.txt"),
+        ("train.jsonl", Path.mkdir, "train.jsonl (a folder)"),
+        ("train.jsonl", _link_to_nothing, "train.jsonl (a link to nothing)"),
+    ],
+)
+def test_what_is_there_and_is_no_file_of_rows_is_named(local, tmp_path, name, make_it, said):
+    """With the endings that are allowed, in the folder that is passed over; what says a split comes first."""
+    folder = tmp_path / "local/alpaca"
+    folder.mkdir(parents=True)
+    (folder / "README.md").touch()
+    make_it(folder / name)
+    with pytest.raises(MissingAssets) as caught:
+        resolve(local("model=tiny_tinyllama", "data=alpaca", "data.decontaminate=[]", "suite=none"))
+    assert str(caught.value).splitlines()[1:4] == [
+        "  data:alpaca",
+        f"    source: none; none of assets=[local] has it; {folder} is passed over: "
+        f"no file of rows is there, only {said}, README.md ({ENDINGS})",
+        f"    brings it: unpack, convert or rename it to e.g. {folder}/train.jsonl, or add hub to assets",
+    ]
+
+
+def test_a_split_in_a_form_that_is_not_read_is_named_beside_those_that_are(local, tmp_path):
+    """The packed train split of a benchmark whose validation split is read."""
+    folder = tmp_path / "local/winogrande/winogrande_xl"
+    _put(folder / "validation.parquet", ROWS)
+    (folder / "train.jsonl.gz").touch()
+    experiment = local("model=tiny_tinyllama", *WINO)
+    with pytest.raises(MissingAssets) as caught:
+        check(experiment, resolve(experiment))
+    assert str(caught.value).splitlines()[2] == (
+        f"    source: local ({folder}); it has validation, no train; train.jsonl.gz is read as no rows ({ENDINGS})"
+    )
+
+
+def test_another_file_is_not_taken_for_a_train_file_that_cannot_be_read(local, tmp_path):
+    """A file that says no split, beside a packed one that says train."""
+    folder = tmp_path / "local/alpaca"
+    _put(folder / "other.jsonl", ALPACA)
+    (folder / "train.jsonl.gz").touch()
+    with pytest.raises(BadInput) as caught:
+        resolve(local("model=tiny_tinyllama", "data=alpaca", "data.decontaminate=[]", "suite=none"))
+    assert str(caught.value) == (
+        f"{folder} has train.jsonl.gz, which is no file of rows ({ENDINGS}), and other.jsonl, which says no split. "
+        "Unpack, convert or rename the one that is meant to e.g. train.jsonl, or take the other away"
+    )
+
+
 def test_file_that_is_not_what_its_name_says(local, tmp_path):
     """A local file that is no parquet is refused with its path."""
     _put(tmp_path / "local/alpaca/train.parquet", ALPACA)
     (tmp_path / "local/alpaca/train.parquet").write_bytes(b"not parquet")
     experiment = local("model=tiny_tinyllama", "data=alpaca", "data.decontaminate=[]", "suite=none")
-    with pytest.raises(BadInput, match=r"local/alpaca/train\.parquet cannot be read as rows: .*Parquet magic bytes not found"):
+    with pytest.raises(BadInput, match=r"local/alpaca/train\.parquet cannot be read as rows: truncated or no Parquet file"):
         fetch(experiment, resolve(experiment))
 
 

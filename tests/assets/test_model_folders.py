@@ -226,7 +226,7 @@ def two_ggufs(folder: Path) -> None:
         (without("model.safetensors"), "there are no weights (*.safetensors)"),
         (without("tokenizer.json"), "there is no tokenizer (tokenizer.json, tokenizer.model or vocab.json)"),
         (renamed, f"there is neither model.safetensors nor {INDEX}, which says what is in consolidated.safetensors"),
-        (no_json, f"{INDEX} cannot be read (JSONDecodeError: Expecting value: line 1 column 1 (char 0))"),
+        (no_json, f"{INDEX} cannot be read (no valid JSON: Expecting value: line 1 column 1 (char 0))"),
         (two_ggufs, "there are 2 .gguf files, and which of them is meant is not said: keep one"),
         (
             lambda folder: (shard(folder, RIGHT), (folder / "model-00002-of-00002.safetensors").unlink()),

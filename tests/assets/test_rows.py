@@ -117,9 +117,17 @@ TEXTS = [
     ("x.csv", b'a,b\n"1,2\n', "x.csv, line 2 cannot be read as CSV: unexpected end of data"),
     ("x.csv", b"a,a\n1,2\n", "x.csv: the header names 'a', 'a'. Give each column one name of its own"),
     ("x.csv", b"a,b\n1,2,3\n", None),
+    ("x.csv", b"a;b\n1;2\n", "x.csv: the header is one cell, 'a;b', with ';' between its words. Cells of .csv are separated by a comma: "
+     "save it with a comma as the separator"),
+    ("x.tsv", b"a,b\n1,2\n", "x.tsv: the header is one cell, 'a,b', with ',' between its words. Cells of .tsv are separated by a tab: "
+     "save it with a tab as the separator"),
+    ("x.jsonl", b'{"a": 1}\n{"a": 2, "b": 3, "a": 2}\n',
+     "x.jsonl, line 2: the key 'a' is there 2 times in one object. Keep one of them"),
+    ("x.json", b' [{"a": 1},\n {"a": 2},{"b": {"c": 3, "c": 4}}]',
+     "x.json, row 3: the key 'c' is there 2 times in one object. Keep one of them"),
     ("x.jsonl", b"\n", "x.jsonl: there are no rows"),
     ("x.csv", b"", "x.csv: there are no rows"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "content", "message"), TEXTS)
@@ -129,6 +137,31 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: 
     found = refused(lambda: read_rows([tmp_path / name]))
     assert (
         found == f"{tmp_path}/{message}" if message else found.startswith(f"{tmp_path / name}, row 1 has 3 cells, and the header names 2")
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("Instruction, output", "no column instruction, output. Needed: instruction, output; input may be absent. "
+         "Found: Instruction, ' output'. Rename 'Instruction' to 'instruction', ' output' to 'output'"),
+        ("instruction,output,Input", "no column input. Needed: instruction, output; input may be absent. "
+         "Found: instruction, output, Input. Rename 'Input' to 'input'"),
+    ],
+)  # fmt: skip
+def test_a_column_that_differs_in_case_or_spaces_is_to_be_renamed(tmp_path: Path, header: str, told: str) -> None:
+    """An input of another case would be left out of every prompt in silence."""
+    (tmp_path / "x.csv").write_text(f"{header}\n{','.join('abc'[: header.count(',') + 1])}\n")
+    assert refused(lambda: read(tmp_path / "x.csv")) == f"{tmp_path / 'x.csv'} has {told}"
+
+
+@pytest.mark.parametrize(("cell", "kind"), [("7", "int64"), ("7.5", "double"), ("true", "bool")])
+def test_a_column_that_is_no_text_names_its_type(tmp_path: Path, cell: str, kind: str) -> None:
+    """Beside the first value."""
+    (tmp_path / "x.jsonl").write_text(f'{{"instruction": "a", "output": {cell}}}\n')
+    assert refused(lambda: read(tmp_path / "x.jsonl")) == (
+        f"{tmp_path / 'x.jsonl'}, row 1: output is {json.loads(cell)}, which is no text (the column is of type {kind}). "
+        "Allowed: text. Correct the row, or take it out"
     )
 
 
@@ -183,6 +216,10 @@ def test_train_is_taken_from_a_file_that_says_so_or_the_only_unnamed_one(names: 
          "1 of the 3 shards of the train split are missing (the first is number 1)"),
         (["train.csv", "train-00000-of-00001.csv"], "the train split is there more than once (train-00000-of-00001.csv, train.csv): "
          "keep one file, or one set of shards"),
+        (["train.csv", "train.jsonl"], "the train split is there in several formats (train.csv, train.jsonl): "
+         "keep one, they may be copies of the same rows"),
+        (["alpaca_data.json", "seed_tasks.jsonl"], "none of alpaca_data.json, seed_tasks.jsonl says its split, and only one of them can be "
+         "taken for train: name the files to train on train*, or take the others away"),
     ],
 )  # fmt: skip
 def test_files_that_leave_it_open_are_refused(names: list[str], message: str) -> None:

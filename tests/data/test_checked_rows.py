@@ -112,6 +112,78 @@ def test_ids_that_are_there_twice_are_refused(tmp_path: Path) -> None:
     )
 
 
+FOUR = ["amber", "barn", "candle", "drift"]
+
+
+@pytest.mark.parametrize("row_", [0, 3])
+@pytest.mark.parametrize("name", ["arc_challenge", "openbookqa"])
+@pytest.mark.parametrize(
+    ("texts", "labels", "told"),
+    [
+        (FOUR, ["A", "A", "A", "A"], "where 'A' names 4 choices and each needs a key of its own"),
+        (FOUR, ["A", "B", "B", "C"], "where 'B' names 2 choices and each needs a key of its own"),
+        (FOUR, ["A", "B", "C"], "3 keys for the 4 choices of its text"),
+        (FOUR[:3], ["A", "B", "C", "D"], "4 keys for the 3 choices of its text"),
+    ],
+)
+def test_keys_that_do_not_tell_choices_apart_are_refused(
+    tmp_path: Path, name: str, texts: list[str], labels: list[str], told: str, row_: int
+) -> None:
+    """Also where the answer is found among them: the first of equal keys would be taken for it."""
+    assert refused(tmp_path, name, {row_: {"choices": {"text": texts, "label": labels}, "answerKey": "A"}}) == (
+        f"benchmark {name}: {tmp_path / 'test.parquet'}, row {row_ + 1}: choices.label is {labels}, {told}. {STEP}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("arc_challenge", "Z", "4 choices. Allowed: 'A', 'B', 'C', 'D'"),
+        ("boolq", 2, "2 choices. Allowed: 0, 1"),
+        ("hellaswag", "4", "4 choices. Allowed: '0', '1', '2', '3'"),
+        ("winogrande", "3", "2 choices. Allowed: '1', '2'"),
+    ],
+)
+def test_the_answers_that_a_row_may_have_are_said(tmp_path: Path, name: str, value: Any, told: str) -> None:
+    """A row's own keys, positions, or whatever else lm-eval's task takes, also of the first row."""
+    choices = {"choices": {"text": FOUR, "label": list("ABCD")}} if name == "arc_challenge" else {}
+    found = refused(tmp_path, name, {0: {ANSWERS[name]: value, **choices}})
+    assert found.endswith(f", row 1: {ANSWERS[name]} is {value!r}, which answers none of its {told}. {STEP}")
+
+
+@pytest.mark.parametrize(("kind", "said"), [(bool, "true or false"), (float, "a decimal number"), (str, "text")])
+def test_an_answer_column_of_another_type_is_said(tmp_path: Path, kind: type, said: str) -> None:
+    """True is no 1."""
+    found = refused(tmp_path, "boolq", {n: {"label": kind(n % 2)} for n in range(6)})
+    assert found == (
+        f"benchmark boolq: {tmp_path / 'validation.parquet'}, row 1: label is {kind(0)!r}, which answers none of its 2 choices. "
+        f"Allowed: 0, 1 (a whole number; the column has {said}). {STEP}"
+    )
+
+
+def test_a_column_of_another_case_is_to_be_renamed(tmp_path: Path) -> None:
+    """As of instructions."""
+    paths = put(tmp_path, "boolq", {})
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "validation.parquet"), cache_dir=str(tmp_path / "c")).to_list()
+    write_rows(tmp_path, "validation", [{"Passage " if c == "passage" else c: v for c, v in r.items()} for r in rows])
+    with pytest.raises(BadInput) as caught:
+        benchmark_tasks(read_benchmarks(("boolq",)), paths, 0)
+    assert str(caught.value) == (
+        f"benchmark boolq: the rows of {tmp_path / 'validation.parquet'} lack the field passage that lm-eval's task boolq reads. "
+        "Found: question, 'Passage ', idx, label. Rename 'Passage ' to 'passage'"
+    )
+
+
+def test_rows_whose_choices_are_all_alike_are_counted_and_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Real data has a few."""
+    paths = put(tmp_path, "piqa", {n: {"sol1": "the same", "sol2": "the same"} for n in (1, 4)})
+    assert len(benchmark_tasks(read_benchmarks(("piqa",)), paths, 0)["piqa"].eval_docs) == 6
+    assert capsys.readouterr().err == (
+        f"benchmark piqa: 2 of the 6 rows of {tmp_path / 'validation.parquet'} have choices that are all the same text: "
+        "they stay in, and no model can tell them apart\n"
+    )
+
+
 def test_nothing_is_prepared_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`datasets` neither reads a path nor writes its cache, HellaSwag's rewriting included."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

@@ -13,7 +13,7 @@ import torch
 
 from olora_bench import assets, data, evaluation, inits, training, worker
 from olora_bench.errors import RecordError
-from olora_bench.store import read_regular
+from olora_bench.formats import read_regular
 
 STEPS = 6
 

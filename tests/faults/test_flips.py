@@ -36,7 +36,10 @@ Kept = tuple[list[Path], Callable[[], Any]]
 def study_files(folder: Path, _: Path) -> Kept:
     """A manifest and a lock."""
     (folder / "s").mkdir()
-    (folder / "s" / "manifest.json").write_bytes(sealed({"schema_version": 2, "runs": [{"train_id": "0" * 16, "lr": 0.001, "seed": 3}]}))
+    ids = {"train_id": "0" * 16, "eval_id": None, "base_eval_id": None}
+    run = ids | {"cell": "c", "model": "m", "arm": "lora", "rank": 4, "lr": 0.001, "seed": 3, "stage": ""}
+    manifest = {"schema_version": 2, "study": "s", "title": "", "protocol": "shared_lr", "contrasts": [], "runs": [run]}
+    (folder / "s" / "manifest.json").write_bytes(sealed(manifest))
     (folder / "s" / "lock.json").write_bytes(sealed({"schema_version": 2, "precision": "bf16"}))
 
     def read() -> Any:

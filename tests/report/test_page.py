@@ -55,10 +55,15 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
+def page_of(found: Analysed, *, run_pages: bool = False) -> Page:
+    write_page(found, None, run_pages=run_pages)
+    return Page((found.folder / "index.html").read_bytes())
+
+
 def written(name: str, to: Path, root: Path = SYNTHETIC, *, run_pages: bool = False) -> tuple[Analysed, Page]:
     """A study's page, written and parsed."""
     found = dataclasses.replace(analysed(root, name), folder=to)
-    return found, Page(write_page(found, None, run_pages=run_pages).read_bytes())
+    return found, page_of(found, run_pages=run_pages)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_a_new_table_shows_up_by_itself(tmp_path: Path) -> None:
     found = analysed(SYNTHETIC, "planted")
     new = pd.DataFrame({"model": ["syn_a"], "half_life": [1.5], "runs": [found.frames.runs["train_id"].iloc[0]]})
     found = dataclasses.replace(found, tables={**found.tables, "half_lives": new}, folder=tmp_path)
-    page = Page(write_page(found, None).read_bytes())
+    page = page_of(found)
     table = next(t for t in page.data["tables"] if t["name"] == "half_lives")
     assert table["title"] == "Half lives" and [heading for _, heading, _ in table["columns"]] == ["model", "half life"]
 

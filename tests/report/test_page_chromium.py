@@ -28,6 +28,11 @@ SLOWEST_DRAWING_MS = 100
 LARGEST_PAGE_BYTES = 15_000_000
 
 
+def page_file(found: Analysed, *, run_pages: bool = False) -> Path:
+    write_page(found, None, run_pages=run_pages)
+    return found.folder / "index.html"
+
+
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One browser for all tests of this file."""
@@ -39,7 +44,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Analysed, Path]]:
     """Each planted study and its page."""
     found = {name: dataclasses.replace(analysed(SYNTHETIC, name), folder=tmp_path_factory.mktemp(name)) for name in STUDIES}
-    return {name: (one, write_page(one, None, run_pages=True)) for name, one in found.items()}
+    return {name: (one, page_file(one, run_pages=True)) for name, one in found.items()}
 
 
 @pytest.fixture
@@ -331,7 +336,7 @@ def test_the_forest_has_a_row_a_cell(page: Callable[..., Browser]) -> None:
 def test_a_study_with_little_in_it_breaks_nothing(tab: Browser, tmp_path: Path, how: str) -> None:
     root = shutil.copytree(SYNTHETIC, tmp_path / "results")
     change_manifest(root, BAD[how][0], "planted")
-    path = write_page(dataclasses.replace(analysed(root, "planted"), folder=tmp_path / "out"), None)
+    path = page_file(dataclasses.replace(analysed(root, "planted"), folder=tmp_path / "out"))
     tab.emulate()
     tab.errors.clear()
     tab.open(path, width=400)
@@ -364,7 +369,7 @@ def test_six_hundred_runs_are_small_and_smooth(tab: Browser, tmp_path: Path) -> 
     begun = time.perf_counter()
     found = dataclasses.replace(analysed(tmp_path / "results", "big"), folder=tmp_path / "report")
     table_files(found.tables)
-    path = write_page(found, None)
+    path = page_file(found)
     seconds = time.perf_counter() - begun
     assert path.stat().st_size < LARGEST_PAGE_BYTES
     tab.emulate()

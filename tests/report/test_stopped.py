@@ -29,7 +29,7 @@ def test_a_study_stopped_half_way_is_shown(tmp_path: Path, study: str, kept: flo
     found = analysed(root, study)
     shown = [study_report(found.frames, found.tables, notes(found)), extract(found.frames, found.tables)]
     assert all(text and "None" not in text and " nan" not in text.replace("loss is nan", "") for text in shown)
-    assert write_page(found, None).stat().st_size > 0
+    assert "index.html" in write_page(found, None)
     drawn = list(study_figures(found.frames, found.tables))
     assert kept != 0.5 or any(not isinstance(one, LeftOut) for one in drawn)
     assert kept != 0 or all(isinstance(one, LeftOut) for one in drawn)

@@ -122,7 +122,7 @@ def test_a_pipe_in_the_place_of_a_record(path: Path) -> None:
     """It is named, and nobody waits for what never comes."""
     path.unlink()
     os.mkfifo(path)
-    assert message(path) == "cannot be read: no regular file"
+    assert message(path) == "cannot be read: it is a pipe, where a file belongs. Move it away"
 
 
 def test_unknown_field(path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_folder_in_the_way(path: Path) -> None:
     """What the system refuses to read is named with its reason."""
     path.unlink()
     path.mkdir()
-    assert message(path) == "cannot be read: Is a directory"
+    assert message(path) == "cannot be read: it is a folder, where a file belongs. Move it away"
 
 
 def test_null_needs_a_reason() -> None:
