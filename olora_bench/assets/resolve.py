@@ -94,7 +94,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     return Missing(
         want.key,
         "none",
-        f"none of assets=[{sources}] has it" + ("" if local_dir else " (machine.local_dir is not set)") + why,
+        f"none of assets=[{sources}] has it" + ("" if local_dir else " (machine.local_dir, or OLORA_BENCH_LOCAL, is not set)") + why,
         ", or ".join(ways),
     )
 
