@@ -74,7 +74,7 @@ def test_no_stray_file_is_left(rehearsal: tuple[Path, list[str], CompletedProces
     tables = {f"{name}.{kind}" for name in SHOWN for kind in ("csv", "md", "tex")}
     assert names - tables == {
         "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md",
-        "index.html",
+        "index.html", "made_from.json",
     }  # fmt: skip
 
 
