@@ -8,7 +8,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep plan report figures assets test test-all storm lint perf clean
+.PHONY: help sweep plan report figures assets test test-all fuzz storm lint perf clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -48,10 +48,13 @@ assets: $(VENV)/.run  ## fetch models and data of a study ahead of time
 	@$(PY) -m olora_bench.study assets $(SWEEP) $(ARGS)
 
 test: $(VENV)/.dev  ## the tests, without what takes minutes
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow and not assets and not gpu and not hub" $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not slow and not fuzz and not assets and not gpu and not hub" $(ARGS)
 
 test-all: $(VENV)/.all  ## the tests that `make test` leaves out; what is absent here is skipped with its reason
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m "slow or assets or gpu or hub" $(ARGS)
+
+fuzz: $(VENV)/.dev  ## 1,000 odd overrides, 300 odd study files and 300 damaged trees (several minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) -m fuzz tests/fuzz $(ARGS)
 
 storm: $(VENV)/.dev  ## 500 faults in the workers of tiny studies: kills, pauses, full disks, set clocks (ten minutes)
 	@OMP_NUM_THREADS=1 $(PY) tests/faults/storm.py --table perf/results/storm.json $(ARGS)

@@ -61,7 +61,7 @@ def cases(count: int, file: Path) -> Iterator[tuple[str, Callable[[], object]]]:
             yield f"run {lines!r}", lambda lines=lines: run(["model=tiny_tinyllama", "data=made_up", "suite=none", "rank=4", *lines])
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.fuzz)])
 def test_every_override_is_taken_or_refused_in_words(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is trained: what passes the checks ends where its run would begin."""
 

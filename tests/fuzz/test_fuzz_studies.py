@@ -115,6 +115,6 @@ def cases(count: int, folder: Path) -> Iterator[tuple[str, Callable[[], object]]
         yield f"{command} {file}", lambda file=file, command=command: study([command, str(file)])
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.fuzz)])
 def test_every_study_file_is_taken_or_refused_in_words(count: int, tmp_path: Path) -> None:
     run_all(cases(count, tmp_path))

@@ -160,7 +160,7 @@ def cases(count: int, whole: Path, folder: Path) -> Iterator[tuple[str, Callable
             yield f"{number}: {name}", lambda line=[name, *of, *more]: study(line)
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.fuzz)])
 def test_every_damaged_tree_is_read_or_refused_in_words(count: int, tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "results").rename(tmp_path / "whole")
