@@ -10,6 +10,7 @@ from olora_bench.identity.ids import (
     eval_identity,
     family_key,
     train_identity,
+    training_assets,
 )
 from olora_bench.identity.plan import Identified, identify
 
@@ -27,4 +28,5 @@ __all__ = [
     "family_key",
     "identify",
     "train_identity",
+    "training_assets",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
 
 from olora_bench.config import Experiment
 from olora_bench.identity.ids import base_eval_identity, digest, eval_identity, train_identity
@@ -15,11 +16,11 @@ class Identified:
     """One experiment with its ids and the values they stand for. Eval ids are null for `suite=none`."""
 
     experiment: Experiment
-    train: Mapping[str, Any]
+    train: Mapping[str, JsonValue]
     train_id: str
-    evaluation: Mapping[str, Any] | None
+    evaluation: Mapping[str, JsonValue] | None
     eval_id: str | None
-    base_evaluation: Mapping[str, Any] | None
+    base_evaluation: Mapping[str, JsonValue] | None
     base_eval_id: str | None
 
 
