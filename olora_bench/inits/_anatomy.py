@@ -54,7 +54,8 @@ class Anatomy:
     def facts(self) -> dict[str, JsonValue]:
         """All of it as the record keeps it: figures by stage (start, end, travelled), `step_0`, `why_null` and `seconds`."""
         stages: dict[str, JsonValue] = {
-            stage: {key: None if spread is None else asdict(spread) for key, spread in found.items()} for stage, found in self.figures.items()
+            stage: {key: None if spread is None else asdict(spread) for key, spread in found.items()}
+            for stage, found in self.figures.items()
         }
         return {"why_null": {**self.why_null}, "seconds": self.seconds, "step_0": {**self.first_step}, **stages}
 

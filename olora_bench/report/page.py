@@ -22,12 +22,12 @@ from olora_bench.report.page_words import (
     MEANINGS,
     VERDICT_MARKS,
     count_sentence,
-    declared_sentences,
     details,
     headline,
     judged,
     speed_sentence,
 )
+from olora_bench.words.declared import declared_sentences
 from olora_bench.words.numbers import rate
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}

@@ -119,20 +119,3 @@ def speed_sentence(row: Mapping[str, Any]) -> str:
     told = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
     coarse = f"; {note}" if (note := coarseness(row["note"])) else ""
     return f"{row['model']} rank {row['rank']}: {bound}{row['speedup']:.2f} times as fast{told}, {row['verdict']}{coarse}"
-
-
-def declared_sentences(declared: pd.DataFrame) -> list[str]:
-    """What is known of the commit that declared the study. `declared` is that frame, of one row or none."""
-    if declared.empty:
-        return ["The commit that declared this study is not known here."]
-    row = {str(name): None if pd.isna(value) else value for name, value in declared.iloc[0].items()}
-    if not row["commit"]:
-        return [f"The commit that declared this study is not known: {row['reason'] or 'its file is in no git repository'}."]
-    late = f", {row['runs_before']} before it" if row["runs_before"] else ""
-    lines = [
-        f"What {row['file']} declares (contrasts, grids, seeds) has stood unchanged since commit {row['commit']} of {row['committed_at']}.",
-        f"Of {row['runs']} runs with a record {row['runs_after']} started after that commit{late}.",
-    ]
-    if row["changed_since"]:
-        lines.append("Later commits changed no more of it than its title and comments.")
-    return lines
