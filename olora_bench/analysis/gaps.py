@@ -91,7 +91,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
         elif alone.any():
             found.append((str(about), f"{role}: {alone.sum()} of {len(group)} pairs (cell, seed) are of one arm only and drop out"))
         found += [(str(about), f"{role}: {sentence}") for sentence in _clipping(group[~alone & group["longest"]], tables["run_measures"])]
-    found += [(frames.study, f"the runs do not share one {difference}") for difference in mixed_provenance(frames.runs)]
+    found += [(frames.study, f"the runs do not share one {one.what}: {', '.join(one.values)}") for one in mixed_provenance(frames.runs)]
     found += [(frames.study, sentence) for sentence in (*_budgets(tables["sensitivity"]), *_other_metric(frames))]
     found += [(frames.study, sentence) for sentence in (*_doubts(tables["scoring"]), *_leanings(tables["cells"]))]
     return pd.DataFrame(found, columns=["about", "sentence"])

@@ -9,34 +9,19 @@ import pandas as pd
 
 from olora_bench.analysis import convergence, gaps, losses, rates, verdicts
 from olora_bench.analysis.anatomy import anatomy
-from olora_bench.analysis.cells import compare_cells, seed_differences
+from olora_bench.analysis.cells import APPENDIX_VIEW, CELLS, DIFFERENCES, GRID_VIEW, compare_cells, seed_differences
 from olora_bench.analysis.frames import StudyFrames, rows_of
-from olora_bench.analysis.pairs import pairs
+from olora_bench.analysis.pairs import PAIRS, pairs
 from olora_bench.analysis.scoring import scoring
 
 Tables = Mapping[str, pd.DataFrame]
-"""Every frame that a report is made of, by name. Differences are arm minus reference; `runs` are the train_ids behind a row.
+"""Every frame that a report is made of, by name. Differences are arm minus reference; `runs` are the train_ids behind a row. `TABLES`
+describes their columns; those that are not there yet stand here.
 
-COMPARISON is contrast ("arm vs reference"), kind (primary | secondary), role (tuned | shared), arm, reference, confirmatory,
-lr_reference, lr_arm (both null under `tuned`, where they differ from cell to cell). CELL is cell, family, model, rank, setting, longest
-(no cell of its family trains longer; only such cells are in a headline). Text unless said otherwise; NaN or null is "not known".
+COMPARISON and CELL are `columns.COMPARISON_COLUMNS` and `columns.CELL_COLUMNS`. Text unless said otherwise; NaN or null is "not known".
 
-- verdicts, one row a comparison: COMPARISON; blocks, models, pairs_planned, pairs_missing, diverged (int); judged_by (score |
-  report_loss, where nothing is scored | nothing); difference, low, high, detectable (pp, scores), p, p_holm, blocks_for, blocks_against;
-  loss_blocks, loss_difference, loss_low, loss_high, loss_detectable (nats), loss_p; open_searches; mixed (what its runs do not share);
-  verdict (win | loss | unresolved | not enough runs | no verdict), note, runs.
-- win_counts, one row a comparison with a score: COMPARISON; cells, wins, losses, ties, tied, blocks, null_low, null_high, p, p_coins,
-  runs.
-- left_out, one row a (comparison, benchmark) where several are scored: COMPARISON; benchmark (left out of the macro-average), blocks,
-  blocks_for, blocks_against, difference, low, high (pp), p, runs.
-- cells, one row a (comparison, cell, benchmark, metric): COMPARISON, CELL; cell_lr_reference, cell_lr_arm, benchmark, metric, primary,
-  items, chance, constant (what the same answer to every item scores at best), base, score_reference, score_arm, gave_reference,
-  gave_arm (how often each side gave that answer; all percent), difference, low, high (pp), p, p_holm, seeds, seeds_planned, diverged,
-  detectable (items), detectable_seeds (pp), flips_reference, flips_arm (percent of items that fp32 would answer otherwise), flip_items,
-  exploratory, mixed, verdict (win | loss | unresolved | no verdict), note, runs.
 - coverage, one row a (comparison, cell): COMPARISON, CELL; planned, complete, diverged, failed, missing, unscored (seeds, int), gaps (the
   seeds that are not complete, in words), runs.
-- differences, one row a (pair, benchmark, metric); pairs, one row a pair: as `cells.seed_differences` and `pairs.pairs` say.
 - measures, one row a (comparison, cell, measure): COMPARISON, CELL; measure (report_loss, generalisation_gap, spikes, clipped_step_share,
   train_seconds, init_seconds, peak_above_base_bytes, parameters_trainable, bleu, rouge1, rouge2, rougeL, log10_a_condition,
   log10_b_condition, travelled), unit, value_reference, value_arm, difference, low, high, detectable, ratio, p, seeds, exploratory,
@@ -69,6 +54,20 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
 (source, model, rank, arm, benchmark, metric, lr, setting, published, ours, difference, seeds, note, runs) and declared (one row: file,
 commit, committed_at, changed_since, runs, runs_before, runs_after (counts), reason, before: the ids of those that started before it).
 """
+
+
+TABLES = (PAIRS, DIFFERENCES, verdicts.VERDICTS, verdicts.WIN_COUNTS, verdicts.LEFT_OUT, CELLS)
+"""The tables whose columns are described beside their producers."""
+
+VIEWS = (
+    verdicts.VERDICTS_VIEW,
+    verdicts.WIN_COUNTS_VIEW,
+    verdicts.LEFT_OUT_VIEW,
+    GRID_VIEW,
+    APPENDIX_VIEW,
+    verdicts.CONTROLS_VIEW,
+)
+"""How reports print them."""
 
 
 def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataFrame]:

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
-from olora_bench.analysis import Tables
-from olora_bench.report.render import Shown, write_all
-from olora_bench.words.numbers import digits, four, number, plain, pp, probability, rate, times, whole
+from olora_bench.analysis import Tables, study
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.report.render import write_all
+
+plain, number, pp, rate, whole, probability, times, four = "plain", "number", "pp", "rate", "whole", "probability", "times", "four"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a table is shown that is not described beside its producer yet: caption, and (column, heading, format)."""
+
+    caption: str
+    columns: tuple[tuple[str, str, str], ...]
+
+
+def digits(count: int, *, sign: bool = False) -> str:
+    """The name of the format with so many decimals."""
+    return f"{count} digits{' signed' * sign}"
+
 
 WHO = (
     ("contrast", "contrast", plain),
@@ -17,56 +34,9 @@ WHO = (
     ("rank", "rank", plain),
     ("setting", "setting", plain),
 )
-OUTCOMES = (
-    ("difference", "difference", pp),
-    ("low", "low", pp),
-    ("high", "high", pp),
-    ("detectable", "detectable", number),
-    ("loss_difference", "loss", digits(3, sign=True)),
-    ("loss_low", "loss low", digits(3, sign=True)),
-    ("loss_high", "loss high", digits(3, sign=True)),
-    ("loss_p", "loss p", probability),
-)
 ARM = (("model", "model", plain), ("rank", "rank", plain), ("setting", "setting", plain), ("arm", "arm", plain))
 
-SHOWN: Mapping[str, Shown] = {
-    "verdicts": Shown(
-        "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; exact sign-flip test over "
-        "blocks "
-        "(model, seed), its inverted 95% interval, Holm over the primary contrasts. Detectable: found with 80% power. Beside it, the same "
-        "of the held-out loss (nats per token, lower is better), which is judged where no benchmark is asked.",
-        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), *OUTCOMES, ("p_holm", "p (Holm)", probability),
-         ("verdict", "verdict", plain), ("note", "note", plain)),
-    ),
-    "win_counts": Shown(
-        "Paper-style count: higher mean wins a cell. Null band: the central 95% of wins when whole blocks (model, seed) change sign. "
-        "p coins: a sign test that took cells for independent, shown for contrast only.",
-        (*WHO[:2], ("lr_arm", "shared lr", rate), ("cells", "cells", plain), ("wins", "wins", plain), ("losses", "losses", plain),
-         ("ties", "ties", plain), ("null_low", "null from", plain), ("null_high", "null to", plain), ("p", "p", probability),
-         ("p_coins", "p coins", probability)),
-    ),
-    "left_out": Shown(
-        "The macro-average without each benchmark in turn, percentage points: whether one of them carries the verdict. Exact sign-flip "
-        "test over blocks, p as it is.",
-        (*WHO[:2], ("lr_arm", "shared lr", rate), ("benchmark", "without", plain), ("blocks", "blocks", plain),
-         ("blocks_for", "for the arm", plain), ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp),
-         ("p", "p", probability)),
-    ),
-    "grid": Shown(
-        "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; "
-        "verdict by "
-        "Holm over the declared family. Detectable: smallest difference found with 80% power, were items or seeds the only chance at work. "
-        "Constant: what the same answer to every item scores at best; gave: percent of items to which each side gave it. "
-        "Flips: percent of items whose choice differs from fp32's, where that was measured. Learning rates of a tuned study were chosen by "
-        "its criterion, and not by these scores.",
-        (*WHO, ("benchmark", "benchmark", plain), ("items", "items", plain), ("chance", "chance", number),
-         ("constant", "constant", number), ("base", "base", number), ("score_reference", "reference", number), ("score_arm", "arm", number),
-         ("gave_reference", "gave reference", number), ("gave_arm", "gave arm", number),
-         ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp), ("seeds", "seeds", plain),
-         ("detectable", "detectable (items)", number), ("detectable_seeds", "detectable (seeds)", number),
-         ("flips_reference", "flips reference", number),
-         ("flips_arm", "flips arm", number), ("verdict", "verdict", plain), ("note", "note", plain)),
-    ),
+_SHOWN = {
     "coverage": Shown(
         "Seeds of each cell: planned, complete (both runs done), and what the others lack. Shorter schedules included.",
         (*WHO, ("lr_arm", "shared lr", rate), ("planned", "planned", plain), ("complete", "complete", plain),
@@ -78,12 +48,6 @@ SHOWN: Mapping[str, Shown] = {
         (("model", "model", plain), ("arm", "arm", plain), ("benchmark", "benchmark", plain), ("metric", "metric", plain),
          ("n_evals", "scorings", plain), ("items", "items", plain), ("truncated", "prompts cut", plain), ("flips", "flips", number),
          ("flips_max", "greatest", number), ("flip_items", "compared", plain), ("warnings", "warnings", plain)),
-    ),
-    "appendix": Shown(
-        "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval of a paired t over seeds.",
-        (*WHO, ("benchmark", "benchmark", plain), ("metric", "metric", plain), ("score_reference", "reference", number),
-         ("score_arm", "arm", number), ("difference", "difference", pp), ("low", "low", pp), ("high", "high", pp),
-         ("seeds", "seeds", plain)),
     ),
     "convergence": Shown(
         "How many times sooner the arm reaches L_base - q (L_base - L_ref) of the held-out loss, seed-paired geometric mean with a 95% "
@@ -148,12 +112,6 @@ SHOWN: Mapping[str, Shown] = {
          ("peak_above_base_bytes", "bytes above base", whole), ("parameters_trainable", "trainable", whole),
          ("adapter_bytes", "adapter bytes", whole), ("clipped_step_share", "clipped steps", digits(2))),
     ),
-    "controls": Shown(
-        "Contrasts beside the verdict, controls among them: macro-average difference in percentage points and held-out loss in nats, "
-        "sign-flip test over blocks; p as it is.",
-        (*WHO[:2], ("lr_arm", "shared lr", rate), ("blocks", "blocks", plain), *OUTCOMES, ("p", "p", probability),
-         ("verdict", "verdict", plain), ("note", "note", plain)),
-    ),
     "anatomy": Shown(
         "What A and B are made of, before training, after it, and how far they travelled: mean over layers and runs, least and greatest.",
         (*ARM, ("lr", "lr", rate), ("stage", "stage", plain), ("fact", "fact", plain), ("mean", "mean", four), ("low", "least", four),
@@ -187,38 +145,39 @@ SHOWN: Mapping[str, Shown] = {
 }  # fmt: skip
 
 
+TITLES = {
+    "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
+    "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
+    "costs": "Cost", "not_done": "Missing, failed, diverged", "claims": "Claims", "published": "Published numbers beside ours",
+    "coverage": "Planned and complete seeds", "anatomy": "What A and B are made of", "scoring": "Scoring",
+    "warnings": "What to know first", "declared": "Declared first",
+}  # fmt: skip
+FRAMES = {"convergence": "speedups", "learning_rates": "rates", "olora_plus": "ratios", "losses": "measures"}
+ORDER = (
+    "verdicts", "win_counts", "left_out", "grid", "appendix", "convergence", "schedules", "learning_rates", "sensitivity", "olora_plus",
+    "losses", "costs", "controls", "anatomy", "scoring", "coverage", "not_done", "warnings", "claims", "published", "declared",
+)  # fmt: skip
+
+
+def view_of(name: str, title: str, shown: Shown) -> View:
+    """A view of a frame whose columns are not described beside its producer yet."""
+    columns = tuple(Column(column, "", heading=heading, form=form) for column, heading, form in shown.columns)
+    return View(name, title, shown.caption, Table(FRAMES.get(name, name), "", columns))
+
+
+_VIEWS = {view.name: view for view in study.VIEWS} | {name: view_of(name, TITLES[name], shown) for name, shown in _SHOWN.items()}
+VIEWS: Mapping[str, View] = {name: _VIEWS[name] for name in ORDER}
+"""The tables that a report prints, by name, in order."""
+
+
 def printed_tables(tables: Tables) -> dict[str, pd.DataFrame]:
-    """The frames of `analyse` as the report's tables: name in SHOWN -> frame."""
-    cells = tables["cells"]
-    primary = cells["primary"].astype(bool)
-    verdicts = tables["verdicts"]
-    declared = verdicts["confirmatory"].astype(bool)
-    found = {
-        "verdicts": verdicts[declared],
-        "win_counts": tables["win_counts"],
-        "left_out": tables["left_out"],
-        "grid": cells[primary],
-        "appendix": cells[~primary],
-        "convergence": tables["speedups"],
-        "schedules": tables["schedules"],
-        "learning_rates": tables["rates"],
-        "sensitivity": tables["sensitivity"],
-        "olora_plus": tables["ratios"],
-        "losses": tables["measures"],
-        "costs": tables["costs"],
-        "controls": verdicts[~declared],
-        "anatomy": tables["anatomy"],
-        "scoring": tables["scoring"],
-        "coverage": tables["coverage"],
-        "not_done": tables["not_done"],
-        "warnings": tables["warnings"],
-    }
-    return found | {name: tables[name] for name in ("claims", "published", "declared") if name in tables}
+    """The rows of `analyse`'s frames that each of `VIEWS` shows; a view whose frame is not there is left out."""
+    return {name: view.frame(tables) for name, view in VIEWS.items() if view.table.name in tables}
 
 
 def table_files(tables: Tables) -> dict[str, bytes]:
     """file name -> content of every table as CSV, Markdown and LaTeX."""
     files: dict[str, bytes] = {}
     for name, frame in printed_tables(tables).items():
-        files |= write_all(name, frame, SHOWN[name])
+        files |= write_all(VIEWS[name], frame)
     return files
