@@ -16,6 +16,7 @@ from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures._style import lr_text
 from olora_bench.figures._words import grouped, listed, of_comparison, pages, slug
+from olora_bench.figures.comparisons import comparisons
 
 PANELS_A_FIGURE = 12
 LINES_A_FOREST = 48
@@ -281,33 +282,24 @@ def _profile(points: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "lr_ratio", "measure", "value"])
 
 
-def _controls(s: Sources) -> Drawn:
+def _comparisons(s: Sources) -> Drawn:
     verdicts = s.tables["verdicts"]
-    if (verdicts["kind"] == "primary").all():
-        yield LeftOut("controls", "the study declares no secondary contrast")
+    known = verdicts[verdicts["difference"].notna() | verdicts["loss_difference"].notna()]
+    if known.empty:
+        yield LeftOut("comparisons", "no declared comparison has a pair of finished runs")
         return
-    losses = s.tables["measures"]
-    losses = losses[(losses["measure"] == "report_loss") & losses["longest"].astype(bool)] if len(losses) else losses
-    found = [
-        (key, mine)
-        for key, mine in grouped(verdicts, ["role", "lr_arm"])
-        if mine["difference"].notna().any() or any(len(of_comparison(losses, row)) for row in rows_of(mine))
-    ]
-    if not found:
-        yield LeftOut("controls", "no declared comparison has a pair of finished runs")
-    for key, mine in found:
-        title = f"Declared comparisons, arm minus reference{s.apart(key)}"
-        suffix = "" if len(found) == 1 else f"_{key['role']}" if pd.isna(key["lr_arm"]) else f"_lr{lr_text(key['lr_arm'])}"
-        there = pd.concat([of_comparison(losses, row) for row in rows_of(mine)])
+    title = "Every declared comparison, arm minus reference"
+    for name, shown in pages("comparisons", [row for _, row in known.groupby(level=0)], LINES_A_FOREST):
         parts = [
-            "Left: held-out loss (nats per supervised token; left of 0 the arm is better), paired by seed, 95% interval of a paired t.",
-            "Right: mean accuracy over benchmarks (percentage points), 95% interval by sign flips of blocks (model, seed), from six on.",
-            f"Arrows point to where the arm is better. Filled: the interval excludes 0. {ALONE}",
-            _words.protocol(key["role"], pd.Series([key["lr_arm"]])),
-            _words.seeds(there["seeds"]),
+            "Means over blocks (model, seed), arm minus reference, with 95% intervals by sign flips of blocks, from six on. The axis of "
+            "the held-out loss is turned, so that right of 0 favours the arm in both panels.",
+            "Filled where the verdict is better or worse; of the measure that carries no verdict, where the interval excludes 0.",
+            ALONE if (~shown["confirmatory"].astype(bool)).any() else "",
+            _words.protocols(shown),
+            _words.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
             _words.items(s.tables),
         ]
-        yield s.captioned(f"controls{suffix}", title, parts, scores.effects(there, mine, s.styles, title=title))
+        yield s.captioned(name, title, parts, comparisons(shown, s.styles, title=title))
 
 
 def _anatomy(s: Sources) -> Drawn:
@@ -351,5 +343,6 @@ def _cost(s: Sources) -> Drawn:
 
 
 KINDS: tuple[Callable[[Sources], Drawn], ...] = (
-    _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _controls, _anatomy, _cost,
+    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _anatomy,
+    _cost,
 )  # fmt: skip
