@@ -55,11 +55,11 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     header(figure, title, None if alone else shown, key=key)
     figure.supylabel("Held-out loss (nats)", y=0.5 * below / (top + below), fontsize=TEXT_PT)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for number, (key, band) in enumerate(panels):
+    for number, (panel, band) in enumerate(panels):
         axes = grid[number // columns][number % columns]
-        died = diverged[diverged["cell"] == key["cell"]]
-        _panel(axes, band, died if key["role"] == "tuned" else died[died["panel_lr"] == key["panel_lr"]], shown)
-        axes.set_title(_panel_title(key, several=bands["panel_lr"].nunique() > 1, alone=alone))
+        died = diverged[diverged["cell"] == panel["cell"]]
+        _panel(axes, band, died if panel["role"] == "tuned" else died[died["panel_lr"] == panel["panel_lr"]], shown)
+        axes.set_title(_panel_title(panel, several=bands["panel_lr"].nunique() > 1, alone=alone))
         if alone:
             _name_lines(axes, band, shown)
         if crowded:

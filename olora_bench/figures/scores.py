@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import rows_of, where
+from olora_bench.analysis.outcome import Outcome, Verdict
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
 from olora_bench.figures._style import (
     BAND,
@@ -72,17 +73,18 @@ def comparison(row: Mapping[str, Any]) -> str:
 
 
 @styled
-def forest(cells: pd.DataFrame, overall: Mapping[str, Any], styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
     """The difference of one comparison in every cell, with its interval, below the mean over benchmarks.
 
     Args:
         cells: rows of one comparison of `analysis.cells.compare_cells`, primary metrics.
-        overall: its row of `analysis.verdicts.confirmatory`.
+        outcome: what the study says on it.
         styles: of both arms. A row that has a verdict is in the winner's colour and filled; the others are grey and open.
     """
-    arm, reference = overall["arm"], overall["reference"]
-    groups = [Group("", [_overall(overall)])]
-    for _, group in cells.groupby(["cell", "model", "rank", "setting"], sort=False):
+    arm, reference, mean = outcome.comparison.arm, outcome.comparison.reference, outcome.score
+    overall = Row("mean over benchmarks", mean.difference, mean.low, mean.high, INK, "D", outcome.verdict.decided, _signed(mean.difference))
+    groups = [Group("", [overall])]
+    for _, group in cells.groupby("cell", sort=False):
         first = rows_of(group)[0]
         groups.append(Group(where(first).replace(", rank ", " r"), [_cell(r, styles[arm], styles[reference]) for r in rows_of(group)]))
     figure = figure_of(header_in(title, key=keys.FOREST) + height_of(groups, below_in=0.54))
@@ -97,14 +99,8 @@ def forest(cells: pd.DataFrame, overall: Mapping[str, Any], styles: Mapping[str,
     return figure
 
 
-def _overall(r: Mapping[str, Any]) -> Row:
-    return Row(
-        "mean over benchmarks", r["difference"], r["low"], r["high"], INK, "D", r["verdict"] in ("win", "loss"), _signed(r["difference"])
-    )
-
-
 def _cell(r: Mapping[str, Any], arm: ArmStyle, reference: ArmStyle) -> Row:
-    style = {"win": arm, "loss": reference}.get(r["verdict"])
+    style = {Verdict.BETTER: arm, Verdict.WORSE: reference}.get(r["verdict"])
     colour, marker = (style.colour, style.marker) if style else ("#8C8C8C", "o")
     crosses = f" ×{r['diverged']}" if r["diverged"] else ""
     note = "no score" if pd.isna(r["difference"]) else f"{_signed(r['difference'])}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from olora_bench.analysis.outcome import Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.words.numbers import interval, number, rate
 
@@ -51,7 +52,7 @@ class Measure:
         interval."""
         value, low, high = (float(row[f"{self.prefix}{name}"]) for name in ("difference", "low", "high"))
         judged = row["judged_by"] == self.judged_by
-        return Estimate(value, low, high, row["verdict"] in ("win", "loss") if judged else low > 0 or high < 0)
+        return Estimate(value, low, high, Verdict(row["verdict"]).decided if judged else low > 0 or high < 0)
 
     def text(self, value: float) -> str:
         """A difference as it is printed, with its sign and no unit."""
@@ -95,11 +96,11 @@ def named(row: Mapping[str, Any]) -> str:
 def verdict_word(row: Mapping[str, Any]) -> str:
     """The verdict on the arm, with what it is by.
 
-    >>> verdict_word({"verdict": "win", "judged_by": "score"}), verdict_word({"verdict": "no verdict", "judged_by": "score"})
+    >>> verdict_word({"verdict": Verdict.BETTER, "judged_by": "score"}), verdict_word({"verdict": Verdict.NONE, "judged_by": "score"})
     ('better by score', 'no verdict')
     """
-    word = {"win": "better", "loss": "worse", "unresolved": "unresolved"}.get(row["verdict"])
-    return f"{word} by {'loss' if row['judged_by'] == LOSS.judged_by else 'score'}" if word else str(row["verdict"])
+    tested = Verdict(row["verdict"]).decided or row["verdict"] == Verdict.UNRESOLVED
+    return f"{row['verdict']} by {'loss' if row['judged_by'] == LOSS.judged_by else 'score'}" if tested else str(row["verdict"])
 
 
 def ends(reference: str, arm: str) -> tuple[str, str]:
