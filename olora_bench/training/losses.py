@@ -14,7 +14,7 @@ from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, packed_rows, token_nll
 from olora_bench.models.steps import EAGER
 from olora_bench.models.steps import compiled as compiled_steps
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 
 
 class Losses:

@@ -25,7 +25,7 @@ from olora_bench.evaluation import prompts
 from olora_bench.evaluation.trie import build_plan
 from olora_bench.models import folders
 from olora_bench.store import sealed
-from olora_bench.study.files import read_lock, read_manifest
+from olora_bench.study.manifest import read_lock, read_manifest
 from olora_bench.training import Checkpoints
 from olora_bench.training.checkpoint import Keeper
 
