@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "olora_bench"
 ROOMS = (
     "errors", "formats", "seeds", "config", "process", "store", "tracking", "assets", "identity", "models", "data", "inits", "training",
-    "evaluation", "run", "analysis", "report", "figures", "study",
+    "evaluation", "run", "analysis", "words", "report", "figures", "study",
 )  # fmt: skip
 """Each room imports from those before it alone. The first three are single files, under everything."""
 ENTRIES = {"__main__", "export"}

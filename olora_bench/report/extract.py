@@ -12,7 +12,7 @@ from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings, where
 from olora_bench.analysis.losses import GENERATED
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline, judged
-from olora_bench.report.render import NOTHING, markdown_escape, markdown_table, number, probability, rate
+from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.report.text import (
     MANY_TABLES,
     begun,
@@ -25,6 +25,7 @@ from olora_bench.report.text import (
     what_seeds_cannot_tell,
     without_each,
 )
+from olora_bench.words.numbers import NOTHING, number, probability, rate
 
 BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
 """What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""

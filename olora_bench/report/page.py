@@ -28,7 +28,7 @@ from olora_bench.report.page_words import (
     judged,
     speed_sentence,
 )
-from olora_bench.report.render import rate
+from olora_bench.words.numbers import rate
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
 HEADLINE_SHARE = 0.9

@@ -13,8 +13,9 @@ import pandas as pd
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.frames import rows_of, training_cell
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
-from olora_bench.report.render import NOTHING, Shown, csv_bytes, digits, number, plain, rate, whole
+from olora_bench.report.render import Shown, csv_bytes
 from olora_bench.report.tables import SHOWN, printed_tables
+from olora_bench.words.numbers import NOTHING, digits, number, plain, rate, whole
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
 """A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""

@@ -11,8 +11,8 @@ from olora_bench.errors import RecordError
 from olora_bench.report.page import filled
 from olora_bench.report.page_data import curve_data, run_words
 from olora_bench.report.page_svg import curve_plot
-from olora_bench.report.render import number
 from olora_bench.store import RunRecord, Store
+from olora_bench.words.numbers import number
 
 MANY_VALUES = 24
 """A longer part of a record is folded."""

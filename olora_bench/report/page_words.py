@@ -10,7 +10,8 @@ import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.report.render import coarseness, interval, number, probability, rate
+from olora_bench.report.render import coarseness
+from olora_bench.words.numbers import interval, number, probability, rate
 
 MEANINGS = {
     SUPPORTED: "this study’s runs show it",

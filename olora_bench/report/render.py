@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-NOTHING = "–"
+from olora_bench.words.numbers import Format
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With one of these a cell begins that a spreadsheet runs."""
-
-Format = Callable[[Any], str]
 
 
 def markdown_escape(text: str) -> str:
@@ -72,81 +71,6 @@ def latex_escape(text: str) -> str:
     """
     known = {"\\": r"\textbackslash{}", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
     return re.sub(r"[\\&%$#_{}~^<>–]", lambda m: known.get(m[0], "\\" + m[0]), text)
-
-
-def number(value: Any, *, digits: int = 1, sign: bool = False) -> str:
-    """A number with a fixed count of decimals, a dash where there is none.
-
-    >>> number(2.345, sign=True), number(float("nan")), number(float("-inf"))
-    ('+2.3', '–', '-∞')
-    >>> number(-0.04, sign=True)
-    '0.0'
-    """
-    if value is None or pd.isna(value):
-        return NOTHING
-    if value in (float("inf"), float("-inf")):
-        return "∞" if value > 0 else "-∞"
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text  # no "-0.0"
-
-
-def interval(low: Any, high: Any, *, digits: int = 1) -> str:
-    """An interval of differences; a dash where there is none.
-
-    >>> interval(-0.04, 1.44)
-    '0.0 to +1.4'
-    """
-    if pd.isna(low):
-        return NOTHING
-    return f"{number(low, digits=digits, sign=True)} to {number(high, digits=digits, sign=True)}"
-
-
-def rate(value: Any) -> str:
-    """A learning rate, three digits.
-
-    >>> rate(0.000316), rate(float("nan"))
-    ('0.000316', '–')
-    """
-    return NOTHING if value is None or pd.isna(value) else f"{value:.3g}"
-
-
-def plain(value: Any) -> str:
-    """Anything as it is, a dash for nothing."""
-    return NOTHING if value is None or value == "" or (isinstance(value, float) and pd.isna(value)) else str(value)
-
-
-def pp(value: Any) -> str:
-    """A signed number of percentage points, one decimal."""
-    return number(value, sign=True)
-
-
-def digits(count: int, *, sign: bool = False) -> Format:
-    """A format with so many decimals."""
-    return lambda value: number(value, digits=count, sign=sign)
-
-
-def four(value: Any) -> str:
-    """A number of any size, four significant digits.
-
-    >>> four(0.000012345), four(1234.5)
-    ('1.234e-05', '1234')
-    """
-    return NOTHING if value is None or pd.isna(value) else f"{value:.4g}"
-
-
-def whole(value: Any) -> str:
-    """A whole number with thousands separated."""
-    return NOTHING if value is None or pd.isna(value) else f"{value:,.0f}"
-
-
-def probability(value: Any) -> str:
-    """A p-value, two digits."""
-    return NOTHING if value is None or pd.isna(value) else f"{value:.2g}"
-
-
-def times(value: Any) -> str:
-    """A ratio."""
-    return NOTHING if value is None or pd.isna(value) else f"{value:.2f}x"
 
 
 @dataclass(frozen=True)

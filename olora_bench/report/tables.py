@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from olora_bench.analysis import Tables
-from olora_bench.report.render import Shown, digits, four, number, plain, pp, probability, rate, times, whole, write_all
+from olora_bench.report.render import Shown, write_all
+from olora_bench.words.numbers import digits, four, number, plain, pp, probability, rate, times, whole
 
 WHO = (
     ("contrast", "contrast", plain),

@@ -9,7 +9,8 @@ import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, warnings, where
 from olora_bench.process.progress import size
-from olora_bench.report.render import NOTHING, coarseness, interval, markdown_escape, markdown_table, number, rate
+from olora_bench.report.render import coarseness, markdown_escape, markdown_table
+from olora_bench.words.numbers import NOTHING, interval, number, rate
 
 LOSS_COLUMNS = ("metrics.report_loss_start", "metrics.report_loss", "metrics.report_gold_logprob_start", "metrics.report_gold_logprob")
 MANY_RUNS = 12

@@ -1,0 +1,60 @@
+"""Why something is unresolved, missing, mixed or coarse, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from olora_bench.analysis.reasons import (
+    ArmsAbsent,
+    JudgedByLoss,
+    PairsDiverged,
+    PairsMissing,
+    Reason,
+    RunsDiffer,
+    SearchesOpen,
+    TooFewBlocks,
+    Undecidable,
+)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, whose plural is regular.
+
+    >>> counted(1, "pair"), counted(3, "search")
+    ('1 pair', '3 searches')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "ch", "x")) else "s"
+    return f"{count} {noun}{ending}"
+
+
+def worded(reason: Reason) -> str:
+    """A reason as a clause, without a capital or a full stop.
+
+    >>> worded(PairsMissing(1, 7))
+    '1 of 7 pairs missing'
+    """
+    match reason:
+        case PairsMissing(missing, planned):
+            return f"{missing} of {counted(planned, 'pair')} missing"
+        case PairsDiverged(diverged, planned):
+            return f"{diverged} of {counted(planned, 'pair')} diverged"
+        case RunsDiffer(what, _):
+            return f"runs differ in {what}"
+        case SearchesOpen(searches):
+            return f"{counted(searches, 'learning-rate search')} open or at an edge"
+        case TooFewBlocks(blocks, needed):
+            return f"{blocks} of at least {needed} blocks (model, seed)"
+        case Undecidable(blocks, comparisons, needed):
+            return f"{blocks} blocks can decide none of {comparisons} primary comparisons, whatever they show: {needed} can"
+        case JudgedByLoss():
+            return "by held-out loss: no benchmark is asked"
+        case ArmsAbsent(arms):
+            return f"the study has no run of {' or of '.join(arms)}"
+        case _:
+            assert_never(reason)
+
+
+def clauses(reasons: Iterable[Reason]) -> str:
+    """Reasons as one text, in order, separated by commas; empty where there are none."""
+    return ", ".join(map(worded, reasons))
