@@ -105,7 +105,7 @@ class Outcome:
         p = float(row["p_holm"] if comparison.confirmatory else row["p"])
         counts = {name: int(row[name]) for name in ("blocks_for", "pairs_planned", "pairs_missing", "diverged")}
         score, loss = _effect(row, ""), _effect(row, "loss_")
-        return cls(comparison, row["verdict"], row["reasons"], by_loss, score, loss, p, **counts, runs=row["runs"])
+        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, **counts, runs=row["runs"])
 
 
 def _effect(row: Mapping[str, Any], prefix: str) -> Effect:

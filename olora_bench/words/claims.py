@@ -7,7 +7,7 @@ from typing import assert_never
 
 import pandas as pd
 
-from olora_bench.analysis.claims import Judged
+from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged
 from olora_bench.analysis.claims.evidence import (
     ArmMeasures,
     BenchmarksLacking,
@@ -46,6 +46,14 @@ _LACKING = {
     "losses by ratio": "needs the held-out loss at ratio 1, below it and above it",
     "complete pairs": "no pair of runs is complete",
 }
+
+MEANINGS = {
+    SUPPORTED: "this study’s runs show it",
+    NOT_SUPPORTED: "this study’s runs show the contrary",
+    UNRESOLVED: "this study’s runs cannot tell",
+    NOT_TESTED: "this study has no runs that could tell",
+}
+MARKS: dict[str, str] = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", UNRESOLVED: "?", NOT_TESTED: "–"}
 
 CLAIM_TABLE = Table(
     "claims",
