@@ -11,8 +11,8 @@ from olora_bench.analysis import convergence, gaps, losses, rates, verdicts
 from olora_bench.analysis.anatomy import anatomy
 from olora_bench.analysis.cells import APPENDIX_VIEW, CELLS, DIFFERENCES, GRID_VIEW, compare_cells, seed_differences
 from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.gaps import scoring
 from olora_bench.analysis.pairs import PAIRS, pairs
-from olora_bench.analysis.scoring import scoring
 
 Tables = Mapping[str, pd.DataFrame]
 """Every frame that a report is made of, by name. Differences are arm minus reference; `runs` are the train_ids behind a row. `TABLES`
@@ -50,7 +50,7 @@ COMPARISON and CELL are `columns.COMPARISON_COLUMNS` and `columns.CELL_COLUMNS`.
 - not_done, one row a run or scoring that is not there: train_id, model, rank, setting, arm, lr, seed, roles, what, reason.
 - warnings, one row a sentence that a reader must know first: about (the study, or a contrast), sentence.
 
-`study.tables.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
+`study.report.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
 (source, model, rank, arm, benchmark, metric, lr, setting, published, ours, difference, seeds, note, runs) and declared (one row: file,
 commit, committed_at, changed_since, runs, runs_before, runs_after (counts), reason, before: the ids of those that started before it).
 """

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from olora_bench.errors import StoreError
 from olora_bench.formats import Unreadable, read_json
-from olora_bench.progress import Progress, say, size
+from olora_bench.process.progress import Progress, say, size
 from olora_bench.store import is_whole, sealed
 
 MANIFEST = "manifest.json"

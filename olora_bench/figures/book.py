@@ -13,13 +13,13 @@ from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.outcome import outcomes
-from olora_bench.analysis.ratio_map import ratio_points
+from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.verdicts import longest, primary
-from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._style import lr_text
 from olora_bench.figures._words import grouped, listed, pages, slug
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import cells as cell_words
 from olora_bench.words.verdicts import against, count_caption
 

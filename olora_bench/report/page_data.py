@@ -15,7 +15,7 @@ from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import Column, View
 from olora_bench.analysis.frames import rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
-from olora_bench.arm_styles import ArmStyle, arm_styles
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
 from olora_bench.report.tables import VIEWS, printed_tables
 from olora_bench.words.numbers import NOTHING, rate

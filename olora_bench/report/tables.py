@@ -9,7 +9,10 @@ import pandas as pd
 
 from olora_bench.analysis import Tables, study
 from olora_bench.analysis.described import Column, Table, View
+from olora_bench.report.published import PUBLISHED_VIEW
 from olora_bench.report.render import write_all
+from olora_bench.words.claims import CLAIM_VIEW
+from olora_bench.words.declared import DECLARED_VIEW
 
 plain, number, pp, rate, whole, probability, times, four = "plain", "number", "pp", "rate", "whole", "probability", "times", "four"
 
@@ -118,29 +121,10 @@ _SHOWN = {
          ("high", "greatest", four), ("n_runs", "runs", plain)),
     ),
     "warnings": Shown("Mind, before believing a table.", (("about", "about", plain), ("sentence", "what", plain))),
-    "declared": Shown(
-        "The commit that declared the study: since then its contrasts, grids and seeds have not changed. Runs by when they started; those "
-        "before it may be another study's.",
-        (("file", "study file", plain), ("commit", "commit", plain), ("committed_at", "committed", plain),
-         ("runs", "runs started", plain), ("runs_after", "after it", plain), ("runs_before", "before it", plain),
-         ("reason", "why none", plain)),
-    ),
     "not_done": Shown(
         "Runs and scores that the tables lack.",
         (("train_id", "run", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain), ("lr", "lr", rate),
          ("seed", "seed", plain), ("roles", "for", plain), ("what", "what", plain), ("reason", "reason", plain)),
-    ),
-    "claims": Shown(
-        "Claims of the papers, and what this study's runs say of them.",
-        (("claim", "claim", plain), ("paper", "paper", plain), ("sentence", "in short", plain), ("verdict", "verdict", plain),
-         ("figure", "figure", plain), ("protocol", "protocol", plain)),
-    ),
-    "published": Shown(
-        "Published numbers (given by the user of this harness) beside ours, percent; ours at each reported learning rate and setting.",
-        (("source", "source", plain), ("model", "model", plain), ("rank", "rank", plain), ("arm", "arm", plain),
-         ("benchmark", "benchmark", plain),
-         ("metric", "metric", plain), ("published", "published", number), ("ours", "ours", number), ("difference", "ours - published", pp),
-         ("setting", "our setting", plain), ("lr", "our lr", rate), ("seeds", "our seeds", plain), ("note", "note", plain)),
     ),
 }  # fmt: skip
 
@@ -148,9 +132,9 @@ _SHOWN = {
 TITLES = {
     "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
     "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
-    "costs": "Cost", "not_done": "Missing, failed, diverged", "claims": "Claims", "published": "Published numbers beside ours",
+    "costs": "Cost", "not_done": "Missing, failed, diverged",
     "coverage": "Planned and complete seeds", "anatomy": "What A and B are made of", "scoring": "Scoring",
-    "warnings": "What to know first", "declared": "Declared first",
+    "warnings": "What to know first",
 }  # fmt: skip
 FRAMES = {"convergence": "speedups", "learning_rates": "rates", "olora_plus": "ratios", "losses": "measures"}
 ORDER = (
@@ -165,7 +149,8 @@ def view_of(name: str, title: str, shown: Shown) -> View:
     return View(name, title, shown.caption, Table(FRAMES.get(name, name), "", columns))
 
 
-_VIEWS = {view.name: view for view in study.VIEWS} | {name: view_of(name, TITLES[name], shown) for name, shown in _SHOWN.items()}
+_DESCRIBED = (*study.VIEWS, CLAIM_VIEW, PUBLISHED_VIEW, DECLARED_VIEW)
+_VIEWS = {view.name: view for view in _DESCRIBED} | {name: view_of(name, TITLES[name], shown) for name, shown in _SHOWN.items()}
 VIEWS: Mapping[str, View] = {name: _VIEWS[name] for name in ORDER}
 """The tables that a report prints, by name, in order."""
 

@@ -11,7 +11,7 @@ from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.analysis.verdicts import longest, primary
-from olora_bench.progress import size
+from olora_bench.process.progress import size
 from olora_bench.report.render import coarseness, markdown_escape, markdown_table
 from olora_bench.words import cells as cell_words
 from olora_bench.words import verdicts as words

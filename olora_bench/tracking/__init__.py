@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import JsonValue
 
 from olora_bench.config import Tracker
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 from olora_bench.store import RunRecord
 from olora_bench.tracking.wandb_mirror import Value, WandbMirror
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from olora_bench.config import Tracker
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 
 Value = float | str | None
 """What a mirror shows under a name: a number, a word, or nothing."""
