@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
+from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import StudyFrames, rows_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, holm, sign_flip
 
 SUPPORTED, NOT_SUPPORTED, UNRESOLVED, NOT_TESTED = "supported", "not supported", "unresolved", "not tested here"
-HEADLINE_SHARE = 0.9
 SAME_MEMORY = 0.05
 """Peak memory within 5% counts as the same."""
 NEGLIGIBLE = 0.01
@@ -126,8 +126,7 @@ def faster(e: Evidence) -> Finding:
             f"shorter completed schedules match in {good} of {len(best)} settings{least}",
             _runs(whole),
         )
-    mine = e.tables["speedups"]
-    mine = mine[(mine["q"] == HEADLINE_SHARE) & (mine["unit"] == "steps")]
+    mine = headline_speeds(e.tables["speedups"])
     if mine.empty:
         return Finding(NOT_TESTED, "no loss was read on the way")
     sure = (holm(mine["p"].to_numpy(dtype=float)) <= LEVEL) & mine["verdict"].isin(["faster", "slower"])

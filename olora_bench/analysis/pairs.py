@@ -12,7 +12,7 @@ COMPARISON = ["contrast", "kind", "role", "arm", "reference", "confirmatory", "l
 one they differ from cell to cell, and here are null."""
 
 CELL = ["cell", "family", "model", "rank", "setting", "longest"]
-"""`longest`: no cell of its family trains longer. Shorter schedules are there for `convergence.schedules` and enter no verdict."""
+"""`longest`: no cell of its family trains longer. Shorter schedules are there for `schedules.schedules` and enter no verdict."""
 
 
 def pairs(frames: StudyFrames) -> pd.DataFrame:

@@ -23,10 +23,10 @@ from olora_bench.figures._style import (
     header_in,
     light_grid,
     log_ticks,
-    lr_text,
     sparse,
     styled,
 )
+from olora_bench.words.numbers import lr_text
 
 LEAST_RANGE = {"Held-out loss (nats)": 0.05, "Score (%)": 2.0, "BLEU": 2.0, "ROUGE-1": 0.02, "ROUGE-2": 0.02, "ROUGE-L": 0.02}
 """What an axis spans at least: a smaller difference shall look small."""
@@ -41,7 +41,7 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     Losses beyond `far_limit` share the darkest tint.
 
     Args:
-        points: rows of one cell and one family of `analysis.ratio_map.ratio_points(frames, rates)`.
+        points: rows of one cell and one family of `analysis.rates.ratio_points(frames, rates)`.
     """
     ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
     figure = figure_of(header_in(title) + 0.2 * len(rates) + 0.75)

@@ -21,9 +21,9 @@ from olora_bench.figures._style import (
     header,
     header_in,
     light_grid,
-    lr_text,
     styled,
 )
+from olora_bench.words.numbers import lr_text
 
 
 @styled

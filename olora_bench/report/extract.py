@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings, where
-from olora_bench.analysis.losses import GENERATED
+from olora_bench.analysis import StudyFrames, Tables, rows_of, where
+from olora_bench.analysis.losses import GENERATED, GENERATED_NAMES
 from olora_bench.errors import BadInput
 from olora_bench.report.page_words import count_sentence, details, headline, judged
 from olora_bench.report.render import markdown_escape, markdown_table
@@ -21,11 +21,12 @@ from olora_bench.report.text import (
     of,
     of_longest,
     overview,
-    schedules,
     what_seeds_cannot_tell,
     without_each,
 )
+from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.numbers import NOTHING, number, probability, rate
+from olora_bench.words.speed import schedule_lines
 
 BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
 """What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""
@@ -64,7 +65,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
             parts += [limits] if limits and limits not in parts else []
             parts += without_each(of(tables["left_out"], key))
     parts += _beside(beside) + _written(primary + beside, frames, longest["measures"])
-    alarms = warnings(frames, tables)
+    alarms = caveat_lines(frames, tables)
     parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
     parts += [f"Not enough runs yet: {'; '.join(too_few)}."] if too_few else []
     parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
@@ -152,7 +153,7 @@ def _written(keys: list[dict[str, Any]], frames: StudyFrames, measures: pd.DataF
         for row in rows_of(of(measures[measures["measure"].isin(GENERATED)], key)):
             digits = 1 if row["measure"] == "bleu" else 3
             values = [_of_base(frames, row["cell"], row["measure"]), row["value_reference"], row["value_arm"]]
-            shown = [f"{row['arm']} - {row['reference']}", _rates_of(row), WRITTEN[row["measure"]], str(row["seeds"])]
+            shown = [f"{row['arm']} - {row['reference']}", _rates_of(row), GENERATED_NAMES[row["measure"]], str(row["seeds"])]
             shown += [number(value, digits=digits) for value in values] + [number(row["difference"], digits=digits, sign=True)]
             shown += [_span(row["low"], row["high"], digits), f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
             rows.append(shown)
@@ -160,9 +161,6 @@ def _written(keys: list[dict[str, Any]], frames: StudyFrames, measures: pd.DataF
     star = " * exploratory: 3 to 5 seeds." if any("*" in row[-2] for row in rows) else ""
     legend = "BLEU in points of 100, ROUGE as F1. `reading`: by a paired t over seeds, not corrected for the number of rows."
     return [markdown_table([*header, "cell"], rows), legend + star] if rows else []
-
-
-WRITTEN = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
 def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:
@@ -185,7 +183,7 @@ def _span(low: float, high: float, digits: int) -> str:
 def _said(key: dict[str, Any], tables: Tables) -> str:
     _, *facts = details(key)
     counts = [count_sentence(row) for row in rows_of(of(tables["win_counts"], key))[:1]]
-    shorter = schedules(tables["schedules"], key) if key["kind"] == "primary" else []
+    shorter = schedule_lines(tables["schedules"], key) if key["kind"] == "primary" else []
     note = f" Mind: {key['note']}." if key["note"] and key["verdict"] in ("win", "loss") else ""
     sentences = [headline(key) + note, f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
     rank = "the verdict" if key["confirmatory"] else "beside the verdict"

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import training_cell
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.report.page_data import curve_data, script_json, study_data
@@ -26,12 +27,12 @@ from olora_bench.report.page_words import (
     details,
     headline,
     judged,
-    speed_sentence,
 )
+from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.numbers import rate
+from olora_bench.words.speed import speed_sentence
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
-HEADLINE_SHARE = 0.9
 MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
 LONG = 44
@@ -70,7 +71,7 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
         "protocol": escape(PROTOCOLS.get(frames.protocol, frames.protocol)),
         "tally": _tally(frames),
         "verdict": _verdicts(tables),
-        "mind": _mind(warnings(frames, tables)),
+        "mind": _mind(caveat_lines(frames, tables)),
         "claims": _claims(tables.get("claims", pd.DataFrame())),
         "provenance": _provenance(origins, tables.get("declared", pd.DataFrame())),
         "data": script_json(study_data(frames, tables, origins.run_pages)),
@@ -124,7 +125,7 @@ def _overview(rows: Sequence[dict[str, Any]]) -> str:
 def _verdict(row: dict[str, Any], tables: Tables) -> str:
     counts = rows_of(_same(tables["win_counts"], row))
     speeds = _same(tables["speedups"], row)
-    speeds = speeds[(speeds["q"] == HEADLINE_SHARE) & (speeds["unit"] == "steps") & speeds["longest"].astype(bool)]
+    speeds = headline_speeds(speeds[speeds["longest"].astype(bool)])
     facts = "".join(f"<li>{escape(line)}</li>" for line in details(row))
     parts = [
         f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}">',

@@ -12,10 +12,13 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.frames import rows_of, training_cell
+from olora_bench.analysis.runs import RUN_VIEW
+from olora_bench.analysis.study import VIEWS
 from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import Shown, csv_bytes
-from olora_bench.report.tables import SHOWN, printed_tables
-from olora_bench.words.numbers import NOTHING, digits, number, plain, rate, whole
+from olora_bench.report.tables import SHOWN, printed_tables, shown_of
+from olora_bench.words.numbers import NOTHING, rate
+from olora_bench.words.tables import worded
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
 """A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""
@@ -26,23 +29,11 @@ SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
 AXES = ("step", "tokens", "wall_s")
 
 TITLES = {
+    **{view.name: view.title for view in (*VIEWS, RUN_VIEW)},
     "verdicts": "Verdicts", "win_counts": "Paper-style counts", "left_out": "Without each benchmark",
-    "grid": "Every cell", "appendix": "Other metrics",
-    "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
-    "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
-    "costs": "Cost", "controls": "Secondary contrasts", "not_done": "Missing, failed, diverged", "claims": "Claims",
-    "published": "Published numbers beside ours", "runs": "Every run", "coverage": "Planned and complete seeds",
-    "anatomy": "What A and B are made of", "scoring": "Scoring", "warnings": "What to know first", "declared": "Declared first",
+    "grid": "Every cell", "appendix": "Other metrics", "controls": "Secondary contrasts", "claims": "Claims",
+    "published": "Published numbers beside ours", "declared": "Declared first",
 }  # fmt: skip
-
-RUNS = Shown(
-    "Every run of the study, with its record's main figures: losses in nats per supervised token, train time in seconds.",
-    (("train_id", "run", plain), ("model", "model", plain), ("rank", "rank", plain), ("setting", "setting", plain), ("arm", "arm", plain),
-     ("lr", "lr", rate), ("lr_ratio", "lr ratio", digits(3)), ("seed", "seed", plain), ("roles", "for", plain), ("state", "state", plain),
-     ("metrics.report_loss_start", "loss before", digits(3)), ("metrics.report_loss", "loss after", digits(3)),
-     ("timings_s.optimise", "train s", number), ("tokens_per_s", "tokens/s", whole), ("steps", "steps", whole),
-     ("clipped_step_share", "clipped steps", digits(2)), ("eval_state", "scores", plain), ("reason", "reason", plain)),
-)  # fmt: skip
 
 RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
 """The columns through which a row names its runs."""
@@ -108,7 +99,7 @@ def run_words(run: Mapping[str, Any]) -> str:
 def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:
     found = [table_payload(name, frame, SHOWN.get(name)) for name, frame in printed_tables(tables).items()]
     runs = frames.runs.drop(columns=["cell", "family"])
-    return [*found, table_payload("runs", runs, RUNS)]
+    return [*found, table_payload("runs", runs, shown_of(RUN_VIEW))]
 
 
 def _other_tables(tables: Tables) -> list[dict[str, Any]]:
@@ -131,6 +122,7 @@ def table_payload(name: str, frame: pd.DataFrame, shown: Shown | None) -> dict[s
         name, title, caption, main (whether the report prints it), csv (exactly the bytes of `tables/<name>.csv`), columns (index in the
         CSV, heading, whether it holds numbers) and rows (the strings shown; null where the page formats the CSV's values itself).
     """
+    frame = worded(frame)
     columns = [str(c) for c in frame]
     title = TITLES.get(name, name.replace("_", " ").capitalize())
     payload = {"name": name, "title": title, "main": shown is not None, "csv": csv_bytes(frame).decode()}

@@ -10,7 +10,6 @@ import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.report.render import coarseness
 from olora_bench.words.numbers import interval, number, probability, rate
 
 MEANINGS = {
@@ -111,14 +110,6 @@ def count_sentence(row: Mapping[str, Any]) -> str:
         f"{row['arm']} has the higher mean in {row['wins']} of {row['cells']} cells ({row['losses']} losses{ties}): {where} the "
         f"{row['null_low']} to {row['null_high']} wins that these runs would give 95% of the time, were the arms the same."
     )
-
-
-def speed_sentence(row: Mapping[str, Any]) -> str:
-    """How much sooner an arm reaches a loss target in one cell. `row` is a row of the speedups frame."""
-    bound = "" if row["bound"] == "exact" else f"{row['bound']} "
-    told = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
-    coarse = f"; {note}" if (note := coarseness(row["note"])) else ""
-    return f"{row['model']} rank {row['rank']}: {bound}{row['speedup']:.2f} times as fast{told}, {row['verdict']}{coarse}"
 
 
 def declared_sentences(declared: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.words.numbers import Format
+from olora_bench.words.tables import worded
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With one of these a cell begins that a spreadsheet runs."""
@@ -82,6 +83,7 @@ class Shown:
 
     def strings(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         """Header and rows; a column that the frame lacks is left out."""
+        frame = worded(frame)
         there = [(column, heading, form) for column, heading, form in self.columns if column in frame]
         rows = [[form(row[column]) for column, _, form in there] for row in frame.to_dict("records")]
         return [heading for _, heading, _ in there], rows
@@ -108,6 +110,7 @@ def spreadsheet_safe(value: Any) -> Any:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out, no text a formula."""
+    frame = worded(frame)
     texts = [name for name, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     safe = frame.assign(**{str(name): frame[name].map(spreadsheet_safe) for name in texts}).rename(columns=spreadsheet_safe)
     return safe.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
@@ -120,8 +123,3 @@ def write_all(name: str, frame: pd.DataFrame, shown: Shown) -> dict[str, bytes]:
     caption = shown.caption + runs
     markdown = f"{caption}\n\n{markdown_table(header, rows) if rows else 'Nothing to show: ' + 'no row.'}\n"
     return {f"{name}.csv": csv_bytes(frame), f"{name}.md": markdown.encode(), f"{name}.tex": latex_table(header, rows, caption).encode()}
-
-
-def coarseness(note: str) -> str:
-    """What a speed-up's note says of too few readings of the loss, which the time of crossing is drawn between; empty where enough."""
-    return next((part for part in note.split(", ") if part.startswith("coarse")), "")

@@ -7,15 +7,27 @@ from typing import assert_never
 
 from olora_bench.analysis.reasons import (
     ArmsAbsent,
+    AtEdge,
+    CoarseReadings,
+    DivergedAt,
+    EvaluationsWarn,
     JudgedByLoss,
+    NeverReached,
     PairsDiverged,
     PairsMissing,
+    ReadingsDiffer,
     Reason,
     RunsDiffer,
     SearchesOpen,
+    SeedLacks,
     TooFewBlocks,
+    TooFewRates,
+    TooFewSeeds,
     Undecidable,
 )
+from olora_bench.words.numbers import rate
+
+EDGES = {"low": "lowest", "high": "highest"}
 
 
 def counted(count: int, noun: str) -> str:
@@ -51,6 +63,25 @@ def worded(reason: Reason) -> str:
             return "by held-out loss: no benchmark is asked"
         case ArmsAbsent(arms):
             return f"the study has no run of {' or of '.join(arms)}"
+        case TooFewSeeds(seeds, needed):
+            return f"{seeds} of at least {counted(needed, 'seed')}"
+        case CoarseReadings(readings, needed):
+            return f"coarse: {readings} of at least {counted(needed, 'reading')} of the loss"
+        case ReadingsDiffer():
+            return "the loss was not read at the same steps in both arms"
+        case NeverReached(runs, of):
+            return f"a bound: the target is never reached by {runs} of {counted(of, 'run')}"
+        case AtEdge(side):
+            return f"best at the {EDGES[side]} rate tried: no tuned verdict"
+        case DivergedAt(rates):
+            return f"diverged at {' and '.join(map(rate, rates))}"
+        case TooFewRates(rates, needed):
+            return f"{rates} of at least {counted(needed, 'learning rate')} with a loss"
+        case SeedLacks(seed, lacking, scores):
+            what = "scores " if scores else ""
+            return f"seed {seed}: {' and '.join(f'{arm} {what}{state}' for arm, state in lacking)}"
+        case EvaluationsWarn(text, evaluations, of):
+            return f"{text} ({evaluations} of {of})"
         case _:
             assert_never(reason)
 
@@ -58,3 +89,8 @@ def worded(reason: Reason) -> str:
 def clauses(reasons: Iterable[Reason]) -> str:
     """Reasons as one text, in order, separated by commas; empty where there are none."""
     return ", ".join(map(worded, reasons))
+
+
+def listed(reasons: Iterable[Reason]) -> str:
+    """Reasons of several seeds or evaluations as one text, separated by semicolons; empty where there are none."""
+    return "; ".join(map(worded, reasons))
