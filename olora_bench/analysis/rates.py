@@ -1,4 +1,4 @@
-"""Learning rates: what each arm's search saw, where its best lies, and how much being off costs."""
+"""Learning rates: what each arm's search saw, where its best lies, how much being off costs, and which arms differ in the ratio of two."""
 
 from __future__ import annotations
 

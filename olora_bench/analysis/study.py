@@ -38,7 +38,7 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
 - differences, one row a (pair, benchmark, metric); pairs, one row a pair: as `cells.seed_differences` and `pairs.pairs` say.
 - the others as `TABLES` describes them.
 
-`study.tables.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
+`study.report.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
 (source, model, rank, arm, benchmark, metric, lr, setting, published, ours, difference, seeds, note, runs) and declared (one row: file,
 commit, committed_at, changed_since, runs, runs_before, runs_after (counts), reason, before: the ids of those that started before it).
 """

@@ -14,9 +14,9 @@ from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.runs import has_role, with_role
-from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures._words import grouped, of_comparison, pages, slug
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
 from olora_bench.words import speed as speed_words

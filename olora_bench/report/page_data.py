@@ -14,7 +14,7 @@ from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.frames import rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
 from olora_bench.analysis.study import VIEWS
-from olora_bench.arm_styles import ArmStyle, arm_styles
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import Shown, csv_bytes
 from olora_bench.report.tables import SHOWN, printed_tables, shown_of
 from olora_bench.words.numbers import NOTHING, rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from olora_bench.analysis import rows_of
-from olora_bench.progress import size
+from olora_bench.process.progress import size
 from olora_bench.words.numbers import NOTHING, listed, number, whole
 from olora_bench.words.rates import arm_in_cell
 

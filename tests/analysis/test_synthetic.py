@@ -14,7 +14,7 @@ from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, load_study
 from olora_bench.store import Store
-from olora_bench.study.files import read_manifest
+from olora_bench.study.manifest import read_manifest
 from olora_bench.words.caveats import caveat_lines
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.reasons import EvaluationsWarn, PairsDiverged, TooFewSeeds
-from olora_bench.study.tables import analysed
+from olora_bench.study.report import analysed
 from olora_bench.words.caveats import worded
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
