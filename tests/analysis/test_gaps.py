@@ -14,8 +14,10 @@ import pytest
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
 from olora_bench.analysis.frames import Answered
 from olora_bench.analysis.outcome import Verdict
-from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsMissing, RunsDiffer, TooFewSeeds, Undecidable
+from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds, Undecidable
 from olora_bench.report import table_files
+from olora_bench.words.caveats import worded
+from olora_bench.words.reasons import listed
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 
@@ -32,10 +34,10 @@ def test_each_seed_that_lacks_a_pair_is_named(synthetic: Load) -> None:
     found = synthetic("broken")[1]["coverage"].set_index("model")
     counts = ["planned", "complete", "diverged", "failed", "missing", "unscored"]
     assert found.loc["syn_c", counts].tolist() == [7, 3, 1, 2, 1, 1]
-    assert found.loc["syn_c", "gaps"] == (
+    assert listed(found.loc["syn_c", "lacking"]) == (
         "seed 0: olora diverged; seed 1: olora failed; seed 2: lora missing; seed 3: olora unreadable; seed 4: lora scores unreadable"
     )
-    assert found.loc["syn_d", "gaps"] == "seed 2: lora missing"
+    assert found.loc["syn_d", "lacking"] == (SeedLacks(2, (("lora", "missing"),), scores=False),)
 
 
 def test_no_records_leave_a_row_for_every_benchmark_or_for_none(synthetic: Load) -> None:
@@ -67,7 +69,7 @@ def test_unequal_seeds(synthetic: Load) -> None:
     frames, _ = synthetic("planted")
     runs = frames.runs[~((frames.runs["arm"] == "olora") & (frames.runs["seed"] > 3))]
     tables = again(replace(frames, runs=runs))
-    assert "shared: 4 of 18 pairs (cell, seed) are of one arm only and drop out" in said(tables)
+    assert "shared: in 4 of 18 pairs (cell, seed) only one arm has a run: left out" in said(tables)
     assert tables["verdicts"].iloc[0]["reasons"] == (PairsMissing(4, 12),)
 
 
@@ -104,7 +106,7 @@ def test_a_search_that_goes_on_is_said_to(synthetic: Load) -> None:
     early = (frames.runs["model"] == "syn_a") & (frames.runs["arm"] == "olora") & (frames.runs["roles"] == "tuned")
     text = said(again(replace(frames, runs=frames.runs[~early], searches=searches)))
     assert 'olora vs lora,"tuned: no pair yet, the learning-rate search of olora goes on"' in text
-    assert "tuned: 3 of 6 pairs (cell, seed) are of one arm only and drop out" in said(synthetic("searched")[1])
+    assert "tuned: in 3 of 6 pairs (cell, seed) only one arm has a run: left out" in said(synthetic("searched")[1])
 
 
 @pytest.mark.parametrize("eval_state", ["none", "done"])
@@ -254,8 +256,7 @@ def test_runs_that_never_warmed_up_are_said() -> None:
     )
     curves = pd.DataFrame({"train_id": ["a", "a", "b", "b", "c", "d"], "lr": [0.0, 1e-5, np.nan, 5e-3, 1e-3, 0.0]})
     frames: Any = SimpleNamespace(runs=runs, curves=curves)
-    assert gaps._never_warm(frames) == [
-        "2 of 3 runs ended at 1% to 50% of their learning rate: their warm-up was as long as their training"
-    ]
+    (found,) = gaps._never_warm(frames)
+    assert worded(found) == "2 of 3 runs ended at 1% to 50% of their learning rate: their warm-up was as long as their training"
     frames.curves = curves[curves["train_id"] == "c"]
     assert gaps._never_warm(frames) == []

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from olora_bench.analysis import StudyFrames, Tables, load_study, warnings
+from olora_bench.analysis import StudyFrames, Tables, load_study
 from olora_bench.analysis.reasons import EqualDifferences, PairsDiverged, PairsMissing, SearchesOpen
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
+from olora_bench.words.caveats import caveat_lines
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 
@@ -175,7 +176,7 @@ def test_every_gap_is_a_row(synthetic: Load) -> None:
     reasons = " | ".join(lacking["reason"].dropna())
     assert "written by a newer olora_bench (schema 3, this one reads 2): upgrade olora_bench" in reasons
     assert "NaN is no number a record may hold" in reasons and "planted failure" in reasons
-    assert "1 of 10 pairs (cell, seed) are of one arm only" in " ".join(warnings(frames, tables))
+    assert "olora vs lora: shared: in 1 of 10 pairs (cell, seed) only one arm has a run: left out" in caveat_lines(frames, tables)
 
 
 def test_a_diverged_seed_leaves_its_cell_unresolved(synthetic: Load) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from olora_bench.analysis.convergence import headline_speeds
 from olora_bench.errors import RecordError
 from olora_bench.report import study_report, table_files
-from olora_bench.report.page_words import speed_sentence
-from olora_bench.report.text import HEADLINE_SHARE
 from olora_bench.store import Store, sealed
 from olora_bench.study.report import analysed, notes
+from olora_bench.words.speed import speed_sentence
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 Change = Callable[[dict[str, Any]], None]
@@ -95,10 +95,9 @@ def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
         assert record is not None
         store.write_run(record.model_copy(update={"parts": {"curve": store.write_curve(path.parent.name, curve)}}))
     found = analysed(root, "planted")
-    assert "coarse: 3 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
-    rows = found.tables["speedups"]
-    for row in rows[(rows["q"] == HEADLINE_SHARE) & (rows["unit"] == "steps")].to_dict("records"):
-        assert speed_sentence(row).endswith("; coarse: 3 readings of the loss")
+    assert "coarse: 3 of at least 20 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
+    for row in headline_speeds(found.tables["speedups"]).to_dict("records"):
+        assert speed_sentence(row).endswith("; coarse: 3 of at least 20 readings of the loss")
 
 
 def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> None:
@@ -146,7 +145,7 @@ def test_unequal_seeds(text: Callable[..., str]) -> None:
         manifest["runs"] = [r for r in manifest["runs"] if not (r["arm"] == "olora" and r["seed"] > 3)]
 
     shown = text("planted", drop)
-    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) are of one arm only and drop out" in shown
+    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) only one arm has a run: left out" in shown
     assert "4 paired seeds, 2 of 6 pairs missing" in shown and "better*" in shown
 
 
