@@ -28,7 +28,7 @@ def test_every_frame_has_the_described_columns_in_order(synthetic: Load, study: 
 @pytest.mark.parametrize("row", [{"a": 1}, {"a": 1, "b": 2, "c": 3}])
 def test_a_column_that_is_not_made_or_not_described_is_refused(row: dict[str, int]) -> None:
     table = Table("t", "a row", (Column("a", "one"), Column("b", "two")))
-    with pytest.raises(ValueError, match="^table t: [bc] described and not made, or made and not described$"):
+    with pytest.raises(ValueError, match=r"^table t: [bc] described and not made, or made and not described$"):
         table.frame([row])
 
 

@@ -32,8 +32,8 @@ HEADLINES = {
     ),
     "worse by score": (
         replace(OUTCOME, verdict=Verdict.WORSE, score=replace(SCORE, difference=-0.8, low=-1.5, high=-0.04)),
-        "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval -1.5 to 0.0; 6 blocks of model and "
-        "seed).",
+        "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval -1.5 to 0.0; 6 blocks of model "
+        "and seed).",
     ),
     "better by loss": (
         replace(BY_LOSS, verdict=Verdict.BETTER, loss=replace(LOSS, difference=-0.0322, low=-0.0752, high=-0.0052)),
