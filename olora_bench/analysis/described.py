@@ -3,7 +3,7 @@ and the checks are made from it, so that a new column is written down once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,29 +50,20 @@ class Table:
         """The columns' names in order."""
         return [column.name for column in self.columns]
 
-    def frame(self, rows: Iterable[Mapping[Any, object]]) -> pd.DataFrame:
-        """Rows as a frame with exactly the described columns, in order; optional ones only where a row has them.
+    def frame(self, rows: Iterable[Mapping[Any, object]] | pd.DataFrame) -> pd.DataFrame:
+        """Rows, or another frame, as a frame with exactly the described columns, in order; optional ones only where there are any.
 
         Raises:
             ValueError: a row has a column that is not described, or lacks one that is.
         """
-        rows = list(rows)
-        return pd.DataFrame(rows, columns=self._there([set(row) for row in rows]))
-
-    def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A frame with exactly the described columns, in order; optional ones where it has them.
-
-        Raises:
-            ValueError: it has a column that is not described, or lacks one that is.
-        """
-        return frame[self._there([set(map(str, frame))])]
-
-    def _there(self, rows: Sequence[set[Any]]) -> list[str]:
+        made = rows if isinstance(rows, pd.DataFrame) else list(rows)
         known, needed = set(self.names), {column.name for column in self.columns if not column.optional}
-        for row in rows:
-            if wrong := (row - known) | (needed - row):
+        found: set[str] = set(map(str, made)) if isinstance(made, pd.DataFrame) else set().union(*made)
+        for row in (found,) if isinstance(made, pd.DataFrame) else made:
+            if wrong := (set(row) - known) | (needed - set(row)):
                 raise ValueError(f"table {self.name}: {', '.join(sorted(wrong))} described and not made, or made and not described")
-        return [name for name in self.names if name in needed.union(*rows)]
+        there = [name for name in self.names if name in needed | found]
+        return made[there] if isinstance(made, pd.DataFrame) else pd.DataFrame(made, columns=there)
 
 
 @dataclass(frozen=True)
@@ -85,6 +76,7 @@ class View:
         caption: what it shows and how to read it, in sentences.
         table: the description of the frame that it shows.
         shown: the columns that Markdown, LaTeX and the page show, in this order; None: every column with a heading.
+        rows: a column of booleans, and which of the two the shown rows have; None: every row.
     """
 
     name: str
@@ -92,6 +84,7 @@ class View:
     caption: str
     table: Table
     shown: tuple[str, ...] | None = None
+    rows: tuple[str, bool] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -100,3 +93,8 @@ class View:
         if self.shown is None:
             return tuple(column for column in self.table.columns if column.heading)
         return tuple(known[name] for name in self.shown)
+
+    def frame(self, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+        """The rows that it shows of a study's tables."""
+        whole = tables[self.table.name]
+        return whole if self.rows is None else whole[whole[self.rows[0]].astype(bool) == self.rows[1]]

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from olora_bench.analysis.reasons import RunsDiffer
 from olora_bench.errors import RecordError
 from olora_bench.identity import family_key
 from olora_bench.store import EvalRecord, RunRecord, Store
@@ -485,11 +486,11 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def mixed_provenance(runs: pd.DataFrame) -> list[str]:
-    """What the finished runs of a comparison do not share although it can move numbers, in words."""
+def mixed_provenance(runs: pd.DataFrame) -> tuple[RunsDiffer, ...]:
+    """What the finished runs of a comparison do not share although it can move numbers."""
     done = runs[runs["state"].isin(["done", "diverged"])]
-    found = {name: sorted(done[name].dropna().map(str).unique()) for name in PROVENANCE}
-    return [f"{name.replace('_', ' ')}: {', '.join(values)}" for name, values in found.items() if len(values) > 1]
+    values = {name: tuple(sorted(done[name].dropna().map(str).unique())) for name in PROVENANCE}
+    return tuple(RunsDiffer(name.replace("_", " "), several) for name, several in values.items() if len(several) > 1)
 
 
 def where(row: Mapping[str, Any] | pd.Series[Any]) -> str:

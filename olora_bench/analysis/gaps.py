@@ -25,9 +25,9 @@ from olora_bench.analysis.caveats import (
 from olora_bench.analysis.cells import one_answer_pays
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import PROVENANCE, StudyFrames, rows_of, training_cell, where
+from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
-from olora_bench.analysis.reasons import ArmsAbsent, RunsDiffer, SeedLacks
+from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
 from olora_bench.analysis.runs import RUN_TABLE, with_role
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
@@ -116,7 +116,7 @@ def not_done(frames: StudyFrames) -> pd.DataFrame:
     lacking = runs[runs["state"] != "done"].assign(what=lambda f: f["state"])
     unscored = runs[(runs["state"] == "done") & ~runs["eval_state"].isin(["done", "none"])]
     unscored = unscored.assign(what=lambda f: "scores " + f["eval_state"], reason=unscored["eval_reason"])
-    return NOT_DONE.ordered(pd.concat([lacking, unscored])[NOT_DONE.names].reset_index(drop=True))
+    return NOT_DONE.frame(pd.concat([lacking, unscored])[NOT_DONE.names].reset_index(drop=True))
 
 
 def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -131,7 +131,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     pairs = tables["pairs"]
     for (contrast, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames.searches, tables["run_measures"])]
-    differ = runs_differ(frames.runs)
+    differ = mixed_provenance(frames.runs)
     told = (*differ, *_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]), *_leanings(tables["cells"]))
     rows += [(frames.study, caveat) for caveat in told]
     return WARNINGS.frame([{"about": about, "caveat": caveat} for about, caveat in rows])
@@ -168,13 +168,6 @@ def _of_pairs(role: str, pairs: pd.DataFrame, searches: pd.DataFrame, measures: 
     arm, reference = (float(headline[side].map(share).mean()) for side in ("arm_id", "reference_id"))
     if abs(arm - reference) >= _CLIPPING_GAP:
         yield ClippedUnequally(role, arm, reference)
-
-
-def runs_differ(runs: pd.DataFrame) -> list[RunsDiffer]:
-    """What the finished runs do not share although it can move numbers."""
-    done = runs[runs["state"].isin(["done", "diverged"])]
-    values = {name: tuple(sorted(done[name].dropna().map(str).unique())) for name in PROVENANCE}
-    return [RunsDiffer(name.replace("_", " "), there) for name, there in values.items() if len(there) > 1]
 
 
 def _never_warm(frames: StudyFrames) -> list[NeverWarm]:

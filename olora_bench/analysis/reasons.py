@@ -134,8 +134,45 @@ class EvaluationsWarn:
     of: int
 
 
+@dataclass(frozen=True)
+class ScoresWarned:
+    """Scores behind a number that carry a warning of the evaluation; which one stands in the table `scoring`."""
+
+    scores: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ShorterSchedule:
+    """A cell whose family trains longer elsewhere: it enters no verdict on a comparison."""
+
+
+@dataclass(frozen=True)
+class NoRateChosen:
+    """A side has no learning rate of its own: its search is open or ended at an edge."""
+
+
+@dataclass(frozen=True)
+class EqualDifferences:
+    """Every seed gave the same difference, so that their spread cannot be told."""
+
+
+@dataclass(frozen=True)
+class Exploratory:
+    """Seeds enough for an interval, and too few to lean on it: a t with so few stands on the normal shape of what is not seen."""
+
+    seeds: int
+    enough: int
+
+
+@dataclass(frozen=True)
+class Uncorrected:
+    """Outside the declared family: the p-value is not corrected for the number of such cells."""
+
+
 Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | Undecidable | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
+    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

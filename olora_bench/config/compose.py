@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -224,7 +224,7 @@ def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
         raise BadInput(f"{path}: {validation_message(error)}") from error
 
 
-def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
+def load(cfg: DictConfig | Mapping[str, object], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
     """Check a composed config and return the experiment it describes.
 
     Args:
@@ -239,7 +239,8 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, r
     raw = {str(k): v for k, v in raw.items() if k not in ("study", "hydra")}
     if raw.get("alpha") is None:
         # A rank that is no positive number is refused below; it should not be reported as a bad alpha too.
-        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and 0 < raw["rank"] < 2**63 else 1.0
+        rank = raw.get("rank")
+        raw["alpha"] = rank / 2 if isinstance(rank, int) and 0 < rank < 2**63 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
         experiment = Experiment.model_validate(raw)
@@ -267,7 +268,7 @@ def _read_init(path: Path, changed_ns: int) -> Init | None:
         return None
 
 
-def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
+def machine(cfg: DictConfig | Mapping[str, object]) -> Machine:
     """The machine of a composed config, for who needs its folders alone.
 
     Raises:
@@ -279,7 +280,7 @@ def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
         raise BadInput(validation_message(error, "machine")) from error
 
 
-def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
+def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
     names: list[str] = []
     for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
         of = raw.get(node)

@@ -11,16 +11,22 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
+from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.losses import GENERATED_NAMES
+from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.runs import has_role, with_role
+from olora_bench.analysis.verdicts import longest, primary
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
-from olora_bench.figures._words import grouped, of_comparison, pages, slug
+from olora_bench.figures import comparisons as forest
+from olora_bench.figures._words import grouped, pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
+from olora_bench.words import cells as cell_words
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
 from olora_bench.words import speed as speed_words
 from olora_bench.words.numbers import listed, lr_text
+from olora_bench.words.verdicts import against, count_caption
 
 PANELS_A_FIGURE = 12
 LINES_A_FOREST = 48
@@ -59,11 +65,11 @@ class Sources:
     tables: Tables
     styles: Mapping[str, ArmStyle]
 
-    def apart(self, key: Mapping[str, Any]) -> str:
+    def apart(self, comparison: Comparison) -> str:
         """What tells the title of a comparison from those under the study's other protocols; nothing where there is one only."""
         if self.tables["verdicts"][["role", "lr_arm"]].drop_duplicates().shape[0] < 2:
             return ""
-        return ", tuned" if pd.isna(key["lr_arm"]) else f", lr {lr_text(key['lr_arm'])}"
+        return f", {comparison.role}" if comparison.lr is None else f", lr {lr_text(comparison.lr)}"
 
     def captioned(self, name: str, title: str, parts: list[str], figure: Figure) -> Captioned:
         """A figure whose caption is these sentences and, last, what the study lacks."""
@@ -105,49 +111,26 @@ def _win_counts(s: Sources) -> Drawn:
         yield LeftOut("win_counts", "no benchmark was scored in both arms of a comparison")
         return
     title = "Cells won, against what chance would give"
-    parts = [
-        "Mark: cells (model, rank, benchmark) in which the arm's mean over seeds is higher, ties apart.",
-        "Grey: the central 95% of wins when whole blocks (model, seed) swap arms at random; cells share runs, so they are no coins.",
-        f"Blocks: {listed(counts['blocks'])}.",
-        _words.protocols(counts),
-        _words.items(s.tables),
-    ]
+    parts = [*count_caption(listed(counts["blocks"])), _words.protocols(counts), _words.items(s.tables)]
     yield s.captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
 
 
 def _forests(s: Sources) -> Drawn:
-    cells = s.tables["cells"]
-    cells = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool)] if len(cells) else cells
+    cells = longest(primary(s.tables["cells"]))
     drawn = False
-    for overall in rows_of(s.tables["verdicts"]):
-        mine = of_comparison(cells, overall)
-        if mine.empty or not mine["seeds"].gt(0).any():
+    for outcome in outcomes(s.tables["verdicts"]):
+        comparison = outcome.comparison
+        groups = [group for _, group in grouped(comparison.rows_in(cells), CELL)]
+        if not any(group["seeds"].gt(0).any() for group in groups):
             continue
-        groups = [group for _, group in grouped(mine, CELL)]
-        for name, shown in pages(f"forest_{slug(overall)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
+        for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
             drawn = True
-            title = f"{overall['arm']} against {overall['reference']}, cell by cell{s.apart(overall)}"
-            parts = _forest_parts(s, overall, shown)
-            yield s.captioned(name, title, parts, scores.forest(shown, overall, s.styles, title=title))
+            title = f"{against(comparison)}, cell by cell{s.apart(comparison)}"
+            parts = [*cell_words.forest_caption(outcome, shown), _words.protocol(comparison.role, shown["cell_lr_arm"])]
+            parts += [_words.seeds(shown["seeds"], shown["seeds_planned"]), _words.items(s.tables)]
+            yield s.captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
     if not drawn:
         yield LeftOut("forest", "no benchmark was scored in both arms of a comparison")
-
-
-def _forest_parts(s: Sources, overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
-    why = f" ({overall['note']})" if overall["note"] else ""
-    judge = "Holm over the declared family" if shown["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
-    return [
-        f"{overall['arm']} minus {overall['reference']} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in "
-        f"the winner's colour, where {judge} gives a verdict, grey and open otherwise.",
-        "Fewer than 3 seeds, or equal differences, give no interval." if shown["low"].isna().any() else "",
-        "3 to 5 seeds: exploratory." if shown["exploratory"].astype(bool).any() else "",
-        "×n: n pairs have a diverged run, so the cell is unresolved." if shown["diverged"].gt(0).any() else "",
-        f"Diamond: mean over benchmarks, interval by sign flips of {overall['blocks']} blocks (model, seed), from six blocks on; "
-        f"verdict: {overall['verdict']}{why}.",
-        _words.protocol(overall["role"], shown["cell_lr_arm"]),
-        _words.seeds(shown["seeds"], shown["seeds_planned"]),
-        _words.items(s.tables),
-    ]
 
 
 def _learning_rates(s: Sources) -> Drawn:
@@ -172,12 +155,12 @@ def _speed_ups(s: Sources) -> Drawn:
     table = table[table["longest"].astype(bool) & (table["unit"] == "steps")] if len(table) else table
     if table.empty:
         yield LeftOut("speed_up", "no pair of runs read its held-out loss on the way")
-    for overall in rows_of(s.tables["verdicts"]):
-        groups = [group for _, group in grouped(of_comparison(table, overall), CELL)]
-        for name, shown in pages(f"speed_up_{slug(overall)}", groups, CELLS_A_FIGURE):
-            title = f"Speed-up of {overall['arm']} over {overall['reference']}{s.apart(overall)}"
-            parts = [*speed_words.speed_caption(overall, shown), _words.protocol(overall["role"], pd.Series([overall["lr_arm"]]))]
-            parts.append(_words.seeds(shown["seeds"]))
+    for comparison in comparisons(s.tables["verdicts"]):
+        groups = [group for _, group in grouped(comparison.rows_in(table), CELL)]
+        for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
+            title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
+            protocol = _words.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
+            parts = [*speed_words.speed_caption(comparison, shown), protocol, _words.seeds(shown["seeds"])]
             yield s.captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
 
 
@@ -188,12 +171,14 @@ def _schedules(s: Sources) -> Drawn:
     if table.empty:
         yield LeftOut("schedules", "no schedule of T/4 or T/2 steps was completed beside T")
         return
-    # Tuned cells each have rates of their own; a shared rate is a comparison of its own.
-    lrs = table["lr_arm"].where(table["role"] == "shared")
-    for key, shown in grouped(table.assign(lr_arm=lrs), ["contrast", "role", "arm", "reference", "lr_arm"]):
-        title = f"Completed schedules, {key['arm']} against {key['reference']}{s.apart(key)}"
-        parts = [*speed_words.schedule_caption(key), _words.protocol(key["role"], shown["lr_arm"]), _words.seeds(shown["seeds"])]
-        yield s.captioned(f"schedules_{slug(key)}", title, parts, speed.schedules(shown, s.styles, title=title))
+    for comparison in comparisons(s.tables["verdicts"]):
+        shown = comparison.rows_in(table)
+        if shown.empty:
+            continue
+        title = f"Completed schedules, {against(comparison)}{s.apart(comparison)}"
+        protocol = _words.protocol(comparison.role, shown["lr_arm"])
+        parts = [*speed_words.schedule_caption(comparison), protocol, _words.seeds(shown["seeds"])]
+        yield s.captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
 
 
 def _ratio_maps(s: Sources) -> Drawn:
@@ -240,33 +225,24 @@ def _profile(points: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "lr_ratio", "measure", "value"])
 
 
-def _controls(s: Sources) -> Drawn:
+def _comparisons(s: Sources) -> Drawn:
     verdicts = s.tables["verdicts"]
-    if (verdicts["kind"] == "primary").all():
-        yield LeftOut("controls", "the study declares no secondary contrast")
+    known = verdicts[verdicts["difference"].notna() | verdicts["loss_difference"].notna()]
+    if known.empty:
+        yield LeftOut("comparisons", "no declared comparison has a pair of finished runs")
         return
-    losses = s.tables["measures"]
-    losses = losses[(losses["measure"] == "report_loss") & losses["longest"].astype(bool)] if len(losses) else losses
-    found = [
-        (key, mine)
-        for key, mine in grouped(verdicts, ["role", "lr_arm"])
-        if mine["difference"].notna().any() or any(len(of_comparison(losses, row)) for row in rows_of(mine))
-    ]
-    if not found:
-        yield LeftOut("controls", "no declared comparison has a pair of finished runs")
-    for key, mine in found:
-        title = f"Declared comparisons, arm minus reference{s.apart(key)}"
-        suffix = "" if len(found) == 1 else f"_{key['role']}" if pd.isna(key["lr_arm"]) else f"_lr{lr_text(key['lr_arm'])}"
-        there = pd.concat([of_comparison(losses, row) for row in rows_of(mine)])
+    title = "Every declared comparison, arm minus reference"
+    for name, shown in pages("comparisons", [row for _, row in known.groupby(level=0)], LINES_A_FOREST):
         parts = [
-            "Left: held-out loss (nats per supervised token; left of 0 the arm is better), paired by seed, 95% interval of a paired t.",
-            "Right: mean accuracy over benchmarks (percentage points), 95% interval by sign flips of blocks (model, seed), from six on.",
-            f"Arrows point to where the arm is better. Filled: the interval excludes 0. {ALONE}",
-            _words.protocol(key["role"], pd.Series([key["lr_arm"]])),
-            _words.seeds(there["seeds"]),
+            "Means over blocks (model, seed), arm minus reference, with 95% intervals by sign flips of blocks, from six on. The axis of "
+            "the held-out loss is turned, so that right of 0 favours the arm in both panels.",
+            "Filled where the verdict is better or worse; of the measure that carries no verdict, where the interval excludes 0.",
+            ALONE if (~shown["confirmatory"].astype(bool)).any() else "",
+            _words.protocols(shown),
+            _words.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
             _words.items(s.tables),
         ]
-        yield s.captioned(f"controls{suffix}", title, parts, scores.effects(there, mine, s.styles, title=title))
+        yield s.captioned(name, title, parts, forest.comparisons(shown, s.styles, title=title))
 
 
 def _anatomy(s: Sources) -> Drawn:
@@ -299,5 +275,6 @@ def _cost(s: Sources) -> Drawn:
 
 
 KINDS: tuple[Callable[[Sources], Drawn], ...] = (
-    _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _controls, _anatomy, _cost,
+    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _anatomy,
+    _cost,
 )  # fmt: skip

@@ -26,6 +26,7 @@ from olora_bench.figures._style import (
     sparse,
     styled,
 )
+from olora_bench.words import keys
 from olora_bench.words.numbers import lr_text
 
 LEAST_RANGE = {"Held-out loss (nats)": 0.05, "Score (%)": 2.0, "BLEU": 2.0, "ROUGE-1": 0.02, "ROUGE-2": 0.02, "ROUGE-L": 0.02}
@@ -44,8 +45,8 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
         points: rows of one cell and one family of `analysis.rates.ratio_points(frames, rates)`.
     """
     ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
-    figure = figure_of(header_in(title) + 0.2 * len(rates) + 0.75)
-    header(figure, title)
+    figure = figure_of(header_in(title, key=keys.RATIO_MAP) + 0.2 * len(rates) + 0.75)
+    header(figure, title, key=keys.RATIO_MAP)
     axes = figure.subplots()
     known = points["tune"].dropna()
     low, high = (float(known.min()), min(float(known.max()), far_limit(known))) if len(known) else (0.0, 1.0)
@@ -94,8 +95,8 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
     columns = min(2, len(measures))
     rows = -(-len(measures) // columns)
     shown = {name: styles[name] for name in dict.fromkeys(profile["arm"])}
-    figure = figure_of(header_in(title, list(shown)) + 1.15 * rows + 0.2)
-    header(figure, title, shown, lines=False)
+    figure = figure_of(header_in(title, list(shown), key=keys.RATIO_PROFILE) + 1.15 * rows + 0.2)
+    header(figure, title, shown, lines=False, key=keys.RATIO_PROFILE)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     ratios = sorted(set(profile["lr_ratio"]))
     for number, measure in enumerate(measures):

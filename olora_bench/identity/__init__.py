@@ -12,6 +12,7 @@ from olora_bench.identity.ids import (
     family_key,
     identify,
     train_identity,
+    training_assets,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "family_key",
     "identify",
     "train_identity",
+    "training_assets",
 ]

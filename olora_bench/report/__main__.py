@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from olora_bench.analysis.study import TABLES, VIEWS
+from olora_bench.report.tables import TABLES, VIEWS
 from olora_bench.words.tables import column_page
 
 if __name__ == "__main__":
-    print(column_page(TABLES, VIEWS), end="")
+    print(column_page(TABLES.values(), VIEWS.values()), end="")

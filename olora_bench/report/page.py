@@ -15,21 +15,16 @@ import pandas as pd
 from olora_bench.analysis import StudyFrames, Tables, rows_of
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import training_cell
-from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, script_json, study_data
 from olora_bench.report.page_svg import count_strip, interval_strip
-from olora_bench.report.page_words import (
-    MEANINGS,
-    VERDICT_MARKS,
-    count_sentence,
-    declared_sentences,
-    details,
-    headline,
-    judged,
-)
+from olora_bench.report.text import of_longest
+from olora_bench.words import verdicts as words
 from olora_bench.words.caveats import caveat_lines
-from olora_bench.words.numbers import rate
+from olora_bench.words.claims import MARKS, MEANINGS
+from olora_bench.words.declared import declared_sentences
+from olora_bench.words.reasons import counted
 from olora_bench.words.speed import speed_sentence
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
@@ -37,7 +32,6 @@ MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
 LONG = 44
 """A fact with more characters than this gets a line of its own."""
-MARKS = {"supported": "✓", "not supported": "✗", "unresolved": "?", "not tested here": "–"}
 
 
 def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
@@ -83,86 +77,66 @@ def _digest(text: str) -> str:
 def _tally(frames: StudyFrames) -> str:
     states = frames.runs["state"].value_counts(sort=False)
     seeds, cells = frames.runs["seed"].nunique(), frames.runs["cell"].map(training_cell).nunique()
-    parts = [f"{len(frames.runs)} runs", f"{cells} setting{'s' * (cells != 1)}", f"{seeds} seed{'s' * (seeds != 1)}"]
+    parts = [counted(len(frames.runs), "run"), counted(cells, "setting"), counted(seeds, "seed")]
     parts += [f"{count} {state}" for state, count in states.items() if state != "done"]
     return "".join(f"<li>{escape(part)}</li>" for part in parts)
 
 
 def _verdicts(tables: Tables) -> str:
-    frame = tables["verdicts"]
-    first = rows_of(frame[frame["confirmatory"].astype(bool)])
-    others = rows_of(frame[~frame["confirmatory"].astype(bool)])
+    shown, longest = outcomes(tables["verdicts"]), of_longest(tables)
+    first, others = ([one for one in shown if one.comparison.confirmatory == place] for place in (True, False))
     if not first:
         return '<p class="headline">This study declares no comparison that carries a verdict.</p>' + _beside(others)
-    return _overview(first) + "".join(_verdict(row, tables) for row in first) + _beside(others)
+    return _overview(first) + "".join(_verdict(one, longest) for one in first) + _beside(others)
 
 
-def _overview(rows: Sequence[dict[str, Any]]) -> str:
+def _overview(shown: Sequence[Outcome]) -> str:
     """How several verdicts stand, in one sentence; nothing where there is one."""
-    if len(rows) == 1:
+    if len(shown) == 1:
         return ""
-    counts = ", ".join(f"{n} {word}" for word in VERDICT_MARKS if (n := sum(row["verdict"] == word for row in rows)))
-    return f'<p class="headline">{len(rows)} comparisons carry a verdict: {escape(counts)}.</p>'
+    counts = words.tally([one.verdict for one in shown])
+    return f'<p class="headline">{len(shown)} comparisons carry a verdict: {escape(counts)}.</p>'
 
 
-def _verdict(row: dict[str, Any], tables: Tables) -> str:
-    counts = rows_of(_same(tables["win_counts"], row))
-    speeds = _same(tables["speedups"], row)
-    speeds = headline_speeds(speeds[speeds["longest"].astype(bool)])
-    facts = "".join(f"<li>{escape(line)}</li>" for line in details(row))
+def _verdict(outcome: Outcome, tables: Tables) -> str:
+    comparison = outcome.comparison
+    facts = "".join(f"<li>{escape(line)}</li>" for line in words.facts(outcome, comparison.rows_in(tables["measures"])))
     parts = [
-        f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}">',
-        f'<p class="eyebrow">{escape(_where(row))}</p><p class="headline">{escape(headline(row))}</p>',
+        f'<article class="verdict {words.mark(outcome.verdict)}">',
+        f'<p class="eyebrow">{escape(words.title(comparison))}</p><p class="headline">{escape(words.headline(outcome))}</p>',
         f'<ul class="facts">{facts}</ul><div class="strips">',
     ]
-    if strip := interval_strip(row):
-        parts.append(f"<figure>{strip}<figcaption>{escape(_strip_caption(row))}</figcaption></figure>")
-    for count in counts[:1]:
-        parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(count_sentence(count))}</figcaption></figure>")
+    if strip := interval_strip(outcome):
+        parts.append(f"<figure>{strip}<figcaption>{escape(words.strip_caption(outcome))}</figcaption></figure>")
+    for count in rows_of(comparison.rows_in(tables["win_counts"])):
+        parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(words.count(count))}</figcaption></figure>")
     parts.append("</div>")
+    speeds = headline_speeds(comparison.rows_in(tables["speedups"]))
     known = [speed_sentence(r) for r in rows_of(speeds) if not pd.isna(r["speedup"])]
     if 0 < len(known) <= MANY_CELLS:
         items = "".join(f"<li>{escape(line)}</li>" for line in known)
-        parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(row['reference'])}’s drop in held-out loss</h3><ul>{items}</ul>")
-    parts.append(f'<p class="runs" data-runs="{escape(str(row["runs"]))}"></p></article>')
+        parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(comparison.reference)}’s drop in held-out loss</h3><ul>{items}</ul>")
+    parts.append(f'<p class="runs" data-runs="{escape(outcome.runs)}"></p></article>')
     return "".join(parts)
 
 
-def _where(row: dict[str, Any]) -> str:
-    tuned = ", tuned learning rates" if row["role"] == "tuned" else ""
-    return str(row["contrast"]) + (tuned if pd.isna(row["lr_arm"]) else f", learning rate {rate(row['lr_arm'])}")
-
-
-def _strip_caption(row: dict[str, Any]) -> str:
-    what = judged(row)
-    mean = "Mean difference in held-out loss" if what.by_loss else "Mean difference over benchmarks, primary metrics"
-    return f"{mean}, with its 95% interval." if what.interval else f"{mean}. No interval: {what.blocks} of at least {MIN_BLOCKS} blocks."
-
-
-def _beside(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
+def _beside(shown: Sequence[Outcome]) -> str:
+    if not shown:
         return ""
     items = "".join(
-        f'<li class="{VERDICT_MARKS[r["verdict"]]}">{escape(headline(r))} '
-        f'<span class="quiet">{escape(details(r)[0])}; {escape(r["kind"])}</span>'
-        f'<span class="runs" data-runs="{escape(str(r["runs"]))}"></span></li>'
-        for r in rows
+        f'<li class="{words.mark(one.verdict)}">{escape(words.headline(one))} '
+        f'<span class="quiet">{escape(words.protocol(one.comparison))}; {escape(one.comparison.kind)}</span>'
+        f'<span class="runs" data-runs="{escape(one.runs)}"></span></li>'
+        for one in shown
     )
     return f'<div class="beside"><h3>Beside the verdict</h3><ul>{items}</ul></div>'
-
-
-def _same(frame: pd.DataFrame, key: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of one comparison."""
-    for name in ("contrast", "role", "lr_reference", "lr_arm"):
-        frame = frame[frame[name].isna()] if pd.isna(key[name]) else frame[frame[name] == key[name]]
-    return frame
 
 
 def _mind(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<aside class="mind" aria-label="Mind before believing a table"><h2>Mind</h2><ul>{items}</ul></aside>'
+    return f'<aside class="mind" aria-label="Caveats: what to know before believing a table"><h2>Caveats</h2><ul>{items}</ul></aside>'
 
 
 def _claims(claims: pd.DataFrame) -> str:

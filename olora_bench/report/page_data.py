@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
+from olora_bench.analysis.described import View
 from olora_bench.analysis.frames import rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
-from olora_bench.analysis.study import VIEWS
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
-from olora_bench.report.render import Shown, csv_bytes
-from olora_bench.report.tables import SHOWN, printed_tables, shown_of
+from olora_bench.report.render import csv_bytes, strings
+from olora_bench.report.tables import VIEWS, printed_tables
 from olora_bench.words.numbers import NOTHING, rate
-from olora_bench.words.tables import worded
+from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
 """A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""
@@ -27,13 +27,6 @@ PAGE_POINTS = 250_000
 LOSS_DIGITS, TIME_DIGITS = 5, 4
 SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
 AXES = ("step", "tokens", "wall_s")
-
-TITLES = {
-    **{view.name: view.title for view in (*VIEWS, RUN_VIEW)},
-    "verdicts": "Verdicts", "win_counts": "Paper-style counts", "left_out": "Without each benchmark",
-    "grid": "Every cell", "appendix": "Other metrics", "controls": "Secondary contrasts", "claims": "Claims",
-    "published": "Published numbers beside ours", "declared": "Declared first",
-}  # fmt: skip
 
 RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
 """The columns through which a row names its runs."""
@@ -97,9 +90,9 @@ def run_words(run: Mapping[str, Any]) -> str:
 
 
 def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:
-    found = [table_payload(name, frame, SHOWN.get(name)) for name, frame in printed_tables(tables).items()]
+    found = [table_payload(name, frame, VIEWS[name]) for name, frame in printed_tables(tables).items()]
     runs = frames.runs.drop(columns=["cell", "family"])
-    return [*found, table_payload("runs", runs, shown_of(RUN_VIEW))]
+    return [*found, table_payload("runs", runs, RUN_VIEW)]
 
 
 def _other_tables(tables: Tables) -> list[dict[str, Any]]:
@@ -115,39 +108,29 @@ def _other_tables(tables: Tables) -> list[dict[str, Any]]:
     ]
 
 
-def table_payload(name: str, frame: pd.DataFrame, shown: Shown | None) -> dict[str, Any]:
+def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str, Any]:
     """A table for the page.
 
     Returns:
         name, title, caption, main (whether the report prints it), csv (exactly the bytes of `tables/<name>.csv`), columns (index in the
         CSV, heading, whether it holds numbers) and rows (the strings shown; null where the page formats the CSV's values itself).
     """
-    frame = worded(frame)
-    columns = [str(c) for c in frame]
-    title = TITLES.get(name, name.replace("_", " ").capitalize())
-    payload = {"name": name, "title": title, "main": shown is not None, "csv": csv_bytes(frame).decode()}
-    if shown is None:
+    said = worded(frame)
+    columns = [str(c) for c in said]
+    title = name.replace("_", " ").capitalize() if view is None else view.title
+    payload = {"name": name, "title": title, "main": view is not None, "csv": csv_bytes(frame).decode()}
+    if view is None:
         hidden = {"runs", "cell", "family"}
-        kept = [c for c in columns if c not in hidden and frame[c].notna().any() and not (frame[c] == "").all()]
-        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(frame[c])] for c in kept]
+        kept = [c for c in columns if c not in hidden and said[c].notna().any() and not (said[c] == "").all()]
+        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(said[c])] for c in kept]
         return payload | {"caption": "", "columns": named, "rows": None}
-    shown = _with_lr(shown, frame)
-    heads = [(column, heading) for column, heading, _ in shown.columns if column in columns]
-    _, rows = shown.strings(frame)
-    full = [i for i in range(len(heads)) if not rows or any(row[i] != NOTHING for row in rows)]
-    named = [[columns.index(heads[i][0]), heads[i][1], _numeric(frame[heads[i][0]])] for i in full]
+    shown = [column for column in view.columns if column.name in frame]
+    _, rows = strings(view, frame)
+    full = [i for i in range(len(shown)) if not rows or any(row[i] != NOTHING for row in rows)]
+    named = [[columns.index(written_name(shown[i].name)), shown[i].heading, _numeric(frame[shown[i].name])] for i in full]
     answers = {"True": "yes", "False": "no"}
-    strings = [[answers.get(row[i], row[i]) for i in full] for row in rows]
-    return payload | {"caption": shown.caption, "columns": named, "rows": strings}
-
-
-def _with_lr(shown: Shown, frame: pd.DataFrame) -> Shown:
-    """With the shared learning rate beside the protocol where rows differ in it and the table would not tell."""
-    names = [column for column, _, _ in shown.columns]
-    if "lr_arm" not in frame or "lr_arm" in names or "role" not in names or frame["lr_arm"].nunique(dropna=False) < 2:
-        return shown
-    at = names.index("role") + 1
-    return Shown(shown.caption, (*shown.columns[:at], ("lr_arm", "shared lr", rate), *shown.columns[at:]))
+    texts = [[answers.get(row[i], row[i]) for i in full] for row in rows]
+    return payload | {"caption": view.caption, "columns": named, "rows": texts}
 
 
 def _numeric(column: pd.Series[Any]) -> bool:

@@ -7,26 +7,27 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from olora_bench.report.page_words import judged
+from olora_bench.analysis.outcome import Outcome
+from olora_bench.words import verdicts as words
 
 WIDTH = 360
 
 
-def interval_strip(row: Mapping[str, Any]) -> str:
+def interval_strip(outcome: Outcome) -> str:
     """The difference that a comparison is judged by and its 95% interval, zero marked; empty where no difference is known."""
-    what = judged(row)
-    if math.isnan(what.value):
+    effect, comparison = outcome.judged, outcome.comparison
+    if not effect.known:
         return ""
-    least = 0.01 if what.by_loss else 1.0
-    reach = max(max(abs(x) for x in (what.value, what.low, what.high, 0.0) if math.isfinite(x)) * 1.25, least)
+    least = 0.01 if outcome.by_loss else 1.0
+    reach = max(max(abs(x) for x in (effect.difference, effect.low, effect.high, 0.0) if math.isfinite(x)) * 1.25, least)
     left, right, middle = 16.0, WIDTH - 16.0, 34.0
 
     def at(x: float) -> float:
         return left + (min(max(x, -reach), reach) + reach) / (2 * reach) * (right - left)
 
     ticks = nice_ticks(-reach, reach, 6)
-    unit = "nats" if what.by_loss else "percentage points"
-    below, above = (row["arm"], row["reference"]) if what.by_loss else (row["reference"], row["arm"])
+    sides = (comparison.reference, comparison.arm)
+    below, above = reversed(sides) if outcome.by_loss else sides
     parts = [
         f'<line class="axis" x1="{left}" x2="{right}" y1="56" y2="56"/>',
         *(f'<line class="axis" x1="{at(t):.1f}" x2="{at(t):.1f}" y1="56" y2="60"/>' for t in ticks),
@@ -34,13 +35,13 @@ def interval_strip(row: Mapping[str, Any]) -> str:
         f'<line class="zero" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="18" y2="56"/>',
         f'<text class="tick" x="{at(0) - 8:.1f}" y="12" text-anchor="end">← {escape(_short(below))} better</text>',
         f'<text class="tick" x="{at(0) + 8:.1f}" y="12">{escape(_short(above))} better →</text>',
-        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, {unit}</text>',
+        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, {words.unit(outcome)}</text>',
     ]
-    if what.interval:
-        parts.append(f'<line class="interval" x1="{at(what.low):.1f}" x2="{at(what.high):.1f}" y1="{middle}" y2="{middle}"/>')
-    parts.append(f'<circle class="point" cx="{at(what.value):.1f}" cy="{middle}" r="6"/>')
-    told = f"Difference {what.text(what.value)} {what.unit}" + (f", {what.interval}" if what.interval else ", no interval")
-    return _figure(parts, 96, told)
+    if effect.has_interval:
+        parts.append(f'<line class="interval" x1="{at(effect.low):.1f}" x2="{at(effect.high):.1f}" y1="{middle}" y2="{middle}"/>')
+    parts.append(f'<circle class="point" cx="{at(effect.difference):.1f}" cy="{middle}" r="6"/>')
+    extent = words.interval_words(outcome) or "no interval"
+    return _figure(parts, 96, f"Difference {words.amount(outcome, effect.difference)} {words.unit(outcome)}, {extent}")
 
 
 def count_strip(row: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+
+from pydantic import JsonValue
 
 from olora_bench.assets import Asset
 from olora_bench.identity import Identified
@@ -36,7 +37,7 @@ class Worker:
     store: Store
     what: Identified
     found: Mapping[str, Asset]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, JsonValue]
     clock: Clock
     study: str | None
     held: Lease

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from olora_bench.assets import Asset, resolve
 from olora_bench.config import Experiment, compose, load, machine, options, plain, sweeps_dir
 from olora_bench.config.lines import line
@@ -234,7 +236,7 @@ class StudyFile:
                 raise BadInput(f"{override}: {where} of {self.path} sets {key} for each run. Change it there, or in a copy of the file")
 
     def _check_arms(self, jobs: Sequence[Job]) -> None:
-        inits: dict[tuple[str, str], dict[str, Any]] = {}
+        inits: dict[tuple[str, str], JsonValue] = {}
         for job in jobs:
             init = job.what.train["init"]
             known = inits.setdefault((job.cell, job.experiment.arm), init)

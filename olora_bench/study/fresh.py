@@ -104,7 +104,7 @@ def _all_in(root: Path, folder: Path) -> list[Any]:
 
 def _declared(file: Path) -> list[Any]:
     try:
-        return list(declaring_commit(file))
+        return [str(declaring_commit(file))]
     except (BadInput, OSError, ValueError) as error:
         return [str(error)]
 

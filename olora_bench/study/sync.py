@@ -16,7 +16,7 @@ from olora_bench.store import RunRecord, Store
 from olora_bench.study.expand import Job
 from olora_bench.study.open import find_and_open
 from olora_bench.study.status import title
-from olora_bench.tracking import rebuild
+from olora_bench.tracking import Value, rebuild
 from olora_bench.tracking.shown import Shown, offline_files, read_offline, read_online
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ def compare(tracker: Tracker, job: Job, record: RunRecord, curve: pd.DataFrame, 
     return f"W&B does not show {', '.join(absent)}" if absent else ""
 
 
-def final_values(record: RunRecord, job: Job, store: Store) -> dict[str, Any]:
+def final_values(record: RunRecord, job: Job, store: Store) -> dict[str, Value]:
     """What a mirror's summary holds at the end: metrics, scores as `benchmark/metric`, and the status."""
     scored = store.read_eval(record.train_id, None, job.what.eval_id) if job.what.eval_id is not None else None
     scores = {} if scored is None else {f"{b}/{m}": value for b, s in scored.scores.items() for m, value in s.metrics.items()}
-    known = {key: value for key, value in record.metrics.items() if value is not None}
-    return {**known, **scores, "status": record.status}
+    known: dict[str, Value] = {key: value for key, value in record.metrics.items() if value is not None}
+    return known | scores | {"status": record.status}
 
 
 def _read(store: Store, job: Job) -> tuple[RunRecord | None, pd.DataFrame, str]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import JsonValue
 
 from olora_bench.config import Tracker
 from olora_bench.process.progress import say
 from olora_bench.store import RunRecord
-from olora_bench.tracking.wandb_mirror import WandbMirror
+from olora_bench.tracking.wandb_mirror import Value, WandbMirror
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Mirror", "NoMirror", "WandbMirror", "open_tracker", "rebuild"]
+__all__ = ["Mirror", "NoMirror", "Value", "WandbMirror", "open_tracker", "rebuild"]
 
 _REBUILD_WAIT_S = 300.0
 
@@ -22,25 +24,25 @@ _REBUILD_WAIT_S = 300.0
 class Mirror(Protocol):
     """What a run tells its mirror. No call raises, and none takes long."""
 
-    def log(self, step: int, values: Mapping[str, Any]) -> None:
+    def log(self, step: int, values: Mapping[str, Value]) -> None:
         """Show the values of an optimiser step; null and NaN are left out. Steps must not go down."""
 
-    def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
+    def finish(self, summary: Mapping[str, Value], failed: bool = False) -> None:
         """Show the final values and close the mirror; waits a few seconds for it at most."""
 
 
 class NoMirror:
     """`tracker=none`: the record is all there is."""
 
-    def log(self, step: int, values: Mapping[str, Any]) -> None:
+    def log(self, step: int, values: Mapping[str, Value]) -> None:
         """Do nothing."""
 
-    def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
+    def finish(self, summary: Mapping[str, Value], failed: bool = False) -> None:
         """Do nothing."""
 
 
 def open_tracker(
-    tracker: Tracker, *, run_id: str, name: str, config: Mapping[str, Any], group: str | None, directory: Path
+    tracker: Tracker, *, run_id: str, name: str, config: Mapping[str, JsonValue], group: str | None, directory: Path
 ) -> WandbMirror | NoMirror:
     """Open the mirror of one run. Returns at once; what goes wrong later is said and forgotten.
 
@@ -69,7 +71,7 @@ def rebuild(
     name: str,
     group: str | None,
     directory: Path,
-    scores: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Value] | None = None,
 ) -> None:
     """Make a run's mirror again from its record and curve, under the same id. Steps that W&B has already are not shown twice.
 

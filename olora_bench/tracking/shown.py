@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from olora_bench.config import Tracker
 
 _HEADER = 7
@@ -22,9 +24,9 @@ class Shown:
     run_id: str
     name: str = ""
     group: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, JsonValue] = field(default_factory=dict)
+    history: list[dict[str, JsonValue]] = field(default_factory=list)
+    summary: dict[str, JsonValue] = field(default_factory=dict)
     exit_code: int | None = None
 
 
@@ -83,7 +85,7 @@ def read_online(tracker: Tracker, run_id: str) -> Shown | None:
     return Shown(run_id, run.name, run.group or "", dict(run.config), rows, dict(run.summary), closed)
 
 
-def _values(items: Any) -> dict[str, Any]:
+def _values(items: Any) -> dict[str, JsonValue]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 

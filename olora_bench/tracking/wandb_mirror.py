@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from olora_bench.config import Tracker
 from olora_bench.process.progress import say
+
+Value = float | str | None
+"""What a mirror shows under a name: a number, a word, or nothing."""
 
 _QUEUE_LIMIT = 10_000
 _FINISH_WAIT_S = 10.0
@@ -24,7 +29,7 @@ _gave_up = threading.Event()
 
 @dataclass(frozen=True)
 class _End:
-    summary: dict[str, Any]
+    summary: dict[str, Value]
     failed: bool
 
 
@@ -37,7 +42,7 @@ class WandbMirror:
         *,
         run_id: str,
         name: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, JsonValue],
         group: str | None,
         directory: Path,
         limit: int = _QUEUE_LIMIT,
@@ -46,7 +51,7 @@ class WandbMirror:
         self._tracker, self._run_id, self._name, self._group = tracker, run_id, name, group
         self._config, self._directory = dict(config), Path(directory).resolve()
         self._limit, self._wait_s = limit, wait_s
-        self._rows: queue.SimpleQueue[tuple[int, dict[str, Any]] | _End] = queue.SimpleQueue()
+        self._rows: queue.SimpleQueue[tuple[int, dict[str, Value]] | _End] = queue.SimpleQueue()
         self._given = self._shown = self._dropped = 0
         self._where = ""
         self._error = ""
@@ -54,7 +59,7 @@ class WandbMirror:
         self._thread = threading.Thread(target=self._work, name=f"wandb {run_id}", daemon=True)
         self._thread.start()
 
-    def log(self, step: int, values: Mapping[str, Any]) -> None:
+    def log(self, step: int, values: Mapping[str, Value]) -> None:
         """Show the values of an optimiser step; null and NaN are left out. When W&B is far behind, the row is left out."""
         self._given += 1
         if self._error or self._rows.qsize() >= self._limit:
@@ -63,7 +68,7 @@ class WandbMirror:
             return
         self._rows.put((step, _known(values) | {"step": step}))
 
-    def finish(self, summary: Mapping[str, Any], failed: bool = False) -> None:
+    def finish(self, summary: Mapping[str, Value], failed: bool = False) -> None:
         """Show the final values and close; waits `wait_s` seconds at most, then says what was left out."""
         self._rows.put(_End(_known(summary), failed))
         self._thread.join(self._wait_s)
@@ -162,5 +167,5 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+def _known(values: Mapping[str, Value]) -> dict[str, Value]:
     return {str(key): value for key, value in values.items() if value is not None and value == value}

@@ -101,7 +101,7 @@ def train(
         checkpointing=experiment.machine.gradient_checkpointing,
         compiled=experiment.machine.compile,
     )
-    groups = [dict(group) for group in adapted.param_groups]  # the optimiser writes into what it is given
+    groups = [{"params": group["params"], "lr": group["lr"]} for group in adapted.param_groups]  # copies: the optimiser writes into them
     optimizer = torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay, fused=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -10,19 +10,25 @@ from olora_bench.analysis.reasons import (
     AtEdge,
     CoarseReadings,
     DivergedAt,
+    EqualDifferences,
     EvaluationsWarn,
+    Exploratory,
     JudgedByLoss,
     NeverReached,
+    NoRateChosen,
     PairsDiverged,
     PairsMissing,
     ReadingsDiffer,
     Reason,
     RunsDiffer,
+    ScoresWarned,
     SearchesOpen,
     SeedLacks,
+    ShorterSchedule,
     TooFewBlocks,
     TooFewRates,
     TooFewSeeds,
+    Uncorrected,
     Undecidable,
 )
 from olora_bench.words.numbers import rate
@@ -82,6 +88,18 @@ def worded(reason: Reason) -> str:
             return f"seed {seed}: {' and '.join(f'{arm} {what}{state}' for arm, state in lacking)}"
         case EvaluationsWarn(text, evaluations, of):
             return f"{text} ({evaluations} of {of})"
+        case ScoresWarned(scores, of):
+            return f"{scores} of {counted(of, 'score')} {'carries' if scores == 1 else 'carry'} a warning"
+        case ShorterSchedule():
+            return "a shorter schedule: in no headline"
+        case NoRateChosen():
+            return "no learning rate chosen: a search is open or at an edge"
+        case EqualDifferences():
+            return "every seed gave the same difference"
+        case Exploratory(_, enough):
+            return f"exploratory: fewer than {enough} seeds"
+        case Uncorrected():
+            return "outside the declared family: p as it is"
         case _:
             assert_never(reason)
 

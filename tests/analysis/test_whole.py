@@ -168,9 +168,10 @@ def judged(frames: StudyFrames, name: str) -> pd.Series:
     from olora_bench.analysis.claims import judge
     from olora_bench.config import claims_dir
     from olora_bench.report.published import read_claims
+    from olora_bench.words.claims import claims_table
 
     claims = [claim for claim in read_claims(claims_dir()) if claim.claim == name]
-    return judge(claims, frames, analyse(frames, np.random.default_rng(0)), np.random.default_rng(0)).iloc[0]
+    return claims_table(judge(claims, frames, analyse(frames, np.random.default_rng(0)), np.random.default_rng(0))).iloc[0]
 
 
 def test_what_travels_less_and_ends_lower_is_no_trade_off(synthetic: Load) -> None:
