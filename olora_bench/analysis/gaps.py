@@ -116,7 +116,7 @@ def not_done(frames: StudyFrames) -> pd.DataFrame:
     lacking = runs[runs["state"] != "done"].assign(what=lambda f: f["state"])
     unscored = runs[(runs["state"] == "done") & ~runs["eval_state"].isin(["done", "none"])]
     unscored = unscored.assign(what=lambda f: "scores " + f["eval_state"], reason=unscored["eval_reason"])
-    return NOT_DONE.frame(pd.concat([lacking, unscored])[NOT_DONE.names].reset_index(drop=True))
+    return NOT_DONE.ordered(pd.concat([lacking, unscored])[NOT_DONE.names].reset_index(drop=True))
 
 
 def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -175,7 +175,7 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     shown = shown.assign(**{name: runs[name] for name in _RECORDED}, **_anatomy(runs))
     for name in generation_metrics(runs):
         shown[name] = runs[f"generation.{name}"]
-    return RUN_MEASURES.frame(shown.reset_index(drop=True))
+    return RUN_MEASURES.ordered(shown.reset_index(drop=True))
 
 
 def _spikes(losses: np.ndarray[Any, Any]) -> int:

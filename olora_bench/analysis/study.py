@@ -16,21 +16,21 @@ from olora_bench.analysis.pairs import PAIRS, pairs
 from olora_bench.analysis.scoring import SCORING, SCORING_VIEW, scoring
 
 Tables = Mapping[str, pd.DataFrame]
-"""Every frame that a report is made of, by name, as `TABLES` describes them. Differences are arm minus reference; NaN: not known."""
+"""Every frame that a report is made of, by name, as `TABLES` describes them. `study.report.analysed` adds claims, published and declared,
+described where they are made. Differences are arm minus reference; NaN or null is "not known"."""
 
 TABLES: tuple[Table, ...] = (
     PAIRS, DIFFERENCES, verdicts.VERDICTS, verdicts.WIN_COUNTS, verdicts.LEFT_OUT, CELLS, convergence.CROSSINGS, convergence.SPEEDUPS,
     schedules.SCHEDULES, losses.RUN_MEASURES, losses.COMPARED, losses.COST_TABLE, losses.RATIOS, rates.RATES, rates.SENSITIVITY, ANATOMY,
     SCORING, gaps.COVERAGE, gaps.NOT_DONE, gaps.WARNINGS, runs.RUN_TABLE,
 )  # fmt: skip
-"""Every table of an analysis."""
-
+"""The tables of a study."""
 VIEWS: tuple[View, ...] = (
     verdicts.VERDICTS_VIEW, verdicts.WIN_COUNTS_VIEW, verdicts.LEFT_OUT_VIEW, GRID_VIEW, APPENDIX_VIEW, convergence.SPEEDUP_VIEW,
     schedules.SCHEDULE_VIEW, rates.RATE_VIEW, rates.SENSITIVITY_VIEW, losses.RATIO_VIEW, losses.LOSS_VIEW, losses.COST_VIEW,
     verdicts.CONTROLS_VIEW, ANATOMY_VIEW, SCORING_VIEW, gaps.COVERAGE_VIEW, gaps.NOT_DONE_VIEW, gaps.WARNING_VIEW,
 )  # fmt: skip
-"""How reports print them, in this order."""
+"""How reports print them, in order."""
 
 
 def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataFrame]:

@@ -6,4 +6,4 @@ from olora_bench.report.tables import TABLES, VIEWS
 from olora_bench.words.tables import column_page
 
 if __name__ == "__main__":
-    print(column_page(TABLES.values(), VIEWS.values()), end="")
+    print(column_page(TABLES, VIEWS.values()), end="")

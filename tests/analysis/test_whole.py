@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.analysis.reasons import EvaluationsWarn, PairsDiverged, TooFewSeeds
+from olora_bench.analysis.reasons import EvaluationsWarn, PairsDiverged, RunsDiffer, ScoresWarned, TooFewSeeds
 from olora_bench.study.report import analysed
 from olora_bench.words.caveats import worded
 
@@ -42,7 +42,7 @@ def test_the_tuned_verdict_is_the_studys_and_the_shared_one_stands_beside_it(who
     assert (tuned["difference"], tuned["p"]) == (pytest.approx(1.25), pytest.approx(exact.pvalue))
     power = pytest.importorskip("statsmodels.stats.power").TTestPower()
     assert tuned["detectable"] == pytest.approx(power.solve_power(nobs=6, alpha=0.05, power=0.8) * blocks.std(ddof=1), rel=1e-3)
-    assert (shared["verdict"], shared["confirmatory"], shared["lr_arm"]) == ("win", False, 3e-4)
+    assert (shared["verdict"], shared["confirmatory"], shared["lr_arm"]) == ("better", False, 3e-4)
     assert shared["difference"] == pytest.approx(10.0) and shared["p"] == 2 / 64
 
 
@@ -104,7 +104,7 @@ def test_ratios_have_loss_bleu_rouge_and_distance(whole: Tables) -> None:
 def test_scores_carry_their_flips_and_warnings(whole: Tables) -> None:
     cell = row(whole["cells"], benchmark="piqa", metric="acc_norm")
     assert (cell["flips_reference"], cell["flips_arm"], cell["flip_items"]) == (2.5, 5.0, 40)
-    assert cell["note"] == "1 of 12 scores carry a warning"
+    assert cell["reasons"] == (ScoresWarned(1, 12),)
     scoring = whole["scoring"].set_index(["model", "arm", "benchmark", "metric"])
     assert scoring.loc[("syn_e", "lora", "boolq", "acc"), "warned"] == (EvaluationsWarn("acc 0.250 is below chance: planted", 1, 16),)
     said = " ".join(map(worded, whole["warnings"]["caveat"]))
@@ -113,10 +113,9 @@ def test_scores_carry_their_flips_and_warnings(whole: Tables) -> None:
 
 def test_only_the_contrast_that_mixes_versions_says_so(whole: Tables) -> None:
     verdicts = whole["verdicts"].set_index(["contrast", "role"])
-    assert verdicts["mixed"].to_dict() == {
-        key: "torch: 2.12.0, 2.13.0" if key == ("olora_random vs olora", "tuned") else "" for key in verdicts.index
-    }
-    assert "runs differ in torch" in verdicts.loc[("olora_random vs olora", "tuned"), "note"]
+    differ = verdicts["reasons"].map(lambda reasons: [one for one in reasons if isinstance(one, RunsDiffer)])
+    mixed = [RunsDiffer("torch", ("2.12.0", "2.13.0"))]
+    assert differ.to_dict() == {key: mixed if key == ("olora_random vs olora", "tuned") else [] for key in verdicts.index}
 
 
 def test_the_control_is_compared_on_scores_and_loss(whole: Tables) -> None:
