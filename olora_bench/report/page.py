@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis.claims import NOT_TESTED
+from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.frames import training_cell
-from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.report.page_data import curve_data, script_json, study_data
-from olora_bench.report.page_svg import count_strip, interval_strip
+from olora_bench.report.page_forest import forest, twins
+from olora_bench.report.page_svg import count_strip
 from olora_bench.report.page_words import (
     MEANINGS,
     VERDICT_MARKS,
@@ -25,10 +27,10 @@ from olora_bench.report.page_words import (
     declared_sentences,
     details,
     headline,
-    judged,
     speed_sentence,
 )
-from olora_bench.words.numbers import rate
+from olora_bench.words.comparisons import grouped, named, verdict_word
+from olora_bench.words.reasons import counted
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
 HEADLINE_SHARE = 0.9
@@ -70,7 +72,7 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
         "protocol": escape(PROTOCOLS.get(frames.protocol, frames.protocol)),
         "tally": _tally(frames),
         "verdict": _verdicts(tables),
-        "mind": _mind(warnings(frames, tables)),
+        "caveats": _caveats(warnings(frames, tables)),
         "claims": _claims(tables.get("claims", pd.DataFrame())),
         "provenance": _provenance(origins, tables.get("declared", pd.DataFrame())),
         "data": script_json(study_data(frames, tables, origins.run_pages)),
@@ -105,80 +107,57 @@ def _tally(frames: StudyFrames) -> str:
 
 
 def _verdicts(tables: Tables) -> str:
-    frame = tables["verdicts"]
-    first = rows_of(frame[frame["confirmatory"].astype(bool)])
-    others = rows_of(frame[~frame["confirmatory"].astype(bool)])
-    if not first:
-        return '<p class="headline">This study declares no comparison that carries a verdict.</p>' + _beside(others)
-    return _overview(first) + "".join(_verdict(row, tables) for row in first) + _beside(others)
+    """The headline, all comparisons in one forest, and each of them in words, folded but for one that alone carries the verdict."""
+    groups = grouped(rows_of(tables["verdicts"]))
+    rows = [row for _, mine in groups for row in mine]
+    first = [row for row in rows if row["confirmatory"]]
+    lead = _card(first[0], tables) if len(first) == 1 else f'<p class="headline">{escape(_overview(first))}</p>'
+    folded = "".join(_folded(row, tables) for row in rows if not (len(first) == 1 and row["confirmatory"]))
+    words = f'<h3 id="words-title">Each comparison in words</h3><div class="words">{folded}</div>' if folded else ""
+    return lead + forest(groups) + words
 
 
-def _overview(rows: Sequence[dict[str, Any]]) -> str:
-    """How several verdicts stand, in one sentence; nothing where there is one."""
-    if len(rows) == 1:
-        return ""
+def _overview(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How several verdicts stand, in one sentence."""
+    if not rows:
+        return "This study declares no comparison that carries a verdict."
     counts = ", ".join(f"{n} {word}" for word in VERDICT_MARKS if (n := sum(row["verdict"] == word for row in rows)))
-    return f'<p class="headline">{len(rows)} comparisons carry a verdict: {escape(counts)}.</p>'
+    return f"{len(rows)} comparisons carry a verdict: {counts}."
 
 
-def _verdict(row: dict[str, Any], tables: Tables) -> str:
-    counts = rows_of(_same(tables["win_counts"], row))
-    speeds = _same(tables["speedups"], row)
+def _card(row: Mapping[str, Any], tables: Tables) -> str:
+    return (
+        f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}"><p class="eyebrow">{escape(named(row))}</p>'
+        f'<p class="headline">{escape(headline(row))}</p>{twins(row)}{_facts(row, tables)}</article>'
+    )
+
+
+def _folded(row: Mapping[str, Any], tables: Tables) -> str:
+    summary = f'{escape(named(row))} <span class="pill {row["verdict"].split()[0]}">{escape(verdict_word(row))}</span>'
+    said = f"<p>{escape(headline(row))}</p>{_facts(row, tables)}"
+    return f'<details class="fold"><summary>{summary}</summary><div>{said}</div></details>'
+
+
+def _facts(row: Mapping[str, Any], tables: Tables) -> str:
+    """Test, gaps, the count of cells, speeds and runs of a comparison."""
+    mine = Comparison.of_row(row)
+    speeds = mine.rows_in(tables["speedups"])
     speeds = speeds[(speeds["q"] == HEADLINE_SHARE) & (speeds["unit"] == "steps") & speeds["longest"].astype(bool)]
-    facts = "".join(f"<li>{escape(line)}</li>" for line in details(row))
-    parts = [
-        f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}">',
-        f'<p class="eyebrow">{escape(_where(row))}</p><p class="headline">{escape(headline(row))}</p>',
-        f'<ul class="facts">{facts}</ul><div class="strips">',
-    ]
-    if strip := interval_strip(row):
-        parts.append(f"<figure>{strip}<figcaption>{escape(_strip_caption(row))}</figcaption></figure>")
-    for count in counts[:1]:
+    parts = [f'<ul class="facts">{"".join(f"<li>{escape(line)}</li>" for line in details(row))}</ul>']
+    for count in rows_of(mine.rows_in(tables["win_counts"]))[:1]:
         parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(count_sentence(count))}</figcaption></figure>")
-    parts.append("</div>")
     known = [speed_sentence(r) for r in rows_of(speeds) if not pd.isna(r["speedup"])]
     if 0 < len(known) <= MANY_CELLS:
         items = "".join(f"<li>{escape(line)}</li>" for line in known)
         parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(row['reference'])}’s drop in held-out loss</h3><ul>{items}</ul>")
-    parts.append(f'<p class="runs" data-runs="{escape(str(row["runs"]))}"></p></article>')
-    return "".join(parts)
+    return "".join(parts) + f'<p class="runs" data-runs="{escape(str(row["runs"]))}"></p>'
 
 
-def _where(row: dict[str, Any]) -> str:
-    tuned = ", tuned learning rates" if row["role"] == "tuned" else ""
-    return str(row["contrast"]) + (tuned if pd.isna(row["lr_arm"]) else f", learning rate {rate(row['lr_arm'])}")
-
-
-def _strip_caption(row: dict[str, Any]) -> str:
-    what = judged(row)
-    mean = "Mean difference in held-out loss" if what.by_loss else "Mean difference over benchmarks, primary metrics"
-    return f"{mean}, with its 95% interval." if what.interval else f"{mean}. No interval: {what.blocks} of at least {MIN_BLOCKS} blocks."
-
-
-def _beside(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    items = "".join(
-        f'<li class="{VERDICT_MARKS[r["verdict"]]}">{escape(headline(r))} '
-        f'<span class="quiet">{escape(details(r)[0])}; {escape(r["kind"])}</span>'
-        f'<span class="runs" data-runs="{escape(str(r["runs"]))}"></span></li>'
-        for r in rows
-    )
-    return f'<div class="beside"><h3>Beside the verdict</h3><ul>{items}</ul></div>'
-
-
-def _same(frame: pd.DataFrame, key: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of one comparison."""
-    for name in ("contrast", "role", "lr_reference", "lr_arm"):
-        frame = frame[frame[name].isna()] if pd.isna(key[name]) else frame[frame[name] == key[name]]
-    return frame
-
-
-def _mind(lines: Sequence[str]) -> str:
+def _caveats(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<aside class="mind" aria-label="Mind before believing a table"><h2>Mind</h2><ul>{items}</ul></aside>'
+    return f'<aside class="notice" aria-labelledby="caveats"><h2 id="caveats">Caveats</h2><ul>{items}</ul></aside>'
 
 
 def _claims(claims: pd.DataFrame) -> str:
@@ -186,9 +165,14 @@ def _claims(claims: pd.DataFrame) -> str:
         return "<p>No claims are given in results/published/claims.</p>"
     rows = rows_of(claims)
     counts = ", ".join(f"{n} {verdict}" for verdict in MARKS if (n := sum(r["verdict"] == verdict for r in rows)))
-    items = "".join(map(_claim, rows))
+    tested = "".join(_claim(row) for row in rows if row["verdict"] != NOT_TESTED)
+    untested = [_claim(row) for row in rows if row["verdict"] == NOT_TESTED]
     legend = "; ".join(f"<b>{escape(word)}</b>: {escape(meaning)}" for word, meaning in MEANINGS.items())
-    return f'<p>{escape(counts)}. <span class="quiet">{legend}.</span></p><ul class="claims">{items}</ul>'
+    told = f'<p>{escape(counts)}. <span class="quiet">{legend}.</span></p>' + (f'<ul class="claims">{tested}</ul>' if tested else "")
+    if not untested:
+        return told
+    summary = f"{counted(len(untested), 'claim')} {NOT_TESTED}"
+    return f'{told}<details class="fold" id="untested"><summary>{summary}</summary><ul class="claims">{"".join(untested)}</ul></details>'
 
 
 def _claim(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,116 @@
+"""Every comparison of a report's page in one forest: a table whose marks are SVG that stretches with the page and needs no script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from olora_bench.report.page_svg import nice_ticks
+from olora_bench.words.comparisons import FILLED, Measure, ends, ends_of, measures, named, verdict_word
+
+Row = Mapping[str, Any]
+Groups = Sequence[tuple[str, Sequence[Row]]]
+
+
+def forest(groups: Groups) -> str:
+    """A row a comparison, a column a measure, right of 0 better in both; empty where no difference is known.
+
+    Args:
+        groups: as `words.comparisons.grouped` returns them, of rows of the verdicts frame.
+    """
+    rows = [row for _, mine in groups for row in mine]
+    shown = measures(rows)
+    if not shown:
+        return ""
+    heads = "".join(f'<th scope="col" class="measure">{_head(measure, ends_of(rows))}</th>' for measure in shown)
+    body = "".join(_group(name, mine, rows, shown) for name, mine in groups)
+    feet = "".join(f'<td class="measure"><div class="pair">{_axis(measure, measure.reach(rows))}</div></td>' for measure in shown)
+    return (
+        f'<section class="card forest-card" aria-labelledby="forest-title"><h3 id="forest-title">Every comparison</h3>'
+        f'<p class="quiet">{FILLED}</p><table class="forest{" alone" * (len(shown) == 1)}">'
+        f'<thead><tr><th scope="col" class="name">comparison</th>{heads}<th scope="col" class="says">verdict</th></tr></thead>{body}'
+        f'<tfoot aria-hidden="true"><tr><td class="name"></td>{feet}<td class="says"></td></tr></tfoot></table></section>'
+    )
+
+
+def twins(row: Row) -> str:
+    """Score and held-out loss of one comparison with equal weight: difference, interval, and whom it favours."""
+    tiles = "".join(_tile(measure, row) for measure in measures([row]))
+    return f'<div class="twins">{tiles}</div>' if tiles else ""
+
+
+def _tile(measure: Measure, row: Row) -> str:
+    reach = measure.reach([row])
+    return (
+        f'<div><p class="eyebrow">{escape(measure.heading)} ({escape(measure.better)})</p>'
+        f'<p class="big">{_minus(measure.text(measure.of(row).value))} <span>{escape(measure.unit)}</span></p>'
+        f'<p class="quiet">{escape(_spanned(measure, row))} <b>{escape(measure.favours(row))}</b></p>'
+        f"{_ways(ends(row['reference'], row['arm']))}{_strip(measure, row, reach)}{_axis(measure, reach)}</div>"
+    )
+
+
+def _head(measure: Measure, sides: tuple[str, str]) -> str:
+    unit = f'<span class="quiet">difference, {escape(measure.unit)}; {escape(measure.better)}</span>'
+    return f'{escape(measure.heading)} {unit}<div class="pair">{_ways(sides)}</div>'
+
+
+def _ways(sides: tuple[str, str]) -> str:
+    left, right = map(escape, sides)
+    return f'<span class="ways quiet"><span>{left}</span><span>{right}</span></span>'
+
+
+def _group(name: str, mine: Sequence[Row], rows: Sequence[Row], shown: Sequence[Measure]) -> str:
+    head = f'<tr class="group"><th scope="rowgroup" colspan="{len(shown) + 2}">{escape(name)}</th></tr>'
+    return f"<tbody>{head}{''.join(_row(row, rows, shown) for row in mine)}</tbody>"
+
+
+def _row(row: Row, rows: Sequence[Row], shown: Sequence[Measure]) -> str:
+    cells = "".join(
+        f'<td class="measure"><div class="pair">{_strip(measure, row, measure.reach(rows))}<span>{_told(measure, row)}</span></div></td>'
+        for measure in shown
+    )
+    verdict = f'<span class="pill {row["verdict"].split()[0]}">{escape(verdict_word(row))}</span>'
+    name = escape(named(row)).replace(", lr ", ", lr&nbsp;")  # on one line with its number
+    return f'<tr><th scope="row" class="name">{name}</th>{cells}<td class="says">{verdict}</td></tr>'
+
+
+def _told(measure: Measure, row: Row) -> str:
+    value = _minus(measure.text(measure.of(row).value))
+    return f'<b>{value}</b> <span class="quiet">{_minus(escape(measure.interval(row)))}</span>'
+
+
+def _spanned(measure: Measure, row: Row) -> str:
+    known = math.isfinite(measure.of(row).low)
+    return ("95% interval " if known else "") + _minus(measure.interval(row)) + ("," if known else "")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _strip(measure: Measure, row: Row, reach: float) -> str:
+    """The marks of one row, in shares of the width, so that they stretch without a script; the figures beside them say the same."""
+    found = measure.of(row)
+    parts = ['<line class="zero" x1="50%" x2="50%" y1="0" y2="100%"/>']
+    if math.isfinite(found.low) and math.isfinite(found.high):
+        ends_at = f'x1="{_at(found.low, measure, reach)}" x2="{_at(found.high, measure, reach)}"'
+        parts.append(f'<line class="interval" {ends_at} y1="50%" y2="50%"/>')
+    if math.isfinite(found.value):
+        kind = "point" if found.resolved else "point open"
+        parts.append(f'<circle class="{kind}" cx="{_at(found.value, measure, reach)}" cy="50%" r="5.5"/>')
+    return f'<svg class="strip row" width="100%" height="26" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _axis(measure: Measure, reach: float) -> str:
+    parts = ['<line class="axis" x1="0" x2="100%" y1="1" y2="1"/>']
+    for tick in nice_ticks(-0.9 * reach, 0.9 * reach, 4):
+        place, text = _at(tick, measure, reach), _minus(f"{tick:+.4g}") if tick else "0"
+        parts.append(f'<line class="axis" x1="{place}" x2="{place}" y1="1" y2="5"/>')
+        parts.append(f'<text class="tick" x="{place}" y="18" text-anchor="middle">{text}</text>')
+    return f'<svg class="strip row" width="100%" height="22" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _at(value: float, measure: Measure, reach: float) -> str:
+    return f"{50 + 50 * measure.sign * value / reach:.2f}%"
