@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from olora_bench.progress import Progress, say
+from olora_bench.process.progress import Progress, say
 
-PREPARED = "import sys\nfrom olora_bench import terminal\nterminal.prepare()\nterminal.prepare()\n"
+PREPARED = "import sys\nfrom olora_bench.process import terminal\nterminal.prepare()\nterminal.prepare()\n"
 
 
 def ran(script: str, **more: object) -> subprocess.CompletedProcess[bytes]:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from olora_bench.allocator import keep_freed_memory
 from olora_bench.config import Experiment
 from olora_bench.config.memory import SHORTEST_BUDGET, fitting_budget, training_memory
 from olora_bench.config.steps import never_warm, step_count, warmup_count
@@ -20,7 +19,8 @@ from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
-from olora_bench.progress import Progress, say, size
+from olora_bench.process.allocator import keep_freed_memory
+from olora_bench.process.progress import Progress, say, size
 from olora_bench.seeds import derive
 from olora_bench.training.ceiling import matmul_flops_per_s, step_flops
 from olora_bench.training.checkpoint import Checkpoints, Keeper
