@@ -12,6 +12,7 @@ from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.paired import LEVEL, Floats, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.store.manifest import Contrast
 
 TARGET_SHARES = (0.5, 0.75, 0.9, 0.95)
 UNITS = {"steps": "step", "tokens": "tokens", "seconds": "wall_s"}
@@ -185,12 +186,12 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
         for role in ("tuned", "shared"):
             mine = _of_role(frames.runs, contrast, role)
             for key, group in mine.groupby(["family", "model", "rank", *(["lr"] if role == "shared" else [])], sort=False):
-                arm, reference = (group[group["arm"] == contrast[side]] for side in ("arm", "reference"))
+                arm, reference = (group[group["arm"] == side] for side in (contrast.arm, contrast.reference))
                 if arm["length"].nunique() < 2 or reference.empty:
                     continue
                 found = _shares(arm, reference)
                 smallest = next((row["share"] for row in found if row["matches"]), None)  # shares are in order: T/4 first
-                named = {"contrast": f"{contrast['arm']} vs {contrast['reference']}", **contrast, "role": role}
+                named = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
                 assert isinstance(key, tuple)
                 where = dict(zip(["family", "model", "rank"], key, strict=False))
                 rows += [named | where | row | {"smallest": row["share"] == smallest} for row in found]
@@ -200,8 +201,8 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, *columns])
 
 
-def _of_role(runs: pd.DataFrame, contrast: dict[str, str], role: str) -> pd.DataFrame:
-    known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast["arm"], contrast["reference"]])
+def _of_role(runs: pd.DataFrame, contrast: Contrast, role: str) -> pd.DataFrame:
+    known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast.arm, contrast.reference])
     mine = runs[known & runs["roles"].str.split().map(lambda roles: role in roles)]
     seconds = mine["timings_s.optimise"].fillna(mine["timings_s.train"])
     losses = mine["metrics.report_loss"].where(mine["state"] == "done")

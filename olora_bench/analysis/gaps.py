@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis.cells import one_answer_pays
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell, where
+from olora_bench.analysis.frames import StudyFrames, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.provenance import mixed_provenance
+from olora_bench.store.manifest import Contrast
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
 _CLIPPING_GAP = 0.5
@@ -79,9 +81,9 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     found += [(frames.study, sentence) for sentence in _never_warm(frames)]
     arms = set(frames.runs["arm"])
     for contrast in frames.contrasts:
-        name = f"{contrast['arm']} vs {contrast['reference']}"
-        found += [(name, f"the study has no run of {arm}") for arm in (contrast["arm"], contrast["reference"]) if arm not in arms]
-        if {contrast["arm"], contrast["reference"]} <= arms:
+        name = f"{contrast.arm} vs {contrast.reference}"
+        found += [(name, f"the study has no run of {arm}") for arm in (contrast.arm, contrast.reference) if arm not in arms]
+        if {contrast.arm, contrast.reference} <= arms:
             found += [(name, sentence) for sentence in _one_sided(frames.runs, contrast)]
     pairs = tables["pairs"]
     for (about, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
@@ -120,9 +122,9 @@ def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(mine["arm"]))
 
 
-def _one_sided(runs: pd.DataFrame, contrast: dict[str, str]) -> list[str]:
+def _one_sided(runs: pd.DataFrame, contrast: Contrast) -> list[str]:
     shared = runs[runs["roles"].str.contains("shared") & runs["longest"]]
-    cells = [set(shared[shared["arm"] == contrast[side]]["cell"]) for side in ("arm", "reference")]
+    cells = [set(shared[shared["arm"] == side]["cell"]) for side in (contrast.arm, contrast.reference)]
     alone_in = len(cells[0] ^ cells[1])
     return [f"{alone_in} of {len(cells[0] | cells[1])} cells run one arm only: left out"] if alone_in else []
 
@@ -151,7 +153,7 @@ def _budgets(sensitivity: pd.DataFrame) -> list[str]:
 def _other_metric(frames: StudyFrames) -> list[str]:
     if frames.tuning is None or frames.scores.empty or frames.searches["chosen"].isna().all():
         return []
-    criterion = frames.tuning["criterion"]
+    criterion = frames.tuning.criterion
     return [
         f"learning rates were chosen by {criterion}, and scores are another measure: the table learning_rates shows both at each of them"
     ]

@@ -44,7 +44,7 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
         of a search), edge ("low", "high" or null: the best is the last one tried on that side), runs.
     """
     runs = trained_alike(frames.runs)
-    criterion = (frames.tuning or {}).get("criterion", "tune_loss")
+    criterion = "tune_loss" if frames.tuning is None else frames.tuning.criterion
     sign = 1.0 if criterion == "tune_loss" else -1.0
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
     macro = scores.groupby("train_id")["value"].mean() * 100
@@ -199,7 +199,7 @@ def ratio_points(frames: StudyFrames, table: pd.DataFrame) -> pd.DataFrame:
     ratio = dict(zip(told["arm"], told["lr_ratio"], strict=True))
     family: dict[str, str] = {}
     for contrast in frames.contrasts:
-        if ratio.get(contrast["arm"], 1.0) != 1.0 and ratio.get(contrast["reference"]) == 1.0:
-            family |= {contrast["arm"]: contrast["reference"], contrast["reference"]: contrast["reference"]}
+        if ratio.get(contrast.arm, 1.0) != 1.0 and ratio.get(contrast.reference) == 1.0:
+            family |= {contrast.arm: contrast.reference, contrast.reference: contrast.reference}
     mine = table[table["arm"].isin(family)]
     return mine.assign(lr_ratio=mine["arm"].map(ratio).astype(float), family=mine["arm"].map(family))

@@ -230,8 +230,8 @@ def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comp
     """Declared primary contrasts that no pair of runs answers yet."""
     role = "tuned" if frames.protocol == "tuned" else "shared"
     there = {one.contrast for one in compared if one.role == role}
-    primary = [c for c in frames.contrasts if c["kind"] == "primary"]
-    declared = [Comparison(c["arm"], c["reference"], c["kind"], role, confirmatory=True, lr=None) for c in primary]
+    primary = [c for c in frames.contrasts if c.kind == "primary"]
+    declared = [Comparison(c.arm, c.reference, c.kind, role, confirmatory=True, lr=None) for c in primary]
     return [one for one in declared if one.contrast not in there]
 
 

@@ -34,7 +34,7 @@ RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
 
 def arms_of(frames: StudyFrames) -> list[str]:
     """References first, then the arms compared with them, then what else ran."""
-    declared = [c["reference"] for c in frames.contrasts] + [c["arm"] for c in frames.contrasts]
+    declared = [c.reference for c in frames.contrasts] + [c.arm for c in frames.contrasts]
     there = list(dict.fromkeys(frames.runs["arm"]))
     return [arm for arm in dict.fromkeys([*declared, *there]) if arm in there]
 
@@ -60,7 +60,7 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
         ],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
         "cell_of": {cell: order[trained] for cell, trained in zip(runs["cell"], runs["trained"], strict=True)},
-        "shared_lr": (frames.tuning or {}).get("shared_lr"),
+        "shared_lr": None if frames.tuning is None else frames.tuning.shared_lr,
         "run_pages": run_pages,
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -19,6 +19,7 @@ from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
 from olora_bench.process.hardware import resolve_precision
+from olora_bench.store.manifest import Role
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_trust, parse_study
 from olora_bench.study.search import Search, search
 
@@ -26,9 +27,6 @@ UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None
 """The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
 
 GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
-
-
-Role = Literal["shared", "tuning", "tuned"]
 
 
 @dataclass(frozen=True)

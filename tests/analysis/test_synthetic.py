@@ -203,14 +203,14 @@ def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
     root = shutil.copytree(Path(__file__).resolve().parents[1] / "synthetic" / "results", tmp_path / "results")
     manifest = read_manifest(root, "planted")
     assert manifest is not None
-    one, other = [run for run in manifest["runs"] if run["eval_id"]][:2]
-    damaged = [Store(root).run_eval_dir(one["train_id"], one["eval_id"]) / "items.parquet"]
-    damaged += [Store(root).run_dir(other["train_id"]) / "curve.parquet"]
+    one, other = [run for run in manifest.runs if run.eval_id][:2]
+    damaged = [Store(root).run_eval_dir(one.train_id, one.eval_id) / "items.parquet"]
+    damaged += [Store(root).run_dir(other.train_id) / "curve.parquet"]
     for path in damaged:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     runs = load_study(Store(root), manifest).runs.set_index("train_id")
-    assert runs.loc[one["train_id"], "eval_state"] == runs.loc[other["train_id"], "state"] == "unreadable"
-    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one["train_id"], "eval_reason"]
-    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other["train_id"], "reason"]
+    assert runs.loc[one.train_id, "eval_state"] == runs.loc[other.train_id, "state"] == "unreadable"
+    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one.train_id, "eval_reason"]
+    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other.train_id, "reason"]

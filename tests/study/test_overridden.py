@@ -24,7 +24,7 @@ def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: An
     opened = study(NODE, "tracker=none", *overrides)
     sweep(opened, lambda experiment: 1.0 + experiment.seed)
     manifest = read_manifest(opened.store.root, opened.name, overrides)
-    assert manifest is not None and manifest["overrides"] == overrides
+    assert manifest is not None and list(manifest.overrides or ()) == overrides
     frames = load_study(opened.store, manifest)
     said = [line for line in warnings(frames, analyse(frames, np.random.default_rng(0))) if "overrides" in line]
     remade = origins(opened.store, opened.name, [], opened.file.path, frames.overrides).remake

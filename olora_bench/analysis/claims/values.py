@@ -102,7 +102,7 @@ class Asked:
 
 
 def _arms(claim: Claim, frames: StudyFrames) -> tuple[str, ...]:
-    against = dict.fromkeys(c["arm"] for c in frames.contrasts if c["reference"] == claim.reference)
+    against = dict.fromkeys(c.arm for c in frames.contrasts if c.reference == claim.reference)
     if claim.arm in against:
         return (claim.arm,)
     inits = dict(zip(frames.runs["arm"], frames.runs["init"], strict=True))

@@ -1,0 +1,227 @@
+"""The one loader: a study's records, read once, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from olora_bench.analysis.answers import answers_of
+from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
+from olora_bench.errors import RecordError
+from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.store.manifest import Manifest, PlannedRun, Search
+from olora_bench.store.record import RESTORE
+
+SCORE_COLUMNS = {
+    "train_id": "object",
+    "base": "object",
+    "eval_id": "object",
+    "benchmark": "object",
+    "metric": "object",
+    "primary": "bool",
+    "value": "float64",
+    "stderr": "float64",
+    "items": "int64",
+    "chance": "float64",
+    "gold_logprob": "float64",
+    "truncated": "int64",
+    "flips": "float64",
+    "flip_items": "int64",
+    "warnings": "object",
+}
+
+
+def load_study(store: Store, manifest: Manifest) -> StudyFrames:
+    """Read all records of a study once.
+
+    Args:
+        store: where the records are.
+        manifest: as `study.manifest.read_manifest` returns it.
+
+    Returns:
+        Frames; a record that is absent or cannot be read is a row that says so, and never an error.
+    """
+    reader = _Reader(store)
+    overrides = manifest.overrides or ()
+    if overrides:
+        reader.problems.append(f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares")
+    rows = [reader.run(run) for run in reader.once(manifest.runs)]
+    bases = dict.fromkeys((run.model, run.base_eval_id) for run in manifest.runs if run.base_eval_id is not None)
+    generated = [reader.base(model, eval_id) for model, eval_id in bases]
+    runs = run_frame(rows)
+    return StudyFrames(
+        study=manifest.study,
+        title=manifest.title,
+        protocol=manifest.protocol,
+        contrasts=manifest.contrasts,
+        tuning=manifest.tuning,
+        runs=runs,
+        scores=pd.DataFrame(reader.scores, columns=list(SCORE_COLUMNS)).astype(SCORE_COLUMNS),
+        curves=reader.curves.stacked(),
+        searches=_searches(manifest.searches or ()),
+        problems=reader.problems + contradictions(runs),
+        answers=answers_of(store, reader.damaged),
+        base_generation=_generations(generated),
+        overrides=overrides,
+        damaged=reader.damaged,
+    )
+
+
+class _Reader:
+    """What reading a study's records comes to: scores and curves, and sentences on what is wrong."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.scores: list[Mapping[str, object]] = []
+        self.curves = _Curves()
+        self.problems: list[str] = []
+        self.damaged: list[str] = []
+
+    def once(self, runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
+        """Those runs, each once."""
+        seen: set[tuple[str, str | None]] = set()
+        for run in runs:
+            if (run.train_id, run.eval_id) in seen:
+                self.problems.append(f"run {run.train_id} is listed twice in the manifest: counted once")
+            else:
+                seen.add((run.train_id, run.eval_id))
+                yield run
+
+    def run(self, run: PlannedRun) -> RunRow:
+        """A run with its record, its curve and its scores."""
+        row = RunRow(run)
+        try:
+            row.record = self.store.read_run(run.train_id)
+        except RecordError as error:
+            row.state, row.reason = "unreadable", str(error)
+        if row.record is not None:
+            row.state, row.reason = row.record.status, _first_line(row.record.error)
+            self._curve(row, row.record)
+        if run.eval_id is None:
+            row.eval_state = "none"
+            return row
+        scored, row.eval_state, row.eval_reason = self._evaluation(run.train_id, None, run.eval_id)
+        if scored is not None and row.record is not None and not scored.is_of(row.record):
+            scored, row.eval_state, row.eval_reason = None, "missing", "those that lie there are of an earlier adapter of this run"
+        if scored is not None:
+            row.scored = scored
+            self.scores += _score_rows(scored)
+        return row
+
+    def _curve(self, row: RunRow, record: RunRecord) -> None:
+        if record.status not in ("done", "diverged"):
+            return
+        try:
+            curve = self.store.curve_table(record.train_id)
+        except RecordError as error:
+            row.state, row.reason = "unreadable", str(error)
+            self.damaged.append(f"run {record.train_id} has no readable curve: {error}")
+            return
+        if curve is not None:
+            self.curves.add(record.train_id, curve)
+        if (wrong := self.store.damage(record, thorough=True)) is not None:
+            self.damaged.append(f"run {record.train_id} has no readable adapter: {wrong}")
+
+    def base(self, model: str, eval_id: str) -> EvalRecord | None:
+        """The scores of an untouched base."""
+        record, state, reason = self._evaluation(None, model, eval_id)
+        if state == "unreadable":
+            self.damaged.append(f"the untouched base {model} has no readable scores: {reason}")
+        elif state == "failed":
+            self.problems.append(f"the untouched base {model} has no scores: {reason}")
+        if record is not None:
+            self.scores += _score_rows(record)
+        return record
+
+    def _evaluation(self, train_id: str | None, base: str | None, eval_id: str) -> tuple[EvalRecord | None, str, str | None]:
+        """A readable evaluation that is done, its state, and the reason of that."""
+        try:
+            record = self.store.read_eval(train_id, base, eval_id)
+        except RecordError as error:
+            return None, "unreadable", str(error)
+        if record is None:
+            return None, "missing", None
+        if record.status != "done":
+            return None, "failed", _first_line(record.error)
+        try:
+            lost = f"its items are gone, though its record names them. {RESTORE}"
+            wrong = self.store.damage(record) or (lost if self.store.lacks(record) else None)
+        except RecordError as error:
+            wrong = str(error)
+        return (record, "done", None) if wrong is None else (None, "unreadable", wrong)
+
+
+def _first_line(error: str | None) -> str | None:
+    return (error or "").split("\n")[0] or None
+
+
+def _score_rows(record: EvalRecord) -> Iterator[Mapping[str, object]]:
+    for name, score in record.scores.items():
+        for metric, value in score.metrics.items():
+            yield {
+                "train_id": record.train_id,
+                "base": record.base,
+                "eval_id": record.eval_id,
+                "benchmark": name,
+                "metric": metric,
+                "primary": metric == score.primary,
+                "value": value,
+                "stderr": score.stderr[metric],
+                "items": score.items,
+                "chance": score.chance,
+                "gold_logprob": score.gold_logprob,
+                "truncated": score.truncated,
+                "flips": score.flips.get(metric),
+                "flip_items": score.flip_items,
+                "warnings": " | ".join(score.warnings),
+            }
+
+
+def _generations(records: Iterable[EvalRecord | None]) -> pd.DataFrame:
+    rows = [{"base": one.base, "eval_id": one.eval_id, **dict(numbers(one.generation))} for one in records if one is not None]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(["base", "eval_id", *(key for row in rows for key in row)])))
+
+
+def _searches(searches: Iterable[Search]) -> pd.DataFrame:
+    rows = [
+        one.model_dump(exclude={"points"}) | point.model_dump() | {"runs": " ".join(point.runs)} for one in searches for point in one.points
+    ]
+    names = ["cell", "model", "rank", "arm", "lr", "stage", "loss", "diverged", "runs", "best", "edge", "chosen"]
+    return pd.DataFrame(rows, columns=names).astype(dict.fromkeys(("lr", "loss", "best", "chosen"), "float64"))
+
+
+class _Curves:
+    """Curves put one below another. Batches, taken apart by column in the end, keep thousands of them from being there twice."""
+
+    BATCH = 64
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.lengths: list[int] = []
+        self._batch: list[pa.Table] = []
+        self._frames: list[pd.DataFrame] = []
+
+    def add(self, train_id: str, curve: pa.Table) -> None:
+        self.ids.append(train_id)
+        self.lengths.append(curve.num_rows)
+        self._batch.append(curve)
+        if len(self._batch) == self.BATCH:
+            self._convert()
+
+    def _convert(self) -> None:
+        self._frames.append(pa.concat_tables(self._batch).to_pandas(use_threads=False, split_blocks=True))
+        self._batch.clear()
+
+    def stacked(self) -> pd.DataFrame:
+        if self._batch:
+            self._convert()
+        ids = np.repeat(np.array(self.ids, dtype=object), self.lengths)
+        columns: dict[str, pd.Series | np.ndarray] = {"train_id": pd.Series(ids, dtype=object)}
+        for name in map(str, list(self._frames[0]) if self._frames else ()):
+            columns[name] = np.concatenate([frame.pop(name).to_numpy() for frame in self._frames])
+            pa.default_memory_pool().release_unused()
+        return pd.DataFrame(columns, copy=False)
