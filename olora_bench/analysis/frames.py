@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ import pyarrow.compute as pc
 from olora_bench.errors import RecordError
 from olora_bench.identity import family_key
 from olora_bench.store import EvalRecord, RunRecord, Store
-from olora_bench.store.record import RESTORE
 
 ANSWER_COLUMNS = ("benchmark", "item_id", "gold", "prediction", "prediction_norm", "correct", "correct_norm")
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
@@ -48,9 +48,8 @@ class Answered:
         return np.unpackbits(packed, count=len(self.item_id)).astype(bool)
 
 
+Who = tuple[str | None, str | None, str]
 Answers = Callable[[str | None, str | None, str], dict[str, Answered] | None]
-ANSWERS_KEPT = 4096
-"""Evaluations whose answers stay in memory, some 6 kB each for the six benchmarks: a cell is asked once a benchmark and comparison."""
 
 _RECORD = {
     "attempts": "Int64",
@@ -117,9 +116,8 @@ class StudyFrames:
             mean over tuning seeds; NaN where diverged or not done), diverged, runs (ids), best, edge, chosen.
         problems: sentences on what could not be read, contradicts itself, or is not as declared.
         overrides: the command line's, which made other runs than the study file declares.
-        answers: (train_id, base, eval_id) -> benchmark -> `Answered`; None where the items are not there or cannot be read.
-        damaged: what lies there and is not what was written, curves, items, adapters and bases, each named; items are read when
-            `answers` is asked for them.
+        answers: (train_id, base, eval_id) -> benchmark -> `Answered`; None where there are none.
+        damaged: what lies there and is not what was written, curves, adapters and bases, each named.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
     """
 
@@ -157,11 +155,12 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     Returns:
         Frames; a record that is absent or cannot be read is a row that says so, and never an error.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pools keep what thousands of small tables gave back
     overrides = list(manifest.get("overrides") or [])
     problems = [f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares"] if overrides else []
     rows: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
-    curves = _Curves()
+    curves, answers = _Curves(), _Answers(store)
     damaged: list[str] = []
     seen: set[tuple[str, str | None]] = set()
     for entry in manifest["runs"]:
@@ -169,7 +168,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
             problems.append(f"run {entry['train_id']} is listed twice in the manifest: counted once")
             continue
         seen.add((entry["train_id"], entry["eval_id"]))
-        row, found, curve = _run(store, entry, damaged)
+        row, found, curve = _run(store, entry, answers, damaged)
         rows.append(row)
         scores += found
         if curve is not None:
@@ -177,7 +176,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
     bases = dict.fromkeys((e["model"], e["base_eval_id"]) for e in manifest["runs"] if e["base_eval_id"] is not None)
     generated: list[dict[str, Any]] = []
     for model, eval_id in bases:
-        record, state, reason = _evaluation(store, None, model, eval_id)
+        record, state, reason = _evaluation(store, answers, (None, model, eval_id))
         if state == "unreadable":
             damaged.append(f"the untouched base {model} has no readable scores: {reason}")
         elif state == "failed":
@@ -198,7 +197,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
         curves=curves.stacked(),
         searches=_searches(manifest.get("searches") or []),
         problems=problems,
-        answers=_answers_of(store, damaged),
+        answers=answers.of,
         base_generation=pd.DataFrame(generated, columns=list(dict.fromkeys(["base", "eval_id", *(k for row in generated for k in row)]))),
         overrides=overrides,
         damaged=damaged,
@@ -206,39 +205,37 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
 
 
 class _Curves:
-    """Curves put one below another. Batches, taken apart by column in the end, keep thousands of them from being there twice."""
-
-    BATCH = 64
+    """Curves put one below another, a growing buffer a column: thousands of them are never there twice."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.lengths: list[int] = []
-        self._batch: list[pa.Table] = []
-        self._frames: list[pd.DataFrame] = []
+        self._steps: dict[str, int] = {}
+        self._columns: dict[str, array[Any]] = {}
 
     def add(self, train_id: str, curve: pa.Table) -> None:
-        self.ids.append(train_id)
-        self.lengths.append(curve.num_rows)
-        self._batch.append(curve)
-        if len(self._batch) == self.BATCH:
-            self._convert()
-
-    def _convert(self) -> None:
-        self._frames.append(pa.concat_tables(self._batch).to_pandas(use_threads=False, split_blocks=True))
-        self._batch.clear()
+        if train_id in self._steps:  # scored in two ways
+            return
+        self._steps[train_id] = curve.num_rows
+        for name in curve.column_names:
+            values = curve[name].to_numpy()
+            self._columns.setdefault(name, array(values.dtype.char)).frombytes(values.tobytes())
 
     def stacked(self) -> pd.DataFrame:
-        if self._batch:
-            self._convert()
-        ids = np.repeat(np.array(self.ids, dtype=object), self.lengths)
-        columns: dict[str, Any] = {"train_id": pd.Series(ids, dtype=object)}
-        for name in map(str, list(self._frames[0]) if self._frames else ()):
-            columns[name] = np.concatenate([frame.pop(name).to_numpy() for frame in self._frames])
-            pa.default_memory_pool().release_unused()
-        return pd.DataFrame(columns, copy=False)
+        ids = np.repeat(np.array([*self._steps], dtype=object), [*self._steps.values()])
+        columns = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
+        return pd.DataFrame({"train_id": pd.Series(ids, dtype=object), **columns}, copy=False)
 
 
-def _run(store: Store, entry: Mapping[str, Any], damaged: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]], pa.Table | None]:
+def curves_by_run(curves: pd.DataFrame) -> Iterator[tuple[str, dict[str, np.ndarray[Any, Any]]]]:
+    """Each run's curve, whose rows lie together: its train_id, and `(steps,)` numbers a column; a group would be a copy."""
+    columns = {str(name): curves[name].to_numpy() for name in curves}
+    ids = columns.pop("train_id")
+    for start, end in pairwise([0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)] if len(ids) else []):
+        yield str(ids[start]), {name: values[start:end] for name, values in columns.items()}
+
+
+def _run(
+    store: Store, entry: Mapping[str, Any], answers: _Answers, damaged: list[str]
+) -> tuple[dict[str, Any], list[dict[str, Any]], pa.Table | None]:
     train_id = entry["train_id"]
     row: dict[str, Any] = {**entry, "state": "missing", "reason": None, "eval_state": "missing", "eval_reason": None}
     row["length"] = row.pop("steps", None)
@@ -264,7 +261,7 @@ def _run(store: Store, entry: Mapping[str, Any], damaged: list[str]) -> tuple[di
     if entry["eval_id"] is None:
         row["eval_state"] = "none"
         return row, [], curve
-    scored, row["eval_state"], row["eval_reason"] = _evaluation(store, train_id, None, entry["eval_id"])
+    scored, row["eval_state"], row["eval_reason"] = _evaluation(store, answers, (train_id, None, entry["eval_id"]))
     if scored is not None and record is not None and not scored.is_of(record):
         scored, row["eval_state"], row["eval_reason"] = None, "missing", "those that lie there are of an earlier adapter of this run"
     if scored is None:
@@ -334,9 +331,9 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _evaluation(store: Store, train_id: str | None, base: str | None, eval_id: str) -> tuple[EvalRecord | None, str, str | None]:
+def _evaluation(store: Store, answers: _Answers, who: Who) -> tuple[EvalRecord | None, str, str | None]:
     try:
-        record = store.read_eval(train_id, base, eval_id)
+        record = store.read_eval(*who)
     except RecordError as error:
         return None, "unreadable", str(error)
     if record is None:
@@ -344,7 +341,8 @@ def _evaluation(store: Store, train_id: str | None, base: str | None, eval_id: s
     if record.status != "done":
         return None, "failed", (record.error or "").split("\n")[0]
     try:
-        wrong = store.damage(record) or (f"its items are gone, though its record names them. {RESTORE}" if store.lacks(record) else None)
+        answers.read(who)
+        wrong = store.damage(record)
     except RecordError as error:
         wrong = str(error)
     return (record, "done", None) if wrong is None else (None, "unreadable", wrong)
@@ -436,21 +434,21 @@ def _contradictions(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _answers_of(store: Store, damaged: list[str]) -> Answers:
-    """Reads answers and keeps them; ids and gold choices that evaluations share are kept once."""
-    shared: dict[str, list[tuple[pa.Array[Any], Mapping[int, int]]]] = {}
+class _Answers:
+    """What was answered in the evaluations that were read; ids and gold choices that they share are kept once."""
 
-    @lru_cache(maxsize=ANSWERS_KEPT)
-    def read(train_id: str | None, base: str | None, eval_id: str) -> dict[str, Answered] | None:
-        try:
-            table = store.items_table(train_id, base, eval_id, ANSWER_COLUMNS)
-        except RecordError as error:
-            sentence = f"the items of {train_id or base} cannot be read: {error}"
-            damaged.extend([] if sentence in damaged else [sentence])
-            return None
-        return None if table is None else {name: _answered(part, shared.setdefault(name, [])) for name, part in _by_benchmark(table)}
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[Who, dict[str, Answered]] = {}
+        self._shared: dict[str, list[tuple[pa.Array[Any], Mapping[int, int]]]] = {}
 
-    return read
+    def read(self, who: Who) -> None:
+        table = self._store.items_table(*who, ANSWER_COLUMNS)
+        if table is not None:
+            self._known[who] = {name: _answered(part, self._shared.setdefault(name, [])) for name, part in _by_benchmark(table)}
+
+    def of(self, train_id: str | None, base: str | None, eval_id: str) -> dict[str, Answered] | None:
+        return self._known.get((train_id, base, eval_id))
 
 
 def _by_benchmark(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
