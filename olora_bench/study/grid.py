@@ -17,7 +17,7 @@ from olora_bench.config.lines import line
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
-from olora_bench.study.foreign import check_trust
+from olora_bench.study.foreign import check_searchpath, check_trust
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
 from olora_bench.study.tuning import Search, search
 
@@ -89,6 +89,7 @@ def find_study(name: str) -> Path:
     for path in candidates:
         if is_file(path):
             _check_name(path)
+            check_searchpath(path)
             return path.resolve()
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
     raise BadInput(f"no study {name!r}. Allowed: {', '.join(have)}, or the path of a study file ending in .yaml")
