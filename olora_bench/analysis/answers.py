@@ -1,23 +1,19 @@
-"""How the items of an evaluation were answered, read when it is asked for and kept small."""
+"""How the items of an evaluation were answered, read once and kept small."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from olora_bench.errors import RecordError
 from olora_bench.store import Store
 
 COLUMNS = ("benchmark", "item_id", "gold", "prediction", "prediction_norm", "correct", "correct_norm")
-KEPT = 4096
-"""Evaluations whose answers stay in memory, some 6 kB each for the six benchmarks: a cell is asked once a benchmark and comparison."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +39,33 @@ class Answered:
         return np.unpackbits(packed, count=len(self.item_id)).astype(bool)
 
 
+Who = tuple[str | None, str | None, str]
+"""Whose evaluation: the run's train_id or else the base's name, and the eval_id."""
 Answers = Callable[[str | None, str | None, str], dict[str, Answered] | None]
-"""(train_id, base, eval_id) -> benchmark -> `Answered`; None where the items are not there or cannot be read."""
+"""(train_id, base, eval_id) -> benchmark -> `Answered`; None where there are none."""
 
 
-def answers_of(store: Store, damaged: list[str]) -> Answers:
-    """Reads answers and keeps them; ids and gold choices that evaluations share are kept once. What cannot be read joins `damaged`."""
-    shared: dict[str, list[tuple[pa.Array[Any], Mapping[int, int]]]] = {}
+class AnswersRead:
+    """What was answered in the evaluations that were read; ids and gold choices that they share are kept once."""
 
-    @lru_cache(maxsize=KEPT)
-    def read(train_id: str | None, base: str | None, eval_id: str) -> dict[str, Answered] | None:
-        try:
-            table = store.items_table(train_id, base, eval_id, COLUMNS)
-        except RecordError as error:
-            sentence = f"the items of {train_id or base} cannot be read: {error}"
-            damaged.extend([] if sentence in damaged else [sentence])
-            return None
-        return None if table is None else {name: _answered(part, shared.setdefault(name, [])) for name, part in _by_benchmark(table)}
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[Who, dict[str, Answered]] = {}
+        self._shared: dict[str, list[tuple[pa.Array[Any], Mapping[int, int]]]] = {}
 
-    return read
+    def read(self, who: Who) -> None:
+        """Read the items of an evaluation.
+
+        Raises:
+            RecordError: they are damaged, or gone though the record names them.
+        """
+        table = self._store.items_table(*who, COLUMNS)
+        if table is not None:
+            self._known[who] = {name: _answered(part, self._shared.setdefault(name, [])) for name, part in _by_benchmark(table)}
+
+    def of(self, train_id: str | None, base: str | None, eval_id: str) -> dict[str, Answered] | None:
+        """Benchmark -> how its items were answered; None where nothing was read."""
+        return self._known.get((train_id, base, eval_id))
 
 
 def _by_benchmark(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import StudyFrames, curves_by_run
 from olora_bench.analysis.paired import LEVEL, Floats, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.store.manifest import Contrast
@@ -58,8 +58,7 @@ def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     """
     read = frames.curves[frames.curves["report_loss"].notna()] if "report_loss" in frames.curves else frames.curves
     curves = {
-        train_id: {name: curve[name].to_numpy(dtype=float) for name in ("report_loss", *UNITS.values())}
-        for train_id, curve in (read.groupby("train_id", sort=False) if len(read) else ())
+        train_id: {name: curve[name].astype(float) for name in ("report_loss", *UNITS.values())} for train_id, curve in curves_by_run(read)
     }
     rows: list[dict[str, Any]] = []
     for key, group in pairs.groupby([*COMPARISON, *CELL], sort=False, dropna=False) if len(pairs) else ():

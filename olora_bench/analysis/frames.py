@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.answers import Answers
@@ -40,8 +42,7 @@ class StudyFrames:
         answers: how the items of an evaluation were answered.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
         overrides: the command line's, which made other runs than the study file declares.
-        damaged: what lies there and is not what was written, curves, items, adapters and bases, each named; items are read when
-            `answers` is asked for them.
+        damaged: what lies there and is not what was written, curves, adapters and bases, each named.
     """
 
     study: str
@@ -71,6 +72,14 @@ def training_cell(cell: str) -> str:
 def scored_cell(cell: str, base_eval_id: str | None) -> str:
     """A `cell` of the frames: runs are compared that share their training and what is asked of them."""
     return f"{cell}-{base_eval_id or UNSCORED}"
+
+
+def curves_by_run(curves: pd.DataFrame) -> Iterator[tuple[str, dict[str, np.ndarray[Any, Any]]]]:
+    """Each run's curve, whose rows lie together: its train_id, and `(steps,)` numbers a column; a group would be a copy."""
+    columns = {str(name): curves[name].to_numpy() for name in curves}
+    ids = columns.pop("train_id")
+    for start, end in pairwise([0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)] if len(ids) else []):
+        yield str(ids[start]), {name: values[start:end] for name, values in columns.items()}
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

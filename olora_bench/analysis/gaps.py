@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.cells import one_answer_pays
-from olora_bench.analysis.frames import StudyFrames, rows_of, training_cell, where
+from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.store.manifest import Contrast
@@ -105,7 +106,7 @@ def _never_warm(frames: StudyFrames) -> list[str]:
     if "lr" not in frames.curves:
         return []
     done = frames.runs[frames.runs["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["lr"]
-    reached = frames.curves.groupby("train_id")["lr"].max() / done
+    reached = pd.Series({train_id: np.fmax.reduce(curve["lr"]) for train_id, curve in curves_by_run(frames.curves)}, dtype=float) / done
     cold = reached[reached < 1 - 1e-6]
     if cold.empty:
         return []

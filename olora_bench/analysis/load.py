@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from olora_bench.analysis.answers import answers_of
+from olora_bench.analysis.answers import AnswersRead, Who
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
 from olora_bench.errors import RecordError
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
-from olora_bench.store.record import RESTORE
 
 SCORE_COLUMNS = {
     "train_id": "object",
@@ -45,6 +46,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
     Returns:
         Frames; a record that is absent or cannot be read is a row that says so, and never an error.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pools keep what thousands of small tables gave back
     reader = _Reader(store)
     overrides = manifest.overrides or ()
     if overrides:
@@ -64,7 +66,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         curves=reader.curves.stacked(),
         searches=_searches(manifest.searches or ()),
         problems=reader.problems + contradictions(runs),
-        answers=answers_of(store, reader.damaged),
+        answers=reader.answers.of,
         base_generation=_generations(generated),
         overrides=overrides,
         damaged=reader.damaged,
@@ -78,6 +80,7 @@ class _Reader:
         self.store = store
         self.scores: list[Mapping[str, object]] = []
         self.curves = _Curves()
+        self.answers = AnswersRead(store)
         self.problems: list[str] = []
         self.damaged: list[str] = []
 
@@ -104,7 +107,7 @@ class _Reader:
         if run.eval_id is None:
             row.eval_state = "none"
             return row
-        scored, row.eval_state, row.eval_reason = self._evaluation(run.train_id, None, run.eval_id)
+        scored, row.eval_state, row.eval_reason = self._evaluation((run.train_id, None, run.eval_id))
         if scored is not None and row.record is not None and not scored.is_of(row.record):
             scored, row.eval_state, row.eval_reason = None, "missing", "those that lie there are of an earlier adapter of this run"
         if scored is not None:
@@ -128,7 +131,7 @@ class _Reader:
 
     def base(self, model: str, eval_id: str) -> EvalRecord | None:
         """The scores of an untouched base."""
-        record, state, reason = self._evaluation(None, model, eval_id)
+        record, state, reason = self._evaluation((None, model, eval_id))
         if state == "unreadable":
             self.damaged.append(f"the untouched base {model} has no readable scores: {reason}")
         elif state == "failed":
@@ -137,10 +140,10 @@ class _Reader:
             self.scores += _score_rows(record)
         return record
 
-    def _evaluation(self, train_id: str | None, base: str | None, eval_id: str) -> tuple[EvalRecord | None, str, str | None]:
+    def _evaluation(self, who: Who) -> tuple[EvalRecord | None, str, str | None]:
         """A readable evaluation that is done, its state, and the reason of that."""
         try:
-            record = self.store.read_eval(train_id, base, eval_id)
+            record = self.store.read_eval(*who)
         except RecordError as error:
             return None, "unreadable", str(error)
         if record is None:
@@ -148,8 +151,8 @@ class _Reader:
         if record.status != "done":
             return None, "failed", _first_line(record.error)
         try:
-            lost = f"its items are gone, though its record names them. {RESTORE}"
-            wrong = self.store.damage(record) or (lost if self.store.lacks(record) else None)
+            self.answers.read(who)
+            wrong = self.store.damage(record)
         except RecordError as error:
             wrong = str(error)
         return (record, "done", None) if wrong is None else (None, "unreadable", wrong)
@@ -195,33 +198,21 @@ def _searches(searches: Iterable[Search]) -> pd.DataFrame:
 
 
 class _Curves:
-    """Curves put one below another. Batches, taken apart by column in the end, keep thousands of them from being there twice."""
-
-    BATCH = 64
+    """Curves put one below another, a growing buffer a column: thousands of them are never there twice."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.lengths: list[int] = []
-        self._batch: list[pa.Table] = []
-        self._frames: list[pd.DataFrame] = []
+        self._steps: dict[str, int] = {}
+        self._columns: dict[str, array[Any]] = {}
 
     def add(self, train_id: str, curve: pa.Table) -> None:
-        self.ids.append(train_id)
-        self.lengths.append(curve.num_rows)
-        self._batch.append(curve)
-        if len(self._batch) == self.BATCH:
-            self._convert()
-
-    def _convert(self) -> None:
-        self._frames.append(pa.concat_tables(self._batch).to_pandas(use_threads=False, split_blocks=True))
-        self._batch.clear()
+        if train_id in self._steps:  # scored in two ways
+            return
+        self._steps[train_id] = curve.num_rows
+        for name in curve.column_names:
+            values = curve[name].to_numpy()
+            self._columns.setdefault(name, array(values.dtype.char)).frombytes(values.tobytes())
 
     def stacked(self) -> pd.DataFrame:
-        if self._batch:
-            self._convert()
-        ids = np.repeat(np.array(self.ids, dtype=object), self.lengths)
-        columns: dict[str, pd.Series | np.ndarray] = {"train_id": pd.Series(ids, dtype=object)}
-        for name in map(str, list(self._frames[0]) if self._frames else ()):
-            columns[name] = np.concatenate([frame.pop(name).to_numpy() for frame in self._frames])
-            pa.default_memory_pool().release_unused()
-        return pd.DataFrame(columns, copy=False)
+        ids = np.repeat(np.array([*self._steps], dtype=object), [*self._steps.values()])
+        columns = {name: np.frombuffer(values, values.typecode) for name, values in self._columns.items()}
+        return pd.DataFrame({"train_id": pd.Series(ids, dtype=object), **columns}, copy=False)

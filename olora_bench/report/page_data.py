@@ -13,7 +13,7 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import Column, View
-from olora_bench.analysis.frames import rows_of, training_cell
+from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
@@ -159,25 +159,25 @@ def curve_data(frames: StudyFrames) -> dict[str, Any]:
     pool: dict[tuple[float, ...], int] = {}
     known: dict[tuple[int, bytes], int] = {}
     curves: dict[str, Any] = {}
-    series_there = len(SERIES) * max(1, frames.curves["train_id"].nunique())
-    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // series_there))
-    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
+    runs = list(curves_by_run(frames.curves))
+    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // (len(SERIES) * max(1, len(runs)))))
+    for train_id, curve in runs:
         series = {}
         for name, column in SERIES.items():
-            losses = curve[column].to_numpy(dtype=float)
+            losses = curve[column]
             at = np.flatnonzero(np.isfinite(losses))
             if not len(at):
                 continue
             at = at[thinned(losses[at], points)]
             places = []
             for axis in AXES:
-                values, significant = curve[axis].to_numpy(dtype=float)[at], TIME_DIGITS if axis == "wall_s" else 12
+                values, significant = curve[axis][at].astype(float), TIME_DIGITS if axis == "wall_s" else 12
                 key = (significant, values.tobytes())  # most runs share their steps: they are rounded once
                 if key not in known:
                     known[key] = pool.setdefault(tuple(_rounded(values, significant)), len(pool))
                 places.append(known[key])
             series[name] = [*places, _rounded(losses[at], LOSS_DIGITS)]
-        curves[str(train_id)] = series
+        curves[train_id] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
 
 

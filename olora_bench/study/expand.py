@@ -20,7 +20,7 @@ from olora_bench.formats import is_file
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
 from olora_bench.process.hardware import resolve_precision
 from olora_bench.store.manifest import Role
-from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_trust, parse_study
+from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_searchpath, check_trust, parse_study
 from olora_bench.study.search import Search, search
 
 UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
@@ -88,6 +88,7 @@ def find_study(name: str) -> Path:
     for path in candidates:
         if is_file(path):
             _check_name(path)
+            check_searchpath(path)
             return path.resolve()
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
     raise BadInput(f"no study {name!r}. Allowed: {', '.join(have)}, or the path of a study file ending in .yaml")
