@@ -145,7 +145,7 @@ def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     # Scores are counts over items: rounding in the last place would turn a tie into a win.
     both["difference"] = (100 * (both["score_arm"] - both["score_reference"])).round(9)
     both[["score_arm", "score_reference", "flips_arm", "flips_reference"]] *= 100
-    return DIFFERENCES.frame(both)
+    return DIFFERENCES.ordered(both)
 
 
 def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:

@@ -34,12 +34,10 @@ REASONS = Column("reasons", "why there is no verdict, or what limits the number"
 
 def interval(unit: str, form: str) -> tuple[Column, Column, Column]:
     """The columns of a paired t over seeds: the ends of its interval and what it could have found."""
+    low = "lower end of the 95% interval, by a paired t over seeds; empty below 3 seeds or where all agree"
+    found = "the smallest effect that so many seeds find with 80% power"
     return (
-        Column(
-            "low", "lower end of the 95% interval (paired t over seeds; empty below 3 seeds or where all seeds agree)", unit, "low", form
-        ),
+        Column("low", low, unit, "low", form),
         Column("high", "upper end of that interval", unit, "high", form),
-        Column(
-            "detectable", "the smallest effect that so many seeds find with 80% power", unit, "detectable", form.removesuffix(" signed")
-        ),
+        Column("detectable", found, unit, "detectable", form.removesuffix(" signed")),
     )

@@ -3,8 +3,9 @@ and the checks are made from it, so that a new column is written down once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -49,20 +50,29 @@ class Table:
         """The columns' names in order."""
         return [column.name for column in self.columns]
 
-    def frame(self, rows: Iterable[Mapping[str, object]] | pd.DataFrame) -> pd.DataFrame:
-        """Rows, or another frame, as a frame with exactly the described columns, in order; optional ones only where there are any.
+    def frame(self, rows: Iterable[Mapping[Any, object]]) -> pd.DataFrame:
+        """Rows as a frame with exactly the described columns, in order; optional ones only where a row has them.
 
         Raises:
             ValueError: a row has a column that is not described, or lacks one that is.
         """
-        made = rows if isinstance(rows, pd.DataFrame) else list(rows)
+        rows = list(rows)
+        return pd.DataFrame(rows, columns=self._there([set(row) for row in rows]))
+
+    def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame with exactly the described columns, in order; optional ones where it has them.
+
+        Raises:
+            ValueError: it has a column that is not described, or lacks one that is.
+        """
+        return frame[self._there([set(map(str, frame))])]
+
+    def _there(self, rows: Sequence[set[Any]]) -> list[str]:
         known, needed = set(self.names), {column.name for column in self.columns if not column.optional}
-        found: set[str] = set(map(str, made)) if isinstance(made, pd.DataFrame) else set().union(*made)
-        for row in (found,) if isinstance(made, pd.DataFrame) else made:
-            if wrong := (set(row) - known) | (needed - set(row)):
+        for row in rows:
+            if wrong := (row - known) | (needed - row):
                 raise ValueError(f"table {self.name}: {', '.join(sorted(wrong))} described and not made, or made and not described")
-        there = [name for name in self.names if name in needed | found]
-        return made[there] if isinstance(made, pd.DataFrame) else pd.DataFrame(made, columns=there)
+        return [name for name in self.names if name in needed.union(*rows)]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
         for role in ("tuned", "shared")
         if len(part := _of_contrast(frames, contrast, role, confirmatory=contrast.kind == "primary" and role == judged))
     ]
-    return PAIRS.frame(pd.concat(parts, ignore_index=True) if parts else [])
+    return PAIRS.ordered(pd.concat(parts, ignore_index=True)) if parts else PAIRS.frame([])
 
 
 def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:

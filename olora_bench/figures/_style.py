@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from olora_bench.report.arm_styles import ArmStyle
+from olora_bench.words.numbers import lr_text
 
 WIDTH_IN, WIDE_IN = 3.3, 6.9
 TEXT_PT = 7.0
@@ -163,16 +164,6 @@ def few_ticks(axes: Axes, axis: str, count: int = 4, *, whole: bool = False) -> 
     """At most so many intervals between ticks, at round numbers, or `whole` ones."""
     chosen = axes.xaxis if axis == "x" else axes.yaxis
     chosen.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10], integer=whole))
-
-
-def lr_text(value: float) -> str:
-    """A learning rate in the fewest characters that people read without counting zeros.
-
-    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(5e-4)
-    ('3.16e-4', '1e-3', '5e-4')
-    """
-    digits, power = f"{value:.2e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def lr_axis(axes: Axes, rates: Sequence[float], *, room: float = 1.5) -> None:

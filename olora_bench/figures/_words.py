@@ -9,7 +9,7 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.figures._style import lr_text
+from olora_bench.words.numbers import listed, lr_text
 
 
 def grouped(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
@@ -37,21 +37,6 @@ def slug(comparison: Comparison) -> str:
     'olora_vs_lora_lr1e-3'
     """
     return comparison.contrast.replace(" ", "_") + (f"_{comparison.role}" if comparison.lr is None else f"_lr{lr_text(comparison.lr)}")
-
-
-def listed(values: pd.Series[Any]) -> str:
-    """One value, a range of numbers, or a list of words.
-
-    >>> listed(pd.Series([3, 6])), listed(pd.Series(["b", "a"]))
-    ('3 to 6', 'a, b')
-    """
-    known = values.dropna()
-    if known.empty:
-        return "none"
-    if pd.api.types.is_numeric_dtype(known):
-        low, high = known.min(), known.max()
-        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return ", ".join(sorted(set(map(str, known))))
 
 
 def protocol(role: str, lrs: pd.Series[Any]) -> str:

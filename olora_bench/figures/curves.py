@@ -19,12 +19,12 @@ from olora_bench.figures._style import (
     header,
     header_in,
     light_grid,
-    lr_text,
     spread,
     styled,
 )
 from olora_bench.figures._words import grouped
 from olora_bench.words import keys
+from olora_bench.words.numbers import lr_text
 
 FEW_READINGS = 12
 """A curve with no more readings than this shows where it was read."""

@@ -23,11 +23,11 @@ from olora_bench.figures._style import (
     header,
     header_in,
     light_grid,
-    lr_text,
     styled,
 )
 from olora_bench.words import keys
 from olora_bench.words.comparisons import ends
+from olora_bench.words.numbers import lr_text
 
 
 @styled

@@ -66,7 +66,7 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
     """Final held-out loss of separately completed schedules: the arm at T/4, T/2 and T against the reference at T.
 
     Args:
-        found: rows of one comparison of `analysis.convergence.schedules`. The shortest schedule that matches is ringed.
+        found: rows of one comparison of `analysis.schedules.schedules`. The shortest schedule that matches is ringed.
         styles: of both arms.
     """
     panels = list(found.groupby(["model", "rank", "family"], sort=False))

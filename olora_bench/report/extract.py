@@ -8,18 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings, where
+from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.losses import GENERATED
+from olora_bench.analysis.losses import GENERATED, GENERATED_NAMES
 from olora_bench.analysis.outcome import Outcome, Verdict, outcomes
 from olora_bench.analysis.verdicts import primary
 from olora_bench.errors import BadInput
 from olora_bench.report.render import markdown_escape, markdown_table
-from olora_bench.report.text import begun, cell_tables, limits_of, of_longest, schedules, sentences
+from olora_bench.report.text import begun, cell_tables, limits_of, of_longest, sentences
 from olora_bench.words import verdicts as words
+from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.cells import EXPLORATORY
 from olora_bench.words.numbers import interval, number
 from olora_bench.words.reasons import counted
+from olora_bench.words.speed import schedule_lines
 
 BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
 """What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""
@@ -45,7 +47,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
         parts += [*sections, *([limits] if limits and limits not in parts else [])]  # what seeds cannot tell is said once
         parts += words.without_each(outcome.comparison.rows_in(tables["left_out"]))
     parts += _beside(shown["secondary"]) + _written(shown["primary"] + shown["secondary"], frames, longest["measures"])
-    caveats = warnings(frames, tables)
+    caveats = caveat_lines(frames, tables)
     parts += ["Caveats:\n\n" + "\n".join(f"- {line}" for line in caveats)] if caveats else []
     parts += [f"Not enough runs yet: {'; '.join(map(words.progress, shown['too few']))}."] if shown["too few"] else []
     parts += [f"No run that could tell yet: {'; '.join(words.named(one.comparison) for one in shown['none'])}."] if shown["none"] else []
@@ -64,7 +66,7 @@ def _place(outcome: Outcome, cells: pd.DataFrame) -> str:
 def _sections(outcome: Outcome, tables: Tables) -> list[str]:
     """The parts of one primary comparison: its sentences, its tables, and what its seeds cannot tell."""
     comparison = outcome.comparison
-    lines = [*sentences(outcome, tables), *schedules(tables["schedules"], comparison.columns)]
+    lines = [*sentences(outcome, tables), *schedule_lines(comparison.rows_in(tables["schedules"]), comparison.columns)]
     cells = begun(primary(comparison.rows_in(tables["cells"])))
     return [f"**{words.title(comparison)}.** {' '.join(lines)}", *cell_tables(cells, comparison), limits_of(cells)]
 
@@ -133,12 +135,9 @@ def _written(shown: Sequence[Outcome], frames: StudyFrames, measures: pd.DataFra
 def _answers(comparison: Comparison, row: dict[str, Any], frames: StudyFrames) -> list[str]:
     digits = 1 if row["measure"] == "bleu" else 3
     values = [_of_base(frames, row["cell"], row["measure"]), row["value_reference"], row["value_arm"]]
-    shown = [f"{comparison.arm} - {comparison.reference}", words.rates(comparison), WRITTEN[row["measure"]], str(row["seeds"])]
+    shown = [f"{comparison.arm} - {comparison.reference}", words.rates(comparison), GENERATED_NAMES[row["measure"]], str(row["seeds"])]
     shown += [number(value, digits=digits) for value in values] + [number(row["difference"], digits=digits, sign=True)]
     return [*shown, interval(row["low"], row["high"], digits=digits), f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
-
-
-WRITTEN = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
 def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:

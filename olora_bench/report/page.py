@@ -12,18 +12,20 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import training_cell
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, script_json, study_data
 from olora_bench.report.page_svg import count_strip, interval_strip
-from olora_bench.report.page_words import speed_sentence
-from olora_bench.report.text import HEADLINE_SHARE, of_longest
+from olora_bench.report.text import of_longest
 from olora_bench.words import verdicts as words
+from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.claims import MARKS, MEANINGS
 from olora_bench.words.declared import declared_sentences
 from olora_bench.words.reasons import counted
+from olora_bench.words.speed import speed_sentence
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
 MANY_CELLS = 6
@@ -46,7 +48,7 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
         "protocol": escape(PROTOCOLS.get(frames.protocol, frames.protocol)),
         "tally": _tally(frames),
         "verdict": _verdicts(tables),
-        "mind": _mind(warnings(frames, tables)),
+        "mind": _mind(caveat_lines(frames, tables)),
         "claims": _claims(tables.get("claims", pd.DataFrame())),
         "provenance": _provenance(origins, tables.get("declared", pd.DataFrame())),
         "data": script_json(study_data(frames, tables, origins.run_pages)),
@@ -109,8 +111,7 @@ def _verdict(outcome: Outcome, tables: Tables) -> str:
     for count in rows_of(comparison.rows_in(tables["win_counts"])):
         parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(words.count(count))}</figcaption></figure>")
     parts.append("</div>")
-    speeds = comparison.rows_in(tables["speedups"])
-    speeds = speeds[(speeds["q"] == HEADLINE_SHARE) & (speeds["unit"] == "steps")]
+    speeds = headline_speeds(comparison.rows_in(tables["speedups"]))
     known = [speed_sentence(r) for r in rows_of(speeds) if not pd.isna(r["speedup"])]
     if 0 < len(known) <= MANY_CELLS:
         items = "".join(f"<li>{escape(line)}</li>" for line in known)

@@ -19,6 +19,7 @@ from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
 from olora_bench.report.tables import VIEWS, printed_tables
 from olora_bench.words.numbers import NOTHING, rate
+from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
 """A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""
@@ -115,6 +116,7 @@ def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str
         name, title, caption, main (whether the report prints it), csv (exactly the bytes of `tables/<name>.csv`), columns (index in the
         CSV, heading, whether it holds numbers) and rows (the strings shown; null where the page formats the CSV's values itself).
     """
+    frame = worded(frame)
     columns = [str(c) for c in frame]
     title = name.replace("_", " ").capitalize() if view is None else view.title
     payload = {"name": name, "title": title, "main": view is not None, "csv": csv_bytes(frame).decode()}
@@ -124,10 +126,10 @@ def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str
         named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(frame[c])] for c in kept]
         return payload | {"caption": "", "columns": named, "rows": None}
     view = _with_lr(view, frame)
-    shown = [column for column in view.columns if column.name in columns]
+    shown = [(name, column.heading) for column in view.columns if (name := written_name(column.name)) in columns]
     _, rows = strings(view, frame)
     full = [i for i in range(len(shown)) if not rows or any(row[i] != NOTHING for row in rows)]
-    named = [[columns.index(shown[i].name), shown[i].heading, _numeric(frame[shown[i].name])] for i in full]
+    named = [[columns.index(shown[i][0]), shown[i][1], _numeric(frame[shown[i][0]])] for i in full]
     answers = {"True": "yes", "False": "no"}
     texts = [[answers.get(row[i], row[i]) for i in full] for row in rows]
     return payload | {"caption": view.caption, "columns": named, "rows": texts}

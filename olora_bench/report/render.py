@@ -10,7 +10,7 @@ import pandas as pd
 
 from olora_bench.analysis.described import View
 from olora_bench.words.numbers import FORMATS
-from olora_bench.words.reasons import clauses
+from olora_bench.words.tables import worded, written_name
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With one of these a cell begins that a spreadsheet runs."""
@@ -74,16 +74,12 @@ def latex_escape(text: str) -> str:
     return re.sub(r"[\\&%$#_{}~^<>–]", lambda m: known.get(m[0], "\\" + m[0]), text)
 
 
-def worded(value: Any) -> Any:
-    """A value of a table as text where it is one of ours (reasons); all else as it is."""
-    return clauses(value) if isinstance(value, tuple) else value
-
-
 def strings(view: View, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table as it is printed; a column that the frame lacks is left out."""
-    columns = [column for column in view.columns if column.name in frame]
-    rows = [[FORMATS[column.form](worded(row[column.name])) for column in columns] for row in frame.to_dict("records")]
-    return [column.heading for column in columns], rows
+    frame = worded(frame)
+    there = [(column, name) for column in view.columns if (name := written_name(column.name)) in frame]
+    rows = [[FORMATS[column.form](row[name]) for column, name in there] for row in frame.to_dict("records")]
+    return [column.heading for column, _ in there], rows
 
 
 def spreadsheet_safe(value: Any) -> Any:
@@ -108,11 +104,11 @@ def spreadsheet_safe(value: Any) -> Any:
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out, no text a formula.
 
-    Reasons are worded, in a column `note`.
+    Reasons and caveats are worded.
     """
+    frame = worded(frame)
     texts = [name for name, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
-    safe = frame.assign(**{str(name): frame[name].map(worded).map(spreadsheet_safe) for name in texts})
-    safe = safe.rename(columns={"reasons": "note"}).rename(columns=spreadsheet_safe)
+    safe = frame.assign(**{str(name): frame[name].map(spreadsheet_safe) for name in texts}).rename(columns=spreadsheet_safe)
     return safe.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
@@ -123,8 +119,3 @@ def write_all(view: View, frame: pd.DataFrame) -> dict[str, bytes]:
     caption = view.caption + runs
     markdown = f"{caption}\n\n{markdown_table(header, rows) if rows else 'Nothing to show: no row.'}\n"
     return {f"{name}.csv": csv_bytes(frame), f"{name}.md": markdown.encode(), f"{name}.tex": latex_table(header, rows, caption).encode()}
-
-
-def coarseness(note: str) -> str:
-    """What a speed-up's note says of too few readings of the loss, which the time of crossing is drawn between; empty where enough."""
-    return next((part for part in note.split(", ") if part.startswith("coarse")), "")

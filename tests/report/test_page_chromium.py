@@ -327,7 +327,7 @@ def test_learning_rates_show_optimum_edge_and_divergence(page: Callable[..., Bro
 def test_the_forest_has_a_row_a_cell(page: Callable[..., Browser]) -> None:
     tab = page("planted")
     assert tab.evaluate("document.querySelector('#forest').dataset.rows") == "8"
-    assert "2 win, 2 loss, 4 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
+    assert "2 better, 2 worse, 4 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
     change(tab, "#forest-measure", "convergence")
     assert "1 faster, 1 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
 
