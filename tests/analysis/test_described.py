@@ -45,12 +45,12 @@ def test_every_described_column_has_a_meaning_and_a_known_form() -> None:
 
 
 def test_a_column_that_is_not_described_is_refused() -> None:
-    with pytest.raises(ValueError, match="^table watts: volts described and not made, or made and not described$"):
+    with pytest.raises(ValueError, match=r"^table watts: volts described and not made, or made and not described$"):
         TABLE.frame([{"arm": "lora", "power": 1.0, "volts": 2.0}])
 
 
 def test_a_described_column_that_is_not_made_is_refused() -> None:
-    with pytest.raises(ValueError, match="^table watts: power described and not made, or made and not described$"):
+    with pytest.raises(ValueError, match=r"^table watts: power described and not made, or made and not described$"):
         TABLE.ordered(pd.DataFrame({"arm": ["lora"]}))
 
 
