@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -115,8 +116,17 @@ def _on_runs(reason: Measured) -> str:
 
 
 def clauses(reasons: Iterable[Reason]) -> str:
-    """Reasons as one text, in order, separated by commas; empty where there are none."""
-    return ", ".join(map(worded, reasons))
+    """Reasons as one text, in order, separated by commas; empty where there are none.
+
+    >>> clauses([PairsMissing(1, 7), RunsDiffer("torch", ("2.12", "2.13")), RunsDiffer("harness", ("a", "b"))])
+    '1 of 7 pairs missing, runs differ in torch and harness'
+    """
+    said: list[str] = []
+    for _, same in itertools.groupby(reasons, type):
+        first, *more = same
+        others = "".join(f" and {one.what}" for one in more if isinstance(one, RunsDiffer))
+        said += [worded(first) + others] if isinstance(first, RunsDiffer) else map(worded, (first, *more))
+    return ", ".join(said)
 
 
 def listed(reasons: Iterable[Reason]) -> str:

@@ -29,7 +29,7 @@ TABLE = Table(
 )
 
 
-@pytest.mark.parametrize("study", ["whole", "broken"])
+@pytest.mark.parametrize("study", ["planted", "searched", "broken", "whole"])
 def test_every_frame_has_exactly_the_described_columns(synthetic: Load, study: str) -> None:
     tables = synthetic(study)[1]
     described = {table.name: table for table in TABLES}
