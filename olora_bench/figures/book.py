@@ -159,8 +159,8 @@ def _speed_ups(s: Sources) -> Drawn:
         groups = [group for _, group in grouped(comparison.rows_in(table), CELL)]
         for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
             title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
-            parts = [*speed_words.speed_caption(comparison.columns, shown), _words.protocol(comparison.role, shown["lr_arm"])]
-            parts.append(_words.seeds(shown["seeds"]))
+            protocol = _words.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
+            parts = [*speed_words.speed_caption(comparison, shown), protocol, _words.seeds(shown["seeds"])]
             yield s.captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
 
 
@@ -176,8 +176,8 @@ def _schedules(s: Sources) -> Drawn:
         if shown.empty:
             continue
         title = f"Completed schedules, {against(comparison)}{s.apart(comparison)}"
-        parts = [*speed_words.schedule_caption(comparison.columns), _words.protocol(comparison.role, shown["lr_arm"])]
-        parts.append(_words.seeds(shown["seeds"]))
+        protocol = _words.protocol(comparison.role, shown["lr_arm"])
+        parts = [*speed_words.schedule_caption(comparison), protocol, _words.seeds(shown["seeds"])]
         yield s.captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
 
 

@@ -66,7 +66,7 @@ def _place(outcome: Outcome, cells: pd.DataFrame) -> str:
 def _sections(outcome: Outcome, tables: Tables) -> list[str]:
     """The parts of one primary comparison: its sentences, its tables, and what its seeds cannot tell."""
     comparison = outcome.comparison
-    lines = [*sentences(outcome, tables), *schedule_lines(comparison.rows_in(tables["schedules"]), comparison.columns)]
+    lines = [*sentences(outcome, tables), *schedule_lines(tables["schedules"], comparison)]
     cells = begun(primary(comparison.rows_in(tables["cells"])))
     return [f"**{words.title(comparison)}.** {' '.join(lines)}", *cell_tables(cells, comparison), limits_of(cells)]
 

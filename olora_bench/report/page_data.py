@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.analysis.described import Column, View
+from olora_bench.analysis.described import View
 from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
@@ -116,35 +115,22 @@ def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str
         name, title, caption, main (whether the report prints it), csv (exactly the bytes of `tables/<name>.csv`), columns (index in the
         CSV, heading, whether it holds numbers) and rows (the strings shown; null where the page formats the CSV's values itself).
     """
-    frame = worded(frame)
-    columns = [str(c) for c in frame]
+    said = worded(frame)
+    columns = [str(c) for c in said]
     title = name.replace("_", " ").capitalize() if view is None else view.title
     payload = {"name": name, "title": title, "main": view is not None, "csv": csv_bytes(frame).decode()}
     if view is None:
         hidden = {"runs", "cell", "family"}
-        kept = [c for c in columns if c not in hidden and frame[c].notna().any() and not (frame[c] == "").all()]
-        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(frame[c])] for c in kept]
+        kept = [c for c in columns if c not in hidden and said[c].notna().any() and not (said[c] == "").all()]
+        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(said[c])] for c in kept]
         return payload | {"caption": "", "columns": named, "rows": None}
-    view = _with_lr(view, frame)
-    shown = [(name, column.heading) for column in view.columns if (name := written_name(column.name)) in columns]
+    shown = [column for column in view.columns if column.name in frame]
     _, rows = strings(view, frame)
     full = [i for i in range(len(shown)) if not rows or any(row[i] != NOTHING for row in rows)]
-    named = [[columns.index(shown[i][0]), shown[i][1], _numeric(frame[shown[i][0]])] for i in full]
+    named = [[columns.index(written_name(shown[i].name)), shown[i].heading, _numeric(frame[shown[i].name])] for i in full]
     answers = {"True": "yes", "False": "no"}
     texts = [[answers.get(row[i], row[i]) for i in full] for row in rows]
     return payload | {"caption": view.caption, "columns": named, "rows": texts}
-
-
-def _with_lr(view: View, frame: pd.DataFrame) -> View:
-    """With the shared learning rate beside the protocol where rows differ in it and the table would not tell."""
-    names = [column.name for column in view.columns]
-    if "lr_arm" not in frame or "lr_arm" in names or "role" not in names or frame["lr_arm"].nunique(dropna=False) < 2:
-        return view
-    at = names.index("role") + 1
-    described = {column.name: column for column in view.table.columns}
-    lr = described.get("lr_arm", Column("lr_arm", "", heading="shared lr", form="rate"))
-    table = replace(view.table, columns=(*described.values(), *(() if "lr_arm" in described else (lr,))))
-    return replace(view, table=table, shown=(*names[:at], "lr_arm", *names[at:]))
 
 
 def _numeric(column: pd.Series[Any]) -> bool:

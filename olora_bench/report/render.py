@@ -76,10 +76,9 @@ def latex_escape(text: str) -> str:
 
 def strings(view: View, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table as it is printed; a column that the frame lacks is left out."""
-    frame = worded(frame)
-    there = [(column, name) for column in view.columns if (name := written_name(column.name)) in frame]
-    rows = [[FORMATS[column.form](row[name]) for column, name in there] for row in frame.to_dict("records")]
-    return [column.heading for column, _ in there], rows
+    columns = [column for column in view.columns if column.name in frame]
+    rows = [[FORMATS[column.form](row[written_name(column.name)]) for column in columns] for row in worded(frame).to_dict("records")]
+    return [column.heading for column in columns], rows
 
 
 def spreadsheet_safe(value: Any) -> Any:

@@ -48,8 +48,8 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
 def _sections(outcome: Outcome, tables: Tables) -> list[str]:
     """The parts of one comparison: heading, sentences, tables, what its seeds cannot tell."""
     comparison = outcome.comparison
-    lines = [*sentences(outcome, tables), *speed_lines(comparison.columns, comparison.rows_in(tables["speedups"]))]
-    lines += schedule_lines(comparison.rows_in(tables["schedules"]), comparison.columns)
+    lines = [*sentences(outcome, tables), *speed_lines(comparison, comparison.rows_in(tables["speedups"]))]
+    lines += schedule_lines(tables["schedules"], comparison)
     cells = primary(comparison.rows_in(tables["cells"]))
     return [
         f"## {words.title(comparison)}", "\n".join(lines), *cell_tables(cells, comparison),

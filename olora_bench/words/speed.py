@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import rows_of
+from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer
 from olora_bench.words.numbers import times
@@ -30,7 +31,7 @@ def as_fast(row: Mapping[str, Any]) -> str:
     return f"{bound}{times(row['speedup']).removesuffix('x')} times"
 
 
-def speed_lines(key: Mapping[str, Any], speedups: pd.DataFrame) -> list[str]:
+def speed_lines(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     """A comparison's speed-ups over its cells in one sentence; none where no pair has read its loss on the way. `speedups` are its rows."""
     rows = headline_speeds(speedups)
     if rows.empty:
@@ -44,8 +45,8 @@ def speed_lines(key: Mapping[str, Any], speedups: pd.DataFrame) -> list[str]:
     cells = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts(sort=False).items())
     notes = "".join(f"; {note}" for note in reading_notes(rows))
     return [
-        f"Speed to {HEADLINE_SHARE:.0%} of {key['reference']}'s drop in loss, in steps: {'; '.join(parts)} as fast "
-        f"(above 1: {key['arm']} is sooner; cells: {cells}{notes})."
+        f"Speed to {HEADLINE_SHARE:.0%} of {comparison.reference}'s drop in loss, in steps: {'; '.join(parts)} as fast "
+        f"(above 1: {comparison.arm} is sooner; cells: {cells}{notes})."
     ]
 
 
@@ -56,11 +57,10 @@ def speed_sentence(row: Mapping[str, Any]) -> str:
     return f"{row['model']} rank {row['rank']}: {as_fast(row)} as fast{extent}, {row['verdict']}{notes}"
 
 
-def schedule_lines(schedules: pd.DataFrame, key: Mapping[str, Any]) -> list[str]:
+def schedule_lines(schedules: pd.DataFrame, comparison: Comparison) -> list[str]:
     """A line a (model, rank): with how much shorter a schedule an arm matches its reference. `schedules` is that frame."""
-    of_comparison = schedules[(schedules["contrast"] == key["contrast"]) & (schedules["role"] == key["role"])]
     lines = []
-    for (model, rank), planned in of_comparison.groupby(["model", "rank"], sort=False):
+    for (model, rank), planned in comparison.rows_in(schedules).groupby(["model", "rank"], sort=False):
         group = planned[planned["seeds"] > 0]
         if not (group["share"] > 1).any():
             continue  # no shorter schedule has runs yet
@@ -70,15 +70,17 @@ def schedule_lines(schedules: pd.DataFrame, key: Mapping[str, Any]) -> list[str]
         best = rows_of(group[group["smallest"]])
         if best:
             sure = "" if best[0]["sure"] else " (not sure: the interval holds 0)"
-            lines.append(f"{ran}: {key['arm']} matches {key['reference']}'s final loss with 1/{best[0]['share']} of the steps{sure}.")
+            lines.append(
+                f"{ran}: {comparison.arm} matches {comparison.reference}'s final loss with 1/{best[0]['share']} of the steps{sure}."
+            )
         else:
-            lines.append(f"{ran}: none matches {key['reference']}'s final loss.")
+            lines.append(f"{ran}: none matches {comparison.reference}'s final loss.")
     return lines
 
 
-def speed_caption(key: Mapping[str, Any], speedups: pd.DataFrame) -> list[str]:
+def speed_caption(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     """What a figure of speed-ups shows, in sentences; empty ones have nothing to say."""
-    arm, reference = key["arm"], key["reference"]
+    arm, reference = comparison.arm, comparison.reference
     return [
         f"Steps in which {reference} loses the given share of its own drop in held-out loss, over the steps in which {arm} gets as far "
         "(first sustained crossing); geometric mean over seed pairs with its 95% interval, filled where the order is resolved.",
@@ -90,9 +92,9 @@ def speed_caption(key: Mapping[str, Any], speedups: pd.DataFrame) -> list[str]:
     ]
 
 
-def schedule_caption(key: Mapping[str, Any]) -> list[str]:
+def schedule_caption(comparison: Comparison) -> list[str]:
     """What a figure of completed schedules shows, in sentences."""
-    arm, reference = key["arm"], key["reference"]
+    arm, reference = comparison.arm, comparison.reference
     return [
         f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
         f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "

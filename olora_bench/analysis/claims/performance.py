@@ -18,10 +18,9 @@ from olora_bench.analysis.claims.evidence import (
     WinCounts,
 )
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of, tally
+from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, holm, sign_flip
-
-HEADLINE_SHARE = 0.9
 
 
 def faster(asked: Asked) -> Finding:
@@ -41,7 +40,7 @@ def _by_schedules(shorter: pd.DataFrame) -> Finding:
 
 
 def _inside_one(speedups: pd.DataFrame) -> Finding:
-    own = speedups[(speedups["q"] == HEADLINE_SHARE) & (speedups["unit"] == "steps")]
+    own = headline_speeds(speedups)
     if own.empty:
         return Finding(NOT_TESTED, Lacking("losses on the way"))
     verdicts = own["verdict"].where(holm(own["p"].to_numpy(dtype=float)) <= LEVEL)
