@@ -185,8 +185,9 @@ def hydra_message(error: BaseException, written: Mapping[str, Any] | None = None
     reference = error.__cause__ if isinstance(error.__cause__, GrammarParseError) else error
     if isinstance(reference, InterpolationResolutionError | GrammarParseError) and reference.full_key:
         key, why = re.sub(r"\[(\d+)\]", r".\1", reference.full_key), str(reference).splitlines()[0]
+        value = (written or {}).get(key, "a reference")
         return (
-            f"{key}={(written or {}).get(key, '${...')}: this reference leads to no value ({why}). Write the value itself, or "
+            f"{key}={value}: this reference leads to no value ({why}). Write the value itself, or "
             "${KEY} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${"
         )
     if isinstance(error, RecursionError):
