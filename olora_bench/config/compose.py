@@ -184,10 +184,10 @@ def hydra_message(error: BaseException, written: Mapping[str, Any] | None = None
         return str(error)
     reference = error.__cause__ if isinstance(error.__cause__, GrammarParseError) else error
     if isinstance(reference, InterpolationResolutionError | GrammarParseError) and reference.full_key:
-        key, why = re.sub(r"\[(\d+)\]", r".\1", reference.full_key), str(reference).splitlines()[0]
-        value = (written or {}).get(key, "a reference")
+        where, why = re.sub(r"\[(\d+)\]", r".\1", reference.full_key), str(reference).splitlines()[0]
+        value = (written or {}).get(where, "a reference")
         return (
-            f"{key}={value}: this reference leads to no value ({why}). Write the value itself, or "
+            f"{where}={value}: this reference leads to no value ({why}). Write the value itself, or "
             "${KEY} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${"
         )
     if isinstance(error, RecursionError):
