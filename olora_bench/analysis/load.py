@@ -18,22 +18,10 @@ from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
 
 SCORE_COLUMNS = {
-    "train_id": "object",
-    "base": "object",
-    "eval_id": "object",
-    "benchmark": "object",
-    "metric": "object",
-    "primary": "bool",
-    "value": "float64",
-    "stderr": "float64",
-    "items": "int64",
-    "chance": "float64",
-    "gold_logprob": "float64",
-    "truncated": "int64",
-    "flips": "float64",
-    "flip_items": "int64",
-    "warnings": "object",
-}
+    "train_id": "object", "base": "object", "eval_id": "object", "benchmark": "object", "metric": "object", "primary": "bool",
+    "value": "float64", "stderr": "float64", "items": "int64", "chance": "float64", "gold_logprob": "float64", "truncated": "int64",
+    "flips": "float64", "flip_items": "int64", "warnings": "object",
+}  # fmt: skip
 
 
 def load_study(store: Store, manifest: Manifest) -> StudyFrames:
@@ -164,24 +152,12 @@ def _first_line(error: str | None) -> str | None:
 
 def _score_rows(record: EvalRecord) -> Iterator[Mapping[str, object]]:
     for name, score in record.scores.items():
+        row = {"train_id": record.train_id, "base": record.base, "eval_id": record.eval_id, "benchmark": name}
+        row |= score.model_dump(include={"items", "chance", "gold_logprob", "truncated", "flip_items"})
+        row |= {"warnings": " | ".join(score.warnings)}
         for metric, value in score.metrics.items():
-            yield {
-                "train_id": record.train_id,
-                "base": record.base,
-                "eval_id": record.eval_id,
-                "benchmark": name,
-                "metric": metric,
-                "primary": metric == score.primary,
-                "value": value,
-                "stderr": score.stderr[metric],
-                "items": score.items,
-                "chance": score.chance,
-                "gold_logprob": score.gold_logprob,
-                "truncated": score.truncated,
-                "flips": score.flips.get(metric),
-                "flip_items": score.flip_items,
-                "warnings": " | ".join(score.warnings),
-            }
+            primary, stderr, flips = metric == score.primary, score.stderr[metric], score.flips.get(metric)
+            yield {**row, "metric": metric, "primary": primary, "value": value, "stderr": stderr, "flips": flips}
 
 
 def _generations(records: Iterable[EvalRecord | None]) -> pd.DataFrame:

@@ -17,19 +17,9 @@ from olora_bench.store.manifest import PlannedRun
 PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
 """What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
 
-_RECORD = {
-    "attempts": "Int64",
-    "tokens_per_s": "float64",
-    "examples_per_s": "float64",
-    "base_bytes": "float64",
-    "peak_bytes": "float64",
-    "peak_above_base_bytes": "float64",
-    "parameters_total": "float64",
-    "parameters_trainable": "float64",
-    "adapter_bytes": "float64",
-    "steps": "float64",
-    "clipped_step_share": "float64",
-}
+_COUNTED = ("tokens_per_s", "examples_per_s", "base_bytes", "peak_bytes", "peak_above_base_bytes", "parameters_total",
+            "parameters_trainable", "adapter_bytes", "steps", "clipped_step_share")  # fmt: skip
+_RECORD = {"attempts": "Int64"} | dict.fromkeys(_COUNTED, "float64")
 _TEXT = ("train_id", "eval_id", "base_eval_id", "cell", "family", "model", "arm", "init", "setting", "stage", "roles", "state", "reason",
          "eval_state", "eval_reason", "started_at", *PROVENANCE)  # fmt: skip
 _METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob", "tune_loss_start", "tune_loss",
