@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from olora_bench.config.memory import SHORTEST_BUDGET
-from olora_bench.data import Example, packs
+from olora_bench.data import Example, Parts, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, packed_rows, token_nll
 from olora_bench.models.steps import EAGER
 from olora_bench.models.steps import compiled as compiled_steps
 from olora_bench.progress import say
+
+
+class MeanLoss(NamedTuple):
+    """Of one part: the loss in nats per supervised token; an example's mean log-probability of its supervised text, in nats."""
+
+    loss: float
+    gold_logprob: float
+
+
+class PartLosses(NamedTuple):
+    """The losses of the parts that are not trained on, and the seconds that reading them took."""
+
+    tune: MeanLoss
+    report: MeanLoss
+    seconds: float
 
 
 class Losses:
@@ -60,13 +77,19 @@ class Losses:
                 total += loss.detach()
         return total
 
+    def of_parts(self, parts: Parts) -> PartLosses:
+        """The losses of the tune and the report part; no dropout."""
+        start = time.perf_counter()
+        tune, report = self.read(parts.tune), self.read(parts.report)
+        return PartLosses(tune, report, time.perf_counter() - start)
+
     @torch.no_grad()
-    def read(self, examples: Sequence[Example]) -> tuple[float, float]:
-        """The mean loss in nats per supervised token, and an example's mean log-probability of its supervised text in nats; no dropout."""
+    def read(self, examples: Sequence[Example]) -> MeanLoss:
+        """The mean loss of some examples; no dropout."""
         self.adapted.train_mode(False)
         with packed_rows(self.adapted.model, steps=self.steps):
             total = torch.stack([nll.double().sum() for nll in self._sums(examples)]).sum().item()
-        return total / supervised(examples), -total / len(examples)
+        return MeanLoss(total / supervised(examples), -total / len(examples))
 
     def _sums(self, examples: Sequence[Example]) -> Iterator[Tensor]:
         for row in packs(examples, self.token_budget):
