@@ -2,6 +2,6 @@
 
 __version__ = "0.1.0"
 
-from olora_bench import quiet
+from olora_bench.process import quiet
 
 quiet.install()

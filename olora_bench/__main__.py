@@ -18,14 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from olora_bench import terminal
 from olora_bench.config import check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
-from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
-from olora_bench.progress import say
+from olora_bench.process import terminal
+from olora_bench.process.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
+from olora_bench.process.progress import say
 from olora_bench.store import LeaseHeld
 
 EXPECTED = (BadInput, RecordError, RunFailed, StoreError)
@@ -56,8 +56,8 @@ def task(cfg: DictConfig) -> str:
     try:
         study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
-        from olora_bench.experiment import run, told
-        from olora_bench.study.position import announced
+        from olora_bench.run.experiment import run, told
+        from olora_bench.study.status import announced
 
         with announced(experiment, study):
             status = run(experiment, study=study).status

@@ -26,14 +26,14 @@ from lm_eval.models.huggingface import HFLM
 
 from olora_bench import assets
 from olora_bench.config import Suite, compose, load
-from olora_bench.config.hardware import resolve_precision
 from olora_bench.data import benchmark_tasks
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation import Scorer
 from olora_bench.evaluation.prompts import _PLANS
 from olora_bench.evaluation.scores import chosen_rows
 from olora_bench.models import load_base, torch_dtype
-from olora_bench.provenance import provenance
+from olora_bench.process.hardware import resolve_precision
+from olora_bench.process.provenance import provenance
 from olora_bench.training.memory import PeakMemory
 
 ALL = {"0": 2.0, "5": 4.0}

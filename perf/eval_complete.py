@@ -23,7 +23,7 @@ from olora_bench.config import Suite, compose, load
 from olora_bench.data import benchmark_tasks
 from olora_bench.evaluation import Scorer, evaluate
 from olora_bench.models import load_base, torch_dtype
-from olora_bench.provenance import provenance
+from olora_bench.process.provenance import provenance
 from perf.eval import compare, requests_of
 
 WITHIN = 1e-4

@@ -23,7 +23,7 @@ from peft.tuners.lora.layer import Linear
 
 from olora_bench.inits._layers import start_layer
 from olora_bench.inits.olora import factors
-from olora_bench.provenance import provenance
+from olora_bench.process.provenance import provenance
 from olora_bench.training.memory import PeakMemory
 
 RANK, ALPHA = 32, 16

@@ -64,7 +64,7 @@ def main() -> int:
         }
         page = (root / "big" / "report" / "index.html").stat().st_size
     held = all(one["cpu_seconds"] < SECONDS and one["peak_bytes"] < BYTES for one in found.values())
-    from olora_bench.provenance import provenance  # not before: a process counts as large as the one it was begun by
+    from olora_bench.process.provenance import provenance  # not before: a process counts as large as the one it was begun by
 
     facts = provenance(assets=[], threads=1, device="cpu")
     value = {"asked": {"runs": options.runs}, "provenance": facts, "page_bytes": page, **found}

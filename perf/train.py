@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.config import Experiment, compose, load
-from olora_bench.config.hardware import resolve_precision
+from olora_bench.process.hardware import resolve_precision
 
 SIDES = ("ours", "ours_compiled", "ours_checkpointing", "trl", "trl_packing", "transformers")
 LEAST = {"trl": 4.0}
@@ -263,7 +263,7 @@ def _ratios(found: dict[str, dict[str, Any]]) -> bool:
 
 
 def _write(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
-    from olora_bench.provenance import provenance
+    from olora_bench.process.provenance import provenance
 
     out = options.out or Path(__file__).parent / "results" / f"train_{options.data}_{options.device.split(':')[0]}.json"
     out.parent.mkdir(exist_ok=True)

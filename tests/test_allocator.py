@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from olora_bench.allocator import allocator, return_freed_memory
+from olora_bench.process.allocator import allocator, return_freed_memory
 
 RELEASE = "MallocExtension_ReleaseFreeMemory"
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from olora_bench import device
-from olora_bench import experiment as road
-from olora_bench.config import compose, hardware, load
+from olora_bench.config import compose, load
 from olora_bench.errors import BadInput
+from olora_bench.process import device, hardware
+from olora_bench.run import experiment as road
 from olora_bench.store import Store
 from olora_bench.study.sweep import prepare
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput, RunFailed, StoreError
-from olora_bench.experiment import Outcome, run, told
+from olora_bench.run.experiment import Outcome, run, told
 from olora_bench.store import Store
 
 TINY = [
@@ -118,7 +118,7 @@ def test_a_failed_run_keeps_its_reason_and_the_next_try_succeeds(experiment, mon
     assert str(store.run_dir(failed.train_id)) in str(raised.value) and "in broken" in failed.error
     assert failed.status == "failed" and failed.error.startswith("FloatingPointError: planted") and failed.attempts == 1
     assert "planted in <machine.results_dir>/runs" in failed.error
-    assert 'File "olora_bench/worker.py", line' in failed.error and 'File "test_experiment.py", line' in failed.error
+    assert 'File "olora_bench/run/compute.py", line' in failed.error and 'File "test_experiment.py", line' in failed.error
     assert not [str(folder) for folder in (one.machine.results_dir, Path.cwd(), Path.home()) if str(folder) in failed.error]
     assert run(one).status == "done"
     assert next(r for r in store.iter_runs()).attempts == 2
@@ -126,7 +126,7 @@ def test_a_failed_run_keeps_its_reason_and_the_next_try_succeeds(experiment, mon
 
 def test_what_a_record_says_of_folders(experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """Whole names only, the longest first, given or resolved."""
-    from olora_bench.worker import _without_folders
+    from olora_bench.run.outcome import without_folders
 
     home = tmp_path / "alice"
     monkeypatch.setenv("HOME", str(home))
@@ -142,8 +142,8 @@ def test_what_a_record_says_of_folders(experiment, tmp_path: Path, monkeypatch: 
         "/data/hub/x, /data/x, /data2/x, a/data/x": "<machine.local_dir>/x, <machine.cache_dir>/x, /data2/x, a/data/x",
         f"{home}/.cache": "~/.cache",
     }.items():
-        assert _without_folders(text, one) == wanted
-    assert _without_folders(f"{home}2", one).endswith("/alice2"), "another folder"
+        assert without_folders(text, one) == wanted
+    assert without_folders(f"{home}2", one).endswith("/alice2"), "another folder"
 
 
 def test_a_run_alone_ends_by_saying_what_became_of_it(experiment) -> None:  # type: ignore[no-untyped-def]

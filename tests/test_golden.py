@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from olora_bench.config import compose, load
-from olora_bench.experiment import run
 from olora_bench.identity import RESULTS_VERSION
+from olora_bench.run.experiment import run
 from olora_bench.store import Store
 
 FILE = Path(__file__).parent / "golden.json"

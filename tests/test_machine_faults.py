@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from olora_bench import training
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput, MachineFault, RunFailed, StoreError
-from olora_bench.experiment import identified, run
-from olora_bench.machine_faults import check_machine, machine_fault
+from olora_bench.process.machine_faults import check_machine, machine_fault
+from olora_bench.run.experiment import identified, run
 from olora_bench.store import Store
 
 TINY = [
@@ -104,7 +104,7 @@ def test_the_run_stays_resumable(experiment: Experiment, monkeypatch: pytest.Mon
 def test_a_cache_disk_that_is_full(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may have 64 KiB: the record fits, and the model that is built into the cache does not."""
     here = experiment.model_copy(update={"machine": experiment.machine.model_copy(update={"cache_dir": tmp_path / "cache"}), "seed": 1})
-    monkeypatch.setattr("olora_bench.worker._BASES", {})  # else the model is in memory already
+    monkeypatch.setattr("olora_bench.run.base._BASES", {})  # else the model is in memory already
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
     try:

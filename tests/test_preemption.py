@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from olora_bench.preemption import ASKED, Preempted, stop_signals
+from olora_bench.process.preemption import ASKED, Preempted, stop_signals
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from olora_bench.report import SHOWN
-from olora_bench.store import Store, runs_frame, scores_frame
+from olora_bench.store import EvalRecord, RunRecord, Store
 
 Cli = Callable[..., CompletedProcess[str]]
 
@@ -39,22 +40,26 @@ def test_sixty_cells_go_down_the_whole_road(rehearsal: tuple[Path, list[str], Co
     results, _, done = rehearsal
     assert done.returncode == 0, done.stderr[-3000:]
     store = Store(results)
-    runs, scores = runs_frame(store), scores_frame(store)
-    assert len(runs) == 20 and set(runs["status"]) == {"done"}
-    trained = scores[scores["base"].isna() & scores["primary"]]
+    runs, evals = [r for r in store.iter_runs() if isinstance(r, RunRecord)], [e for e in store.iter_evals() if isinstance(e, EvalRecord)]
+    assert len(runs) == 20 and {one.status for one in runs} == {"done"}
+    trained = [score for one in evals if one.base is None for score in one.scores.values()]
     assert len(trained) == 120, "60 cells of two arms"
-    assert set(trained["items"]) == {8}
-    assert len(scores[scores["base"].notna() & scores["primary"]]) == 30, "five untouched bases, six benchmarks"
+    assert {score.items for score in trained} == {8}
+    assert sum(len(one.scores) for one in evals if one.base is not None) == 30, "five untouched bases, six benchmarks"
     table = pd.read_csv(results / "rehearsal" / "report" / "tables" / "grid.csv")
     assert len(table) == 60 and table["difference"].notna().all()
 
 
 def test_both_arms_train_as_many_parameters_and_bytes(rehearsal: tuple[Path, list[str], CompletedProcess[str]]) -> None:
-    runs = runs_frame(Store(rehearsal[0]))
-    for _, pair in runs.groupby(["model", "rank"]):
-        assert set(pair["arm"]) == {"lora", "olora"}
-        assert pair["parameters_trainable"].nunique() == 1
-        assert pair["adapter_bytes"].nunique() == 1
+    pairs: dict[tuple[str, int], list[RunRecord]] = {}
+    for one in Store(rehearsal[0]).iter_runs():
+        assert isinstance(one, RunRecord)
+        config: Any = one.config
+        pairs.setdefault((config["model"]["name"], config["rank"]), []).append(one)
+    for pair in pairs.values():
+        assert {one.arm for one in pair} == {"lora", "olora"}
+        assert len({one.parameters_trainable for one in pair}) == 1
+        assert len({one.adapter_bytes for one in pair}) == 1
     costs = pd.read_csv(rehearsal[0] / "rehearsal" / "report" / "tables" / "costs.csv")
     assert costs["flops_utilisation"].between(0, 1, inclusive="neither").all()
     assert (costs["supervised_tokens_per_s"] < costs["tokens_per_s"]).all()

@@ -16,9 +16,9 @@ from olora_bench.identity import RESULTS_VERSION, digest
 from olora_bench.identity.code import init_digest
 from olora_bench.report import table_files
 from olora_bench.report.extract import BLOCK, claims, extract
-from olora_bench.study.grid import find_study
-from olora_bench.study.stages import open_study
-from olora_bench.study.tables import Analysed, analysed
+from olora_bench.study.expand import find_study
+from olora_bench.study.open import open_study
+from olora_bench.study.report import Analysed, analysed
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from olora_bench.progress import Progress, say
+from olora_bench.process.progress import Progress, say
 
 PREPARED = "import sys\nfrom olora_bench import terminal\nterminal.prepare()\nterminal.prepare()\n"
 

@@ -152,7 +152,7 @@ def load_study(store: Store, manifest: Mapping[str, Any]) -> StudyFrames:
 
     Args:
         store: where the records are.
-        manifest: as `study.files.read_manifest` returns it.
+        manifest: as `study.manifest.read_manifest` returns it.
 
     Returns:
         Frames; a record that is absent or cannot be read is a row that says so, and never an error.

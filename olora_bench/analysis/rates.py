@@ -1,4 +1,4 @@
-"""Learning rates: what each arm's search saw, where its best lies, and how much being off costs."""
+"""Learning rates: what each arm's search saw, where its best lies, how much being off costs, and which arms differ in the ratio of two."""
 
 from __future__ import annotations
 
@@ -183,3 +183,23 @@ def good_region(lr: Floats, loss: Floats, limit: float) -> tuple[float, float, b
             share = (limit - loss[here]) / (loss[beyond] - loss[here])
             edges.append(logs[here] + share * (logs[beyond] - logs[here]))
     return float(np.exp(edges[0])), float(np.exp(edges[1])), is_open
+
+
+def ratio_points(frames: StudyFrames, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table by arm (`rates`, `ratios`) whose arm has a ratio other than 1, or is the reference of such an arm with ratio 1.
+
+    Args:
+        frames: the study; its contrasts say which reference an arm belongs to.
+        table: any frame with a column `arm`.
+
+    Returns:
+        The table's columns, `lr_ratio`, and `family`, the name of that reference.
+    """
+    told = frames.runs[["arm", "lr_ratio"]].dropna().drop_duplicates("arm")
+    ratio = dict(zip(told["arm"], told["lr_ratio"], strict=True))
+    family: dict[str, str] = {}
+    for contrast in frames.contrasts:
+        if ratio.get(contrast["arm"], 1.0) != 1.0 and ratio.get(contrast["reference"]) == 1.0:
+            family |= {contrast["arm"]: contrast["reference"], contrast["reference"]: contrast["reference"]}
+    mine = table[table["arm"].isin(family)]
+    return mine.assign(lr_ratio=mine["arm"].map(ratio).astype(float), family=mine["arm"].map(family))

@@ -11,8 +11,8 @@ from olora_bench.analysis import convergence, gaps, losses, rates, verdicts
 from olora_bench.analysis.anatomy import anatomy
 from olora_bench.analysis.cells import compare_cells, seed_differences
 from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.gaps import scoring
 from olora_bench.analysis.pairs import pairs
-from olora_bench.analysis.scoring import scoring
 
 Tables = Mapping[str, pd.DataFrame]
 """Every frame that a report is made of, by name. Differences are arm minus reference; `runs` are the train_ids behind a row.
@@ -65,7 +65,7 @@ lr_reference, lr_arm (both null under `tuned`, where they differ from cell to ce
 - not_done, one row a run or scoring that is not there: train_id, model, rank, setting, arm, lr, seed, roles, what, reason.
 - warnings, one row a sentence that a reader must know first: about (the study, or a contrast), sentence.
 
-`study.tables.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
+`study.report.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
 (source, model, rank, arm, benchmark, metric, lr, setting, published, ours, difference, seeds, note, runs) and declared (one row: file,
 commit, committed_at, changed_since, runs, runs_before, runs_after (counts), reason, before: the ids of those that started before it).
 """

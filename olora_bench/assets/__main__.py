@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from olora_bench import terminal
 from olora_bench.errors import BadInput, StoreError
+from olora_bench.process import terminal
 
 PATIENCE_S = 20.0  # who fetches ahead would rather wait for a slow index than be refused
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from olora_bench.errors import StoreError
 from olora_bench.formats import Unreadable, read_json
-from olora_bench.progress import Progress, say, size
+from olora_bench.process.progress import Progress, say, size
 from olora_bench.store import is_whole, sealed
 
 MANIFEST = "manifest.json"

@@ -11,7 +11,7 @@ from olora_bench.assets.check import cached_place, commit, refuse
 from olora_bench.assets.kinds import Asset, Missing, Wanted, wanted
 from olora_bench.config import Benchmark, Data, Experiment, Model, PackagedSource
 from olora_bench.errors import MissingAssets
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 
 
 def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path]:

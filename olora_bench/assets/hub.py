@@ -18,7 +18,7 @@ from typing import Literal
 from olora_bench.assets import cache, layout, transfer
 from olora_bench.config import Benchmark, Data, HubSource, Model
 from olora_bench.errors import MissingAssets
-from olora_bench.progress import duration, say
+from olora_bench.process.progress import duration, say
 
 Kind = Literal["model", "dataset"]
 _ASKING_S = 3.0  # what one question before the work may take

@@ -15,7 +15,7 @@ from pathlib import Path
 from olora_bench.assets import cache
 from olora_bench.config import PackagedSource
 from olora_bench.errors import MissingAssets
-from olora_bench.progress import Progress, say
+from olora_bench.process.progress import Progress, say
 
 CONVERTER_VERSION = 1  # raised whenever the rows or files that come out change
 

@@ -11,7 +11,7 @@ from olora_bench.assets.kinds import Asset, Missing, Source, Spec, Wanted, gener
 from olora_bench.config import Data, Experiment, Model
 from olora_bench.config.schema import AssetSource
 from olora_bench.errors import MissingAssets
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 
 
 def resolve(experiment: Experiment) -> dict[str, Asset]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from olora_bench.progress import Progress, duration, say, size
+from olora_bench.process.progress import Progress, duration, say, size
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0  # of silence

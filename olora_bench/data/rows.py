@@ -19,7 +19,7 @@ from olora_bench.assets.rows import kinds_said, place, read_parquet, renaming, s
 from olora_bench.config import Benchmark
 from olora_bench.data.items import gold_index, item_id
 from olora_bench.errors import BadInput
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 
 
 class Split:

@@ -17,7 +17,7 @@ from olora_bench.data.items import Item, benchmark_item, benchmark_items, instru
 from olora_bench.data.overlap import Seen
 from olora_bench.data.tasks import benchmark_tasks, lm_eval_quietly
 from olora_bench.errors import BadInput, MissingAssets
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 from olora_bench.seeds import derive
 
 PARTS: Final = ("train", "tune", "report")

@@ -17,7 +17,7 @@ from olora_bench.data.encoding import encode_prompts, last_tokens
 from olora_bench.evaluation.scores import computing_in, in_eval_mode
 from olora_bench.models import padding_id, required_eos, special_tokens
 from olora_bench.models.causal import causal_model
-from olora_bench.progress import Progress
+from olora_bench.process.progress import Progress
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 

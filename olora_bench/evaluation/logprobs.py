@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from olora_bench.evaluation.tree_attention import Prefix, last_hidden, layout_of, run_prefix
 from olora_bench.evaluation.trie import Plan
 from olora_bench.models.causal import causal_model
-from olora_bench.models.precision import exact_products
+from olora_bench.models.head import exact_products
 
 # Logits of an fp32 head held at a time: 2^23 fp32 numbers are 32 MiB, whatever the vocabulary and however many positions are read.
 _LOGITS_AT_ONCE = 1 << 23

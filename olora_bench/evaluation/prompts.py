@@ -17,7 +17,7 @@ from olora_bench.errors import StoreError
 from olora_bench.evaluation.trie import FEWEST_ROWS, SHORTEST_PREFIX, Plan, build_plan
 from olora_bench.formats import read_regular
 from olora_bench.models import special_tokens
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 from olora_bench.store import atomic_write
 
 # Part of every file's digest: raise it when the code of `trie` or `data.encoding` changes what a plan holds.

@@ -24,7 +24,7 @@ from olora_bench.evaluation.tree_attention import why_not
 from olora_bench.evaluation.trie import Plan
 from olora_bench.models import special_tokens
 from olora_bench.models.causal import causal_model
-from olora_bench.progress import Progress, say
+from olora_bench.process.progress import Progress, say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,6 +1,5 @@
 """Figures: one function a figure, data frame in, matplotlib Figure out. Reads no file, takes no statistics, imports no torch."""
 
-from olora_bench.arm_styles import ArmStyle, arm_styles
 from olora_bench.figures.adapters import anatomy, cost
 from olora_bench.figures.book import Captioned, LeftOut, study_figures
 from olora_bench.figures.curves import loss_curves
@@ -9,6 +8,7 @@ from olora_bench.figures.rates import learning_rates
 from olora_bench.figures.ratios import ratio_map, ratio_profile
 from olora_bench.figures.scores import effects, forest, win_counts
 from olora_bench.figures.speed import schedules, speed_up
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 
 __all__ = [
     "FORMATS",

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from olora_bench.arm_styles import ArmStyle
+from olora_bench.report.arm_styles import ArmStyle
 
 WIDTH_IN = 3.3
 TEXT_PT = 7.0

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
-from olora_bench.analysis.ratio_map import ratio_points
-from olora_bench.arm_styles import ArmStyle, arm_styles
+from olora_bench.analysis.rates import ratio_points
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures._style import lr_text
 from olora_bench.figures._words import grouped, listed, of_comparison, pages, slug
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 
 PANELS_A_FIGURE = 12
 LINES_A_FOREST = 48

@@ -41,7 +41,7 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     Losses beyond `far_limit` share the darkest tint.
 
     Args:
-        points: rows of one cell and one family of `analysis.ratio_map.ratio_points(frames, rates)`.
+        points: rows of one cell and one family of `analysis.rates.ratio_points(frames, rates)`.
     """
     ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
     figure = figure_of(header_in(title) + 0.2 * len(rates) + 0.75)

@@ -3,15 +3,16 @@
 from olora_bench.identity.explain import Difference, differences, explain
 from olora_bench.identity.ids import (
     RESULTS_VERSION,
+    Identified,
     base_eval_identity,
     cell_identity,
     cell_key,
     digest,
     eval_identity,
     family_key,
+    identify,
     train_identity,
 )
-from olora_bench.identity.plan import Identified, identify
 
 __all__ = [
     "RESULTS_VERSION",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from olora_bench.config import Benchmark, Data, Experiment, Init, Model, Recipe, Suite
@@ -155,3 +156,32 @@ def family_key(train: Mapping[str, Any]) -> str:
     """The id of what runs share that differ in the length of training alone: a cell without `recipe.steps` and `recipe.epochs`."""
     recipe = {k: v for k, v in (train.get("recipe") or {}).items() if k not in ("steps", "epochs")}
     return cell_key({**train, "recipe": recipe})
+
+
+@dataclass(frozen=True)
+class Identified:
+    """One experiment with its ids and the values they stand for. Eval ids are null for `suite=none`."""
+
+    experiment: Experiment
+    train: Mapping[str, Any]
+    train_id: str
+    evaluation: Mapping[str, Any] | None
+    eval_id: str | None
+    base_evaluation: Mapping[str, Any] | None
+    base_eval_id: str | None
+
+
+def identify(experiment: Experiment, assets: Mapping[str, str]) -> Identified:
+    """Name an experiment whose precision and assets are settled.
+
+    Args:
+        experiment: with `precision` resolved.
+        assets: asset key -> identity.
+    """
+    train = train_identity(experiment, assets)
+    train_id = digest(train)
+    if not experiment.suite.benchmarks and experiment.suite.generation is None:
+        return Identified(experiment, train, train_id, None, None, None, None)
+    evaluation = eval_identity(train_id, experiment, assets)
+    base = base_eval_identity(experiment, assets)
+    return Identified(experiment, train, train_id, evaluation, digest(evaluation), base, digest(base))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from olora_bench.models.base import Base, differing, load_base, original, restore, torch_dtype
 from olora_bench.models.head import LmHead
 from olora_bench.models.losses import Packed, pack, packed_rows, token_nll
-from olora_bench.models.randomness import seeded
 from olora_bench.models.special_tokens import SpecialTokens, padding_id, required_eos, special_tokens
-from olora_bench.models.weights import is_quantised, read_weight, write_weight
+from olora_bench.models.weights import is_quantised, read_weight, seeded, write_weight
 
 __all__ = [
     "Base",

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
-from olora_bench.models.precision import exact_products
+from olora_bench.models.head import exact_products
 
 NAME = "olora_bench_packed"
 """What transformers knows this attention by."""

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from olora_bench.assets.folder import begin_id, end_ids, misfit, tensor_files, tensor_shapes
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
-from olora_bench.models.folders import prepare
+from olora_bench.models.conversion import prepare
 from olora_bench.models.special_tokens import special_tokens
 from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_like, replace, stored
 

@@ -20,7 +20,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
 
-from olora_bench.models.steps import EAGER, Steps
+from olora_bench.models.compiled import EAGER, Steps
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,6 @@ from torch import Tensor, nn
 
 from olora_bench.errors import BadInput
 from olora_bench.models.causal import causal_model
-from olora_bench.models.precision import exact_products
 
 # Logits held at a time: 2^25 fp32 numbers are 128 MiB, whatever the vocabulary and however many positions are read. Fewer rows a time
 # would read the weight more often than their products take.
@@ -111,3 +112,22 @@ class _Nll(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (grads,) = ctx.saved_tensors
         return (grads * grad[:, None]).to(ctx.dtype), None, None, None
+
+
+@contextmanager
+def exact_products(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, CPU products of fp32 matrices may run on bf16 units with fp32 accumulation, if `dtype` is bf16.
+
+    A product of two bf16 numbers is exact in fp32, so for operands that were bf16 before (and are fp32 now to get an fp32 result) nothing
+    is lost but the order of summation. Where the CPU has no such units, nothing changes.
+    """
+    if dtype is not torch.bfloat16:
+        yield
+        return
+    flags: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = flags.fp32_precision
+    flags.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        flags.fp32_precision = before

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from olora_bench.models.attention import NAME, Layout, layout_of
 from olora_bench.models.causal import attending_as, causal_model
+from olora_bench.models.compiled import EAGER, Steps
 from olora_bench.models.fused import fused
 from olora_bench.models.head import LmHead
-from olora_bench.models.steps import EAGER, Steps
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""One linear layer's weight, dense or quantised by bitsandbytes: read as fp32, written back in the form it is kept in."""
+"""One linear layer's weight, dense or quantised by bitsandbytes: read as fp32, written back in the form it is kept in; and seeded draws."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from olora_bench.errors import BadInput
@@ -89,3 +92,11 @@ def _dequantised(module: Any) -> Tensor:
     else:
         dense = functional.int8_vectorwise_dequant(weight.data, _scales(module, weight))
     return dense
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch draws (on the CPU and on `device`) come from `seed`; outside nothing has moved."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

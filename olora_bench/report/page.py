@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -16,6 +15,7 @@ import pandas as pd
 from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
 from olora_bench.analysis.frames import training_cell
 from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, script_json, study_data
 from olora_bench.report.page_svg import count_strip, interval_strip
 from olora_bench.report.page_words import (
@@ -39,29 +39,12 @@ LONG = 44
 MARKS = {"supported": "✓", "not supported": "✗", "unresolved": "?", "not tested here": "–"}
 
 
-@dataclass(frozen=True)
-class Origins:
-    """Where a study's numbers come from, for its page.
-
-    Attributes:
-        records: how many runs have a readable record.
-        facts: label -> value -> number of records with it: hardware, versions, commits, assets.
-        remake: the commands that make the study again.
-        run_pages: whether `runs/<train_id>.html` lies beside the page.
-    """
-
-    records: int
-    facts: Mapping[str, Mapping[str, int]]
-    remake: Sequence[str]
-    run_pages: bool = False
-
-
 def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
     """The whole page, UTF-8.
 
     Args:
         frames, tables: as `load_study` and `analyse` return them, with the tables claims and published beside.
-        origins: as `study.origins` finds it.
+        origins: as `report.origins.origins` finds it.
     """
     body = {
         "title": escape(f"{frames.study}: {frames.title}"),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.frames import rows_of, training_cell
-from olora_bench.arm_styles import ArmStyle, arm_styles
+from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import Shown, csv_bytes
 from olora_bench.report.tables import SHOWN, printed_tables
 from olora_bench.words.numbers import NOTHING, digits, number, plain, rate, whole

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, warnings, where
-from olora_bench.progress import size
+from olora_bench.process.progress import size
 from olora_bench.report.render import coarseness, markdown_escape, markdown_table
 from olora_bench.words.numbers import NOTHING, interval, number, rate
 

@@ -1,7 +1,6 @@
 """Records of runs and evaluations: their schema, where they lie, how they are written whole, and who is working on them. No torch."""
 
 from olora_bench.store.atomic import atomic_write
-from olora_bench.store.frames import runs_frame, scores_frame
 from olora_bench.store.inside import inside
 from olora_bench.store.lease import Holder, Lease, LeaseHeld, LeaseLost, lease, read_lease
 from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, Part, RunRecord, Score, utc_now
@@ -24,8 +23,6 @@ __all__ = [
     "is_whole",
     "lease",
     "read_lease",
-    "runs_frame",
-    "scores_frame",
     "sealed",
     "utc_now",
 ]

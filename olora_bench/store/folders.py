@@ -12,9 +12,9 @@ from olora_bench.errors import RecordError
 from olora_bench.formats import read_regular
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.lease import Lease
-from olora_bench.store.parts import ALWAYS_KEPT, PartKind, cannot_read, damaged, entries, read_part, write_part
+from olora_bench.store.parquet import Kind, arrow_table, to_parquet
 from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
-from olora_bench.store.tables import Kind, arrow_table, to_parquet
+from olora_bench.store.record_parts import ALWAYS_KEPT, PartKind, cannot_read, damaged, entries, read_part, write_part
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.formats import read_regular
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 from olora_bench.store.atomic import Content, cannot_write, leftovers, make_folder, written
 from olora_bench.store.record import Moment, utc_now
 from olora_bench.store.sealed import is_whole, sealed

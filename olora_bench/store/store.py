@@ -33,8 +33,8 @@ from olora_bench.store.folders import (
 )
 from olora_bench.store.inside import inside
 from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
-from olora_bench.store.parts import damage, lacks, lies_there, orphans, write_part
 from olora_bench.store.record import EvalRecord, Part, RunRecord
+from olora_bench.store.record_parts import damage, lacks, lies_there, orphans, write_part
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,25 +7,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from olora_bench import terminal
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
-from olora_bench.preemption import INTERRUPTED, INTERRUPTED_CODE
-from olora_bench.progress import say
+from olora_bench.process import terminal
+from olora_bench.process.preemption import INTERRUPTED, INTERRUPTED_CODE
+from olora_bench.process.progress import say
 
 
 def run(arguments: argparse.Namespace, *more: str) -> int:
     """Run what is missing of a study through Hydra, then print its report."""
     from olora_bench.__main__ import main as hydra_main
-    from olora_bench.study.foreign import check_hydra
-    from olora_bench.study.grid import find_study
+    from olora_bench.study.expand import find_study
+    from olora_bench.study.schema import check_hydra
 
     path = find_study(arguments.name)
     check_hydra(path, [*arguments.overrides, *more])
     hydra_main([f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
     arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
+    from olora_bench.study.expand import StudyFile
     from olora_bench.study.fresh import standing_report
-    from olora_bench.study.grid import StudyFile
 
     file = StudyFile(path, arguments.overrides)
     standing = standing_report(file.results_dir, file.study.name, path, arguments.overrides)
@@ -59,7 +59,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Print a study's report from its records, write its tables and page; 1 if the study is not complete, 2 if they cannot be written."""
-    from olora_bench.study.tables import report as make_report
+    from olora_bench.study.report import report as make_report
 
     made = make_report(arguments.name, arguments.overrides, run_pages=getattr(arguments, "run_pages", False))
     print(made.text)
@@ -74,7 +74,7 @@ def extract(arguments: argparse.Namespace) -> int:
     from olora_bench.formats import read_text
     from olora_bench.report.extract import filled
     from olora_bench.store import atomic_write
-    from olora_bench.study.tables import extract_text
+    from olora_bench.study.report import extract_text
 
     study, text, answers, lacks = extract_text(arguments.name, arguments.overrides)
     if arguments.into is None:
@@ -89,7 +89,7 @@ def extract(arguments: argparse.Namespace) -> int:
 
 def _told(lacks: list[str]) -> int:
     """The exit code of a study that lacks this, after saying so."""
-    from olora_bench.study.complete import lacking_text
+    from olora_bench.analysis.complete import lacking_text
 
     if lacks:
         print(lacking_text(lacks), file=sys.stderr)
@@ -98,7 +98,7 @@ def _told(lacks: list[str]) -> int:
 
 def figures(arguments: argparse.Namespace) -> int:
     """Write a study's tables and figures again from its records; 1 if the study is not complete."""
-    from olora_bench.study.figures import figures_text
+    from olora_bench.study.report import figures_text
 
     text, lacks = figures_text(arguments.name, arguments.overrides)
     print(text)
@@ -110,7 +110,7 @@ def fetch(arguments: argparse.Namespace) -> int:
     from olora_bench.assets import check_all
     from olora_bench.assets import fetch as fetch_assets
     from olora_bench.data import check
-    from olora_bench.study.stages import find_and_open
+    from olora_bench.study.open import find_and_open
 
     grids = find_and_open(arguments.name, arguments.overrides).grids()
     check_all([(job.experiment, job.assets) for job in grids.jobs])
@@ -126,7 +126,7 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def sync(arguments: argparse.Namespace) -> int:
     """Make a study's missing or broken W&B runs again from its records; 1 if one could not be made."""
-    from olora_bench.study.mirror import sync_text
+    from olora_bench.study.sync import sync_text
 
     text, complete = sync_text(arguments.name, arguments.overrides)
     print(text)
@@ -146,16 +146,17 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def again(arguments: argparse.Namespace) -> int:
     """Compute a recorded run once more and compare; 1 where it does not come out the same, 2 where it cannot be computed here."""
-    from olora_bench.study.again import again_text
+    from olora_bench.report.again import again_text
+    from olora_bench.run.again import again as computed_again
 
-    text, same = again_text(arguments.name, arguments.overrides, config_dir=arguments.config_dir)
-    print(text)
-    return 0 if same else 1
+    done = computed_again(arguments.name, arguments.overrides, config_dir=arguments.config_dir)
+    print(again_text(done))
+    return 0 if done.same else 1
 
 
 def items(arguments: argparse.Namespace) -> int:
     """Print a run's benchmark items, with their text where it is on this machine."""
-    from olora_bench.study.items import item_lines
+    from olora_bench.run.items import item_lines
 
     for line in item_lines(arguments.name, arguments.overrides, benchmark=arguments.benchmark, limit=arguments.limit):
         print(line)

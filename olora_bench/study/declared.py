@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from olora_bench.errors import BadInput
 from olora_bench.formats import Unreadable, parse_yaml, read_text
-from olora_bench.study.grid import find_study
+from olora_bench.study.expand import find_study
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,11 +12,11 @@ from statistics import median
 from typing import Any, TypeVar
 
 from olora_bench.config import Experiment
-from olora_bench.config.hardware import describe, resolve_device
 from olora_bench.config.memory import adapter_parameters, training_memory
 from olora_bench.errors import RecordError
+from olora_bench.process.hardware import describe, resolve_device
 from olora_bench.store import EvalRecord, RunRecord, Store
-from olora_bench.study.grid import Job
+from olora_bench.study.expand import Job
 
 AnyRecord = TypeVar("AnyRecord", RunRecord, EvalRecord)
 

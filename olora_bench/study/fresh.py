@@ -19,7 +19,7 @@ from olora_bench.formats import Unreadable, parse_json, read_regular
 from olora_bench.store import Store, atomic_write, inside, is_whole, sealed
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
-from olora_bench.study.files import read_manifest
+from olora_bench.study.manifest import read_manifest
 from olora_bench.study.names import changing, report_dir, study_dir
 
 MADE_FROM = "made_from.json"

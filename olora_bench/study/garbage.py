@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olora_bench.errors import RecordError, StoreError
-from olora_bench.progress import size
+from olora_bench.process.progress import size
 from olora_bench.store import LeaseHeld, Store, inside, lease, read_lease
-from olora_bench.study.files import manifest_in
+from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes, studies
 
 

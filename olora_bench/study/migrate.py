@@ -22,7 +22,7 @@ from olora_bench.identity import cell_key, digest, family_key
 from olora_bench.identity.code import init_digest
 from olora_bench.identity.ids import BENCHMARK_DECIDES
 from olora_bench.store import Part, atomic_write, sealed
-from olora_bench.study.grid import find_study
+from olora_bench.study.expand import find_study
 from olora_bench.study.names import declaration_of, place_of
 
 FROM, TO = 2, 3

@@ -85,7 +85,7 @@ def check_name(results_dir: Path, name: str, path: Path) -> None:
     Raises:
         BadInput: names both files.
     """
-    from olora_bench.study.files import manifest_in
+    from olora_bench.study.manifest import manifest_in
 
     mine, place = declaration_of(path), place_of(path, results_dir)
     for home in homes(results_dir, name):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from olora_bench.config import Experiment
-from olora_bench.config.hardware import resolve_device
 from olora_bench.config.memory import adapter_parameters, training_memory
-from olora_bench.progress import size
+from olora_bench.process.hardware import resolve_device
+from olora_bench.process.progress import size
 from olora_bench.store import Store
 from olora_bench.study import estimate
-from olora_bench.study.grid import Grids, Job
-from olora_bench.study.stages import find_and_open
+from olora_bench.study.expand import Grids, Job
+from olora_bench.study.open import find_and_open
 from olora_bench.study.states import counts, standings
 from olora_bench.study.sweep import merged_text
 

@@ -8,17 +8,17 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
-from olora_bench import assets, device
+from olora_bench import assets
 from olora_bench.errors import BadInput
-from olora_bench.machine_faults import check_machine
-from olora_bench.progress import say
+from olora_bench.process import device
+from olora_bench.process.machine_faults import check_machine
+from olora_bench.process.progress import say
 from olora_bench.store import lease
-from olora_bench.study.files import write_lock, write_manifest
-from olora_bench.study.grid import Grids, Job
+from olora_bench.study.expand import Grids, Job
+from olora_bench.study.manifest import write_lock, write_manifest
 from olora_bench.study.names import study_dir
-from olora_bench.study.stages import OpenStudy, open_study
-from olora_bench.study.states import Standing, counts
-from olora_bench.study.worklist import Worklist
+from olora_bench.study.open import OpenStudy, open_study
+from olora_bench.study.states import Standing, Worklist, counts
 
 
 class Launcher(Protocol):

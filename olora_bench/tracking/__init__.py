@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from olora_bench.config import Tracker
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 from olora_bench.store import RunRecord
 from olora_bench.tracking.wandb_mirror import WandbMirror
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.config import Tracker
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 
 _QUEUE_LIMIT = 10_000
 _FINISH_WAIT_S = 10.0

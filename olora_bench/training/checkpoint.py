@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from olora_bench.errors import RecordError, StoreError
 from olora_bench.formats import read_regular
-from olora_bench.preemption import Preempted
-from olora_bench.progress import say
+from olora_bench.process.preemption import Preempted
+from olora_bench.process.progress import say
 from olora_bench.store import Lease, LeaseLost, atomic_write
 from olora_bench.store.record import Json
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from olora_bench.allocator import keep_freed_memory
 from olora_bench.config import Experiment
 from olora_bench.config.memory import SHORTEST_BUDGET, fitting_budget, training_memory
 from olora_bench.config.steps import never_warm, step_count
@@ -16,7 +15,8 @@ from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
-from olora_bench.progress import Progress, say, size
+from olora_bench.process.allocator import keep_freed_memory
+from olora_bench.process.progress import Progress, say, size
 from olora_bench.seeds import derive
 from olora_bench.training.checkpoint import Checkpoints, Keeper
 from olora_bench.training.log import Log, Row, Update

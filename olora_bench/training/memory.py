@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from olora_bench.allocator import return_freed_memory
+from olora_bench.process.allocator import return_freed_memory
 
 _EVERY_S = 0.02
 

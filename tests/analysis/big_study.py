@@ -19,7 +19,7 @@ import pandas as pd
 from olora_bench.identity import cell_key, digest, family_key
 from olora_bench.report import table_files
 from olora_bench.store import EvalRecord, Part, RunRecord, Score, Store, sealed
-from olora_bench.study.tables import analysed
+from olora_bench.study.report import analysed
 
 ITEMS = {"arc_challenge": 1172, "openbookqa": 500, "boolq": 3270, "hellaswag": 10042, "piqa": 1838, "winogrande": 1267}
 STEPS = 400

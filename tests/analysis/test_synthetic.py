@@ -14,7 +14,7 @@ from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, load_study, warnings
 from olora_bench.store import Store
-from olora_bench.study.files import read_manifest
+from olora_bench.study.manifest import read_manifest
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.study.tables import analysed
+from olora_bench.study.report import analysed
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"

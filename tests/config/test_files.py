@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from olora_bench.config import Experiment, compose, conf_dir, load, load_benchmark, sweeps_dir
-from olora_bench.study.grid import expand
+from olora_bench.study.expand import expand
 from olora_bench.study.plan import comparisons
 
 FILES = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name not in ("benchmark", "launcher") and p.name != "config.yaml")

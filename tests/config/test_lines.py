@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from olora_bench.config import compose, load, machine
 from olora_bench.config.lines import line, with_folders_as_written
 from olora_bench.errors import BadInput
-from olora_bench.study.grid import StudyFile, find_study
-from olora_bench.study.tables import open_results
+from olora_bench.study.expand import StudyFile, find_study
+from olora_bench.study.report import open_results
 
 ODD = """a ${seed} {b} [c] (d), e=f::g #h & 'i' "j" %k \\l ~m $HOME ö"""
 PIECES = st.lists(st.sampled_from(["a", "0", " ", "$", "{", "}", "${", "\\", "'", '"', ",", "=", "[", "(", ":", "#", "~", "é", "\n"]))

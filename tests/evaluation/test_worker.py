@@ -12,10 +12,11 @@ import safetensors.torch
 import torch
 
 import olora_bench.models
-from olora_bench import assets, worker
+from olora_bench import assets
 from olora_bench.config import compose, load
 from olora_bench.evaluation import scores
-from olora_bench.experiment import identified, run
+from olora_bench.run import base as loaded_bases
+from olora_bench.run.experiment import identified, run
 from olora_bench.store import Store
 
 TINY = ["model=tiny_tinyllama", "rank=4", "precision=fp32", "tracker=none", "recipe.steps=2", "recipe.loss_evaluations=2"]
@@ -26,7 +27,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each time a base is read from disk."""
     found: list[str] = []
     real = olora_bench.models.load_base
-    monkeypatch.setattr(worker, "_BASES", {})
+    monkeypatch.setattr(loaded_bases, "_BASES", {})
     monkeypatch.setattr(olora_bench.models, "load_base", lambda model, *rest: (found.append(model.name), real(model, *rest))[1])
     return found
 
@@ -55,7 +56,7 @@ def test_changed_weights_at_the_same_path_are_another_base(machine: list[str], t
     def load_it() -> tuple[Any, float]:
         experiment = load(compose(asked))
         what, found = identified(experiment)
-        loaded = worker.worker_base(experiment, found, assets.fetch(experiment, found))
+        loaded = loaded_bases.worker_base(experiment, found, assets.fetch(experiment, found))
         return what, float(loaded.model.get_output_embeddings().weight.sum())
 
     first, before = load_it()
@@ -102,7 +103,7 @@ def test_the_share_that_bf16_flips_is_recorded_with_the_base(machine: list[str],
         assert score["flips"].keys() == score["metrics"].keys()
     scored = Store(tmp_path / "results").read_eval(outcome.train_id, None, outcome.eval_id or "")
     assert scored is not None and all(score.flips == {} for score in scored.scores.values())
-    (base,) = worker._BASES.values()
+    (base,) = loaded_bases._BASES.values()
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
     assert olora_bench.models.differing(base, [name for name, _ in base.model.named_parameters()]) == ()
 

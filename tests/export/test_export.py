@@ -15,11 +15,13 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from olora_bench import experiment as road
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput
-from olora_bench.export import export, main, truncated
+from olora_bench.export import main
 from olora_bench.models import load_base
+from olora_bench.run import experiment as road
+from olora_bench.run.convert import truncated
+from olora_bench.run.export import export
 
 IDS = torch.arange(3, 60)[None]
 

@@ -131,7 +131,7 @@ def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable
     assert "warm" in sys.modules, "the server that this was forked from has imported nothing"
     if plant is not None:
         plant()
-    from olora_bench.study.stages import open_study
+    from olora_bench.study.open import open_study
 
     study = open_study(folder / f"{name}.yaml", [line for line in overrides if not line.startswith("hydra.")])
     sys.exit(sweep_here(study, retry="hydra.sweeper.retry=true" in overrides))
@@ -140,8 +140,8 @@ def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable
 def sweep_here(study: Any, *, retry: bool = False) -> int:
     """Sweep an open study in this process; the exit code of the command line."""
     from olora_bench.__main__ import EXPECTED
-    from olora_bench.experiment import run
-    from olora_bench.progress import say
+    from olora_bench.process.progress import say
+    from olora_bench.run.experiment import run
     from olora_bench.study.sweep import sweep_study
 
     class Here:

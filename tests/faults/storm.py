@@ -32,8 +32,8 @@ from faulty_calls import plant as plant_fault
 from stubs import plant as plant_stubs
 
 from olora_bench.store import sealed
-from olora_bench.study import worklist
-from olora_bench.study.stages import OpenStudy, open_study
+from olora_bench.study import states
+from olora_bench.study.open import OpenStudy, open_study
 
 LEASE = importlib.import_module("olora_bench.store.lease")
 HEARTBEAT_S, DEAD_AFTER_S = 0.1, 0.6
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, help="where to write what happened, as JSON")
     options = parser.parse_args()
-    LEASE.HEARTBEAT_S, LEASE.DEAD_AFTER_S, LEASE._POLL_S, worklist._POLL_S = HEARTBEAT_S, DEAD_AFTER_S, 0.05, 0.05
+    LEASE.HEARTBEAT_S, LEASE.DEAD_AFTER_S, LEASE._POLL_S, states._POLL_S = HEARTBEAT_S, DEAD_AFTER_S, 0.05, 0.05
     began, rows, problems = time.monotonic(), [], []
     for kind, faults in (("real", options.real), ("stub", options.stub)):
         if not faults:

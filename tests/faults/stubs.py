@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from olora_bench import assets, data, evaluation, inits, training, worker
+from olora_bench import assets, data, evaluation, inits, training
 from olora_bench.errors import RecordError
 from olora_bench.formats import read_regular
+from olora_bench.run import compute
 
 STEPS = 6
 
@@ -84,7 +85,7 @@ def plant() -> None:
     """Put the stubs in place of assets, model, data, training and scoring."""
     found = SimpleNamespace(model=None, tokenizer=None, device=torch.device("cpu"))
     assets.fetch = lambda *_: {}
-    worker.worker_base = lambda *_: found
+    compute.worker_base = lambda *_: found
     data.check = lambda *_, **__: None
     data.build_parts = lambda *_: SimpleNamespace(train=[], counts={"train": 1})
     data.benchmark_tasks = lambda *_: {}

@@ -23,9 +23,9 @@ from olora_bench.config import Model, conf_dir
 from olora_bench.errors import RecordError
 from olora_bench.evaluation import prompts
 from olora_bench.evaluation.trie import build_plan
-from olora_bench.models import folders
+from olora_bench.models import conversion
 from olora_bench.store import sealed
-from olora_bench.study.files import read_lock, read_manifest
+from olora_bench.study.manifest import read_lock, read_manifest
 from olora_bench.training import Checkpoints
 from olora_bench.training.checkpoint import Keeper
 
@@ -54,11 +54,11 @@ def study_files(folder: Path, _: Path) -> Kept:
 def model(folder: Path, cache_dir: Path) -> Kept:
     """A generated model in our cache."""
     spec = Model.model_validate(yaml.safe_load((conf_dir() / "model" / "tiny_tinyllama.yaml").read_text()))
-    place = folders.prepare(spec, None, cache_dir).folder
+    place = conversion.prepare(spec, None, cache_dir).folder
     weights = sorted(path for path in place.iterdir() if path.suffix in (".json", ".safetensors"))
     return (
         weights,
-        lambda: NOTICED if folders._damaged(place) else {path: path.read_bytes() for path in weights if path.name != "built.json"},
+        lambda: NOTICED if conversion._damaged(place) else {path: path.read_bytes() for path in weights if path.name != "built.json"},
     )
 
 
@@ -140,11 +140,11 @@ def test_damage_is_noticed_or_harmless(kind: Callable[[Path, Path], Kept], count
 def test_a_cached_model_changed_with_the_same_time_is_built_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One bit of a weight; the bytes that are loaded are those of the first time."""
     spec = Model.model_validate(yaml.safe_load((conf_dir() / "model" / "tiny_tinyllama.yaml").read_text()))
-    file = folders.prepare(spec, None, tmp_path).folder / "model.safetensors"
+    file = conversion.prepare(spec, None, tmp_path).folder / "model.safetensors"
     stat, before = file.stat(), file.read_bytes()
     file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     cache._HERE.clear()
-    assert folders.prepare(spec, None, tmp_path).folder / "model.safetensors" == file
+    assert conversion.prepare(spec, None, tmp_path).folder / "model.safetensors" == file
     assert file.read_bytes() == before
     assert "model.safetensors is not what was written there; building this model's folder again" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from olora_bench.figures import Captioned, LeftOut, study_figures
-from olora_bench.study.tables import Analysed, analysed
+from olora_bench.study.report import Analysed, analysed
 from tests.figures.planted_studies import write
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"

@@ -12,8 +12,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
-from olora_bench.arm_styles import arm_styles
 from olora_bench.figures import learning_rates
+from olora_bench.report.arm_styles import arm_styles
 from tests.figures.conftest import Book
 
 Draw = Callable[[str], Book]

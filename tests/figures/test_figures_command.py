@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from olora_bench.study.figures import figures_text
+from olora_bench.study.report import figures_text
 from tests.figures.conftest import SYNTHETIC
 
 STUDY = str(SYNTHETIC.parent / "planted.yaml")

@@ -68,6 +68,6 @@ def test_every_override_is_taken_or_refused_in_words(count: int, tmp_path: Path,
     def refused(*_: object, **__: object) -> None:
         raise RunFailed("nothing is trained here")
 
-    monkeypatch.setattr("olora_bench.experiment.run", refused)
+    monkeypatch.setattr("olora_bench.run.experiment.run", refused)
     (tmp_path / "fuzz.yaml").write_text(STUDY)
     run_all(cases(count, tmp_path / "fuzz.yaml"))

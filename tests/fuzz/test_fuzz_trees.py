@@ -18,8 +18,8 @@ from test_fuzz_studies import LINES
 
 from olora_bench.store import EvalRecord, Part, RunRecord, Score, Store, sealed
 from olora_bench.study.__main__ import main as study
-from olora_bench.study.files import write_lock, write_manifest
-from olora_bench.study.stages import open_study
+from olora_bench.study.manifest import write_lock, write_manifest
+from olora_bench.study.open import open_study
 
 VALUES: list[Any] = [
     None, True, -1, 0, 2**63, 10**400, 1e308, "", "x", "a" * 5000, "../..", "\0", "\ud800", "2026-99-99", [], [[]], {},

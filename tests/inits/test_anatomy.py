@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from olora_bench import experiment as road
 from olora_bench.config import Experiment, conf_dir
 from olora_bench.data import Example
 from olora_bench.inits import Adapted, apply
 from olora_bench.inits._layers import layers
 from olora_bench.models import Base, LmHead, pack, packed_rows, token_nll
+from olora_bench.run import experiment as road
 from olora_bench.store import RunRecord, Store
 
 Make = Callable[..., Experiment]

@@ -15,8 +15,8 @@ from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models import Base, LmHead, Packed, load_base, pack, packed_rows, token_nll
 from olora_bench.models.attention import by_torchs_kernel, layout_of, packed_attention
+from olora_bench.models.compiled import compiled
 from olora_bench.models.fused import _cheaper
-from olora_bench.models.steps import compiled
 
 TINY = ("tiny_llama2_7b", "tiny_mistral_7b", "tiny_gemma_2b", "tiny_tinyllama", "tiny_opt_1.3b")
 LENGTHS = (160, 97, 96, 9, 9, 8, 2)  # longer than the tiny Mistral's window, equal ones, and one that is hardly there

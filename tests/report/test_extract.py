@@ -13,7 +13,7 @@ from olora_bench.analysis import analyse
 from olora_bench.errors import BadInput
 from olora_bench.report.extract import _beside, claims, extract, filled
 from olora_bench.study.__main__ import main
-from olora_bench.study.tables import analysed, extract_text
+from olora_bench.study.report import analysed, extract_text
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic"
 WHERE = f"machine.results_dir={SYNTHETIC / 'results'}"

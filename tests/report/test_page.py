@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from olora_bench.arm_styles import arm_styles
 from olora_bench.report import table_files
+from olora_bench.report.arm_styles import arm_styles
 from olora_bench.report.page import asset
 from olora_bench.report.page_data import curve_data, thinned
 from olora_bench.report.page_svg import nice_ticks
 from olora_bench.store import Store, sealed
 from olora_bench.study.__main__ import main
-from olora_bench.study.tables import Analysed, analysed, write_page
+from olora_bench.study.report import Analysed, analysed, write_page
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 STUDIES = ("planted", "searched", "broken", "whole")

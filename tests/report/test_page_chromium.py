@@ -18,7 +18,7 @@ from test_page import BAD
 from test_page import change as change_manifest
 
 from olora_bench.report import table_files
-from olora_bench.study.tables import Analysed, analysed, write_page
+from olora_bench.study.report import Analysed, analysed, write_page
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium in PATH: the page is tested without a browser only (test_page.py)")
 

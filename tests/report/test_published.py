@@ -10,7 +10,7 @@ import pytest
 from olora_bench.config import claims_dir
 from olora_bench.errors import BadInput
 from olora_bench.report.published import beside_ours, read_claims, read_published
-from olora_bench.study.tables import analysed
+from olora_bench.study.report import analysed
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 HEADER = "source,model,rank,arm,benchmark,metric,value,note\n"

@@ -12,7 +12,7 @@ import pytest
 from olora_bench.report import markdown_table, study_report
 from olora_bench.report.extract import extract
 from olora_bench.report.render import csv_bytes
-from olora_bench.study.tables import analysed, notes
+from olora_bench.study.report import analysed, notes
 from tests.report.test_text import SYNTHETIC
 
 

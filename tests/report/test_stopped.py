@@ -12,7 +12,7 @@ import pytest
 from olora_bench.figures import LeftOut, study_figures
 from olora_bench.report import study_report
 from olora_bench.report.extract import extract
-from olora_bench.study.tables import analysed, notes, write_page
+from olora_bench.study.report import analysed, notes, write_page
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 

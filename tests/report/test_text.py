@@ -17,7 +17,7 @@ from olora_bench.report import study_report, table_files
 from olora_bench.report.page_words import speed_sentence
 from olora_bench.report.text import HEADLINE_SHARE
 from olora_bench.store import Store, sealed
-from olora_bench.study.tables import analysed, notes
+from olora_bench.study.report import analysed, notes
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 Change = Callable[[dict[str, Any]], None]
@@ -166,7 +166,7 @@ def test_tables_are_the_same_bytes_each_time() -> None:
 
 
 def test_reading_a_study_imports_neither_torch_nor_matplotlib() -> None:
-    code = "import sys, olora_bench.study.tables; sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'transformers')))"
+    code = "import sys, olora_bench.study.report; sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -197,7 +197,7 @@ def test_scores_stand_beside_the_criterion(text: Callable[..., str]) -> None:
 
 
 def test_every_study_file_of_the_planted_studies_is_read() -> None:
-    from olora_bench.study.tables import open_results
+    from olora_bench.study.report import open_results
 
     for name in ("planted", "searched", "whole", "broken"):
         assert open_results(str(SYNTHETIC.parent / f"{name}.yaml"), [])[0] == name

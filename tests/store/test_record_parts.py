@@ -124,7 +124,7 @@ def hurt(path: Path, rng: random.Random, *, cut: bool) -> None:
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a new process does not know."""
-    monkeypatch.setattr("olora_bench.store.parts._SOUND", {})
+    monkeypatch.setattr("olora_bench.store.record_parts._SOUND", {})
     monkeypatch.setattr("olora_bench.store.folders._NAMED", {})
 
 

@@ -1,4 +1,4 @@
-"""Where records lie, run states, and frames."""
+"""Where records lie, and run states."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from store_samples import EVAL, OTHER_RUN, RUN, curve, eval_record, items, run_record
 
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.store import Part, Store, lease, runs_frame, scores_frame
+from olora_bench.store import Part, Store, lease
 
 
 @pytest.fixture
@@ -101,10 +100,9 @@ def test_iteration_goes_on_past_a_bad_record(store: Store) -> None:
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
-    """No results folder is no error, and frames keep their typed columns."""
+    """No results folder is no error."""
     store = Store(tmp_path / "nothing")
     assert list(store.iter_runs()) == list(store.iter_evals()) == []
-    assert runs_frame(store).dtypes["rank"] == scores_frame(store).dtypes["rank"] == "Int64"
 
 
 def test_a_run_is_named_by_the_beginning_of_its_id(store: Store) -> None:
@@ -136,54 +134,6 @@ def test_states(store: Store) -> None:
     assert store.state(RUN) == "interrupted"
     with lease(store.run_dir(RUN)), lease(store.run_dir("0000000000000000")):
         assert store.state(RUN) == store.state("0000000000000000") == "running"
-
-
-def test_runs_frame(store: Store) -> None:
-    """One row a run, types that keep integers and nulls apart, and no bad record lost in silence."""
-    frame = runs_frame(store).set_index("train_id")
-    assert list(frame.index) == [RUN, OTHER_RUN]
-    assert dict(frame.loc[RUN, ["arm", "model", "init", "rank", "lr", "seed", "steps", "metrics.report_loss", "timings_s.train"]]) == {
-        "arm": "olora", "model": "tiny_llama", "init": "olora", "rank": 4, "lr": 3e-4, "seed": 1, "steps": 2,
-        "metrics.report_loss": 1.25, "timings_s.train": 50.0,
-    }  # fmt: skip
-    assert frame.loc[OTHER_RUN, "status"] == "failed"
-    assert frame.loc[OTHER_RUN, ["steps", "metrics.report_loss"]].isna().all()
-    assert frame.dtypes["steps"] == "Int64" and frame.dtypes["lr"] == "Float64"
-    assert (frame["finished_at"] - frame["started_at"]).dt.total_seconds().tolist() == [60.5, 60.5]
-    bad = store.run_dir("ffffffffffffffff") / "record.json"
-    assert runs_frame(store).attrs["unreadable"] == [
-        f"{bad}: truncated after 1 bytes, in the middle of the JSON. Move it away and run again"
-    ]
-
-
-def test_runs_frame_of_some(store: Store) -> None:
-    """Only the runs asked for; one without a record has no row."""
-    frame = runs_frame(store, [OTHER_RUN, "0000000000000000"])
-    assert frame["train_id"].tolist() == [OTHER_RUN]
-    assert frame.attrs["unreadable"] == []
-
-
-def test_scores_frame(store: Store) -> None:
-    """One row a (run or base, benchmark, metric), primary metric marked."""
-    frame = scores_frame(store)
-    columns = ["train_id", "base", "model", "arm", "benchmark", "metric", "primary", "value", "stderr", "items", "limit"]
-    assert frame[columns].astype(object).where(frame[columns].notna(), None).to_numpy().tolist() == [
-        [RUN, None, "tiny_llama", "olora", "piqa", "acc_norm", True, 0.5, 0.5, 2, 2],
-        [RUN, None, "tiny_llama", "olora", "piqa", "acc", False, 1.0, 0.0, 2, 2],
-        [None, "tiny_llama", "tiny_llama", None, "piqa", "acc_norm", True, 0.5, 0.5, 2, 2],
-        [None, "tiny_llama", "tiny_llama", None, "piqa", "acc", False, 1.0, 0.0, 2, 2],
-        [None, "tiny_opt", "tiny_opt", None, "piqa", "acc_norm", True, 0.5, 0.5, 2, 2],
-        [None, "tiny_opt", "tiny_opt", None, "piqa", "acc", False, 1.0, 0.0, 2, 2],
-    ]
-    assert len(frame.attrs["unreadable"]) == 1
-
-
-def test_scores_frame_of_some(store: Store) -> None:
-    """The runs asked for and the bases of their models."""
-    frame = scores_frame(store, [RUN])
-    assert frame["base"].dropna().unique().tolist() == ["tiny_llama"]
-    assert set(frame["train_id"].dropna()) == {RUN}
-    assert pd.isna(frame["arm"]).sum() == 2
 
 
 def test_light_imports() -> None:

@@ -14,7 +14,7 @@ from store_samples import EVAL, RUN, curve, eval_record, items, run_record
 
 from olora_bench.errors import RecordError
 from olora_bench.store import Part, Store
-from olora_bench.store.tables import schema
+from olora_bench.store.parquet import schema
 
 
 def write(root: Path, frame: pd.DataFrame) -> Path:

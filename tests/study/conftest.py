@@ -13,7 +13,7 @@ import pytest
 from olora_bench.config import Experiment
 from olora_bench.identity import Identified
 from olora_bench.store import RunRecord, Store
-from olora_bench.study.stages import OpenStudy, open_study
+from olora_bench.study.open import OpenStudy, open_study
 
 HEAD = """
 defaults:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from olora_bench.config import compose, load
-from olora_bench.experiment import run
+from olora_bench.run.experiment import run
 from olora_bench.store import sealed
 from olora_bench.study.__main__ import main
 

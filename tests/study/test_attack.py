@@ -162,7 +162,7 @@ def test_every_command_on_a_results_folder_made_to_attack(study: Any, sweep: Any
 def test_what_the_refusals_say(study: Any, sweep: Any, tmp_path: Path) -> None:
     """Each says what differs from this machine's conf and how to allow it."""
     from olora_bench.errors import BadInput
-    from olora_bench.recorded import of_record
+    from olora_bench.run.recorded import of_record
 
     opened, runs = planted(study, sweep, tmp_path)
     machine = opened.grids().jobs[0].experiment.machine
@@ -186,7 +186,7 @@ def test_what_the_refusals_say(study: Any, sweep: Any, tmp_path: Path) -> None:
 
 def test_a_model_described_in_a_folder_of_ones_own_is_allowed(study: Any, sweep: Any, tmp_path: Path) -> None:
     from olora_bench.config import conf_dir
-    from olora_bench.recorded import of_record
+    from olora_bench.run.recorded import of_record
 
     opened, runs = planted(study, sweep, tmp_path)
     own = tmp_path / "own" / "model" / "nowhere.yaml"

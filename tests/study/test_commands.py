@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from olora_bench.config.hardware import describe
+from olora_bench.process.hardware import describe
 from olora_bench.store import lease
 from olora_bench.study import estimate
 from olora_bench.study.plan import plan_text
@@ -79,7 +79,7 @@ def test_status_names_who_runs_what_failed_and_what_diverged(study: Any, plant_r
     a, b, c, d = opened.grids().jobs
     plant_run(a.what, 1.5)
     plant_run(b.what, None)
-    from olora_bench.provenance import harness
+    from olora_bench.process.provenance import harness
 
     plant_run(c.what, "OutOfMemory: planted\ntraceback", provenance={"harness": {**harness(), "dirty": False}})
     with lease(opened.store.run_dir(d.what.train_id)):

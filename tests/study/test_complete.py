@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis import load_study
-from olora_bench.provenance import harness
+from olora_bench.analysis.complete import lacking
+from olora_bench.process.provenance import harness
 from olora_bench.store import EvalRecord, Score, Store
 from olora_bench.study import fresh
 from olora_bench.study.__main__ import COMMANDS, parse
-from olora_bench.study.complete import lacking
-from olora_bench.study.files import read_manifest, write_manifest
+from olora_bench.study.expand import Job
 from olora_bench.study.fresh import inputs_digest, standing_report
-from olora_bench.study.grid import Job
-from olora_bench.study.stages import OpenStudy
+from olora_bench.study.manifest import read_manifest, write_manifest
+from olora_bench.study.open import OpenStudy
 from olora_bench.study.status import status_text
 
 NODE = """

@@ -10,7 +10,7 @@ import pytest
 from olora_bench.config import sweeps_dir
 from olora_bench.errors import BadInput
 from olora_bench.study.__main__ import main
-from olora_bench.study.foreign import check_hydra
+from olora_bench.study.schema import check_hydra
 
 NODE = """
 protocol: shared_lr

@@ -10,10 +10,10 @@ import pytest
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.store import lease
 from olora_bench.study.__main__ import main
-from olora_bench.study.files import read_manifest
 from olora_bench.study.garbage import gc_lines, unneeded
-from olora_bench.study.stages import open_study
-from olora_bench.study.tables import analysed
+from olora_bench.study.manifest import read_manifest
+from olora_bench.study.open import open_study
+from olora_bench.study.report import analysed
 
 NODE = """
 protocol: shared_lr

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from olora_bench.config import compose, conf_dir
 from olora_bench.errors import BadInput
-from olora_bench.store import Store, runs_frame
+from olora_bench.store import RunRecord, Store
 
 NODE = """
 protocol: shared_lr
@@ -27,8 +27,8 @@ def launched(study: Any, cli: Any, cache_dir: Path, *launcher: str) -> Any:
     overrides = [*opened.file.overrides, f"machine.cache_dir={cache_dir}", "machine.device=cpu", "machine.threads=1"]
     done = cli("run", str(opened.file.path), *overrides, *launcher, module="olora_bench.study", timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
-    runs = runs_frame(Store(opened.store.root))
-    assert list(runs["status"]) == ["done", "done"] and list(runs["attempts"]) == [1, 1]
+    runs = [one for one in Store(opened.store.root).iter_runs() if isinstance(one, RunRecord)]
+    assert [(one.status, one.attempts) for one in runs] == [("done", 1)] * 2
     return done
 
 

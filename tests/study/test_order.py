@@ -11,9 +11,9 @@ import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from olora_bench.config import Experiment
-from olora_bench.study.grid import expand, find_study
+from olora_bench.study.expand import expand, find_study
+from olora_bench.study.states import Worklist
 from olora_bench.study.sweep import in_order, sweep_study
-from olora_bench.study.worklist import Worklist
 from tests.study.conftest import Planter
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from olora_bench.analysis import analyse, load_study, warnings
-from olora_bench.study.files import read_manifest
-from olora_bench.study.origins import origins
+from olora_bench.report.origins import origins
+from olora_bench.study.manifest import read_manifest
 
 NODE = """
 protocol: shared_lr

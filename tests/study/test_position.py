@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from olora_bench.config import compose, load
-from olora_bench.progress import say
-from olora_bench.study.files import write_manifest
-from olora_bench.study.grid import expand
-from olora_bench.study.position import announced, progress
+from olora_bench.process.progress import say
+from olora_bench.study.expand import expand
+from olora_bench.study.manifest import write_manifest
+from olora_bench.study.status import announced, progress
 
 STUDY = """
 defaults: [config, {override model: tiny_tinyllama}, {override data: made_up}, {override suite: none}, _self_]

@@ -18,8 +18,8 @@ import pytest
 
 from olora_bench.errors import BadInput
 from olora_bench.store import Store
-from olora_bench.study import mirror
-from olora_bench.study.stages import OpenStudy
+from olora_bench.study.open import OpenStudy
+from olora_bench.study.sync import sync_text
 from olora_bench.tracking.shown import offline_files, read_offline
 
 NODE = """
@@ -57,7 +57,7 @@ def finished(study: Any, plant_run: Any, tmp_path: Path) -> OpenStudy:
 
 
 def sync(opened: OpenStudy) -> tuple[str, bool]:
-    return mirror.sync_text(str(opened.file.path), opened.file.overrides)
+    return sync_text(str(opened.file.path), opened.file.overrides)
 
 
 def test_missing_and_broken_offline_runs_are_made_again_and_whole_ones_left_alone(finished: OpenStudy, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from olora_bench.config import Experiment
 from olora_bench.study.schema import Tuning
-from olora_bench.study.tuning import neighbours, rung, search
+from olora_bench.study.search import neighbours, rung, search
 
 TUNED = """
 protocol: tuned

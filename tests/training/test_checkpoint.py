@@ -24,7 +24,7 @@ import olora_bench.training.checkpoint as checkpoint_module
 from olora_bench.config import Experiment
 from olora_bench.data import Parts
 from olora_bench.inits import Adapted
-from olora_bench.preemption import Preempted
+from olora_bench.process.preemption import Preempted
 from olora_bench.store import LeaseLost, lease
 from olora_bench.training import Checkpoints, TrainResult, train
 from olora_bench.training.checkpoint import Keeper

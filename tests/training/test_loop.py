@@ -16,12 +16,12 @@ import torch
 from peft.optimizers import create_loraplus_optimizer
 from transformers import get_scheduler
 
-from olora_bench.allocator import keep_freed_memory
 from olora_bench.config import Experiment
 from olora_bench.config.memory import training_memory
 from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
+from olora_bench.process.allocator import keep_freed_memory
 from olora_bench.training import TrainResult, loss_schedule, train
 from olora_bench.training.losses import Losses
 from olora_bench.training.memory import PeakMemory

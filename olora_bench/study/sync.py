@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from olora_bench.config import Tracker
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.progress import say
+from olora_bench.process.progress import say
 from olora_bench.store import RunRecord, Store
-from olora_bench.study.grid import Job
-from olora_bench.study.stages import find_and_open
+from olora_bench.study.expand import Job
+from olora_bench.study.open import find_and_open
 from olora_bench.study.status import title
 from olora_bench.tracking import rebuild
 from olora_bench.tracking.shown import Shown, offline_files, read_offline, read_online

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench import __version__
-from olora_bench.allocator import allocator
-from olora_bench.config.hardware import describe
+from olora_bench.process.allocator import allocator
+from olora_bench.process.hardware import describe
 
 PACKAGES = ("torch", "transformers", "peft", "lm-eval", "datasets", "tokenizers", "safetensors", "numpy", "pandas", "hydra-core", "wandb")
 
 
 def _git(*arguments: str) -> str | None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     found = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The road of one experiment: identify, stop if done, check, take the lease; then `worker` does what needs torch."""
+"""The road of one experiment: identify, stop if done, check, take the lease; then `compute` does what needs torch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
 from olora_bench.config import Experiment
-from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.steps import never_warm
 from olora_bench.errors import RecordError, RunFailed
 from olora_bench.identity import Identified, identify
-from olora_bench.machine_faults import check_machine, machine_faults
-from olora_bench.preemption import stop_signals
-from olora_bench.progress import say
+from olora_bench.process.hardware import resolve_precision
+from olora_bench.process.machine_faults import check_machine, machine_faults
+from olora_bench.process.preemption import stop_signals
+from olora_bench.process.progress import say
+from olora_bench.run.compute import compute
+from olora_bench.run.outcome import Outcome, record_crashes
 from olora_bench.store import EvalRecord, RunRecord, Store
-from olora_bench.worker import Outcome, compute, record_crashes
 
 __all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "tidy", "told"]
 

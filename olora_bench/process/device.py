@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from olora_bench.config.hardware import resolve_device
 from olora_bench.errors import BadInput
+from olora_bench.process.hardware import resolve_device
 
 _ON_CPU = "machine.device=cpu computes on the processor"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from olora_bench.errors import RecordError
 from olora_bench.store import Store
-from olora_bench.study.files import read_lock
-from olora_bench.study.grid import Grids, StudyFile, find_study
+from olora_bench.study.expand import Grids, StudyFile, find_study
+from olora_bench.study.manifest import read_lock
 from olora_bench.study.names import check_name
 
 

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from olora_bench.errors import RecordError
-from olora_bench.progress import size
-from olora_bench.report.page import Origins
+from olora_bench.process.progress import size
 from olora_bench.store import RunRecord, Store
 
 LABELS = {
     "harness": "olora_bench, commit", "processor": "Processor", "gpus": "GPU", "memory": "Memory", "device": "Device", "threads": "Threads",
     "token_budget": "Token budget", "python": "Python and system", "packages": "Packages", "asset": "Assets",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where a study's numbers come from, for its page.
+
+    Attributes:
+        records: how many runs have a readable record.
+        facts: label -> value -> number of records with it: hardware, versions, commits, assets.
+        remake: the commands that make the study again.
+        run_pages: whether `runs/<train_id>.html` lies beside the page.
+    """
+
+    records: int
+    facts: Mapping[str, Mapping[str, int]]
+    remake: Sequence[str]
+    run_pages: bool = False
 
 
 def origins(

@@ -17,7 +17,7 @@ from pathlib import Path
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters
 from olora_bench.errors import BadInput, MachineFault, MissingAssets, RecordError, RunFailed, StoreError
-from olora_bench.progress import size
+from olora_bench.process.progress import size
 
 _ROOM = "free space there"
 _DISK = "make that place readable and writable, or name another with machine.results_dir, machine.cache_dir, machine.wandb_dir or TMPDIR"

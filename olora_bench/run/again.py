@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from olora_bench.config.compose import validation_message
 from olora_bench.config.schema import Experiment, Machine
 from olora_bench.errors import BadInput, RecordError, RunFailed
 from olora_bench.evaluation.generation import ROUGE
-from olora_bench.experiment import identified, run
-from olora_bench.identity import Identified, differences, explain
-from olora_bench.recorded import check_assets, check_identity, of_record
-from olora_bench.report import markdown_table
+from olora_bench.identity import Identified
+from olora_bench.run.experiment import identified, run
+from olora_bench.run.recorded import check_assets, check_identity, of_record
 from olora_bench.store import EvalRecord, RunRecord, Store
 
 LOSS_TOLERANCE = 1e-2
@@ -28,7 +28,39 @@ KEPT = ("threads", "train_token_budget", "eval_token_budget", "gradient_checkpoi
 """Settings of the machine that can move last bits, so they are the record's own."""
 
 
-def again_text(name: str, overrides: Sequence[str] = (), *, config_dir: Path | None = None) -> tuple[str, bool]:
+@dataclass(frozen=True)
+class Compared:
+    """One number as it was recorded and as it came out again, how far the two may differ, and the digits to show of it."""
+
+    name: str
+    was: float | None
+    now: float | None
+    allowed: float
+    digits: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are there and near enough."""
+        return self.was is not None and self.now is not None and abs(self.now - self.was) <= self.allowed
+
+
+@dataclass(frozen=True)
+class Again:
+    """An experiment's record, the record of it computed again, and their numbers compared; `scored`: whether scores were recorded."""
+
+    experiment: Experiment
+    record: RunRecord
+    found: RunRecord
+    rows: list[Compared]
+    scored: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether the run came out again: finished, and every number near enough."""
+        return self.found.status == "done" and all(row.agrees for row in self.rows)
+
+
+def again(name: str, overrides: Sequence[str] = (), *, config_dir: Path | None = None) -> Again:
     """Compute a recorded run again in a folder of its own, removed afterwards, and compare.
 
     Args:
@@ -37,8 +69,8 @@ def again_text(name: str, overrides: Sequence[str] = (), *, config_dir: Path | N
         config_dir: a folder of configs searched before `conf/`: what a record names is fetched only if these describe it.
 
     Returns:
-        What differs, and whether losses agree to `LOSS_TOLERANCE`, accuracies to one standard error (at least one item), BLEU and ROUGE to
-        `ANSWER_TOLERANCE`.
+        Both records and their numbers compared: losses to `LOSS_TOLERANCE`, accuracies to one standard error (at least one item), BLEU and
+        ROUGE to `ANSWER_TOLERANCE`.
 
     Raises:
         BadInput: there is no such finished run, this code would give it another id, an override is not of the machine, or it broke.
@@ -68,7 +100,7 @@ def again_text(name: str, overrides: Sequence[str] = (), *, config_dir: Path | N
         found = other.read_run(train_id)
         assert found is not None
         scores = [one.read_eval(train_id, None, what.eval_id) if what.eval_id else None for one in (store, other)]
-        return _compared(experiment, record, found, *scores)
+        return Again(experiment, record, found, _compared(record, found, *scores), scored=scores[0] is not None)
 
 
 def _machine(record: RunRecord, here: Machine, results_dir: Path) -> Machine:
@@ -95,38 +127,17 @@ def _copy_base(store: Store, other: Store, what: Identified) -> None:
         other.write_eval(record, items, generations)
 
 
-def _compared(
-    experiment: Experiment, record: RunRecord, found: RunRecord, was: EvalRecord | None, now: EvalRecord | None
-) -> tuple[str, bool]:
-    rows = []
-    for name in ("report_loss", "tune_loss"):
-        rows.append(_row(name, record.metrics.get(name), found.metrics.get(name), LOSS_TOLERANCE, 4))
-    if was is not None and was.status == "done":
-        assert now is not None
-        for name, score in was.scores.items():
-            allowed = 100 * max(score.stderr[score.primary] or 0.0, 1 / score.items)
-            before, after = (100 * one.scores[name].metrics[score.primary] for one in (was, now))
-            rows.append(_row(f"{name} ({score.primary}, %)", before, after, allowed, 2))
-        for name in ("bleu", *ROUGE):
-            if name in was.generation:
-                before, after = (float(one.generation[name]) * (1 if name == "bleu" else 100) for one in (was, now))  # type: ignore[arg-type]
-                rows.append(_row(f"{name} (of 100)", before, after, ANSWER_TOLERANCE, 2))
-    good = found.status == "done" and all(row[-1] == "yes" for row in rows)
-    changed = differences(record.provenance, found.provenance)
-    lines = [
-        f"{record.train_id}: {experiment.model.name} {experiment.arm} rank {experiment.rank} lr {experiment.lr:g} seed {experiment.seed}",
-        "Identity: no difference." if record.identity == found.identity else explain(record.identity, found.identity),
-        "Provenance: no difference." if not changed else f"Provenance: {'; '.join(map(str, changed))}.",
-        "",
-        markdown_table(["", "recorded", "again", "allowed", "agrees"], rows),
-        "",
-        "" if was is not None else "No scores are recorded for the suite of this run's config: its losses alone were compared.\n",
-        "The run comes out again." if good else "The run does NOT come out again: see the rows marked NO.",
-    ]
-    return "\n".join(lines), good
-
-
-def _row(name: str, was: float | None, now: float | None, allowed: float, digits: int) -> list[str]:
-    same = was is not None and now is not None and abs(now - was) <= allowed
-    values = ("none" if value is None else f"{value:.{digits}f}" for value in (was, now))
-    return [name, *values, f"{allowed:.2g}", "yes" if same else "NO"]
+def _compared(record: RunRecord, found: RunRecord, was: EvalRecord | None, now: EvalRecord | None) -> list[Compared]:
+    rows = [Compared(name, record.metrics.get(name), found.metrics.get(name), LOSS_TOLERANCE, 4) for name in ("report_loss", "tune_loss")]
+    if was is None or was.status != "done":
+        return rows
+    assert now is not None
+    for name, score in was.scores.items():
+        allowed = 100 * max(score.stderr[score.primary] or 0.0, 1 / score.items)
+        before, after = (100 * one.scores[name].metrics[score.primary] for one in (was, now))
+        rows.append(Compared(f"{name} ({score.primary}, %)", before, after, allowed, 2))
+    for name in ("bleu", *ROUGE):
+        if name in was.generation:
+            before, after = (float(one.generation[name]) * (1 if name == "bleu" else 100) for one in (was, now))  # type: ignore[arg-type]
+            rows.append(Compared(f"{name} (of 100)", before, after, ANSWER_TOLERANCE, 2))
+    return rows

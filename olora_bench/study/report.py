@@ -1,19 +1,22 @@
-"""A study's report from its manifest and records: no torch, no network."""
+"""A study's report, page and figures, made from its manifest and records: no torch, no network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
 from olora_bench.analysis.claims import judge
+from olora_bench.analysis.complete import lacking, lacking_text
 from olora_bench.config import claims_dir, compose, machine, options, plain
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import claims, extract
+from olora_bench.report.origins import origins
 from olora_bench.report.page import study_page
 from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
@@ -21,14 +24,15 @@ from olora_bench.report.render import markdown_escape
 from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
-from olora_bench.study.complete import lacking, lacking_text
 from olora_bench.study.declared import declared, declared_text
-from olora_bench.study.files import manifest_in, read_manifest
+from olora_bench.study.expand import find_study
 from olora_bench.study.fresh import inputs_digest, keep_made_from
-from olora_bench.study.grid import find_study
+from olora_bench.study.manifest import manifest_in, read_manifest
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
-from olora_bench.study.origins import origins
 from olora_bench.study.schema import parse_study
+
+if TYPE_CHECKING:
+    from olora_bench.figures import Captioned, LeftOut
 
 
 @dataclass(frozen=True)
@@ -181,3 +185,42 @@ def notes(found: Analysed, lacks: Sequence[str] = ()) -> list[str]:
     if study == "demo":
         lines.append(f"demo: 1 of {len(models)} models; all: make sweep SWEEP=paper")
     return lines
+
+
+def figures_text(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Write a study's tables and figures to `results/<study>/report/`; returned: what was drawn, what was left out and why; and what the
+    study lacks.
+
+    Raises:
+        BadInput: the study has not been run here.
+    """
+    study, results_dir = open_results(name, overrides)
+    found = analysed(results_dir, study, find_study(name), overrides)
+    for file, content in table_files(found.tables).items():
+        atomic_write(found.folder / "tables" / file, content)
+    return write_figures(found.frames, found.tables, found.folder / "figures"), lacking(found.frames)
+
+
+def write_figures(frames: StudyFrames, tables: Tables, folder: Path) -> str:
+    """Every figure of a study as PDF, SVG and PNG, and `captions.md`; figures of an earlier state that are no longer drawn are removed."""
+    from olora_bench.figures import FORMATS, LeftOut, captions, file_bytes, study_figures
+
+    shown: list[Captioned] = []
+    left_out: list[LeftOut] = []
+    written = {folder / "captions.md"}
+    for one in study_figures(frames, tables):
+        if isinstance(one, LeftOut):
+            left_out.append(one)
+            continue
+        shown.append(one)
+        for form in FORMATS:
+            path = folder / f"{one.name}.{form}"
+            atomic_write(path, file_bytes(one.figure, form))
+            written.add(path)
+    atomic_write(folder / "captions.md", captions(frames.study, shown, left_out).encode())
+    for path in sorted(folder.iterdir()):
+        if path not in written and path.suffix.removeprefix(".") in FORMATS:
+            path.unlink()
+    lines = [f"{one.name}: {one.title}" for one in shown] + [f"{one.name}: left out, {one.reason}" for one in left_out]
+    kinds = ", ".join(form.upper() for form in FORMATS)
+    return "\n".join([*lines, f"{len(shown)} figures ({kinds}) with their captions: {folder}/"])

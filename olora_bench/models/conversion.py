@@ -29,9 +29,9 @@ from olora_bench.assets.layout import PICKLE, WHOLE
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.formats import Unreadable, read_json
-from olora_bench.models.randomness import seeded
 from olora_bench.models.tokenizer import BOS, EOS, PAD, SIZE, byte_tokenizer
-from olora_bench.progress import Progress, say
+from olora_bench.models.weights import seeded
+from olora_bench.process.progress import Progress, say
 
 # Part of every built folder's name: raise it when the code below changes what it writes.
 LAYOUT = 1

@@ -12,14 +12,13 @@ from typing import Any, Literal
 
 from olora_bench.assets import Asset, resolve
 from olora_bench.config import Experiment, compose, load, machine, options, plain, sweeps_dir
-from olora_bench.config.hardware import resolve_precision
 from olora_bench.config.lines import line
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
 from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
-from olora_bench.study.foreign import check_trust
-from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
-from olora_bench.study.tuning import Search, search
+from olora_bench.process.hardware import resolve_precision
+from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_trust, parse_study
+from olora_bench.study.search import Search, search
 
 UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
 """The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""

@@ -1,0 +1,177 @@
+"""The part of a run's road that needs torch, with the run's lease held: fetch, load, initialise, train, score, record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from olora_bench import assets as asset_room
+from olora_bench.assets import Asset
+from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
+from olora_bench.identity import Identified
+from olora_bench.process import device
+from olora_bench.process.hardware import resolve_device
+from olora_bench.process.machine_faults import machine_fault
+from olora_bench.process.preemption import Stop
+from olora_bench.process.provenance import provenance
+from olora_bench.run.base import worker_base
+from olora_bench.run.outcome import Outcome, ended, failed, record_unscored, started, without_folders
+from olora_bench.run.scoring import score_base, score_run
+from olora_bench.run.worker import Clock, Worker
+from olora_bench.store import Lease, LeaseLost, RunRecord, Store
+from olora_bench.tracking import Mirror, NoMirror, open_tracker
+
+if TYPE_CHECKING:
+    from olora_bench.data import Parts
+    from olora_bench.inits import Adapted
+    from olora_bench.models import Base
+
+
+def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: str | None, held: Lease, stop: Stop) -> Outcome:
+    """Do what is missing of a run; arguments and errors as for `experiment.run`. A failure is recorded before it is raised.
+
+    Args:
+        held: the run's lease.
+        stop: becomes true when the process is asked to end.
+    """
+    experiment = what.experiment
+    clock = Clock()
+    with clock.phase("import"):
+        import torch
+
+        device.check(experiment.machine.device)
+    if experiment.machine.threads is not None:
+        torch.set_num_threads(experiment.machine.threads)
+    facts = provenance(
+        assets=[{"key": a.key, "source": a.source, "identity": a.identity} for a in found.values()],
+        threads=torch.get_num_threads(),
+        device=resolve_device(experiment.machine.device),
+        token_budget={"train": experiment.machine.train_token_budget, "eval": experiment.machine.eval_token_budget},
+    )
+    record = store.read_run(what.train_id)
+    if record is None or record.status not in ("done", "diverged"):
+        record = started(what, facts, 1 if record is None else record.attempts + 1)
+    worker = Worker(store, what, found, facts, clock, study, held, stop)
+    base: Base | None = None
+    try:
+        to_train = record.status == "running" or (record.status == "done" and not store.keeps(record))
+        paths, base = _door(worker, training=to_train)
+        if record.status == "running":
+            store.write_run(record, held)
+        return _train_and_score(worker, record, paths, base)
+    except (MissingAssets, StoreError, RecordError):
+        raise  # nothing is known about the run itself: it can be started again as it is
+    except Exception as error:
+        if base is None and isinstance(error, BadInput):
+            raise  # stopped at the door: nothing was begun that a record could tell of
+        if (fault := machine_fault(error)) is not None:
+            raise fault from error  # nor is anything here
+        reason = without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
+        latest = record if base is None else store.read_run(what.train_id) or record
+        folder = store.run_dir(what.train_id)
+        if latest.status == "running":
+            store.write_run(failed(latest, reason), held)
+        elif latest.status == "done":
+            record_unscored(store, what, reason, facts, held)
+            folder = store.run_eval_dir(what.train_id, what.eval_id) if what.eval_id else folder
+        if isinstance(error, BadInput):
+            raise
+        raise RunFailed(f"{what.train_id} failed: {type(error).__name__}: {error}. The traceback is in {folder}/record.json") from error
+
+
+def _door(worker: Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
+    """The assets' folders, every row that will be read checked, and the base, which fits what its YAML says."""
+    from olora_bench import data
+
+    with worker.clock.phase("assets"):
+        paths = asset_room.fetch(worker.what.experiment, worker.found)
+    with worker.clock.phase("data"):
+        data.check(worker.what.experiment, paths, training=training)
+    with worker.clock.phase("load"):
+        return paths, worker_base(worker.what.experiment, worker.found, paths)
+
+
+def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Outcome:
+    from olora_bench import data, inits
+
+    store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
+    score_base(worker, base, paths)
+    if record.status == "diverged":
+        return Outcome(what.train_id, what.eval_id, "diverged", computed=True)
+
+    @cache
+    def parts() -> Parts:
+        with clock.phase("data"):
+            return data.build_parts(experiment, dict(paths), base.tokenizer)
+
+    trained = record.status == "done" and store.keeps(record)
+    if not trained:
+        parts()
+    with clock.phase("init"):
+        adapted = inits.apply(base, experiment, lambda: parts().train, measure=not trained)
+    mirror: Mirror = NoMirror()
+    try:
+        if trained:
+            adapted.load(store.adapter_path(what.train_id), record.parts["adapter"].sha256)
+        else:
+            if record.status == "done":  # its adapter was removed: the same training again gives the same one
+                record = started(what, worker.facts, record.attempts + 1)
+                store.write_run(record, worker.held)
+            mirror = _open_mirror(what, worker.study)
+            record = _train(worker, record, base, adapted, parts(), mirror)
+        scores: dict[str, float] = {}
+        if record.status == "done" and what.eval_id is not None:
+            scores = score_run(worker, record, base, adapted.model, paths)
+        mirror.finish({**record.metrics, **scores, "status": record.status}, failed=record.status != "done")
+        return Outcome(what.train_id, what.eval_id, record.status, computed=True)
+    except LeaseLost:
+        mirror.finish({})  # another worker shows the run under the same id
+        raise
+    except BaseException:
+        mirror.finish({"status": "failed"}, failed=True)
+        raise
+    finally:
+        adapted.remove()
+
+
+def _open_mirror(what: Identified, study: str | None) -> Mirror:
+    one = what.experiment
+    name = f"{one.model.name} {one.arm} r{one.rank} lr{one.lr:g} seed{one.seed}"
+    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=one.published(), group=study, directory=one.machine.wandb_dir)
+
+
+def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, parts: Parts, mirror: Mirror) -> RunRecord:
+    from olora_bench import training
+
+    store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
+    checkpoints = training.Checkpoints(
+        path=store.checkpoint_path(what.train_id),
+        owner=what.train_id,
+        share=experiment.machine.checkpoint_share,
+        writer={key: value for key, value in worker.facts.items() if key != "assets"},
+        stop=lambda: worker.stop.requested,
+        held=worker.held,
+    )
+    worker.held.check()  # loading and initialising may have taken long
+    with worker.stop.deferred():
+        with clock.phase("train"):
+            result = training.train(
+                adapted,
+                parts,
+                experiment,
+                device=base.device,
+                on_row=lambda row: mirror.log(int(row["step"] or 0), row),
+                checkpoints=checkpoints,
+            )
+        with clock.phase("save"):
+            content = adapted.to_bytes()
+            kept = {
+                "curve": store.write_curve(what.train_id, result.curve, worker.held),
+                "adapter": store.write_adapter(what.train_id, content, worker.held),
+            }
+        record = ended(worker, record, result, adapted, parts.counts, adapter_bytes=len(content), parts=kept)
+        store.write_run(record, worker.held)
+        return record
