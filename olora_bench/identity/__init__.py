@@ -13,6 +13,7 @@ from olora_bench.identity.ids import (
     identify,
     train_identity,
 )
+from olora_bench.identity.title import run_title, title
 
 __all__ = [
     "RESULTS_VERSION",
@@ -27,5 +28,7 @@ __all__ = [
     "explain",
     "family_key",
     "identify",
+    "run_title",
+    "title",
     "train_identity",
 ]

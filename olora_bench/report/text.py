@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, warnings, where
+from olora_bench.identity import run_title
 from olora_bench.process.progress import size
 from olora_bench.report.render import coarseness, markdown_escape, markdown_table
 from olora_bench.words.numbers import NOTHING, interval, number, rate
@@ -341,7 +342,7 @@ def _runs(runs: pd.DataFrame) -> list[str]:
     if len(runs) > MANY_RUNS:
         return [f"{len(runs)} runs: {tally}."]
     rows = [
-        [f"{row['model']} {row['arm']} r{row['rank']} lr{rate(row['lr'])} seed {row['seed']}", row["state"],
+        [run_title(row), row["state"],
          *(number(row[column], digits=3) for column in LOSS_COLUMNS)]
         for row in rows_of(runs)
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
 from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
-from olora_bench.identity import Identified
+from olora_bench.identity import Identified, title
 from olora_bench.process import device
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.machine_faults import machine_fault
@@ -22,7 +22,7 @@ from olora_bench.run.outcome import Outcome, ended, failed, record_unscored, sta
 from olora_bench.run.scoring import score_base, score_run
 from olora_bench.run.worker import Clock, Worker
 from olora_bench.store import Lease, LeaseLost, RunRecord, Store
-from olora_bench.tracking import Mirror, NoMirror, open_tracker
+from olora_bench.tracking import Mirror, MirroredRun, NoMirror, open_tracker
 
 if TYPE_CHECKING:
     from olora_bench.data import Parts
@@ -139,8 +139,7 @@ def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path
 
 def _open_mirror(what: Identified, study: str | None) -> Mirror:
     one = what.experiment
-    name = f"{one.model.name} {one.arm} r{one.rank} lr{one.lr:g} seed{one.seed}"
-    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=one.published(), group=study, directory=one.machine.wandb_dir)
+    return open_tracker(one.tracker, MirroredRun(what.train_id, title(one), one.published(), study, one.machine.wandb_dir))
 
 
 def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, parts: Parts, mirror: Mirror) -> RunRecord:
@@ -163,7 +162,7 @@ def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, part
                 parts,
                 experiment,
                 device=base.device,
-                on_row=lambda row: mirror.log(int(row["step"] or 0), row),
+                on_row=lambda row: mirror.log(row["step"], row),
                 checkpoints=checkpoints,
             )
         with clock.phase("save"):

@@ -14,8 +14,10 @@ from olora_bench.identity import Identified
 from olora_bench.process.provenance import provenance
 from olora_bench.run.worker import Worker
 from olora_bench.store import EvalRecord, Lease, RunRecord, Store, utc_now
+from olora_bench.store.record import Json
 
 if TYPE_CHECKING:
+    from olora_bench.data.parts import PartCounts
     from olora_bench.inits import Adapted
     from olora_bench.training import TrainResult
 
@@ -30,7 +32,7 @@ class Outcome:
     computed: bool
 
 
-def started(what: Identified, facts: Mapping[str, Any], attempts: int) -> RunRecord:
+def started(what: Identified, facts: Json, attempts: int) -> RunRecord:
     return RunRecord(
         train_id=what.train_id,
         arm=what.experiment.arm,
@@ -43,7 +45,9 @@ def started(what: Identified, facts: Mapping[str, Any], attempts: int) -> RunRec
     )
 
 
-def ended(worker: Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, Any], **kept: Any) -> RunRecord:
+def ended(
+    worker: Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, PartCounts], **kept: Any
+) -> RunRecord:
     """The record of a training that came to its end, done or diverged. `kept`: further fields, of what was written beside it."""
     record = record.model_copy(
         update={
@@ -76,7 +80,7 @@ def failed(record: RunRecord, reason: str) -> RunRecord:
     return record.model_copy(update={"status": "failed", "error": reason, "finished_at": utc_now()})
 
 
-def record_unscored(store: Store, what: Identified, reason: str, facts: Mapping[str, Any], held: Lease) -> None:
+def record_unscored(store: Store, what: Identified, reason: str, facts: Json, held: Lease) -> None:
     """A trained run that could not be scored: its training stays, and its evaluation says why there is none."""
     if what.eval_id is None or what.evaluation is None:
         return

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from olora_bench.assets import Asset
 from olora_bench.identity import Identified
 from olora_bench.process.preemption import Stop
 from olora_bench.store import Lease, Store
+from olora_bench.store.record import Json
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Worker:
     store: Store
     what: Identified
     found: Mapping[str, Asset]
-    facts: Mapping[str, Any]
+    facts: Json
     clock: Clock
     study: str | None
     held: Lease

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.config import Tracker
+from olora_bench.store.record import Json
 
 _HEADER = 7
 _BLOCK = 32768
@@ -22,9 +23,9 @@ class Shown:
     run_id: str
     name: str = ""
     group: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
+    config: Json = field(default_factory=dict)
+    history: list[Json] = field(default_factory=list)
+    summary: Json = field(default_factory=dict)
     exit_code: int | None = None
 
 
@@ -83,7 +84,7 @@ def read_online(tracker: Tracker, run_id: str) -> Shown | None:
     return Shown(run_id, run.name, run.group or "", dict(run.config), rows, dict(run.summary), closed)
 
 
-def _values(items: Any) -> dict[str, Any]:
+def _values(items: Any) -> Json:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 

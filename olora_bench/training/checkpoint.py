@@ -26,6 +26,7 @@ from olora_bench.process.preemption import Preempted
 from olora_bench.process.progress import say
 from olora_bench.store import Lease, LeaseLost, atomic_write
 from olora_bench.store.record import Json
+from olora_bench.training.log import LogState
 
 FORMAT = 1
 RETRY_AFTER_S = 60.0
@@ -61,7 +62,7 @@ class Keeper:
         self.last, self.took = time.monotonic(), FIRST_GUESS_S
         self.earlier: list[Json] = []
 
-    def after(self, step: int, log: Callable[[], Mapping[str, Any]]) -> None:
+    def after(self, step: int, log: Callable[[], LogState]) -> None:
         """Save if it is time to.
 
         Raises:
@@ -80,7 +81,7 @@ class Keeper:
                 say(f"asked to stop: {kept}. The same command goes on from the last checkpoint")
                 raise Preempted
 
-    def save(self, step: int, log: Mapping[str, Any]) -> bool:
+    def save(self, step: int, log: LogState) -> bool:
         """Write the state after `step` steps. A checkpoint that cannot be written is said, and costs the run nothing else.
 
         Raises:
@@ -113,7 +114,7 @@ class Keeper:
             held.progressed()
         return True
 
-    def restore(self) -> tuple[int, dict[str, Any]] | None:
+    def restore(self) -> tuple[int, LogState] | None:
         """Put the saved state in place; null where there is none. One that cannot be used is reported and removed, and nothing has changed.
 
         The file is checked whole before the first weight is touched: a checkpoint put in place by half would train on from a mixture.

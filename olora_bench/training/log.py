@@ -25,6 +25,9 @@ class Row(TypedDict):
     grad_norm: float | None
 
 
+LogState = dict[str, Any]
+"""A log as JSON values, as a checkpoint keeps it: rows, metrics and each of the totals."""
+
 COLUMNS = {name: "int64" if name in ("step", "tokens") else "float64" for name in Row.__annotations__}
 
 
@@ -98,12 +101,12 @@ class Log:
         self.totals.peak = max(self.totals.peak, peak)
         self.totals.peak_above_start = max(self.totals.peak_above_start, peak - memory.start)
 
-    def state(self, memory: PeakMemory) -> dict[str, Any]:
+    def state(self, memory: PeakMemory) -> LogState:
         """Everything of this, as JSON values. Only a run that has not diverged has a state to keep."""
         self.saw(memory)
         return {"rows": self.rows, "metrics": self.metrics, **asdict(self.totals)}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: LogState) -> None:
         """Go on from a state, and pass its rows on."""
         self.rows, self.metrics = state["rows"], state["metrics"]
         self.totals = Totals(**{one.name: state[one.name] for one in fields(Totals)})
