@@ -11,7 +11,7 @@ import pytest
 
 from olora_bench.process.progress import Progress, say
 
-PREPARED = "import sys\nfrom olora_bench import terminal\nterminal.prepare()\nterminal.prepare()\n"
+PREPARED = "import sys\nfrom olora_bench.process import terminal\nterminal.prepare()\nterminal.prepare()\n"
 
 
 def ran(script: str, **more: object) -> subprocess.CompletedProcess[bytes]:
