@@ -16,7 +16,8 @@ from olora_bench.identity import family_key
 from olora_bench.store import Lease, atomic_write, is_whole, sealed
 from olora_bench.store.record import FolderName, Id, problems
 from olora_bench.study.estimate import work
-from olora_bench.study.expand import Grids, LossOf, Role, nothing_known
+from olora_bench.study.expand import Grids, LossOf, nothing_known
+from olora_bench.study.jobs import Role
 from olora_bench.study.names import changing, declaration_of, place_of, study_dir
 
 SCHEMA_VERSION = 2

@@ -14,7 +14,7 @@ from olora_bench.errors import BadInput, RecordError
 from olora_bench.identity import title
 from olora_bench.process.progress import say
 from olora_bench.store import RunRecord, Store
-from olora_bench.study.expand import Job
+from olora_bench.study.jobs import Job
 from olora_bench.study.open import find_and_open
 from olora_bench.tracking import MirroredRun, rebuild
 from olora_bench.tracking.shown import Shown, offline_files, read_offline, read_online
