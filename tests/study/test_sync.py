@@ -97,6 +97,9 @@ def test_a_run_has_one_name_live_and_made_again(finished: OpenStudy, tmp_path: P
     job = finished.grids().jobs[1]
     compute._open_mirror(job.what, "throwaway").finish({})
     [live] = offline_files(tmp_path / "wandb", job.what.train_id)
+    deadline = time.monotonic() + 30
+    while read_offline(live).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.05)  # W&B's own process ends an offline file a moment after the run
     name = read_offline(live).name
     assert "made again just now" in sync(finished)[0] and not live.exists()
     [again] = offline_files(tmp_path / "wandb", job.what.train_id)
