@@ -164,12 +164,3 @@ def merged(wanted: Iterable[Job]) -> tuple[Job, ...]:
         if job.roles != known.roles:
             jobs[job.what.train_id, job.what.eval_id] = replace(known, roles=tuple(dict.fromkeys((*known.roles, *job.roles))))
     return tuple(jobs.values())
-
-
-def expand(path: Path, overrides: Sequence[str] = ()) -> Grids:
-    """Read a study file and identify every run of it that can be named before anything ran; arguments as for `StudyFile`.
-
-    Raises:
-        BadInput: the file or one of its combinations cannot be carried out as written.
-    """
-    return StudyFile(path, overrides).grids()

@@ -31,6 +31,10 @@ LogState = dict[str, Any]
 COLUMNS = {name: "int64" if name in ("step", "tokens") else "float64" for name in Row.__annotations__}
 
 
+FINAL = PartLosses._fields[:-1]
+"""The metrics that a run has at its end: the part losses, without the seconds that reading them took."""
+
+
 class Update(NamedTuple):
     """One optimiser step: its batch's loss (nats per supervised token), the first group's rate, the gradient's norm before clipping."""
 
@@ -78,9 +82,10 @@ class Log:
     def add_row(self, step: int, update: Update | None, read: PartLosses | None) -> None:
         """Add the curve's row of a step (0: before the first), and pass it on."""
         loss, lr, grad_norm = (None, None, None) if update is None else (update.loss, update.lr, update.grad_norm)
-        tune, report = (None, None) if read is None else (read.tune.loss, read.report.loss)
+        tune, report = (None, None) if read is None else (read.tune_loss, read.report_loss)
         if read is not None:
-            self._keep(read, "" if step else "_start")
+            self.metrics |= {name if step else f"{name}_start": value for name, value in zip(FINAL, read, strict=False)}
+            self.totals.reading_s += read.seconds
         self.rows.append(
             Row(
                 step=step, tokens=self.totals.tokens, wall_s=self.totals.seconds, train_loss=loss, tune_loss=tune, report_loss=report,
@@ -89,11 +94,6 @@ class Log:
         )  # fmt: skip
         if self.on_row is not None:
             self.on_row(self.rows[-1])
-
-    def _keep(self, read: PartLosses, suffix: str) -> None:
-        self.totals.reading_s += read.seconds
-        for part, mean in (("tune", read.tune), ("report", read.report)):
-            self.metrics |= {f"{part}_loss{suffix}": mean.loss, f"{part}_gold_logprob{suffix}": mean.gold_logprob}
 
     def saw(self, memory: PeakMemory) -> None:
         """Raise the peaks to this process's own."""

@@ -123,7 +123,7 @@ def _read_and_judge(run: _Run, log: Log, step: int, update: Update | None = None
         diverged = diverged or divergence(log.train_losses)
     read = run.losses.of_parts(run.parts) if step in run.read_after and diverged is None else None
     log.add_row(step, update, read)
-    return diverged or (None if read is None else part_divergence({"tune": read.tune.loss, "report": read.report.loss}, step))
+    return diverged or (None if read is None else part_divergence({"tune": read.tune_loss, "report": read.report_loss}, step))
 
 
 def _check_supervision(examples: Sequence[Example], order: Sequence[np.ndarray]) -> None:

@@ -19,18 +19,14 @@ from olora_bench.models.compiled import compiled as compiled_steps
 from olora_bench.process.progress import say
 
 
-class MeanLoss(NamedTuple):
-    """Of one part: the loss in nats per supervised token; an example's mean log-probability of its supervised text, in nats."""
-
-    loss: float
-    gold_logprob: float
-
-
 class PartLosses(NamedTuple):
-    """The losses of the parts that are not trained on, and the seconds that reading them took."""
+    """Of the parts that are not trained on: the loss in nats per supervised token; an example's mean log-probability of its supervised
+    text, in nats; and the seconds that reading them took."""
 
-    tune: MeanLoss
-    report: MeanLoss
+    tune_loss: float
+    tune_gold_logprob: float
+    report_loss: float
+    report_gold_logprob: float
     seconds: float
 
 
@@ -80,16 +76,15 @@ class Losses:
     def of_parts(self, parts: Parts) -> PartLosses:
         """The losses of the tune and the report part; no dropout."""
         start = time.perf_counter()
-        tune, report = self.read(parts.tune), self.read(parts.report)
-        return PartLosses(tune, report, time.perf_counter() - start)
+        return PartLosses(*self.read(parts.tune), *self.read(parts.report), time.perf_counter() - start)
 
     @torch.no_grad()
-    def read(self, examples: Sequence[Example]) -> MeanLoss:
-        """The mean loss of some examples; no dropout."""
+    def read(self, examples: Sequence[Example]) -> tuple[float, float]:
+        """The mean loss in nats per supervised token, and an example's mean log-probability of its supervised text in nats; no dropout."""
         self.adapted.train_mode(False)
         with packed_rows(self.adapted.model, steps=self.steps):
             total = torch.stack([nll.double().sum() for nll in self._sums(examples)]).sum().item()
-        return MeanLoss(total / supervised(examples), -total / len(examples))
+        return total / supervised(examples), -total / len(examples)
 
     def _sums(self, examples: Sequence[Example]) -> Iterator[Tensor]:
         for row in packs(examples, self.token_budget):

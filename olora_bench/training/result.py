@@ -10,7 +10,7 @@ import pandas as pd
 from olora_bench.inits import Adapted
 from olora_bench.store.record import Json
 from olora_bench.training.ceiling import matmul_flops_per_s, step_flops
-from olora_bench.training.log import Log
+from olora_bench.training.log import FINAL, Log
 from olora_bench.training.losses import Losses
 
 
@@ -54,7 +54,7 @@ def summed_up(log: Log, losses: Losses, diverged: str | None, max_grad_norm: flo
         earlier: the provenance of earlier processes.
     """
     totals, adapted, done = log.totals, losses.adapted, log.rows[1:]
-    missing = {} if diverged is None else dict.fromkeys(_FINAL, f"diverged: {diverged}")
+    missing = {} if diverged is None else dict.fromkeys(FINAL, f"diverged: {diverged}")
     adapter_bytes = sum(p.numel() * p.element_size() for p in adapted.model.parameters() if p.requires_grad)
     return TrainResult(
         curve=log.curve(),
@@ -75,10 +75,6 @@ def summed_up(log: Log, losses: Losses, diverged: str | None, max_grad_norm: flo
         timings_s={"optimise": totals.seconds, "part_losses": totals.reading_s},
         earlier=earlier,
     )
-
-
-_FINAL = ("tune_loss", "tune_gold_logprob", "report_loss", "report_gold_logprob")
-"""The metrics that a diverged run does not have."""
 
 
 def _cost(log: Log, adapted: Adapted, token_budget: int) -> dict[str, float]:
