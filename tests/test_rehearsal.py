@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from olora_bench.report import SHOWN
+from olora_bench.report import VIEWS
 from olora_bench.store import EvalRecord, RunRecord, Store
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -76,7 +76,7 @@ def test_again_runs_nothing(rehearsal: tuple[Path, list[str], CompletedProcess[s
 
 def test_no_stray_file_is_left(rehearsal: tuple[Path, list[str], CompletedProcess[str]]) -> None:
     names = {re.sub(r"\.[0-9a-f]{12}\.", ".", path.name) for path in rehearsal[0].rglob("*") if path.is_file()}
-    tables = {f"{name}.{kind}" for name in SHOWN for kind in ("csv", "md", "tex")}
+    tables = {f"{name}.{kind}" for name in VIEWS for kind in ("csv", "md", "tex")}
     assert names - tables == {
         "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md",
         "index.html", "made_from.json",

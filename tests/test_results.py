@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from olora_bench.analysis.reasons import Undecidable
+from olora_bench.analysis.runs import has_role, with_role
 from olora_bench.identity import RESULTS_VERSION, digest
 from olora_bench.identity.code import init_digest
 from olora_bench.report import table_files
@@ -110,9 +112,9 @@ def of_role(role: str) -> dict[str, pd.DataFrame]:
 
 
 def decided(there: dict[str, pd.DataFrame]) -> tuple[pd.Series, dict[str, str]]:
-    """The overall row, which is a win on every block of six, and the verdict on each benchmark."""
+    """The overall row, which is better on every block of six, and the verdict on each benchmark."""
     overall = there["verdicts"].iloc[0]
-    assert overall["verdict"] == "win" and overall["blocks_for"] == overall["blocks"] == 6
+    assert overall["verdict"] == "better" and overall["blocks_for"] == overall["blocks"] == 6
     counts = there["win_counts"].iloc[0]
     assert counts["null_low"] <= counts["wins"] <= counts["null_high"], "the count of cells won tells nothing"
     cells = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")["verdict"].to_dict()
@@ -135,7 +137,7 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
         "neither takes OLoRA to LoRA's loss"
     )
     ends = read("smollm2").frames.runs
-    ends = ends[ends["roles"].str.contains("tuned") & ~ends["roles"].str.contains("tuning")]
+    ends = ends[has_role(ends, "tuned") & ~has_role(ends, "tuning")]
     ends = ends.pivot_table(index="seed", columns=["arm", "length"], values="metrics.report_loss")
     gap = ends["lora", 32.0] - ends["olora", 64.0]
     found = scipy.stats.ttest_1samp(gap, 0).confidence_interval()
@@ -165,19 +167,19 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
     assert control["loss_high"] < 0 and quarter["loss_high"] < 0 < four["loss_low"], "the lower loss, better, worse"
     control, quarter, four = (told.loc[(f"{arm} vs olora", "shared")] for arm in ("olora_random", "olora_plus_x0.25", "olora_plus_x4"))
     assert four["loss_high"] < 0 < min(quarter["loss_low"], control["loss_low"]), "the other way round"
-    assert quarter["verdict"] == "loss", "the ratio 1/4 scores lower"
+    assert quarter["verdict"] == "worse", "the ratio 1/4 scores lower"
     rates = tables["rates"][tables["rates"]["longest"].astype(bool)]
     best = rates[rates["best"]].set_index("arm")["lr"]
     lora = rates[(rates["arm"] == "lora") & rates["searched"]].sort_values("lr").reset_index(drop=True)
     at = int(lora.index[lora["best"]][0])
     assert lora["tune"][at - 1] - lora["tune"][at] < 0.01 and lora["report_loss"][at - 1] < lora["report_loss"][at], "a close choice"
     tries = read("smollm2").frames.runs
-    tries = tries[(tries["arm"] == "lora") & tries["longest"] & tries["roles"].str.contains("tuning")]
+    tries = with_role(tries[(tries["arm"] == "lora") & tries["longest"]], "tuning")
     tries = tries.set_index("lr")["metrics.report_loss"]
     assert tries[lora["lr"][at]] - tries[lora["lr"][at - 1]] > tuned["loss_difference"], "better by more than the two arms differ"
     assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] > 3e-4, "nearer to OLoRA's"
     assert rates[rates["searched"]].groupby("arm").size().nunique() == 1, "equally many tries"
-    clipped = tables["run_measures"][tables["run_measures"]["roles"].str.contains("shared|tuned")].groupby("arm")["clipped_step_share"]
+    clipped = with_role(tables["run_measures"], "shared", "tuned").groupby("arm")["clipped_step_share"]
     assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"
 
 
@@ -190,10 +192,10 @@ def test_the_words_on_instructions_are_what_the_records_say() -> None:
         one["loss_blocks"] for one in (olora, quarter, four)
     } == {6}
     for one in (olora, quarter, four):
-        assert one["verdict"] == "unresolved" and "can decide none of 3 primary comparisons" in one["note"]
+        assert one["verdict"] == "unresolved" and Undecidable(6, 3, 7) in one["reasons"]
     control = told.loc["olora_random vs olora"]
-    assert control["loss_high"] < 0 and control["verdict"] == "win", "a lower loss than OLoRA"
-    fresh = tables["run_measures"][~tables["run_measures"]["roles"].str.contains("tuning")]
+    assert control["loss_high"] < 0 and control["verdict"] == "better", "a lower loss than OLoRA"
+    fresh = tables["run_measures"][~has_role(tables["run_measures"], "tuning")]
     clipped = fresh.groupby("arm")["clipped_step_share"].mean()
     assert clipped["olora"] > 0.5 and clipped["lora"] == clipped["olora_random"] == 0, "in most steps, in none"
     written = tables["measures"][tables["measures"]["measure"].isin(["bleu", "rouge1", "rouge2", "rougeL"])]

@@ -43,7 +43,7 @@ def imported(path: Path, *, at_once: bool = False) -> Iterator[str]:
         for name in names:
             parts = name.split(".")[1:] if name.startswith("olora_bench.") else []
             if parts and parts[0] != "__version__":
-                yield next(".".join(parts[:length]) for length in (2, 1) if ".".join(parts[:length]) in modules())
+                yield next(".".join(parts[:length]) for length in (3, 2, 1) if ".".join(parts[:length]) in modules())
 
 
 def arrows() -> set[tuple[str, str]]:

@@ -6,20 +6,40 @@ from typing import Any
 
 import pandas as pd
 
+from olora_bench.analysis.columns import ARM, RUNS, SETTING_COLUMNS
+from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.runs import REPORTED, with_role
 
 STAGES = ("start", "end", "travelled")
 
+ANATOMY = Table(
+    "anatomy",
+    "a (model, rank, setting, arm, lr, stage, fact) of the finished reported runs that a run measured and that is defined there",
+    (
+        *SETTING_COLUMNS[:3],
+        ARM,
+        Column("lr", "learning rate (of A, where the arm has a ratio)", heading="lr", form="rate"),
+        Column("stage", "start, end or travelled (the change from start to end)", heading="stage"),
+        Column("fact", "as `olora_bench/inits/_anatomy.py` defines it", heading="fact"),
+        Column("mean", "over layers, then runs", "none; weights where travelled", "mean", "four"),
+        Column("low", "the least of any layer and run", "as mean", "least", "four"),
+        Column("high", "the greatest of any layer and run", "as mean", "greatest", "four"),
+        Column("n_runs", "runs that measured it", heading="runs"),
+        RUNS,
+    ),
+)
+ANATOMY_VIEW = View(
+    "anatomy",
+    "What A and B are made of",
+    "What A and B are made of, before training, after it, and how far they travelled: mean over layers and runs, least and greatest.",
+    ANATOMY,
+)
+
 
 def anatomy(frames: StudyFrames) -> pd.DataFrame:
-    """One row a (model, rank, setting, arm, lr, stage, fact) of the finished reported runs.
-
-    Returns:
-        model, rank, setting, arm, lr, stage (start | end | travelled), fact (what the docstring of `inits._anatomy.Anatomy` defines; none
-        has a unit but the travelled `a` and `b`, which are in that of the weights), mean (over layers, then runs), low, high (least and
-        greatest of any layer and run), n_runs, runs. A fact that no run measured, or that is not defined there, has no row.
-    """
-    runs = frames.runs[(frames.runs["state"] == "done") & frames.runs["roles"].str.contains("shared|tuned")]
+    """What inits measure of the adapters of the finished reported runs: `ANATOMY`."""
+    runs = with_role(frames.runs[frames.runs["state"] == "done"], *REPORTED)
     facts = _facts(runs)
     rows: list[dict[str, Any]] = []
     keys = ["model", "rank", "setting", "arm", "lr"]
@@ -34,7 +54,7 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
                 | {"stage": stage, "fact": fact, "mean": float(values["mean"].mean()), "low": float(values["min"].min())}
                 | {"high": float(values["max"].max()), "n_runs": len(known), "runs": " ".join(sorted(known["train_id"]))}
             )
-    return pd.DataFrame(rows, columns=[*keys, "stage", "fact", "mean", "low", "high", "n_runs", "runs"])
+    return ANATOMY.frame(rows)
 
 
 def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:

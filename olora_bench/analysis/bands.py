@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.runs import with_role
 
 PANEL = ["role", "cell", "model", "rank", "setting", "panel_lr"]
 """What shares one pair of axes; `panel_lr` is the shared learning rate, null where each arm has its own."""
@@ -59,15 +60,14 @@ def diverged_curves(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
 def _groups(frames: StudyFrames, pairs: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     shorter = set(pairs[~pairs["longest"].astype(bool)]["cell"]) if len(pairs) else set()
     runs = frames.runs[~frames.runs["cell"].isin(shorter)]
-    found = []
+    groups = []
     for role in ("tuned", "shared"):
-        mine = runs[runs["roles"].str.split().map(lambda roles, role=role: role in roles)]
-        mine = mine.drop_duplicates(["cell", "arm", "lr", "seed"])
+        reported = with_role(runs, role).drop_duplicates(["cell", "arm", "lr", "seed"])
         names = ["cell", "model", "rank", "setting", "arm", "lr"]
-        for key, group in mine.groupby(names, sort=False):
+        for key, group in reported.groupby(names, sort=False):
             named = dict(zip(names, key, strict=True))
-            found.append((named | {"role": role, "panel_lr": named["lr"] if role == "shared" else np.nan}, group))
-    return found
+            groups.append((named | {"role": role, "panel_lr": named["lr"] if role == "shared" else np.nan}, group))
+    return groups
 
 
 def _readings(frames: StudyFrames, train_ids: pd.Series[Any]) -> pd.DataFrame:

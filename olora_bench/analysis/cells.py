@@ -8,47 +8,144 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.frames import Answers, StudyFrames, rows_of
-from olora_bench.analysis.paired import LEVEL, detectable_by_seeds, detectable_difference, holm, item_standard_error, paired_t
-from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
-from olora_bench.analysis.verdicts import mixed_note, mixed_runs
+from olora_bench.analysis.answers import Answers
+from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS
+from olora_bench.analysis.comparison import comparisons
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected
+from olora_bench.analysis.paired import LEVEL, detectable_by_seeds, detectable_difference, item_standard_error, paired_t
+from olora_bench.analysis.pairs import CELL, PAIRS, SIDES, run_ids, runs_differ
+from olora_bench.analysis.reasons import (
+    EqualDifferences,
+    Exploratory,
+    NoRateChosen,
+    PairsDiverged,
+    PairsMissing,
+    Reason,
+    ScoresWarned,
+    ShorterSchedule,
+    TooFewSeeds,
+    Uncorrected,
+)
 
 MIN_SEEDS_FOR_VERDICT = 3
 """Fewer seeds than this cannot say how much a score moves when only the seed changes."""
 EXPLORATORY_BELOW = 6
 """With fewer seeds than this an interval is shown, and marked: a t with so few stands on the normal shape of what is not seen."""
 
-VERDICTS = ("win", "loss", "unresolved", "no verdict")
+_BENCHMARK = Column("benchmark", "the benchmark; empty where no record of the cell names one", heading="benchmark")
+_METRIC = Column("metric", "of the benchmark", heading="metric")
+_PRIMARY = Column("primary", "whether the metric is the one that the benchmark is judged by")
+_ITEMS = Column("items", "items of the benchmark", heading="items")
+_CHANCE = Column("chance", "what guessing scores", "percent", "chance", "number")
+
+DIFFERENCES = Table(
+    "differences",
+    "a (pair, benchmark, metric) that both sides have a score of: what every statistic of scores starts from",
+    (
+        *PAIRS.columns,
+        _BENCHMARK,
+        _METRIC,
+        _PRIMARY,
+        _ITEMS,
+        Column("chance", "what guessing scores, as a share"),
+        Column("score_reference", "score of the reference's run", "percent"),
+        Column("score_arm", "score of the arm's run", "percent"),
+        Column("difference", "arm minus reference", "pp"),
+        Column("flips_reference", "items that get a different answer than in fp32, reference", "percent"),
+        Column("flips_arm", "items that get a different answer than in fp32, arm", "percent"),
+        Column("flip_items", "items that were compared with fp32"),
+        Column("warnings_reference", "what the evaluation of the reference warned of"),
+        Column("warnings_arm", "what the evaluation of the arm warned of"),
+    ),
+)
+
+CELLS = Table(
+    "cells",
+    "a (comparison, cell, benchmark, metric)",
+    (
+        *COMPARISON_COLUMNS,
+        *CELL_COLUMNS,
+        Column("cell_lr_reference", "the reference's learning rate in the cell"),
+        Column("cell_lr_arm", "the arm's learning rate in the cell"),
+        _BENCHMARK,
+        _METRIC,
+        _PRIMARY,
+        _ITEMS,
+        _CHANCE,
+        Column("constant", "what the same answer to every item scores at best", "percent", "constant", "number"),
+        Column("base", "score of the untouched base", "percent", "base", "number"),
+        Column("score_reference", "mean score of the reference over paired seeds", "percent", "reference", "number"),
+        Column("score_arm", "mean score of the arm over paired seeds", "percent", "arm", "number"),
+        Column("gave_reference", "how often the reference gave that same answer", "percent", "gave reference", "number"),
+        Column("gave_arm", "how often the arm gave it", "percent", "gave arm", "number"),
+        Column("difference", "arm minus reference", "pp", "difference", "pp"),
+        Column("low", "lower end of the 95% interval (paired t over seeds; empty below 3 seeds or where all agree)", "pp", "low", "pp"),
+        Column("high", "upper end of that interval", "pp", "high", "pp"),
+        Column("p", "of the paired t over seeds"),
+        Column("p_holm", "corrected over all cells of confirmatory comparisons, primary metrics; empty for others"),
+        Column("seeds", "pairs with a score", heading="seeds"),
+        Column("seeds_planned", "seeds that the study plans"),
+        Column("diverged", "pairs with a diverged run"),
+        Column("detectable", "found with 80% power, were items the only chance at work", "pp", "detectable (items)", "number"),
+        Column("detectable_seeds", "found with 80% power, were seeds the only chance at work", "pp", "detectable (seeds)", "number"),
+        Column("flips_reference", "items that get a different answer than in fp32, reference", "percent", "flips reference", "number"),
+        Column("flips_arm", "items that get a different answer than in fp32, arm", "percent", "flips arm", "number"),
+        Column("flip_items", "items that were compared with fp32"),
+        Column("exploratory", "whether there are only 3 to 5 seeds"),
+        Column("verdict", "better, worse, unresolved or no verdict", heading="verdict"),
+        REASONS,
+        RUNS,
+    ),
+)  # fmt: skip
+_WHO = ("contrast", "role", "lr_arm", "model", "rank", "setting", "benchmark")
+GRID_VIEW = View(
+    "grid",
+    "Every cell",
+    "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; verdict by "
+    "Holm over the declared family, by each cell's own p outside of it. Detectable: the smallest difference found with 80% power, were "
+    "items or seeds the only chance at work. Constant: what the same answer to every item scores at best; gave: percent of items to which "
+    "each side gave it. Flips: percent of items that get a different answer than in fp32, where that was measured. Learning rates of a "
+    "tuned study were chosen by its criterion, and not by these scores.",
+    CELLS,
+    (*_WHO, "items", "chance", "constant", "base", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low",
+     "high", "seeds", "detectable", "detectable_seeds", "flips_reference", "flips_arm", "verdict", "reasons"),
+    rows=("primary", True),
+)  # fmt: skip
+APPENDIX_VIEW = View(
+    "appendix",
+    "Other metrics",
+    "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval of a paired t over seeds.",
+    CELLS,
+    (*_WHO, "metric", "score_reference", "score_arm", "difference", "low", "high", "seeds"),
+    rows=("primary", False),
+)
 
 
 def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row a (pair, benchmark, metric) that both sides have a score of: what every statistic of scores starts from.
+    """The differences of paired scores, seed by seed.
 
     Args:
         frames: the study.
         pairs: as `pairs.pairs(frames)` returns it.
 
     Returns:
-        The columns of `pairs`, and benchmark, metric, primary, items, chance, flip_items, score_reference, score_arm (percent),
-        difference (arm minus reference, percentage points), and for each side flips_<side> (percent) and warnings_<side>.
+        The table `DIFFERENCES`.
     """
     scores = frames.scores[frames.scores["train_id"].notna()]
     wanted = ["train_id", "eval_id", "benchmark", "metric", "primary", "items", "chance", "flip_items", "value", "flips", "warnings"]
-    sides = {}
-    for side in ("arm", "reference"):
+    of_side = {}
+    for side in SIDES:
         named = {"train_id": f"{side}_id", "eval_id": f"{side}_eval", "value": f"score_{side}"}
-        sides[side] = scores[wanted].rename(columns=named | {name: f"{name}_{side}" for name in ("flips", "warnings")})
-    arm, reference = sides["arm"], sides["reference"].drop(columns=["primary", "items", "chance", "flip_items"])
-    complete = (
-        pairs[pairs["pair"] == "complete"]
-        if len(pairs)
-        else pairs.reindex(columns=["arm_id", "arm_eval", "reference_id", "reference_eval"])
-    )
-    found = complete.merge(arm, on=["arm_id", "arm_eval"]).merge(reference, on=["reference_id", "reference_eval", "benchmark", "metric"])
+        of_side[side] = scores[wanted].rename(columns=named | {name: f"{name}_{side}" for name in ("flips", "warnings")})
+    arm, reference = of_side["arm"], of_side["reference"].drop(columns=["primary", "items", "chance", "flip_items"])
+    complete = pairs[pairs["pair"] == "complete"]
+    both = complete.merge(arm, on=["arm_id", "arm_eval"]).merge(reference, on=["reference_id", "reference_eval", "benchmark", "metric"])
     # Scores are counts over items: rounding in the last place would turn a tie into a win.
-    found["difference"] = (100 * (found["score_arm"] - found["score_reference"])).round(9)
-    found[["score_arm", "score_reference", "flips_arm", "flips_reference"]] *= 100
-    return found
+    both["difference"] = (100 * (both["score_arm"] - both["score_reference"])).round(9)
+    both[["score_arm", "score_reference", "flips_arm", "flips_reference"]] *= 100
+    return DIFFERENCES.ordered(both)
 
 
 def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
@@ -60,69 +157,44 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
         differences: as `seed_differences(frames, pairs)` returns it.
 
     Returns:
-        One row a (comparison, cell, benchmark, metric): COMPARISON and CELL columns; cell_lr_reference, cell_lr_arm; benchmark, metric,
-        primary (metric), items; chance, constant (what the same answer to every item scores at best), base, score_reference,
-        score_arm, gave_reference, gave_arm (how often each side gave that answer; all percent, means over paired seeds; NaN where there is
-        none);
-        difference, low, high (percentage points, 95% interval of a paired t over seeds; NaN below 3 seeds or where all seeds agree);
-        p, p_holm (in the family of all cells of confirmatory comparisons, primary metric); seeds (pairs scored), seeds_planned,
-        diverged (pairs with a diverged run); detectable (item part) and detectable_seeds (seed part) of the smallest difference found
-        with 80% power, percentage points; flips_reference, flips_arm (percent of `flip_items` items whose choice differs from fp32's,
-        the mean; NaN where not measured); exploratory; mixed (what the cell's runs do not share); verdict (one of VERDICTS) and note,
-        which says why there is none or what to mind; runs (the train_ids behind the row). A cell whose benchmarks no record names has
-        one row, benchmark and metric null.
+        The table `CELLS`. A cell whose benchmarks no record names has one row, benchmark and metric null.
     """
-    rows = list(_rows(frames, pairs, differences))
-    cells = pd.DataFrame(rows, columns=[*_COLUMNS, "warnings"])
-    if cells.empty:
-        return cells[_COLUMNS]
-    cells["p_holm"] = np.nan
-    family = cells["confirmatory"].astype(bool) & cells["primary"].astype(bool) & cells["longest"].astype(bool)
-    cells.loc[family, "p_holm"] = holm(cells.loc[family, "p"].to_numpy(dtype=float))
-    judged = [_verdict(row, frames.protocol) for row in rows_of(cells)]
-    cells["verdict"], cells["note"] = [v for v, _ in judged], [n for _, n in judged]
-    return cells[_COLUMNS]
-
-
-_COLUMNS = [*COMPARISON, *CELL, "cell_lr_reference", "cell_lr_arm", "benchmark", "metric", "primary", "items", "chance", "constant",
-            "base", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low", "high", "p", "p_holm",
-            "seeds", "seeds_planned", "diverged", "detectable", "detectable_seeds", "flips_reference", "flips_arm", "flip_items",
-            "exploratory", "mixed", "verdict", "note", "runs"]  # fmt: skip
+    rows = corrected(list(_rows(frames, pairs, differences)), lambda row: row["confirmatory"] and row["primary"] and row["longest"])
+    return CELLS.frame([row | dict(zip(("verdict", "reasons"), _judge(row), strict=True)) for row in rows])
 
 
 def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    keys = [*COMPARISON, *CELL]
-    by_cell = {_known(k): v for k, v in differences.groupby(keys, sort=False, dropna=False)} if len(differences) else {}
     bases = frames.scores[frames.scores["base"].notna()].set_index(["eval_id", "benchmark", "metric"])["value"]
     known = {
-        (s["benchmark"], s["metric"]): (s["primary"], s["items"], s["chance"])
+        (s["benchmark"], s["metric"]): {"primary": s["primary"], "items": s["items"], "chance": 100 * s["chance"]}
         for s in rows_of(frames.scores.drop_duplicates(["benchmark", "metric"], keep="last"))
     }
     suites = _suites(frames)
-    silent = _without_benchmarks(frames)
     anywhere: list[tuple[Any, Any]] = list(dict.fromkeys(pair for asked in suites.values() for pair in asked)) or [(None, None)]
-    known[None, None] = (True, 0, np.nan)
-    for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
-        assert isinstance(key, tuple)
-        mine = by_cell.get(_known(key))
-        base_eval = group["base_eval_id"].iloc[0]
-        if base_eval is None or pd.isna(base_eval) or base_eval in silent:
-            continue
-        lrs = {f"cell_lr_{side}": _one(group[f"cell_lr_{side}"]) for side in ("reference", "arm")}
-        common = dict(zip(keys, key, strict=True)) | lrs
-        common |= {"seeds_planned": group["seed"].nunique(), "diverged": int((group["pair"] == "diverged").sum()), "runs": run_ids(group)}
-        common |= {"mixed": mixed_runs(frames, group)}
+    known[None, None] = {"primary": True, "items": 0, "chance": np.nan}
+    for cell, scored in _by_cell(frames, pairs, differences):
+        base_eval = cell.pop("base_eval_id")
         for benchmark, metric in suites.get(base_eval, anywhere):  # a cell without any score is asked what the others are
-            found = None if mine is None else mine[(mine["benchmark"] == benchmark) & (mine["metric"] == metric)]
-            primary, items, chance = known[benchmark, metric]
-            row = common | {"benchmark": benchmark, "metric": metric, "primary": primary, "items": items}
-            row |= {"chance": 100 * chance, "base": 100 * float(bases.get((base_eval, benchmark, metric), np.nan))}
-            yield row | _statistics(frames.answers, found, benchmark, metric)
+            own = scored[(scored["benchmark"] == benchmark) & (scored["metric"] == metric)]
+            row = cell | {"benchmark": benchmark, "metric": metric, "base": 100 * float(bases.get((base_eval, benchmark, metric), np.nan))}
+            statistics = _statistics(frames.answers, own, benchmark, metric)
+            yield row | known[benchmark, metric] | statistics | {"reasons": (*_warned(own), *cell["reasons"])}
 
 
-def _known(key: Any) -> tuple[Any, ...]:
-    """A key in which one NaN equals another."""
-    return tuple(None if part != part else part for part in key)
+def _by_cell(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """What the rows of a (comparison, cell) share, `base_eval_id` among it, and the cell's seed differences."""
+    silent = _without_benchmarks(frames)
+    for comparison in comparisons(pairs):
+        scored = comparison.rows_in(differences)
+        for cell, group in comparison.rows_in(pairs).groupby("cell", sort=False):
+            first = group.iloc[0]
+            if first["base_eval_id"] is None or pd.isna(first["base_eval_id"]) or first["base_eval_id"] in silent:
+                continue
+            shared = comparison.columns | {name: first[name] for name in [*CELL, "base_eval_id"]}
+            shared |= {f"cell_lr_{side}": _one(group[f"cell_lr_{side}"]) for side in SIDES}
+            shared |= {"seeds_planned": group["seed"].nunique(), "diverged": int((group["pair"] == "diverged").sum())}
+            shared |= {"reasons": runs_differ(frames, group), "runs": run_ids(group)}
+            yield shared, scored[scored["cell"] == cell]
 
 
 def _one(values: pd.Series[Any]) -> float:
@@ -148,40 +220,31 @@ def _without_benchmarks(frames: StudyFrames) -> set[str]:
     return silent - set(done[done["eval_id"].isin(scored)]["base_eval_id"])
 
 
-def _statistics(answers: Answers, found: pd.DataFrame | None, benchmark: str, metric: str) -> dict[str, Any]:
-    empty: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan)
-    empty |= {"flip_items": 0, "warnings": ""}
-    seeds = 0 if found is None else len(found)
-    if found is None or seeds == 0:
-        return {**empty, "seeds": 0, "exploratory": False}
-    differences = found["difference"].to_numpy(dtype=float)
-    row = empty | {
-        "score_reference": float(found["score_reference"].mean()),
-        "score_arm": float(found["score_arm"].mean()),
-        "difference": float(differences.mean()),
-        "detectable": _item_part(answers, found, benchmark, metric),
-        "flips_reference": float(found["flips_reference"].mean()),
-        "flips_arm": float(found["flips_arm"].mean()),
-        "flip_items": int(found["flip_items"].max()),
-        "warnings": _warned(found),
-    }
-    row |= _choices(answers, found, benchmark, metric)
-    if seeds >= MIN_SEEDS_FOR_VERDICT:
-        test = paired_t(differences)
-        row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
-        if np.isfinite(test.error):
-            row["detectable_seeds"] = detectable_by_seeds(float(test.error), seeds)
-    return row | {"seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
-
-
 _STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low", "high", "p",
                "detectable", "detectable_seeds", "flips_reference", "flips_arm")  # fmt: skip
 
 
-def _warned(found: pd.DataFrame) -> str:
-    """How many of the scores behind a cell carry a warning of the evaluation; which one is in the table `scoring`."""
-    count = int((found["warnings_arm"] != "").sum() + (found["warnings_reference"] != "").sum())
-    return f"{count} of {2 * len(found)} scores carry a warning" if count else ""
+def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
+    """What the seeds of a cell say on one metric. `scored`: its seed differences."""
+    seeds = len(scored)
+    row: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan)
+    row |= {"flip_items": 0, "seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
+    if not seeds:
+        return row
+    means = ("score_reference", "score_arm", "difference", "flips_reference", "flips_arm")
+    row |= {name: float(scored[name].mean()) for name in means} | {"flip_items": int(scored["flip_items"].max())}
+    row |= {"detectable": _item_part(answers, scored, benchmark, metric)} | _choices(answers, scored, benchmark, metric)
+    if seeds >= MIN_SEEDS_FOR_VERDICT:
+        test = paired_t(scored["difference"].to_numpy(dtype=float))
+        row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
+        if np.isfinite(test.error):
+            row["detectable_seeds"] = detectable_by_seeds(float(test.error), seeds)
+    return row
+
+
+def _warned(scored: pd.DataFrame) -> tuple[Reason, ...]:
+    count = int((scored["warnings_arm"] != "").sum() + (scored["warnings_reference"] != "").sum())
+    return (ScoresWarned(count, 2 * len(scored)),) if count else ()
 
 
 def _choices(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> dict[str, float]:
@@ -235,23 +298,21 @@ def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: st
     return 100 * detectable_difference(error) if error > 0 else float("nan")
 
 
-def _verdict(row: dict[str, Any], protocol: str) -> tuple[str, str]:
-    notes = [*([row["warnings"]] if row["warnings"] else []), *mixed_note(row["mixed"])]
-    notes += [] if row["longest"] else ["a shorter schedule: in no headline"]
-    absent = row["seeds_planned"] - row["seeds"] - row["diverged"]
+def _judge(row: dict[str, Any]) -> Judgement:
+    reasons: tuple[Reason, ...] = row["reasons"] if row["longest"] else (*row["reasons"], ShorterSchedule())
+    planned, seeds = row["seeds_planned"], row["seeds"]
     if row["diverged"]:
-        return "unresolved", ", ".join([f"{row['diverged']} of {row['seeds_planned']} diverged", *notes])
-    if absent:
-        notes.append(f"{absent} of {row['seeds_planned']} pairs missing")
+        return Verdict.UNRESOLVED, (PairsDiverged(row["diverged"], planned), *reasons)
+    if planned > seeds:
+        reasons = (*reasons, PairsMissing(planned - seeds, planned))
     if row["role"] == "tuned" and (np.isnan(row["cell_lr_arm"]) or np.isnan(row["cell_lr_reference"])):
-        return "no verdict", ", ".join(["no learning rate chosen: a search is open or at an edge", *notes])
-    if row["seeds"] < MIN_SEEDS_FOR_VERDICT:
-        return "no verdict", ", ".join([*notes, f"{row['seeds']} of at least {MIN_SEEDS_FOR_VERDICT} seeds"])
+        return Verdict.NONE, (NoRateChosen(), *reasons)
+    if seeds < MIN_SEEDS_FOR_VERDICT:
+        return Verdict.NONE, (*reasons, TooFewSeeds(seeds, MIN_SEEDS_FOR_VERDICT))
     if np.isnan(row["p"]):
-        return "unresolved", ", ".join([*notes, "every seed gave the same difference"])
-    if row["exploratory"]:
-        notes.append("exploratory: fewer than 6 seeds")
-    p = row["p_holm"] if not np.isnan(row["p_holm"]) else row["p"]
-    if np.isnan(row["p_holm"]):
-        notes.append("outside the declared family: p as it is")
-    return "unresolved" if p > LEVEL else "win" if row["difference"] > 0 else "loss", ", ".join(notes)
+        return Verdict.UNRESOLVED, (*reasons, EqualDifferences())
+    reasons += (Exploratory(seeds, EXPLORATORY_BELOW),) if row["exploratory"] else ()
+    own = bool(np.isnan(row["p_holm"]))
+    reasons += (Uncorrected(),) if own else ()
+    sure = (row["p"] if own else row["p_holm"]) <= LEVEL
+    return (Verdict.BETTER if row["difference"] > 0 else Verdict.WORSE) if sure else Verdict.UNRESOLVED, reasons

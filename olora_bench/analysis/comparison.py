@@ -9,7 +9,7 @@ import pandas as pd
 
 from olora_bench.analysis.frames import rows_of
 
-KEYS = ("contrast", "role", "lr_reference", "lr_arm")
+KEYS = ["contrast", "role", "lr_arm"]
 """The columns that tell one comparison from another; every table about comparisons has them."""
 
 
@@ -22,7 +22,7 @@ class Comparison:
         kind: `primary` or `secondary`, as the study declares the contrast.
         role: `tuned` (each arm at its own rate) or `shared` (one learning rate for both; each is a comparison of its own).
         confirmatory: whether it carries a verdict: primary, and of the role that the study's protocol judges by.
-        lr: the learning rate of a shared comparison; None of a tuned one, where it differs from cell to cell.
+        lr: the learning rate of a shared comparison; None of a tuned one, where it differs from cell to cell, and of one without runs.
     """
 
     arm: str
@@ -37,22 +37,31 @@ class Comparison:
         """E.g. `olora vs lora`."""
         return f"{self.arm} vs {self.reference}"
 
+    @property
+    def columns(self) -> dict[str, str | bool | float]:
+        """What a row about it says in the columns `columns.COMPARISON_COLUMNS`."""
+        lr = float("nan") if self.lr is None else self.lr
+        return {
+            "contrast": self.contrast, "kind": self.kind, "role": self.role, "arm": self.arm, "reference": self.reference,
+            "confirmatory": self.confirmatory, "lr_reference": lr, "lr_arm": lr,
+        }  # fmt: skip
+
     @classmethod
     def of_row(cls, row: Mapping[str, object]) -> Comparison:
         """The comparison that a row of any table about comparisons belongs to."""
         lr = row["lr_arm"]
-        known = isinstance(lr, (int, float)) and lr == lr
+        known = isinstance(lr, (int, float)) and lr == lr and row["role"] == "shared"
         return cls(str(row["arm"]), str(row["reference"]), str(row["kind"]), str(row["role"]), bool(row["confirmatory"]),
                    float(lr) if known and isinstance(lr, (int, float)) else None)  # fmt: skip
 
     def rows_in(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Its rows of a table about comparisons, in the table's order."""
+        """Its rows of a table about comparisons, in the table's order. Of a tuned one these are rows at any rates."""
         if table.empty:
             return table
-        mine = (table["contrast"] == self.contrast) & (table["role"] == self.role)
-        return table[mine & (table["lr_arm"].isna() if self.lr is None else table["lr_arm"] == self.lr)]
+        own = (table["contrast"] == self.contrast) & (table["role"] == self.role)
+        return table[own if self.lr is None else own & (table["lr_arm"] == self.lr)]
 
 
 def comparisons(table: pd.DataFrame) -> list[Comparison]:
     """The comparisons of a table, each once, in the order of their first rows."""
-    return list(dict.fromkeys(Comparison.of_row(row) for row in rows_of(table)))
+    return list(dict.fromkeys(Comparison.of_row(row) for row in rows_of(table.drop_duplicates(KEYS))))

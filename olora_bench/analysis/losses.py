@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.frames import StudyFrames, curves_by_run
 from olora_bench.analysis.paired import LEVEL, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.runs import REPORTED, ROLES, roles_of, with_role
 
 SPIKE_NATS = 0.5
 """A step whose train loss is this far above the median of the 20 steps before it is a spike."""
@@ -31,26 +34,130 @@ MEASURES = {
     "travelled": "weights",
 }
 GENERATED = {"bleu": "BLEU points", "rouge1": "F1", "rouge2": "F1", "rougeL": "F1"}
+GENERATED_NAMES = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+_SHORT = {"bleu": "BLEU base", "rouge1": "R-1 base", "rouge2": "R-2 base", "rougeL": "R-L base"}
+_GENERATED_FORM = {"bleu": "number"} | dict.fromkeys(("rouge1", "rouge2", "rougeL"), "3 digits")
+
 _RECORDED = ("steps", "tokens_per_s", "peak_bytes", "peak_above_base_bytes", "parameters_trainable", "adapter_bytes", "clipped_step_share")
+
+COSTS = (
+    Column("train_seconds", "time of optimising", "s", "train s", "number"),
+    Column("tokens_per_s", "tokens that went through the model", "tokens/s", "tokens/s", "whole"),
+    Column("supervised_tokens_per_s", "tokens that a loss was read on", "tokens/s", "supervised/s", "whole"),
+    Column("flops_utilisation", "share of a large matrix product's speed on that machine", "", "share of matmul speed", "3 digits"),
+    Column("init_seconds", "time of the init", "s", "init s", "2 digits"),
+    Column("init_share", "the init's share of init and training", "", "init share", "4 digits"),
+    Column("peak_bytes", "peak memory", "bytes", "peak bytes", "whole"),
+    Column("peak_above_base_bytes", "peak memory above the loaded base", "bytes", "bytes above base", "whole"),
+    Column("parameters_trainable", "trainable parameters", "parameters", "trainable", "whole"),
+    Column("adapter_bytes", "the adapter", "bytes", "adapter bytes", "whole"),
+    Column("clipped_step_share", "share of steps whose gradient was clipped", "", "clipped steps", "2 digits"),
+)
+RUN_MEASURES = Table(
+    "run_measures",
+    "a run with a record: what it cost and how it went",
+    (
+        Column("train_id", "the run's id"),
+        CELL_COLUMNS[0],
+        *SETTING_COLUMNS,
+        ARM,
+        Column("lr", "learning rate (of A, where the arm has a ratio)"),
+        Column("lr_ratio", "learning rate of B over that of A"),
+        Column("seed", "the run's seed"),
+        ROLES,
+        Column("state", "done or diverged"),
+        Column("report_loss", "held-out loss after training", "nats"),
+        Column("report_loss_start", "held-out loss before training", "nats"),
+        Column("train_loss_end", f"train loss, mean of the last {LAST_STEPS} steps", "nats"),
+        Column("generalisation_gap", "report_loss minus train_loss_end", "nats"),
+        Column("spikes", f"steps whose train loss is {SPIKE_NATS:g} nats above the median of the {SPIKE_WINDOW} before", "steps"),
+        Column("steps", "optimiser steps", "steps"),
+        *COSTS,
+        Column("log10_a_condition", "of A after training: log10 of the mean over layers of greatest by least singular value", "log10"),
+        Column("log10_b_condition", "the same of B", "log10"),
+        Column("travelled_a", "how far A moved: Frobenius norm, mean over layers", "weights"),
+        Column("travelled_b", "how far B moved", "weights"),
+        Column("travelled", "both: root of the sum of squares", "weights"),
+        *(Column(name, f"{GENERATED_NAMES[name]} of written answers", unit, optional=True) for name, unit in GENERATED.items()),
+    ),
+)
+COMPARED = Table(
+    "measures",
+    f"a (comparison, cell, measure), paired by seed, complete pairs only; the measures are {', '.join((*MEASURES, *GENERATED))}",
+    (
+        *COMPARISON_COLUMNS,
+        *CELL_COLUMNS,
+        Column("measure", "a column of the table run_measures", heading="measure"),
+        Column("unit", "the unit of the values", heading="unit"),
+        Column("value_reference", "the reference's mean over paired seeds", "unit", "reference", "4 digits"),
+        Column("value_arm", "the arm's mean over paired seeds", "unit", "arm", "4 digits"),
+        Column("difference", "arm minus reference", "unit", "difference", "4 digits signed"),
+        *interval("unit", "4 digits signed"),
+        Column("ratio", "arm over reference", "", "ratio", "3 digits"),
+        Column("p", "of the paired t, as it is: these rows are described, not judged as a family"),
+        Column("seeds", "pairs that both have the measure", heading="seeds"),
+        Column("exploratory", "3 to 5 seeds"),
+        Column("verdict", "lower, higher, equal (on every seed), unresolved or no verdict", heading="verdict"),
+        RUNS,
+    ),
+)
+LOSS_VIEW = View(
+    "losses",
+    "Loss, stability, time and memory",
+    "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, clipped steps, time, memory, parameters, "
+    "written answers, condition numbers of A and B after training, distance travelled. 95% interval of a paired t; detectable: found "
+    "with 80% power; described, not judged as a family.",
+    COMPARED,
+)
+COST_TABLE = Table(
+    "costs",
+    "a (model, rank, setting, arm): means over its finished runs; empty where no run measured it",
+    (*SETTING_COLUMNS, ARM, Column("n_runs", "finished runs", heading="runs"), *COSTS, RUNS),
+)
+COST_VIEW = View("costs", "Cost", "Cost: means over finished runs.", COST_TABLE)
+RATIOS = Table(
+    "ratios",
+    "a (cell, arm, lr, ratio) of the reported runs, in cells where a ratio is not 1",
+    (
+        CELL_COLUMNS[0],
+        *SETTING_COLUMNS,
+        ARM,
+        Column("init", "the arm's init"),
+        Column("roles", "which of shared and tuned its runs are for", heading="protocol"),
+        Column("lr", "learning rate of A", heading="lr of A", form="rate"),
+        Column("lr_ratio", "learning rate of B over that of A", heading="ratio", form="3 digits"),
+        Column("n_runs", "runs", heading="runs"),
+        Column("diverged", "runs that diverged", heading="diverged"),
+        Column("report_loss", "held-out loss, mean over finished runs", "nats", "held-out loss", "3 digits"),
+        Column("report_loss_sd", "its standard deviation over runs; empty for one", "nats", "sd", "3 digits"),
+        Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
+        Column("travelled", "how far A and B moved: Frobenius norm", "weights", "travelled", "3 digits"),
+        *(
+            column
+            for name, unit in GENERATED.items()
+            for column in (
+                Column(name, "of written answers, mean over finished runs", unit, GENERATED_NAMES[name], _GENERATED_FORM[name], True),
+                Column(f"{name}_base", "of the untouched base", unit, _SHORT[name], _GENERATED_FORM[name], True),
+            )
+        ),
+        RUNS,
+    ),
+)
+RATIO_VIEW = View(
+    "olora_plus",
+    "Learning-rate ratios (OLoRA+)",
+    "Learning-rate ratios (B's over A's): held-out loss (nats; sd over seeds), score (percent), BLEU (0 to 100) and ROUGE F1 of "
+    "written answers, the untouched base's beside them, and the distance that A and B travelled (Frobenius); means over runs.",
+    RATIOS,
+)
 
 
 def run_measures(frames: StudyFrames) -> pd.DataFrame:
-    """One row a run with a record: what it cost and how it went.
-
-    Returns:
-        train_id, cell, model, rank, setting, longest, arm, lr, lr_ratio, seed, roles, state; report_loss and report_loss_start (nats per
-        supervised token), train_loss_end (mean of the last 20 steps, nats), generalisation_gap (report_loss minus train_loss_end, nats),
-        spikes (steps whose train loss is 0.5 nats above the median of the 20 before), supervised_tokens_per_s, flops_utilisation (share
-        of a large product's measured speed on that machine), steps, tokens_per_s, train_seconds (optimising only), init_seconds,
-        init_share (of init plus training), peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes, clipped_step_share;
-        log10_a_condition, log10_b_condition (of A and B after training: log10 of the mean over layers of greatest by least singular
-        value), travelled_a, travelled_b (how far A and B moved, Frobenius norm, mean over layers), travelled (both: root of the sum of
-        squares); and any generation metric recorded (bleu in [0, 100], rouge1, rouge2, rougeL in [0, 1]).
-    """
+    """What each run cost and how it went: `RUN_MEASURES`."""
     runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
     tails, spikes = {}, {}
-    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
-        losses = curve["train_loss"].to_numpy(dtype=float)
+    for train_id, curve in curves_by_run(frames.curves):
+        losses = curve["train_loss"]
         losses = losses[~np.isnan(losses)]
         tails[train_id] = float(losses[-LAST_STEPS:].mean()) if len(losses) else np.nan
         spikes[train_id] = _spikes(losses)
@@ -68,7 +175,7 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     shown = shown.assign(**{name: runs[name] for name in _RECORDED}, **_anatomy(runs))
     for name in generation_metrics(runs):
         shown[name] = runs[f"generation.{name}"]
-    return shown.reset_index(drop=True)
+    return RUN_MEASURES.ordered(shown.reset_index(drop=True))
 
 
 def _spikes(losses: np.ndarray[Any, Any]) -> int:
@@ -99,20 +206,12 @@ def _anatomy(runs: pd.DataFrame) -> dict[str, Any]:
 
 def generation_metrics(runs: pd.DataFrame) -> list[str]:
     """Names of the recorded metrics that judge generated text."""
-    names = [c.removeprefix("generation.") for c in map(str, runs) if c.startswith("generation.")]
-    return [n for n in names if n.startswith(("bleu", "rouge"))]
+    return [name for name in GENERATED if f"generation.{name}" in runs]
 
 
 def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """One row a (comparison, cell, measure): paired by seed, complete pairs only.
-
-    Returns:
-        COMPARISON and CELL columns; measure, unit; value_reference, value_arm (means over paired seeds), difference, low, high (95%, paired
-        t; NaN below 3 seeds or where all seeds agree), detectable (80% power, from the spread over seeds), ratio (arm over reference), p,
-        seeds, exploratory, verdict: lower | higher | unresolved | no verdict | equal (all seeds exactly equal); runs. p is per row: these
-        rows are described, not judged as a family.
-    """
-    names = [m for m in (*MEASURES, *[c for c in map(str, measures) if c.startswith(("bleu", "rouge"))]) if m in measures]
+    """What a comparison's two arms differ in, measure by measure: `COMPARED`."""
+    names = [m for m in (*MEASURES, *GENERATED) if m in measures]
     table = measures.drop_duplicates("train_id").set_index("train_id")
     rows: list[dict[str, Any]] = []
     keys = [*COMPARISON, *CELL]
@@ -124,9 +223,7 @@ def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFram
             if known.any():
                 named = dict(zip(keys, key, strict=True)) | {"measure": name, "unit": (MEASURES | GENERATED).get(name, "")}
                 rows.append(named | _compared(arm[known], reference[known]) | {"runs": run_ids(group)})
-    columns = ["measure", "unit", "value_reference", "value_arm", "difference", "low", "high", "detectable", "ratio", "p", "seeds",
-               "exploratory", "verdict", "runs"]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*keys, *columns])
+    return COMPARED.frame(rows)
 
 
 def _compared(arm: Any, reference: Any) -> dict[str, Any]:
@@ -149,45 +246,25 @@ def _compared(arm: Any, reference: Any) -> dict[str, Any]:
 
 
 def costs(measures: pd.DataFrame) -> pd.DataFrame:
-    """One row a (model, rank, setting, arm): means over its finished runs.
-
-    Returns:
-        model, rank, setting, longest, arm, n_runs; train_seconds, tokens_per_s, supervised_tokens_per_s, flops_utilisation, init_seconds,
-        init_share, peak_bytes, peak_above_base_bytes, parameters_trainable, adapter_bytes, clipped_step_share, runs. NaN where no run
-        measured it.
-    """
-    names = ["train_seconds", "tokens_per_s", "supervised_tokens_per_s", "flops_utilisation", "init_seconds", "init_share", "peak_bytes",
-             "peak_above_base_bytes", "parameters_trainable", "adapter_bytes", "clipped_step_share"]  # fmt: skip
-    keys = ["model", "rank", "setting", "longest", "arm"]
+    """What each arm costs: `COST_TABLE`."""
+    keys = [column.name for column in (*SETTING_COLUMNS, ARM)]
     done = measures[measures["state"] == "done"]
     rows = [
         dict(zip(keys, key, strict=True))
-        | {"n_runs": len(group)}
-        | group[names].mean().to_dict()
-        | {"runs": " ".join(sorted(group["train_id"]))}
+        | {"n_runs": len(group), "runs": " ".join(sorted(group["train_id"]))}
+        | group[[column.name for column in COSTS]].mean().to_dict()
         for key, group in done.groupby(keys, sort=False)
     ]
-    return pd.DataFrame(rows, columns=[*keys, "n_runs", *names, "runs"])
+    return COST_TABLE.frame(rows)
 
 
 def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
-    """OLoRA+ and LoRA+: one row a (cell, arm, lr, lr ratio) of the reported runs, in cells where any ratio is not 1.
-
-    Returns:
-        cell, model, rank, setting, longest, arm, init, lr (A's), lr_ratio (B's lr over A's), roles (tuned, shared or both), n_runs,
-        diverged, report_loss (nats, mean over finished runs) and report_loss_sd (over runs; NaN for one), score (macro-average percent,
-        NaN without a suite), travelled (how far A and B moved); any generation metric recorded (mean), each with <metric>_base, the
-        untouched base's; runs.
-    """
+    """What OLoRA+ and LoRA+ come to, ratio by ratio: `RATIOS`."""
     generated = generation_metrics(frames.runs)
     keys = [*_CELL, "arm", "init", "lr", "lr_ratio"]
-    names = ["roles", "n_runs", "diverged", "report_loss", "report_loss_sd", "score", "travelled"]
-    columns = [*keys, *names, *generated, *(f"{name}_base" for name in generated), "runs"]
-    reported = frames.runs[frames.runs["roles"].str.contains("shared|tuned")]
-    plus = reported[reported["lr_ratio"].notna()]
+    plus = with_role(frames.runs, *REPORTED)
+    plus = plus[plus["lr_ratio"].notna()]
     plus = plus[plus["cell"].isin(plus[plus["lr_ratio"] != 1]["cell"])]
-    if plus.empty:
-        return pd.DataFrame(columns=columns)
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
     macro = scores.groupby("train_id")["value"].mean() * 100
     table = measures[measures["state"] == "done"].drop_duplicates("train_id").set_index("train_id")
@@ -195,7 +272,7 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in plus.groupby(keys, sort=False):
         done = table.reindex(group["train_id"])
-        roles = dict.fromkeys(role for roles in group["roles"] for role in roles.split() if role != "tuning")
+        roles = dict.fromkeys(role for roles in group["roles"] for role in roles_of(roles) if role in REPORTED)
         base = bases.reindex(group["base_eval_id"].iloc[:1])
         rows.append(
             dict(zip(keys, key, strict=True))
@@ -206,4 +283,4 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
             | {f"{name}_base": float(base[name].iloc[0]) if name in base else np.nan for name in generated}
             | {"runs": " ".join(sorted(group["train_id"]))}
         )
-    return pd.DataFrame(rows, columns=columns)
+    return RATIOS.frame(rows)

@@ -5,45 +5,67 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.described import Column, Table
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.provenance import mixed_provenance
+from olora_bench.analysis.reasons import RunsDiffer
+from olora_bench.analysis.runs import with_role
+from olora_bench.store.manifest import Contrast
 
-COMPARISON = ["contrast", "kind", "role", "arm", "reference", "confirmatory", "lr_reference", "lr_arm"]
-"""What a comparison is; in a `shared` one both learning rates are the same and each shared lr is a comparison of its own. In a `tuned`
-one they differ from cell to cell, and here are null."""
+COMPARISON = [column.name for column in COMPARISON_COLUMNS]
+CELL = [column.name for column in CELL_COLUMNS]
+SIDES = ("arm", "reference")
 
-CELL = ["cell", "family", "model", "rank", "setting", "longest"]
-"""`longest`: no cell of its family trains longer. Shorter schedules are there for `convergence.schedules` and enter no verdict."""
+
+def _of_side(side: str) -> tuple[Column, ...]:
+    return (
+        Column(f"{side}_id", f"the train_id of the run of the {side}"),
+        Column(f"{side}_eval", "the id of its scoring"),
+        Column(f"{side}_state", "the run's state; `missing` where the manifest has no such run"),
+        Column(f"{side}_eval_state", "the state of its scores; `missing` as well"),
+    )
+
+
+PAIRS = Table(
+    "pairs",
+    "a pair of runs that a contrast compares, incomplete ones included",
+    (
+        *COMPARISON_COLUMNS,
+        *CELL_COLUMNS,
+        Column("seed", "the seed that both runs have"),
+        Column("cell_lr_reference", "learning rate of the reference's run"),
+        Column("cell_lr_arm", "learning rate of the arm's run"),
+        *_of_side("arm"),
+        *_of_side("reference"),
+        Column("base_eval_id", "the id of the scoring of the untouched base; empty where nothing is scored"),
+        Column("pair", "complete, diverged (a run of the two) or incomplete"),
+    ),
+)
 
 
 def pairs(frames: StudyFrames) -> pd.DataFrame:
-    """One row a pair of runs that a contrast compares, incomplete ones included.
-
-    Returns:
-        COMPARISON columns (`contrast` is "arm vs reference"; `confirmatory` where kind is primary and role is what the study's protocol
-        judges by); CELL columns; seed; cell_lr_reference, cell_lr_arm (the learning rates of the pair); for each side
-        `<side>_id` (train_id), `<side>_eval`, `<side>_state` ("missing" where the manifest has no such run) and `<side>_eval_state`;
-        base_eval_id; `pair`: complete | diverged | incomplete.
-    """
-    parts = []
-    runs = frames.runs
+    """The pairs of runs of every declared contrast, under each protocol that has runs: the table `PAIRS`."""
     judged = "tuned" if frames.protocol == "tuned" else "shared"
-    for contrast in frames.contrasts:
-        for role in ("tuned", "shared"):
-            mine = runs[runs["roles"].str.split().map(lambda roles, role=role: role in roles)]
-            found = _sides(mine, contrast["arm"], contrast["reference"], ["seed"] if role == "tuned" else ["lr", "seed"])
-            found = found if found.empty else found[found["cell"].isin(cells_of_both(runs, contrast["arm"], contrast["reference"]))]
-            if found.empty:
-                continue
-            found.insert(0, "contrast", f"{contrast['arm']} vs {contrast['reference']}")
-            found.insert(1, "kind", contrast["kind"])
-            found.insert(2, "role", role)
-            found.insert(3, "arm", contrast["arm"])
-            found.insert(4, "reference", contrast["reference"])
-            found.insert(5, "confirmatory", contrast["kind"] == "primary" and role == judged)
-            if role == "tuned":
-                found[["lr_reference", "lr_arm"]] = np.nan
-            parts.append(found)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*COMPARISON, *CELL, "seed", "pair"])
+    parts = [
+        part
+        for contrast in frames.contrasts
+        for role in ("tuned", "shared")
+        if len(part := _of_contrast(frames, contrast, role, confirmatory=contrast.kind == "primary" and role == judged))
+    ]
+    return PAIRS.ordered(pd.concat(parts, ignore_index=True)) if parts else PAIRS.frame([])
+
+
+def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
+    arm, reference, tuned = contrast.arm, contrast.reference, role == "tuned"
+    paired = _sides(with_role(frames.runs, role), arm, reference, ["seed"] if tuned else ["lr", "seed"])
+    if paired.empty:
+        return paired
+    paired = paired[paired["cell"].isin(cells_of_both(frames.runs, arm, reference))]
+    lr = np.nan if tuned else paired["lr"]
+    paired = paired.assign(**Comparison(arm, reference, contrast.kind, role, confirmatory, None).columns)
+    return paired.assign(lr_reference=lr, lr_arm=lr).drop(columns=[] if tuned else "lr")
 
 
 def cells_of_both(runs: pd.DataFrame, arm: str, reference: str) -> set[str]:
@@ -61,24 +83,28 @@ def _sides(runs: pd.DataFrame, arm: str, reference: str, within: list[str]) -> p
         sides.append(one if "lr" in within else one.drop(columns="lr"))
     if sides[0].empty and sides[1].empty:
         return pd.DataFrame()
-    keys = [*CELL, "base_eval_id", *within]
     order = runs[CELL].drop_duplicates().reset_index(drop=True)
     order["_order"] = order.index
-    found = sides[0].merge(sides[1], on=keys, how="outer").merge(order, on=CELL)
+    paired = sides[0].merge(sides[1], on=[*CELL, "base_eval_id", *within], how="outer").merge(order, on=CELL)
     if "lr" in within:  # an lr at which one arm alone runs is no comparison
-        found = found[found.groupby("cell")[["arm_id", "reference_id"]].transform("count").gt(0).all(axis=1)]
-    found = found.sort_values(["_order", *within], kind="stable").drop(columns="_order")
-    if "lr" in within:
-        found["lr_reference"] = found["lr_arm"] = found["lr"]
-        found = found.drop(columns="lr")
-    states = [f"{side}{what}" for side in ("arm", "reference") for what in ("_state", "_eval_state")]
-    found[states] = found[states].fillna("missing")
-    done = (found["arm_state"] == "done") & (found["reference_state"] == "done")
-    diverged = (found["arm_state"] == "diverged") | (found["reference_state"] == "diverged")
-    found["pair"] = np.where(diverged, "diverged", np.where(done, "complete", "incomplete"))
-    return found
+        paired = paired[paired.groupby("cell")[["arm_id", "reference_id"]].transform("count").gt(0).all(axis=1)]
+    paired = paired.sort_values(["_order", *within], kind="stable").drop(columns="_order")
+    states = [f"{side}_{state}" for side in SIDES for state in ("state", "eval_state")]
+    paired[states] = paired[states].fillna("missing")
+    return paired.assign(pair=_completeness(paired))
+
+
+def _completeness(paired: pd.DataFrame) -> pd.Series[str]:
+    done = (paired["arm_state"] == "done") & (paired["reference_state"] == "done")
+    diverged = (paired["arm_state"] == "diverged") | (paired["reference_state"] == "diverged")
+    return pd.Series("incomplete", index=paired.index).mask(done, "complete").mask(diverged, "diverged")
 
 
 def run_ids(group: pd.DataFrame) -> str:
     """The train_ids behind a group of pairs, sorted, separated by spaces."""
     return " ".join(sorted({*group["arm_id"].dropna(), *group["reference_id"].dropna()}))
+
+
+def runs_differ(frames: StudyFrames, group: pd.DataFrame) -> tuple[RunsDiffer, ...]:
+    """What the runs of a group of pairs do not share although it can move numbers."""
+    return mixed_provenance(frames.runs[frames.runs["train_id"].isin({*group["arm_id"].dropna(), *group["reference_id"].dropna()})])

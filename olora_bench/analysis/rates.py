@@ -7,14 +7,84 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from olora_bench.analysis.columns import ARM, CELL_COLUMNS, REASONS, RUNS, SETTING_COLUMNS
+from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import UNSCORED, StudyFrames, rows_of, training_cell
 from olora_bench.analysis.paired import Floats
+from olora_bench.analysis.reasons import AtEdge, DivergedAt, Reason, TooFewRates
+from olora_bench.analysis.runs import has_role
 
 NEAR_BEST = 0.05
 """A learning rate is good where it keeps all but this share of what the best one takes off the loss."""
 
+MIN_POINTS = 3
+"""A curve through fewer losses says nothing of the rates between."""
 
 _CELL = ["cell", "model", "rank", "setting", "longest", "arm"]
+_CRITERION = Column("criterion", "what the study's search goes by; tune_loss without a search", heading="criterion")
+_EDGE = Column("edge", "low or high: the best is the last one tried on that side", heading="edge")
+
+RATES = Table(
+    "rates",
+    "a (cell, arm, lr): the runs at that learning rate, whatever they were for",
+    (
+        CELL_COLUMNS[0],
+        *SETTING_COLUMNS,
+        ARM,
+        Column("lr", "learning rate (of A, where the arm has a ratio)", heading="lr", form="rate"),
+        Column("stage", "of the search; grid without one", heading="stage"),
+        _CRITERION,
+        Column("tune", "the criterion as a loss, mean over runs; empty where a run diverged or none is done", "nats", "criterion value",
+               "3 digits"),
+        Column("report_loss", "held-out loss, mean over runs", "nats", "held-out loss", "3 digits"),
+        Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
+        Column("spikes", "spikes of the train loss a finished run, mean", "steps", "spikes a run", "number"),
+        Column("n_runs", "runs", heading="runs"),
+        Column("diverged", "runs that diverged", heading="diverged"),
+        Column("failed", "runs that failed", heading="failed"),
+        Column("best", "the search's best, or the lowest criterion where there is no search", heading="best"),
+        _EDGE,
+        Column("searched", "whether it was a point of a search"),
+        RUNS,
+    ),
+)  # fmt: skip
+RATE_VIEW = View(
+    "learning_rates",
+    "Learning rates",
+    "Every learning rate tried: the tuning criterion (as a loss), held-out loss (nats) and score (macro-average, percent).",
+    RATES,
+)
+SENSITIVITY = Table(
+    "sensitivity",
+    "a (cell, arm) with two learning rates or more: what was spent on them, and how flat the loss is around the best. Between rates the "
+    f"loss is interpolated in log lr; losses and regions are empty where fewer than {MIN_POINTS} rates have a loss",
+    (
+        CELL_COLUMNS[0],
+        *SETTING_COLUMNS,
+        ARM,
+        _CRITERION,
+        Column("tuning_runs", "runs that chose the learning rate", heading="tuning runs"),
+        Column("points", "learning rates", heading="points"),
+        Column("best_lr", "the best learning rate", heading="best lr", form="rate"),
+        Column("best_loss", "the criterion as a loss there", "nats", "loss", "3 digits"),
+        _EDGE,
+        Column("off_low", "loss lost at a third of the best rate; empty where that is not bracketed", "nats", "at lr/3", "3 digits signed"),
+        Column("off_high", "loss lost at three times the best rate", "nats", "at 3 lr", "3 digits signed"),
+        Column("good_low", "from here on 95% of the drop in loss is kept", heading="good from", form="rate"),
+        Column("good_high", "up to here", heading="good to", form="rate"),
+        Column("good_width", "good_high over good_low", "factor", "width", "times"),
+        Column("good_open", "whether that region reaches the last rate tried on a side, so that it may be wider", heading="open"),
+        REASONS,
+        RUNS,
+    ),
+)
+SENSITIVITY_VIEW = View(
+    "sensitivity",
+    "Learning-rate sensitivity",
+    "Learning-rate sensitivity: loss lost at a third of and three times the best lr, and the region that keeps 95% of the drop in "
+    "loss. Tuning runs: what the search cost, equal for all arms but for edges.",
+    SENSITIVITY,
+)
 
 
 def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
@@ -30,52 +100,55 @@ def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
-    """One row a (cell, arm, lr): the runs at it, whatever they were for.
+    """What each arm's runs came to at each learning rate: `RATES`.
 
     Args:
         frames: the study.
         measures: as `losses.run_measures(frames)` returns it.
-
-    Returns:
-        cell, model, rank, setting, longest, arm, lr, stage (of a search, else "grid"); criterion (the study's; tune_loss without
-        a search), tune (the criterion as a loss, mean over runs; NaN where a run diverged or none is done), report_loss (nats, mean),
-        score (macro-average of the primary metrics, percent, mean; NaN without a suite), spikes (of the train loss, a run; mean over
-        finished runs), n_runs, diverged, failed, best (of the search, or the lowest `tune` where there is none), searched (it was a point
-        of a search), edge ("low", "high" or null: the best is the last one tried on that side), runs.
     """
     runs = trained_alike(frames.runs)
-    criterion = (frames.tuning or {}).get("criterion", "tune_loss")
-    sign = 1.0 if criterion == "tune_loss" else -1.0
+    criterion = criterion_of(frames)
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
     macro = scores.groupby("train_id")["value"].mean() * 100
     spikes = measures[measures["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["spikes"]
     ids = runs["train_id"]
-    runs = runs.assign(tune=sign * runs[f"metrics.{criterion}"], score=ids.map(macro), spikes=ids.map(spikes))
-    searched = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
+    runs = runs.assign(tune=_as_loss(runs, criterion), score=ids.map(macro), spikes=ids.map(spikes), tuning=has_role(runs, "tuning"))
+    searches = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
     rows: list[dict[str, Any]] = []
     for key, group in runs.groupby(_CELL, sort=False):
         assert isinstance(key, tuple)
-        points = []
-        for lr, at in group.groupby("lr", sort=True):
-            tuning = at[at["roles"].str.contains("tuning")]
-            judged = tuning if len(tuning) else at
-            whole = bool((judged["state"] == "done").all())
-            points.append(
-                dict(zip(_CELL, key, strict=True))
-                | {"lr": lr, "stage": judged["stage"].iloc[0], "criterion": criterion}
-                | {"tune": float(judged["tune"].mean()) if whole else np.nan, "searched": len(tuning) > 0}
-                | {name: float(at[column].mean()) for name, column in _MEANS}
-                | {"n_runs": len(at)}
-                | {"diverged": int((at["state"] == "diverged").sum()), "failed": int((at["state"] == "failed").sum())}
-                | {"runs": " ".join(sorted(at["train_id"]))}
-            )
-        rows += _with_best(points, searched.get((training_cell(str(key[0])), str(key[-1]))))
-    names = ["lr", "stage", "criterion", "tune", "report_loss", "score", "spikes", "n_runs", "diverged", "failed", "best", "edge",
-             "searched", "runs"]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*_CELL, *names])
+        named: dict[str, Any] = dict(zip(_CELL, key, strict=True)) | {"criterion": criterion}
+        points = [named | {"lr": lr} | _point(at) for lr, at in group.groupby("lr", sort=True)]
+        rows += _with_best(points, searches.get((training_cell(named["cell"]), named["arm"])))
+    return RATES.frame(rows)
+
+
+def criterion_of(frames: StudyFrames) -> str:
+    """What the study's search goes by: `tune_loss` (lower is better; also without a search) or `tune_gold_logprob` (higher)."""
+    return "tune_loss" if frames.tuning is None else frames.tuning.criterion
+
+
+def _as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[float]:
+    sign = 1.0 if criterion == "tune_loss" else -1.0
+    return sign * runs[f"metrics.{criterion}{when}"]
 
 
 _MEANS = (("report_loss", "metrics.report_loss"), ("score", "score"), ("spikes", "spikes"))
+
+
+def _point(at: pd.DataFrame) -> dict[str, Any]:
+    """The runs at one learning rate; those of a search, where there are any, say what the criterion is."""
+    judged = at[at["tuning"]] if at["tuning"].any() else at
+    complete = bool((judged["state"] == "done").all())
+    return {
+        "stage": judged["stage"].iloc[0],
+        "tune": float(judged["tune"].mean()) if complete else np.nan,
+        "searched": bool(at["tuning"].any()),
+        **{name: float(at[column].mean()) for name, column in _MEANS},
+        "n_runs": len(at),
+        **{state: int((at["state"] == state).sum()) for state in ("diverged", "failed")},
+        "runs": " ".join(sorted(at["train_id"])),
+    }
 
 
 def _with_best(points: list[dict[str, Any]], search: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -91,43 +164,29 @@ def _with_best(points: list[dict[str, Any]], search: dict[str, Any] | None) -> l
 
 
 def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
-    """One row a (cell, arm) that was run at two learning rates or more: what was spent on them, and how flat the loss is around the best.
-
-    Between learning rates the loss is interpolated in log lr; beyond those tried, or towards one that diverged, nothing is said.
-
-    Returns:
-        cell, model, rank, setting, longest, arm, criterion; tuning_runs (the budget: runs that chose), points (learning rates), best_lr,
-        best_loss (the criterion as a loss), edge; off_low, off_high: loss lost with a third of, and three times, the best lr (NaN where not
-        bracketed); good_low, good_high: the region that keeps 95% of the drop from the untouched base, good_width (high over low, a
-        factor), good_open (whether it reaches the last lr tried on a side, so that it may be wider); note; runs. Losses and regions are
-        NaN where fewer than three learning rates have a loss.
-    """
+    """What each arm's search cost, and how flat the loss is around its best: `SENSITIVITY`."""
     runs = trained_alike(frames.runs)
+    criterion = criterion_of(frames)
+    bases = _as_loss(runs, criterion, "_start").groupby(runs["cell"]).mean()
     rows: list[dict[str, Any]] = []
-    for key, group in rates.groupby([*_CELL, "criterion"], sort=False) if len(rates) else ():
+    for key, group in rates.groupby(_CELL, sort=False) if len(rates) else ():
         judged = group[group["searched"]] if group["searched"].any() else group
         if len(judged) < 2:
             continue
-        named = dict(zip([*_CELL, "criterion"], key, strict=True))
-        mine = runs[(runs["cell"] == named["cell"]) & (runs["arm"] == named["arm"])]
-        sign = 1.0 if named["criterion"] == "tune_loss" else -1.0
-        base = float(sign * runs[runs["cell"] == named["cell"]][f"metrics.{named['criterion']}_start"].mean())
-        at_best = group[group["best"]]
-        edge = at_best["edge"].iloc[0] if len(at_best) else None
-        row = named | dict.fromkeys(_REGION, np.nan) | {"good_open": False, "edge": edge, "points": len(judged)}
-        row |= {"best_lr": at_best["lr"].iloc[0], "best_loss": at_best["tune"].iloc[0]} if len(at_best) else {}
-        row |= {"tuning_runs": int(mine["roles"].str.contains("tuning").sum()) or len(mine), "runs": _ids(judged)}
+        named: dict[str, Any] = dict(zip(_CELL, key, strict=True)) | {"criterion": criterion, "points": len(judged), "runs": _ids(judged)}
+        ours = runs[(runs["cell"] == named["cell"]) & (runs["arm"] == named["arm"])]
+        budget = {"tuning_runs": int(has_role(ours, "tuning").sum()) or len(ours)}
+        row: dict[str, Any] = named | budget | dict.fromkeys(_REGION, np.nan) | {"good_open": False, "edge": None}
+        for best in rows_of(group[group["best"]])[:1]:
+            row |= {"best_lr": best["lr"], "best_loss": best["tune"], "edge": best["edge"]}
         known = judged[judged["tune"].notna()].sort_values("lr")
-        lr, loss = known["lr"].to_numpy(dtype=float), known["tune"].to_numpy(dtype=float)
         if len(known) >= MIN_POINTS:
-            row |= _flatness(lr, loss, base)
-        rows.append(row | {"note": _note(edge, judged, len(known))})
-    names = ["criterion", "tuning_runs", "points", "best_lr", "best_loss", "edge", "off_low", "off_high", "good_low", "good_high",
-             "good_width", "good_open", "note", "runs"]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*_CELL, *names])
+            lr, loss = known["lr"].to_numpy(dtype=float), known["tune"].to_numpy(dtype=float)
+            row |= _flatness(lr, loss, float(bases[named["cell"]]))
+        rows.append(row | {"reasons": _reasons(row["edge"], judged, len(known))})
+    return SENSITIVITY.frame(rows)
 
 
-MIN_POINTS = 3
 _REGION = ("best_lr", "best_loss", "off_low", "off_high", "good_low", "good_high", "good_width")
 
 
@@ -139,12 +198,12 @@ def _flatness(lr: Floats, loss: Floats, base: float) -> dict[str, Any]:
     return {"best_lr": lr[best], "best_loss": loss[best], **off, **region}
 
 
-def _note(edge: str | None, judged: pd.DataFrame, known: int) -> str:
-    notes = [] if pd.isna(edge) else [f"best at the {'lowest' if edge == 'low' else 'highest'} tried: no tuned verdict"]
-    died = judged[judged["diverged"] > 0]
-    notes += [f"diverged at {', '.join(f'{lr:.3g}' for lr in died['lr'])}"] if len(died) else []
-    notes += [f"{known} of at least {MIN_POINTS} learning rates with a loss"] if known < MIN_POINTS else []
-    return ", ".join(notes)
+def _reasons(edge: str | None, judged: pd.DataFrame, known: int) -> tuple[Reason, ...]:
+    reasons: list[Reason] = [] if edge is None or pd.isna(edge) else [AtEdge(edge)]
+    diverged = judged[judged["diverged"] > 0]["lr"]
+    reasons += [DivergedAt(tuple(diverged))] if len(diverged) else []
+    reasons += [TooFewRates(known, MIN_POINTS)] if known < MIN_POINTS else []
+    return tuple(reasons)
 
 
 def _ids(rates: pd.DataFrame) -> str:
@@ -195,11 +254,11 @@ def ratio_points(frames: StudyFrames, table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The table's columns, `lr_ratio`, and `family`, the name of that reference.
     """
-    told = frames.runs[["arm", "lr_ratio"]].dropna().drop_duplicates("arm")
-    ratio = dict(zip(told["arm"], told["lr_ratio"], strict=True))
+    known = frames.runs[["arm", "lr_ratio"]].dropna().drop_duplicates("arm")
+    ratio = dict(zip(known["arm"], known["lr_ratio"], strict=True))
     family: dict[str, str] = {}
     for contrast in frames.contrasts:
-        if ratio.get(contrast["arm"], 1.0) != 1.0 and ratio.get(contrast["reference"]) == 1.0:
-            family |= {contrast["arm"]: contrast["reference"], contrast["reference"]: contrast["reference"]}
-    mine = table[table["arm"].isin(family)]
-    return mine.assign(lr_ratio=mine["arm"].map(ratio).astype(float), family=mine["arm"].map(family))
+        if ratio.get(contrast.arm, 1.0) != 1.0 and ratio.get(contrast.reference) == 1.0:
+            family |= {contrast.arm: contrast.reference, contrast.reference: contrast.reference}
+    rows = table[table["arm"].isin(family)]
+    return rows.assign(lr_ratio=rows["arm"].map(ratio).astype(float), family=rows["arm"].map(family))

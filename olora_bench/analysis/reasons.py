@@ -65,5 +65,114 @@ class ArmsAbsent:
     arms: tuple[str, ...]
 
 
-Reason = PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | Undecidable | JudgedByLoss | ArmsAbsent
+@dataclass(frozen=True)
+class TooFewSeeds:
+    """Fewer paired seeds than the test needs."""
+
+    seeds: int
+    needed: int
+
+
+@dataclass(frozen=True)
+class CoarseReadings:
+    """Fewer readings of the held-out loss than the time of a crossing needs: it is interpolated between two of them."""
+
+    readings: int
+    needed: int
+
+
+@dataclass(frozen=True)
+class ReadingsDiffer:
+    """The two arms' losses were not read at the same steps."""
+
+
+@dataclass(frozen=True)
+class NeverReached:
+    """Runs of either side that never reach the target, of all runs: a mean over seeds is only a bound."""
+
+    runs: int
+    of: int
+
+
+@dataclass(frozen=True)
+class AtEdge:
+    """The best learning rate is the last one tried on a side, `low` or `high`: the optimum may lie beyond it."""
+
+    side: str
+
+
+@dataclass(frozen=True)
+class DivergedAt:
+    """Learning rates at which a run diverged."""
+
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TooFewRates:
+    """Fewer learning rates with a loss than a curve through them needs."""
+
+    rates: int
+    needed: int
+
+
+@dataclass(frozen=True)
+class SeedLacks:
+    """What keeps a seed from being a scored pair: (arm, state) of each side's run, or of its scores, that is not done."""
+
+    seed: int
+    lacking: tuple[tuple[str, str], ...]
+    scores: bool
+
+
+@dataclass(frozen=True)
+class EvaluationsWarn:
+    """A warning of the evaluation, and how many of so many evaluations gave it."""
+
+    text: str
+    evaluations: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ScoresWarned:
+    """Scores behind a number that carry a warning of the evaluation; which one stands in the table `scoring`."""
+
+    scores: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ShorterSchedule:
+    """A cell whose family trains longer elsewhere: it enters no verdict on a comparison."""
+
+
+@dataclass(frozen=True)
+class NoRateChosen:
+    """A side has no learning rate of its own: its search is open or ended at an edge."""
+
+
+@dataclass(frozen=True)
+class EqualDifferences:
+    """Every seed gave the same difference, so that their spread cannot be told."""
+
+
+@dataclass(frozen=True)
+class Exploratory:
+    """Seeds enough for an interval, and too few to lean on it: a t with so few stands on the normal shape of what is not seen."""
+
+    seeds: int
+    enough: int
+
+
+@dataclass(frozen=True)
+class Uncorrected:
+    """Outside the declared family: the p-value is not corrected for the number of such cells."""
+
+
+Reason = (
+    PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | Undecidable | JudgedByLoss | ArmsAbsent
+    | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
+    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
+)  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

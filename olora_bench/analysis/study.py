@@ -7,68 +7,30 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis import convergence, gaps, losses, rates, verdicts
-from olora_bench.analysis.anatomy import anatomy
-from olora_bench.analysis.cells import compare_cells, seed_differences
-from olora_bench.analysis.frames import StudyFrames, rows_of
-from olora_bench.analysis.gaps import scoring
-from olora_bench.analysis.pairs import pairs
+from olora_bench.analysis import convergence, gaps, losses, rates, runs, schedules, verdicts
+from olora_bench.analysis.anatomy import ANATOMY, ANATOMY_VIEW, anatomy
+from olora_bench.analysis.cells import APPENDIX_VIEW, CELLS, DIFFERENCES, GRID_VIEW, compare_cells, seed_differences
+from olora_bench.analysis.described import Table, View
+from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.pairs import PAIRS, pairs
+from olora_bench.analysis.scoring import SCORING, SCORING_VIEW, scoring
 
 Tables = Mapping[str, pd.DataFrame]
-"""Every frame that a report is made of, by name. Differences are arm minus reference; `runs` are the train_ids behind a row.
+"""Every frame that a report is made of, by name, as `TABLES` describes them. `study.report.analysed` adds claims, published and declared,
+described where they are made. Differences are arm minus reference; NaN or null is "not known"."""
 
-COMPARISON is contrast ("arm vs reference"), kind (primary | secondary), role (tuned | shared), arm, reference, confirmatory,
-lr_reference, lr_arm (both null under `tuned`, where they differ from cell to cell). CELL is cell, family, model, rank, setting, longest
-(no cell of its family trains longer; only such cells are in a headline). Text unless said otherwise; NaN or null is "not known".
-
-- verdicts, one row a comparison: COMPARISON; blocks, models, pairs_planned, pairs_missing, diverged (int); judged_by (score |
-  report_loss, where nothing is scored | nothing); difference, low, high, detectable (pp, scores), p, p_holm, blocks_for, blocks_against;
-  loss_blocks, loss_difference, loss_low, loss_high, loss_detectable (nats), loss_p; open_searches; mixed (what its runs do not share);
-  verdict (win | loss | unresolved | not enough runs | no verdict), note, runs.
-- win_counts, one row a comparison with a score: COMPARISON; cells, wins, losses, ties, tied, blocks, null_low, null_high, p, p_coins,
-  runs.
-- left_out, one row a (comparison, benchmark) where several are scored: COMPARISON; benchmark (left out of the macro-average), blocks,
-  blocks_for, blocks_against, difference, low, high (pp), p, runs.
-- cells, one row a (comparison, cell, benchmark, metric): COMPARISON, CELL; cell_lr_reference, cell_lr_arm, benchmark, metric, primary,
-  items, chance, constant (what the same answer to every item scores at best), base, score_reference, score_arm, gave_reference,
-  gave_arm (how often each side gave that answer; all percent), difference, low, high (pp), p, p_holm, seeds, seeds_planned, diverged,
-  detectable (items), detectable_seeds (pp), flips_reference, flips_arm (percent of items that fp32 would answer otherwise), flip_items,
-  exploratory, mixed, verdict (win | loss | unresolved | no verdict), note, runs.
-- coverage, one row a (comparison, cell): COMPARISON, CELL; planned, complete, diverged, failed, missing, unscored (seeds, int), gaps (the
-  seeds that are not complete, in words), runs.
-- differences, one row a (pair, benchmark, metric); pairs, one row a pair: as `cells.seed_differences` and `pairs.pairs` say.
-- measures, one row a (comparison, cell, measure): COMPARISON, CELL; measure (report_loss, generalisation_gap, spikes, clipped_step_share,
-  train_seconds, init_seconds, peak_above_base_bytes, parameters_trainable, bleu, rouge1, rouge2, rougeL, log10_a_condition,
-  log10_b_condition, travelled), unit, value_reference, value_arm, difference, low, high, detectable, ratio, p, seeds, exploratory,
-  verdict (lower | higher | equal | unresolved | no verdict), runs.
-- run_measures, one row a run with a record: train_id, cell, model, rank, setting, longest, arm, lr, lr_ratio, seed, roles, state, every
-  measure above, and report_loss_start, train_loss_end, steps, tokens_per_s, init_share, peak_bytes, adapter_bytes, travelled_a,
-  travelled_b.
-- costs, one row a (model, rank, setting, arm): means over finished runs; longest, n_runs, train_seconds, tokens_per_s,
-  supervised_tokens_per_s, flops_utilisation, init_seconds, init_share, peak_bytes, peak_above_base_bytes, parameters_trainable,
-  adapter_bytes, clipped_step_share, runs.
-- crossings, one row a (pair, q); speedups, one row a (comparison, cell, q, unit): as `convergence` says.
-- schedules, one row a (comparison, family, share): contrast, kind, role, arm, reference, family, model, rank; steps_reference (T), share
-  (4, 2, 1: T/share), steps_arm, lr_reference, lr_arm, loss_reference (at T), loss_reference_short (the reference's own at T/share),
-  loss_arm, difference, low, high, detectable (nats), seconds_reference, seconds_arm (of training), seeds, seeds_planned, diverged,
-  matches, sure, smallest, note, runs.
-- rates, one row a (cell, arm, lr): cell, model, rank, setting, longest, arm, lr, stage, criterion, tune, report_loss, score, spikes,
-  n_runs, diverged, failed, best, edge, searched, runs.
-- sensitivity, one row a (cell, arm) with two learning rates or more: cell, model, rank, setting, longest, arm, criterion, tuning_runs,
-  points, best_lr, best_loss, edge, off_low, off_high, good_low, good_high, good_width, good_open, note, runs.
-- ratios, one row a (cell, arm, lr) where a ratio is varied: cell, model, rank, setting, longest, arm, init, lr, lr_ratio, roles, n_runs,
-  diverged, report_loss, report_loss_sd, score, travelled, bleu, rouge1, rouge2, rougeL, and <metric>_base of the untouched base; runs.
-- anatomy, one row a (model, rank, setting, arm, lr, stage, fact): as `anatomy.anatomy` says.
-- scoring, one row a (model, arm, benchmark, metric), the untouched base an arm of its own ("base"): model, arm, benchmark, metric,
-  n_evals, items, truncated, flips (percent, the mean), flips_max, flip_items, warnings (each once, with how many evaluations gave it),
-  runs.
-- not_done, one row a run or scoring that is not there: train_id, model, rank, setting, arm, lr, seed, roles, what, reason.
-- warnings, one row a sentence that a reader must know first: about (the study, or a contrast), sentence.
-
-`study.report.analysed` adds, where there is anything to add: claims (claim, paper, sentence, verdict, figure, protocol, runs), published
-(source, model, rank, arm, benchmark, metric, lr, setting, published, ours, difference, seeds, note, runs) and declared (one row: file,
-commit, committed_at, changed_since, runs, runs_before, runs_after (counts), reason, before: the ids of those that started before it).
-"""
+TABLES: tuple[Table, ...] = (
+    PAIRS, DIFFERENCES, verdicts.VERDICTS, verdicts.WIN_COUNTS, verdicts.LEFT_OUT, CELLS, convergence.CROSSINGS, convergence.SPEEDUPS,
+    schedules.SCHEDULES, losses.RUN_MEASURES, losses.COMPARED, losses.COST_TABLE, losses.RATIOS, rates.RATES, rates.SENSITIVITY, ANATOMY,
+    SCORING, gaps.COVERAGE, gaps.NOT_DONE, gaps.WARNINGS, runs.RUN_TABLE,
+)  # fmt: skip
+"""The tables of a study."""
+VIEWS: tuple[View, ...] = (
+    verdicts.VERDICTS_VIEW, verdicts.WIN_COUNTS_VIEW, verdicts.LEFT_OUT_VIEW, GRID_VIEW, APPENDIX_VIEW, convergence.SPEEDUP_VIEW,
+    schedules.SCHEDULE_VIEW, rates.RATE_VIEW, rates.SENSITIVITY_VIEW, losses.RATIO_VIEW, losses.LOSS_VIEW, losses.COST_VIEW,
+    verdicts.CONTROLS_VIEW, ANATOMY_VIEW, SCORING_VIEW, gaps.COVERAGE_VIEW, gaps.NOT_DONE_VIEW, gaps.WARNING_VIEW,
+)  # fmt: skip
+"""How reports print them, in order."""
 
 
 def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
@@ -90,7 +52,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "costs": losses.costs(measured),
         "crossings": crossed,
         "speedups": convergence.speedups(crossed),
-        "schedules": convergence.schedules(frames),
+        "schedules": schedules.schedules(frames),
         "rates": rate,
         "sensitivity": rates.sensitivity(rate, frames),
         "ratios": losses.ratios(frames, measured),
@@ -100,10 +62,3 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "left_out": verdicts.left_out(pair, difference, rng),
     }
     return tables | {"warnings": gaps.warnings(frames, tables)}
-
-
-def warnings(frames: StudyFrames, tables: Tables) -> list[str]:
-    """The table of warnings as sentences, a contrast's with its name."""
-    return [
-        row["sentence"] if row["about"] == frames.study else f"{row['about']}: {row['sentence']}" for row in rows_of(tables["warnings"])
-    ]

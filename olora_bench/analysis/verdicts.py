@@ -8,15 +8,152 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, blocks_needed, detectable_of, flip_sets, holm, sign_flip
-from olora_bench.analysis.pairs import COMPARISON, cells_of_both, run_ids
+from olora_bench.analysis.columns import COMPARISON_COLUMNS, REASONS, RUNS
+from olora_bench.analysis.comparison import Comparison, comparisons
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.frames import StudyFrames, training_cell
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats, blocks_needed, detectable_of, flip_sets, sign_flip
+from olora_bench.analysis.pairs import cells_of_both, run_ids, runs_differ
+from olora_bench.analysis.reasons import (
+    ArmsAbsent,
+    JudgedByLoss,
+    PairsDiverged,
+    PairsMissing,
+    Reason,
+    SearchesOpen,
+    TooFewBlocks,
+    Undecidable,
+)
 
 BLOCK = ["model", "seed"]
 """Runs of one model and one seed share data order and base: they are exchanged as a whole."""
 
 COUNT_FLIPS_EXACT = 14
 COUNT_FLIPS = 9_999
+_AT_ONCE = 1024
+
+_OF = "of what it is judged by"
+_BLOCKS_FOR = Column("blocks_for", "blocks in which the arm is better", heading="for the arm")
+_BLOCKS_AGAINST = Column("blocks_against", "blocks in which the reference is better")
+_BLOCKS = Column("blocks", "blocks (model, seed) with a score", heading="blocks")
+_SCORE = (
+    Column("difference", "mean over benchmarks, arm minus reference", "pp", "difference", "pp"),
+    Column("low", "lower end of its 95% interval, by sign flips of whole blocks; empty below six blocks", "pp", "low", "pp"),
+    Column("high", "upper end of that interval", "pp", "high", "pp"),
+)
+
+VERDICTS = Table(
+    "verdicts",
+    "a comparison",
+    (
+        *COMPARISON_COLUMNS,
+        Column("verdict", "better, worse, unresolved, not enough runs, or no verdict (a learning-rate search chose nothing)",
+               heading="verdict"),
+        Column("judged_by", "score; report_loss, where no benchmark is asked; nothing, where there is no pair of runs"),
+        _BLOCKS,
+        *_SCORE,
+        Column("detectable", "the smallest difference that so many blocks find with 80% power", "pp", "detectable", "number"),
+        Column("p", f"of the sign-flip test over blocks, {_OF}", heading="p", form="probability"),
+        Column("p_holm", "corrected over the study's confirmatory comparisons; empty for others", heading="p (Holm)", form="probability"),
+        Column("blocks_for", f"blocks in which the arm is better, {_OF}"),
+        Column("blocks_against", f"blocks in which the reference is better, {_OF}"),
+        Column("loss_blocks", "blocks with a held-out loss"),
+        Column("loss_difference", "mean difference of the final held-out loss, arm minus reference", "nats", "loss", "3 digits signed"),
+        Column("loss_low", "lower end of its 95% interval, by sign flips of whole blocks", "nats", "loss low", "3 digits signed"),
+        Column("loss_high", "upper end of that interval", "nats", "loss high", "3 digits signed"),
+        Column("loss_detectable", "the smallest difference in loss that so many blocks find with 80% power", "nats"),
+        Column("loss_p", "of the sign-flip test on the loss", heading="loss p", form="probability"),
+        Column("models", "models among its pairs"),
+        Column("pairs_planned", "pairs of runs that the study plans"),
+        Column("pairs_missing", "of these, not there or without a score"),
+        Column("diverged", "of these, with a diverged run"),
+        Column("open_searches", "learning-rate searches of the two arms that chose nothing"),
+        REASONS,
+        RUNS,
+    ),
+)  # fmt: skip
+_SHOWN = (
+    "contrast",
+    "role",
+    "lr_arm",
+    "blocks",
+    "difference",
+    "low",
+    "high",
+    "detectable",
+    "loss_difference",
+    "loss_low",
+    "loss_high",
+    "loss_p",
+)
+VERDICTS_VIEW = View(
+    "verdicts",
+    "Verdicts",
+    "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; exact sign-flip test over blocks "
+    "(model, seed), its inverted 95% interval, Holm over the primary contrasts. Detectable: found with 80% power. Beside it, the same of "
+    "the held-out loss (nats per token, lower is better), which is judged where no benchmark is asked.",
+    VERDICTS,
+    (*_SHOWN, "p_holm", "verdict", "reasons"),
+    rows=("confirmatory", True),
+)
+CONTROLS_VIEW = View(
+    "controls",
+    "Secondary contrasts",
+    "Contrasts beside the verdict, controls among them: macro-average difference in percentage points and held-out loss in nats, "
+    "sign-flip test over blocks; p as it is.",
+    VERDICTS,
+    (*_SHOWN, "p", "verdict", "reasons"),
+    rows=("confirmatory", False),
+)
+
+LEFT_OUT = Table(
+    "left_out",
+    "a (comparison, benchmark) where several benchmarks are scored",
+    (
+        *COMPARISON_COLUMNS,
+        Column("benchmark", "the one that is left out of the mean over benchmarks", heading="without"),
+        _BLOCKS,
+        _BLOCKS_FOR,
+        _BLOCKS_AGAINST,
+        *_SCORE,
+        Column("p", "of the sign-flip test over blocks, uncorrected: it describes, and decides nothing", heading="p", form="probability"),
+        RUNS,
+    ),
+)
+LEFT_OUT_VIEW = View(
+    "left_out",
+    "Without each benchmark",
+    "The macro-average without each benchmark in turn, percentage points: whether one of them carries the verdict. Exact sign-flip test "
+    "over blocks, p as it is.",
+    LEFT_OUT,
+)
+
+WIN_COUNTS = Table(
+    "win_counts",
+    "a comparison with a score",
+    (
+        *COMPARISON_COLUMNS,
+        Column("cells", "(model, rank, setting, benchmark) with a score", heading="cells"),
+        Column("wins", "cells in which the arm's mean is higher", heading="wins"),
+        Column("losses", "cells in which the reference's mean is higher", heading="losses"),
+        Column("ties", "cells in which the means are the same", heading="ties"),
+        Column("tied", "the names of tied cells"),
+        Column("blocks", "blocks (model, seed)"),
+        Column("null_low", "lower end of the central 95% of wins when whole blocks change sign", heading="null from"),
+        Column("null_high", "upper end of that band", heading="null to"),
+        Column("p", "two-sided, of wins minus losses in that null", heading="p", form="probability"),
+        Column("p_coins", "what a sign test over cells would claim, were they independent", heading="p coins", form="probability"),
+        RUNS,
+    ),
+)
+WIN_COUNTS_VIEW = View(
+    "win_counts",
+    "Paper-style counts",
+    "Paper-style count: higher mean wins a cell. Null band: the central 95% of wins when whole blocks (model, seed) change sign. "
+    "p coins: a sign test that took cells for independent, shown for contrast only.",
+    WIN_COUNTS,
+)
 
 
 def block_differences(differences: pd.DataFrame) -> pd.Series[float]:
@@ -25,8 +162,7 @@ def block_differences(differences: pd.DataFrame) -> pd.Series[float]:
     A benchmark counts the same however many ranks and settings a block has: first the mean over benchmarks of each pair of runs, then
     over the block's pairs. Primary metrics only.
     """
-    primary = differences[differences["primary"]]
-    runs = primary.groupby([*BLOCK, "cell", "arm_id", "reference_id"], sort=True)["difference"].mean()
+    runs = primary(differences).groupby([*BLOCK, "cell", "arm_id", "reference_id"], sort=True)["difference"].mean()
     return runs.groupby(level=BLOCK, sort=True).mean()
 
 
@@ -48,86 +184,64 @@ def confirmatory(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataF
         rng: used only where there are too many blocks to list all flips.
 
     Returns:
-        One row a comparison: COMPARISON columns; blocks, models, pairs_planned, pairs_missing, diverged; judged_by (score, report_loss);
-        difference, low, high (percentage points; NaN below six blocks), detectable (found with 80% power, from the spread between
-        blocks); p, p_holm (of what it is judged by, over the study's confirmatory comparisons); blocks_for, blocks_against (of what it
-        is judged by); loss_blocks, loss_difference, loss_low, loss_high, loss_detectable (nats), loss_p; open_searches; mixed; verdict:
-        win | loss | unresolved | not enough runs | no verdict; note; runs.
+        The table `VERDICTS`. Declared primary contrasts that no pair of runs answers yet stand first.
     """
-    rows = []
-    for key, group in _comparisons(pairs):
-        mine = _of(differences, key)
-        blocks, losses = block_differences(mine), block_losses(frames, group)
-        by_loss = _asked_no_benchmark(frames, group)
-        missing = int((group["pair"] == "incomplete").sum())
-        complete = int((group["pair"] == "complete").sum())
-        unscored = 0 if by_loss else complete - mine[["arm_id", "reference_id"]].drop_duplicates().shape[0]
-        better = -losses if by_loss else blocks
-        row = dict(key) | {
-            "judged_by": "report_loss" if by_loss else "score",
-            "blocks": len(blocks),
-            "models": group["model"].nunique(),
-            "pairs_planned": len(group),
-            "pairs_missing": missing + unscored,
-            "diverged": int((group["pair"] == "diverged").sum()),
-            "difference": float(blocks.mean()) if len(blocks) else np.nan,
-            "detectable": detectable_of(np.asarray(blocks, dtype=np.float64)),
-            "blocks_for": int((better > 0).sum()),
-            "blocks_against": int((better < 0).sum()),
-            "loss_blocks": len(losses),
-            "loss_difference": float(losses.mean()) if len(losses) else np.nan,
-            "loss_detectable": detectable_of(np.asarray(losses, dtype=np.float64)),
-            "mixed": mixed_runs(frames, group),
-            "open_searches": _open_searches(frames, key["arm"], key["reference"]) if key["role"] == "tuned" else 0,
-            "runs": run_ids(group),
-        }
-        row |= _flipped(blocks, rng) | {f"loss_{name}": value for name, value in _flipped(losses, rng).items()}
-        rows.append(row | ({"p": row["loss_p"]} if by_loss else {}))
-    rows = _unopened(frames, rows) + rows  # first, where the verdict itself will stand
-    frame = pd.DataFrame(rows, columns=[*COMPARISON, *_COUNTS, *_NUMBERS, "judged_by", "open_searches", "mixed", "runs"])
-    frame["p_holm"] = np.nan
-    family = frame["confirmatory"].astype(bool)
-    if family.any():
-        frame.loc[family, "p_holm"] = holm(frame.loc[family, "p"].to_numpy(dtype=float))
-    judged = [_verdict(row, set(frames.runs["arm"]), _hopeless(frame[family])) for row in rows_of(frame)]
-    frame["verdict"], frame["note"] = [v for v, _ in judged], [n for _, n in judged]
-    return frame
+    pairs, differences = longest(pairs), longest(differences)
+    compared = comparisons(pairs)
+    compared = [*_without_pairs(frames, compared), *compared]
+    rows = [_row(frames, one, one.rows_in(pairs), one.rows_in(differences), rng) for one in compared]
+    rows = corrected(rows, lambda row: row["confirmatory"])
+    hopeless = _hopeless([row for row in rows if row["confirmatory"]])
+    return VERDICTS.frame([row | dict(zip(("verdict", "reasons"), _judge(frames, row, hopeless), strict=True)) for row in rows])
 
 
-def _hopeless(family: pd.DataFrame) -> str:
+def longest(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cells that no cell of their family outlasts: those that enter a verdict."""
+    return table[table["longest"].astype(bool)]
+
+
+def _row(
+    frames: StudyFrames, comparison: Comparison, group: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator
+) -> dict[str, Any]:
+    blocks, losses = block_differences(differences), block_losses(frames, group)
+    by_loss = _asked_no_benchmark(frames, group)
+    unscored = 0 if by_loss else int((group["pair"] == "complete").sum()) - len(differences[["arm_id", "reference_id"]].drop_duplicates())
+    better = -losses if by_loss else blocks
+    judged_by = "nothing" if group.empty else "report_loss" if by_loss else "score"
+    row = comparison.columns | {"judged_by": judged_by, "blocks": len(blocks), "loss_blocks": len(losses)}
+    row |= _effect(blocks, rng) | {f"loss_{name}": value for name, value in _effect(losses, rng).items()}
+    row |= {"p": row["loss_p"]} if by_loss else {}
+    row |= {"blocks_for": int((better > 0).sum()), "blocks_against": int((better < 0).sum()), "models": group["model"].nunique()}
+    row |= {"pairs_planned": len(group), "pairs_missing": int((group["pair"] == "incomplete").sum()) + unscored}
+    row |= {"diverged": int((group["pair"] == "diverged").sum()), "open_searches": _open_searches(frames, comparison)}
+    return row | {"reasons": runs_differ(frames, group), "runs": run_ids(group)}
+
+
+def _effect(blocks: pd.Series[float], rng: np.random.Generator) -> dict[str, float]:
+    """The mean of block differences, its interval, p and what could have been found; NaN where that needs more blocks."""
+    values = np.asarray(blocks, dtype=np.float64)
+    row = {"difference": float(values.mean()) if len(values) else np.nan, "detectable": detectable_of(values)}
+    if len(values) < MIN_BLOCKS:
+        return row | dict.fromkeys(("low", "high", "p"), np.nan)
+    test = sign_flip(values, rng)
+    return row | {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
+
+
+def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comparison]:
+    """Declared primary contrasts that no pair of runs answers yet."""
+    role = "tuned" if frames.protocol == "tuned" else "shared"
+    there = {one.contrast for one in compared if one.role == role}
+    primary = [c for c in frames.contrasts if c.kind == "primary"]
+    declared = [Comparison(c.arm, c.reference, c.kind, role, confirmatory=True, lr=None) for c in primary]
+    return [one for one in declared if one.contrast not in there]
+
+
+def _hopeless(family: list[dict[str, Any]]) -> tuple[Reason, ...]:
     """Why none of the primary comparisons can be decided, however their blocks turn out; empty where one can. One that is decided makes it
     easier for the others, so the comparison with the most blocks is asked."""
-    most = family["blocks"].where(family["judged_by"] == "score", family["loss_blocks"]).max()
-    if family.empty or most >= blocks_needed(len(family)):
-        return ""
-    return f"{most} blocks can decide none of {len(family)} primary comparisons, whatever they show: {blocks_needed(len(family))} can"
-
-
-def _flipped(blocks: pd.Series[float], rng: np.random.Generator) -> dict[str, float]:
-    """The interval and p of the mean of block differences by sign flips: low, high, p; NaN below `MIN_BLOCKS`."""
-    if len(blocks) < MIN_BLOCKS:
-        return dict.fromkeys(("low", "high", "p"), np.nan)
-    test = sign_flip(np.asarray(blocks, dtype=np.float64), rng)
-    return {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
-
-
-_COUNTS = ["blocks", "models", "pairs_planned", "pairs_missing", "diverged", "blocks_for", "blocks_against", "loss_blocks"]
-_NUMBERS = ["difference", "low", "high", "detectable", "p", "loss_difference", "loss_low", "loss_high", "loss_detectable", "loss_p"]
-
-
-def mixed_runs(frames: StudyFrames, group: pd.DataFrame) -> str:
-    """What the runs of a group of pairs do not share although it can move numbers, in words; empty where they share everything."""
-    wanted = frames.runs["train_id"].isin({*group["arm_id"].dropna(), *group["reference_id"].dropna()})
-    return "; ".join(mixed_provenance(frames.runs[wanted]))
-
-
-def mixed_note(mixed: str) -> list[str]:
-    """A note of what is mixed, by name.
-
-    >>> mixed_note("torch: 2.12, 2.13; threads: 2, 4")
-    ['runs differ in torch, threads']
-    """
-    return [f"runs differ in {', '.join(part.split(':')[0] for part in mixed.split('; '))}"] if mixed else []
+    most = max((row["blocks"] if row["judged_by"] == "score" else row["loss_blocks"] for row in family), default=0)
+    needed = blocks_needed(max(1, len(family)))
+    return (Undecidable(most, len(family), needed),) if family and most < needed else ()
 
 
 def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
@@ -138,46 +252,34 @@ def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
     return bool(done) and not done & set(frames.scores["eval_id"])
 
 
-def _verdict(row: dict[str, Any], arms: set[str], hopeless: str) -> tuple[str, str]:
-    absent = [arm for arm in (row["arm"], row["reference"]) if arm not in arms]
+def _judge(frames: StudyFrames, row: dict[str, Any], hopeless: tuple[Reason, ...]) -> Judgement:
+    arms = set(frames.runs["arm"])
+    absent = tuple(arm for arm in (row["arm"], row["reference"]) if arm not in arms)
     if absent:
-        return "not enough runs", f"the study has no run of {' or of '.join(absent)}"
-    notes = [f"{row['pairs_missing']} of {row['pairs_planned']} pairs missing"] if row["pairs_missing"] else []
-    notes += mixed_note(row["mixed"])
-    by_loss = row["judged_by"] == "report_loss"
-    notes += ["by held-out loss: no benchmark is asked"] if by_loss else []
+        return Verdict.TOO_FEW_RUNS, (ArmsAbsent(absent),)
+    by_loss, planned = row["judged_by"] == "report_loss", row["pairs_planned"]
+    reasons: tuple[Reason, ...] = (PairsMissing(row["pairs_missing"], planned),) if row["pairs_missing"] else ()
+    reasons += row["reasons"] + ((JudgedByLoss(),) if by_loss else ())
     blocks, gain = (row["loss_blocks"], -row["loss_difference"]) if by_loss else (row["blocks"], row["difference"])
     if row["open_searches"]:
-        return "no verdict", ", ".join([*notes, f"{row['open_searches']} learning-rate searches open or at an edge"])
+        return Verdict.NONE, (*reasons, SearchesOpen(row["open_searches"]))
     if row["diverged"]:
-        return "unresolved", ", ".join([*notes, f"{row['diverged']} of {row['pairs_planned']} pairs diverged"])
+        return Verdict.UNRESOLVED, (*reasons, PairsDiverged(row["diverged"], planned))
     if blocks < MIN_BLOCKS:
-        return "not enough runs", ", ".join([*notes, f"{blocks} of at least {MIN_BLOCKS} blocks (model, seed)"])
+        return Verdict.TOO_FEW_RUNS, (*reasons, TooFewBlocks(blocks, MIN_BLOCKS))
     p = row["p_holm"] if row["confirmatory"] else row["p"]
-    notes += [hopeless] if row["confirmatory"] and hopeless else []
-    return "unresolved" if p > LEVEL else "win" if gain > 0 else "loss", ", ".join(notes)
+    reasons += hopeless if row["confirmatory"] else ()
+    return Verdict.UNRESOLVED if p > LEVEL else Verdict.BETTER if gain > 0 else Verdict.WORSE, reasons
 
 
-def _unopened(frames: StudyFrames, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A declared primary contrast that no pair of runs answers yet has a row too."""
-    role = "tuned" if frames.protocol == "tuned" else "shared"
-    there = {row["contrast"] for row in rows if row["role"] == role}
-    missing = [c for c in frames.contrasts if c["kind"] == "primary" and f"{c['arm']} vs {c['reference']}" not in there]
-    numbers, counts = dict.fromkeys(("lr_reference", "lr_arm", *_NUMBERS), np.nan), dict.fromkeys(_COUNTS, 0)
-    told = {"role": role, "confirmatory": True, "judged_by": "nothing", "mixed": "", "runs": ""}
-    return [
-        {**c, "contrast": f"{c['arm']} vs {c['reference']}", **told, **numbers, **counts}
-        | {"open_searches": _open_searches(frames, c["arm"], c["reference"])}
-        for c in missing
-    ]
-
-
-def _open_searches(frames: StudyFrames, arm: str, reference: str) -> int:
-    """Searches of the two arms, in the cells that the comparison is judged by, that chose nothing."""
-    cells = {training_cell(cell) for cell in cells_of_both(frames.runs[frames.runs["longest"]], arm, reference)}
-    mine = frames.searches[frames.searches["arm"].isin([arm, reference]) & frames.searches["cell"].isin(cells)]
-    searches = mine.drop_duplicates(["cell", "arm"])
-    return int(searches["chosen"].isna().sum())
+def _open_searches(frames: StudyFrames, comparison: Comparison) -> int:
+    """Searches of the two arms of a tuned comparison, in the cells that it is judged by, that chose nothing."""
+    if comparison.role != "tuned":
+        return 0
+    arms = comparison.arm, comparison.reference
+    cells = {training_cell(cell) for cell in cells_of_both(frames.runs[frames.runs["longest"]], *arms)}
+    searches = frames.searches[frames.searches["arm"].isin(arms) & frames.searches["cell"].isin(cells)]
+    return int(searches.drop_duplicates(["cell", "arm"])["chosen"].isna().sum())
 
 
 def left_out(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -188,23 +290,24 @@ def left_out(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Gene
         rng: used only where there are too many blocks to list all flips.
 
     Returns:
-        One row a (comparison, benchmark) where there are two or more: COMPARISON columns; benchmark (left out); blocks, blocks_for,
-        blocks_against; difference, low, high (percentage points; NaN below six blocks), p (uncorrected: it describes, and decides
-        nothing); runs.
+        The table `LEFT_OUT`.
     """
-    rows = []
-    for key, group in _comparisons(pairs):
-        mine = _of(differences, key)
-        mine = mine[mine["primary"]]
-        names = list(dict.fromkeys(mine["benchmark"]))
+    pairs, rows = longest(pairs), []
+    for comparison in comparisons(pairs):
+        own = primary(comparison.rows_in(longest(differences)))
+        names = list(dict.fromkeys(own["benchmark"]))
         for name in names if len(names) > 1 else ():
-            blocks = block_differences(mine[mine["benchmark"] != name])
-            counts = {"blocks": len(blocks), "blocks_for": int((blocks > 0).sum()), "blocks_against": int((blocks < 0).sum())}
-            rows.append(
-                key | {"benchmark": name, "difference": float(blocks.mean()), "runs": run_ids(group)} | counts | _flipped(blocks, rng)
-            )
-    columns = ["benchmark", "blocks", "blocks_for", "blocks_against", "difference", "low", "high", "p", "runs"]
-    return pd.DataFrame(rows, columns=[*COMPARISON, *columns])
+            blocks = block_differences(own[own["benchmark"] != name])
+            row: dict[str, Any] = comparison.columns | {"benchmark": name, "runs": run_ids(comparison.rows_in(pairs))}
+            row |= {"blocks": len(blocks), "blocks_for": int((blocks > 0).sum()), "blocks_against": int((blocks < 0).sum())}
+            row |= _effect(blocks, rng)
+            rows.append({column: row[column] for column in LEFT_OUT.names})
+    return LEFT_OUT.frame(rows)
+
+
+def primary(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of primary metrics."""
+    return table[table["primary"].astype(bool)]
 
 
 def win_counts(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -215,34 +318,32 @@ def win_counts(pairs: pd.DataFrame, differences: pd.DataFrame, rng: np.random.Ge
         rng: draws the flips where there are too many blocks to list them.
 
     Returns:
-        One row a comparison: COMPARISON columns; cells (with a score), wins, losses, ties, tied (their names); blocks; null_low,
-        null_high: the central 95% of wins when whole blocks (model, seed) change sign; p (two-sided, of wins minus losses in that null);
-        p_coins: what a sign test over cells would claim, were they independent; runs.
+        The table `WIN_COUNTS`.
     """
-    rows = []
-    for key, group in _comparisons(pairs):
-        mine = _of(differences, key)
-        mine = mine[mine["primary"]]
-        seeds = mine.pivot_table(index=["model", "rank", "setting", "cell", "benchmark"], columns="seed", values="difference", sort=True)
-        if seeds.empty:
-            continue
-        models = seeds.index.get_level_values("model")
-        blocks = [(m, s) for m in dict.fromkeys(models) for s in seeds.columns if seeds.loc[models == m, s].notna().any()]
-        table = np.zeros((len(seeds), len(blocks)))
-        for column, (model, seed) in enumerate(blocks):
-            table[:, column] = np.where(models == model, seeds[seed].fillna(0.0), 0.0)
-        wins, losses, null = count_with_null(table, rng)
-        low, high = np.quantile(null[:, 0], [LEVEL / 2, 1 - LEVEL / 2], method="inverted_cdf")
-        tied = [f"{m} r{r} {b}" for (m, r, _, _, b), row in zip(seeds.index, table, strict=True) if abs(row.sum()) < 1e-9]
-        margin = np.abs(null[:, 0] - null[:, 1]) >= abs(wins - losses)
-        rows.append(
-            key
-            | {"cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": len(blocks)}
-            | {"null_low": int(low), "null_high": int(high), "p": float(margin.mean())}
-            | {"p_coins": float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0, "runs": run_ids(group)}
-        )
-    names = [*COMPARISON, "cells", "wins", "losses", "ties", "tied", "blocks", "null_low", "null_high", "p", "p_coins", "runs"]
-    return pd.DataFrame(rows, columns=names)
+    pairs, differences = longest(pairs), longest(differences)
+    return WIN_COUNTS.frame(
+        one.columns | _count(scored, rng) | {"runs": run_ids(one.rows_in(pairs))}
+        for one in comparisons(pairs)
+        if len(scored := primary(one.rows_in(differences)))
+    )
+
+
+def _count(differences: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+    seeds = differences.pivot_table(index=["model", "rank", "setting", "cell", "benchmark"], columns="seed", values="difference", sort=True)
+    models = seeds.index.get_level_values("model")
+    blocks = [(m, s) for m in dict.fromkeys(models) for s in seeds.columns if seeds.loc[models == m, s].notna().any()]
+    table = np.zeros((len(seeds), len(blocks)))
+    for column, (model, seed) in enumerate(blocks):
+        table[:, column] = np.where(models == model, seeds[seed].fillna(0.0), 0.0)
+    wins, losses, null = count_with_null(table, rng)
+    low, high = np.quantile(null[:, 0], [LEVEL / 2, 1 - LEVEL / 2], method="inverted_cdf")
+    tied = [f"{m} r{r} {b}" for (m, r, _, _, b), row in zip(seeds.index, table, strict=True) if abs(row.sum()) < 1e-9]
+    margin = np.abs(null[:, 0] - null[:, 1]) >= abs(wins - losses)
+    return {
+        "cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": len(blocks),
+        "null_low": int(low), "null_high": int(high), "p": float(margin.mean()),
+        "p_coins": float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0,
+    }  # fmt: skip
 
 
 def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COUNT_FLIPS) -> tuple[int, int, Any]:
@@ -259,23 +360,11 @@ def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COU
     [[2, 0], [0, 2]]
     """
     blocks = table.shape[1]
-    sets = flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)
-    signs = np.vstack([np.ones((1, blocks)), 1.0 - 2.0 * sets])
-    slack = 1e-9
-    sums = signs @ table.T
-    null = np.stack([(sums > slack).sum(axis=1), (sums < -slack).sum(axis=1)], axis=1)
+    unflipped = np.zeros((1, blocks), dtype=bool)
+    sets = np.vstack([unflipped, flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)])
+    slack, counts = 1e-9, []
+    for part in np.array_split(sets, -(-len(sets) // _AT_ONCE)):
+        sums = np.where(part, -1.0, 1.0) @ table.T
+        counts.append(np.stack([(sums > slack).sum(axis=1), (sums < -slack).sum(axis=1)], axis=1))
+    null = np.concatenate(counts)
     return int(null[0, 0]), int(null[0, 1]), null
-
-
-def _comparisons(pairs: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    if pairs.empty:
-        return []
-    found = pairs[pairs["longest"].astype(bool)].groupby(COMPARISON, sort=False, dropna=False)
-    return [(dict(zip(COMPARISON, key, strict=True)), group) for key, group in found]
-
-
-def _of(differences: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
-    mine = differences[differences["longest"].astype(bool)]
-    for name, value in key.items():
-        mine = mine[mine[name].isna()] if value != value else mine[mine[name] == value]
-    return mine

@@ -12,9 +12,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from olora_bench.errors import StoreError
 from olora_bench.formats import Unreadable, read_json
@@ -24,6 +26,13 @@ from olora_bench.store import is_whole, sealed
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 22
 _SAY_ABOVE = 1 << 30
+
+
+class Place(NamedTuple):
+    """A folder of the cache, and what it is made from: another `spec` in its manifest makes it stale."""
+
+    folder: Path
+    spec: Mapping[str, JsonValue]
 
 
 def sha256(path: Path) -> str:
@@ -52,11 +61,6 @@ def sha256_here(path: Path) -> str:
     return known[1]
 
 
-def digest_of(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()).hexdigest()
-
-
 def known_sha256(path: Path, cache_dir: Path) -> str:
     """SHA-256 of a file of the user's, remembered in `cache_dir` for as long as its size and modification time stay."""
     path = path.resolve()
@@ -66,17 +70,18 @@ def known_sha256(path: Path, cache_dir: Path) -> str:
     entry = known.get(str(path))
     if isinstance(entry, list) and entry[:2] == [stat.st_size, stat.st_mtime_ns]:
         return str(entry[2])
-    known[str(path)] = [stat.st_size, stat.st_mtime_ns, sha256(path)]
+    digest = sha256(path)
+    known[str(path)] = [stat.st_size, stat.st_mtime_ns, digest]
     # Only a memory: where it cannot be written, the file is read again next time.
     with contextlib.suppress(OSError):
         cache_dir.mkdir(parents=True, exist_ok=True)
         temporary = memory.with_name(f".{memory.name}.{os.getpid()}.tmp")
         temporary.write_bytes(sealed(known))
         temporary.replace(memory)
-    return str(known[str(path)][2])
+    return digest
 
 
-def _remembered(memory: Path) -> dict[str, Any]:
+def _remembered(memory: Path) -> dict[str, JsonValue]:
     try:
         known = read_json(memory)
     except Unreadable:
@@ -84,7 +89,7 @@ def _remembered(memory: Path) -> dict[str, Any]:
     return {path: entry for path, entry in known.items() if path != "digest"} if isinstance(known, dict) and is_whole(known) else {}
 
 
-def problem(folder: Path, spec: dict[str, Any], *, read_files: bool) -> str | None:
+def problem(folder: Path, spec: Mapping[str, JsonValue], *, read_files: bool) -> str | None:
     """What is wrong with a cached folder, or None.
 
     Args:
@@ -112,7 +117,7 @@ def problem(folder: Path, spec: dict[str, Any], *, read_files: bool) -> str | No
     return None
 
 
-def publish(folder: Path, spec: dict[str, Any], write: Callable[[Path], None]) -> None:
+def publish(folder: Path, spec: Mapping[str, JsonValue], write: Callable[[Path], None]) -> None:
     """Make `folder` with what `write` puts into the folder it is given; readers see all of it or none.
 
     Raises:

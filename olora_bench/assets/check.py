@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from olora_bench.assets import cache, hub, layout, packaged
 from olora_bench.assets.folder import misfit
 from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, Model
 from olora_bench.errors import BadInput, MissingAssets
+from olora_bench.store.sealed import digest_of
 
 ROWS_VERSION = 2  # raised whenever rows from a local folder or the Hub are written differently
 ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
@@ -81,18 +83,18 @@ def command(experiment: Experiment) -> str:
     return f"python -m olora_bench.assets model={experiment.model.name} data={experiment.data.name} suite={experiment.suite.name}"
 
 
-def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> cache.Place | None:
     """The cache folder an asset is made into and what it is made from, or None for assets used where they lie."""
     spec = want.spec
     if asset.source == "packaged":
         assert not isinstance(spec, Data) and spec.packaged is not None
-        return packaged.folder_of(spec.packaged, spec.name, cache_dir), packaged.spec_of(spec.packaged)
+        return cache.Place(packaged.folder_of(spec.packaged, spec.name, cache_dir), packaged.spec_of(spec.packaged))
     if isinstance(spec, Model):
         return None
-    made_from: dict[str, Any] = {"identity": asset.identity, "splits": list(layout.splits_of(spec)), "version": ROWS_VERSION}
+    made_from: dict[str, JsonValue] = {"identity": asset.identity, "splits": [*layout.splits_of(spec)], "version": ROWS_VERSION}
     if asset.source == "generated":
         made_from["rows"] = generated_spec(spec)
-    return cache_dir / "rows" / f"{spec.name}-{cache.digest_of(made_from)[:16]}", made_from
+    return cache.Place(cache_dir / "rows" / f"{spec.name}-{digest_of(made_from)[:16]}", made_from)
 
 
 def unobtainable(needs: Sequence[tuple[Experiment, Mapping[str, Asset]]], *, within_s: float = ANSWER_WITHIN_S) -> list[Missing]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from olora_bench.assets import cache, hub, layout, made_up, packaged
 from olora_bench.assets.check import cached_place, commit, refuse
@@ -12,6 +13,11 @@ from olora_bench.assets.kinds import Asset, Missing, Wanted, wanted
 from olora_bench.config import Benchmark, Data, Experiment, Model, PackagedSource
 from olora_bench.errors import MissingAssets
 from olora_bench.process.progress import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_T = TypeVar("_T")
 
 
 def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path]:
@@ -34,14 +40,15 @@ def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path
     cache_dir = experiment.machine.cache_dir
     wants = wanted(experiment)
     folders: dict[str, Path] = {}
-    places: dict[str, tuple[Path, dict[str, Any]]] = {}
+    places: dict[str, cache.Place] = {}
     missing: list[Missing] = []
     for key, want in wants.items():
         place = cached_place(want, assets[key], cache_dir)
         if place is not None:
-            folders[key], places[key] = place[0], place
+            folders[key], places[key] = place.folder, place
         elif assets[key].source != "generated":
-            _try(missing, want, assets[key], lambda want=want, key=key: folders.update({key: _model_folder(want, assets[key], experiment)}))
+            folder = _try(missing, want, assets[key], partial(_model_folder, want, assets[key], experiment))
+            folders |= {} if folder is None else {key: folder}
     if any(_problem(wants[key], assets[key], place) for key, place in places.items()):
         with cache.filling(cache_dir):
             _fill(places, wants, assets, experiment, missing)
@@ -57,10 +64,10 @@ def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path
     return {key: folders[key] for key in wants if key in folders}
 
 
-def _problem(want: Wanted, asset: Asset, place: tuple[Path, dict[str, Any]]) -> str | None:
+def _problem(want: Wanted, asset: Asset, place: cache.Place) -> str | None:
     """What is wrong with a cache folder; one that was made while the Hub could not be asked may lack a split that the repository has."""
     wrong = cache.problem(*place, read_files=True)
-    if wrong is None and asset.source == "hub" and (absent := _absent(want, place[0])):
+    if wrong is None and asset.source == "hub" and (absent := _absent(want, place.folder)):
         return f"it was made without a {absent[0]} split"
     return wrong
 
@@ -69,15 +76,16 @@ def _absent(want: Wanted, folder: Path) -> list[str]:
     return [s for s in want.splits if not (folder / f"{s}.parquet").is_file()]
 
 
-def _try(missing: list[Missing], want: Wanted, asset: Asset, work: Any) -> None:
+def _try(missing: list[Missing], want: Wanted, asset: Asset, work: Callable[[], _T]) -> _T | None:
     """Do `work`; what it cannot get is noted, so that everything missing is listed at once."""
     try:
-        work()
+        return work()
     except MissingAssets as error:
         hub_source = want.spec.hub if asset.source == "hub" else None
         place = asset.source if hub_source is None else f"hub ({hub_source.id})"
         bring = "see above" if hub_source is None else hub.how_to_bring(hub_source, hub.kind_of(want.spec))
         missing.append(Missing(want.key, place, str(error), bring))
+        return None
 
 
 def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
@@ -94,7 +102,7 @@ def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
 
 
 def _fill(
-    places: dict[str, tuple[Path, dict[str, Any]]],
+    places: dict[str, cache.Place],
     wants: Mapping[str, Wanted],
     assets: Mapping[str, Asset],
     experiment: Experiment,
@@ -103,18 +111,18 @@ def _fill(
     """Make every cache folder that is absent, stale or corrupt. Wheels are downloaded once for all assets in them, then deleted."""
     cache_dir = experiment.machine.cache_dir
     wheels: dict[str, tuple[PackagedSource, list[str]]] = {}
-    for key, (folder, spec) in places.items():
-        problem = _problem(wants[key], assets[key], (folder, spec))
+    for key, place in places.items():
+        problem = _problem(wants[key], assets[key], place)
         if problem is None:
             continue
-        if folder.exists():
+        if place.folder.exists():
             say(f"assets: {key}: {problem}; fetching it again")
         want = wants[key]
         if assets[key].source == "packaged":
             assert not isinstance(want.spec, Data) and want.spec.packaged is not None
             wheels.setdefault(packaged.identity(want.spec.packaged), (want.spec.packaged, []))[1].append(key)
         else:
-            _try(missing, want, assets[key], lambda key=key, want=want: _make_rows(*places[key], want, assets[key], experiment))
+            _try(missing, want, assets[key], partial(_make_rows, place, want, assets[key], experiment))
     for source, keys in wheels.values():
         try:
             wheel = packaged.wheel(source, cache_dir)
@@ -125,17 +133,17 @@ def _fill(
             continue
         for number, key in enumerate(keys, 1):
             say(f"assets: {key} out of {source.package} {source.version} ({number} of {len(keys)})")
-            _try(missing, wants[key], assets[key], lambda key=key, wheel=wheel: _unpack(*places[key], wants[key], wheel))
+            _try(missing, wants[key], assets[key], partial(_unpack, places[key], wants[key], wheel))
         wheel.unlink(missing_ok=True)
 
 
-def _unpack(folder: Path, made_from: dict[str, Any], want: Wanted, wheel: Path) -> None:
+def _unpack(place: cache.Place, want: Wanted, wheel: Path) -> None:
     assert not isinstance(want.spec, Data) and want.spec.packaged is not None
     source = want.spec.packaged
-    cache.publish(folder, made_from, lambda temporary: packaged.convert(source, wheel, temporary))
+    cache.publish(*place, lambda temporary: packaged.convert(source, wheel, temporary))
 
 
-def _make_rows(folder: Path, made_from: dict[str, Any], want: Wanted, asset: Asset, experiment: Experiment) -> None:
+def _make_rows(place: cache.Place, want: Wanted, asset: Asset, experiment: Experiment) -> None:
     """Write `<split>.parquet` from a local folder, the Hub, or made-up rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -153,7 +161,7 @@ def _make_rows(folder: Path, made_from: dict[str, Any], want: Wanted, asset: Ass
             with (temporary / f"{split}.parquet").open("wb") as file:
                 pq.write_table(table, file, compression="zstd")
 
-    cache.publish(folder, made_from, write)
+    cache.publish(*place, write)
 
 
 def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict[str, list[Path]]:
@@ -164,7 +172,7 @@ def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict
     return hub.fetch_rows(spec, spec.hub, commit(asset))
 
 
-def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> Any:
+def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> pa.Table:
     """The rows of a split's files, said which they are, for a file's name may say no split."""
     from olora_bench.assets import rows
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 
 from olora_bench.assets.layout import WHOLE
@@ -26,7 +26,7 @@ ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 
 # Keys of other architectures' configs that change what is computed, with the values at which they change nothing.
 # transformers' classes of the four families do not know them and would leave them out without a word.
-_FOREIGN: dict[str, tuple[Any, ...]] = {
+_FOREIGN: dict[str, tuple[JsonValue, ...]] = {
     "logits_scaling": (None, 1),
     "logit_scale": (None, 1),
     "final_logit_softcapping": (None,),
@@ -91,19 +91,19 @@ def _has_headers(folder: Path) -> bool:
 def end_ids(folder: Path) -> tuple[int, ...]:
     """The end-of-sequence ids that config.json and generation_config.json name; empty where neither does."""
     files = [file for file in (folder / "config.json", folder / "generation_config.json") if file.is_file()]
-    return tuple(dict.fromkeys(i for file in files for i in _ids(_json(file).get("eos_token_id"))))
+    return tuple(dict.fromkeys(i for file in files for i in _ids(_json(file).get("eos_token_id")) if isinstance(i, int)))
 
 
 def begin_id(folder: Path) -> int | None:
     """The beginning-of-sequence id that config.json names."""
-    return next(iter(_ids(_json(folder / "config.json").get("bos_token_id"))), None)
+    return next((i for i in _ids(_json(folder / "config.json").get("bos_token_id")) if isinstance(i, int)), None)
 
 
-def _ids(value: Any) -> list[int]:
+def _ids(value: JsonValue) -> list[JsonValue]:
     return [i for i in (value if isinstance(value, list) else [value]) if i is not None]
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path) -> dict[str, JsonValue]:
     try:
         found = read_json(file)
     except Unreadable as error:
@@ -113,7 +113,7 @@ def _json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _architecture(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
+def _architecture(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str]:
     kind = config.get("model_type")
     if kind != model.family:
         yield (
@@ -126,11 +126,9 @@ def _architecture(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
                 f"config.json says {key}={json.dumps(config[key])}, which a plain {model.family} model does not have and transformers "
                 f"would leave out. Allowed: {' or '.join(map(json.dumps, neutral))}. Use a plain model"
             )
-    if len(set(config.get("layer_types") or ())) > 1:
-        yield (
-            f"config.json mixes layer_types ({', '.join(sorted(set(config['layer_types'])))}). Allowed: one kind for all layers. "
-            "Use a plain model"
-        )
+    layers = config.get("layer_types")
+    if isinstance(layers, list) and len(kinds := sorted(set(map(str, layers)))) > 1:
+        yield (f"config.json mixes layer_types ({', '.join(kinds)}). Allowed: one kind for all layers. Use a plain model")
     if (window := config.get("sliding_window")) is not None and (not isinstance(window, int) or window < 1):
         yield f"config.json says sliding_window={json.dumps(window)}. Allowed: null, or 1 and more. Correct config.json"
     if config.get("quantization_config"):
@@ -140,17 +138,17 @@ def _architecture(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
             f"its weights are quantised in the file (quant_method={method}). Allowed: dense weights. Give the dense folder; "
             "model.quantization=nf4 or int8 quantises while loading"
         )
-    if model.trust_remote_code and "AutoModelForCausalLM" in (config.get("auto_map") or {}):
+    if model.trust_remote_code and isinstance(own := config.get("auto_map"), dict) and "AutoModelForCausalLM" in own:
         yield "config.json's auto_map brings model code of its own. Allowed: transformers' own classes. Set model.trust_remote_code=false"
     yield from _rope(model, config)
 
 
-def _rotation(config: Mapping[str, Any]) -> dict[str, Any]:
+def _rotation(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     found = config.get("rope_parameters") or config.get("rope_scaling")
     return found if isinstance(found, dict) else {}
 
 
-def _rope(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
+def _rope(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str]:
     rope = _rotation(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
     if model.family != "opt" and kind not in ROPE_TYPES:
@@ -165,7 +163,7 @@ def _rope(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _sizes(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
+def _sizes(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str]:
     for key, declared, said in (
         ("vocab_size", "vocab_size", model.vocab_size),
         ("hidden_size", "hidden_size", model.hidden_size),
@@ -178,15 +176,16 @@ def _sizes(model: Model, config: Mapping[str, Any]) -> Iterator[str]:
             )
     rope = _rotation(config)
     ends = model.family == "opt" or "dynamic" in (rope.get("rope_type"), rope.get("type"))
-    if ends and config.get("max_position_embeddings", model.context_length) < model.context_length:
+    positions = config.get("max_position_embeddings")
+    if ends and isinstance(positions, int | float) and positions < model.context_length:
         past = "there are no positions" if model.family == "opt" else "dynamic RoPE turns a token by how long the rows beside it are"
         yield (
-            f"config.json says max_position_embeddings={config['max_position_embeddings']}, past which {past}, and "
+            f"config.json says max_position_embeddings={positions}, past which {past}, and "
             f"conf/model/{model.name}.yaml says context_length: {model.context_length}. Lower model.context_length"
         )
 
 
-def _special_ids(config: Mapping[str, Any]) -> Iterator[str]:
+def _special_ids(config: Mapping[str, JsonValue]) -> Iterator[str]:
     size = config.get("vocab_size")
     if not isinstance(size, int):
         return
@@ -226,7 +225,8 @@ def _tensors(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """File and shape of every tensor."""
     if (folder / WHOLE).is_file():
         return _header(folder / WHOLE)
-    listed: dict[str, str] = _json(folder / INDEX).get("weight_map", {})
+    weight_map = _json(folder / INDEX).get("weight_map")
+    listed = {name: str(shard) for name, shard in weight_map.items()} if isinstance(weight_map, dict) else {}
     found: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for shard in sorted(set(listed.values())):
         found |= _header(folder / shard)

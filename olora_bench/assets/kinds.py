@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import JsonValue
 
 from olora_bench.assets import made_up
 from olora_bench.config import Benchmark, Data, Experiment, Model
@@ -73,8 +75,8 @@ def wanted(experiment: Experiment) -> dict[str, Wanted]:
     return found
 
 
-def generated_spec(spec: Spec) -> dict[str, Any]:
-    """What a generated asset hangs on."""
+def generated_spec(spec: Spec) -> dict[str, JsonValue]:
+    """What decides the content of a generated asset."""
     if isinstance(spec, Model):
         return spec.model_dump(mode="json", include={"family", "generated", "vocab_size", "context_length"})
     return {"made_up": "instructions" if isinstance(spec, Data) else spec.task, "version": made_up.VERSION}

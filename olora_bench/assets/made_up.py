@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 
 from olora_bench.errors import BadInput
 from olora_bench.seeds import derive
@@ -27,7 +26,8 @@ times: at_dawn at_noon after_lunch before_dinner in_winter in_spring during_stor
 _LISTS = {name: [w.replace("_", " ") for w in words.split()] for name, words in (line.split(": ") for line in _WORDS.strip().splitlines())}
 _PEOPLE, _ANIMALS, _THINGS, _PLACES, _DEEDS, _LOOKS, _TIMES = _LISTS.values()
 
-Row = dict[str, Any]
+Row = dict[str, object]
+"""A row in its benchmark's own columns."""
 
 
 class _Words:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, TypedDict
 
 import pyarrow as pa
 
@@ -91,7 +91,29 @@ def whole_numbers(converter: str) -> list[str]:
     return [field.name for field in _SCHEMAS[converter] if pa.types.is_integer(field.type)]
 
 
-def _docs(file: IO[bytes]) -> Iterator[dict[str, Any]]:
+class _Doc(TypedDict, total=False):
+    """An item as a request dump has it; which keys there are depends on the benchmark."""
+
+    id: str
+    query: str
+    choices: list[str]
+    gold: int
+    idx: int
+    ind: int
+    label: int
+    goal: str
+    sol1: str
+    sol2: str
+    sentence: str
+    option1: str
+    option2: str
+    answer: str
+
+
+_Row = dict[str, object]
+
+
+def _docs(file: IO[bytes]) -> Iterator[_Doc]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
@@ -107,7 +129,7 @@ def _between(text: str, before: str, after: str) -> str:
     return text[len(before) : len(text) - len(after)]
 
 
-def _labelled(doc: dict[str, Any], stem: str, labels: str) -> dict[str, Any]:
+def _labelled(doc: _Doc, stem: str, labels: str) -> _Row:
     choices = list(doc["choices"])
     return {
         "id": doc["id"],
@@ -117,23 +139,23 @@ def _labelled(doc: dict[str, Any], stem: str, labels: str) -> dict[str, Any]:
     }
 
 
-def _arc(doc: dict[str, Any]) -> dict[str, Any]:
+def _arc(doc: _Doc) -> _Row:
     parts = doc["id"].split("_")
     return _labelled(doc, "question", "12345" if parts[0] == "NYSEDREGENTS" and parts[2] == "8" else "ABCDE")
 
 
-def _openbookqa(doc: dict[str, Any]) -> dict[str, Any]:
+def _openbookqa(doc: _Doc) -> _Row:
     return _labelled(doc, "question_stem", "ABCD")
 
 
-def _boolq(doc: dict[str, Any]) -> dict[str, Any]:
+def _boolq(doc: _Doc) -> _Row:
     passage, mark, question = _between(doc["query"], "", "?\nAnswer:").rpartition("\nQuestion: ")
     if not mark or doc["choices"] != ["yes", "no"]:
         raise ValueError(f"expected a passage, a question and the choices yes, no; found {doc['query'][-60:]!r}, {doc['choices']}")
     return {"question": question, "passage": passage, "idx": doc["idx"], "label": 1 - doc["gold"]}
 
 
-def _hellaswag(doc: dict[str, Any]) -> dict[str, Any]:
+def _hellaswag(doc: _Doc) -> _Row:
     topic, _, context = doc["query"].partition(": ")
     endings = list(doc["choices"])
     if topic in _WIKIHOW_TOPICS:
@@ -164,15 +186,15 @@ def _widen(text: str) -> str:
     return text.replace("  ", "   ")
 
 
-def _piqa(doc: dict[str, Any]) -> dict[str, Any]:
-    return {name: doc[name] for name in ("goal", "sol1", "sol2", "label")}
+def _piqa(doc: _Doc) -> _Row:
+    return {"goal": doc["goal"], "sol1": doc["sol1"], "sol2": doc["sol2"], "label": doc["label"]}
 
 
-def _winogrande(doc: dict[str, Any]) -> dict[str, Any]:
-    return {name: doc[name] for name in ("sentence", "option1", "option2", "answer")}
+def _winogrande(doc: _Doc) -> _Row:
+    return {"sentence": doc["sentence"], "option1": doc["option1"], "option2": doc["option2"], "answer": doc["answer"]}
 
 
-_NATIVE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+_NATIVE: dict[str, Callable[[_Doc], _Row]] = {
     "olmo_arc": _arc,
     "olmo_openbookqa": _openbookqa,
     "olmo_boolq": _boolq,

@@ -12,6 +12,8 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from olora_bench.assets import cache
 from olora_bench.config import PackagedSource
 from olora_bench.errors import MissingAssets
@@ -20,8 +22,8 @@ from olora_bench.process.progress import Progress, say
 CONVERTER_VERSION = 1  # raised whenever the rows or files that come out change
 
 
-def spec_of(source: PackagedSource) -> dict[str, object]:
-    """What a converted folder hangs on."""
+def spec_of(source: PackagedSource) -> dict[str, JsonValue]:
+    """What decides the content of a converted folder."""
     return {"wheel": identity(source), "converter": source.converter, "version": CONVERTER_VERSION, "files": dict(source.files)}
 
 

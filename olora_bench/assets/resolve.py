@@ -12,6 +12,7 @@ from olora_bench.config import Data, Experiment, Model
 from olora_bench.config.schema import AssetSource
 from olora_bench.errors import MissingAssets
 from olora_bench.process.progress import say
+from olora_bench.store.sealed import digest_of
 
 
 def resolve(experiment: Experiment) -> dict[str, Asset]:
@@ -102,7 +103,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
 def _identity(want: Wanted, source: Source, experiment: Experiment) -> str:
     spec, machine = want.spec, experiment.machine
     if source == "generated":
-        return f"generated:{cache.digest_of(generated_spec(spec))}"
+        return f"generated:{digest_of(generated_spec(spec))}"
     if source == "packaged":
         assert not isinstance(spec, Data) and spec.packaged is not None
         return packaged.identity(spec.packaged)
@@ -119,6 +120,6 @@ def local_digest(spec: Spec, local_dir: Path, cache_dir: Path) -> str:
     if isinstance(spec, Model):
         folder = layout.find_model(spec, local_dir)
         assert folder is not None
-        return cache.digest_of([[p.name, cache.known_sha256(p, cache_dir)] for p in layout.model_files(folder)])
+        return digest_of([[p.name, cache.known_sha256(p, cache_dir)] for p in layout.model_files(folder)])
     rows = layout.find_rows(spec, local_dir)
-    return cache.digest_of({split: [cache.known_sha256(p, cache_dir) for p in files] for split, files in rows.items()})
+    return digest_of({split: [cache.known_sha256(p, cache_dir) for p in files] for split, files in rows.items()})

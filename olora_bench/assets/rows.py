@@ -218,7 +218,7 @@ class _KeyTwice(BadInput):
         self.problem = problem
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) < len(pairs):
         key, count = Counter(key for key, _ in pairs).most_common(1)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 from pydantic import ValidationError
 
 from olora_bench.config.init_options import check_name
@@ -128,14 +129,16 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         BadInput: an interpolation cannot be resolved or would put what this machine alone should know into a record; a node has not the
             form of the shipped one.
     """
+    written: dict[str, Any] = {}
     try:
-        for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+        written = dict(_leaves(OmegaConf.to_container(cfg, resolve=False)))
+        for key, value in written.items():
             _check_interpolation(key, value)
         raw = OmegaConf.to_container(cfg, resolve=True)
     except BadInput:
         raise
     except Exception as error:  # a resolver may raise anything
-        raise BadInput(hydra_message(error)) from error
+        raise BadInput(hydra_message(error, written)) from error
     assert isinstance(raw, dict)
     for key, value in _leaves(raw):
         _check_value(key, value)
@@ -175,10 +178,18 @@ def _check_interpolation(key: str, text: Any) -> None:
         )
 
 
-def hydra_message(error: BaseException) -> str:
-    """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
+def hydra_message(error: BaseException, written: Mapping[str, Any] | None = None) -> str:
+    """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do. `written`: values as they were."""
     if isinstance(error, BadInput):
         return str(error)
+    reference = error.__cause__ if isinstance(error.__cause__, GrammarParseError) else error
+    if isinstance(reference, InterpolationResolutionError | GrammarParseError) and reference.full_key:
+        where, why = re.sub(r"\[(\d+)\]", r".\1", reference.full_key), str(reference).splitlines()[0]
+        value = (written or {}).get(where, "a reference")
+        return (
+            f"{where}={value}: this reference leads to no value ({why}). Write the value itself, or "
+            "${KEY} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${"
+        )
     if isinstance(error, RecursionError):
         return "nested too deeply, or an interpolation that leads to itself: write the value itself"
     text = "\n".join(str(e).strip() or type(e).__name__ for e in (error, error.__cause__) if e is not None)
@@ -224,7 +235,7 @@ def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
         raise BadInput(f"{path}: {validation_message(error)}") from error
 
 
-def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
+def load(cfg: DictConfig | Mapping[str, object], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
     """Check a composed config and return the experiment it describes.
 
     Args:
@@ -239,7 +250,8 @@ def load(cfg: DictConfig | dict[str, Any], extra_dirs: Sequence[Path] = (), *, r
     raw = {str(k): v for k, v in raw.items() if k not in ("study", "hydra")}
     if raw.get("alpha") is None:
         # A rank that is no positive number is refused below; it should not be reported as a bad alpha too.
-        raw["alpha"] = raw["rank"] / 2 if isinstance(raw.get("rank"), int) and 0 < raw["rank"] < 2**63 else 1.0
+        rank = raw.get("rank")
+        raw["alpha"] = rank / 2 if isinstance(rank, int) and 0 < rank < 2**63 else 1.0
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
         experiment = Experiment.model_validate(raw)
@@ -267,7 +279,7 @@ def _read_init(path: Path, changed_ns: int) -> Init | None:
         return None
 
 
-def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
+def machine(cfg: DictConfig | Mapping[str, object]) -> Machine:
     """The machine of a composed config, for who needs its folders alone.
 
     Raises:
@@ -279,7 +291,7 @@ def machine(cfg: DictConfig | dict[str, Any]) -> Machine:
         raise BadInput(validation_message(error, "machine")) from error
 
 
-def _named_benchmarks(raw: dict[str, Any]) -> list[str]:
+def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
     names: list[str] = []
     for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
         of = raw.get(node)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import INITS, check_options
@@ -26,7 +26,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
-def _can_be_named(path: Any, info: ValidationInfo) -> Any:
+def _can_be_named(path: object, info: ValidationInfo) -> object:
     text = str(path) if isinstance(path, str | Path) else "."
     if not text.strip() or "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
         short = text if len(text) < 100 else f"{text[:100]}..."
@@ -87,7 +87,7 @@ class GeneratedModel(Strict):
     num_attention_heads: int = Field(ge=1)
     num_key_value_heads: int = Field(ge=1)
     head_dim: int = Field(ge=4)
-    extra: dict[str, Any] = Field(default_factory=dict, description="further arguments of the architecture's config class")
+    extra: dict[str, JsonValue] = Field(default_factory=dict, description="further arguments of the architecture's config class")
     seed: int = 0
 
 
@@ -137,7 +137,7 @@ class Init(Strict):
 
     name: Name
     module: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     lr_ratio: float = Field(default=1.0, gt=0)
     rslora: bool = False
     dora: bool = False
@@ -302,7 +302,7 @@ class Experiment(Strict):
     benchmarks: dict[str, Benchmark]
     """Every benchmark that `data` or `suite` names, read from `conf/benchmark/`."""
 
-    def published(self) -> dict[str, Any]:
+    def published(self) -> dict[str, JsonValue]:
         """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
         return self.model_dump(mode="json", exclude={"machine": {"results_dir", "cache_dir", "local_dir", "wandb_dir"}})
 

@@ -2,11 +2,12 @@
 
 from olora_bench.figures.adapters import anatomy, cost
 from olora_bench.figures.book import Captioned, LeftOut, study_figures
+from olora_bench.figures.comparisons import comparisons
 from olora_bench.figures.curves import loss_curves
 from olora_bench.figures.files import FORMATS, captions, file_bytes
 from olora_bench.figures.rates import learning_rates
 from olora_bench.figures.ratios import ratio_map, ratio_profile
-from olora_bench.figures.scores import effects, forest, win_counts
+from olora_bench.figures.scores import forest, win_counts
 from olora_bench.figures.speed import schedules, speed_up
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 
@@ -18,8 +19,8 @@ __all__ = [
     "anatomy",
     "arm_styles",
     "captions",
+    "comparisons",
     "cost",
-    "effects",
     "file_bytes",
     "forest",
     "learning_rates",

@@ -80,13 +80,29 @@ def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True, notes
     axes.spines["left"].set_visible(False)
 
 
+def directions(axes: Axes, left: str, right: str) -> None:
+    """Whom the two sides of 0 favour, above axes whose middle is 0."""
+    for text, side, anchor in ((left, -6, "right"), (right, 6, "left")):
+        axes.annotate(text, (0.5, 1), xycoords="axes fraction", xytext=(side, 3), textcoords="offset points", ha=anchor, color=QUIET)
+
+
 def heading(axes: Axes, text: str, y: float) -> None:
     """A bold line that starts at the figure's left edge, at a height of the axes; it makes no room for itself."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     across = blended_transform_factory(figure.transFigure, axes.transData)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-    bold = axes.text(0.012, y, text, transform=across, ha="left", va="center_baseline", fontweight="bold", bbox=box, zorder=6)
+    bold = axes.text(
+        0.04 / figure.get_size_inches()[0],
+        y,
+        text,
+        transform=across,
+        ha="left",
+        va="center_baseline",
+        fontweight="bold",
+        bbox=box,
+        zorder=6,
+    )
     bold.set_in_layout(False)
 
 

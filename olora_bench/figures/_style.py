@@ -1,4 +1,4 @@
-"""How every figure looks: one column of a paper wide, nothing below 7 pt, one colour, marker and line an arm."""
+"""How every figure looks: one column of a paper wide (the forest of all comparisons both), nothing below 7 pt, one look an arm."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from olora_bench.report.arm_styles import ArmStyle
+from olora_bench.words.numbers import lr_text
 
-WIDTH_IN = 3.3
+WIDTH_IN, WIDE_IN = 3.3, 6.9
 TEXT_PT = 7.0
 TITLE_PT = 8.0
 INK = "#262626"
@@ -83,9 +84,9 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def figure_of(height_in: float, *, between_in: tuple[float, float] = (0.03, 0.03)) -> Figure:
-    """An empty figure, one column wide, that arranges its axes itself, so far apart from side to side and from top to bottom."""
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+def figure_of(height_in: float, *, between_in: tuple[float, float] = (0.03, 0.03), width_in: float = WIDTH_IN) -> Figure:
+    """An empty figure that arranges its axes itself, so far apart from side to side and from top to bottom."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
     _layout(figure).set(w_pad=between_in[0], h_pad=between_in[1], wspace=0.02, hspace=0.02)
     return figure
 
@@ -96,14 +97,19 @@ def _layout(figure: Figure) -> ConstrainedLayoutEngine:
     return engine
 
 
-TITLE_LINE_IN, LEGEND_LINE_IN = 0.14, 0.145
-TITLE_CHARACTERS = 47
+TITLE_LINE_IN, LEGEND_LINE_IN, KEY_LINE_IN = 0.14, 0.145, 0.125
+TITLE_CHARACTERS, KEY_CHARACTERS = 47, 58
 
 
 def title_lines(title: str) -> list[str]:
     """A title broken to the width of a figure."""
     whole = re.sub(r"\b(lr|rank|steps) (?=\S)", "\\1\u00a0", title)  # a name stays with its number
     return textwrap.wrap(whole, TITLE_CHARACTERS)
+
+
+def key_lines(key: str) -> list[str]:
+    """What marks mean, broken to the width of a figure."""
+    return textwrap.wrap(key, KEY_CHARACTERS)
 
 
 def legend_rows(arms: Sequence[str], extra: int = 0) -> list[int]:
@@ -117,24 +123,26 @@ def legend_rows(arms: Sequence[str], extra: int = 0) -> list[int]:
     return rows
 
 
-def header_in(title: str, arms: Sequence[str] = ()) -> float:
+def header_in(title: str, arms: Sequence[str] = (), *, key: str = "") -> float:
     """The height of a header in inches."""
-    return 0.06 + TITLE_LINE_IN * len(title_lines(title)) + (LEGEND_LINE_IN * len(legend_rows(arms)) + 0.04 if arms else 0.0)
+    legend = LEGEND_LINE_IN * len(legend_rows(arms)) + 0.04 if arms else 0.0
+    return 0.06 + TITLE_LINE_IN * len(title_lines(title)) + legend + (KEY_LINE_IN * len(key_lines(key)) + 0.05 if key else 0.0)
 
 
-def header(figure: Figure, title: str, styles: Mapping[str, ArmStyle] | None = None, *, lines: bool = True) -> None:
-    """A title and, below it, what the arms look like, at the top left; the axes get the rest."""
-    height = figure.get_size_inches()[1]
-    arms = list(styles or ())
-    _layout(figure).set(rect=(0, 0, 1, 1 - header_in(title, arms) / height))
-    figure.text(0.012, 1 - 0.03 / height, "\n".join(title_lines(title)), va="top", ha="left", fontsize=TITLE_PT, fontweight="bold")
+def header(figure: Figure, title: str, styles: Mapping[str, ArmStyle] | None = None, *, lines: bool = True, key: str = "") -> None:
+    """A title, below it what the arms look like, and below that what the marks mean, at the top left; the axes get the rest."""
+    width, height = figure.get_size_inches()
+    arms, left = list(styles or ()), 0.04 / width
+    _layout(figure).set(rect=(0, 0, 1, 1 - header_in(title, arms, key=key) / height))
+    figure.text(left, 1 - 0.03 / height, "\n".join(title_lines(title)), va="top", ha="left", fontsize=TITLE_PT, fontweight="bold")
+    figure.text(left, 1 - (header_in(title, arms) + 0.01) / height, "\n".join(key_lines(key)), va="top", ha="left", color=QUIET)
     if not arms or styles is None:
         return
     top, start = 1 - (0.07 + TITLE_LINE_IN * len(title_lines(title))) / height, 0
     for row, count in enumerate(legend_rows(arms)):
         handles = [key_line(styles[name], name, lines=lines) for name in arms[start : start + count]]
         legend = figure.legend(
-            handles=handles, loc="upper left", ncols=count, bbox_to_anchor=(0.012, top - row * LEGEND_LINE_IN / height), borderaxespad=0,
+            handles=handles, loc="upper left", ncols=count, bbox_to_anchor=(left, top - row * LEGEND_LINE_IN / height), borderaxespad=0,
             borderpad=0, handlelength=1.9 if lines else 0.8, handletextpad=0.4, columnspacing=1.0,
         )  # fmt: skip
         legend.set_in_layout(False)
@@ -156,16 +164,6 @@ def few_ticks(axes: Axes, axis: str, count: int = 4, *, whole: bool = False) -> 
     """At most so many intervals between ticks, at round numbers, or `whole` ones."""
     chosen = axes.xaxis if axis == "x" else axes.yaxis
     chosen.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10], integer=whole))
-
-
-def lr_text(value: float) -> str:
-    """A learning rate in the fewest characters that people read without counting zeros.
-
-    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(5e-4)
-    ('3.16e-4', '1e-3', '5e-4')
-    """
-    digits, power = f"{value:.2e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def lr_axis(axes: Axes, rates: Sequence[float], *, room: float = 1.5) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.figures._style import lr_text
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.words.numbers import listed, lr_text
 
 
 def grouped(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
@@ -17,14 +18,6 @@ def grouped(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, A
         return []
     found = frame.groupby(list(names), sort=False, dropna=False)
     return [(dict(zip(names, key, strict=True)), group) for key, group in found if isinstance(key, tuple)]
-
-
-def of_comparison(frame: pd.DataFrame, key: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of one comparison."""
-    if frame.empty:
-        return frame
-    mine = frame[(frame["contrast"] == key["contrast"]) & (frame["role"] == key["role"])]
-    return mine[mine["lr_arm"].isna() if pd.isna(key["lr_arm"]) else mine["lr_arm"] == key["lr_arm"]]
 
 
 def pages(name: str, groups: Sequence[pd.DataFrame], most: int) -> list[tuple[str, pd.DataFrame]]:
@@ -37,28 +30,13 @@ def pages(name: str, groups: Sequence[pd.DataFrame], most: int) -> list[tuple[st
     return [(name if len(dealt) == 1 else f"{name}_{number}", page) for number, page in enumerate(dealt, 1)]
 
 
-def slug(key: Mapping[str, Any]) -> str:
+def slug(comparison: Comparison) -> str:
     """A comparison as part of a file's name.
 
-    >>> slug({"contrast": "olora vs lora", "role": "shared", "lr_arm": 1e-3})
+    >>> slug(Comparison("olora", "lora", "primary", "shared", True, 1e-3))
     'olora_vs_lora_lr1e-3'
     """
-    return str(key["contrast"]).replace(" ", "_") + (f"_{key['role']}" if pd.isna(key["lr_arm"]) else f"_lr{lr_text(key['lr_arm'])}")
-
-
-def listed(values: pd.Series[Any]) -> str:
-    """One value, a range of numbers, or a list of words.
-
-    >>> listed(pd.Series([3, 6])), listed(pd.Series(["b", "a"]))
-    ('3 to 6', 'a, b')
-    """
-    known = values.dropna()
-    if known.empty:
-        return "none"
-    if pd.api.types.is_numeric_dtype(known):
-        low, high = known.min(), known.max()
-        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
-    return ", ".join(sorted(set(map(str, known))))
+    return comparison.contrast.replace(" ", "_") + (f"_{comparison.role}" if comparison.lr is None else f"_lr{lr_text(comparison.lr)}")
 
 
 def protocol(role: str, lrs: pd.Series[Any]) -> str:

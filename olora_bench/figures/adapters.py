@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import ROW_IN, heading
 from olora_bench.figures._style import ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
+from olora_bench.words import keys
 
 FACTS = (
     ("start", "end", "b_off_orthonormal", "B from orthonormal"),
@@ -39,14 +40,15 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     arms = list(dict.fromkeys(facts["arm"]))
     panels = [p for p in FACTS if (facts["fact"].eq(p[2]) & facts["stage"].isin([s for s in p[:2] if s])).any()]
     rows = -(-len(panels) // 2)
-    figure = figure_of(header_in(title) + rows * (ROW_IN * len(arms) + 0.46), between_in=(0.06, 0.05))
-    header(figure, title)
+    figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ROW_IN * len(arms) + 0.46), between_in=(0.06, 0.05))
+    header(figure, title, key=keys.ANATOMY)
     grid = figure.subplots(rows, 2, squeeze=False)
     for number, (before, after, fact, name) in enumerate(panels):
         axes = grid[number // 2][number % 2]
         mine = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
-            _dumbbell(axes, y, mine[mine["arm"] == arm], before, after, styles[arm], f"{fact}:{arm}")
+            stages = {r["stage"]: r for r in rows_of(mine[mine["arm"] == arm])}
+            _dumbbell(axes, y, (stages.get(before or ""), stages.get(after)), styles[arm], f"{fact}:{arm}")
         axes.set_title(name)
         axes.set_ylim(len(arms) - 0.5, -0.6)
         axes.set_yticks(range(len(arms)), arms if number % 2 == 0 else [""] * len(arms))
@@ -59,9 +61,12 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     return figure
 
 
-def _dumbbell(axes: Axes, y: int, facts: pd.DataFrame, before: str | None, after: str, style: ArmStyle, gid: str) -> None:
-    stages = {r["stage"]: r for r in rows_of(facts)}
-    start, end = stages.get(before or ""), stages.get(after)
+_Stage = Mapping[str, float] | None
+"""A row of facts of one stage: mean, low, high."""
+
+
+def _dumbbell(axes: Axes, y: int, stages: tuple[_Stage, _Stage], style: ArmStyle, gid: str) -> None:
+    start, end = stages
     if end is not None:
         axes.plot([end["low"], end["high"]], [y, y], color=style.colour, linewidth=0.7, alpha=0.55, zorder=2)
     if start is not None and end is not None:
@@ -77,15 +82,26 @@ def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
     low, high = float(facts["low"].min()), float(facts["high"].max())
     if fact in LOG_FACTS and low > 0:
         axes.set_xscale("log")
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        step = max(1, -(-len(powers) // 4))
-        log_ticks(
-            axes, [10.0**p for p in powers][::step], lambda value: f"{value:g}" if 1e-3 <= value < 1e4 else f"1e{round(math.log10(value))}"
-        )
+        ticks = _decades(low / 1.6, high * 1.6)
+        log_ticks(axes, ticks, lambda value: f"{value:g}" if 1e-3 <= value < 1e4 else f"{value:.0e}".replace("e-0", "e-"))
         axes.set_xlim(low / 1.6, high * 1.6)
         return
     axes.set_xlim(-0.06 * (high or 1.0), high + 0.06 * (high or 1.0))
     few_ticks(axes, "x", 4)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Two to four ticks between two positive numbers: powers of ten, and digits between them where these are too few.
+
+    >>> _decades(1e-8, 2.0), _decades(0.3, 9.0)
+    ([1e-08, 1e-05, 0.01], [0.3, 1.0, 3.0])
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        inside = [tick for power in powers for digit in digits if low <= (tick := float(f"{digit}e{power}")) <= high]
+        if len(inside) > 1:
+            break
+    return inside[:: -(-len(inside) // 4) or 1]
 
 
 @styled
@@ -109,8 +125,8 @@ def cost(costs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> 
         headings.append((y, where(rows_of(group)[0]).replace(", rank ", " r")))
         places += [y + 1 + place for place in range(len(group))]
         y += len(group) + 1.2
-    figure = figure_of(header_in(title) + y * ROW_IN + 0.3)
-    header(figure, title)
+    figure = figure_of(header_in(title, key=keys.COST) + y * ROW_IN + 0.3)
+    header(figure, title, key=keys.COST)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for number, (axes, (name, values)) in enumerate(zip(grid, panels, strict=True)):
         _bars(axes, places, values, list(costs["arm"]), styles)
@@ -137,7 +153,7 @@ def _bars(axes: Axes, places: Sequence[float], values: pd.Series[float], arms: S
             continue
         axes.barh(y, value, height=0.55, color=styles[arm].colour, gid=f"bar:{arm}")
         axes.annotate(
-            f"{value:.2g}" if value < 10 else f"{value:.0f}", (value, y), xytext=(2, 0), textcoords="offset points", va="center_baseline"
+            f"{value:#.2g}" if value < 10 else f"{value:.0f}", (value, y), xytext=(2, 0), textcoords="offset points", va="center_baseline"
         )
     axes.set_xlim(0, most * 1.55)
     axes.set_xticks([])

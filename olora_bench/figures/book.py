@@ -11,11 +11,22 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
+from olora_bench.analysis.comparison import Comparison, comparisons
+from olora_bench.analysis.losses import GENERATED_NAMES
+from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
+from olora_bench.analysis.runs import has_role, with_role
+from olora_bench.analysis.verdicts import longest, primary
 from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
-from olora_bench.figures._style import lr_text
-from olora_bench.figures._words import grouped, listed, of_comparison, pages, slug
+from olora_bench.figures import comparisons as forest
+from olora_bench.figures._words import grouped, pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
+from olora_bench.words import cells as cell_words
+from olora_bench.words import costs as cost_words
+from olora_bench.words import rates as rate_words
+from olora_bench.words import speed as speed_words
+from olora_bench.words.numbers import listed, lr_text
+from olora_bench.words.verdicts import against, count_caption
 
 PANELS_A_FIGURE = 12
 LINES_A_FOREST = 48
@@ -54,11 +65,11 @@ class Sources:
     tables: Tables
     styles: Mapping[str, ArmStyle]
 
-    def apart(self, key: Mapping[str, Any]) -> str:
+    def apart(self, comparison: Comparison) -> str:
         """What tells the title of a comparison from those under the study's other protocols; nothing where there is one only."""
         if self.tables["verdicts"][["role", "lr_arm"]].drop_duplicates().shape[0] < 2:
             return ""
-        return ", tuned" if pd.isna(key["lr_arm"]) else f", lr {lr_text(key['lr_arm'])}"
+        return f", {comparison.role}" if comparison.lr is None else f", lr {lr_text(comparison.lr)}"
 
     def captioned(self, name: str, title: str, parts: list[str], figure: Figure) -> Captioned:
         """A figure whose caption is these sentences and, last, what the study lacks."""
@@ -82,13 +93,11 @@ def _loss_curves(s: Sources) -> Drawn:
     for role, mine in bands.groupby("role", sort=False):
         for name, shown in pages(f"loss_curves_{role}", [group for _, group in grouped(mine, PANEL)], PANELS_A_FIGURE):
             gone = died[(died["role"] == role) & died["cell"].isin(shown["cell"])]
-            count = gone["train_id"].nunique()
             yield s.captioned(
                 name,
                 title,
                 [
-                    "Mean (line) and range (band) over seeds of the held-out loss, nats per supervised token, by optimiser step.",
-                    f"A cross ends each diverged run ({count}); they are in no mean." if count else "",
+                    *speed_words.curve_caption(gone["train_id"].nunique()),
                     _words.protocol(str(role), shown["lr"]),
                     _words.seeds(shown["seeds"], shown["planned"]),
                 ],
@@ -102,49 +111,26 @@ def _win_counts(s: Sources) -> Drawn:
         yield LeftOut("win_counts", "no benchmark was scored in both arms of a comparison")
         return
     title = "Cells won, against what chance would give"
-    parts = [
-        "Mark: cells (model, rank, benchmark) in which the arm's mean over seeds is higher, ties apart.",
-        "Grey: the central 95% of wins when whole blocks (model, seed) swap arms at random; cells share runs, so they are no coins.",
-        f"Blocks: {listed(counts['blocks'])}.",
-        _words.protocols(counts),
-        _words.items(s.tables),
-    ]
+    parts = [*count_caption(listed(counts["blocks"])), _words.protocols(counts), _words.items(s.tables)]
     yield s.captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
 
 
 def _forests(s: Sources) -> Drawn:
-    cells = s.tables["cells"]
-    cells = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool)] if len(cells) else cells
+    cells = longest(primary(s.tables["cells"]))
     drawn = False
-    for overall in rows_of(s.tables["verdicts"]):
-        mine = of_comparison(cells, overall)
-        if mine.empty or not mine["seeds"].gt(0).any():
+    for outcome in outcomes(s.tables["verdicts"]):
+        comparison = outcome.comparison
+        groups = [group for _, group in grouped(comparison.rows_in(cells), CELL)]
+        if not any(group["seeds"].gt(0).any() for group in groups):
             continue
-        groups = [group for _, group in grouped(mine, CELL)]
-        for name, shown in pages(f"forest_{slug(overall)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
+        for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
             drawn = True
-            title = f"{overall['arm']} against {overall['reference']}, cell by cell{s.apart(overall)}"
-            parts = _forest_parts(s, overall, shown)
-            yield s.captioned(name, title, parts, scores.forest(shown, overall, s.styles, title=title))
+            title = f"{against(comparison)}, cell by cell{s.apart(comparison)}"
+            parts = [*cell_words.forest_caption(outcome, shown), _words.protocol(comparison.role, shown["cell_lr_arm"])]
+            parts += [_words.seeds(shown["seeds"], shown["seeds_planned"]), _words.items(s.tables)]
+            yield s.captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
     if not drawn:
         yield LeftOut("forest", "no benchmark was scored in both arms of a comparison")
-
-
-def _forest_parts(s: Sources, overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
-    why = f" ({overall['note']})" if overall["note"] else ""
-    judge = "Holm over the declared family" if shown["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
-    return [
-        f"{overall['arm']} minus {overall['reference']} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in "
-        f"the winner's colour, where {judge} gives a verdict, grey and open otherwise.",
-        "Fewer than 3 seeds, or equal differences, give no interval." if shown["low"].isna().any() else "",
-        "3 to 5 seeds: exploratory." if shown["exploratory"].astype(bool).any() else "",
-        "×n: n pairs have a diverged run, so the cell is unresolved." if shown["diverged"].gt(0).any() else "",
-        f"Diamond: mean over benchmarks, interval by sign flips of {overall['blocks']} blocks (model, seed), from six blocks on; "
-        f"verdict: {overall['verdict']}{why}.",
-        _words.protocol(overall["role"], shown["cell_lr_arm"]),
-        _words.seeds(shown["seeds"], shown["seeds_planned"]),
-        _words.items(s.tables),
-    ]
 
 
 def _learning_rates(s: Sources) -> Drawn:
@@ -156,20 +142,11 @@ def _learning_rates(s: Sources) -> Drawn:
         reason = "in no cell are two learning rates done yet" if begun else "only one learning rate was tried in each cell"
         yield LeftOut("learning_rates", reason)
         return
-    shared = (s.frames.tuning or {}).get("shared_lr")
+    shared = None if s.frames.tuning is None else s.frames.tuning.shared_lr
     for name, shown in pages("learning_rates", [group for _, group in grouped(table[several], CELL)], CELLS_A_RATE_FIGURE):
-        scored = bool(shown["score"].notna().any())
-        title = f"Loss{' and score' * scored} by learning rate"
-        what = f"Tuning criterion (as a loss){' and mean accuracy over benchmarks' * scored}"
-        parts = [
-            f"{what} at each learning rate, means over runs. Ring: the arm's best.",
-            "Arrow: that optimum is the last rate tried on its side, so no tuned verdict." if shown["edge"].notna().any() else "",
-            "Cross: a run diverged there." if shown["diverged"].gt(0).any() else "",
-            "Triangle: a loss far above the panel." if any(rates.far_above(cell).any() for _, cell in shown.groupby("cell")) else "",
-            f"Dotted: the shared rate {lr_text(shared)}." if shared is not None else "",
-            f"Rates tried by an arm: {listed(shown.groupby(['cell', 'arm'])['lr'].nunique())}. Runs at a rate: {listed(shown['n_runs'])}.",
-            _words.items(s.tables),
-        ]
+        title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
+        far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))
+        parts = [*rate_words.rate_caption(shown, shared, far=far), _words.items(s.tables)]
         yield s.captioned(name, title, parts, rates.learning_rates(shown, shared, s.styles, title=title))
 
 
@@ -178,28 +155,13 @@ def _speed_ups(s: Sources) -> Drawn:
     table = table[table["longest"].astype(bool) & (table["unit"] == "steps")] if len(table) else table
     if table.empty:
         yield LeftOut("speed_up", "no pair of runs read its held-out loss on the way")
-    for overall in rows_of(s.tables["verdicts"]):
-        groups = [group for _, group in grouped(of_comparison(table, overall), CELL)]
-        for name, shown in pages(f"speed_up_{slug(overall)}", groups, CELLS_A_FIGURE):
-            title = f"Speed-up of {overall['arm']} over {overall['reference']}{s.apart(overall)}"
-            parts = _speed_parts(overall, shown)
+    for comparison in comparisons(s.tables["verdicts"]):
+        groups = [group for _, group in grouped(comparison.rows_in(table), CELL)]
+        for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
+            title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
+            protocol = _words.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
+            parts = [*speed_words.speed_caption(comparison, shown), protocol, _words.seeds(shown["seeds"])]
             yield s.captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
-
-
-def _speed_parts(overall: Mapping[str, Any], shown: pd.DataFrame) -> list[str]:
-    arm, reference = overall["arm"], overall["reference"]
-    notes = sorted({part for note in shown["note"] for part in str(note).split(", ") if part.startswith(("coarse", "the loss was not"))})
-    return [
-        f"Steps in which {reference} loses the given share of its own drop in held-out loss, over the steps in which {arm} gets as far "
-        "(first sustained crossing); geometric mean over seed pairs with its 95% interval, filled where the order is resolved.",
-        "An arrow, ≤ or ≥: seeds that never get there make it a bound; unknown: both arms have such seeds."
-        if (shown["bound"] != "exact").any()
-        else "",
-        "Inside one decaying schedule this is a hint; separately completed schedules decide.",
-        *[f"{note[0].upper()}{note[1:]}." for note in notes],
-        _words.protocol(overall["role"], pd.Series([overall["lr_arm"]])),
-        _words.seeds(shown["seeds"]),
-    ]
 
 
 def _schedules(s: Sources) -> Drawn:
@@ -209,20 +171,14 @@ def _schedules(s: Sources) -> Drawn:
     if table.empty:
         yield LeftOut("schedules", "no schedule of T/4 or T/2 steps was completed beside T")
         return
-    # Tuned cells each have rates of their own; a shared rate is a comparison of its own.
-    lrs = table["lr_arm"].where(table["role"] == "shared")
-    for key, shown in grouped(table.assign(lr_arm=lrs), ["contrast", "role", "arm", "reference", "lr_arm"]):
-        arm, reference = key["arm"], key["reference"]
-        title = f"Completed schedules, {arm} against {reference}{s.apart(key)}"
-        parts = [
-            f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
-            f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "
-            "mean; filled where it lies beside 0.",
-            "Ring: the shortest schedule that matches.",
-            _words.protocol(key["role"], shown["lr_arm"]),
-            _words.seeds(shown["seeds"]),
-        ]
-        yield s.captioned(f"schedules_{slug(key)}", title, parts, speed.schedules(shown, s.styles, title=title))
+    for comparison in comparisons(s.tables["verdicts"]):
+        shown = comparison.rows_in(table)
+        if shown.empty:
+            continue
+        title = f"Completed schedules, {against(comparison)}{s.apart(comparison)}"
+        protocol = _words.protocol(comparison.role, shown["lr_arm"])
+        parts = [*speed_words.schedule_caption(comparison), protocol, _words.seeds(shown["seeds"])]
+        yield s.captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
 
 
 def _ratio_maps(s: Sources) -> Drawn:
@@ -232,20 +188,15 @@ def _ratio_maps(s: Sources) -> Drawn:
         yield LeftOut("ratio_map", "no ratio was tried at several learning rates")
     for number, (key, mine) in enumerate(found, 1):
         title = f"Tuning loss by ratio, {where(key)}"
-        parts = [
-            f"{key['family']} with B's learning rate a multiple of A's; ratio 1 is {key['family']} itself. Number and tint: the tuning "
-            "criterion as a loss, mean over runs (far ones share the darkest tint); framed: each ratio's best rate; cross: diverged; "
-            "blank: not tried.",
-            f"Runs a tile: {listed(mine['n_runs'])}.",
-        ]
+        parts = rate_words.ratio_map_caption(key["family"], mine)
         yield s.captioned(f"ratio_map_{number}", title, parts, ratios.ratio_map(mine, title=title))
 
 
 def _ratio_profiles(s: Sources) -> Drawn:
     reported = ratio_points(s.frames, s.tables["ratios"])
     # Where no search has chosen a rate yet, the shared one is all there is.
-    role = "tuned" if reported["roles"].str.contains("tuned").any() else "shared"
-    reported = reported[reported["roles"].str.contains(role)]
+    role = "tuned" if has_role(reported, "tuned").any() else "shared"
+    reported = with_role(reported, role)
     reported = reported.assign(panel=0.0 if role == "tuned" else reported["lr"])
     several = [(key, mine) for key, mine in grouped(reported, [*CELL, "family", "panel"]) if mine["lr_ratio"].nunique() > 1]
     found = [(key, mine, _profile(mine, s.tables["anatomy"])) for key, mine in several]
@@ -253,18 +204,11 @@ def _ratio_profiles(s: Sources) -> Drawn:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
     for number, (key, mine, profile) in enumerate(found, 1):
         title = f"What the ratio does, {where(key)}"
-        parts = [
-            f"{key['family']} with B's learning rate a multiple of A's: below 1 (left of the line) is OLoRA+'s refinement, above 1 "
-            "exploration. A ratio also changes the mean step size. Travels: Frobenius norm of a factor's change, mean over layers.",
-            f"Means over {listed(mine['n_runs'])} seeds.",
-            _words.protocol(role, mine["lr"]),
-            _words.items(s.tables),
-        ]
+        parts = [*rate_words.ratio_profile_caption(key["family"], mine), _words.protocol(role, mine["lr"]), _words.items(s.tables)]
         yield s.captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
 
 
-MEASURES = {"report_loss": "Held-out loss (nats)", "score": "Score (%)", "bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2",
-            "rougeL": "ROUGE-L"}  # fmt: skip
+MEASURES = {"report_loss": "Held-out loss (nats)", "score": "Score (%)", **GENERATED_NAMES}
 
 
 def _profile(points: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
@@ -281,33 +225,24 @@ def _profile(points: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "lr_ratio", "measure", "value"])
 
 
-def _controls(s: Sources) -> Drawn:
+def _comparisons(s: Sources) -> Drawn:
     verdicts = s.tables["verdicts"]
-    if (verdicts["kind"] == "primary").all():
-        yield LeftOut("controls", "the study declares no secondary contrast")
+    known = verdicts[verdicts["difference"].notna() | verdicts["loss_difference"].notna()]
+    if known.empty:
+        yield LeftOut("comparisons", "no declared comparison has a pair of finished runs")
         return
-    losses = s.tables["measures"]
-    losses = losses[(losses["measure"] == "report_loss") & losses["longest"].astype(bool)] if len(losses) else losses
-    found = [
-        (key, mine)
-        for key, mine in grouped(verdicts, ["role", "lr_arm"])
-        if mine["difference"].notna().any() or any(len(of_comparison(losses, row)) for row in rows_of(mine))
-    ]
-    if not found:
-        yield LeftOut("controls", "no declared comparison has a pair of finished runs")
-    for key, mine in found:
-        title = f"Declared comparisons, arm minus reference{s.apart(key)}"
-        suffix = "" if len(found) == 1 else f"_{key['role']}" if pd.isna(key["lr_arm"]) else f"_lr{lr_text(key['lr_arm'])}"
-        there = pd.concat([of_comparison(losses, row) for row in rows_of(mine)])
+    title = "Every declared comparison, arm minus reference"
+    for name, shown in pages("comparisons", [row for _, row in known.groupby(level=0)], LINES_A_FOREST):
         parts = [
-            "Left: held-out loss (nats per supervised token; left of 0 the arm is better), paired by seed, 95% interval of a paired t.",
-            "Right: mean accuracy over benchmarks (percentage points), 95% interval by sign flips of blocks (model, seed), from six on.",
-            f"Arrows point to where the arm is better. Filled: the interval excludes 0. {ALONE}",
-            _words.protocol(key["role"], pd.Series([key["lr_arm"]])),
-            _words.seeds(there["seeds"]),
+            "Means over blocks (model, seed), arm minus reference, with 95% intervals by sign flips of blocks, from six on. The axis of "
+            "the held-out loss is turned, so that right of 0 favours the arm in both panels.",
+            "Filled where the verdict is better or worse; of the measure that carries no verdict, where the interval excludes 0.",
+            ALONE if (~shown["confirmatory"].astype(bool)).any() else "",
+            _words.protocols(shown),
+            _words.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
             _words.items(s.tables),
         ]
-        yield s.captioned(f"controls{suffix}", title, parts, scores.effects(there, mine, s.styles, title=title))
+        yield s.captioned(name, title, parts, forest.comparisons(shown, s.styles, title=title))
 
 
 def _anatomy(s: Sources) -> Drawn:
@@ -321,14 +256,7 @@ def _anatomy(s: Sources) -> Drawn:
         facts = facts.assign(panel=facts["lr"])
     for number, (key, mine) in enumerate(grouped(facts, ["model", "rank", "setting", "panel"]), 1):
         title = f"Adapters of {where(key)}"
-        parts = [
-            "Open: as the init left them; filled: trained; thin line: least to greatest of the layers after training. B from orthonormal: "
-            "|BᵀB − I| / √r. Energy share: |sBA|² / |W|². Overlap: the share of B's columns (A's rows) that lies in W's top r left (right) "
-            "singular directions. Condition: greatest by least singular value. A factor that is 0 has none of these. Travels: norm "
-            "(Frobenius) of the change.",
-            f"Means over layers and {listed(mine['n_runs'])} runs.",
-            _words.protocol(s.frames.protocol, mine["lr"]),
-        ]
+        parts = [*cost_words.anatomy_caption(mine), _words.protocol(s.frames.protocol, mine["lr"])]
         yield s.captioned(f"anatomy_{number}", title, parts, adapters.anatomy(mine, s.styles, title=title))
 
 
@@ -342,14 +270,11 @@ def _cost(s: Sources) -> Drawn:
         # Peak memory is also the allocator's and the harness's: only runs of one kind compare.
         mixed = s.frames.runs.loc[s.frames.runs["state"] == "done", "harness"].nunique() > 1
         shown = shown.assign(peak_above_base_bytes=float("nan")) if mixed else shown
-        parts = [
-            f"Time of optimising{'' if mixed else ', peak memory above the loaded base,'} and the init's share of init and training.",
-            "Memory is left out: the runs were made by several versions of the harness, which use it differently." if mixed else "",
-            f"Means over finished runs ({listed(shown['n_runs'])} an arm). Machine: {listed(s.frames.runs['processor'])}.",
-        ]
+        parts = cost_words.cost_caption(shown, s.frames.runs["processor"], memory=not mixed)
         yield s.captioned(name, title, parts, adapters.cost(shown, s.styles, title=title))
 
 
 KINDS: tuple[Callable[[Sources], Drawn], ...] = (
-    _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _controls, _anatomy, _cost,
+    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _anatomy,
+    _cost,
 )  # fmt: skip

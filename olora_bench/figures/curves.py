@@ -19,14 +19,17 @@ from olora_bench.figures._style import (
     header,
     header_in,
     light_grid,
-    lr_text,
     spread,
     styled,
 )
 from olora_bench.figures._words import grouped
+from olora_bench.words import keys
+from olora_bench.words.numbers import lr_text
 
 FEW_READINGS = 12
 """A curve with no more readings than this shows where it was read."""
+NEAR, END = 0.25, 3
+"""Arms whose ends span less of the axis than this are shown again, enlarged, at so many last readings."""
 
 
 @styled
@@ -44,18 +47,23 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     shown = {name: styles[name] for name in arms}
     columns = 1 if alone else 2
     rows = -(-len(panels) // columns)
-    top = header_in(title, [] if alone else arms)
-    figure = figure_of(top + (1.75 if alone else 1.22 * rows + 0.12))
-    header(figure, title, None if alone else shown)
-    figure.supylabel("Held-out loss (nats)", fontsize=TEXT_PT)
+    crowded = alone and _crowded(bands)
+    key = " ".join([keys.LOSS_CURVES, *[keys.LOSS_CURVES_DIVERGED] * bool(len(diverged)), *[keys.LOSS_CURVES_END] * crowded])
+    top = header_in(title, [] if alone else arms, key=key)
+    below = 1.75 if alone else 1.22 * rows + 0.12
+    figure = figure_of(top + below)
+    header(figure, title, None if alone else shown, key=key)
+    figure.supylabel("Held-out loss (nats)", y=0.5 * below / (top + below), fontsize=TEXT_PT)
     grid = figure.subplots(rows, columns, squeeze=False)
-    for number, (key, band) in enumerate(panels):
+    for number, (panel, band) in enumerate(panels):
         axes = grid[number // columns][number % columns]
-        died = diverged[diverged["cell"] == key["cell"]]
-        _panel(axes, band, died if key["role"] == "tuned" else died[died["panel_lr"] == key["panel_lr"]], shown)
-        axes.set_title(_panel_title(key, several=bands["panel_lr"].nunique() > 1, alone=alone))
+        died = diverged[diverged["cell"] == panel["cell"]]
+        _panel(axes, band, died if panel["role"] == "tuned" else died[died["panel_lr"] == panel["panel_lr"]], shown)
+        axes.set_title(_panel_title(panel, several=bands["panel_lr"].nunique() > 1, alone=alone))
         if alone:
             _name_lines(axes, band, shown)
+        if crowded:
+            _end(axes, band, shown)
         if number + columns >= len(panels):
             axes.set_xlabel("Step")
     for empty in range(len(panels), rows * columns):
@@ -92,6 +100,25 @@ def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapp
     few_ticks(axes, "x", 4)
     few_ticks(axes, "y", 5)
     light_grid(axes, "y")
+
+
+def _crowded(bands: pd.DataFrame) -> bool:
+    """Whether arms end so near each other that whole curves of several readings cannot tell them apart."""
+    ends = bands.groupby("arm", sort=False)["mean"].last()
+    whole = float(bands["high"].max() - bands["low"].min())
+    return len(ends) > 1 and bands["step"].nunique() >= 2 * END and float(ends.max() - ends.min()) < NEAR * whole
+
+
+def _end(axes: Axes, bands: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> None:
+    """The last readings again, enlarged, where falling curves leave room."""
+    steps = sorted(set(bands["step"]))
+    last = bands[bands["step"] >= steps[-END]]
+    inset = axes.inset_axes((0.42, 0.44, 0.58, 0.56))
+    _panel(inset, last, bands.head(0), styles)
+    low, high = float(last["mean"].min()), float(last["mean"].max())
+    inset.set_ylim(low - 0.1 * (high - low or 1.0), high + 0.1 * (high - low or 1.0))
+    few_ticks(inset, "x", 2)
+    few_ticks(inset, "y", 3)
 
 
 def _name_lines(axes: Axes, bands: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> None:

@@ -10,7 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import where
-from olora_bench.figures._style import QUIET, ArmStyle, far_limit, few_ticks, figure_of, header, header_in, light_grid, lr_axis, styled
+from olora_bench.figures._style import (
+    QUIET,
+    ArmStyle,
+    far_limit,
+    few_ticks,
+    figure_of,
+    header,
+    header_in,
+    light_grid,
+    lr_axis,
+    lr_text,
+    styled,
+)
+from olora_bench.words import keys
 
 
 @styled
@@ -28,9 +41,10 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
-    top = header_in(title, list(shown))
+    key = keys.LEARNING_RATES + (f" {keys.shared_rate(lr_text(shared_lr))}" if shared_lr is not None else "")
+    top = header_in(title, list(shown), key=key)
     figure = figure_of(top + 1.3 * len(rows) + 0.15)
-    header(figure, title, shown)
+    header(figure, title, shown, key=key)
     grid = figure.subplots(len(rows), wide, squeeze=False, sharex="col")
     word = "Tuning loss (nats)" if rates["criterion"].iloc[0] == "tune_loss" else "−log p of gold (nats)"
     for axes in grid.flat:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -23,10 +25,11 @@ from olora_bench.figures._style import (
     header_in,
     light_grid,
     log_ticks,
-    lr_text,
     sparse,
     styled,
 )
+from olora_bench.words import keys
+from olora_bench.words.numbers import lr_text
 
 LEAST_RANGE = {"Held-out loss (nats)": 0.05, "Score (%)": 2.0, "BLEU": 2.0, "ROUGE-1": 0.02, "ROUGE-2": 0.02, "ROUGE-L": 0.02}
 """What an axis spans at least: a smaller difference shall look small."""
@@ -44,26 +47,16 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
         points: rows of one cell and one family of `analysis.rates.ratio_points(frames, rates)`.
     """
     ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
-    figure = figure_of(header_in(title) + 0.2 * len(rates) + 0.75)
-    header(figure, title)
+    figure = figure_of(header_in(title, key=keys.RATIO_MAP) + 0.2 * len(rates) + 0.75)
+    header(figure, title, key=keys.RATIO_MAP)
     axes = figure.subplots()
     known = points["tune"].dropna()
     low, high = (float(known.min()), min(float(known.max()), far_limit(known))) if len(known) else (0.0, 1.0)
     scale = matplotlib.colors.Normalize(low, high if high > low else low + 1.0, clip=True)
     colours = matplotlib.colormaps[COLOURS]
     for r in rows_of(points):
-        x, y = ratios.index(r["lr_ratio"]), rates.index(r["lr"])
-        if math.isnan(r["tune"]):
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="#F2F2F2", edgecolor="white", linewidth=1.2))
-            axes.plot(
-                [x], [y], marker="x" if r["diverged"] else "_", color=QUIET, markersize=5, gid=f"nothing:{r['lr_ratio']:g}:{r['lr']:g}"
-            )
-            continue
-        colour = colours(scale(r["tune"]))
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.2,
-                                 gid=f"tile:{r['lr_ratio']:g}:{r['lr']:g}"))  # fmt: skip
-        dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 0.55
-        axes.text(x, y, f"{r['tune']:.3f}", ha="center", va="center", color="white" if dark else INK)
+        colour = None if math.isnan(r["tune"]) else colours(scale(r["tune"]))
+        _tile(axes, (ratios.index(r["lr_ratio"]), rates.index(r["lr"])), r, colour)
     for ratio in ratios:
         group = points[(points["lr_ratio"] == ratio) & points["tune"].notna()]
         if len(group):
@@ -82,6 +75,18 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
+def _tile(axes: Axes, place: tuple[int, int], r: Mapping[str, Any], colour: tuple[float, ...] | None) -> None:
+    """What came of one ratio and rate: its loss on its tint, or without one (`colour` is None) why there is none."""
+    (x, y), gid = place, f"{r['lr_ratio']:g}:{r['lr']:g}"
+    face = {"facecolor": "#F2F2F2"} if colour is None else {"facecolor": colour, "gid": f"tile:{gid}"}
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, edgecolor="white", linewidth=1.2, **face))
+    if colour is None:
+        axes.plot([x], [y], marker="x" if r["diverged"] else "_", color=QUIET, markersize=5, gid=f"nothing:{gid}")
+        return
+    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 0.55
+    axes.text(x, y, f"{r['tune']:.3f}", ha="center", va="center", color="white" if dark else INK)
+
+
 @styled
 def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
     """What the ratio does: a panel a measure, ratios below 1 (refinement) left of the line, above 1 (exploration) right of it.
@@ -94,8 +99,8 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
     columns = min(2, len(measures))
     rows = -(-len(measures) // columns)
     shown = {name: styles[name] for name in dict.fromkeys(profile["arm"])}
-    figure = figure_of(header_in(title, list(shown)) + 1.15 * rows + 0.2)
-    header(figure, title, shown, lines=False)
+    figure = figure_of(header_in(title, list(shown), key=keys.RATIO_PROFILE) + 1.15 * rows + 0.2)
+    header(figure, title, shown, lines=False, key=keys.RATIO_PROFILE)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     ratios = sorted(set(profile["lr_ratio"]))
     for number, measure in enumerate(measures):

@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of
-from olora_bench.figures._style import QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
+from olora_bench.figures._style import QUIET, TEXT_PT, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
+from olora_bench.words import keys
+from olora_bench.words.comparisons import ends
 
 _TICKS = ((0.1, 1.0, 10.0, 100.0), (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0),
           (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6))  # fmt: skip
@@ -32,8 +34,8 @@ def speed_up(speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
         Group(where(rows_of(group)[0]).replace(", rank ", " r"), [_target(r, styles[r["arm"]]) for r in rows_of(group)])
         for _, group in speedups.groupby(["cell", "model", "rank", "setting"], sort=False)
     ]
-    figure = figure_of(header_in(title) + height_of(groups))
-    header(figure, title)
+    figure = figure_of(header_in(title, key=keys.SPEED_UP) + height_of(groups, below_in=0.54))
+    header(figure, title, key=keys.SPEED_UP)
     axes = figure.subplots()
     axes.axvline(1, color=QUIET, linewidth=0.7, zorder=1)
     axes.set_xscale("log")
@@ -44,7 +46,8 @@ def speed_up(speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     inside = [[t for t in ticks if low / 1.12 <= t <= high * 1.12] for ticks in _TICKS]
     log_ticks(axes, next((ticks for ticks in inside if len(ticks) >= 3), max(inside, key=len)), lambda value: f"{value:g}×")
     light_grid(axes, "x")
-    axes.set_xlabel(f"Speed-up ({first['unit']} of {first['reference']} over {first['arm']})")
+    speed = f"speed-up: {first['unit']} of {first['reference']} over {first['unit']} of {first['arm']}"
+    figure.supxlabel(f"{' | '.join(ends(first['reference'], first['arm']))}\n{speed}", fontsize=TEXT_PT)
     return figure
 
 
@@ -63,7 +66,7 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
     """Final held-out loss of separately completed schedules: the arm at T/4, T/2 and T against the reference at T.
 
     Args:
-        found: rows of one comparison of `analysis.convergence.schedules`. The shortest schedule that matches is ringed.
+        found: rows of one comparison of `analysis.schedules.schedules`. The shortest schedule that matches is ringed.
         styles: of both arms.
     """
     panels = list(found.groupby(["model", "rank", "family"], sort=False))
@@ -71,8 +74,9 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
     rows = -(-len(panels) // columns)
     first = rows_of(found)[0]
     shown = {first["reference"]: styles[first["reference"]], first["arm"]: styles[first["arm"]]}
-    figure = figure_of(header_in(title, list(shown)) + 1.45 * rows + 0.1)
-    header(figure, title, shown)
+    key = keys.SCHEDULES.format(reference=first["reference"])
+    figure = figure_of(header_in(title, list(shown), key=key) + 1.45 * rows + 0.1)
+    header(figure, title, shown, key=key)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, ((model, rank, _), group) in enumerate(panels):
         axes = grid[number // columns][number % columns]

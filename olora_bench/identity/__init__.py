@@ -12,6 +12,7 @@ from olora_bench.identity.ids import (
     family_key,
     identify,
     train_identity,
+    training_assets,
 )
 from olora_bench.identity.title import run_title, title
 
@@ -31,4 +32,5 @@ __all__ = [
     "run_title",
     "title",
     "train_identity",
+    "training_assets",
 ]

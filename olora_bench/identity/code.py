@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from olora_bench.errors import BadInput
 
 INITS = Path(__file__).resolve().parent.parent / "inits"
@@ -37,7 +39,7 @@ def init_digest(module: str, source: Source | None = None) -> str:
     """
     if source is None:
         return _of_file(module, (INITS / f"{module}.py").stat().st_mtime_ns)
-    trees: dict[str, Any] = {}
+    trees: dict[str, JsonValue] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
@@ -109,7 +111,7 @@ def _inits_used(tree: ast.Module) -> list[str]:
     return [name for name in named if not name.startswith("_")]
 
 
-def _plain(node: Any) -> Any:
+def _plain(node: Any) -> JsonValue:
     """A syntax tree as JSON: kinds and fields. What is empty is left out, for Python's versions differ in the empty fields they have."""
     if isinstance(node, ast.Constant):
         return [type(node.value).__name__, repr(node.value)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 ABSENT = "(absent)"
 
@@ -14,14 +13,14 @@ class Difference:
     """One value that went into both ids and is not the same in them."""
 
     key: str
-    left: Any
-    right: Any
+    left: object
+    right: object
 
     def __str__(self) -> str:
         return f"{self.key}: {self.left!r} -> {self.right!r}"
 
 
-def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     """The leaves of nested dicts, by dotted key.
 
     >>> list(flat({"a": {"b": 1}, "c": [2]}))
@@ -34,7 +33,7 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+def differences(left: object, right: object) -> list[Difference]:
     """Every value that two identities do not share, by dotted key in order.
 
     >>> [str(d) for d in differences({"lr": 1e-3, "seed": 0}, {"lr": 3e-4, "seed": 0})]
@@ -45,7 +44,7 @@ def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Diffe
     return [Difference(k, a.get(k, ABSENT), b.get(k, ABSENT)) for k in keys if a.get(k, ABSENT) != b.get(k, ABSENT)]
 
 
-def explain(identity: Mapping[str, Any], other: Mapping[str, Any] | None = None) -> str:
+def explain(identity: Mapping[str, object], other: Mapping[str, object] | None = None) -> str:
     """What went into an id, one value a line; against another, only what differs."""
     if other is None:
         rows = dict(flat(identity))

@@ -9,7 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
 
 from olora_bench.config import Benchmark, Data, Experiment, Init, Model, Recipe, Suite
 from olora_bench.config.templates import TEMPLATES
@@ -27,14 +28,14 @@ DATA_DESCRIBES = frozenset({"hub", "local"})
 RECIPE_DESCRIBES = frozenset({"name"})
 BENCHMARK_DECIDES = frozenset({"task", "version", "report_split", "metrics", "chance"})
 
-LATER: Mapping[str, Any] = {}
+LATER: Mapping[str, JsonValue] = {}
 """Keys that joined the schema after committed results were made, by dotted name, each with the value that all runs before had.
 
 At that value a key enters no id, so that committed ids stay what they are. `tests/identity` fails when a new key stands in neither.
 """
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: object) -> bytes:
     """The one byte string of a JSON value: sorted keys, no spaces, UTF-8, shortest floats; NaN is refused.
 
     >>> canonical_json({"b": 1, "a": [1.0, None]})
@@ -43,18 +44,18 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def digest(identity: Mapping[str, Any]) -> str:
+def digest(identity: Mapping[str, object]) -> str:
     """The id of an identity: the first 16 hex digits of SHA-256 over its canonical JSON."""
     return hashlib.sha256(canonical_json(identity)).hexdigest()[:16]
 
 
-def _values(group: str, part: Model | Init | Data | Recipe, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _values(group: str, part: Model | Init | Data | Recipe, leave_out: frozenset[str] = frozenset()) -> dict[str, JsonValue]:
     """The deciding values of a config group."""
     values = part.model_dump(mode="json", exclude=set(leave_out))
     return {key: value for key, value in values.items() if (name := f"{group}.{key}") not in LATER or LATER[name] != value}
 
 
-def _data(data: Data, benchmarks: Mapping[str, Benchmark]) -> dict[str, Any]:
+def _data(data: Data, benchmarks: Mapping[str, Benchmark]) -> dict[str, JsonValue]:
     values = _values("data", data, DATA_DESCRIBES)
     if data.template is not None:
         values["template_text"] = digest(TEMPLATES[data.template]._asdict())
@@ -62,15 +63,19 @@ def _data(data: Data, benchmarks: Mapping[str, Benchmark]) -> dict[str, Any]:
     return values | {"tasks": {name: _task(benchmarks[name], ("task", "version", "report_split")) for name in named}}
 
 
-def _task(benchmark: Benchmark, keys: Iterable[str]) -> dict[str, Any]:
+def _task(benchmark: Benchmark, keys: Iterable[str]) -> dict[str, JsonValue]:
     return benchmark.model_dump(mode="json", include=set(keys))
 
 
-def _suite(suite: Suite, benchmarks: Mapping[str, Benchmark], dtype: str) -> dict[str, Any]:
-    tasks = {name: _task(benchmarks[name], BENCHMARK_DECIDES) for name in suite.benchmarks}
+def _suite(suite: Suite, benchmarks: Mapping[str, Benchmark], dtype: str) -> dict[str, JsonValue]:
     # limit_seed decides nothing while every item is scored, and the order in which benchmarks are listed never does.
-    limit = None if suite.limit is None else {"items": suite.limit, "seed": suite.limit_seed}
-    found = {"benchmarks": tasks, "rows": suite.rows, "limit": limit, "num_fewshot": suite.num_fewshot, "dtype": dtype}
+    found: dict[str, JsonValue] = {
+        "benchmarks": {name: _task(benchmarks[name], BENCHMARK_DECIDES) for name in suite.benchmarks},
+        "rows": suite.rows,
+        "limit": None if suite.limit is None else {"items": suite.limit, "seed": suite.limit_seed},
+        "num_fewshot": suite.num_fewshot,
+        "dtype": dtype,
+    }
     # Only where they decide something: ids of suites without them stay what they were.
     if suite.num_fewshot and suite.fewshot_sampler != "default":
         found["fewshot_sampler"] = suite.fewshot_sampler
@@ -79,7 +84,7 @@ def _suite(suite: Suite, benchmarks: Mapping[str, Benchmark], dtype: str) -> dic
     return found
 
 
-def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
+def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, JsonValue]:
     """What decides the numbers of a training run.
 
     Args:
@@ -118,7 +123,7 @@ def _dtype(experiment: Experiment) -> str:
     return experiment.suite.dtype or experiment.precision
 
 
-def eval_identity(train_id: str, experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
+def eval_identity(train_id: str, experiment: Experiment, assets: Mapping[str, str]) -> dict[str, JsonValue]:
     """What decides the scores of a trained run: the run, and how it is asked."""
     return {
         "results_version": RESULTS_VERSION,
@@ -128,7 +133,7 @@ def eval_identity(train_id: str, experiment: Experiment, assets: Mapping[str, st
     }
 
 
-def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, Any]:
+def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[str, JsonValue]:
     """What decides the scores of the untouched base: the model's bytes, and how it is asked. Scored once for all its runs."""
     key = f"model:{experiment.model.name}"
     generates = experiment.suite.generation is not None  # then the base answers the data's report part
@@ -142,20 +147,21 @@ def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dic
     }
 
 
-def cell_identity(train: Mapping[str, Any]) -> dict[str, Any]:
+def cell_identity(train: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """What two runs must share to be compared: a train identity without arm (init), lr and seed."""
     return {k: v for k, v in train.items() if k not in ("init", "lr", "seed")}
 
 
-def cell_key(train: Mapping[str, Any]) -> str:
+def cell_key(train: Mapping[str, JsonValue]) -> str:
     """The id of `cell_identity`."""
     return digest(cell_identity(train))
 
 
-def family_key(train: Mapping[str, Any]) -> str:
+def family_key(train: Mapping[str, JsonValue]) -> str:
     """The id of what runs share that differ in the length of training alone: a cell without `recipe.steps` and `recipe.epochs`."""
-    recipe = {k: v for k, v in (train.get("recipe") or {}).items() if k not in ("steps", "epochs")}
-    return cell_key({**train, "recipe": recipe})
+    recipe = train.get("recipe")
+    rest = {k: v for k, v in recipe.items() if k not in ("steps", "epochs")} if isinstance(recipe, dict) else {}
+    return cell_key({**train, "recipe": rest})
 
 
 @dataclass(frozen=True)
@@ -163,11 +169,11 @@ class Identified:
     """One experiment with its ids and the values they stand for. Eval ids are null for `suite=none`."""
 
     experiment: Experiment
-    train: Mapping[str, Any]
+    train: Mapping[str, JsonValue]
     train_id: str
-    evaluation: Mapping[str, Any] | None
+    evaluation: Mapping[str, JsonValue] | None
     eval_id: str | None
-    base_evaluation: Mapping[str, Any] | None
+    base_evaluation: Mapping[str, JsonValue] | None
     base_eval_id: str | None
 
 

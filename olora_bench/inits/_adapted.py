@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import safetensors.torch
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import JsonValue
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -38,20 +39,32 @@ Examples = Callable[[], list[Example]]
 NOT_RECREATED = "changed the base in a way that PEFT does not repeat when it loads an adapter"
 
 
+class ParamGroup(TypedDict):
+    """Parameters of AdamW with a peak learning rate of their own."""
+
+    params: list[nn.Parameter]
+    lr: float
+
+
 @dataclass(frozen=True)
 class Adapted:
     """A base with an adapter on it. Only the adapter is trainable, and it is fp32.
 
-    `param_groups` are AdamW's, each with its own peak `lr`; `seconds` is what the init took;
-    `changed` names the base parameters it changed; `anatomy` is there where it was asked for.
+    Attributes:
+        base, model: the loaded base, and PEFT's model around it.
+        param_groups: AdamW's, each with its own peak `lr`.
+        seconds: what the init took.
+        changed: the names of the base parameters that the init changed.
+        scale: s of W + s B A, equal in all layers.
+        anatomy: there where it was asked for.
     """
 
     base: Base
     model: PeftModel
-    param_groups: list[dict[str, Any]]
+    param_groups: list[ParamGroup]
     seconds: float
     changed: tuple[str, ...]
-    facts: dict[str, Any]
+    scale: float
     anatomy: Anatomy | None
 
     @property
@@ -115,12 +128,14 @@ class Adapted:
         """Whether PEFT makes the same base again when it loads the saved adapter: untouched, or changed by an init that it repeats."""
         return not self.changed or self.model.peft_config["default"].init_lora_weights in ("olora", "pissa")
 
-    def measured(self) -> dict[str, Any]:
-        """What the record keeps of the init: its seconds, the base weights it changed, its facts, and the anatomy at start and now."""
-        found = {"seconds": self.seconds, "changed_base_weights": len(self.changed), **self.facts}
+    def measured(self) -> dict[str, JsonValue]:
+        """What the record keeps of the init: its seconds, how many base weights it changed, its scale, the base's kind of
+        weights, and the anatomy at start and now."""
+        found: dict[str, JsonValue] = {"seconds": self.seconds, "changed_base_weights": len(self.changed)}
+        found |= {"scale": self.scale, "base_weights": self.base.weights}
         if self.anatomy is not None:
             self.anatomy.end(self.model)
-            found["anatomy"] = self.anatomy.facts
+            found["anatomy"] = self.anatomy.facts()
         return found
 
     def remove(self) -> None:
@@ -172,19 +187,18 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
         anatomy.start(base, model, changed)
         anatomy.step_0(base, model, batch, experiment, untouched)
     scale = next(layer.scaling["default"] for _, layer in layers(model))
-    facts = {"scale": scale, "base_weights": base.weights}
-    adapted = Adapted(base, model, groups(model, experiment), seconds, changed, facts, anatomy)
+    adapted = Adapted(base, model, groups(model, experiment), seconds, changed, scale, anatomy)
     if "adapter" in experiment.exportable and not adapted.recreated_by_peft:
         adapted.remove()
         raise BadInput(f"exportable names adapter: init={experiment.init.name} {NOT_RECREATED}. Use exportable=[lora], or [merged]")
     return adapted
 
 
-def groups(model: PeftModel, experiment: Experiment) -> list[dict[str, Any]]:
+def groups(model: PeftModel, experiment: Experiment) -> list[ParamGroup]:
     """Parameters with the peak learning rate of each: `lr` for A, and `init.lr_ratio` times it for B and one-dimensional ones (DoRA's
     magnitudes), as PEFT's `create_loraplus_optimizer` groups them (Hayou et al., arXiv 2402.12354)."""
-    fast: list[Tensor] = []
-    slow: list[Tensor] = []
+    fast: list[nn.Parameter] = []
+    slow: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (fast if "lora_B" in name or parameter.ndim == 1 else slow).append(parameter)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 import torch
+from peft.tuners.lora import LoraLayer
+from pydantic import JsonValue
 from torch import Tensor
 
 from olora_bench.config import Experiment
@@ -18,6 +19,15 @@ from olora_bench.models import Base, LmHead, original, packed_rows, read_weight,
 
 _METRICS = ("b_off_orthonormal", "energy_share", "overlap_left", "overlap_right", "a_condition", "b_condition")
 _OVERSAMPLED = 8
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the layers of an adapter."""
+
+    mean: float
+    min: float
+    max: float
 
 
 @dataclass
@@ -31,12 +41,23 @@ class Anatomy:
     a_condition, b_condition: greatest by least singular value.
     travelled: |A - A_0|, |B - B_0|, and the same by |A_0|, |B_0|.
 
-    What is not defined is null, and `why_null` says why.
+    What is not defined is null, and `why_null` says why. `seconds` is what the measuring took.
     """
 
-    facts: dict[str, Any] = field(default_factory=lambda: {"why_null": {}, "seconds": 0.0})
+    figures: dict[str, dict[str, Spread | None]] = field(default_factory=dict)
+    first_step: dict[str, float | None] = field(default_factory=dict)
+    why_null: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
     starts: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     tops: list[tuple[Tensor, Tensor, float]] = field(default_factory=list)
+
+    def facts(self) -> dict[str, JsonValue]:
+        """All of it as the record keeps it: figures by stage (start, end, travelled), `step_0`, `why_null` and `seconds`."""
+        stages: dict[str, JsonValue] = {
+            stage: {key: None if spread is None else asdict(spread) for key, spread in found.items()}
+            for stage, found in self.figures.items()
+        }
+        return {"why_null": {**self.why_null}, "seconds": self.seconds, "step_0": {**self.first_step}, **stages}
 
     @torch.no_grad()
     def start(self, base: Base, model: torch.nn.Module, changed: Sequence[str]) -> None:
@@ -55,7 +76,7 @@ class Anatomy:
                 u, _, v = torch.svd_lowrank(weight, q=min(rank + _OVERSAMPLED, *weight.shape), niter=2)
                 self.tops.append((u[:, :rank].cpu(), v[:, :rank].cpu(), weight.norm().item()))
         self._measure("start", model)
-        self.facts["seconds"] += time.perf_counter() - began
+        self.seconds += time.perf_counter() - began
 
     @torch.no_grad()
     def end(self, model: torch.nn.Module) -> None:
@@ -68,8 +89,8 @@ class Anatomy:
                 distance, length = (now.cpu() - then).norm().item(), then.norm().item()
                 found[key].append(distance)
                 found[f"{key}_relative"].append(distance / length if length else math.inf)
-        self.facts["travelled"] = self._summary("travelled", found)
-        self.facts["seconds"] += time.perf_counter() - began
+        self.figures["travelled"] = self._summary("travelled", found)
+        self.seconds += time.perf_counter() - began
 
     def _measure(self, stage: str, model: torch.nn.Module) -> None:
         found: dict[str, list[float]] = {key: [] for key in _METRICS}
@@ -84,17 +105,17 @@ class Anatomy:
             found["overlap_right"].append(_overlap(v.double(), a.T))
             found["a_condition"].append(_condition(gram_a))
             found["b_condition"].append(_condition(gram_b))
-        self.facts[stage] = self._summary(stage, found)
+        self.figures[stage] = self._summary(stage, found)
 
-    def _summary(self, stage: str, found: dict[str, list[float]]) -> dict[str, dict[str, float] | None]:
-        summary: dict[str, dict[str, float] | None] = {}
+    def _summary(self, stage: str, found: dict[str, list[float]]) -> dict[str, Spread | None]:
+        summary: dict[str, Spread | None] = {}
         for key, values in found.items():
             bad = sum(not math.isfinite(value) for value in values)
             if bad:
                 summary[key] = None
-                self.facts["why_null"][f"{stage}.{key}"] = f"not finite in {bad} of {len(values)} layers (a factor is 0 or dependent)"
+                self.why_null[f"{stage}.{key}"] = f"not finite in {bad} of {len(values)} layers (a factor is 0 or dependent)"
             else:
-                summary[key] = {"mean": math.fsum(values) / len(values), "min": min(values), "max": max(values)}
+                summary[key] = Spread(math.fsum(values) / len(values), min(values), max(values))
         return summary
 
     def step_0(self, base: Base, model: torch.nn.Module, batch: Sequence[Example], experiment: Experiment, untouched: float) -> None:
@@ -111,11 +132,11 @@ class Anatomy:
                 parameter.grad = None
         measured = {"loss": loss, "grad_norm_a": math.sqrt(squares["a"]), "grad_norm_b": math.sqrt(squares["b"])}
         measured |= {"grad_norm": math.sqrt(squares["a"] + squares["b"]), "loss_untouched_base": untouched}
-        self.facts["step_0"] = {key: value if math.isfinite(value) else None for key, value in measured.items()}
+        self.first_step = {key: value if math.isfinite(value) else None for key, value in measured.items()}
         for key, value in measured.items():
             if not math.isfinite(value):
-                self.facts["why_null"][f"step_0.{key}"] = "not finite"
-        self.facts["seconds"] += time.perf_counter() - began
+                self.why_null[f"step_0.{key}"] = "not finite"
+        self.seconds += time.perf_counter() - began
 
 
 def first_batch(examples: Sequence[Example], experiment: Experiment) -> list[Example]:
@@ -139,7 +160,7 @@ def batch_loss(
     return total
 
 
-def _factors(layer: Any) -> tuple[Tensor, Tensor]:
+def _factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     return layer.lora_B["default"].weight.detach(), layer.lora_A["default"].weight.detach()
 
 

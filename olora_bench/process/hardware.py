@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
@@ -62,15 +63,28 @@ def _gpus() -> list[str]:
     return [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
 
 
-def describe() -> dict[str, Any]:
-    """Processor, cores, GPUs, memory and system of this machine, for a record's provenance. No host name: it says nothing about numbers."""
+@dataclass(frozen=True)
+class Hardware:
+    """What a record says of the machine: no host name, which says nothing about numbers. `cores` are those this process may use."""
+
+    processor: str
+    architecture: str
+    cores: int
+    gpus: list[str]
+    memory_bytes: int
+    system: str
+    python: str
+
+
+def describe() -> Hardware:
+    """This machine."""
     names = _cpu_lines("model name")
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "architecture": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "gpus": _gpus(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
+    return Hardware(
+        processor=names[0] if names else platform.processor() or platform.machine(),
+        architecture=platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        gpus=_gpus(),
+        memory_bytes=psutil.virtual_memory().total,
+        system=platform.system(),
+        python=platform.python_version(),
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from olora_bench import __version__
 from olora_bench.process.allocator import allocator
@@ -24,7 +26,7 @@ def _git(*arguments: str) -> str | None:
 
 
 @cache
-def harness() -> dict[str, Any]:
+def harness() -> dict[str, str | bool | None]:
     """Version, commit and dirty flag of this harness; commit and flag are null for an installed wheel.
 
     Results written by a run are not changes of the harness, so `results/` does not make it dirty.
@@ -45,6 +47,7 @@ def packages() -> dict[str, str]:
     return found
 
 
-def provenance(**facts: Any) -> dict[str, Any]:
+def provenance(**facts: JsonValue) -> dict[str, JsonValue]:
     """The provenance of a result: harness, packages, hardware, allocator, and what the caller adds (threads, assets, token budget)."""
-    return {"harness": harness(), "packages": packages(), "hardware": describe(), "allocator": allocator(), **facts}
+    here: dict[str, JsonValue] = {"harness": {**harness()}, "packages": {**packages()}, "hardware": asdict(describe())}
+    return here | {"allocator": allocator(), **facts}

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings, where
-from olora_bench.analysis.losses import GENERATED
+from olora_bench.analysis import StudyFrames, Tables, rows_of, where
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.losses import GENERATED, GENERATED_NAMES
+from olora_bench.analysis.outcome import Outcome, Verdict, outcomes
+from olora_bench.analysis.verdicts import primary
 from olora_bench.errors import BadInput
-from olora_bench.report.page_words import count_sentence, details, headline, judged
 from olora_bench.report.render import markdown_escape, markdown_table
-from olora_bench.report.text import (
-    MANY_TABLES,
-    begun,
-    cell_table,
-    how,
-    of,
-    of_longest,
-    overview,
-    schedules,
-    what_seeds_cannot_tell,
-    without_each,
-)
-from olora_bench.words.numbers import NOTHING, number, probability, rate
+from olora_bench.report.text import begun, cell_tables, limits_of, of_longest, sentences
+from olora_bench.words import verdicts as words
+from olora_bench.words.caveats import caveat_lines
+from olora_bench.words.cells import EXPLORATORY
+from olora_bench.words.numbers import interval, number
+from olora_bench.words.reasons import counted
+from olora_bench.words.speed import schedule_lines
 
 BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
 """What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""
 
 
 def extract(frames: StudyFrames, tables: Tables) -> str:
-    """What a study found so far: primary contrasts with their tables, a table of the others that have runs, one of written answers, what
-    to mind, and which comparisons have no runs yet.
+    """What a study found so far: primary contrasts with their tables, a table of the others that have runs, one of written answers,
+    caveats, and which comparisons have no runs yet.
 
     Args:
         frames, tables: as `analysis.load_study` and `analysis.analyse` return them.
@@ -41,34 +37,38 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     Returns:
         Markdown, the same for the same records.
     """
-    parts = [f"{frames.title}: {_state(frames)}."]
     longest = of_longest(tables)
-    primary, beside, too_few, open_ones = [], [], [], []
-    for key in rows_of(tables["verdicts"]):
-        cells = of(longest["cells"], key)
-        shown = begun(cells[cells["primary"].astype(bool)]) if len(cells) else cells
-        if shown.empty and pd.isna(key["loss_difference"]) and not key["diverged"]:
-            open_ones.append(f"{key['arm']} against {key['reference']} ({how(key)})")
-        elif key["kind"] == "secondary" and key["verdict"] == "not enough runs":
-            there = key["pairs_planned"] - key["pairs_missing"] - key["diverged"]
-            too_few.append(f"{key['arm']} against {key['reference']} ({how(key)}; {there} of {key['pairs_planned']} pairs)")
-        elif key["kind"] == "secondary":
-            beside.append(key)
-        else:
-            primary.append(key)
-            parts += [_said(key, longest)]
-            groups = [group for _, group in shown.groupby("cell", sort=False)]
-            many = len(groups) > MANY_TABLES
-            parts += [overview(groups)] if many else [cell_table(group, key["arm"], key["reference"]) for group in groups]
-            limits = what_seeds_cannot_tell(shown) if (shown["seeds"] > 0).any() else ""
-            parts += [limits] if limits and limits not in parts else []
-            parts += without_each(of(tables["left_out"], key))
-    parts += _beside(beside) + _written(primary + beside, frames, longest["measures"])
-    alarms = warnings(frames, tables)
-    parts += ["Mind:\n\n" + "\n".join(f"- {line}" for line in alarms)] if alarms else []
-    parts += [f"Not enough runs yet: {'; '.join(too_few)}."] if too_few else []
-    parts += [f"No run yet that tells: {'; '.join(open_ones)}."] if open_ones else []
+    shown: dict[str, list[Outcome]] = {"primary": [], "secondary": [], "too few": [], "none": []}
+    for outcome in outcomes(tables["verdicts"]):
+        shown[_place(outcome, longest["cells"])].append(outcome)
+    parts = [f"{frames.title}: {_state(frames)}."]
+    for outcome in shown["primary"]:
+        *sections, limits = _sections(outcome, longest)
+        parts += [*sections, *([limits] if limits and limits not in parts else [])]  # what seeds cannot tell is said once
+        parts += words.without_each(outcome.comparison.rows_in(tables["left_out"]))
+    parts += _beside(shown["secondary"]) + _written(shown["primary"] + shown["secondary"], frames, longest["measures"])
+    caveats = caveat_lines(frames, tables)
+    parts += ["Caveats:\n\n" + "\n".join(f"- {line}" for line in caveats)] if caveats else []
+    parts += [f"Not enough runs yet: {'; '.join(map(words.progress, shown['too few']))}."] if shown["too few"] else []
+    parts += [f"No run that could tell yet: {'; '.join(words.named(one.comparison) for one in shown['none'])}."] if shown["none"] else []
     return markdown_escape("\n\n".join(parts))
+
+
+def _place(outcome: Outcome, cells: pd.DataFrame) -> str:
+    """Where an extract shows a comparison. Secondary ones with too few runs are named only: a figure of theirs would be quoted."""
+    if begun(primary(outcome.comparison.rows_in(cells))).empty and not outcome.loss.known and not outcome.diverged:
+        return "none"
+    if outcome.comparison.kind == "primary":
+        return "primary"
+    return "too few" if outcome.verdict is Verdict.TOO_FEW_RUNS else "secondary"
+
+
+def _sections(outcome: Outcome, tables: Tables) -> list[str]:
+    """The parts of one primary comparison: its sentences, its tables, and what its seeds cannot tell."""
+    comparison = outcome.comparison
+    lines = [*sentences(outcome, tables), *schedule_lines(tables["schedules"], comparison)]
+    cells = begun(primary(comparison.rows_in(tables["cells"])))
+    return [f"**{words.title(comparison)}.** {' '.join(lines)}", *cell_tables(cells, comparison), limits_of(cells)]
 
 
 def claims(tables: Tables) -> str:
@@ -102,67 +102,42 @@ def filled(page: str, study: str, text: str, answers: str) -> str:
 def _state(frames: StudyFrames) -> str:
     counts = {str(state): int(count) for state, count in frames.runs["state"].value_counts(sort=False).items()}
     searches = frames.searches
-    going_on = searches["chosen"].isna() & searches["edge"].isna()
+    open_searches = (searches["chosen"].isna() & searches["edge"].isna()).any()
     at_edge = len(searches[searches["edge"].notna()].drop_duplicates(["cell", "arm"]))
     whole, done, missing = len(frames.runs), counts.pop("done", 0), counts.pop("missing", 0)
-    told = [f"{count} {state}" for state, count in counts.items()]
-    told += [f"{at_edge} learning-rate searches ended at an edge"] if at_edge else []
-    told += ["its learning-rate searches go on and will add runs"] if going_on.any() else []
-    if missing or going_on.any() or counts.keys() - {"diverged"}:
-        return "; ".join([f"{done} of the {whole} runs known so far are done", *told])
-    return "; ".join([f"all {whole} runs are done" if done == whole else f"all {whole} runs are over: {done} done", *told])
+    others = [f"{count} {state}" for state, count in counts.items()]
+    others += [f"{counted(at_edge, 'learning-rate search')} ended at an edge"] if at_edge else []
+    others += ["its learning-rate searches go on and will add runs"] if open_searches else []
+    if missing or open_searches or counts.keys() - {"diverged"}:
+        return "; ".join([f"{done} of the {whole} runs known so far are done", *others])
+    return "; ".join([f"all {whole} runs are done" if done == whole else f"all {whole} runs are over: {done} done", *others])
 
 
-def _beside(keys: list[dict[str, Any]]) -> list[str]:
+def _beside(shown: Sequence[Outcome]) -> list[str]:
     """Secondary comparisons, a row each, by what they are judged by: paragraphs of what has no part in the verdict would bury it."""
     parts = []
     for by_loss in (False, True):
-        mine = [(key, judged(key)) for key in keys if judged(key).by_loss == by_loss]
-        unit = "nats" if by_loss else "pp"
-        header = ["beside the verdict", "learning rates", f"held-out loss, {unit}" if by_loss else f"score, {unit}", "95% interval"]
-        header += ["blocks for", "p", f"found from, {unit}", *([] if by_loss else ["held-out loss, nats", "95% interval"]), "reading"]
-        rows = []
-        for key, what in mine:
-            row = [
-                f"{key['arm']} - {key['reference']}",
-                _rates_of(key),
-                what.text(what.value),
-                _span(what.low, what.high, 3 if by_loss else 1),
-            ]
-            row += [f"{key['blocks_for']} of {what.blocks}", probability(key["p"]), what.text(what.detectable, sign=False)]
-            if not by_loss:
-                row += [number(key["loss_difference"], digits=3, sign=True), _span(key["loss_low"], key["loss_high"], 3)]
-            rows.append([*row, "; ".join(filter(None, (READINGS.get(key["verdict"], key["verdict"]), key["note"])))])
-        if rows:
-            parts += [
-                markdown_table(header, rows),
-                f"`reading`: of the {'loss' if by_loss else 'score'}, by the exact sign-flip test over blocks of model and seed, not "
-                "corrected for the number of comparisons. `found from`: the smallest difference that these blocks find with 80% power.",
-            ]
+        if alike := [one for one in shown if one.by_loss == by_loss]:
+            parts += [markdown_table(*words.comparison_table(alike, by_loss=by_loss)), words.table_legend(by_loss=by_loss)]
     return parts
 
 
-READINGS = {"win": "better", "loss": "worse"}
-
-
-def _written(keys: list[dict[str, Any]], frames: StudyFrames, measures: pd.DataFrame) -> list[str]:
+def _written(shown: Sequence[Outcome], frames: StudyFrames, measures: pd.DataFrame) -> list[str]:
     """BLEU and ROUGE of written answers, a row a comparison, cell and measure; none where nothing was written."""
-    rows = []
-    for key in keys:
-        for row in rows_of(of(measures[measures["measure"].isin(GENERATED)], key)):
-            digits = 1 if row["measure"] == "bleu" else 3
-            values = [_of_base(frames, row["cell"], row["measure"]), row["value_reference"], row["value_arm"]]
-            shown = [f"{row['arm']} - {row['reference']}", _rates_of(row), WRITTEN[row["measure"]], str(row["seeds"])]
-            shown += [number(value, digits=digits) for value in values] + [number(row["difference"], digits=digits, sign=True)]
-            shown += [_span(row["low"], row["high"], digits), f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
-            rows.append(shown)
+    measures = measures[measures["measure"].isin(GENERATED)]
+    rows = [_answers(one.comparison, row, frames) for one in shown for row in rows_of(one.comparison.rows_in(measures))]
     header = ["written answers", "learning rates", "measure", "seeds", "base", "reference", "arm", "difference", "95% interval", "reading"]
-    star = " * exploratory: 3 to 5 seeds." if any("*" in row[-2] for row in rows) else ""
+    star = f" {EXPLORATORY}" if any("*" in row[-2] for row in rows) else ""
     legend = "BLEU in points of 100, ROUGE as F1. `reading`: by a paired t over seeds, not corrected for the number of rows."
     return [markdown_table([*header, "cell"], rows), legend + star] if rows else []
 
 
-WRITTEN = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+def _answers(comparison: Comparison, row: dict[str, Any], frames: StudyFrames) -> list[str]:
+    digits = 1 if row["measure"] == "bleu" else 3
+    values = [_of_base(frames, row["cell"], row["measure"]), row["value_reference"], row["value_arm"]]
+    shown = [f"{comparison.arm} - {comparison.reference}", words.rates(comparison), GENERATED_NAMES[row["measure"]], str(row["seeds"])]
+    shown += [number(value, digits=digits) for value in values] + [number(row["difference"], digits=digits, sign=True)]
+    return [*shown, interval(row["low"], row["high"], digits=digits), f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
 
 
 def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:
@@ -172,21 +147,3 @@ def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:
     evals = frames.runs.loc[frames.runs["cell"] == cell, "base_eval_id"]
     mine = frames.base_generation[frames.base_generation["eval_id"].isin(evals)]
     return float(mine[measure].iloc[0]) if len(mine) and measure in mine else float("nan")
-
-
-def _rates_of(key: Mapping[str, Any]) -> str:
-    return "own" if key["role"] == "tuned" else f"both {rate(key['lr_arm'])}"
-
-
-def _span(low: float, high: float, digits: int) -> str:
-    return NOTHING if pd.isna(low) else f"{number(low, digits=digits, sign=True)} to {number(high, digits=digits, sign=True)}"
-
-
-def _said(key: dict[str, Any], tables: Tables) -> str:
-    _, *facts = details(key)
-    counts = [count_sentence(row) for row in rows_of(of(tables["win_counts"], key))[:1]]
-    shorter = schedules(tables["schedules"], key) if key["kind"] == "primary" else []
-    note = f" Mind: {key['note']}." if key["note"] and key["verdict"] in ("win", "loss") else ""
-    sentences = [headline(key) + note, f"{facts[0][0].upper()}{'; '.join(facts)[1:]}.", *counts, *shorter]
-    rank = "the verdict" if key["confirmatory"] else "beside the verdict"
-    return f"**{key['arm']} against {key['reference']}, {how(key)} ({rank}).** {' '.join(sentences)}"

@@ -12,31 +12,29 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, warnings
+from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.analysis.claims import NOT_TESTED
+from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import training_cell
-from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, script_json, study_data
-from olora_bench.report.page_svg import count_strip, interval_strip
-from olora_bench.report.page_words import (
-    MEANINGS,
-    VERDICT_MARKS,
-    count_sentence,
-    declared_sentences,
-    details,
-    headline,
-    judged,
-    speed_sentence,
-)
-from olora_bench.words.numbers import rate
+from olora_bench.report.page_forest import forest, twins
+from olora_bench.report.page_svg import count_strip
+from olora_bench.report.text import of_longest
+from olora_bench.words import verdicts as words
+from olora_bench.words.caveats import caveat_lines
+from olora_bench.words.claims import MARKS, MEANINGS
+from olora_bench.words.comparisons import grouped, named, verdict_word
+from olora_bench.words.declared import declared_sentences
+from olora_bench.words.reasons import counted
+from olora_bench.words.speed import speed_sentence
 
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
-HEADLINE_SHARE = 0.9
 MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
 LONG = 44
 """A fact with more characters than this gets a line of its own."""
-MARKS = {"supported": "✓", "not supported": "✗", "unresolved": "?", "not tested here": "–"}
 
 
 def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
@@ -53,7 +51,7 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
         "protocol": escape(PROTOCOLS.get(frames.protocol, frames.protocol)),
         "tally": _tally(frames),
         "verdict": _verdicts(tables),
-        "mind": _mind(warnings(frames, tables)),
+        "caveats": _caveats(caveat_lines(frames, tables)),
         "claims": _claims(tables.get("claims", pd.DataFrame())),
         "provenance": _provenance(origins, tables.get("declared", pd.DataFrame())),
         "data": script_json(study_data(frames, tables, origins.run_pages)),
@@ -67,7 +65,7 @@ def filled(template: str, body: Mapping[str, str]) -> bytes:
     style, script = asset("page.css"), asset("page.js") if "page.js" in asset(template) else ""
     policy = f"default-src 'none'; img-src data: blob:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     parts = {**body, "policy": escape(policy), "page.css": style, "page.js": script}
-    return re.sub(r"\{\{([\w.]+)\}\}", lambda m: parts[m[1]], asset(template)).encode()
+    return re.sub(rb"\{\{([\w.]+)\}\}", lambda m: parts[m[1].decode()].encode(), asset(template).encode())
 
 
 def asset(name: str) -> str:
@@ -82,86 +80,55 @@ def _digest(text: str) -> str:
 def _tally(frames: StudyFrames) -> str:
     states = frames.runs["state"].value_counts(sort=False)
     seeds, cells = frames.runs["seed"].nunique(), frames.runs["cell"].map(training_cell).nunique()
-    parts = [f"{len(frames.runs)} runs", f"{cells} setting{'s' * (cells != 1)}", f"{seeds} seed{'s' * (seeds != 1)}"]
+    parts = [counted(len(frames.runs), "run"), counted(cells, "setting"), counted(seeds, "seed")]
     parts += [f"{count} {state}" for state, count in states.items() if state != "done"]
     return "".join(f"<li>{escape(part)}</li>" for part in parts)
 
 
 def _verdicts(tables: Tables) -> str:
-    frame = tables["verdicts"]
-    first = rows_of(frame[frame["confirmatory"].astype(bool)])
-    others = rows_of(frame[~frame["confirmatory"].astype(bool)])
-    if not first:
-        return '<p class="headline">This study declares no comparison that carries a verdict.</p>' + _beside(others)
-    return _overview(first) + "".join(_verdict(row, tables) for row in first) + _beside(others)
+    """The headline, all comparisons in one forest, and each of them in words, folded but for one that alone carries the verdict."""
+    longest, groups = of_longest(tables), grouped(outcomes(tables["verdicts"]))
+    shown = [one for _, group in groups for one in group]
+    first = [one for one in shown if one.comparison.confirmatory]
+    lead = _card(first[0], longest) if len(first) == 1 else f'<p class="headline">{escape(words.overview(first))}</p>'
+    folded = "".join(_folded(one, longest) for one in shown if [one] != first)
+    said = f'<h3 id="words-title">Each comparison in words</h3><div class="words">{folded}</div>' if folded else ""
+    return lead + forest(groups) + said
 
 
-def _overview(rows: Sequence[dict[str, Any]]) -> str:
-    """How several verdicts stand, in one sentence; nothing where there is one."""
-    if len(rows) == 1:
-        return ""
-    counts = ", ".join(f"{n} {word}" for word in VERDICT_MARKS if (n := sum(row["verdict"] == word for row in rows)))
-    return f'<p class="headline">{len(rows)} comparisons carry a verdict: {escape(counts)}.</p>'
+def _card(outcome: Outcome, tables: Tables) -> str:
+    return (
+        f'<article class="verdict {words.mark(outcome.verdict)}"><p class="eyebrow">{escape(words.title(outcome.comparison))}</p>'
+        f'<p class="headline">{escape(words.headline(outcome))}</p>{twins(outcome)}{_facts(outcome, tables)}</article>'
+    )
 
 
-def _verdict(row: dict[str, Any], tables: Tables) -> str:
-    counts = rows_of(_same(tables["win_counts"], row))
-    speeds = _same(tables["speedups"], row)
-    speeds = speeds[(speeds["q"] == HEADLINE_SHARE) & (speeds["unit"] == "steps") & speeds["longest"].astype(bool)]
-    facts = "".join(f"<li>{escape(line)}</li>" for line in details(row))
-    parts = [
-        f'<article class="verdict {VERDICT_MARKS[row["verdict"]]}">',
-        f'<p class="eyebrow">{escape(_where(row))}</p><p class="headline">{escape(headline(row))}</p>',
-        f'<ul class="facts">{facts}</ul><div class="strips">',
-    ]
-    if strip := interval_strip(row):
-        parts.append(f"<figure>{strip}<figcaption>{escape(_strip_caption(row))}</figcaption></figure>")
-    for count in counts[:1]:
-        parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(count_sentence(count))}</figcaption></figure>")
-    parts.append("</div>")
+def _folded(outcome: Outcome, tables: Tables) -> str:
+    pill = f'<span class="pill {words.mark(outcome.verdict)}">{escape(verdict_word(outcome))}</span>'
+    said = f"<p>{escape(words.headline(outcome))}</p>{_facts(outcome, tables)}"
+    return f'<details class="fold"><summary>{escape(named(outcome.comparison))} {pill}</summary><div>{said}</div></details>'
+
+
+def _facts(outcome: Outcome, tables: Tables) -> str:
+    """Test, gaps, the count of cells, speeds and runs of a comparison."""
+    comparison = outcome.comparison
+    facts = words.facts(outcome, comparison.rows_in(tables["measures"]))
+    parts = [f'<ul class="facts">{"".join(f"<li>{escape(line)}</li>" for line in facts)}</ul>']
+    for count in rows_of(comparison.rows_in(tables["win_counts"])):
+        parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(words.count(count))}</figcaption></figure>")
+    speeds = headline_speeds(comparison.rows_in(tables["speedups"]))
     known = [speed_sentence(r) for r in rows_of(speeds) if not pd.isna(r["speedup"])]
     if 0 < len(known) <= MANY_CELLS:
         items = "".join(f"<li>{escape(line)}</li>" for line in known)
-        parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(row['reference'])}’s drop in held-out loss</h3><ul>{items}</ul>")
-    parts.append(f'<p class="runs" data-runs="{escape(str(row["runs"]))}"></p></article>')
-    return "".join(parts)
+        parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(comparison.reference)}’s drop in held-out loss</h3><ul>{items}</ul>")
+    return "".join(parts) + f'<p class="runs" data-runs="{escape(outcome.runs)}"></p>'
 
 
-def _where(row: dict[str, Any]) -> str:
-    tuned = ", tuned learning rates" if row["role"] == "tuned" else ""
-    return str(row["contrast"]) + (tuned if pd.isna(row["lr_arm"]) else f", learning rate {rate(row['lr_arm'])}")
-
-
-def _strip_caption(row: dict[str, Any]) -> str:
-    what = judged(row)
-    mean = "Mean difference in held-out loss" if what.by_loss else "Mean difference over benchmarks, primary metrics"
-    return f"{mean}, with its 95% interval." if what.interval else f"{mean}. No interval: {what.blocks} of at least {MIN_BLOCKS} blocks."
-
-
-def _beside(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    items = "".join(
-        f'<li class="{VERDICT_MARKS[r["verdict"]]}">{escape(headline(r))} '
-        f'<span class="quiet">{escape(details(r)[0])}; {escape(r["kind"])}</span>'
-        f'<span class="runs" data-runs="{escape(str(r["runs"]))}"></span></li>'
-        for r in rows
-    )
-    return f'<div class="beside"><h3>Beside the verdict</h3><ul>{items}</ul></div>'
-
-
-def _same(frame: pd.DataFrame, key: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of one comparison."""
-    for name in ("contrast", "role", "lr_reference", "lr_arm"):
-        frame = frame[frame[name].isna()] if pd.isna(key[name]) else frame[frame[name] == key[name]]
-    return frame
-
-
-def _mind(lines: Sequence[str]) -> str:
+def _caveats(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<aside class="mind" aria-label="Mind before believing a table"><h2>Mind</h2><ul>{items}</ul></aside>'
+    return f'<aside class="notice" aria-labelledby="caveats"><h2 id="caveats">Caveats</h2><ul>{items}</ul></aside>'
 
 
 def _claims(claims: pd.DataFrame) -> str:
@@ -169,9 +136,14 @@ def _claims(claims: pd.DataFrame) -> str:
         return "<p>No claims are given in results/published/claims.</p>"
     rows = rows_of(claims)
     counts = ", ".join(f"{n} {verdict}" for verdict in MARKS if (n := sum(r["verdict"] == verdict for r in rows)))
-    items = "".join(map(_claim, rows))
+    tested = "".join(_claim(row) for row in rows if row["verdict"] != NOT_TESTED)
+    untested = [_claim(row) for row in rows if row["verdict"] == NOT_TESTED]
     legend = "; ".join(f"<b>{escape(word)}</b>: {escape(meaning)}" for word, meaning in MEANINGS.items())
-    return f'<p>{escape(counts)}. <span class="quiet">{legend}.</span></p><ul class="claims">{items}</ul>'
+    told = f'<p>{escape(counts)}. <span class="quiet">{legend}.</span></p>' + (f'<ul class="claims">{tested}</ul>' if tested else "")
+    if not untested:
+        return told
+    summary = f"{counted(len(untested), 'claim')} {NOT_TESTED}"
+    return f'{told}<details class="fold" id="untested"><summary>{summary}</summary><ul class="claims">{"".join(untested)}</ul></details>'
 
 
 def _claim(row: Mapping[str, Any]) -> str:

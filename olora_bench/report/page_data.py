@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.analysis.frames import rows_of, training_cell
+from olora_bench.analysis.described import View
+from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
+from olora_bench.analysis.runs import RUN_VIEW
 from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
-from olora_bench.report.render import Shown, csv_bytes
-from olora_bench.report.tables import SHOWN, printed_tables
-from olora_bench.words.numbers import NOTHING, digits, number, plain, rate, whole
+from olora_bench.report.render import csv_bytes, strings
+from olora_bench.report.tables import VIEWS, printed_tables
+from olora_bench.words.numbers import NOTHING
+from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
 """A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""
@@ -25,32 +28,13 @@ LOSS_DIGITS, TIME_DIGITS = 5, 4
 SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
 AXES = ("step", "tokens", "wall_s")
 
-TITLES = {
-    "verdicts": "Verdicts", "win_counts": "Paper-style counts", "left_out": "Without each benchmark",
-    "grid": "Every cell", "appendix": "Other metrics",
-    "convergence": "Speed-up to a loss target", "schedules": "Whole schedules that are shorter", "learning_rates": "Learning rates",
-    "sensitivity": "Learning-rate sensitivity", "olora_plus": "Learning-rate ratios (OLoRA+)", "losses": "Loss, stability, time and memory",
-    "costs": "Cost", "controls": "Secondary contrasts", "not_done": "Missing, failed, diverged", "claims": "Claims",
-    "published": "Published numbers beside ours", "runs": "Every run", "coverage": "Planned and complete seeds",
-    "anatomy": "What A and B are made of", "scoring": "Scoring", "warnings": "What to know first", "declared": "Declared first",
-}  # fmt: skip
-
-RUNS = Shown(
-    "Every run of the study, with its record's main figures: losses in nats per supervised token, train time in seconds.",
-    (("train_id", "run", plain), ("model", "model", plain), ("rank", "rank", plain), ("setting", "setting", plain), ("arm", "arm", plain),
-     ("lr", "lr", rate), ("lr_ratio", "lr ratio", digits(3)), ("seed", "seed", plain), ("roles", "for", plain), ("state", "state", plain),
-     ("metrics.report_loss_start", "loss before", digits(3)), ("metrics.report_loss", "loss after", digits(3)),
-     ("timings_s.optimise", "train s", number), ("tokens_per_s", "tokens/s", whole), ("steps", "steps", whole),
-     ("clipped_step_share", "clipped steps", digits(2)), ("eval_state", "scores", plain), ("reason", "reason", plain)),
-)  # fmt: skip
-
 RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
 """The columns through which a row names its runs."""
 
 
 def arms_of(frames: StudyFrames) -> list[str]:
     """References first, then the arms compared with them, then what else ran."""
-    declared = [c["reference"] for c in frames.contrasts] + [c["arm"] for c in frames.contrasts]
+    declared = [c.reference for c in frames.contrasts] + [c.arm for c in frames.contrasts]
     there = list(dict.fromkeys(frames.runs["arm"]))
     return [arm for arm in dict.fromkeys([*declared, *there]) if arm in there]
 
@@ -76,7 +60,7 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
         ],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
         "cell_of": {cell: order[trained] for cell, trained in zip(runs["cell"], runs["trained"], strict=True)},
-        "shared_lr": (frames.tuning or {}).get("shared_lr"),
+        "shared_lr": None if frames.tuning is None else frames.tuning.shared_lr,
         "run_pages": run_pages,
     }
 
@@ -101,9 +85,9 @@ def cell_names(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:
-    found = [table_payload(name, frame, SHOWN.get(name)) for name, frame in printed_tables(tables).items()]
+    found = [table_payload(name, frame, VIEWS[name]) for name, frame in printed_tables(tables).items()]
     runs = frames.runs.drop(columns=["cell", "family"])
-    return [*found, table_payload("runs", runs, RUNS)]
+    return [*found, table_payload("runs", runs, RUN_VIEW)]
 
 
 def _other_tables(tables: Tables) -> list[dict[str, Any]]:
@@ -119,38 +103,29 @@ def _other_tables(tables: Tables) -> list[dict[str, Any]]:
     ]
 
 
-def table_payload(name: str, frame: pd.DataFrame, shown: Shown | None) -> dict[str, Any]:
+def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str, Any]:
     """A table for the page.
 
     Returns:
         name, title, caption, main (whether the report prints it), csv (exactly the bytes of `tables/<name>.csv`), columns (index in the
         CSV, heading, whether it holds numbers) and rows (the strings shown; null where the page formats the CSV's values itself).
     """
-    columns = [str(c) for c in frame]
-    title = TITLES.get(name, name.replace("_", " ").capitalize())
-    payload = {"name": name, "title": title, "main": shown is not None, "csv": csv_bytes(frame).decode()}
-    if shown is None:
+    said = worded(frame)
+    columns = [str(c) for c in said]
+    title = name.replace("_", " ").capitalize() if view is None else view.title
+    payload = {"name": name, "title": title, "main": view is not None, "csv": csv_bytes(frame).decode()}
+    if view is None:
         hidden = {"runs", "cell", "family"}
-        kept = [c for c in columns if c not in hidden and frame[c].notna().any() and not (frame[c] == "").all()]
-        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(frame[c])] for c in kept]
+        kept = [c for c in columns if c not in hidden and said[c].notna().any() and not (said[c] == "").all()]
+        named = [[columns.index(c), c.replace("_", " ").replace(".", " "), _numeric(said[c])] for c in kept]
         return payload | {"caption": "", "columns": named, "rows": None}
-    shown = _with_lr(shown, frame)
-    heads = [(column, heading) for column, heading, _ in shown.columns if column in columns]
-    _, rows = shown.strings(frame)
-    full = [i for i in range(len(heads)) if not rows or any(row[i] != NOTHING for row in rows)]
-    named = [[columns.index(heads[i][0]), heads[i][1], _numeric(frame[heads[i][0]])] for i in full]
+    shown = [column for column in view.columns if column.name in frame]
+    _, rows = strings(view, frame)
+    full = [i for i in range(len(shown)) if not rows or any(row[i] != NOTHING for row in rows)]
+    named = [[columns.index(written_name(shown[i].name)), shown[i].heading, _numeric(frame[shown[i].name])] for i in full]
     answers = {"True": "yes", "False": "no"}
-    strings = [[answers.get(row[i], row[i]) for i in full] for row in rows]
-    return payload | {"caption": shown.caption, "columns": named, "rows": strings}
-
-
-def _with_lr(shown: Shown, frame: pd.DataFrame) -> Shown:
-    """With the shared learning rate beside the protocol where rows differ in it and the table would not tell."""
-    names = [column for column, _, _ in shown.columns]
-    if "lr_arm" not in frame or "lr_arm" in names or "role" not in names or frame["lr_arm"].nunique(dropna=False) < 2:
-        return shown
-    at = names.index("role") + 1
-    return Shown(shown.caption, (*shown.columns[:at], ("lr_arm", "shared lr", rate), *shown.columns[at:]))
+    texts = [[answers.get(row[i], row[i]) for i in full] for row in rows]
+    return payload | {"caption": view.caption, "columns": named, "rows": texts}
 
 
 def _numeric(column: pd.Series[Any]) -> bool:
@@ -167,25 +142,25 @@ def curve_data(frames: StudyFrames) -> dict[str, Any]:
     pool: dict[tuple[float, ...], int] = {}
     known: dict[tuple[int, bytes], int] = {}
     curves: dict[str, Any] = {}
-    series_there = len(SERIES) * max(1, frames.curves["train_id"].nunique())
-    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // series_there))
-    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
+    runs = list(curves_by_run(frames.curves))
+    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // (len(SERIES) * max(1, len(runs)))))
+    for train_id, curve in runs:
         series = {}
         for name, column in SERIES.items():
-            losses = curve[column].to_numpy(dtype=float)
+            losses = curve[column]
             at = np.flatnonzero(np.isfinite(losses))
             if not len(at):
                 continue
             at = at[thinned(losses[at], points)]
             places = []
             for axis in AXES:
-                values, significant = curve[axis].to_numpy(dtype=float)[at], TIME_DIGITS if axis == "wall_s" else 12
+                values, significant = curve[axis][at].astype(float), TIME_DIGITS if axis == "wall_s" else 12
                 key = (significant, values.tobytes())  # most runs share their steps: they are rounded once
                 if key not in known:
                     known[key] = pool.setdefault(tuple(_rounded(values, significant)), len(pool))
                 places.append(known[key])
             series[name] = [*places, _rounded(losses[at], LOSS_DIGITS)]
-        curves[str(train_id)] = series
+        curves[train_id] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
 
 

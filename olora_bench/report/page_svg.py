@@ -1,4 +1,4 @@
-"""Small drawings of a report's page that need no script: an interval against zero, a count against its null band, a run's curve."""
+"""Small drawings of a report's page that need no script: a count against its null band, a run's curve."""
 
 from __future__ import annotations
 
@@ -7,40 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from olora_bench.report.page_words import judged
-
 WIDTH = 360
-
-
-def interval_strip(row: Mapping[str, Any]) -> str:
-    """The difference that a comparison is judged by and its 95% interval, zero marked; empty where no difference is known."""
-    what = judged(row)
-    if math.isnan(what.value):
-        return ""
-    least = 0.01 if what.by_loss else 1.0
-    reach = max(max(abs(x) for x in (what.value, what.low, what.high, 0.0) if math.isfinite(x)) * 1.25, least)
-    left, right, middle = 16.0, WIDTH - 16.0, 34.0
-
-    def at(x: float) -> float:
-        return left + (min(max(x, -reach), reach) + reach) / (2 * reach) * (right - left)
-
-    ticks = nice_ticks(-reach, reach, 6)
-    unit = "nats" if what.by_loss else "percentage points"
-    below, above = (row["arm"], row["reference"]) if what.by_loss else (row["reference"], row["arm"])
-    parts = [
-        f'<line class="axis" x1="{left}" x2="{right}" y1="56" y2="56"/>',
-        *(f'<line class="axis" x1="{at(t):.1f}" x2="{at(t):.1f}" y1="56" y2="60"/>' for t in ticks),
-        *(f'<text class="tick" x="{at(t):.1f}" y="73" text-anchor="middle">{_signed(t)}</text>' for t in ticks),
-        f'<line class="zero" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="18" y2="56"/>',
-        f'<text class="tick" x="{at(0) - 8:.1f}" y="12" text-anchor="end">← {escape(_short(below))} better</text>',
-        f'<text class="tick" x="{at(0) + 8:.1f}" y="12">{escape(_short(above))} better →</text>',
-        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, {unit}</text>',
-    ]
-    if what.interval:
-        parts.append(f'<line class="interval" x1="{at(what.low):.1f}" x2="{at(what.high):.1f}" y1="{middle}" y2="{middle}"/>')
-    parts.append(f'<circle class="point" cx="{at(what.value):.1f}" cy="{middle}" r="6"/>')
-    told = f"Difference {what.text(what.value)} {what.unit}" + (f", {what.interval}" if what.interval else ", no interval")
-    return _figure(parts, 96, told)
 
 
 def count_strip(row: Mapping[str, Any]) -> str:
@@ -110,14 +77,6 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
         if last - first < count:
             break
     return [round(step * k, 12) for k in range(first, last + 1)]
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4g}" if value else "0"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"
 
 
 def _figure(parts: Sequence[str], height: int, told: str) -> str:

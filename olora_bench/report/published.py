@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import TypedDict
 
 import pandas as pd
 
-from olora_bench.analysis.claims import MEASUREMENTS, Claim
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.claims import MEASUREMENTS, Claim, Direction
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.runs import with_role
 from olora_bench.errors import BadInput
 from olora_bench.formats import read_text, read_yaml
 
@@ -36,7 +41,30 @@ def _claim(path: Path) -> Claim:
         raise BadInput(f"{path}: unknown key {', '.join(unknown)}. Allowed: {', '.join(CLAIM_KEYS)}, options")
     if raw["measurement"] not in MEASUREMENTS:
         raise BadInput(f"{path}: measurement={raw['measurement']!r} is unknown. Allowed: {', '.join(MEASUREMENTS)}")
-    return Claim(claim=path.stem, **{key: raw[key] for key in CLAIM_KEYS}, options=raw.get("options") or {})
+    texts = {key: str(raw[key]) for key in CLAIM_KEYS}
+    return Claim(claim=path.stem, **texts, **_options(path, texts["measurement"], raw.get("options")))
+
+
+class _Options(TypedDict, total=False):
+    measures: dict[str, Direction]
+    benchmarks: tuple[str, ...]
+
+
+def _options(path: Path, measurement: str, given: object) -> _Options:
+    """What a measurement is told beside the contrast."""
+    options = given if isinstance(given, dict) else {}
+    measures, benchmarks = options.get("measures"), options.get("benchmarks")
+    if measurement == "measure":
+        if set(options) == {"measures"} and isinstance(measures, dict) and measures and set(measures.values()) <= {"lower", "higher"}:
+            return {"measures": {str(name): better for name, better in measures.items()}}
+        raise BadInput(f"{path}: options={given!r}: give measures, a map of measures to lower or higher, whichever is better")
+    if measurement == "most_gain_on":
+        if set(options) == {"benchmarks"} and isinstance(benchmarks, list) and benchmarks:
+            return {"benchmarks": tuple(map(str, benchmarks))}
+        raise BadInput(f"{path}: options={given!r}: give benchmarks, a list of names")
+    if given:
+        raise BadInput(f"{path}: options={given!r}: measurement={measurement} takes none. Leave options out")
+    return {}
 
 
 def read_published(folder: Path) -> pd.DataFrame:
@@ -75,31 +103,67 @@ def _table(path: Path) -> pd.DataFrame:
     return frame[list(CSV_COLUMNS)]
 
 
+PUBLISHED_TABLE = Table(
+    "published",
+    "a published number, once for each learning rate and setting of ours; one with ours empty where there is none",
+    (
+        Column("source", "where the number is printed", heading="source"),
+        Column("model", "the base model", heading="model"),
+        Column("rank", "the adapter's rank", heading="rank"),
+        Column("arm", "the arm", heading="arm"),
+        Column("benchmark", "the benchmark", heading="benchmark"),
+        Column("metric", "`acc` or `acc_norm`", heading="metric"),
+        Column("lr", "our learning rate", heading="our lr", form="rate"),
+        Column("setting", "what else tells our cells of this model and rank apart", heading="our setting"),
+        Column("published", "the published number", "percent", "published", "number"),
+        Column("ours", "our mean over seeds", "percent", "ours", "number"),
+        Column("difference", "ours minus published", "pp", "ours - published", "pp"),
+        Column("seeds", "how many seeds our mean is over", heading="our seeds"),
+        Column("note", "what the number's source says of it", heading="note"),
+        Column("runs", "the train_ids behind our mean"),
+    ),
+)
+PUBLISHED_VIEW = View(
+    "published",
+    "Published numbers beside ours",
+    "Published numbers (given by the user of this harness) beside ours, percent; ours at each reported learning rate and setting.",
+    PUBLISHED_TABLE,
+    ("source", "model", "rank", "arm", "benchmark", "metric", "published", "ours", "difference", "setting", "lr", "seeds", "note"),
+)
+NOT_OURS = {"lr": math.nan, "setting": "", "ours": math.nan, "difference": math.nan, "seeds": 0, "runs": ""}
+
+
 def beside_ours(published: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
     """Published numbers with this study's own means over reported runs of its protocol, shorter schedules left out.
 
+    Args:
+        published: as `read_published` returns it.
+        frames: the study's.
+
     Returns:
-        One row a (published number, setting, lr of ours), one with ours empty where we have none: source, model, rank, arm, benchmark,
-        metric, lr, setting (of ours), published and ours (percent; NaN where there is none), difference (ours minus published, percentage
-        points), seeds, note, runs.
+        As `PUBLISHED_TABLE` describes it.
     """
-    role = "tuned" if frames.protocol == "tuned" else "shared"
-    reported = frames.runs[frames.runs["roles"].str.contains(role) & frames.runs["longest"]]
-    mine = reported[["train_id", "model", "rank", "arm", "seed", "lr", "setting"]]
-    scores = frames.scores[frames.scores["train_id"].notna()][["train_id", "benchmark", "metric", "value"]].merge(mine, on="train_id")
+    runs = with_role(frames.runs[frames.runs["longest"]], "tuned" if frames.protocol == "tuned" else "shared")
+    who = runs[["train_id", "model", "rank", "arm", "seed", "lr", "setting"]]
+    scores = frames.scores[frames.scores["train_id"].notna()][["train_id", "benchmark", "metric", "value"]].merge(who, on="train_id")
+    groups = dict(iter(scores.groupby(["model", "rank", "arm", "benchmark", "metric"], sort=False)))
     rows = []
-    for row in published.to_dict("records"):
-        same = scores
-        for key in ("model", "rank", "arm", "benchmark", "metric"):
-            same = same[same[key] == row[key]]
-        named = {key: row[key] for key in ("source", "model", "rank", "arm", "benchmark", "metric", "note")} | {"published": row["value"]}
-        nothing = {"lr": float("nan"), "setting": "", "ours": float("nan"), "difference": float("nan"), "seeds": 0, "runs": ""}
-        found = [
-            {"lr": lr, "setting": setting, "ours": 100 * float(group["value"].mean()), "seeds": group["seed"].nunique()}
-            | {"difference": 100 * float(group["value"].mean()) - float(row["value"]), "runs": " ".join(sorted(set(group["train_id"])))}
-            for (setting, lr), group in same.groupby(["setting", "lr"], sort=True)
-        ]
-        rows += [named | ours for ours in found or [nothing]]
-    names = ["source", "model", "rank", "arm", "benchmark", "metric", "lr", "setting", "published", "ours", "difference", "seeds", "note",
-             "runs"]  # fmt: skip
-    return pd.DataFrame(rows, columns=names)
+    for row in rows_of(published):
+        value = row.pop("value")
+        same = groups.get((row["model"], row["rank"], row["arm"], row["benchmark"], row["metric"]))
+        rows += [row | {"published": value} | one for one in ([NOT_OURS] if same is None else _ours(same, value))]
+    return PUBLISHED_TABLE.frame(rows)
+
+
+def _ours(same: pd.DataFrame, published: float) -> Iterator[dict[str, object]]:
+    """Our mean at each setting and learning rate of one model, rank, arm, benchmark and metric."""
+    for (setting, lr), group in same.groupby(["setting", "lr"], sort=True):
+        mean = 100 * float(group["value"].mean())
+        yield {
+            "lr": lr,
+            "setting": setting,
+            "ours": mean,
+            "difference": mean - published,
+            "seeds": group["seed"].nunique(),
+            "runs": " ".join(sorted(set(group["train_id"]))),
+        }

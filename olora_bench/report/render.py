@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from olora_bench.words.numbers import Format
+from olora_bench.analysis.described import View
+from olora_bench.words.numbers import FORMATS
+from olora_bench.words.tables import worded, written_name
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With one of these a cell begins that a spreadsheet runs."""
@@ -73,18 +74,11 @@ def latex_escape(text: str) -> str:
     return re.sub(r"[\\&%$#_{}~^<>–]", lambda m: known.get(m[0], "\\" + m[0]), text)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """How a table is shown: its caption, and (column, heading, format) of what Markdown and LaTeX show. The CSV has every column."""
-
-    caption: str
-    columns: tuple[tuple[str, str, Format], ...]
-
-    def strings(self, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-        """Header and rows; a column that the frame lacks is left out."""
-        there = [(column, heading, form) for column, heading, form in self.columns if column in frame]
-        rows = [[form(row[column]) for column, _, form in there] for row in frame.to_dict("records")]
-        return [heading for _, heading, _ in there], rows
+def strings(view: View, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table as it is printed; a column that the frame lacks is left out."""
+    columns = [column for column in view.columns if column.name in frame]
+    rows = [[FORMATS[column.form](row[written_name(column.name)]) for column in columns] for row in worded(frame).to_dict("records")]
+    return [column.heading for column in columns], rows
 
 
 def spreadsheet_safe(value: Any) -> Any:
@@ -107,21 +101,20 @@ def spreadsheet_safe(value: Any) -> Any:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out, no text a formula."""
+    """A frame as CSV: every column, six significant digits, empty where nothing is known, infinities spelt out, no text a formula.
+
+    Reasons and caveats are worded.
+    """
+    frame = worded(frame)
     texts = [name for name, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     safe = frame.assign(**{str(name): frame[name].map(spreadsheet_safe) for name in texts}).rename(columns=spreadsheet_safe)
     return safe.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
-def write_all(name: str, frame: pd.DataFrame, shown: Shown) -> dict[str, bytes]:
+def write_all(view: View, frame: pd.DataFrame) -> dict[str, bytes]:
     """file name -> content: CSV, Markdown and LaTeX of one table."""
-    header, rows = shown.strings(frame)
+    name, (header, rows) = view.name, strings(view, frame)
     runs = f" The runs behind each row: column runs of {name}.csv." if "runs" in frame else ""
-    caption = shown.caption + runs
-    markdown = f"{caption}\n\n{markdown_table(header, rows) if rows else 'Nothing to show: ' + 'no row.'}\n"
+    caption = view.caption + runs
+    markdown = f"{caption}\n\n{markdown_table(header, rows) if rows else 'Nothing to show: no row.'}\n"
     return {f"{name}.csv": csv_bytes(frame), f"{name}.md": markdown.encode(), f"{name}.tex": latex_table(header, rows, caption).encode()}
-
-
-def coarseness(note: str) -> str:
-    """What a speed-up's note says of too few readings of the loss, which the time of crossing is drawn between; empty where enough."""
-    return next((part for part in note.split(", ") if part.startswith("coarse")), "")

@@ -15,7 +15,7 @@ from olora_bench.config.compose import validation_message
 from olora_bench.config.schema import Experiment, Machine
 from olora_bench.errors import BadInput, RecordError, RunFailed
 from olora_bench.evaluation.generation import ROUGE
-from olora_bench.identity import Identified
+from olora_bench.identity import Identified, training_assets
 from olora_bench.run.experiment import identified, run
 from olora_bench.run.recorded import check_assets, check_identity, of_record
 from olora_bench.store import EvalRecord, RunRecord, Store
@@ -90,7 +90,8 @@ def again(name: str, overrides: Sequence[str] = (), *, config_dir: Path | None =
         check_identity(record, experiment)
         what, assets = identified(experiment)
         if what.train_id != train_id:
-            check_assets(record, {key: one for key, one in assets.items() if key in what.train["assets"]})
+            read = (f"model:{experiment.model.name}", *training_assets(experiment))
+            check_assets(record, {key: one for key, one in assets.items() if key in read})
         other = Store(root)
         _copy_base(store, other, what)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +59,20 @@ def _evaluation(
             continue
         texts, why = _texts(str(name), run, evaluation, cache_dir)
         yield f"\n{name}: {len(group)} items, {int(group['correct'].sum())} right, {int(group['correct_norm'].sum())} by length. {why}"
-        for row in group.head(len(group) if limit is None else limit).to_dict("records"):
-            yield from _item({str(key): value for key, value in row.items()}, texts.get(str(row["item_id"])))
+        for row in group.head(len(group) if limit is None else limit).itertuples(index=False):
+            yield from _item(row, texts.get(str(row.item_id)))
 
 
-def _item(row: Mapping[str, Any], text: Text | None) -> Iterator[str]:
-    verdict = f"{'right' if row['correct'] else 'wrong'}, by length {'right' if row['correct_norm'] else 'wrong'}"
-    yield f"\n{row['item_id']}: {verdict}; gold {row['gold']}, predicted {row['prediction']}, by length {row['prediction_norm']}"
-    choices = [""] * len(row["loglikelihoods"])
+def _item(row: Any, text: Text | None) -> Iterator[str]:
+    """`row` is one of the store's items, with its columns as attributes."""
+    verdict = f"{'right' if row.correct else 'wrong'}, by length {'right' if row.correct_norm else 'wrong'}"
+    yield f"\n{row.item_id}: {verdict}; gold {row.gold}, predicted {row.prediction}, by length {row.prediction_norm}"
+    choices = [""] * len(row.loglikelihoods)
     if text is not None:
         yield from (f"    {line}" for line in text[0].splitlines())
         choices = text[1]
-    for number, (loglikelihood, choice) in enumerate(zip(row["loglikelihoods"], choices, strict=False)):
-        mark = "*" if number == row["gold"] else " "
+    for number, (loglikelihood, choice) in enumerate(zip(row.loglikelihoods, choices, strict=False)):
+        mark = "*" if number == row.gold else " "
         yield f"  {mark} [{number}] {loglikelihood:9.3f} nats{'  ' + choice.strip() if choice else ''}"
 
 
@@ -116,4 +117,4 @@ def _rows_folder(name: str, run: RunRecord, evaluation: EvalRecord, cache_dir: P
     if mine.source == "packaged" and (spec.packaged is None or packaged.identity(spec.packaged) != mine.identity):
         return None
     place = cached_place(Wanted(mine.key, spec, mine.source == "generated", (spec.report_split,)), mine, cache_dir)
-    return place[0] if place is not None and (place[0] / f"{spec.report_split}.parquet").is_file() else None
+    return place.folder if place is not None and (place.folder / f"{spec.report_split}.parquet").is_file() else None

@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from olora_bench.config import Experiment
 from olora_bench.identity import Identified
 from olora_bench.process.provenance import provenance
 from olora_bench.run.worker import Worker
 from olora_bench.store import EvalRecord, Lease, RunRecord, Store, utc_now
-from olora_bench.store.record import Json
 
 if TYPE_CHECKING:
     from olora_bench.data.parts import PartCounts
@@ -32,7 +33,7 @@ class Outcome:
     computed: bool
 
 
-def started(what: Identified, facts: Json, attempts: int) -> RunRecord:
+def started(what: Identified, facts: Mapping[str, JsonValue], attempts: int) -> RunRecord:
     return RunRecord(
         train_id=what.train_id,
         arm=what.experiment.arm,
@@ -46,7 +47,7 @@ def started(what: Identified, facts: Json, attempts: int) -> RunRecord:
 
 
 def ended(
-    worker: Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, PartCounts], **kept: Any
+    worker: Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, PartCounts], **kept: object
 ) -> RunRecord:
     """The record of a training that came to its end, done or diverged. `kept`: further fields, of what was written beside it."""
     record = record.model_copy(
@@ -80,7 +81,7 @@ def failed(record: RunRecord, reason: str) -> RunRecord:
     return record.model_copy(update={"status": "failed", "error": reason, "finished_at": utc_now()})
 
 
-def record_unscored(store: Store, what: Identified, reason: str, facts: Json, held: Lease) -> None:
+def record_unscored(store: Store, what: Identified, reason: str, facts: Mapping[str, JsonValue], held: Lease) -> None:
     """A trained run that could not be scored: its training stays, and its evaluation says why there is none."""
     if what.eval_id is None or what.evaluation is None:
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from pydantic import JsonValue
 
 from olora_bench.assets import Asset
 from olora_bench.config import Experiment, compose, load, options
@@ -19,7 +20,10 @@ from olora_bench.store import RunRecord
 # A model's other keys are this machine's own; these say what one run does with it.
 _RUN_CHOOSES = ("target_modules", "quantization")
 _MUST_AGREE = ("family", "generated", "trust_remote_code")
-_NO_SOURCE: dict[str, dict[str, Any]] = {"model": {"packaged": None, "generated": None, "trust_remote_code": False}, "data": {"hub": None}}
+_NO_SOURCE: dict[str, dict[str, JsonValue]] = {
+    "model": {"packaged": None, "generated": None, "trust_remote_code": False},
+    "data": {"hub": None},
+}
 """What a record's description of a user's own folder may not say."""
 _GROUPS = ("model", "init", "data", "recipe", "suite", "machine")
 _HOW_TO_ALLOW = "If you trust it, describe it in a YAML of your own (docs/adding.md), in conf/ or in a folder given with --config-dir"
@@ -39,15 +43,21 @@ def of_record(record: RunRecord, machine: Machine, config_dir: Path | None = Non
         BadInput: conf has no such model or data, or describes another one; or today's schema does not take the record's config.
         RecordError: the record's config has no such parts.
     """
-    config: dict[str, Any] = dict(record.config)
-    broken = [group for group in _GROUPS if not isinstance(config.get(group), dict)]
-    if broken:
+    config = {group: value for group in _GROUPS if isinstance(value := record.config.get(group), dict)}
+    if broken := [group for group in _GROUPS if group not in config]:
         raise RecordError(f"run {record.train_id}: config.{', config.'.join(broken)} of its record is no table: the record is not whole")
     model = _own(record, "model", config_dir) | {key: config["model"][key] for key in _RUN_CHOOSES if key in config["model"]}
-    data = {**config["data"], "hub": None, "local": None}
+    data: dict[str, JsonValue] = {**config["data"], "hub": None, "local": None}
     if data.get("kind") == "instructions" and data.get("rows") != "made_up":
         data |= {key: _own(record, "data", config_dir).get(key) for key in ("hub", "local")}
-    raw = {**config, "model": model, "data": data, "tracker": {"name": "none"}, "machine": machine.model_dump(), "exportable": []}
+    raw: dict[str, object] = {
+        **record.config,
+        "model": model,
+        "data": data,
+        "tracker": {"name": "none"},
+        "machine": machine.model_dump(),
+        "exportable": [],
+    }
     if config["model"].get("name") not in options("model", [config_dir] if config_dir else ()):
         raw["assets"] = ["local"]  # nothing is fetched for what only a record describes
     experiment = load(raw, [config_dir] if config_dir else (), recorded=True)
@@ -88,7 +98,7 @@ def check_identity(record: RunRecord, experiment: Experiment) -> None:
         raise BadInput(f"this code names the run {digest(here)}, not {record.train_id}:\n{explain(record.identity, here)}")
 
 
-def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, Any]:
+def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, JsonValue]:
     """This machine's own description of what a record names."""
     recorded: Any = record.config[group]
     name, have = recorded.get("name"), options(group, [config_dir] if config_dir else ())

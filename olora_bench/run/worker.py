@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pydantic import JsonValue
+
 from olora_bench.assets import Asset
 from olora_bench.identity import Identified
 from olora_bench.process.preemption import Stop
 from olora_bench.store import Lease, Store
-from olora_bench.store.record import Json
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Worker:
     store: Store
     what: Identified
     found: Mapping[str, Asset]
-    facts: Json
+    facts: Mapping[str, JsonValue]
     clock: Clock
     study: str | None
     held: Lease

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from olora_bench.errors import RecordError
 from olora_bench.formats import Unreadable, parse_json
@@ -186,7 +187,7 @@ class EvalRecord(_Checked):
 AnyRecord = TypeVar("AnyRecord", bound=RunRecord | EvalRecord)
 
 
-def _leaves(record: RunRecord | EvalRecord) -> Iterator[tuple[str, Any]]:
+def _leaves(record: RunRecord | EvalRecord) -> Iterator[tuple[str, object]]:
     """The values that may be null, with the key under which `missing` explains them."""
     for name in type(record).model_fields:
         value = getattr(record, name)
@@ -205,7 +206,7 @@ def _check_error(status: str, error: str | None) -> None:
         raise ValueError(f"status is {status} but error is set: {error}")
 
 
-def _check_missing(status: str, values: dict[str, Any], missing: dict[str, str]) -> None:
+def _check_missing(status: str, values: dict[str, object], missing: dict[str, str]) -> None:
     unexplained = [key for key, value in values.items() if value is None and key not in missing]
     if status == "done" and unexplained:
         raise ValueError(f"{', '.join(unexplained)}: null without a reason. Give the value, or say under missing why there is none")
@@ -267,7 +268,7 @@ def check_version(version: int, where: str, ours: int = SCHEMA_VERSION) -> None:
         )
 
 
-def _object(content: bytes, path: Path) -> dict[str, Any]:
+def _object(content: bytes, path: Path) -> Json:
     if not content.rstrip().endswith(b"}"):
         raise RecordError(
             f"{path}: truncated after {len(content)} bytes, in the middle of the JSON{_last_field(content)}. Move it away and run again"
@@ -288,10 +289,10 @@ def _last_field(content: bytes) -> str:
 
 def problems(error: ValidationError) -> str:
     """Every problem of a validation, as `field: what is wrong`."""
-    return "; ".join(_problem(dict(item)) for item in error.errors())
+    return "; ".join(_problem(item) for item in error.errors())
 
 
-def _problem(item: dict[str, Any]) -> str:
+def _problem(item: ErrorDetails) -> str:
     field = ".".join(str(part) for part in item["loc"])
     if item["type"] == "value_error":
         text = str(item["ctx"]["error"])

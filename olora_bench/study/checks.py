@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from olora_bench.config import options
 from olora_bench.errors import BadInput
 from olora_bench.identity import cell_identity, differences
@@ -71,7 +73,7 @@ def check_arms(jobs: Sequence[Job], path: Path) -> None:
     Raises:
         BadInput: two inits of one name, with what differs.
     """
-    inits: dict[tuple[str, str], Mapping[str, Any]] = {}
+    inits: dict[tuple[str, str], JsonValue] = {}
     for job in jobs:
         init = job.what.train["init"]
         known = inits.setdefault((job.cell, job.experiment.arm), init)

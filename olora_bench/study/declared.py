@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,14 @@ from olora_bench.study.expand import find_study
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("file", "commit", "committed_at", "changed_since", "runs", "runs_before", "runs_after", "reason", "before")
+
+@dataclass(frozen=True)
+class Declaration:
+    """The commit (40 hex digits) that declared a study, its time, and whether later commits touched the file."""
+
+    commit: str
+    committed_at: datetime
+    changed_since: bool
 
 
 def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.DataFrame:
@@ -30,29 +38,26 @@ def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.Dat
         path: the study's file, where it is known.
 
     Returns:
-        One row: file (name), commit (40 hex digits) and committed_at (ISO 8601, UTC), null with a `reason` where git cannot tell;
-        changed_since (whether later commits touched the title or comments); runs (how many have a recorded start), runs_before and
-        runs_after the commit (null without one); before (the ids of the former, separated by spaces).
+        One row, as `DECLARED_TABLE` describes it; commit, time and counts are null with a `reason` where git cannot tell.
     """
-    import pandas as pd  # the rest of this module is asked before anything is run
+    from olora_bench.words.declared import DECLARED_TABLE  # brings pandas; the rest of this module is asked before anything is run
 
     started = runs.drop_duplicates("train_id").set_index("train_id")["started_at"].dropna()
-    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"file": f"{study}.yaml", "runs": len(started), "before": ""}
+    row = dict.fromkeys(DECLARED_TABLE.names) | {"file": f"{study}.yaml" if path is None else path.name, "runs": len(started), "before": ""}
     try:
         path = path or find_study(study)
-        row["file"] = path.name
-        row["commit"], seconds, row["changed_since"] = declaring_commit(path)
+        by = declaring_commit(path)
     except BadInput as error:
-        return pd.DataFrame([row | {"reason": str(error).split(". Allowed:")[0]}], columns=list(COLUMNS))
-    moment = datetime.fromtimestamp(seconds, UTC)
-    before = sorted(str(run) for run, at in started.items() if datetime.fromisoformat(at) < moment)
-    row |= {"committed_at": moment.isoformat(timespec="seconds"), "before": " ".join(before)}
-    row |= {"runs_before": len(before), "runs_after": len(started) - len(before)}
-    return pd.DataFrame([row], columns=list(COLUMNS))
+        file = row["file"] if path is None else path.name
+        return DECLARED_TABLE.frame([row | {"file": file, "reason": str(error).split(". Allowed:")[0]}])
+    before = sorted(str(run) for run, at in started.items() if datetime.fromisoformat(at) < by.committed_at)
+    row |= {"file": path.name, "commit": by.commit, "committed_at": by.committed_at.isoformat(timespec="seconds")}
+    row |= {"changed_since": by.changed_since, "before": " ".join(before)}
+    return DECLARED_TABLE.frame([row | {"runs_before": len(before), "runs_after": len(started) - len(before)}])
 
 
-def declaring_commit(path: Path) -> tuple[str, int, bool]:
-    """The commit that declared a study, the second (Unix time) of it, and whether later commits touched the file.
+def declaring_commit(path: Path) -> Declaration:
+    """The commit that declared a study.
 
     Raises:
         BadInput: git cannot tell, and why.
@@ -72,7 +77,8 @@ def declaring_commit(path: Path) -> tuple[str, int, bool]:
         found.append((commit, int(seconds)))
     if not found:
         raise BadInput(f"{path.name}: what it declares is not committed: commit it before its runs")
-    return *found[-1], len(found) > 1
+    oldest, at = found[-1]
+    return Declaration(oldest, datetime.fromtimestamp(at, UTC), len(found) > 1)
 
 
 def declaration(text: str) -> Any:
@@ -101,14 +107,3 @@ def _git(path: Path, *arguments: str) -> str:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         raise BadInput(f"{path.name}: git says: {reason}")
     return done.stdout.strip()
-
-
-def declared_text(row: dict[str, Any]) -> str:
-    """One line for a report."""
-    if not row["commit"]:
-        return f"Declared: no commit known ({row['reason']})."
-    late = f"; {row['runs_before']} started before it" if row["runs_before"] else ""
-    return (
-        f"Declared by commit {row['commit'][:12]} of {row['committed_at']} ({row['file']}): "
-        f"{row['runs_after']} of {row['runs']} runs started after it{late}."
-    )

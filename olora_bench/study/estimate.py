@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypeVar
 
+from pydantic import JsonValue
+
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
 from olora_bench.errors import RecordError
-from olora_bench.process.hardware import describe, resolve_device
+from olora_bench.process.hardware import Hardware, describe, resolve_device
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.study.jobs import Job
 
@@ -107,23 +109,18 @@ def disk_bytes(experiment: Experiment) -> float:
     return 4 * adapter_parameters(experiment) + STEP_BYTES * work(experiment, {}).steps + ITEM_BYTES * items(experiment) + 2e4
 
 
-def hardware(device: str) -> dict[str, Any]:
-    """What must agree for a record's times to say something about this machine."""
-    here = describe()
-    return {key: here.get(key) for key in ("processor", "cores", "gpus")} | {"device": resolve_device(device).split(":")[0]}
-
-
-def recorded_hardware(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, of a record."""
-    there = provenance.get("hardware") or {}
-    return {key: there.get(key) for key in ("processor", "cores", "gpus")} | {"device": str(provenance.get("device")).split(":")[0]}
+def alike(record: RunRecord | EvalRecord, here: Hardware, device: str) -> bool:
+    """Whether a record's times say something about this machine: processor, cores, GPUs and kind of device are the same."""
+    there = record.provenance.get("hardware")
+    same = isinstance(there, dict) and all(there.get(key) == getattr(here, key) for key in ("processor", "cores", "gpus"))
+    return same and str(record.provenance.get("device")).split(":")[0] == resolve_device(device).split(":")[0]
 
 
 def speeds(store: Store, device: str) -> Speeds:
     """What the store's finished records of this hardware say."""
-    here = hardware(device)
-    runs = [r for r in _readable(store.iter_runs()) if r.status == "done" and recorded_hardware(r.provenance) == here]
-    evals = [e for e in _readable(store.iter_evals()) if e.status == "done" and recorded_hardware(e.provenance) == here]
+    here = describe()
+    runs = [r for r in _readable(store.iter_runs()) if r.status == "done" and alike(r, here, device)]
+    evals = [e for e in _readable(store.iter_evals()) if e.status == "done" and alike(e, here, device)]
     model_of = {run.train_id: _name(run.config, "model") for run in runs}
     trained = [(model_of[run.train_id], run.tokens_per_s) for run in runs if run.tokens_per_s]
     scored = [
@@ -142,7 +139,7 @@ def speeds(store: Store, device: str) -> Speeds:
 
 def seconds(jobs: Sequence[Job], bases: Sequence[Job], known: Speeds, device: str) -> Estimate:
     """How long it takes to train and score `jobs`, and to score the untouched bases of `bases`, one after the other on this machine."""
-    cores = int(describe()["cores"])
+    cores = describe().cores
     assumed = GPU_FLOPS if resolve_device(device).startswith("cuda") else CPU_FLOPS_PER_CORE * cores
     rate = known.flops or assumed
     total, guessed = 0.0, 0
@@ -179,7 +176,7 @@ def _body(run: RunRecord) -> int:
     return max(int(model["parameters"]) - int(model["vocab_size"]) * int(model["hidden_size"]), int(model["parameters"]) // 10)
 
 
-def _name(config: Mapping[str, Any], group: str) -> str:
+def _name(config: Mapping[str, JsonValue], group: str) -> str:
     choice = config.get(group)
     return str(choice.get("name")) if isinstance(choice, dict) else ""
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from olora_bench.config import machine, sweeps_dir
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
+from olora_bench.store.manifest import Role
 from olora_bench.study.checks import check_arms, check_contrast, check_overrides
-from olora_bench.study.jobs import Composer, Job, Role, Wanted
-from olora_bench.study.schema import Grid, Scalar, Study, Tuning, parse_study
+from olora_bench.study.jobs import Composer, Job, Wanted
+from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_searchpath, parse_study
 from olora_bench.study.search import Search, search
 
 LossOf = Callable[[str], float | None]
@@ -65,6 +66,7 @@ def find_study(name: str) -> Path:
     for path in candidates:
         if is_file(path):
             _check_name(path)
+            check_searchpath(path)
             return path.resolve()
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
     raise BadInput(f"no study {name!r}. Allowed: {', '.join(have)}, or the path of a study file ending in .yaml")

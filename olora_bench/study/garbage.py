@@ -43,9 +43,9 @@ def unneeded(results_dir: Path) -> list[Unneeded]:
         RecordError: a manifest cannot be read: what its study needs is not known, so nothing may be called unneeded.
     """
     store, places = Store(results_dir), [home for name in studies(results_dir) for home in homes(results_dir, name)]
-    runs = [run for home in places for run in (manifest_in(home) or {"runs": []})["runs"]]
-    needed = {run["train_id"] for run in runs}
-    evals = {run["eval_id"] for run in runs} | {run["base_eval_id"] for run in runs}
+    runs = [run for home in places if (manifest := manifest_in(home)) is not None for run in manifest.runs]
+    needed = {run.train_id for run in runs}
+    evals = {run.eval_id for run in runs} | {run.base_eval_id for run in runs}
     found = []
     for folder in _folders(results_dir, "runs"):
         if folder.name not in needed:

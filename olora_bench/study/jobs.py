@@ -7,21 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from olora_bench.assets import Asset, resolve
 from olora_bench.config import Experiment, compose, load, plain
 from olora_bench.config.lines import line
 from olora_bench.identity import Identified, cell_key, identify
 from olora_bench.process.hardware import resolve_precision
+from olora_bench.store.manifest import Role
 from olora_bench.store.record import Json
 from olora_bench.study.checks import GROUPS, check_groups, check_key
 from olora_bench.study.schema import Scalar, check_trust
 
 UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
 """The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
-
-Role = Literal["shared", "tuning", "tuned"]
 
 
 @dataclass(frozen=True)

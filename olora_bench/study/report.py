@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
+from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
 from olora_bench.analysis.claims import judge
 from olora_bench.analysis.complete import lacking, lacking_text
 from olora_bench.config import claims_dir, compose, machine, options, plain
@@ -24,12 +24,14 @@ from olora_bench.report.render import markdown_escape
 from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
-from olora_bench.study.declared import declared, declared_text
+from olora_bench.study.declared import declared
 from olora_bench.study.expand import find_study
 from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.manifest import manifest_in, read_manifest
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
 from olora_bench.study.schema import parse_study
+from olora_bench.words.claims import claims_table
+from olora_bench.words.declared import declared_sentences
 
 if TYPE_CHECKING:
     from olora_bench.figures import Captioned, LeftOut
@@ -77,7 +79,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
     frames = load_study(Store(results_dir), manifest)
     rng = np.random.default_rng(derive(0, "bootstrap"))
     tables = analyse(frames, rng)
-    tables["claims"] = judge(read_claims(_claims_dir(results_dir)), frames, tables, rng)
+    tables["claims"] = claims_table(judge(read_claims(_claims_dir(results_dir)), frames, tables, rng))
     tables["declared"] = declared(study, frames.runs, file)
     tables["published"] = beside_ours(read_published(inside(results_dir, results_dir / "published")), frames)
     return Analysed(frames, tables, results_dir, report_dir(study_dir(results_dir, study, overrides), results_dir))
@@ -85,7 +87,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
 
 def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
     found = [manifest for home in homes(results_dir, study) if (manifest := manifest_in(home)) is not None]
-    under = ["without overrides" if not one.get("overrides") else f"with {' '.join(one['overrides'])}" for one in found]
+    under = [f"with {' '.join(one.overrides)}" if one.overrides else "without overrides" for one in found]
     asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
     if under:
         return (
@@ -177,7 +179,7 @@ def notes(found: Analysed, lacks: Sequence[str] = ()) -> list[str]:
     if len(found.tables["not_done"]) > 20:
         lines.append(f"{len(found.tables['not_done']) - 20} more are not done: {found.folder}/tables/not_done.md")
     lines += [markdown_escape(lacking_text(lacks))] if lacks else []
-    lines.append(markdown_escape(declared_text(rows_of(found.tables["declared"])[0])))
+    lines.append(markdown_escape(" ".join(declared_sentences(found.tables["declared"]))))
     lines.append(f"Records: {found.results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {found.folder}/")
     lines.append(f"The same as a page, with charts: {found.folder}/index.html (opens in a browser, needs no network)")
     lines.append(f"What went into a run's id: python -m olora_bench.study explain {frames.runs['train_id'].iloc[0]}")

@@ -78,7 +78,7 @@ def announced(experiment: Experiment, study: str | None) -> Iterator[None]:
     """
     results_dir = experiment.machine.results_dir
     manifests = [] if study is None else [manifest_in(home) for home in homes(results_dir, study)]
-    listed = [[run["train_id"] for run in manifest["runs"]] for manifest in manifests if manifest is not None]
+    listed = [[run.train_id for run in manifest.runs] for manifest in manifests if manifest is not None]
     train_id = identified(experiment)[0].train_id if listed else ""
     ids = next((found for found in listed if train_id in found), [])
     if train_id not in ids:  # a study that is being rewritten by another worker

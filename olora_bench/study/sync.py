@@ -97,8 +97,8 @@ def final_values(record: RunRecord, job: Job, store: Store) -> dict[str, float |
     """What a mirror's summary holds at the end: metrics, scores as `benchmark/metric`, and the status."""
     scored = store.read_eval(record.train_id, None, job.what.eval_id) if job.what.eval_id is not None else None
     scores = {} if scored is None else {f"{b}/{m}": value for b, s in scored.scores.items() for m, value in s.metrics.items()}
-    known = {key: value for key, value in record.metrics.items() if value is not None}
-    return {**known, **scores, "status": record.status}
+    known: dict[str, float | str] = {key: value for key, value in record.metrics.items() if value is not None}
+    return known | scores | {"status": record.status}
 
 
 def _read(store: Store, job: Job) -> tuple[RunRecord | None, pd.DataFrame, str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from olora_bench.config import Tracker
-from olora_bench.store.record import Json
 
 _HEADER = 7
 _BLOCK = 32768
@@ -23,9 +24,9 @@ class Shown:
     run_id: str
     name: str = ""
     group: str = ""
-    config: Json = field(default_factory=dict)
-    history: list[Json] = field(default_factory=list)
-    summary: Json = field(default_factory=dict)
+    config: dict[str, JsonValue] = field(default_factory=dict)
+    history: list[dict[str, JsonValue]] = field(default_factory=list)
+    summary: dict[str, JsonValue] = field(default_factory=dict)
     exit_code: int | None = None
 
 
@@ -84,7 +85,7 @@ def read_online(tracker: Tracker, run_id: str) -> Shown | None:
     return Shown(run_id, run.name, run.group or "", dict(run.config), rows, dict(run.summary), closed)
 
 
-def _values(items: Any) -> Json:
+def _values(items: Any) -> dict[str, JsonValue]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 

@@ -25,7 +25,7 @@ class Optimiser:
 
     def __init__(self, adapted: Adapted, recipe: Recipe, steps: int, device: torch.device) -> None:
         self.recipe, self.steps, self.warmup = recipe, steps, warmup_count(recipe, steps)
-        groups = [dict(group) for group in adapted.param_groups]  # AdamW writes into what it is given
+        groups = [{"params": group["params"], "lr": group["lr"]} for group in adapted.param_groups]  # copies: AdamW writes into them
         self.adamw = torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay, fused=True)
         self.peaks = [group["lr"] for group in self.adamw.param_groups]
         self.trained = [parameter for group in self.adamw.param_groups for parameter in group["params"]]

@@ -87,6 +87,31 @@ def times(value: Any) -> str:
     return NOTHING if value is None or pd.isna(value) else f"{value:.2f}x"
 
 
+def lr_text(value: float) -> str:
+    """A learning rate in the fewest characters that people read without counting zeros.
+
+    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(5e-4)
+    ('3.16e-4', '1e-3', '5e-4')
+    """
+    digits, power = f"{value:.2e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+
+
+def listed(values: pd.Series[Any]) -> str:
+    """One value, a range of numbers, or a list of words.
+
+    >>> listed(pd.Series([3, 6])), listed(pd.Series(["b", "a"]))
+    ('3 to 6', 'a, b')
+    """
+    known = values.dropna()
+    if known.empty:
+        return "none"
+    if pd.api.types.is_numeric_dtype(known):
+        low, high = known.min(), known.max()
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return ", ".join(sorted(set(map(str, known))))
+
+
 FORMATS: Mapping[str, Format] = {
     "plain": plain,
     "number": number,

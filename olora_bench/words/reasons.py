@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import assert_never
 
 from olora_bench.analysis.reasons import (
     ArmsAbsent,
+    AtEdge,
+    CoarseReadings,
+    DivergedAt,
+    EqualDifferences,
+    EvaluationsWarn,
+    Exploratory,
     JudgedByLoss,
+    NeverReached,
+    NoRateChosen,
     PairsDiverged,
     PairsMissing,
+    ReadingsDiffer,
     Reason,
     RunsDiffer,
+    ScoresWarned,
     SearchesOpen,
+    SeedLacks,
+    ShorterSchedule,
     TooFewBlocks,
+    TooFewRates,
+    TooFewSeeds,
+    Uncorrected,
     Undecidable,
 )
+from olora_bench.words.numbers import rate
+
+EDGES = {"low": "lowest", "high": "highest"}
 
 
 def counted(count: int, noun: str) -> str:
@@ -51,10 +70,65 @@ def worded(reason: Reason) -> str:
             return "by held-out loss: no benchmark is asked"
         case ArmsAbsent(arms):
             return f"the study has no run of {' or of '.join(arms)}"
+        case TooFewSeeds(seeds, needed):
+            return f"{seeds} of at least {counted(needed, 'seed')}"
+        case ShorterSchedule():
+            return "a shorter schedule: in no headline"
+        case NoRateChosen():
+            return "no learning rate chosen: a search is open or at an edge"
+        case EqualDifferences():
+            return "every seed gave the same difference"
+        case Exploratory(_, enough):
+            return f"exploratory: fewer than {enough} seeds"
+        case Uncorrected():
+            return "outside the declared family: p as it is"
+        case _:
+            return _on_runs(reason)
+
+
+Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned
+
+
+def _on_runs(reason: Measured) -> str:
+    """A reason that lies in runs, their losses, rates or scores, rather than in a comparison."""
+    match reason:
+        case CoarseReadings(readings, needed):
+            return f"coarse: {readings} of at least {counted(needed, 'reading')} of the loss"
+        case ReadingsDiffer():
+            return "the loss was not read at the same steps in both arms"
+        case NeverReached(runs, of):
+            return f"a bound: the target is never reached by {runs} of {counted(of, 'run')}"
+        case AtEdge(side):
+            return f"best at the {EDGES[side]} rate tried: no tuned verdict"
+        case DivergedAt(rates):
+            return f"diverged at {' and '.join(map(rate, rates))}"
+        case TooFewRates(rates, needed):
+            return f"{rates} of at least {counted(needed, 'learning rate')} with a loss"
+        case SeedLacks(seed, lacking, scores):
+            what = "scores " if scores else ""
+            return f"seed {seed}: {' and '.join(f'{arm} {what}{state}' for arm, state in lacking)}"
+        case EvaluationsWarn(text, evaluations, of):
+            return f"{text} ({evaluations} of {of})"
+        case ScoresWarned(scores, of):
+            return f"{scores} of {counted(of, 'score')} {'carries' if scores == 1 else 'carry'} a warning"
         case _:
             assert_never(reason)
 
 
 def clauses(reasons: Iterable[Reason]) -> str:
-    """Reasons as one text, in order, separated by commas; empty where there are none."""
-    return ", ".join(map(worded, reasons))
+    """Reasons as one text, in order, separated by commas; empty where there are none.
+
+    >>> clauses([PairsMissing(1, 7), RunsDiffer("torch", ("2.12", "2.13")), RunsDiffer("harness", ("a", "b"))])
+    '1 of 7 pairs missing, runs differ in torch and harness'
+    """
+    said: list[str] = []
+    for _, same in itertools.groupby(reasons, type):
+        first, *more = same
+        others = "".join(f" and {one.what}" for one in more if isinstance(one, RunsDiffer))
+        said += [worded(first) + others] if isinstance(first, RunsDiffer) else map(worded, (first, *more))
+    return ", ".join(said)
+
+
+def listed(reasons: Iterable[Reason]) -> str:
+    """Reasons of several seeds or evaluations as one text, separated by semicolons; empty where there are none."""
+    return "; ".join(map(worded, reasons))

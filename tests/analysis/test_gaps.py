@@ -12,8 +12,13 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
-from olora_bench.analysis.frames import Answered
+from olora_bench.analysis.answers import Answered
+from olora_bench.analysis.outcome import Verdict
+from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds, Undecidable
 from olora_bench.report import table_files
+from olora_bench.store.manifest import Contrast
+from olora_bench.words.caveats import worded
+from olora_bench.words.reasons import listed
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 
@@ -30,10 +35,10 @@ def test_each_seed_that_lacks_a_pair_is_named(synthetic: Load) -> None:
     found = synthetic("broken")[1]["coverage"].set_index("model")
     counts = ["planned", "complete", "diverged", "failed", "missing", "unscored"]
     assert found.loc["syn_c", counts].tolist() == [7, 3, 1, 2, 1, 1]
-    assert found.loc["syn_c", "gaps"] == (
+    assert listed(found.loc["syn_c", "lacking"]) == (
         "seed 0: olora diverged; seed 1: olora failed; seed 2: lora missing; seed 3: olora unreadable; seed 4: lora scores unreadable"
     )
-    assert found.loc["syn_d", "gaps"] == "seed 2: lora missing"
+    assert found.loc["syn_d", "lacking"] == (SeedLacks(2, (("lora", "missing"),), scores=False),)
 
 
 def test_no_records_leave_a_row_for_every_benchmark_or_for_none(synthetic: Load) -> None:
@@ -45,7 +50,7 @@ def test_no_records_leave_a_row_for_every_benchmark_or_for_none(synthetic: Load)
     cells = again(replace(frames, runs=runs, scores=kept))["cells"]
     lost = cells[(cells["model"] == "syn_b") & cells["primary"].astype(bool)]
     assert set(lost["benchmark"]) == {"piqa", "boolq", "winogrande", "openbookqa"} and set(lost["verdict"]) == {"no verdict"}
-    assert set(lost["note"]) == {"6 of 6 pairs missing, 0 of at least 3 seeds"}
+    assert set(lost["reasons"]) == {(PairsMissing(6, 6), TooFewSeeds(0, 3))}
     nothing = runs.assign(state="missing", eval_state="missing")
     tables = again(replace(frames, runs=nothing, scores=frames.scores.iloc[:0], curves=frames.curves.iloc[:0]))
     assert tables["cells"]["benchmark"].isna().all() and set(tables["cells"]["verdict"]) == {"no verdict"}
@@ -57,7 +62,7 @@ def test_one_arm_only(synthetic: Load) -> None:
     tables = again(replace(frames, runs=frames.runs[frames.runs["arm"] == "lora"]))
     verdict = tables["verdicts"].iloc[0]
     assert (verdict["verdict"], verdict["judged_by"]) == ("not enough runs", "nothing")
-    assert verdict["note"] == "the study has no run of olora"
+    assert verdict["reasons"] == (ArmsAbsent(("olora",)),)
     assert "olora vs lora,the study has no run of olora" in said(tables)
 
 
@@ -65,8 +70,8 @@ def test_unequal_seeds(synthetic: Load) -> None:
     frames, _ = synthetic("planted")
     runs = frames.runs[~((frames.runs["arm"] == "olora") & (frames.runs["seed"] > 3))]
     tables = again(replace(frames, runs=runs))
-    assert "shared: 4 of 18 pairs (cell, seed) are of one arm only and drop out" in said(tables)
-    assert tables["verdicts"].iloc[0]["note"] == "4 of 12 pairs missing"
+    assert "shared: in 4 of 18 pairs (cell, seed) only one arm has a run: left out" in said(tables)
+    assert tables["verdicts"].iloc[0]["reasons"] == (PairsMissing(4, 12),)
 
 
 def test_unequal_budgets(synthetic: Load) -> None:
@@ -102,21 +107,21 @@ def test_a_search_that_goes_on_is_said_to(synthetic: Load) -> None:
     early = (frames.runs["model"] == "syn_a") & (frames.runs["arm"] == "olora") & (frames.runs["roles"] == "tuned")
     text = said(again(replace(frames, runs=frames.runs[~early], searches=searches)))
     assert 'olora vs lora,"tuned: no pair yet, the learning-rate search of olora goes on"' in text
-    assert "tuned: 3 of 6 pairs (cell, seed) are of one arm only and drop out" in said(synthetic("searched")[1])
+    assert "tuned: in 3 of 6 pairs (cell, seed) only one arm has a run: left out" in said(synthetic("searched")[1])
 
 
 @pytest.mark.parametrize("eval_state", ["none", "done"])
 def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_state: str) -> None:
     """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks, 2 of 64 flips."""
     frames, _ = synthetic("whole")
-    contrasts = [{"arm": "olora_plus_x4", "reference": "olora", "kind": "primary"}]
+    contrasts = (Contrast(arm="olora_plus_x4", reference="olora", kind="primary"),)
     runs = frames.runs.assign(eval_state=eval_state)
     runs["base_eval_id"] = None if eval_state == "none" else runs["base_eval_id"]
     tables = again(replace(frames, runs=runs, scores=frames.scores.iloc[:0], contrasts=contrasts))
     row = tables["verdicts"].set_index("role").loc["tuned"]
-    assert (row["verdict"], row["judged_by"], row["blocks"], row["blocks_for"]) == ("win", "report_loss", 0, 6)
+    assert (row["verdict"], row["judged_by"], row["blocks"], row["blocks_for"]) == (Verdict.BETTER, "report_loss", 0, 6)
     assert row["p"] == row["loss_p"] == row["p_holm"] == 2 / 64 and row["pairs_missing"] == 0
-    assert row["note"] == "by held-out loss: no benchmark is asked" and np.isnan(row["difference"])
+    assert row["reasons"] == (JudgedByLoss(),) and np.isnan(row["difference"])
     assert tables["cells"].empty
 
 
@@ -134,22 +139,24 @@ def test_scores_of_two_machines_are_no_fair_comparison_unsaid(synthetic: Load) -
     frames, _ = synthetic("planted")
     where = frames.runs["arm"].map({"lora": "cpu torch 2.13.0", "olora": "cuda torch 2.13.0", "olora_plus": "cuda torch 2.13.0"})
     tables = again(replace(frames, runs=frames.runs.assign(scored_on=where)))
-    notes = tables["verdicts"].set_index("contrast")["note"]
-    assert notes.to_dict() == {"olora vs lora": "runs differ in scored on", "olora_plus vs olora": ""}
+    reasons = tables["verdicts"].set_index("contrast")["reasons"]
+    differ = RunsDiffer("scored on", ("cpu torch 2.13.0", "cuda torch 2.13.0"))
+    assert reasons.to_dict() == {"olora vs lora": (differ,), "olora_plus vs olora": ()}
     assert "the runs do not share one scored on: cpu torch 2.13.0, cuda torch 2.13.0" in said(tables)
 
 
 def test_a_run_listed_twice_is_said_in_the_table_and_counted_once() -> None:
-    import json
     from pathlib import Path
 
     from olora_bench.analysis import load_study
     from olora_bench.store import Store
+    from olora_bench.study.manifest import read_manifest
 
     root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-    manifest = json.loads((root / "planted" / "manifest.json").read_text())
-    twice = again(load_study(Store(root), manifest | {"runs": [*manifest["runs"], manifest["runs"][0]]}))
-    assert f"run {manifest['runs'][0]['train_id']} is listed twice in the manifest: counted once" in said(twice)
+    manifest = read_manifest(root, "planted")
+    assert manifest is not None
+    twice = again(load_study(Store(root), manifest.model_copy(update={"runs": (*manifest.runs, manifest.runs[0])})))
+    assert f"run {manifest.runs[0].train_id} is listed twice in the manifest: counted once" in said(twice)
     once = again(load_study(Store(root), manifest))
     assert all(twice[name].equals(once[name]) for name in ("verdicts", "cells", "speedups"))
 
@@ -160,9 +167,9 @@ def test_a_run_listed_twice_is_said_in_the_table_and_counted_once() -> None:
 )
 def test_the_processor_of_a_run_is_what_did_the_arithmetic(device: str, gpus: list[str], processor: str) -> None:
     """Two cards in machines with the same CPU are two machines."""
-    from olora_bench.analysis.frames import _processor
+    from olora_bench.analysis.provenance import processor as of
 
-    assert _processor({"device": device, "hardware": {"processor": "x86", "gpus": gpus}}) == processor
+    assert of({"device": device, "hardware": {"processor": "x86", "gpus": gpus}}) == processor
 
 
 def test_one_sided_clipping_is_said(synthetic: Load) -> None:
@@ -229,24 +236,20 @@ def test_one_answer_pays_where_luck_is_ruled_out() -> None:
 def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -> None:
     """Six blocks that all point one way have p 0.031, which Holm doubles where two contrasts are primary."""
     frames, _ = synthetic("whole")
-    primary = [one | {"kind": "primary" if one["arm"] in ("olora", "olora_plus_x4") else "secondary"} for one in frames.contrasts]
-    for contrasts, wanted in (
-        (frames.contrasts, ""),
-        (primary, "6 blocks can decide none of 2 primary comparisons, whatever they show: 7 can"),
-    ):
+    kinds = {"olora": "primary", "olora_plus_x4": "primary"}
+    primary = tuple(one.model_copy(update={"kind": kinds.get(one.arm, "secondary")}) for one in frames.contrasts)
+    for contrasts, wanted in ((frames.contrasts, []), (primary, [Undecidable(6, 2, 7)] * 2)):
         verdicts = again(replace(frames, contrasts=contrasts))["verdicts"]
-        told = verdicts[verdicts["confirmatory"].astype(bool)]
-        assert {wanted in note and bool(wanted) == ("primary comparisons" in note) for note in told["note"]} == {True}
-        assert len(told) == (2 if wanted else 1)
+        assert [one for reasons in verdicts["reasons"] for one in reasons if isinstance(one, Undecidable)] == wanted
 
 
 def test_one_comparison_with_blocks_enough_gives_the_others_hope(synthetic: Load) -> None:
     """Twelve blocks pass Holm's first step among two, after which six that all agree pass the second."""
     frames, _ = synthetic("planted")
-    primary = [one | {"kind": "primary"} for one in frames.contrasts]
+    primary = tuple(one.model_copy(update={"kind": "primary"}) for one in frames.contrasts)
     verdicts = again(replace(frames, contrasts=primary))["verdicts"].set_index("contrast")
     assert verdicts["blocks"].to_dict() == {"olora vs lora": 12, "olora_plus vs olora": 6} and verdicts["confirmatory"].all()
-    assert not verdicts["note"].str.contains("primary comparisons").any()
+    assert not any(isinstance(one, Undecidable) for reasons in verdicts["reasons"] for one in reasons)
 
 
 def test_runs_that_never_warmed_up_are_said() -> None:
@@ -256,8 +259,7 @@ def test_runs_that_never_warmed_up_are_said() -> None:
     )
     curves = pd.DataFrame({"train_id": ["a", "a", "b", "b", "c", "d"], "lr": [0.0, 1e-5, np.nan, 5e-3, 1e-3, 0.0]})
     frames: Any = SimpleNamespace(runs=runs, curves=curves)
-    assert gaps._never_warm(frames) == [
-        "2 of 3 runs ended at 1% to 50% of their learning rate: their warm-up was as long as their training"
-    ]
+    (found,) = gaps._never_warm(frames)
+    assert worded(found) == "2 of 3 runs ended at 1% to 50% of their learning rate: their warm-up was as long as their training"
     frames.curves = curves[curves["train_id"] == "c"]
     assert gaps._never_warm(frames) == []

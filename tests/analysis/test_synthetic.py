@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from olora_bench.analysis import StudyFrames, Tables, load_study, warnings
+from olora_bench.analysis import StudyFrames, Tables, load_study
+from olora_bench.analysis.reasons import EqualDifferences, PairsDiverged, PairsMissing, SearchesOpen
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
+from olora_bench.words.caveats import caveat_lines
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 
@@ -37,12 +39,12 @@ def test_wins_losses_and_ties(synthetic: Load) -> None:
     _, tables = synthetic("planted")
     cells = main_contrast(tables["cells"])
     cells = cells[cells["primary"].astype(bool)].set_index(["model", "benchmark"])
-    want = {"piqa": "win", "boolq": "loss", "winogrande": "unresolved", "openbookqa": "unresolved"}
+    want = {"piqa": "better", "boolq": "worse", "winogrande": "unresolved", "openbookqa": "unresolved"}
     assert {(m, b): v for (m, b), v in cells["verdict"].items()} == {(m, b): v for m in ("syn_a", "syn_b") for b, v in want.items()}
     assert cells.loc["syn_a", "difference"].to_dict() == pytest.approx(
         {"piqa": 22.5, "boolq": -10.0, "winogrande": 0.0, "openbookqa": 2.5 / 3}
     )
-    assert cells.loc[("syn_a", "winogrande"), "note"] == "every seed gave the same difference"
+    assert cells.loc[("syn_a", "winogrande"), "reasons"] == (EqualDifferences(),)
     assert set(cells["seeds"]) == {6} and not cells["exploratory"].any()
 
 
@@ -50,7 +52,7 @@ def test_the_confirmatory_verdict(synthetic: Load) -> None:
     """Twelve blocks, all for olora: 2 of 4096 flips are as extreme."""
     _, tables = synthetic("planted")
     row = tables["verdicts"].iloc[0]
-    assert (row["verdict"], row["blocks"], row["blocks_for"], row["diverged"], row["pairs_missing"]) == ("win", 12, 12, 0, 0)
+    assert (row["verdict"], row["blocks"], row["blocks_for"], row["diverged"], row["pairs_missing"]) == ("better", 12, 12, 0, 0)
     assert row["difference"] == pytest.approx(3.125) and row["p"] == 2 / 4096
     assert row["low"] < 3.125 < row["high"]
 
@@ -134,7 +136,7 @@ def test_searches_edges_and_divergence(synthetic: Load) -> None:
 def test_an_arm_at_an_edge_gets_no_tuned_verdict(synthetic: Load) -> None:
     _, tables = synthetic("searched")
     row = tables["verdicts"].iloc[0]
-    assert (row["verdict"], row["role"]) == ("no verdict", "tuned") and "1 learning-rate searches open or at an edge" in row["note"]
+    assert (row["verdict"], row["role"]) == ("no verdict", "tuned") and row["reasons"][-1] == SearchesOpen(1)
     cells = tables["cells"].set_index(["model", "benchmark"])
     assert set(cells.loc["syn_b", "verdict"]) == {"no verdict"}
     assert cells.loc[("syn_a", "piqa"), "exploratory"].all()
@@ -174,15 +176,15 @@ def test_every_gap_is_a_row(synthetic: Load) -> None:
     reasons = " | ".join(lacking["reason"].dropna())
     assert "written by a newer olora_bench (schema 3, this one reads 2): upgrade olora_bench" in reasons
     assert "NaN is no number a record may hold" in reasons and "planted failure" in reasons
-    assert "1 of 10 pairs (cell, seed) are of one arm only" in " ".join(warnings(frames, tables))
+    assert "olora vs lora: shared: in 1 of 10 pairs (cell, seed) only one arm has a run: left out" in caveat_lines(frames, tables)
 
 
 def test_a_diverged_seed_leaves_its_cell_unresolved(synthetic: Load) -> None:
     _, tables = synthetic("broken")
     cells = tables["cells"][tables["cells"]["model"] == "syn_c"]
-    assert set(cells["verdict"]) == {"unresolved"} and set(cells["note"]) == {"1 of 7 diverged"}
+    assert set(cells["verdict"]) == {"unresolved"} and set(cells["reasons"]) == {(PairsDiverged(1, 7),)}
     verdict = tables["verdicts"].iloc[0]
-    assert verdict["verdict"] == "unresolved" and verdict["note"] == "5 of 10 pairs missing, 1 of 10 pairs diverged"
+    assert verdict["verdict"] == "unresolved" and verdict["reasons"] == (PairsMissing(5, 10), PairsDiverged(1, 10))
     late = tables["speedups"]
     late = late[(late["model"] == "syn_c") & (late["unit"] == "steps")]
     assert set(late["arm_censored"]) == {1}, "a diverged run never crosses, and is not dropped"
@@ -203,14 +205,14 @@ def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
     root = shutil.copytree(Path(__file__).resolve().parents[1] / "synthetic" / "results", tmp_path / "results")
     manifest = read_manifest(root, "planted")
     assert manifest is not None
-    one, other = [run for run in manifest["runs"] if run["eval_id"]][:2]
-    damaged = [Store(root).run_eval_dir(one["train_id"], one["eval_id"]) / "items.parquet"]
-    damaged += [Store(root).run_dir(other["train_id"]) / "curve.parquet"]
+    one, other = [run for run in manifest.runs if run.eval_id][:2]
+    damaged = [Store(root).run_eval_dir(one.train_id, one.eval_id) / "items.parquet"]
+    damaged += [Store(root).run_dir(other.train_id) / "curve.parquet"]
     for path in damaged:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     runs = load_study(Store(root), manifest).runs.set_index("train_id")
-    assert runs.loc[one["train_id"], "eval_state"] == runs.loc[other["train_id"], "state"] == "unreadable"
-    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one["train_id"], "eval_reason"]
-    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other["train_id"], "reason"]
+    assert runs.loc[one.train_id, "eval_state"] == runs.loc[other.train_id, "state"] == "unreadable"
+    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one.train_id, "eval_reason"]
+    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other.train_id, "reason"]

@@ -12,7 +12,9 @@ import pytest
 from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables
+from olora_bench.analysis.reasons import EvaluationsWarn, PairsDiverged, RunsDiffer, ScoresWarned, TooFewSeeds
 from olora_bench.study.report import analysed
+from olora_bench.words.caveats import worded
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
@@ -40,7 +42,7 @@ def test_the_tuned_verdict_is_the_studys_and_the_shared_one_stands_beside_it(who
     assert (tuned["difference"], tuned["p"]) == (pytest.approx(1.25), pytest.approx(exact.pvalue))
     power = pytest.importorskip("statsmodels.stats.power").TTestPower()
     assert tuned["detectable"] == pytest.approx(power.solve_power(nobs=6, alpha=0.05, power=0.8) * blocks.std(ddof=1), rel=1e-3)
-    assert (shared["verdict"], shared["confirmatory"], shared["lr_arm"]) == ("win", False, 3e-4)
+    assert (shared["verdict"], shared["confirmatory"], shared["lr_arm"]) == ("better", False, 3e-4)
     assert shared["difference"] == pytest.approx(10.0) and shared["p"] == 2 / 64
 
 
@@ -75,7 +77,7 @@ def test_the_headline_speed_up_is_told_by_whole_schedules(whole: Tables, role: s
 
 def test_a_diverged_short_run_is_no_match(synthetic: Load) -> None:
     """Of olora's 20 tuned steps one seed diverges: T/2 matches no longer, and says why; T itself does."""
-    from olora_bench.analysis.convergence import schedules
+    from olora_bench.analysis.schedules import schedules
 
     frames, _ = synthetic("whole")
     runs = frames.runs.copy()
@@ -83,7 +85,7 @@ def test_a_diverged_short_run_is_no_match(synthetic: Load) -> None:
     runs.loc[short, ["state", "metrics.report_loss"]] = ["diverged", np.nan]
     found = schedules(replace(frames, runs=runs))
     found = found[(found["role"] == "tuned") & (found["model"] == "syn_e")].set_index("share")
-    assert not found.loc[2, "matches"] and found.loc[2, "note"] == "1 of 3 pairs diverged, 2 of at least 3 seeds"
+    assert not found.loc[2, "matches"] and found.loc[2, "reasons"] == (PairsDiverged(1, 3), TooFewSeeds(2, 3))
     assert found[found["smallest"]].index.tolist() == [1]
 
 
@@ -102,19 +104,18 @@ def test_ratios_have_loss_bleu_rouge_and_distance(whole: Tables) -> None:
 def test_scores_carry_their_flips_and_warnings(whole: Tables) -> None:
     cell = row(whole["cells"], benchmark="piqa", metric="acc_norm")
     assert (cell["flips_reference"], cell["flips_arm"], cell["flip_items"]) == (2.5, 5.0, 40)
-    assert cell["note"] == "1 of 12 scores carry a warning"
+    assert cell["reasons"] == (ScoresWarned(1, 12),)
     scoring = whole["scoring"].set_index(["model", "arm", "benchmark", "metric"])
-    assert scoring.loc[("syn_e", "lora", "boolq", "acc"), "warnings"] == "acc 0.250 is below chance: planted (1 of 16)"
-    said = " ".join(whole["warnings"]["sentence"])
-    assert "up to 5.0% of items are answered otherwise than in fp32" in said and "scores of piqa carry warnings" in said
+    assert scoring.loc[("syn_e", "lora", "boolq", "acc"), "warned"] == (EvaluationsWarn("acc 0.250 is below chance: planted", 1, 16),)
+    said = " ".join(map(worded, whole["warnings"]["caveat"]))
+    assert "up to 5.0% of items get a different answer than in fp32" in said and "scores of piqa carry warnings" in said
 
 
 def test_only_the_contrast_that_mixes_versions_says_so(whole: Tables) -> None:
     verdicts = whole["verdicts"].set_index(["contrast", "role"])
-    assert verdicts["mixed"].to_dict() == {
-        key: "torch: 2.12.0, 2.13.0" if key == ("olora_random vs olora", "tuned") else "" for key in verdicts.index
-    }
-    assert "runs differ in torch" in verdicts.loc[("olora_random vs olora", "tuned"), "note"]
+    differ = verdicts["reasons"].map(lambda reasons: [one for one in reasons if isinstance(one, RunsDiffer)])
+    mixed = [RunsDiffer("torch", ("2.12.0", "2.13.0"))]
+    assert differ.to_dict() == {key: mixed if key == ("olora_random vs olora", "tuned") else [] for key in verdicts.index}
 
 
 def test_the_control_is_compared_on_scores_and_loss(whole: Tables) -> None:
@@ -166,9 +167,10 @@ def judged(frames: StudyFrames, name: str) -> pd.Series:
     from olora_bench.analysis.claims import judge
     from olora_bench.config import claims_dir
     from olora_bench.report.published import read_claims
+    from olora_bench.words.claims import claims_table
 
     claims = [claim for claim in read_claims(claims_dir()) if claim.claim == name]
-    return judge(claims, frames, analyse(frames, np.random.default_rng(0)), np.random.default_rng(0)).iloc[0]
+    return claims_table(judge(claims, frames, analyse(frames, np.random.default_rng(0)), np.random.default_rng(0))).iloc[0]
 
 
 def test_what_travels_less_and_ends_lower_is_no_trade_off(synthetic: Load) -> None:
@@ -187,7 +189,7 @@ def test_a_worse_conditioned_arm_is_not_called_well_conditioned(synthetic: Load)
 
 def test_a_claim_about_ratios_fails_where_every_ratio_is_worse(synthetic: Load) -> None:
     frames, _ = synthetic("whole")
-    contrasts = [c for c in frames.contrasts if c["arm"] != "olora_plus_x4"]
+    contrasts = tuple(c for c in frames.contrasts if c.arm != "olora_plus_x4")
     assert judged(replace(frames, contrasts=contrasts), "olora_plus_better")["verdict"] == "not supported"
 
 

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from olora_bench.assets import fetch, made_up, resolve
-from olora_bench.assets.cache import digest_of
 from olora_bench.errors import BadInput
+from olora_bench.store.sealed import digest_of
 
 TASKS = ["arc_challenge", "arc_easy", "openbookqa", "boolq", "hellaswag", "piqa", "winogrande"]
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
-from olora_bench.figures import learning_rates
+from olora_bench.figures import comparisons, learning_rates, loss_curves
 from olora_bench.report.arm_styles import arm_styles
 from tests.figures.conftest import Book
 
@@ -22,6 +23,11 @@ Draw = Callable[[str], Book]
 def artists(figure: Figure, gid: str) -> list[Any]:
     """The artists that carry this name, in the order of panels and rows."""
     return [artist for axes in figure.axes for artist in axes.get_children() if artist.get_gid() == gid]
+
+
+def artists_of(axes: Axes, gid: str) -> list[Any]:
+    """The artists of one panel that carry this name."""
+    return [artist for artist in axes.get_children() if artist.get_gid() == gid]
 
 
 def at(artist: Any) -> tuple[float, float]:
@@ -187,15 +193,6 @@ def test_ratio_profile_has_a_point_a_ratio_in_every_measure(book: Draw) -> None:
     assert {"Score (%)", "BLEU", "ROUGE-L", "A travels (norm)"} <= set(titles)
 
 
-def test_controls_show_the_score_where_a_contrast_has_several_cells(book: Draw) -> None:
-    """The mean over all cells stands on the line of the contrast's heading, inside the axes."""
-    left, right = book("planted").shown["controls"].figure.axes
-    score = [line for line in right.lines if str(line.get_gid()).startswith("row:") and at(line)[0] == pytest.approx(3.125)]
-    assert len(score) == 1 and right.get_xlim()[0] < 3.125 < right.get_xlim()[1]
-    (heading,) = [text for text in left.texts if text.get_text() == "olora vs lora"]
-    assert at(score[0])[1] == heading.get_position()[1]
-
-
 def test_every_mark_is_within_its_axes(book: Draw) -> None:
     for study in ("planted", "searched", "broken", "whole", "paper", "controls", "ratios"):
         for name, one in book(study).shown.items():
@@ -205,14 +202,68 @@ def test_every_mark_is_within_its_axes(book: Draw) -> None:
                 assert all(low <= at(mark)[0] <= high for mark in marks), f"{study}/{name}"
 
 
-def test_controls_set_every_comparison_beside_the_others(book: Draw) -> None:
-    drawn = book("controls")
-    losses = drawn.found.tables["measures"]
-    left = drawn.shown["controls"].figure.axes[0]
-    for contrast in ("olora vs lora", "olora_permuted vs olora", "lora_matched vs lora"):
-        (mark,) = [line for line in left.lines if line.get_gid() == f"row:{contrast}"]
-        row = losses[(losses["contrast"] == contrast) & (losses["measure"] == "report_loss")].iloc[0]
-        assert at(mark)[0] == pytest.approx(row["difference"])
+@pytest.mark.parametrize("place, prefix", [(0, ""), (1, "loss_")], ids=["score", "loss"])
+def test_every_comparison_has_a_mark_and_an_interval_a_measure(book: Draw, place: int, prefix: str) -> None:
+    drawn = book("planted")
+    axes = drawn.shown["comparisons"].figure.axes[place]
+    for row in drawn.found.tables["verdicts"].to_dict("records"):
+        (mark,) = artists_of(axes, f"row:{row['contrast']}, lr 1e-3")
+        assert at(mark)[0] == pytest.approx(row[f"{prefix}difference"])
+        spans = [tuple(map(float, line.get_xdata())) for line in axes.lines if len(line.get_xdata()) == 2]
+        assert (row[f"{prefix}low"], row[f"{prefix}high"]) in spans
+
+
+def test_right_favours_the_arm_in_both_measures(book: Draw) -> None:
+    score, loss = book("planted").shown["comparisons"].figure.axes
+    assert score.get_xlim()[0] < 0 < score.get_xlim()[1] and loss.get_xlim()[0] > 0 > loss.get_xlim()[1]
+    for axes, better in ((score, "higher"), (loss, "lower")):
+        assert {"← favours reference", "favours arm →"} <= {text.get_text() for text in axes.texts}
+        assert f"({better} is better)" in axes.get_xlabel()
+        assert sum(axes.get_xlim()) == pytest.approx(0), "0 is in the middle, where the two directions meet"
+
+
+def test_one_comparison_alone_names_its_arms(book: Draw) -> None:
+    found = book("planted").found
+    figure = comparisons(found.tables["verdicts"].head(1), arm_styles(found.frames.runs["arm"]), title="t")
+    assert {"← favours lora", "favours olora →"} <= {text.get_text() for text in figure.axes[0].texts}
+
+
+def test_what_carries_the_verdict_stands_first_and_is_named(book: Draw) -> None:
+    left, right = book("planted").shown["comparisons"].figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["olora vs lora, lr 1e-3", "olora_plus vs olora, lr 1e-3"]
+    said = [text.get_text() for text in right.texts if text.get_gid() == "verdict"]
+    assert said == ["better by score", "unresolved by score"]
+
+
+def test_a_mark_is_open_where_its_measure_decides_nothing(book: Draw) -> None:
+    drawn = book("planted")
+    score, loss = drawn.shown["comparisons"].figure.axes
+    for row in drawn.found.tables["verdicts"].to_dict("records"):
+        name = f"row:{row['contrast']}, lr 1e-3"
+        (of_score,), (of_loss,) = artists_of(score, name), artists_of(loss, name)
+        assert (of_score.get_markerfacecolor() == "white") == (row["verdict"] not in ("win", "loss"))
+        assert (of_loss.get_markerfacecolor() == "white") == (row["loss_low"] <= 0 <= row["loss_high"])
+
+
+def test_where_nothing_is_scored_the_loss_stands_alone(book: Draw) -> None:
+    found = book("planted").found
+    unscored = found.tables["verdicts"].assign(difference=np.nan, low=np.nan, high=np.nan, judged_by="report_loss")
+    (axes,) = comparisons(unscored, arm_styles(found.frames.runs["arm"]), title="t").axes
+    assert axes.get_title(loc="left") == "Held-out loss"
+
+
+def test_arms_that_end_near_each_other_are_shown_again_enlarged() -> None:
+    rows = [{"cell": "c", "model": "m", "rank": 8, "setting": "", "role": "tuned", "panel_lr": 0.0, "arm": arm, "step": step,
+             "mean": 4 - step / 100 + place / 100, "low": 4 - step / 100, "high": 4 - step / 100 + 0.02}
+            for place, arm in enumerate(("lora", "olora")) for step in range(0, 70, 10)]  # fmt: skip
+    bands = pd.DataFrame(rows)
+    died = pd.DataFrame(columns=["cell", "panel_lr", "arm", "seed", "step", "loss"])
+    near, apart = (
+        bands,
+        bands.assign(mean=bands["mean"] - 0.5 * (bands["arm"] == "olora"), low=bands["low"] - 0.5 * (bands["arm"] == "olora")),
+    )
+    counts = [len(loss_curves(one, died, arm_styles(["lora", "olora"]), title="t").axes[0].child_axes) for one in (near, apart)]
+    assert counts == [1, 0]
 
 
 def test_anatomy_goes_from_open_to_filled(book: Draw) -> None:

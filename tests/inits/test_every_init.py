@@ -138,7 +138,7 @@ def test_groups_are_those_of_peft(ratio: str, dora: str, experiment: Make, fresh
 
 def test_rslora_scales_by_the_root_of_the_rank(experiment: Make, fresh: Fresh) -> None:
     """alpha/sqrt(r), and the identity at step 0 holds with it."""
-    assert start(experiment("init=olora", "init.rslora=true", "alpha=6"), fresh(experiment())).facts["scale"] == 3.0
+    assert start(experiment("init=olora", "init.rslora=true", "alpha=6"), fresh(experiment())).scale == 3.0
 
 
 def test_dora_magnitudes_are_the_weights_row_norms(experiment: Make, fresh: Fresh) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from olora_bench.analysis import analyse
+from olora_bench.analysis.outcome import outcomes
 from olora_bench.errors import BadInput
 from olora_bench.report.extract import _beside, claims, extract, filled
 from olora_bench.study.__main__ import main
@@ -48,7 +49,7 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
     shutil.rmtree(root / "runs")
     text = asked("searched", f"machine.results_dir={root}")
     assert "0 of the " in text and "| benchmark" not in text
-    assert "No run yet that tells: olora against lora (each arm at its own learning rate" in text
+    assert "No run that could tell yet: olora against lora (each arm at its own learning rate" in text
 
 
 def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None:
@@ -57,7 +58,7 @@ def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None
     frames = found.frames
     late = (frames.runs["arm"] == "olora_plus") & (frames.runs["seed"] > 1)
     runs = frames.runs.assign(state=frames.runs["state"].mask(late, "missing"), eval_state=frames.runs["eval_state"].mask(late, "missing"))
-    contrasts = [one | {"kind": "secondary" if one["arm"] == "olora_plus" else one["kind"]} for one in frames.contrasts]
+    contrasts = tuple(one.model_copy(update={"kind": "secondary" if one.arm == "olora_plus" else one.kind}) for one in frames.contrasts)
     frames = replace(frames, runs=runs, contrasts=contrasts)
     text = extract(frames, analyse(frames, np.random.default_rng(0)))
     assert "Not enough runs yet: olora_plus against olora (one learning rate for both" in text and "of 6 pairs)." in text
@@ -71,7 +72,7 @@ def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
     found.frames.runs.loc[ours, "state"] = "diverged"
     tables = analyse(found.frames, np.random.default_rng(0))
     text = extract(found.frames, tables)
-    assert "6 of 6 pairs diverged" in text and "No run yet that tells" not in text and "; 6 diverged" in text
+    assert "6 of 6 pairs diverged" in text and "No run that could tell yet" not in text and "; 6 diverged" in text
 
     searched = analysed(SYNTHETIC / "results", "searched")
     searched.frames.searches["chosen"], searched.frames.searches["edge"] = np.nan, "high"
@@ -95,16 +96,16 @@ def test_written_answers_have_a_row_a_measure() -> None:
 def test_a_comparison_judged_by_loss_has_a_table_of_its_own() -> None:
     """Its blocks, p and smallest difference are of the loss, and none of a score stands beside them."""
     found = analysed(SYNTHETIC / "results", "whole")
-    keys = [row for row in found.tables["verdicts"].to_dict("records") if row["arm"] == "olora_plus_x4"]
-    by_score, by_loss = keys[0], keys[1] | {"judged_by": "report_loss", "blocks": 0, "difference": np.nan, "detectable": np.nan}
+    by_score, other = [one for one in outcomes(found.tables["verdicts"]) if one.comparison.arm == "olora_plus_x4"]
+    by_loss = replace(other, by_loss=True, score=replace(other.score, blocks=0, difference=np.nan, detectable=np.nan))
     first, _, second, _ = _beside([by_score, by_loss])
     assert "| score, pp |" in first and "score" not in second
     row = [cell.strip() for cell in second.splitlines()[2].split("|")]
-    assert row[3:6] == ["-0.100", "-0.115 to -0.085", f"{by_loss['blocks_for']} of 6"]
+    assert row[3:6] == ["-0.100", "-0.115 to -0.085", f"{by_loss.blocks_for} of 6"]
 
 
-def test_what_a_reader_should_mind_goes_with_it() -> None:
-    assert "Mind:\n\n- " in asked("broken")
+def test_caveats_go_with_it() -> None:
+    assert "Caveats:\n\n- " in asked("broken")
 
 
 def test_each_claim_is_answered_in_a_line() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from olora_bench.analysis.caveats import Problem
 from olora_bench.report import markdown_table, study_report
 from olora_bench.report.extract import extract
 from olora_bench.report.render import csv_bytes
@@ -46,7 +47,7 @@ def test_no_html_of_a_record_reaches_markdown(tmp_path: Path) -> None:
     frames = dataclasses.replace(found.frames, title=f"{evil}\n{evil}", problems=[evil], runs=found.frames.runs.assign(reason=evil))
     tables = found.tables | {
         "not_done": found.tables["not_done"].assign(reason=evil),
-        "warnings": pd.DataFrame([["broken", evil]], columns=["about", "sentence"]),
+        "warnings": pd.DataFrame([["broken", Problem(evil)]], columns=["about", "caveat"]),
     }
     found = dataclasses.replace(found, frames=frames, tables=tables)
     for shown in (study_report(frames, tables, notes(found, [evil])), extract(frames, tables)):

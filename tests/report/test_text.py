@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from olora_bench.analysis.convergence import headline_speeds
 from olora_bench.errors import RecordError
 from olora_bench.report import study_report, table_files
-from olora_bench.report.page_words import speed_sentence
-from olora_bench.report.text import HEADLINE_SHARE
 from olora_bench.store import Store, sealed
 from olora_bench.study.report import analysed, notes
+from olora_bench.words.speed import speed_sentence
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 Change = Callable[[dict[str, Any]], None]
@@ -60,18 +60,17 @@ def test_two_seeds(text: Callable[..., str]) -> None:
     shown = text("planted", change)
     lines = shown.splitlines()
     assert len(lines) <= 45
-    assert lines[:9] == [
+    assert lines[:8] == [
         "# planted: planted answers, shared learning rate",
         "",
-        "## olora against lora (primary; one learning rate for both, 0.001)",
+        "## olora against lora, one learning rate for both, 0.001 (the verdict)",
         "",
-        "Verdict: not enough runs for a verdict (2 of at least 6 blocks (model, seed)). Mean over benchmarks: +2.8 pp; 2 of 2 blocks "
-        "(model, seed) for olora.",
-        "Count: 1 wins, 2 losses, 1 ties of 4 cells. Were the arms the same, these runs would give 1 to 2 wins (95%): cells share runs, so "
-        "this is no row of coins.",
-        "Held-out loss: lora 2.000, olora 1.600 (-0.400 nats per token).",
+        "Not enough runs for a verdict: olora is at +2.8 percentage points on average over benchmarks against lora, but 2 blocks of model "
+        "and seed cannot decide; 6 can.",
+        "2 of 2 blocks for olora; 2 pairs of runs planned, all done; held-out loss: lora 2.000, olora 1.600 (-0.400 nats per token).",
+        "olora has the higher mean in 1 of 4 cells (2 losses, 1 tie): inside the 1 to 2 wins that these runs would give 95% of the time, "
+        "were the arms the same.",
         "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
-        "",
     ]
     assert "| piqa (acc_norm)       |    40 |   50.0 |          – | 45.0 | 51.2 |  72.5 |        +21.2 |       17.3 |" in shown
     assert "Two seeds: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few." in shown
@@ -96,15 +95,17 @@ def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
         assert record is not None
         store.write_run(record.model_copy(update={"parts": {"curve": store.write_curve(path.parent.name, curve)}}))
     found = analysed(root, "planted")
-    assert "coarse: 3 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
-    rows = found.tables["speedups"]
-    for row in rows[(rows["q"] == HEADLINE_SHARE) & (rows["unit"] == "steps")].to_dict("records"):
-        assert speed_sentence(row).endswith("; coarse: 3 readings of the loss")
+    assert "coarse: 3 of at least 20 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
+    for row in headline_speeds(found.tables["speedups"]).to_dict("records"):
+        assert speed_sentence(row).endswith("; coarse: 3 of at least 20 readings of the loss")
 
 
 def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> None:
     shown = text("planted")
-    assert "Verdict: olora is better. Mean over benchmarks: +3.1 pp, 95% interval +2.2 to +4.1, Holm p 0.000488; 12 of 12 blocks" in shown
+    assert (
+        "olora scores higher than lora, by 3.1 percentage points on average over benchmarks (95% interval +2.2 to +4.1; 12 blocks" in shown
+    )
+    assert "12 of 12 blocks for olora; exact sign-flip test over blocks, Holm p = 0.00049" in shown
     assert "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells: 1 faster, 1 unresolved)." in shown
     assert "syn_a r8: completed schedules of 10, 20, 40 steps against 40: olora matches lora's final loss with 1/2 of the steps." in shown
 
@@ -129,13 +130,13 @@ def test_no_records(text: Callable[..., str]) -> None:
 
     shown = text("broken", rename)
     assert "no run of this study has a record yet" in shown
-    assert "Verdict: not enough runs for a verdict (10 of 10 pairs missing, 0 of at least 6 blocks (model, seed))." in shown
+    assert "No verdict yet on olora against lora: 10 of 10 pairs missing, 0 of at least 6 blocks (model, seed)." in shown
 
 
 def test_one_arm_only(text: Callable[..., str]) -> None:
     shown = text("planted", only(arm=["lora"]))
     assert "olora vs lora: the study has no run of olora" in shown
-    assert "not enough runs for a verdict" in shown
+    assert "No verdict yet on olora against lora: the study has no run of olora." in shown
 
 
 def test_unequal_seeds(text: Callable[..., str]) -> None:
@@ -144,8 +145,8 @@ def test_unequal_seeds(text: Callable[..., str]) -> None:
         manifest["runs"] = [r for r in manifest["runs"] if not (r["arm"] == "olora" and r["seed"] > 3)]
 
     shown = text("planted", drop)
-    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) are of one arm only and drop out" in shown
-    assert "4 paired seeds, 2 of 6 pairs missing" in shown and "win*" in shown
+    assert "4 of 12 pairs missing" in shown and "pairs (cell, seed) only one arm has a run: left out" in shown
+    assert "4 paired seeds, 2 of 6 pairs missing" in shown and "better*" in shown
 
 
 def test_a_run_listed_twice_counts_once(text: Callable[..., str]) -> None:
@@ -153,7 +154,7 @@ def test_a_run_listed_twice_counts_once(text: Callable[..., str]) -> None:
         manifest["runs"].append(manifest["runs"][0])
 
     shown = text("planted", twice)
-    assert "is listed twice in the manifest: counted once" in shown and "Holm p 0.000488" in shown
+    assert "is listed twice in the manifest: counted once" in shown and "Holm p = 0.00049" in shown
 
 
 def test_tables_are_the_same_bytes_each_time() -> None:
@@ -216,5 +217,5 @@ def test_a_study_that_has_just_begun_shows_only_what_has_runs(tmp_path: Path, st
     shown = study_report(found.frames, found.tables, [])
     assert "None" not in shown and "none matches" not in shown and "## Learning rates" not in shown and "| benchmark" not in shown
     compared = [section for section in shown.split("\n## ")[1:] if " against " in section.splitlines()[0]]
-    assert len(compared) >= comparisons and all("Verdict: " in section for section in compared)
+    assert len(compared) >= comparisons and all("No verdict yet on " in section for section in compared)
     assert shown.count("No run of this comparison has been scored.") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ protocol: shared_lr
 contrasts: [{arm: olora, reference: lora, kind: primary}]
 grids: [{init: [lora, olora], seed: [0, 1]}]
 """
-HERE = {"hardware": describe(), "device": "cpu"}
+HERE = {"hardware": asdict(describe()), "device": "cpu"}
 
 
 def plan(opened: Any) -> str:
@@ -54,7 +55,7 @@ def test_flops_of_a_run_by_hand(study: Any) -> None:
     job = opened.grids().jobs[0]
     body = 131904 - 260 * 64
     nothing = estimate.Speeds({}, {}, None, {}, {}, 0)
-    rate = estimate.CPU_FLOPS_PER_CORE * describe()["cores"]
+    rate = estimate.CPU_FLOPS_PER_CORE * describe().cores
     by_hand = (100 * 16 * 50 + 2 * 32 * 50 / 2) * 4 * body / rate
     assert estimate.seconds([job], [], nothing, "cpu").seconds == pytest.approx(by_hand)
 
@@ -69,7 +70,7 @@ def test_finished_runs_of_the_same_hardware_replace_the_flops(study: Any, plant_
     found = estimate.seconds(rest, [], known, "cpu")
     assert found.seconds == pytest.approx(expected) and found.source == "from 1 finished runs on this hardware"
     assert "(measured)" in plan(opened)
-    elsewhere = {"hardware": {**describe(), "processor": "another"}, "device": "cpu"}
+    elsewhere = {"hardware": {**asdict(describe()), "processor": "another"}, "device": "cpu"}
     plant_run(first.what, 1.5, provenance=elsewhere)
     assert estimate.speeds(opened.store, "cpu").runs == 0
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from olora_bench.study.declared import declared, declared_text
+from olora_bench.study.declared import declared
+from olora_bench.words.declared import declared_sentences
 
 STUDY = "study:\n  title: {title}\n  contrasts: [{{arm: olora, reference: lora, kind: primary}}]\n  grids: [{{seed: {seeds}}}]\n"
 Commit = Callable[[str, str], str]
@@ -53,12 +54,15 @@ def test_title_and_comments_declare_nothing_and_seeds_do(file: Path, commit: Com
     commit(STUDY.format(title="a", seeds="[0]"), "08:00")
     seeds = commit(STUDY.format(title="a", seeds="[0, 1]"), "09:00")
     commit("# why\n" + STUDY.format(title="b", seeds="[0, 1]"), "10:00")
-    row = declared("mine", runs("08:30", "09:30", "10:30", ""), file).iloc[0]
+    table = declared("mine", runs("08:30", "09:30", "10:30", ""), file)
+    row = table.iloc[0]
     assert (row["commit"], row["committed_at"], row["changed_since"]) == (seeds, "2026-01-31T09:00:00+00:00", True)
     assert (row["runs"], row["runs_before"], row["runs_after"], row["before"]) == (3, 1, 2, "r0")
-    assert declared_text(row.to_dict()) == (
-        f"Declared by commit {seeds[:12]} of 2026-01-31T09:00:00+00:00 (mine.yaml): 2 of 3 runs started after it; 1 started before it."
-    )
+    assert declared_sentences(table) == [
+        f"What mine.yaml declares (contrasts, grids, seeds) has stood unchanged since commit {seeds} of 2026-01-31T09:00:00+00:00.",
+        "Of 3 runs with a record 2 started after that commit, 1 before it.",
+        "Later commits changed only its title or comments.",
+    ]
 
 
 def test_a_grid_taken_back_is_declared_anew(file: Path, commit: Commit) -> None:
@@ -81,8 +85,8 @@ def test_outside_git_and_without_a_file_there_is_a_reason(file: Path) -> None:
     file.write_text(STUDY.format(title="a", seeds="[0]"))
     row = declared("mine", runs("09:30"), file).iloc[0]
     assert row["commit"] is None and row["reason"] == "mine.yaml: it lies in no git repository"
-    row = declared("nowhere", runs("09:30")).iloc[0]
-    assert declared_text(row.to_dict()) == "Declared: no commit known (no study 'nowhere')."
+    table = declared("nowhere", runs("09:30"))
+    assert declared_sentences(table) == ["The commit that declared this study is not known: no study 'nowhere'."]
 
 
 GPG = """#!/bin/sh

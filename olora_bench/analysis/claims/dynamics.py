@@ -1,0 +1,121 @@
+"""Claims about how training goes and what it makes of the adapter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import fisher_exact
+
+from olora_bench.analysis.claims import evidence
+from olora_bench.analysis.claims.values import (
+    NOT_SUPPORTED,
+    NOT_TESTED,
+    SUPPORTED,
+    UNRESOLVED,
+    Asked,
+    Direction,
+    Finding,
+    Verdict,
+    runs_of,
+    tally,
+)
+from olora_bench.analysis.paired import LEVEL, holm
+
+
+def more_stable(asked: Asked) -> Finding:
+    """Diverged runs over all learning rates that both arms tried, and loss spikes of the paired runs.
+
+    Shorter schedules are left out: a spike stands above the 20 steps before it, which they hardly have.
+    """
+    rates = asked.whole["rates"]
+    rates = rates[rates["longest"].astype(bool)]
+    sides = [rates[rates["arm"] == asked.claim.reference], rates[rates["arm"].isin(asked.arms)]]
+    tried = [pd.MultiIndex.from_frame(side[["cell", "lr"]]) for side in sides]
+    both = tried[0].intersection(tried[1])
+    kept = [side[keys.isin(both)] for side, keys in zip(sides, tried, strict=True)]
+    reference, arm = (_divergences(*one) for one in zip((asked.claim.reference, asked.claim.arm), kept, strict=True))
+    good, bad = _shown(asked.measured("spikes"), "lower")
+    if fisher_exact([[side.diverged, side.runs - side.diverged] for side in (arm, reference)]).pvalue <= LEVEL:
+        fewer = arm.diverged * reference.runs < reference.diverged * arm.runs
+        good, bad = good + fewer, bad + (not fewer)
+    return Finding(
+        tally(good, bad, 1), evidence.Stability((reference, arm), len(set(both.get_level_values("lr")))), runs_of(pd.concat(kept))
+    )
+
+
+def _divergences(arm: str, rates: pd.DataFrame) -> evidence.Divergences:
+    finished = (rates["n_runs"] - rates["diverged"])[rates["spikes"] >= 0]
+    counted = finished[finished > 0]
+    spikes = float(np.average(rates.loc[counted.index, "spikes"], weights=counted)) if len(counted) else None
+    died = sorted(set(rates.loc[rates["diverged"] > 0, "lr"]))
+    return evidence.Divergences(arm, int(rates["diverged"].sum()), int(rates["n_runs"].sum()), tuple(died), spikes)
+
+
+def _shown(measures: pd.DataFrame, better: Direction) -> tuple[int, int]:
+    """Cells that are better, and that are worse, after Holm over the cells."""
+    return _counted(_sure(measures), better)
+
+
+def _sure(measures: pd.DataFrame) -> pd.DataFrame:
+    return measures[holm(measures["p"].to_numpy(dtype=float)) <= LEVEL]
+
+
+def _counted(sure: pd.DataFrame, better: Direction) -> tuple[int, int]:
+    worse = "higher" if better == "lower" else "lower"
+    return int((sure["verdict"] == better).sum()), int((sure["verdict"] == worse).sum())
+
+
+def measure(asked: Asked) -> Finding:
+    """Measures of the paired runs, each of which must go in its better direction.
+
+    Where the claim is about several arms (ratios), one of them is enough; Holm's family is then all arms and cells of a measure.
+    """
+    tables = {name: asked.measured(name) for name in asked.claim.measures}
+    used = [table for table in tables.values() if len(table)]
+    if not used:
+        return Finding(NOT_TESTED, evidence.Unmeasured(tuple(tables)))
+    sure = {name: _sure(table) for name, table in tables.items()}
+    verdicts = {_all_of([_of_arm(arm, tables[n], sure[n], better) for n, better in asked.claim.measures.items()]) for arm in asked.arms}
+    found = evidence.Measured(
+        tuple(evidence.ArmMeasures(arm, tuple(_mean(name, arm, table) for name, table in tables.items())) for arm in asked.arms)
+    )
+    verdict = SUPPORTED if SUPPORTED in verdicts else NOT_SUPPORTED if verdicts == {NOT_SUPPORTED} else UNRESOLVED
+    return Finding(verdict, found, runs_of(pd.concat(used)))
+
+
+def _of_arm(arm: str, table: pd.DataFrame, sure: pd.DataFrame, better: Direction) -> Verdict:
+    good, bad = _counted(sure[sure["arm"] == arm], better)
+    return tally(good, bad, int((table["arm"] == arm).sum()) - good - bad)
+
+
+def _all_of(verdicts: list[Verdict]) -> Verdict:
+    if all(verdict == SUPPORTED for verdict in verdicts):
+        return SUPPORTED
+    return NOT_SUPPORTED if NOT_SUPPORTED in verdicts else UNRESOLVED
+
+
+def _mean(name: str, arm: str, table: pd.DataFrame) -> evidence.MeanDifference:
+    cells = table[table["arm"] == arm]
+    if cells.empty:
+        return evidence.MeanDifference(name, None, "")
+    return evidence.MeanDifference(name, float(cells["difference"].mean()), str(cells["unit"].iloc[0]))
+
+
+def well_conditioned(asked: Asked) -> Finding:
+    """The condition number of B, whose columns span the subspace that the update stays in, after training: below the reference's.
+
+    A's stands beside it, and B's at the start: of a B that starts at 0 there is none.
+    """
+    b, a = (asked.measured(f"log10_{factor}_condition") for factor in "ba")
+    if b.empty:
+        return Finding(NOT_TESTED, evidence.Lacking("adapters"))
+    good, bad = _shown(b, "lower")
+    facts = asked.whole["anatomy"]
+    start = facts[facts["arm"].isin(asked.arms) & (facts["stage"] == "start") & (facts["fact"] == "b_condition")]["mean"]
+    b_start = float(start.mean()) if len(start) else None
+    found = evidence.Conditioning(asked.claim.reference, _conditions(b), b_start, _conditions(a) if len(a) else None)
+    return Finding(tally(good, bad, len(b) - good - bad), found, runs_of(b))
+
+
+def _conditions(logs: pd.DataFrame) -> evidence.Conditions:
+    return evidence.Conditions(*(float(10 ** logs[column].mean()) for column in ("value_arm", "value_reference")))

@@ -1,0 +1,238 @@
+"""What a verdict on a claim rests on: one small value a measurement, worded by `words.claims` and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """The study compares no such arms."""
+
+    arm: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """What a measurement needs and the study does not have."""
+
+    what: Literal["losses on the way", "scores", "costs", "adapters", "travel by ratio", "losses by ratio", "complete pairs"]
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """Measures of the paired runs that no run has."""
+
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarksLacking:
+    """Not all of these benchmarks are scored, or no other is."""
+
+    benchmarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TooFewModels:
+    """Fewer than two models have scores."""
+
+    models: int
+
+
+@dataclass(frozen=True)
+class ShorterSchedules:
+    """Completed shorter schedules of the arm that match the reference's whole one, counted over settings.
+
+    `shortest` is T over the steps of the shortest that matches; None where none does.
+    """
+
+    matching: int
+    settings: int
+    shortest: int | None
+
+
+@dataclass(frozen=True)
+class SpeedInside:
+    """Steps of the reference over the arm's to one loss, read inside a schedule.
+
+    Attributes:
+        share: of the reference's drop in loss that is reached.
+        ratio: geometric mean over cells, bounds included; None where it is not known.
+        faster, slower, unresolved: cells.
+    """
+
+    share: float
+    ratio: float | None
+    faster: int
+    slower: int
+    unresolved: int
+
+
+@dataclass(frozen=True)
+class WinCount:
+    """Cells that the arm wins, and the 95% band of that count when whole blocks are flipped."""
+
+    wins: int
+    cells: int
+    null_low: int
+    null_high: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class WinCounts:
+    """The count of every comparison that the claim is about."""
+
+    counts: tuple[WinCount, ...]
+
+
+@dataclass(frozen=True)
+class ModelGain:
+    """A model's mean difference in percentage points, over seeds."""
+
+    model: str
+    difference: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class ModelGains:
+    """The difference of each model on its own."""
+
+    models: tuple[ModelGain, ...]
+
+
+@dataclass(frozen=True)
+class GainBySide:
+    """The mean difference on the named benchmarks and on the others, in percentage points; `p` of their gap, by flipping blocks."""
+
+    named: float
+    others: float
+    blocks: int
+    p: float
+
+
+@dataclass(frozen=True)
+class SizeAndMemory:
+    """Whether trainable parameters are equal in every cell, and the range of the arm's peak memory over the reference's."""
+
+    same_size: bool
+    memory_low: float
+    memory_high: float
+
+
+@dataclass(frozen=True)
+class InitCost:
+    """The init's extra time: at most so many seconds, and at most so large a share of training."""
+
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class InitAlone:
+    """What compared runs differ in beside the init.
+
+    `own_rates`: each arm has its own learning rate. `base_changed`: the init changes base weights, which a saved adapter does not hold.
+    """
+
+    pairs: int
+    own_rates: bool
+    same_size: bool
+    base_changed: bool
+
+
+@dataclass(frozen=True)
+class Divergences:
+    """Diverged runs of an arm, at which learning rates, and the mean loss spikes of a run that did not diverge (None: not counted)."""
+
+    arm: str
+    diverged: int
+    runs: int
+    rates: tuple[float, ...]
+    spikes: float | None
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Divergences of both arms over the learning rates that both tried."""
+
+    arms: tuple[Divergences, ...]
+    rates: int
+
+
+@dataclass(frozen=True)
+class MeanDifference:
+    """A measure's difference, mean over cells; None where it was not measured."""
+
+    measure: str
+    difference: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class ArmMeasures:
+    """The measures of one arm."""
+
+    arm: str
+    measures: tuple[MeanDifference, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measures that a claim names, arm by arm."""
+
+    arms: tuple[ArmMeasures, ...]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Condition numbers of a factor after training, geometric means over cells."""
+
+    arm: float
+    reference: float
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """How B and A are conditioned. `b_start` is the arm's before training, None where B starts at 0; `a` None where it was not measured."""
+
+    reference: str
+    b: Conditions
+    b_start: float | None
+    a: Conditions | None
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Ratios below 1 against ratios above: the distance travelled as a factor, the held-out loss as a difference in nats."""
+
+    travel: float
+    loss: float
+    blocks: int
+
+
+@dataclass(frozen=True)
+class RatioLosses:
+    """A cell's held-out loss in nats at ratio 1, and the least below and above it."""
+
+    at_one: float
+    below: float
+    above: float
+
+
+@dataclass(frozen=True)
+class LossByRatio:
+    """Cell by cell."""
+
+    cells: tuple[RatioLosses, ...]
+
+
+Evidence = (
+    NotCompared | Lacking | Unmeasured | BenchmarksLacking | TooFewModels | ShorterSchedules | SpeedInside | WinCounts | ModelGains
+    | GainBySide | SizeAndMemory | InitCost | InitAlone | Stability | Measured | Conditioning | TradeOff | LossByRatio
+)  # fmt: skip
+"""Everything that a finding can rest on; `words.claims.figure` must know each, and mypy checks that it does."""

@@ -1,0 +1,64 @@
+"""Every declared comparison in one forest: its score and its held-out loss side by side, better at the right in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from olora_bench.analysis.outcome import Outcome, outcomes
+from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of
+from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
+from olora_bench.figures.scores import comparison
+from olora_bench.words.comparisons import FILLED, Measure, ends_of, grouped, measures, verdict_word
+
+VERDICT_PT = 34
+"""How far right of the axes the verdict begins, in points: beyond the difference in figures."""
+
+
+@styled
+def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """A panel a measure (score, held-out loss), a row a comparison, those that carry a verdict first; the verdict in words at the right.
+
+    Args:
+        verdicts: rows of `analysis.verdicts.confirmatory`, at least one with a difference.
+        styles: of every arm.
+    """
+    groups = grouped(outcomes(verdicts))
+    rows = [row for _, mine in groups for row in mine]
+    shown = measures(rows)
+    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in mine]) for name, mine in groups] for measure in shown]
+    figure = figure_of(header_in(title, key=FILLED) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
+    header(figure, title, key=FILLED)
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for number, (axes, measure, lines) in enumerate(zip(panels, shown, drawn, strict=True)):
+        axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
+        draw_rows(axes, lines, labels=number == 0)
+        reach = measure.reach(rows)
+        axes.set_xlim(-measure.sign * reach, measure.sign * reach)
+        few_ticks(axes, "x", 4)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.4g}".replace("-", "−") if value else "0"))
+        light_grid(axes, "x")
+        axes.set_title(measure.heading, pad=14, fontsize=TITLE_PT)
+        axes.set_xlabel(f"difference, {measure.unit} ({measure.better})")
+        directions(axes, *ends_of(rows))
+    _verdicts(panels[-1], groups)
+    return figure
+
+
+def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
+    found = measure.of(row)
+    text = "" if math.isnan(found.value) else measure.text(found.value).replace("-", "−")
+    return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
+
+
+def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
+    """The verdict of each row, right of its difference; rows stand where `draw_rows` puts them."""
+    words = [verdict_word(row) for _, mine in groups for row in mine]
+    for y, word in zip(axes.get_yticks(), words, strict=True):
+        axes.annotate(word, (1, y), xycoords=axes.get_yaxis_transform(), xytext=(VERDICT_PT, 0), textcoords="offset points",
+                      va="center_baseline", gid="verdict")  # fmt: skip

@@ -1,0 +1,87 @@
+"""The cells of a comparison in words: what ran in each, what their seeds can tell, and what their tables and figures show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT, one_answer_pays
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.frames import where
+from olora_bench.analysis.outcome import Outcome, Verdict
+from olora_bench.analysis.reasons import PairsDiverged, PairsMissing
+from olora_bench.words.numbers import number, rate
+from olora_bench.words.reasons import clauses, counted, worded
+
+ARROWS = {Verdict.BETTER: "↑", Verdict.WORSE: "↓"}
+LEGEND = "↑ better, ↓ worse, D a seed diverged (so unresolved), no mark: unresolved or no verdict. Every cell: tables/grid.md."
+EXPLORATORY = f"* exploratory: {MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1} seeds."
+
+
+def marked(cell: Mapping[str, Any]) -> str:
+    """A cell's difference with the mark of its verdict, as `LEGEND` says. `cell` is a row of the table `cells`."""
+    return f"{number(cell['difference'], sign=True)} {'D' if cell['diverged'] else ARROWS.get(cell['verdict'], ' ')}"
+
+
+def reading(cell: Mapping[str, Any]) -> str:
+    """A cell's verdict, starred where it is exploratory, and why there is none."""
+    why = f": {clauses(cell['reasons'])}" if cell["verdict"] == Verdict.NONE or cell["diverged"] else ""
+    return f"{cell['verdict']}{'*' if cell['exploratory'] else ''}{why}"
+
+
+def ran(cells: pd.DataFrame, comparison: Comparison) -> str:
+    """What stands behind the rows of one cell: model and rank, learning rates, seeds and gaps."""
+    first, seeds = cells.iloc[0], cells["seeds"]
+    arm, reference = first["cell_lr_arm"], first["cell_lr_reference"]
+    lrs = f"lr {rate(arm)}" if arm == reference else f"{comparison.reference} at lr {rate(reference)}, {comparison.arm} at lr {rate(arm)}"
+    most, least, planned, diverged = int(seeds.max()), int(seeds.min()), int(first["seeds_planned"]), int(first["diverged"])
+    paired = f"{least} to {most} paired seeds" if least < most else counted(most, "paired seed")
+    gaps = [f"{worded(PairsDiverged(diverged, planned))}: unresolved"] if diverged else []
+    gaps += [worded(PairsMissing(planned - diverged - most, planned))] if planned - diverged - most else []
+    return ", ".join([where(first), lrs, paired, *gaps])
+
+
+def limits(cells: pd.DataFrame, *, many: bool) -> str:
+    """What the number of seeds allows to be said of cells of one comparison; `many`: they are not shown one by one."""
+    seeds = int(cells["seeds"].max())
+    unit = "Accuracy in percent, differences in percentage points (pp)."
+    if not many and one_answer_pays(cells).any():
+        unit += " `one answer`: what the same answer to every item scores at best, where that is no matter of luck."
+    if seeds < MIN_SEEDS_FOR_VERDICT:
+        return f"{_too_few(cells, seeds)} {unit}"
+    star = f" {EXPLORATORY}" if cells["exploratory"].any() else ""
+    own = bool(cells["confirmatory"].any())
+    family = "Holm over the declared family" if own else "outside the declared family and not corrected for their number"
+    return (
+        f"Verdicts by a paired t over seeds, {family}.{star} `items only` and `seeds only`: the smallest difference that {seeds} seeds "
+        "find with 80% power, were items, or seeds, the only chance at work. Intervals are over seeds and take the items as they are. "
+        f"{unit}"
+    )
+
+
+def _too_few(cells: pd.DataFrame, seeds: int) -> str:
+    low, high = cells["detectable"].min(), cells["detectable"].max()
+    items = f" From the items alone, nothing below {low:.1f} to {high:.1f} pp could be found (`detectable`: 80% power, 5% level)."
+    blind = "How far a score moves when only the seed changes cannot be told from so few."
+    return f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(low) else items}"
+
+
+def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
+    """What a forest of cells shows, in sentences; empty ones have nothing to say.
+
+    Args:
+        cells: the rows of the table `cells` that it draws.
+    """
+    comparison, reasons = outcome.comparison, clauses(outcome.reasons)
+    judge = "Holm over the declared family" if cells["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
+    return [
+        f"{comparison.arm} minus {comparison.reference} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in "
+        f"the winner's colour, where {judge} gives a verdict, grey and open otherwise.",
+        f"Fewer than {MIN_SEEDS_FOR_VERDICT} seeds, or equal differences, give no interval." if cells["low"].isna().any() else "",
+        f"{MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1} seeds: exploratory." if cells["exploratory"].astype(bool).any() else "",
+        "×n: n pairs have a diverged run, so the cell is unresolved." if cells["diverged"].gt(0).any() else "",
+        f"Diamond: mean over benchmarks, interval by sign flips of {counted(outcome.score.blocks, 'block')} (model, seed), from six blocks "
+        f"on; verdict: {outcome.verdict}{f' ({reasons})' if reasons else ''}.",
+    ]

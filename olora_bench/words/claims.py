@@ -1,0 +1,171 @@
+"""What a study says of the papers' claims, in words and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+import pandas as pd
+
+from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged, evidence
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.words.numbers import number, pp, probability, rate
+from olora_bench.words.reasons import counted
+
+_LACKING = {
+    "losses on the way": "no held-out loss was read during training",
+    "scores": "no cell is scored",
+    "costs": "the runs did not measure it",
+    "adapters": "the runs did not measure their adapters",
+    "travel by ratio": "needs the distance that A and B travelled at ratios below and above 1",
+    "losses by ratio": "needs the held-out loss at ratio 1, below it and above it",
+    "complete pairs": "no pair of runs is complete",
+}
+
+MEANINGS = {
+    SUPPORTED: "this study’s runs show it",
+    NOT_SUPPORTED: "this study’s runs show the contrary",
+    UNRESOLVED: "this study’s runs cannot tell",
+    NOT_TESTED: "this study has no runs that could tell",
+}
+MARKS: dict[str, str] = {SUPPORTED: "✓", NOT_SUPPORTED: "✗", UNRESOLVED: "?", NOT_TESTED: "–"}
+
+CLAIM_TABLE = Table(
+    "claims",
+    "a claim of a paper",
+    (
+        Column("claim", "its name, that of its file in results/published/claims", heading="claim"),
+        Column("paper", "the paper", heading="paper"),
+        Column("sentence", "what it says, in short", heading="in short"),
+        Column("verdict", "`supported`, `not supported`, `unresolved` or `not tested here`", heading="verdict"),
+        Column("figure", "what the verdict rests on", heading="figure"),
+        Column("protocol", "the study's; empty where it does not compare the claim's arms", heading="protocol"),
+        Column("runs", "the train_ids behind it"),
+    ),
+)
+CLAIM_VIEW = View("claims", "Claims", "Claims of the papers, and what this study's runs say of them.", CLAIM_TABLE)
+
+
+def claims_table(judged: Iterable[Judged]) -> pd.DataFrame:
+    """The table of claims, a row each."""
+    return CLAIM_TABLE.frame(
+        {
+            "claim": one.claim.claim,
+            "paper": one.claim.paper,
+            "sentence": one.claim.sentence,
+            "verdict": one.finding.verdict,
+            "figure": figure(one.finding.evidence),
+            "protocol": one.protocol,
+            "runs": " ".join(one.finding.runs),
+        }
+        for one in judged
+    )
+
+
+def figure(basis: evidence.Evidence) -> str:
+    """What a verdict rests on, as a clause without a full stop.
+
+    >>> figure(evidence.NotCompared("olora", "lora"))
+    'no olora against lora here'
+    """
+    match basis:
+        case evidence.NotCompared(arm, reference):
+            return f"no {arm} against {reference} here"
+        case evidence.Lacking(what):
+            return _LACKING[what]
+        case evidence.Unmeasured(measures):
+            return f"the runs did not measure {', '.join(measures)}"
+        case evidence.BenchmarksLacking(benchmarks):
+            return f"needs scores of {', '.join(benchmarks)} and of others"
+        case evidence.TooFewModels(models):
+            return f"{counted(models, 'model')}: two or more are needed"
+        case evidence.ShorterSchedules() | evidence.SpeedInside():
+            return _speed(basis)
+        case evidence.WinCounts() | evidence.ModelGains() | evidence.GainBySide():
+            return _scores(basis)
+        case evidence.SizeAndMemory() | evidence.InitCost() | evidence.InitAlone():
+            return _resources(basis)
+        case evidence.Stability() | evidence.Measured() | evidence.Conditioning():
+            return _training(basis)
+        case evidence.TradeOff() | evidence.LossByRatio():
+            return _ratios(basis)
+        case _:
+            assert_never(basis)
+
+
+def _speed(basis: evidence.ShorterSchedules | evidence.SpeedInside) -> str:
+    if isinstance(basis, evidence.ShorterSchedules):
+        shortest = "" if basis.shortest is None else f"; the shortest match is T/{basis.shortest}"
+        return f"shorter completed schedules match in {basis.matching} of {counted(basis.settings, 'setting')}{shortest}"
+    ratio = "unknown" if basis.ratio is None else f"{basis.ratio:.2f}x (bounds included)"
+    return (
+        f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {ratio}; "
+        f"{basis.faster} cells faster, {basis.slower} slower, {basis.unresolved} unresolved. "
+        "Inside one schedule this is a hint, no proof"
+    )
+
+
+def _scores(basis: evidence.WinCounts | evidence.ModelGains | evidence.GainBySide) -> str:
+    if isinstance(basis, evidence.WinCounts):
+        return "; ".join(
+            f"{one.wins} of {counted(one.cells, 'cell')}, {one.null_low} to {one.null_high} by chance ({counted(one.blocks, 'block')})"
+            for one in basis.counts
+        )
+    if isinstance(basis, evidence.ModelGains):
+        return ", ".join(f"{one.model} {pp(one.difference)} pp ({counted(one.seeds, 'seed')})" for one in basis.models)
+    blocks = counted(basis.blocks, "block")
+    return f"{pp(basis.named)} pp there, {pp(basis.others)} pp elsewhere, {blocks}, p {probability(basis.p)}"
+
+
+def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.InitAlone) -> str:
+    if isinstance(basis, evidence.SizeAndMemory):
+        same = "equal" if basis.same_size else "differ"
+        return f"parameters {same}; memory above the base {basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
+    if isinstance(basis, evidence.InitCost):
+        return f"the init takes at most {basis.seconds:.2f} s more than the reference's, {basis.share:.2%} of training"
+    rates = ", but for the learning rate of each arm" if basis.own_rates else ""
+    changed = "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
+    size = "of the same size" if basis.same_size else "differ in size"
+    return f"{counted(basis.pairs, 'pair')} differ in init alone{rates}; adapters {size}{changed if basis.base_changed else ''}"
+
+
+def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:
+    if isinstance(basis, evidence.Stability):
+        spikes = ", ".join(f"{one.arm} {number(one.spikes)}" for one in basis.arms if one.spikes is not None)
+        tail = f"; spikes a run over these: {spikes}" if spikes else ""
+        return f"{', '.join(map(_divergences, basis.arms))} ({counted(basis.rates, 'learning rate')} that both tried){tail}"
+    if isinstance(basis, evidence.Measured):
+        return " | ".join(_arm_measures(one, alone=len(basis.arms) == 1) for one in basis.arms)
+    start = "" if basis.b_start is None else f" (B at the start {rate(basis.b_start)})"
+    a = "" if basis.a is None else f"; of A {_conditions(basis.a, ' and ')}"
+    return f"condition number of B after training {_conditions(basis.b, f', of {basis.reference} ')}{start}{a}"
+
+
+def _divergences(one: evidence.Divergences) -> str:
+    at = f" (at lr {', '.join(map(rate, one.rates))})" if one.rates else ""
+    return f"{one.arm} diverged in {one.diverged} of {counted(one.runs, 'run')}{at}"
+
+
+def _arm_measures(one: evidence.ArmMeasures, *, alone: bool) -> str:
+    return f"{'' if alone else f'{one.arm}: '}{'; '.join(map(_mean_difference, one.measures))}"
+
+
+def _mean_difference(one: evidence.MeanDifference) -> str:
+    if one.difference is None:
+        return f"{one.measure} not measured"
+    return f"{one.measure} {number(one.difference, digits=3, sign=True)} {one.unit}"
+
+
+def _conditions(one: evidence.Conditions, between: str) -> str:
+    return f"{rate(one.arm)}{between}{rate(one.reference)}"
+
+
+def _ratios(basis: evidence.TradeOff | evidence.LossByRatio) -> str:
+    if isinstance(basis, evidence.TradeOff):
+        return (
+            f"below 1 the adapter travels {basis.travel:.2f} times as far as above 1, its loss is "
+            f"{number(basis.loss, digits=3, sign=True)} nats ({counted(basis.blocks, 'block')})"
+        )
+    return "; ".join(
+        f"held-out loss {one.at_one:.3f} at ratio 1, best {one.below:.3f} below it and {one.above:.3f} above it" for one in basis.cells
+    )

@@ -1,0 +1,128 @@
+"""A comparison in a forest: its two measures with their directions, its verdict in a word, and the group that it stands in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.outcome import Effect, Outcome, Verdict
+from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.words.numbers import number, rate
+from olora_bench.words.verdicts import span
+
+GROUPS = {"Primary: carries the verdict": True, "Beside the verdict: not corrected": False}
+LONG_NAME = 20
+FILLED = "Filled: resolved. Open: not resolved. Line: 95% interval."
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference, arm minus reference, with its 95% interval (NaN: none); `resolved` says whether it is told from nothing."""
+
+    value: float
+    low: float
+    high: float
+    resolved: bool
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One of the two measures that every comparison is drawn by.
+
+    Attributes:
+        heading, unit, better: its name, its unit, and which way is better, in words.
+        by_loss: whether it is the held-out loss, and not the score.
+        digits: decimals of a difference.
+        sign: 1 where a greater value is better, -1 where a smaller one is; drawings turn the axis so that better is at the right.
+        least: what an axis spans at least on either side of 0.
+    """
+
+    heading: str
+    unit: str
+    better: str
+    by_loss: bool
+    digits: int
+    sign: int
+    least: float
+
+    def of(self, outcome: Outcome) -> Estimate:
+        """What an outcome says in this measure. What carries the verdict is resolved as the verdict says, the other by its own interval."""
+        effect, judged = self.effect(outcome), outcome.by_loss == self.by_loss
+        resolved = outcome.verdict.decided if judged else effect.low > 0 or effect.high < 0
+        return Estimate(effect.difference, effect.low, effect.high, resolved)
+
+    def effect(self, outcome: Outcome) -> Effect:
+        """The difference in this measure."""
+        return outcome.loss if self.by_loss else outcome.score
+
+    def text(self, value: float) -> str:
+        """A difference as it is printed, with its sign and no unit."""
+        return number(value, digits=self.digits, sign=True)
+
+    def interval(self, outcome: Outcome) -> str:
+        """The interval of an outcome, or why there is none; empty where the measure has no value."""
+        effect = self.effect(outcome)
+        if not effect.known:
+            return ""
+        if not effect.has_interval:
+            return f"No interval: {effect.blocks} of at least {MIN_BLOCKS} blocks."
+        return span(effect, digits=self.digits)
+
+    def favours(self, outcome: Outcome) -> str:
+        """Whom an outcome's difference favours, e.g. `favours olora`; empty where there is none."""
+        gain, comparison = self.sign * self.effect(outcome).difference, outcome.comparison
+        return f"favours {comparison.arm if gain > 0 else comparison.reference}" if gain > 0 or gain < 0 else ""
+
+    def reach(self, shown: Iterable[Outcome]) -> float:
+        """How far an axis goes on either side of 0 to show every finite number of the outcomes."""
+        effects = map(self.effect, shown)
+        numbers = [abs(n) for one in effects for n in (one.difference, one.low, one.high) if math.isfinite(n)]
+        return max([self.least, *(1.08 * n for n in numbers)])
+
+
+SCORE = Measure("Score, mean over benchmarks", "pp", "higher is better", False, 1, 1, 0.5)
+LOSS = Measure("Held-out loss", "nats per token", "lower is better", True, 3, -1, 0.005)
+
+
+def measures(shown: Sequence[Outcome]) -> list[Measure]:
+    """The measures that any of the outcomes has a difference in."""
+    return [measure for measure in (SCORE, LOSS) if any(measure.effect(one).known for one in shown)]
+
+
+def named(comparison: Comparison) -> str:
+    """A comparison with its protocol, e.g. `olora vs lora, tuned` or `olora vs lora, lr 0.001`."""
+    return f"{comparison.contrast}, " + (comparison.role if comparison.lr is None else f"lr {rate(comparison.lr)}")
+
+
+def verdict_word(outcome: Outcome) -> str:
+    """The verdict on the arm, with what it is by, e.g. `better by score`."""
+    tested = outcome.verdict.decided or outcome.verdict is Verdict.UNRESOLVED
+    return f"{outcome.verdict} by {'loss' if outcome.by_loss else 'score'}" if tested else outcome.verdict.value
+
+
+def ends(reference: str, arm: str) -> tuple[str, str]:
+    """What the two directions of an axis of differences favour.
+
+    >>> ends("lora", "olora")
+    ('← favours lora', 'favours olora →')
+    """
+    return f"← favours {_short(reference)}", f"favours {_short(arm)} →"
+
+
+def ends_of(shown: Sequence[Outcome]) -> tuple[str, str]:
+    """The directions of an axis that all outcomes share: names where they agree."""
+    names = {(one.comparison.reference, one.comparison.arm) for one in shown}
+    return ends(*names.pop()) if len(names) == 1 else ends("reference", "arm")
+
+
+def grouped(shown: Iterable[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    """Outcomes under `GROUPS`, what carries the verdict first, then by kind and as they come; no empty group."""
+    ordered = sorted(shown, key=lambda one: one.comparison.kind != "primary")
+    dealt = [(name, [one for one in ordered if one.comparison.confirmatory == carries]) for name, carries in GROUPS.items()]
+    return [(name, group) for name, group in dealt if group]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONG_NAME else f"{name[: LONG_NAME - 1]}…"

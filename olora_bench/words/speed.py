@@ -1,0 +1,111 @@
+"""How fast losses fall, in words: speed-ups to a loss target, shorter schedules, and the captions of their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.analysis import rows_of
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
+from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer
+from olora_bench.words.numbers import times
+from olora_bench.words.reasons import worded
+
+
+def reading_notes(speedups: pd.DataFrame) -> list[str]:
+    """What limits the readings of the loss that speed-ups are drawn from, each once, as clauses."""
+    reasons = dict.fromkeys(r for row in speedups["reasons"] for r in row if isinstance(r, (CoarseReadings, ReadingsDiffer)))
+    return sorted(map(worded, reasons))
+
+
+def as_fast(row: Mapping[str, Any]) -> str:
+    """A speed-up as a factor, or as a bound of one. `row` is a row of the speedups frame.
+
+    >>> as_fast({"bound": "at most", "speedup": 1.8})
+    'at most 1.80 times'
+    """
+    bound = "" if row["bound"] == "exact" else f"{row['bound']} "
+    return f"{bound}{times(row['speedup']).removesuffix('x')} times"
+
+
+def speed_lines(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
+    """A comparison's speed-ups over its cells in one sentence; none where no pair has read its loss on the way. `speedups` are its rows."""
+    rows = headline_speeds(speedups)
+    if rows.empty:
+        return []
+    exact = rows_of(rows[rows["bound"] == "exact"].sort_values("speedup"))
+    factors = list(dict.fromkeys(as_fast(row) for row in (*exact[:1], *exact[-1:])))
+    unknown = int((rows["bound"] == "none").sum())
+    parts = [" to ".join([*(factor.removesuffix(" times") for factor in factors[:-1]), *factors[-1:]])] if factors else []
+    parts += [as_fast(row) for row in rows_of(rows[rows["bound"].isin(["at most", "at least"])])]
+    parts += [f"unknown in {unknown}"] if unknown else []
+    cells = ", ".join(f"{count} {verdict}" for verdict, count in rows["verdict"].value_counts(sort=False).items())
+    notes = "".join(f"; {note}" for note in reading_notes(rows))
+    return [
+        f"Speed to {HEADLINE_SHARE:.0%} of {comparison.reference}'s drop in loss, in steps: {'; '.join(parts)} as fast "
+        f"(above 1: {comparison.arm} is sooner; cells: {cells}{notes})."
+    ]
+
+
+def speed_sentence(row: Mapping[str, Any]) -> str:
+    """How much sooner an arm reaches a loss target in one cell. `row` is a row of the speedups frame."""
+    extent = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
+    notes = "".join(f"; {worded(r)}" for r in row["reasons"] if isinstance(r, (CoarseReadings, ReadingsDiffer)))
+    return f"{row['model']} rank {row['rank']}: {as_fast(row)} as fast{extent}, {row['verdict']}{notes}"
+
+
+def schedule_lines(schedules: pd.DataFrame, comparison: Comparison) -> list[str]:
+    """A line a (model, rank): with how much shorter a schedule an arm matches its reference. `schedules` is that frame."""
+    lines = []
+    for (model, rank), planned in comparison.rows_in(schedules).groupby(["model", "rank"], sort=False):
+        group = planned[planned["seeds"] > 0]
+        if not (group["share"] > 1).any():
+            continue  # no shorter schedule has runs yet
+        missing = " (pairs missing)" if (planned["seeds"] + planned["diverged"] < planned["seeds_planned"]).any() else ""
+        lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
+        ran = f"{model} r{rank}: completed schedules of {lengths} steps against {group['steps_reference'].iloc[0]:g}{missing}"
+        best = rows_of(group[group["smallest"]])
+        if best:
+            sure = "" if best[0]["sure"] else " (not sure: the interval holds 0)"
+            lines.append(
+                f"{ran}: {comparison.arm} matches {comparison.reference}'s final loss with 1/{best[0]['share']} of the steps{sure}."
+            )
+        else:
+            lines.append(f"{ran}: none matches {comparison.reference}'s final loss.")
+    return lines
+
+
+def speed_caption(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
+    """What a figure of speed-ups shows, in sentences; empty ones have nothing to say."""
+    arm, reference = comparison.arm, comparison.reference
+    return [
+        f"Steps in which {reference} loses the given share of its own drop in held-out loss, over the steps in which {arm} gets as far "
+        "(first sustained crossing); geometric mean over seed pairs with its 95% interval, filled where the order is resolved.",
+        "An arrow, ≤ or ≥: seeds that never get there make it a bound; unknown: both arms have such seeds."
+        if (speedups["bound"] != "exact").any()
+        else "",
+        "Inside one decaying schedule this is a hint; separately completed schedules decide.",
+        *(f"{note[0].upper()}{note[1:]}." for note in reading_notes(speedups)),
+    ]
+
+
+def schedule_caption(comparison: Comparison) -> list[str]:
+    """What a figure of completed schedules shows, in sentences."""
+    arm, reference = comparison.arm, comparison.reference
+    return [
+        f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
+        f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "
+        "mean; filled where it lies beside 0.",
+        "Ring: the shortest schedule that matches.",
+    ]
+
+
+def curve_caption(diverged: int) -> list[str]:
+    """What a figure of held-out losses along training shows, in sentences; `diverged` runs are drawn by themselves."""
+    return [
+        "Mean (line) and range (band) over seeds of the held-out loss, nats per supervised token, by optimiser step.",
+        f"A cross ends each diverged run ({diverged}); they are in no mean." if diverged else "",
+    ]

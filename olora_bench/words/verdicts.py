@@ -1,0 +1,213 @@
+"""What a study says on one comparison, in words: the same sentences on the terminal, on the page and in an extract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+import pandas as pd
+
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.frames import rows_of
+from olora_bench.analysis.outcome import Effect, Outcome, Verdict
+from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.words.numbers import interval, number, probability, rate
+from olora_bench.words.reasons import clauses, counted
+
+PROTOCOLS = {"shared": "one learning rate for both", "tuned": "each arm at its own learning rate"}
+
+
+def sentence(text: str) -> str:
+    """A clause as a sentence.
+
+    >>> sentence("1 of 7 pairs missing"), sentence("")
+    ('1 of 7 pairs missing.', '')
+    """
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def against(comparison: Comparison) -> str:
+    """E.g. `olora against lora`."""
+    return f"{comparison.arm} against {comparison.reference}"
+
+
+def protocol(comparison: Comparison) -> str:
+    """At which learning rates the two sides ran, e.g. `one learning rate for both, 0.0003`."""
+    return PROTOCOLS[comparison.role] + ("" if comparison.lr is None else f", {rate(comparison.lr)}")
+
+
+def title(comparison: Comparison) -> str:
+    """A comparison with its protocol and its place in the study."""
+    place = "the verdict" if comparison.confirmatory else "beside the verdict"
+    return f"{against(comparison)}, {protocol(comparison)} ({place})"
+
+
+def named(comparison: Comparison) -> str:
+    """A comparison with its protocol, e.g. `olora against lora (each arm at its own learning rate)`."""
+    return f"{against(comparison)} ({protocol(comparison)})"
+
+
+def progress(outcome: Outcome) -> str:
+    """A comparison with how many of its pairs there are."""
+    there = outcome.pairs_planned - outcome.pairs_missing - outcome.diverged
+    return f"{against(outcome.comparison)} ({protocol(outcome.comparison)}; {there} of {counted(outcome.pairs_planned, 'pair')})"
+
+
+def rates(comparison: Comparison) -> str:
+    """The learning rates of a comparison in a cell of a table: `own`, `both 0.0003`."""
+    return "own" if comparison.role == "tuned" else f"both {rate(comparison.lr)}"
+
+
+def unit(outcome: Outcome) -> str:
+    """The unit of what a comparison is judged by."""
+    return "nats" if outcome.by_loss else "pp"
+
+
+def amount(outcome: Outcome, value: float, *, sign: bool = True) -> str:
+    """A difference in what a comparison is judged by, as it is printed."""
+    return number(value, digits=3 if outcome.by_loss else 1, sign=sign)
+
+
+def span(effect: Effect, *, digits: int) -> str:
+    """The 95% interval of an effect; a dash where there is none."""
+    return interval(effect.low, effect.high, digits=digits)
+
+
+def interval_words(outcome: Outcome) -> str:
+    """E.g. `95% interval +0.1 to +1.9`; empty where there is none."""
+    return f"95% interval {span(outcome.judged, digits=3 if outcome.by_loss else 1)}" if outcome.judged.has_interval else ""
+
+
+def headline(outcome: Outcome) -> str:
+    """A verdict in one sentence, with its difference, interval and number of blocks, and then its reasons."""
+    arm, reference, effect = outcome.comparison.arm, outcome.comparison.reference, outcome.judged
+    if not effect.known:
+        return f"No verdict yet on {against(outcome.comparison)}: {clauses(outcome.reasons) or 'no run of this comparison is done'}."
+    blocks = f"{counted(effect.blocks, 'block')} of model and seed"
+    extent = "; ".join(filter(None, (interval_words(outcome), blocks)))
+    scale = "nats of held-out loss" if outcome.by_loss else "percentage points on average over benchmarks"
+    at = f"{arm} is at {amount(outcome, effect.difference)} {scale} against {reference}"
+    match outcome.verdict:
+        case Verdict.BETTER | Verdict.WORSE:
+            by = f"{amount(outcome, abs(effect.difference), sign=False)} {scale} ({extent})"
+            said = f"{arm} {_ends(outcome)} than {reference}, by {by}."
+        case Verdict.UNRESOLVED | Verdict.NONE:
+            said = f"{sentence(outcome.verdict)[:-1]}: {at} ({extent})."
+        case Verdict.TOO_FEW_RUNS:
+            return f"Not enough runs for a verdict: {at}, but {blocks} cannot decide; {MIN_BLOCKS} can."
+        case _:
+            assert_never(outcome.verdict)
+    return f"{said} {sentence(clauses(outcome.reasons))}".rstrip()
+
+
+def _ends(outcome: Outcome) -> str:
+    better = outcome.verdict is Verdict.BETTER
+    if outcome.by_loss:
+        return "ends at a lower loss" if better else "ends at a higher loss"
+    return "scores higher" if better else "scores lower"
+
+
+def facts(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
+    """What stands below the headline, as clauses: blocks, test, gaps, what could have been found, the held-out loss.
+
+    Args:
+        measures: the comparison's rows of that table, of the longest schedules.
+    """
+    arm, effect = outcome.comparison.arm, outcome.judged
+    lines = [f"{outcome.blocks_for} of {counted(effect.blocks, 'block')} for {arm}"] if effect.known else []
+    if not pd.isna(outcome.p):
+        lines.append(f"exact sign-flip test over blocks, {'Holm ' if outcome.comparison.confirmatory else ''}p = {probability(outcome.p)}")
+    gaps = [(outcome.pairs_missing, "missing"), (outcome.diverged, "diverged")]
+    state = ", ".join(f"{count} {word}" for count, word in gaps if count) or "all done"
+    lines.append(f"{counted(outcome.pairs_planned, 'pair')} of runs planned, {state}")
+    if not pd.isna(effect.detectable) and (outcome.verdict is Verdict.UNRESOLVED or abs(effect.difference) < effect.detectable):
+        least = f"{amount(outcome, effect.detectable, sign=False)} {unit(outcome)}"
+        lines.append(f"smallest difference that these blocks would find with 80% power: {least}")
+    return lines + _held_out_loss(outcome, measures)
+
+
+def _held_out_loss(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
+    losses = measures[measures["measure"] == "report_loss"] if len(measures) else measures
+    sides = ((outcome.comparison.reference, "reference"), (outcome.comparison.arm, "arm"))
+    levels = ", ".join(f"{arm} {number(losses[f'value_{side}'].mean(), digits=3)}" for arm, side in sides) if len(losses) else ""
+    if outcome.by_loss or not outcome.loss.known:
+        return [f"held-out loss: {levels}"] if levels else []
+    test = f", 95% interval {span(outcome.loss, digits=3)}, p = {probability(outcome.loss.p)}" if outcome.loss.has_interval else ""
+    gap = f"{number(outcome.loss.difference, digits=3, sign=True)} nats per token{test}"
+    return [f"held-out loss: {levels} ({gap})" if levels else f"held-out loss: {gap}"]
+
+
+def reading(outcome: Outcome) -> str:
+    """A verdict and its reasons in a cell of a table, e.g. `worse; runs differ in harness`."""
+    return "; ".join(filter(None, (outcome.verdict, clauses(outcome.reasons))))
+
+
+def mark(verdict: Verdict) -> str:
+    """A verdict as a class of style: better, worse or open."""
+    return verdict.value if verdict.decided else "open"
+
+
+def overview(shown: Sequence[Outcome]) -> str:
+    """How the comparisons that carry a verdict stand, in one sentence."""
+    if not shown:
+        return "This study declares no comparison that carries a verdict."
+    counts = ", ".join(f"{count} {verdict}" for verdict in Verdict if (count := sum(one.verdict is verdict for one in shown)))
+    return f"{counted(len(shown), 'comparison')} carry a verdict: {counts}."
+
+
+def count(row: Mapping[str, Any]) -> str:
+    """The paper-style count against its null band. `row` is a row of the table `win_counts`."""
+    ties = f", {counted(row['ties'], 'tie')}" if row["ties"] else ""
+    where = "inside" if row["null_low"] <= row["wins"] <= row["null_high"] else "outside"
+    return (
+        f"{row['arm']} has the higher mean in {row['wins']} of {counted(row['cells'], 'cell')} ({counted(row['losses'], 'loss')}{ties}): "
+        f"{where} the {row['null_low']} to {row['null_high']} wins that these runs would give 95% of the time, were the arms the same."
+    )
+
+
+def count_caption(blocks: str) -> list[str]:
+    """What the figure of counts shows, in sentences; `blocks` says how many there are."""
+    return [
+        "Mark: cells (model, rank, benchmark) in which the arm's mean over seeds is higher, ties apart.",
+        "Grey: the central 95% of wins when whole blocks (model, seed) swap arms at random; cells share runs, so they are not independent.",
+        f"Blocks: {blocks}.",
+    ]
+
+
+def without_each(rows: pd.DataFrame) -> list[str]:
+    """A comparison's mean over benchmarks without each of them, as a sentence; none where one benchmark or no block is there.
+
+    Args:
+        rows: the comparison's rows of the table `left_out`.
+    """
+    if rows.empty:
+        return []
+    means = ", ".join(f"{r['benchmark']} {number(r['difference'], sign=True)} ({r['blocks_for']} of {r['blocks']})" for r in rows_of(rows))
+    return [f"The mean over the other benchmarks without each in turn, in pp, and blocks for {rows['arm'].iloc[0]}: {means}."]
+
+
+def comparison_table(shown: Sequence[Outcome], *, by_loss: bool) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of comparisons that are judged alike, a row each."""
+    if by_loss:
+        header = ["held-out loss, nats", "95% interval", "blocks for", "p", "found from, nats"]
+    else:
+        header = ["score, pp", "95% interval", "blocks for", "p", "found from, pp", "held-out loss, nats", "95% interval"]
+    return ["beside the verdict", "learning rates", *header, "reading"], [_row(one) for one in shown]
+
+
+def _row(outcome: Outcome) -> list[str]:
+    comparison, effect = outcome.comparison, outcome.judged
+    row = [f"{comparison.arm} - {comparison.reference}", rates(comparison), amount(outcome, effect.difference)]
+    row += [span(effect, digits=3 if outcome.by_loss else 1), f"{outcome.blocks_for} of {effect.blocks}", probability(outcome.p)]
+    row.append(amount(outcome, effect.detectable, sign=False))
+    if not outcome.by_loss:
+        row += [number(outcome.loss.difference, digits=3, sign=True), span(outcome.loss, digits=3)]
+    return [*row, reading(outcome)]
+
+
+def table_legend(*, by_loss: bool) -> str:
+    """What the columns of `comparison_table` say."""
+    return (
+        f"`reading`: of the {'loss' if by_loss else 'score'}, by the exact sign-flip test over blocks of model and seed, not corrected for "
+        "the number of comparisons. `found from`: the smallest difference that these blocks find with 80% power."
+    )
