@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import View
 from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
+from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
 from olora_bench.report.tables import VIEWS, printed_tables
-from olora_bench.words.numbers import NOTHING, rate
+from olora_bench.words.numbers import NOTHING
 from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
@@ -55,7 +55,7 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
         "arms": [_arm(name, styles[name]) for name in arms_of(frames)],
         "cells": list(cells.values()),
         "runs": [
-            [r["train_id"], r["arm"], order[r["trained"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_words(r)]
+            [r["train_id"], r["arm"], order[r["trained"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_title(r)]
             for r in rows_of(runs.drop_duplicates("train_id"))
         ],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
@@ -82,11 +82,6 @@ def cell_names(runs: pd.DataFrame) -> dict[str, str]:
             known = steps[cell]
             words[cell] = f"{name}, {known:.0f} steps" if steps[twins].nunique() == len(twins) else f"{name} ({count + 1})"
     return words
-
-
-def run_words(run: Mapping[str, Any]) -> str:
-    """A run in words, e.g. `syn_a rank 8, lora, lr 0.001, seed 0`."""
-    return f"{run['model']} rank {run['rank']}, {run['arm']}, lr {rate(run['lr'])}, seed {run['seed']}"
 
 
 def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:

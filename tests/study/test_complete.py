@@ -17,8 +17,8 @@ from olora_bench.process.provenance import harness
 from olora_bench.store import EvalRecord, Score, Store
 from olora_bench.study import fresh
 from olora_bench.study.__main__ import COMMANDS, parse
-from olora_bench.study.expand import Job
 from olora_bench.study.fresh import inputs_digest, standing_report
+from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import read_manifest, write_manifest
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.status import status_text
