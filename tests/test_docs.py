@@ -18,8 +18,10 @@ import yaml
 
 from olora_bench.config import compose, load, sweeps_dir
 from olora_bench.config.compose import claims_dir
+from olora_bench.report.tables import TABLES, VIEWS
 from olora_bench.study.__main__ import parser
 from olora_bench.study.schema import parse_study
+from olora_bench.words.tables import column_page
 from perf import tables
 
 ROOT = Path(__file__).parents[1]
@@ -154,6 +156,8 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
             composed(asked.overrides, asked.name)
     elif module == "olora_bench.assets":
         composed(overrides)
+    elif module == "olora_bench.report":
+        assert not rest
     elif module == "olora_bench.export":
         assert "--to" in rest and set(re.findall(r"adapter|lora|merged", " ".join(rest)))
     else:
@@ -191,6 +195,10 @@ def test_measured_tables_are_what_the_results_make() -> None:
     page = text("docs/speed.md")
     assert {block[2] for block in tables.BLOCK.finditer(page)} == set(tables.TABLES)
     assert page == tables.filled(page), "python -m perf.tables --write"
+
+
+def test_the_page_of_tables_is_what_the_descriptions_make() -> None:
+    assert text("docs/tables.md") == column_page(TABLES, VIEWS.values()), "python -m olora_bench.report > docs/tables.md"
 
 
 FIGURE = re.compile(r"\d(?:[\d.,]*\d)?\s?(?:%|×|(?:x|s|ms|MiB|GB|GiB|times|seconds|examples/s|tokens/s)\b)|factor of \d")

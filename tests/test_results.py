@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 
 from olora_bench.analysis.reasons import Undecidable
+from olora_bench.analysis.runs import has_role, with_role
 from olora_bench.identity import RESULTS_VERSION, digest
 from olora_bench.identity.code import init_digest
 from olora_bench.report import table_files
@@ -136,7 +137,7 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
         "neither takes OLoRA to LoRA's loss"
     )
     ends = read("smollm2").frames.runs
-    ends = ends[ends["roles"].str.contains("tuned") & ~ends["roles"].str.contains("tuning")]
+    ends = ends[has_role(ends, "tuned") & ~has_role(ends, "tuning")]
     ends = ends.pivot_table(index="seed", columns=["arm", "length"], values="metrics.report_loss")
     gap = ends["lora", 32.0] - ends["olora", 64.0]
     found = scipy.stats.ttest_1samp(gap, 0).confidence_interval()
@@ -173,12 +174,12 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
     at = int(lora.index[lora["best"]][0])
     assert lora["tune"][at - 1] - lora["tune"][at] < 0.01 and lora["report_loss"][at - 1] < lora["report_loss"][at], "a close choice"
     tries = read("smollm2").frames.runs
-    tries = tries[(tries["arm"] == "lora") & tries["longest"] & tries["roles"].str.contains("tuning")]
+    tries = with_role(tries[(tries["arm"] == "lora") & tries["longest"]], "tuning")
     tries = tries.set_index("lr")["metrics.report_loss"]
     assert tries[lora["lr"][at]] - tries[lora["lr"][at - 1]] > tuned["loss_difference"], "better by more than the two arms differ"
     assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] > 3e-4, "nearer to OLoRA's"
     assert rates[rates["searched"]].groupby("arm").size().nunique() == 1, "equally many tries"
-    clipped = tables["run_measures"][tables["run_measures"]["roles"].str.contains("shared|tuned")].groupby("arm")["clipped_step_share"]
+    clipped = with_role(tables["run_measures"], "shared", "tuned").groupby("arm")["clipped_step_share"]
     assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"
 
 
@@ -194,7 +195,7 @@ def test_the_words_on_instructions_are_what_the_records_say() -> None:
         assert one["verdict"] == "unresolved" and Undecidable(6, 3, 7) in one["reasons"]
     control = told.loc["olora_random vs olora"]
     assert control["loss_high"] < 0 and control["verdict"] == "better", "a lower loss than OLoRA"
-    fresh = tables["run_measures"][~tables["run_measures"]["roles"].str.contains("tuning")]
+    fresh = tables["run_measures"][~has_role(tables["run_measures"], "tuning")]
     clipped = fresh.groupby("arm")["clipped_step_share"].mean()
     assert clipped["olora"] > 0.5 and clipped["lora"] == clipped["olora_random"] == 0, "in most steps, in none"
     written = tables["measures"][tables["measures"]["measure"].isin(["bleu", "rouge1", "rouge2", "rougeL"])]

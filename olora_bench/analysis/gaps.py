@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.caveats import (
-    BelowOneAnswer,
-    BudgetsDiffer,
-    Caveat,
-    CellsOfOneArm,
-    ChosenByOther,
-    ClippedUnequally,
-    LowPrecision,
-    NeverWarm,
-    NoRecords,
-    PairsOfOneArm,
-    Problem,
-    ScoresWarn,
-    SearchesGoOn,
-)
+from olora_bench.analysis import caveats
+from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.cells import one_answer_pays
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell, where
+from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
 from olora_bench.analysis.runs import RUN_TABLE, with_role
+from olora_bench.store.manifest import Contrast
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
 _CLIPPING_GAP = 0.5
@@ -127,7 +117,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
         tables: its pairs, cells, run_measures, sensitivity and scoring, as `analyse` makes them.
     """
     rows = [(frames.study, caveat) for caveat in _of_study(frames)]
-    rows += [(f"{one['arm']} vs {one['reference']}", caveat) for one in frames.contrasts for caveat in _of_contrast(frames.runs, one)]
+    rows += [(f"{one.arm} vs {one.reference}", caveat) for one in frames.contrasts for caveat in _of_contrast(frames.runs, one)]
     pairs = tables["pairs"]
     for (contrast, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames.searches, tables["run_measures"])]
@@ -138,20 +128,20 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
 
 
 def _of_study(frames: StudyFrames) -> Iterator[Caveat]:
-    yield from map(Problem, (*frames.problems, *frames.damaged))
+    yield from map(caveats.Problem, (*frames.problems, *frames.damaged))
     if (frames.runs["state"] == "missing").all():
-        yield NoRecords()
+        yield caveats.NoRecords()
     yield from _never_warm(frames)
 
 
-def _of_contrast(runs: pd.DataFrame, contrast: dict[str, str]) -> Iterator[Caveat]:
+def _of_contrast(runs: pd.DataFrame, contrast: Contrast) -> Iterator[Caveat]:
     arms = set(runs["arm"])
-    absent = [contrast[side] for side in ("arm", "reference") if contrast[side] not in arms]
+    absent = [arm for arm in (contrast.arm, contrast.reference) if arm not in arms]
     yield from (ArmsAbsent((arm,)) for arm in absent)
     shared = with_role(runs[runs["longest"]], "shared")
-    cells = [set(shared[shared["arm"] == contrast[side]]["cell"]) for side in ("arm", "reference")]
+    cells = [set(shared[shared["arm"] == arm]["cell"]) for arm in (contrast.arm, contrast.reference)]
     if not absent and cells[0] != cells[1]:
-        yield CellsOfOneArm(len(cells[0] ^ cells[1]), len(cells[0] | cells[1]))
+        yield caveats.CellsOfOneArm(len(cells[0] ^ cells[1]), len(cells[0] | cells[1]))
 
 
 def _of_pairs(role: str, pairs: pd.DataFrame, searches: pd.DataFrame, measures: pd.DataFrame) -> Iterator[Caveat]:
@@ -159,25 +149,25 @@ def _of_pairs(role: str, pairs: pd.DataFrame, searches: pd.DataFrame, measures: 
     alone = pairs["arm_id"].isna() | pairs["reference_id"].isna()
     going_on = _searched_still(searches, pairs[alone])
     if role == "tuned" and going_on:
-        yield SearchesGoOn(tuple(going_on))
+        yield caveats.SearchesGoOn(tuple(going_on))
     elif alone.any():
-        yield PairsOfOneArm(role, int(alone.sum()), len(pairs))
+        yield caveats.PairsOfOneArm(role, int(alone.sum()), len(pairs))
     # Clipping one arm's gradient and not the other's lowers one arm's learning rate. Shorter schedules have rates of their own.
     headline = pairs[~alone & pairs["longest"]]
     share = measures.set_index("train_id")["clipped_step_share"]
     arm, reference = (float(headline[side].map(share).mean()) for side in ("arm_id", "reference_id"))
     if abs(arm - reference) >= _CLIPPING_GAP:
-        yield ClippedUnequally(role, arm, reference)
+        yield caveats.ClippedUnequally(role, arm, reference)
 
 
-def _never_warm(frames: StudyFrames) -> list[NeverWarm]:
+def _never_warm(frames: StudyFrames) -> list[caveats.NeverWarm]:
     """Runs that ended before they reached their learning rate, as their curves have it."""
     if "lr" not in frames.curves:
         return []
     done = frames.runs[frames.runs["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["lr"]
-    reached = frames.curves.groupby("train_id")["lr"].max() / done
+    reached = pd.Series({train_id: np.fmax.reduce(curve["lr"]) for train_id, curve in curves_by_run(frames.curves)}, dtype=float) / done
     cold = reached[reached < 1 - 1e-6]
-    return [NeverWarm(len(cold), len(done), float(cold.min()), float(cold.max()))] if len(cold) else []
+    return [caveats.NeverWarm(len(cold), len(done), float(cold.min()), float(cold.max()))] if len(cold) else []
 
 
 def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -188,31 +178,31 @@ def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(searches[theirs & searches["chosen"].isna() & searches["edge"].isna()]["arm"]))
 
 
-def _budgets(sensitivity: pd.DataFrame) -> Iterator[BudgetsDiffer]:
+def _budgets(sensitivity: pd.DataFrame) -> Iterator[caveats.BudgetsDiffer]:
     for _, group in sensitivity.groupby(["model", "rank", "setting"], sort=False) if len(sensitivity) else ():
         if group["tuning_runs"].nunique() > 1:
-            yield BudgetsDiffer(where(group.iloc[0]), tuple((row["arm"], row["tuning_runs"]) for row in rows_of(group)))
+            yield caveats.BudgetsDiffer(where(group.iloc[0]), tuple((row["arm"], row["tuning_runs"]) for row in rows_of(group)))
 
 
-def _other_metric(frames: StudyFrames) -> Iterator[ChosenByOther]:
+def _other_metric(frames: StudyFrames) -> Iterator[caveats.ChosenByOther]:
     if frames.tuning is not None and len(frames.scores) and frames.searches["chosen"].notna().any():
-        yield ChosenByOther(frames.tuning["criterion"])
+        yield caveats.ChosenByOther(frames.tuning.criterion)
 
 
-def _doubts(scoring: pd.DataFrame) -> Iterator[ScoresWarn | LowPrecision]:
+def _doubts(scoring: pd.DataFrame) -> Iterator[caveats.ScoresWarn | caveats.LowPrecision]:
     warned = scoring[scoring["warned"].map(bool)] if len(scoring) else scoring
     for row in rows_of(warned.drop_duplicates("benchmark")):
-        yield ScoresWarn(row["benchmark"], row["arm"], row["warned"])
+        yield caveats.ScoresWarn(row["benchmark"], row["arm"], row["warned"])
     flips = scoring[scoring["flips"].notna()]
     if len(flips):
         worst = max(rows_of(flips), key=lambda row: float(row["flips"]))
-        yield LowPrecision(worst["flips"], worst["arm"], worst["benchmark"], worst["flip_items"])
+        yield caveats.LowPrecision(worst["flips"], worst["arm"], worst["benchmark"], worst["flip_items"])
 
 
-def _leanings(cells: pd.DataFrame) -> Iterator[BelowOneAnswer]:
+def _leanings(cells: pd.DataFrame) -> Iterator[caveats.BelowOneAnswer]:
     """Benchmarks on which one answer pays, and no arm's mean reaches what it scores."""
     scored = cells[cells["primary"].astype(bool) & cells["longest"].astype(bool) & (cells["seeds"] > 0)] if len(cells) else cells
     for (model, benchmark), group in scored.groupby(["model", "benchmark"], sort=False) if len(scored) else ():
         best, constant = group[["score_arm", "score_reference"]].to_numpy(dtype=float).max(), group["constant"].max()
         if one_answer_pays(group).any() and best < constant:
-            yield BelowOneAnswer(str(benchmark), str(model), best, constant)
+            yield caveats.BelowOneAnswer(str(benchmark), str(model), best, constant)

@@ -47,7 +47,8 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
         axes = grid[number // 2][number % 2]
         mine = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
-            _dumbbell(axes, y, mine[mine["arm"] == arm], before, after, styles[arm], f"{fact}:{arm}")
+            stages = {r["stage"]: r for r in rows_of(mine[mine["arm"] == arm])}
+            _dumbbell(axes, y, (stages.get(before or ""), stages.get(after)), styles[arm], f"{fact}:{arm}")
         axes.set_title(name)
         axes.set_ylim(len(arms) - 0.5, -0.6)
         axes.set_yticks(range(len(arms)), arms if number % 2 == 0 else [""] * len(arms))
@@ -60,9 +61,12 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     return figure
 
 
-def _dumbbell(axes: Axes, y: int, facts: pd.DataFrame, before: str | None, after: str, style: ArmStyle, gid: str) -> None:
-    stages = {r["stage"]: r for r in rows_of(facts)}
-    start, end = stages.get(before or ""), stages.get(after)
+_Stage = Mapping[str, float] | None
+"""A row of facts of one stage: mean, low, high."""
+
+
+def _dumbbell(axes: Axes, y: int, stages: tuple[_Stage, _Stage], style: ArmStyle, gid: str) -> None:
+    start, end = stages
     if end is not None:
         axes.plot([end["low"], end["high"]], [y, y], color=style.colour, linewidth=0.7, alpha=0.55, zorder=2)
     if start is not None and end is not None:
@@ -87,7 +91,7 @@ def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Two to four ticks between two positive numbers: powers of ten, and digits between them where these are too few.
+    """Two or three ticks between two positive numbers: powers of ten, and digits between them where these are too few.
 
     >>> _decades(1e-8, 2.0), _decades(0.3, 9.0)
     ([1e-08, 1e-05, 0.01], [0.3, 1.0, 3.0])
@@ -97,7 +101,7 @@ def _decades(low: float, high: float) -> list[float]:
         inside = [tick for power in powers for digit in digits if low <= (tick := float(f"{digit}e{power}")) <= high]
         if len(inside) > 1:
             break
-    return inside[:: -(-len(inside) // 4) or 1]
+    return inside[:: -(-len(inside) // 3) or 1]
 
 
 @styled

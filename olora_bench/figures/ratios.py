@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -53,18 +55,8 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     scale = matplotlib.colors.Normalize(low, high if high > low else low + 1.0, clip=True)
     colours = matplotlib.colormaps[COLOURS]
     for r in rows_of(points):
-        x, y = ratios.index(r["lr_ratio"]), rates.index(r["lr"])
-        if math.isnan(r["tune"]):
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="#F2F2F2", edgecolor="white", linewidth=1.2))
-            axes.plot(
-                [x], [y], marker="x" if r["diverged"] else "_", color=QUIET, markersize=5, gid=f"nothing:{r['lr_ratio']:g}:{r['lr']:g}"
-            )
-            continue
-        colour = colours(scale(r["tune"]))
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=1.2,
-                                 gid=f"tile:{r['lr_ratio']:g}:{r['lr']:g}"))  # fmt: skip
-        dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 0.55
-        axes.text(x, y, f"{r['tune']:.3f}", ha="center", va="center", color="white" if dark else INK)
+        colour = None if math.isnan(r["tune"]) else colours(scale(r["tune"]))
+        _tile(axes, (ratios.index(r["lr_ratio"]), rates.index(r["lr"])), r, colour)
     for ratio in ratios:
         group = points[(points["lr_ratio"] == ratio) & points["tune"].notna()]
         if len(group):
@@ -81,6 +73,18 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     axes.set_xlabel("Ratio (lr of B over lr of A)")
     axes.set_ylabel("Learning rate of A")
     return figure
+
+
+def _tile(axes: Axes, place: tuple[int, int], r: Mapping[str, Any], colour: tuple[float, ...] | None) -> None:
+    """What came of one ratio and rate: its loss on its tint, or without one (`colour` is None) why there is none."""
+    (x, y), gid = place, f"{r['lr_ratio']:g}:{r['lr']:g}"
+    face = {"facecolor": "#F2F2F2"} if colour is None else {"facecolor": colour, "gid": f"tile:{gid}"}
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, edgecolor="white", linewidth=1.2, **face))
+    if colour is None:
+        axes.plot([x], [y], marker="x" if r["diverged"] else "_", color=QUIET, markersize=5, gid=f"nothing:{gid}")
+        return
+    dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 0.55
+    axes.text(x, y, f"{r['tune']:.3f}", ha="center", va="center", color="white" if dark else INK)
 
 
 @styled

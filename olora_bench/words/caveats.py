@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of
-from olora_bench.analysis.caveats import (
-    BelowOneAnswer,
-    BudgetsDiffer,
-    Caveat,
-    CellsOfOneArm,
-    ChosenByOther,
-    ClippedUnequally,
-    LowPrecision,
-    NeverWarm,
-    NoRecords,
-    PairsOfOneArm,
-    Problem,
-    ScoresWarn,
-    SearchesGoOn,
-)
+from olora_bench.analysis import StudyFrames, Tables, caveats, rows_of
+from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.reasons import ArmsAbsent, RunsDiffer
 from olora_bench.words import reasons
 from olora_bench.words.reasons import counted
@@ -28,49 +14,49 @@ from olora_bench.words.reasons import counted
 def worded(caveat: Caveat) -> str:
     """A caveat as a sentence, without a capital or a full stop.
 
-    >>> worded(PairsOfOneArm("tuned", 1, 6))
+    >>> worded(caveats.PairsOfOneArm("tuned", 1, 6))
     'tuned: in 1 of 6 pairs (cell, seed) only one arm has a run: left out'
     """
     match caveat:
-        case Problem(sentence):
+        case caveats.Problem(sentence):
             return sentence
-        case NoRecords():
+        case caveats.NoRecords():
             return "no run of this study has a record yet"
-        case NeverWarm(runs, of, least, greatest):
+        case caveats.NeverWarm(runs, of, least, greatest):
             low, high = (f"{100 * share:.3g}%" for share in (least, greatest))
             at = low if low == high else f"{low} to {high}"
             return f"{runs} of {counted(of, 'run')} ended at {at} of their learning rate: their warm-up was as long as their training"
         case ArmsAbsent():
             return reasons.worded(caveat)
-        case CellsOfOneArm(cells, of):
+        case caveats.CellsOfOneArm(cells, of):
             return f"in {cells} of {counted(of, 'cell')} only one arm has runs: left out"
-        case SearchesGoOn(arms):
+        case caveats.SearchesGoOn(arms):
             return f"tuned: no pair yet, the learning-rate search of {' and '.join(arms)} goes on"
-        case PairsOfOneArm(role, pairs, of):
+        case caveats.PairsOfOneArm(role, pairs, of):
             return f"{role}: in {pairs} of {counted(of, 'pair')} (cell, seed) only one arm has a run: left out"
-        case ClippedUnequally(role, arm, reference):
+        case caveats.ClippedUnequally(role, arm, reference):
             shares = f"in {arm:.0%} of the arm's steps and in {reference:.0%} of the reference's"
             return f"{role}: the gradient was clipped {shares}: part of the difference"
         case RunsDiffer(what, values):
             return f"the runs do not share one {what}: {', '.join(values)}"
-        case BudgetsDiffer(cell, runs):
+        case caveats.BudgetsDiffer(cell, runs):
             budgets = ", ".join(f"{arm} {count}" for arm, count in runs)
             return f"{cell}: the arms' learning rates were searched with unequal numbers of runs: {budgets}"
         case _:
             return _on_scores(caveat)
 
 
-def _on_scores(caveat: ChosenByOther | ScoresWarn | LowPrecision | BelowOneAnswer) -> str:
+def _on_scores(caveat: caveats.ChosenByOther | caveats.ScoresWarn | caveats.LowPrecision | caveats.BelowOneAnswer) -> str:
     match caveat:
-        case ChosenByOther(criterion):
+        case caveats.ChosenByOther(criterion):
             other = "scores are another measure: the table learning_rates shows both at each of them"
             return f"learning rates were chosen by {criterion}, and {other}"
-        case ScoresWarn(benchmark, arm, warnings):
+        case caveats.ScoresWarn(benchmark, arm, warnings):
             return f"scores of {benchmark} carry warnings, as of {arm}: {reasons.listed(warnings)}. All: table scoring"
-        case LowPrecision(percent, arm, benchmark, items):
+        case caveats.LowPrecision(percent, arm, benchmark, items):
             where = f"{arm} on {benchmark}, {counted(items, 'item')} compared: table scoring"
             return f"scored in low precision, up to {percent:.1f}% of items get a different answer than in fp32 ({where})"
-        case BelowOneAnswer(benchmark, model, best, constant):
+        case caveats.BelowOneAnswer(benchmark, model, best, constant):
             return (
                 f"on {benchmark} no arm's mean of {model} ({best:.1f} at most) reaches what the same answer to every item scores "
                 f"({constant:.1f}): a difference there may be a leaning towards that answer; table grid, gave: how often each arm gave it"

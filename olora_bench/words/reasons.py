@@ -72,6 +72,26 @@ def worded(reason: Reason) -> str:
             return f"the study has no run of {' or of '.join(arms)}"
         case TooFewSeeds(seeds, needed):
             return f"{seeds} of at least {counted(needed, 'seed')}"
+        case ShorterSchedule():
+            return "a shorter schedule: in no headline"
+        case NoRateChosen():
+            return "no learning rate chosen: a search is open or at an edge"
+        case EqualDifferences():
+            return "every seed gave the same difference"
+        case Exploratory(_, enough):
+            return f"exploratory: fewer than {enough} seeds"
+        case Uncorrected():
+            return "outside the declared family: p as it is"
+        case _:
+            return _on_runs(reason)
+
+
+Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned
+
+
+def _on_runs(reason: Measured) -> str:
+    """A reason that lies in runs, their losses, rates or scores, rather than in a comparison."""
+    match reason:
         case CoarseReadings(readings, needed):
             return f"coarse: {readings} of at least {counted(needed, 'reading')} of the loss"
         case ReadingsDiffer():
@@ -91,16 +111,6 @@ def worded(reason: Reason) -> str:
             return f"{text} ({evaluations} of {of})"
         case ScoresWarned(scores, of):
             return f"{scores} of {counted(of, 'score')} {'carries' if scores == 1 else 'carry'} a warning"
-        case ShorterSchedule():
-            return "a shorter schedule: in no headline"
-        case NoRateChosen():
-            return "no learning rate chosen: a search is open or at an edge"
-        case EqualDifferences():
-            return "every seed gave the same difference"
-        case Exploratory(_, enough):
-            return f"exploratory: fewer than {enough} seeds"
-        case Uncorrected():
-            return "outside the declared family: p as it is"
         case _:
             assert_never(reason)
 
