@@ -206,10 +206,10 @@ def _one(values: pd.Series[Any]) -> float:
 def _suites(frames: StudyFrames) -> dict[str, list[tuple[str, str]]]:
     """Which (benchmark, metric) an evaluation of a base asks, told by its own scores or by those of any run that starts from it."""
     owner = dict(zip(frames.runs["eval_id"], frames.runs["base_eval_id"], strict=True))
-    found: dict[str, dict[tuple[str, str], None]] = {}
+    suites: dict[str, dict[tuple[str, str], None]] = {}
     for eval_id, benchmark, metric in frames.scores[["eval_id", "benchmark", "metric"]].itertuples(index=False):
-        found.setdefault(owner.get(eval_id, eval_id), {})[benchmark, metric] = None
-    return {eval_id: list(pairs) for eval_id, pairs in found.items()}
+        suites.setdefault(owner.get(eval_id, eval_id), {})[benchmark, metric] = None
+    return {eval_id: list(pairs) for eval_id, pairs in suites.items()}
 
 
 def _without_benchmarks(frames: StudyFrames) -> set[str]:
@@ -247,12 +247,12 @@ def _warned(scored: pd.DataFrame) -> tuple[Reason, ...]:
     return (ScoresWarned(count, 2 * len(scored)),) if count else ()
 
 
-def _choices(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> dict[str, float]:
+def _choices(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, float]:
     """`constant`, `gave_reference` and `gave_arm` of a cell, percent; NaN where no items are there."""
     column = "prediction_norm" if metric == "acc_norm" else "prediction"
     gave: dict[str, list[float]] = {"reference": [], "arm": []}
     constant, answer = float("nan"), None
-    for row in rows_of(found):
+    for row in rows_of(scored):
         for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
             if known is None:
@@ -274,21 +274,21 @@ def one_answer_pays(cells: pd.DataFrame) -> pd.Series[bool]:
     return cells["constant"] > chance + 3 * error
 
 
-def _item_part(answers: Answers, found: pd.DataFrame, benchmark: str, metric: str) -> float:
+def _item_part(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> float:
     """Percentage points; NaN where no item was answered differently, so that their spread cannot be told, or where items are not there."""
     sides: dict[str, list[Any]] = {"arm": [], "reference": []}
     ids: Any = None
-    for row in rows_of(found):
+    for row in rows_of(scored):
         for side, kept in sides.items():
             known = answers(row[f"{side}_id"], None, row[f"{side}_eval"])
             if known is None or benchmark not in known:
                 return float("nan")
-            mine = known[benchmark]
-            right = mine.right(metric)
+            answered = known[benchmark]
+            right = answered.right(metric)
             if ids is None:
-                ids = mine.item_id
-            elif ids is not mine.item_id and not ids.equals(mine.item_id):
-                index = pd.Index(mine.item_id.to_pylist())
+                ids = answered.item_id
+            elif ids is not answered.item_id and not ids.equals(answered.item_id):
+                index = pd.Index(answered.item_id.to_pylist())
                 places = index.get_indexer(ids.to_pylist()) if index.is_unique else np.array([-1])
                 if (places < 0).any():
                     return float("nan")

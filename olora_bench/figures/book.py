@@ -17,10 +17,11 @@ from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.runs import has_role, with_role
 from olora_bench.analysis.verdicts import longest, primary
-from olora_bench.figures import _words, adapters, curves, rates, ratios, scores, speed
+from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
-from olora_bench.figures._words import grouped, pages, slug
+from olora_bench.figures._pages import grouped, pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
+from olora_bench.words import captions
 from olora_bench.words import cells as cell_words
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
@@ -73,8 +74,8 @@ class Sources:
 
     def captioned(self, name: str, title: str, parts: list[str], figure: Figure) -> Captioned:
         """A figure whose caption is these sentences and, last, what the study lacks."""
-        told = [*parts, _words.missing(self.frames, self.tables)]
-        return Captioned(name, title, " ".join(part for part in told if part), figure)
+        sentences = [*parts, captions.missing(self.frames, self.tables)]
+        return Captioned(name, title, " ".join(filter(None, sentences)), figure)
 
 
 def study_figures(frames: StudyFrames, tables: Tables) -> Drawn:
@@ -98,8 +99,8 @@ def _loss_curves(s: Sources) -> Drawn:
                 title,
                 [
                     *speed_words.curve_caption(gone["train_id"].nunique()),
-                    _words.protocol(str(role), shown["lr"]),
-                    _words.seeds(shown["seeds"], shown["planned"]),
+                    captions.protocol(str(role), shown["lr"]),
+                    captions.seeds(shown["seeds"], shown["planned"]),
                 ],
                 curves.loss_curves(shown, gone, s.styles, title=title),
             )
@@ -111,7 +112,7 @@ def _win_counts(s: Sources) -> Drawn:
         yield LeftOut("win_counts", "no benchmark was scored in both arms of a comparison")
         return
     title = "Cells won, against what chance would give"
-    parts = [*count_caption(listed(counts["blocks"])), _words.protocols(counts), _words.items(s.tables)]
+    parts = [*count_caption(listed(counts["blocks"])), captions.protocols(counts), captions.items(s.tables)]
     yield s.captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
 
 
@@ -126,8 +127,8 @@ def _forests(s: Sources) -> Drawn:
         for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
             drawn = True
             title = f"{against(comparison)}, cell by cell{s.apart(comparison)}"
-            parts = [*cell_words.forest_caption(outcome, shown), _words.protocol(comparison.role, shown["cell_lr_arm"])]
-            parts += [_words.seeds(shown["seeds"], shown["seeds_planned"]), _words.items(s.tables)]
+            parts = [*cell_words.forest_caption(outcome, shown), captions.protocol(comparison.role, shown["cell_lr_arm"])]
+            parts += [captions.seeds(shown["seeds"], shown["seeds_planned"]), captions.items(s.tables)]
             yield s.captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
     if not drawn:
         yield LeftOut("forest", "no benchmark was scored in both arms of a comparison")
@@ -146,7 +147,7 @@ def _learning_rates(s: Sources) -> Drawn:
     for name, shown in pages("learning_rates", [group for _, group in grouped(table[several], CELL)], CELLS_A_RATE_FIGURE):
         title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
         far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))
-        parts = [*rate_words.rate_caption(shown, shared, far=far), _words.items(s.tables)]
+        parts = [*rate_words.rate_caption(shown, shared, far=far), captions.items(s.tables)]
         yield s.captioned(name, title, parts, rates.learning_rates(shown, shared, s.styles, title=title))
 
 
@@ -159,8 +160,8 @@ def _speed_ups(s: Sources) -> Drawn:
         groups = [group for _, group in grouped(comparison.rows_in(table), CELL)]
         for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
             title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
-            protocol = _words.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
-            parts = [*speed_words.speed_caption(comparison, shown), protocol, _words.seeds(shown["seeds"])]
+            protocol = captions.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
+            parts = [*speed_words.speed_caption(comparison, shown), protocol, captions.seeds(shown["seeds"])]
             yield s.captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
 
 
@@ -176,8 +177,8 @@ def _schedules(s: Sources) -> Drawn:
         if shown.empty:
             continue
         title = f"Completed schedules, {against(comparison)}{s.apart(comparison)}"
-        protocol = _words.protocol(comparison.role, shown["lr_arm"])
-        parts = [*speed_words.schedule_caption(comparison), protocol, _words.seeds(shown["seeds"])]
+        protocol = captions.protocol(comparison.role, shown["lr_arm"])
+        parts = [*speed_words.schedule_caption(comparison), protocol, captions.seeds(shown["seeds"])]
         yield s.captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
 
 
@@ -204,7 +205,7 @@ def _ratio_profiles(s: Sources) -> Drawn:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
     for number, (key, mine, profile) in enumerate(found, 1):
         title = f"What the ratio does, {where(key)}"
-        parts = [*rate_words.ratio_profile_caption(key["family"], mine), _words.protocol(role, mine["lr"]), _words.items(s.tables)]
+        parts = [*rate_words.ratio_profile_caption(key["family"], mine), captions.protocol(role, mine["lr"]), captions.items(s.tables)]
         yield s.captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
 
 
@@ -238,9 +239,9 @@ def _comparisons(s: Sources) -> Drawn:
             "the held-out loss is turned, so that right of 0 favours the arm in both panels.",
             "Filled where the verdict is better or worse; of the measure that carries no verdict, where the interval excludes 0.",
             ALONE if (~shown["confirmatory"].astype(bool)).any() else "",
-            _words.protocols(shown),
-            _words.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
-            _words.items(s.tables),
+            captions.protocols(shown),
+            captions.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
+            captions.items(s.tables),
         ]
         yield s.captioned(name, title, parts, forest.comparisons(shown, s.styles, title=title))
 
@@ -256,7 +257,7 @@ def _anatomy(s: Sources) -> Drawn:
         facts = facts.assign(panel=facts["lr"])
     for number, (key, mine) in enumerate(grouped(facts, ["model", "rank", "setting", "panel"]), 1):
         title = f"Adapters of {where(key)}"
-        parts = [*cost_words.anatomy_caption(mine), _words.protocol(s.frames.protocol, mine["lr"])]
+        parts = [*cost_words.anatomy_caption(mine), captions.protocol(s.frames.protocol, mine["lr"])]
         yield s.captioned(f"anatomy_{number}", title, parts, adapters.anatomy(mine, s.styles, title=title))
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import where
 from olora_bench.analysis.bands import PANEL
+from olora_bench.figures._pages import grouped
 from olora_bench.figures._style import (
     TEXT_PT,
     ArmStyle,
@@ -22,7 +23,6 @@ from olora_bench.figures._style import (
     spread,
     styled,
 )
-from olora_bench.figures._words import grouped
 from olora_bench.words import keys
 from olora_bench.words.numbers import lr_text
 

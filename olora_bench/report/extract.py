@@ -92,11 +92,11 @@ def filled(page: str, study: str, text: str, answers: str) -> str:
     Raises:
         BadInput: the page has no such marks.
     """
-    if study not in {found[3] for found in BLOCK.finditer(page)}:
+    if study not in {place[3] for place in BLOCK.finditer(page)}:
         marks = f"`<!-- study {study} -->` (or `<!-- claims {study} -->`) and `<!-- end -->`"
         raise BadInput(f"the page has no place for study {study}: put the lines {marks} where it belongs")
     shown = {"study": text, "claims": answers}
-    return BLOCK.sub(lambda found: f"{found[1]}{shown[found[2]]}\n{found[5]}" if found[3] == study else found[0], page)
+    return BLOCK.sub(lambda place: f"{place[1]}{shown[place[2]]}\n{place[5]}" if place[3] == study else place[0], page)
 
 
 def _state(frames: StudyFrames) -> str:
@@ -145,5 +145,5 @@ def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:
     if frames.base_generation.empty:
         return float("nan")
     evals = frames.runs.loc[frames.runs["cell"] == cell, "base_eval_id"]
-    mine = frames.base_generation[frames.base_generation["eval_id"].isin(evals)]
-    return float(mine[measure].iloc[0]) if len(mine) and measure in mine else float("nan")
+    written = frames.base_generation[frames.base_generation["eval_id"].isin(evals)]
+    return float(written[measure].iloc[0]) if len(written) and measure in written else float("nan")
