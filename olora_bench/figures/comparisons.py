@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from olora_bench.analysis import rows_of
+from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of
 from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
 from olora_bench.figures.scores import comparison
@@ -29,10 +28,10 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         verdicts: rows of `analysis.verdicts.confirmatory`, at least one with a difference.
         styles: of every arm.
     """
-    groups = grouped(rows_of(verdicts))
+    groups = grouped(outcomes(verdicts))
     rows = [row for _, mine in groups for row in mine]
     shown = measures(rows)
-    drawn = [[Group(name, [_row(row, measure, styles[row["arm"]]) for row in mine]) for name, mine in groups] for measure in shown]
+    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in mine]) for name, mine in groups] for measure in shown]
     figure = figure_of(header_in(title, key=FILLED) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
     header(figure, title, key=FILLED)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
@@ -51,13 +50,13 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
     return figure
 
 
-def _row(row: Mapping[str, Any], measure: Measure, style: ArmStyle) -> Row:
+def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
     found = measure.of(row)
     text = "" if math.isnan(found.value) else measure.text(found.value).replace("-", "−")
-    return Row(comparison(row), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
+    return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
 
 
-def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
+def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
     """The verdict of each row, right of its difference; rows stand where `draw_rows` puts them."""
     words = [verdict_word(row) for _, mine in groups for row in mine]
     for y, word in zip(axes.get_yticks(), words, strict=True):

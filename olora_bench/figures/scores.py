@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import rows_of, where
+from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Outcome, Verdict
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
 from olora_bench.figures._style import (
@@ -41,7 +42,8 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     alike = counts[["role", "lr_arm"]].drop_duplicates().shape[0] == 1
     rows = [
         Row(
-            r["contrast"] if alike else comparison(r), r["wins"], colour=styles[r["arm"]].colour, marker=styles[r["arm"]].marker, size=5,
+            r["contrast"] if alike else comparison(Comparison.of_row(r)), r["wins"], colour=styles[r["arm"]].colour,
+            marker=styles[r["arm"]].marker, size=5,
             note=f"{r['wins']} of {r['cells']}" + (f" ({r['ties']} tied)" if r["ties"] else ""),
         )
         for r in rows_of(counts)
@@ -63,13 +65,13 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     return figure
 
 
-def comparison(row: Mapping[str, Any]) -> str:
+def comparison(compared: Comparison) -> str:
     """A comparison in words, with its shared learning rate or its protocol.
 
-    >>> comparison({"contrast": "olora vs lora", "role": "shared", "lr_arm": 1e-3})
+    >>> comparison(Comparison("olora", "lora", "primary", "shared", True, 1e-3))
     'olora vs lora, lr 1e-3'
     """
-    return f"{row['contrast']}, " + ("tuned" if pd.isna(row["lr_arm"]) else f"lr {lr_text(row['lr_arm'])}")
+    return f"{compared.contrast}, " + (compared.role if compared.lr is None else f"lr {lr_text(compared.lr)}")
 
 
 @styled

@@ -13,16 +13,19 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of
+from olora_bench.analysis.claims import NOT_TESTED
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import training_cell
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, script_json, study_data
-from olora_bench.report.page_svg import count_strip, interval_strip
+from olora_bench.report.page_forest import forest, twins
+from olora_bench.report.page_svg import count_strip
 from olora_bench.report.text import of_longest
 from olora_bench.words import verdicts as words
 from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.claims import MARKS, MEANINGS
+from olora_bench.words.comparisons import grouped, named, verdict_word
 from olora_bench.words.declared import declared_sentences
 from olora_bench.words.reasons import counted
 from olora_bench.words.speed import speed_sentence
@@ -48,7 +51,7 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
         "protocol": escape(PROTOCOLS.get(frames.protocol, frames.protocol)),
         "tally": _tally(frames),
         "verdict": _verdicts(tables),
-        "mind": _mind(caveat_lines(frames, tables)),
+        "caveats": _caveats(caveat_lines(frames, tables)),
         "claims": _claims(tables.get("claims", pd.DataFrame())),
         "provenance": _provenance(origins, tables.get("declared", pd.DataFrame())),
         "data": script_json(study_data(frames, tables, origins.run_pages)),
@@ -83,60 +86,49 @@ def _tally(frames: StudyFrames) -> str:
 
 
 def _verdicts(tables: Tables) -> str:
-    shown, longest = outcomes(tables["verdicts"]), of_longest(tables)
-    first, others = ([one for one in shown if one.comparison.confirmatory == place] for place in (True, False))
-    if not first:
-        return '<p class="headline">This study declares no comparison that carries a verdict.</p>' + _beside(others)
-    return _overview(first) + "".join(_verdict(one, longest) for one in first) + _beside(others)
+    """The headline, all comparisons in one forest, and each of them in words, folded but for one that alone carries the verdict."""
+    longest, groups = of_longest(tables), grouped(outcomes(tables["verdicts"]))
+    shown = [one for _, group in groups for one in group]
+    first = [one for one in shown if one.comparison.confirmatory]
+    lead = _card(first[0], longest) if len(first) == 1 else f'<p class="headline">{escape(words.overview(first))}</p>'
+    folded = "".join(_folded(one, longest) for one in shown if [one] != first)
+    said = f'<h3 id="words-title">Each comparison in words</h3><div class="words">{folded}</div>' if folded else ""
+    return lead + forest(groups) + said
 
 
-def _overview(shown: Sequence[Outcome]) -> str:
-    """How several verdicts stand, in one sentence; nothing where there is one."""
-    if len(shown) == 1:
-        return ""
-    counts = words.tally([one.verdict for one in shown])
-    return f'<p class="headline">{len(shown)} comparisons carry a verdict: {escape(counts)}.</p>'
+def _card(outcome: Outcome, tables: Tables) -> str:
+    return (
+        f'<article class="verdict {words.mark(outcome.verdict)}"><p class="eyebrow">{escape(words.title(outcome.comparison))}</p>'
+        f'<p class="headline">{escape(words.headline(outcome))}</p>{twins(outcome)}{_facts(outcome, tables)}</article>'
+    )
 
 
-def _verdict(outcome: Outcome, tables: Tables) -> str:
+def _folded(outcome: Outcome, tables: Tables) -> str:
+    pill = f'<span class="pill {words.mark(outcome.verdict)}">{escape(verdict_word(outcome))}</span>'
+    said = f"<p>{escape(words.headline(outcome))}</p>{_facts(outcome, tables)}"
+    return f'<details class="fold"><summary>{escape(named(outcome.comparison))} {pill}</summary><div>{said}</div></details>'
+
+
+def _facts(outcome: Outcome, tables: Tables) -> str:
+    """Test, gaps, the count of cells, speeds and runs of a comparison."""
     comparison = outcome.comparison
-    facts = "".join(f"<li>{escape(line)}</li>" for line in words.facts(outcome, comparison.rows_in(tables["measures"])))
-    parts = [
-        f'<article class="verdict {words.mark(outcome.verdict)}">',
-        f'<p class="eyebrow">{escape(words.title(comparison))}</p><p class="headline">{escape(words.headline(outcome))}</p>',
-        f'<ul class="facts">{facts}</ul><div class="strips">',
-    ]
-    if strip := interval_strip(outcome):
-        parts.append(f"<figure>{strip}<figcaption>{escape(words.strip_caption(outcome))}</figcaption></figure>")
+    facts = words.facts(outcome, comparison.rows_in(tables["measures"]))
+    parts = [f'<ul class="facts">{"".join(f"<li>{escape(line)}</li>" for line in facts)}</ul>']
     for count in rows_of(comparison.rows_in(tables["win_counts"])):
         parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(words.count(count))}</figcaption></figure>")
-    parts.append("</div>")
     speeds = headline_speeds(comparison.rows_in(tables["speedups"]))
     known = [speed_sentence(r) for r in rows_of(speeds) if not pd.isna(r["speedup"])]
     if 0 < len(known) <= MANY_CELLS:
         items = "".join(f"<li>{escape(line)}</li>" for line in known)
         parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(comparison.reference)}’s drop in held-out loss</h3><ul>{items}</ul>")
-    parts.append(f'<p class="runs" data-runs="{escape(outcome.runs)}"></p></article>')
-    return "".join(parts)
+    return "".join(parts) + f'<p class="runs" data-runs="{escape(outcome.runs)}"></p>'
 
 
-def _beside(shown: Sequence[Outcome]) -> str:
-    if not shown:
-        return ""
-    items = "".join(
-        f'<li class="{words.mark(one.verdict)}">{escape(words.headline(one))} '
-        f'<span class="quiet">{escape(words.protocol(one.comparison))}; {escape(one.comparison.kind)}</span>'
-        f'<span class="runs" data-runs="{escape(one.runs)}"></span></li>'
-        for one in shown
-    )
-    return f'<div class="beside"><h3>Beside the verdict</h3><ul>{items}</ul></div>'
-
-
-def _mind(lines: Sequence[str]) -> str:
+def _caveats(lines: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<aside class="mind" aria-label="Caveats: what to know before believing a table"><h2>Caveats</h2><ul>{items}</ul></aside>'
+    return f'<aside class="notice" aria-labelledby="caveats"><h2 id="caveats">Caveats</h2><ul>{items}</ul></aside>'
 
 
 def _claims(claims: pd.DataFrame) -> str:
@@ -144,9 +136,14 @@ def _claims(claims: pd.DataFrame) -> str:
         return "<p>No claims are given in results/published/claims.</p>"
     rows = rows_of(claims)
     counts = ", ".join(f"{n} {verdict}" for verdict in MARKS if (n := sum(r["verdict"] == verdict for r in rows)))
-    items = "".join(map(_claim, rows))
+    tested = "".join(_claim(row) for row in rows if row["verdict"] != NOT_TESTED)
+    untested = [_claim(row) for row in rows if row["verdict"] == NOT_TESTED]
     legend = "; ".join(f"<b>{escape(word)}</b>: {escape(meaning)}" for word, meaning in MEANINGS.items())
-    return f'<p>{escape(counts)}. <span class="quiet">{legend}.</span></p><ul class="claims">{items}</ul>'
+    told = f'<p>{escape(counts)}. <span class="quiet">{legend}.</span></p>' + (f'<ul class="claims">{tested}</ul>' if tested else "")
+    if not untested:
+        return told
+    summary = f"{counted(len(untested), 'claim')} {NOT_TESTED}"
+    return f'{told}<details class="fold" id="untested"><summary>{summary}</summary><ul class="claims">{"".join(untested)}</ul></details>'
 
 
 def _claim(row: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def run_pages_of(store: Store, frames: StudyFrames) -> Iterator[tuple[str, bytes
 
 
 def _page(study: str, run: Mapping[str, Any], record: RunRecord, curves: Mapping[str, Any], scores: list[dict[str, Any]]) -> bytes:
-    error = f'<aside class="mind"><h2>{escape(record.status)}</h2><p>{escape(record.error)}</p></aside>' if record.error else ""
+    error = f'<aside class="notice"><h2>{escape(record.status)}</h2><p>{escape(record.error)}</p></aside>' if record.error else ""
     facts = {name: value for name in FACTS if (value := getattr(record, name)) is not None}
     parts = [error, _curve(curves["axes"], curves["curves"].get(record.train_id, {})), _scores(scores), _section("record", facts)]
     whole = {name: getattr(record, name) for name in SECTIONS}

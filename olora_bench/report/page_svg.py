@@ -1,4 +1,4 @@
-"""Small drawings of a report's page that need no script: an interval against zero, a count against its null band, a run's curve."""
+"""Small drawings of a report's page that need no script: a count against its null band, a run's curve."""
 
 from __future__ import annotations
 
@@ -7,41 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from olora_bench.analysis.outcome import Outcome
-from olora_bench.words import verdicts as words
-
 WIDTH = 360
-
-
-def interval_strip(outcome: Outcome) -> str:
-    """The difference that a comparison is judged by and its 95% interval, zero marked; empty where no difference is known."""
-    effect, comparison = outcome.judged, outcome.comparison
-    if not effect.known:
-        return ""
-    least = 0.01 if outcome.by_loss else 1.0
-    reach = max(max(abs(x) for x in (effect.difference, effect.low, effect.high, 0.0) if math.isfinite(x)) * 1.25, least)
-    left, right, middle = 16.0, WIDTH - 16.0, 34.0
-
-    def at(x: float) -> float:
-        return left + (min(max(x, -reach), reach) + reach) / (2 * reach) * (right - left)
-
-    ticks = nice_ticks(-reach, reach, 6)
-    sides = (comparison.reference, comparison.arm)
-    below, above = reversed(sides) if outcome.by_loss else sides
-    parts = [
-        f'<line class="axis" x1="{left}" x2="{right}" y1="56" y2="56"/>',
-        *(f'<line class="axis" x1="{at(t):.1f}" x2="{at(t):.1f}" y1="56" y2="60"/>' for t in ticks),
-        *(f'<text class="tick" x="{at(t):.1f}" y="73" text-anchor="middle">{_signed(t)}</text>' for t in ticks),
-        f'<line class="zero" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="18" y2="56"/>',
-        f'<text class="tick" x="{at(0) - 8:.1f}" y="12" text-anchor="end">← {escape(_short(below))} better</text>',
-        f'<text class="tick" x="{at(0) + 8:.1f}" y="12">{escape(_short(above))} better →</text>',
-        f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">difference, {words.unit(outcome)}</text>',
-    ]
-    if effect.has_interval:
-        parts.append(f'<line class="interval" x1="{at(effect.low):.1f}" x2="{at(effect.high):.1f}" y1="{middle}" y2="{middle}"/>')
-    parts.append(f'<circle class="point" cx="{at(effect.difference):.1f}" cy="{middle}" r="6"/>')
-    extent = words.interval_words(outcome) or "no interval"
-    return _figure(parts, 96, f"Difference {words.amount(outcome, effect.difference)} {words.unit(outcome)}, {extent}")
 
 
 def count_strip(row: Mapping[str, Any]) -> str:
@@ -111,14 +77,6 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
         if last - first < count:
             break
     return [round(step * k, 12) for k in range(first, last + 1)]
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4g}" if value else "0"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"
 
 
 def _figure(parts: Sequence[str], height: int, told: str) -> str:

@@ -147,17 +147,12 @@ def mark(verdict: Verdict) -> str:
     return verdict.value if verdict.decided else "open"
 
 
-def tally(verdicts: Sequence[Verdict]) -> str:
-    """How many of each verdict there are, e.g. `1 better, 2 unresolved`."""
-    return ", ".join(f"{count} {verdict}" for verdict in Verdict if (count := sum(one == verdict for one in verdicts)))
-
-
-def strip_caption(outcome: Outcome) -> str:
-    """What the drawing of a comparison's difference shows."""
-    mean = "Mean difference in held-out loss" if outcome.by_loss else "Mean difference over benchmarks, primary metrics"
-    if outcome.judged.has_interval:
-        return f"{mean}, with its 95% interval."
-    return f"{mean}. No interval: {outcome.judged.blocks} of at least {MIN_BLOCKS} blocks."
+def overview(shown: Sequence[Outcome]) -> str:
+    """How the comparisons that carry a verdict stand, in one sentence."""
+    if not shown:
+        return "This study declares no comparison that carries a verdict."
+    counts = ", ".join(f"{count} {verdict}" for verdict in Verdict if (count := sum(one.verdict is verdict for one in shown)))
+    return f"{counted(len(shown), 'comparison')} carry a verdict: {counts}."
 
 
 def count(row: Mapping[str, Any]) -> str:

@@ -17,16 +17,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.outcome import Effect, Outcome, Verdict, outcomes
 from olora_bench.report import table_files
 from olora_bench.report.arm_styles import arm_styles
 from olora_bench.report.page import asset
 from olora_bench.report.page_data import curve_data, thinned
+from olora_bench.report.page_forest import twins
 from olora_bench.report.page_svg import nice_ticks
 from olora_bench.store import Store, sealed
 from olora_bench.study.__main__ import main
 from olora_bench.study.report import Analysed, analysed, write_page
+from olora_bench.words.comparisons import LOSS, SCORE, Measure, verdict_word
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+MEASURES = (SCORE, LOSS)
 STUDIES = ("planted", "searched", "broken", "whole")
 EVIL = '</script><img src=x onerror="window.struck=1">&amp;<b>bold</b>'
 
@@ -135,6 +140,48 @@ def test_the_headline_has_difference_interval_and_blocks(pages: dict[str, tuple[
     assert "learning-rate search" in words["searched"] and "No verdict" in words["searched"]
     assert "1 of 10 pairs diverged" in words["broken"] and "No interval: 4 of at least 6 blocks." in words["broken"]
     assert all("nan" not in re.findall(r"\b\w+\b", text.lower()) for text in words.values())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_forest_has_a_row_a_comparison_with_its_verdict(pages: dict[str, tuple[Analysed, Page]], name: str) -> None:
+    found, page = pages[name]
+    shown = outcomes(found.tables["verdicts"])
+    forest = page.text[page.text.find('<table class="forest') : page.text.find("</table>")]
+    assert page.text.count('<table class="forest') == bool(forest) == any(one.loss.known for one in shown)
+    for one in shown if forest else ():
+        assert f'<th scope="row" class="name">{one.comparison.contrast}, ' in forest and verdict_word(one) in forest
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=["score", "loss"])
+def test_a_mark_right_of_the_middle_favours_the_arm(measure: Measure) -> None:
+    score, loss = Effect(1.0, 0.5, 2.0, 0.5, 0.03, 6), Effect(0.1, 0.05, 0.2, 0.05, 0.03, 6)
+    outcome = Outcome(
+        Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.BETTER, (), by_loss=False, score=score,
+        loss=loss, p=0.03, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
+    )  # fmt: skip
+    tile = twins(outcome).split('<div><p class="eyebrow">')[1 + MEASURES.index(measure)]
+    (place,) = map(float, re.findall(r'cx="([\d.]+)%"', tile))
+    assert (place > 50) == ("<b>favours olora</b>" in tile) == (measure is SCORE)
+    assert f'x1="{50 + 50 * measure.sign * measure.of(outcome).low / measure.reach([outcome]):.2f}%"' in tile, "and the interval with it"
+
+
+def test_score_and_loss_of_the_headline_have_equal_weight(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    card = pages["planted"][1].text.split('<div class="twins">')[1].split('<ul class="facts">')[0]
+    assert card.count('<p class="big">') == 2 and "higher is better" in card and "lower is better" in card
+
+
+def test_claims_that_are_not_tested_are_folded_and_counted(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    for found, page in pages.values():
+        verdicts = list(found.tables["claims"]["verdict"])
+        untested = verdicts.count("not tested here")
+        open_ones, _, folded = page.text.partition('id="untested"><summary>')
+        assert folded.startswith(f"{untested} claim") and folded.split("</details>")[0].count('<li class="claim') == untested
+        assert open_ones.count('<li class="claim') == len(verdicts) - untested
+
+
+def test_what_limits_the_tables_is_called_caveats(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    words = " ".join(pages["broken"][1].words)
+    assert "Caveats" in words and "Mind" not in words
 
 
 def test_claims_say_verdict_measurement_and_protocol(pages: dict[str, tuple[Analysed, Page]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,84 @@ def test_no_label_of_a_chart_lies_on_another(page: Callable[..., Browser], name:
             return texts.flatMap(([a, x], i) => texts.slice(i + 1).filter(([, y]) => over(x, y)).map(([b]) => a + ' | ' + b)); })"""
         )
         assert overlaps == [], measure
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_every_part_can_be_reached_from_the_navigation(page: Callable[..., Browser], width: int) -> None:
+    tab = page("searched", width=width)
+    tab.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+    links = "[...document.querySelectorAll('nav a')]"
+    assert tab.evaluate(f"{links}.every(a => a.getBoundingClientRect().left >= 0 && a.getBoundingClientRect().right <= innerWidth)")
+    for link in tab.evaluate(f"{links}.map(a => a.getAttribute('href'))"):
+        click(tab, f"nav a[href='{link}']")
+        below = tab.evaluate(f"document.querySelector('{link} h2').getBoundingClientRect().top")
+        bar = tab.evaluate("document.querySelector('nav').getBoundingClientRect().bottom")
+        height = tab.evaluate("innerHeight")
+        assert bar <= below < height, f"{link}: the heading is behind the bar or out of sight"
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_forests_directions_meet_at_its_zero(page: Callable[..., Browser], width: int) -> None:
+    tab = page("planted", width=width)
+    middles = tab.evaluate(
+        """[...document.querySelectorAll('.forest thead .ways')].map((w, k) => {
+        const [left, right] = [...w.children].map(n => n.getBoundingClientRect());
+        const zero = document.querySelectorAll('.forest tbody tr:not(.group)')[0].querySelectorAll('.zero')[k].getBoundingClientRect();
+        return [left.right, zero.left, right.left]; })"""
+    )
+    assert len(middles) == 2 and all(left <= zero <= right for left, zero, right in middles)
+
+
+def test_zero_stays_in_the_middle_whatever_the_width(page: Callable[..., Browser]) -> None:
+    for width in (400, 700, 1400):
+        tab = page("planted", width=width)
+        places = tab.evaluate(
+            """[...document.querySelectorAll('.forest .row')].filter(s => s.querySelector('.zero')).map(s => {
+            const box = s.getBoundingClientRect(), zero = s.querySelector('.zero').getBoundingClientRect();
+            return (zero.left + zero.width / 2 - box.left) / box.width; })"""
+        )
+        assert len(places) == 4 and places == pytest.approx([0.5] * 4, abs=0.01)
+
+
+def test_on_a_narrow_screen_the_benchmark_stays_while_a_table_scrolls(page: Callable[..., Browser]) -> None:
+    tab = page("planted", width=400)
+    place = "document.querySelector('#table-grid tbody td').getBoundingClientRect().left"
+    before = tab.evaluate(place)
+    tab.evaluate("document.querySelector('#table-grid .scroll').scrollLeft = 300")
+    tab.settle()
+    assert tab.evaluate("document.querySelector('#table-grid .scroll').scrollLeft") == 300
+    assert tab.evaluate(place) == pytest.approx(before, abs=1)
+    assert tab.evaluate("document.querySelector('#table-grid tbody .under').textContent") == "olora vs lora, lr 0.001"
+
+
+@pytest.mark.parametrize("table, first", [
+    ("grid", ["benchmark", "difference", "low", "high", "verdict"]),
+    ("verdicts", ["contrast", "difference", "low", "high", "loss", "loss low", "loss high", "verdict"]),
+    ("losses", ["measure", "difference", "low", "high", "verdict"]),
+    ("learning_rates", ["model", "rank", "setting", "arm", "lr"]),
+])  # fmt: skip
+def test_what_came_out_stands_first(page: Callable[..., Browser], table: str, first: list[str]) -> None:
+    tab = page("planted")
+    tab.evaluate(f"document.querySelector('#table-{table}').open = true")
+    tab.settle()
+    headings = tab.evaluate(f"[...document.querySelectorAll('#table-{table} th button')].map(b => b.textContent)")
+    assert headings[: len(first)] == first
+
+
+@pytest.mark.parametrize("measure, right", [("grid", 1), ("losses", -1), ("convergence", 1)])
+def test_cell_by_cell_right_of_the_line_favours_the_arm(page: Callable[..., Browser], measure: str, right: int) -> None:
+    tab = page("planted")
+    change(tab, "#forest-measure", measure)
+    texts = tab.evaluate("[...document.querySelectorAll('#forest svg text')].map(t => t.textContent)")
+    assert {"← favours lora", "favours olora →"} <= set(texts)
+    said = tab.evaluate(
+        """(z => [...document.querySelectorAll('#forest svg g')].filter(g => g.querySelector('circle')).map(g =>
+        [Number(g.querySelector('circle').getAttribute('cx')) - z, g.querySelector('title').textContent]))(
+        Number(document.querySelector('#forest svg > line').getAttribute('x1')))"""
+    )
+    values = [(place, float(re.search(r": ([-+]?[\d.]+)", words)[1])) for place, words in said]  # type: ignore[index]
+    zero = 1.0 if measure == "convergence" else 0.0
+    assert values and all((place > 0.01) == (right * (value - zero) > 0) for place, value in values)
 
 
 def test_tables_sort_by_mouse_and_keyboard_and_say_so(page: Callable[..., Browser]) -> None:

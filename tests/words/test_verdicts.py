@@ -114,5 +114,7 @@ def test_one_loss_and_one_tie_are_singular() -> None:
     )
 
 
-def test_a_tally_counts_verdicts_in_their_order() -> None:
-    assert words.tally([Verdict.NONE, Verdict.UNRESOLVED, Verdict.BETTER, Verdict.UNRESOLVED]) == "1 better, 2 unresolved, 1 no verdict"
+def test_an_overview_counts_verdicts_in_their_order() -> None:
+    shown = [replace(OUTCOME, verdict=one) for one in (Verdict.NONE, Verdict.UNRESOLVED, Verdict.BETTER, Verdict.UNRESOLVED)]
+    assert words.overview(shown) == "4 comparisons carry a verdict: 1 better, 2 unresolved, 1 no verdict."
+    assert words.overview([]) == "This study declares no comparison that carries a verdict."

@@ -99,6 +99,10 @@
     const table = tables.get(name), { header, records } = parsed(name), c = table.columns.findIndex(([index]) => header[index] === column);
     return c < 0 || !table.rows ? short(parsed(name).num(record, column)) : table.rows[records.indexOf(record)][c];
   }
+  // A comparison: its contrast, its protocol and, where both arms share one, its learning rate.
+  const keyOf = (p, r) => [p.get(r, "contrast"), p.get(r, "role"), short(p.num(r, "lr_arm"))].join("|");
+  const protocolWords = (key) => { const [, role, lr] = key.split("|"); return role === "tuned" ? "tuned" : `lr ${lr}`; };
+  const keyWords = (key) => `${key.split("|")[0]}, ${protocolWords(key)}`;
   function runsOf(name, record) {
     const { at } = parsed(name);
     const ids = ["runs", "train_id", "arm_id", "reference_id"].flatMap((column) => (at.has(column) ? record[at.get(column)].split(" ") : []));
@@ -123,11 +127,21 @@
 
   const PILLS = new Set(["verdict", "state", "what"]);
   const PAGE_ROWS = 60;
+  // What a row is about stays in sight at the left; what came out stands next to it.
+  const LEADS = ["benchmark", "measure"], OUTCOMES = ["difference", "speedup", "low", "high", "loss_difference", "loss_low", "loss_high", "verdict"];
+  function arranged(columns) {
+    if (!columns.some((column) => column.key === "verdict" || column.key === "difference")) return columns;
+    const lead = columns.find((column) => LEADS.includes(column.key)) || columns[0];
+    const out = OUTCOMES.map((key) => columns.find((column) => column.key === key)).filter((column) => column && column !== lead);
+    return [lead, ...out, ...columns.filter((column) => column !== lead && !out.includes(column))];
+  }
   function tableView(table, body) {
     const { records, at } = parsed(table.name);
-    const columns = table.columns.map(([index, heading, numeric]) => ({ index, heading, numeric, key: parsed(table.name).header[index] }));
+    const columns = arranged(table.columns.map(([index, heading, numeric], shown) => ({ index, heading, numeric, shown, key: parsed(table.name).header[index] })));
+    const p = parsed(table.name), told = ["contrast", "role", "lr_arm"].every((column) => at.has(column));
+    const under = told && ((record) => (columns[0].key === "contrast" ? protocolWords : keyWords)(keyOf(p, record)));
     const links = ["runs", "arm_id"].some((column) => at.has(column));
-    const shown = (row, c) => table.rows ? table.rows[row][c] : plainValue(records[row][columns[c].index], columns[c].numeric);
+    const shown = (row, c) => table.rows ? table.rows[row][columns[c].shown] : plainValue(records[row][columns[c].index], columns[c].numeric);
     const filter = el("input", { type: "search", placeholder: "Filter rows", "aria-label": `Filter ${table.title}` });
     const count = el("span", { class: "quiet", role: "status" });
     const more = el("button", { type: "button" });
@@ -161,6 +175,7 @@
         if (column.key === "train_id" && runById.has(text)) cell.append(runButton(text));
         else if (pill) cell.append(el("span", { class: "pill " + text.split(" ")[0].replace(/[^a-z]/g, "") }, text));
         else cell.append(text);
+        if (c === 0 && under) cell.append(el("span", { class: "under" }, under(records[row])));
         return cell;
       });
       const tr = el("tr", {}, ...cells);
@@ -527,12 +542,10 @@
 
   // ---- forest plot ---------------------------------------------------------------------------------------------------------------
   const FOREST = {
-    grid: { name: "score, percentage points", axis: "difference, percentage points", zero: 0, value: "difference", keep: () => true, label: (p, r) => p.get(r, "benchmark") },
-    losses: { name: "held-out loss, nats", axis: "difference in held-out loss, nats (below 0: arm is better)", zero: 0, value: "difference", keep: (p, r) => p.get(r, "measure") === "report_loss", label: () => "held-out loss" },
-    convergence: { name: "speed-up to 90% of the drop, in steps", axis: "times as fast, in steps (above 1: arm is sooner)", zero: 1, log: true, value: "speedup", keep: (p, r) => p.num(r, "q") === 0.9 && p.get(r, "unit") === "steps", label: (p, r) => ({ exact: "steps", none: "not known" })[p.get(r, "bound")] || p.get(r, "bound") },
+    grid: { name: "score, percentage points", axis: "difference in score, percentage points (higher is better)", zero: 0, sign: 1, value: "difference", keep: () => true, label: (p, r) => p.get(r, "benchmark") },
+    losses: { name: "held-out loss, nats", axis: "difference in held-out loss, nats per token (lower is better)", zero: 0, sign: -1, value: "difference", keep: (p, r) => p.get(r, "measure") === "report_loss", label: () => "held-out loss" },
+    convergence: { name: "speed-up to 90% of the drop, in steps", axis: "times as fast, in steps (above 1: the arm is sooner)", zero: 1, sign: 1, log: true, value: "speedup", keep: (p, r) => p.num(r, "q") === 0.9 && p.get(r, "unit") === "steps", label: (p, r) => ({ exact: "steps", none: "not known" })[p.get(r, "bound")] || p.get(r, "bound") },
   };
-  const keyOf = (p, r) => [p.get(r, "contrast"), p.get(r, "role"), short(p.num(r, "lr_arm"))].join("|");
-  const keyWords = (key) => { const [contrast, role, lr] = key.split("|"); return contrast + (role === "tuned" ? ", tuned" : `, lr ${lr}`); };
   function forestRows() {
     const measure = $("#forest-measure").value, how = FOREST[measure], p = parsed(measure), key = $("#forest-contrast").value;
     const found = p.records.filter((r) => keyOf(p, r) === key && how.keep(p, r) && p.get(r, "longest") !== "False").map((r) => ({
@@ -548,9 +561,9 @@
     const known = rows.flatMap((r) => [r.value, r.low, r.high]).filter((v) => Number.isFinite(v) && (!how.log || v > 0));
     if (!known.length) { put(place, el("p", { class: "quiet" }, rows.length ? "Nothing of this comparison has this measure yet." : "This comparison does not have this measure.")); $("#forest-note").textContent = ""; return; }
     const f = (v) => (how.log ? Math.log(v) : v), reach = Math.max(...known.map((v) => Math.abs(f(v) - f(how.zero)))) * 1.08 || 1;
-    const x = (v) => left + (Math.min(Math.max((f(v) - f(how.zero)) / reach, -1), 1) + 1) / 2 * (right - left);
+    const x = (v) => left + (Math.min(Math.max(how.sign * (f(v) - f(how.zero)) / reach, -1), 1) + 1) / 2 * (right - left);
     const step = 22, parts = [];
-    let y = rows.length > 25 ? 24 : 8, last = null, band = 0;
+    let y = rows.length > 25 ? 42 : 24, last = null, band = 0;
     const above = y;
     const text = (attributes, content) => svg("text", { "font-family": font, "font-size": 12, fill: quiet, ...attributes }, content);
     const cut = (words, room) => { const most = Math.floor(room / 6.3); return words.length > most ? words.slice(0, Math.max(most - 1, 3)) + "…" : words; };
@@ -573,6 +586,8 @@
     const axis = [svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet })];
     for (const t of reachTicks) axis.push(svg("line", { x1: x(t), x2: x(t), y1: bottom, y2: bottom + 4, stroke: quiet }), text({ x: x(t), y: bottom + 18, "text-anchor": "middle" }, how.log ? tickText(t) : (t > 0 ? "+" : "") + tickText(t)));
     if (rows.length > 25) for (const t of reachTicks) axis.push(text({ x: x(t), y: 11, "text-anchor": "middle" }, how.log ? tickText(t) : (t > 0 ? "+" : "") + tickText(t)));
+    const [arm, reference] = $("#forest-contrast").value.split("|")[0].split(" vs "), half = (right - left) / 2 - 8, favours = wide ? "favours " : "";
+    for (const [words, side] of [[`← ${favours}${reference}`, -1], [`${favours}${arm} →`, 1]]) axis.push(text({ x: x(how.zero) + 8 * side, y: rows.length > 25 ? 29 : 11, "text-anchor": side < 0 ? "end" : "start" }, cut(words, half)));
     const caption = wide ? how.axis : how.name;
     axis.push(text({ x: wide ? (left + right) / 2 : width / 2, y: bottom + 36, "text-anchor": "middle" }, caption));
     const height = bottom + 46;
@@ -606,7 +621,7 @@
   }
 
   // ---- learning rates ------------------------------------------------------------------------------------------------------------
-  const METRICS = { tune: ["the tuning criterion, as a loss", 3], report_loss: ["held-out loss, nats", 3], score: ["score, percent (mean over benchmarks)", 1] };
+  const METRICS = { tune: ["tuning criterion as a loss, nats (lower is better)", 3], report_loss: ["held-out loss, nats per token (lower is better)", 3], score: ["score, percent, mean over benchmarks (higher is better)", 1] };
   function drawRates() {
     const place = $("#r-plot"), cell = Number($("#r-cell").value), metric = $("#r-metric").value, digits = METRICS[metric][1];
     const points = rates.filter((r) => r.cell === cell), known = points.filter((r) => Number.isFinite(r[metric]));

@@ -1,0 +1,114 @@
+"""Every comparison of a report's page in one forest: a table whose marks are SVG that stretches with the page and needs no script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from olora_bench.analysis.outcome import Outcome
+from olora_bench.report.page_svg import nice_ticks
+from olora_bench.words.comparisons import FILLED, Measure, ends, ends_of, measures, named, verdict_word
+from olora_bench.words.verdicts import mark
+
+Groups = Sequence[tuple[str, Sequence[Outcome]]]
+
+
+def forest(groups: Groups) -> str:
+    """A row a comparison, a column a measure, right of 0 better in both; empty where no difference is known.
+
+    Args:
+        groups: as `words.comparisons.grouped` returns them.
+    """
+    rows = [one for _, mine in groups for one in mine]
+    shown = measures(rows)
+    if not shown:
+        return ""
+    heads = "".join(f'<th scope="col" class="measure">{_head(measure, ends_of(rows))}</th>' for measure in shown)
+    body = "".join(_group(name, mine, rows, shown) for name, mine in groups)
+    feet = "".join(f'<td class="measure"><div class="pair">{_axis(measure, measure.reach(rows))}</div></td>' for measure in shown)
+    return (
+        f'<section class="card forest-card" aria-labelledby="forest-title"><h3 id="forest-title">Every comparison</h3>'
+        f'<p class="quiet">{FILLED}</p><table class="forest{" alone" * (len(shown) == 1)}">'
+        f'<thead><tr><th scope="col" class="name">comparison</th>{heads}<th scope="col" class="says">verdict</th></tr></thead>{body}'
+        f'<tfoot aria-hidden="true"><tr><td class="name"></td>{feet}<td class="says"></td></tr></tfoot></table></section>'
+    )
+
+
+def twins(outcome: Outcome) -> str:
+    """Score and held-out loss of one comparison with equal weight: difference, interval, and whom it favours."""
+    tiles = "".join(_tile(measure, outcome) for measure in measures([outcome]))
+    return f'<div class="twins">{tiles}</div>' if tiles else ""
+
+
+def _tile(measure: Measure, outcome: Outcome) -> str:
+    reach = measure.reach([outcome])
+    return (
+        f'<div><p class="eyebrow">{escape(measure.heading)} ({escape(measure.better)})</p>'
+        f'<p class="big">{_minus(measure.text(measure.of(outcome).value))} <span>{escape(measure.unit)}</span></p>'
+        f'<p class="quiet">{escape(_spanned(measure, outcome))} <b>{escape(measure.favours(outcome))}</b></p>'
+        f"{_ways(ends(outcome.comparison.reference, outcome.comparison.arm))}{_strip(measure, outcome, reach)}{_axis(measure, reach)}</div>"
+    )
+
+
+def _head(measure: Measure, sides: tuple[str, str]) -> str:
+    unit = f'<span class="quiet">difference, {escape(measure.unit)}; {escape(measure.better)}</span>'
+    return f'{escape(measure.heading)} {unit}<div class="pair">{_ways(sides)}</div>'
+
+
+def _ways(sides: tuple[str, str]) -> str:
+    left, right = map(escape, sides)
+    return f'<span class="ways quiet"><span>{left}</span><span>{right}</span></span>'
+
+
+def _group(name: str, mine: Sequence[Outcome], rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
+    head = f'<tr class="group"><th scope="rowgroup" colspan="{len(shown) + 2}">{escape(name)}</th></tr>'
+    return f"<tbody>{head}{''.join(_row(one, rows, shown) for one in mine)}</tbody>"
+
+
+def _row(outcome: Outcome, rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
+    pairs = (f"{_strip(one, outcome, one.reach(rows))}<span>{_text(one, outcome)}</span>" for one in shown)
+    cells = "".join(f'<td class="measure"><div class="pair">{pair}</div></td>' for pair in pairs)
+    verdict = f'<span class="pill {mark(outcome.verdict)}">{escape(verdict_word(outcome))}</span>'
+    name = escape(named(outcome.comparison)).replace(", lr ", ", lr&nbsp;")  # on one line with its number
+    return f'<tr><th scope="row" class="name">{name}</th>{cells}<td class="says">{verdict}</td></tr>'
+
+
+def _text(measure: Measure, outcome: Outcome) -> str:
+    value = _minus(measure.text(measure.of(outcome).value))
+    return f'<b>{value}</b> <span class="quiet">{_minus(escape(measure.interval(outcome)))}</span>'
+
+
+def _spanned(measure: Measure, outcome: Outcome) -> str:
+    known = math.isfinite(measure.of(outcome).low)
+    return ("95% interval " if known else "") + _minus(measure.interval(outcome)) + ("," if known else "")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _strip(measure: Measure, outcome: Outcome, reach: float) -> str:
+    """The marks of one row, in shares of the width, so that they stretch without a script; the figures beside them say the same."""
+    found = measure.of(outcome)
+    parts = ['<line class="zero" x1="50%" x2="50%" y1="0" y2="100%"/>']
+    if math.isfinite(found.low) and math.isfinite(found.high):
+        ends_at = f'x1="{_at(found.low, measure, reach)}" x2="{_at(found.high, measure, reach)}"'
+        parts.append(f'<line class="interval" {ends_at} y1="50%" y2="50%"/>')
+    if math.isfinite(found.value):
+        kind = "point" if found.resolved else "point open"
+        parts.append(f'<circle class="{kind}" cx="{_at(found.value, measure, reach)}" cy="50%" r="5.5"/>')
+    return f'<svg class="strip row" width="100%" height="26" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _axis(measure: Measure, reach: float) -> str:
+    parts = ['<line class="axis" x1="0" x2="100%" y1="1" y2="1"/>']
+    for tick in nice_ticks(-0.9 * reach, 0.9 * reach, 4):
+        place, text = _at(tick, measure, reach), _minus(f"{tick:+.4g}") if tick else "0"
+        parts.append(f'<line class="axis" x1="{place}" x2="{place}" y1="1" y2="5"/>')
+        parts.append(f'<text class="tick" x="{place}" y="18" text-anchor="middle">{text}</text>')
+    return f'<svg class="strip row" width="100%" height="22" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _at(value: float, measure: Measure, reach: float) -> str:
+    return f"{50 + 50 * measure.sign * value / reach:.2f}%"
