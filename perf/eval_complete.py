@@ -21,7 +21,7 @@ from lm_eval.models.huggingface import HFLM
 from olora_bench import assets
 from olora_bench.config import Suite, compose, load
 from olora_bench.data import benchmark_tasks
-from olora_bench.evaluation import Scorer, evaluate
+from olora_bench.evaluation import Scorer, Scoring, evaluate
 from olora_bench.models import load_base, torch_dtype
 from olora_bench.process.provenance import provenance
 from perf.eval import compare, requests_of
@@ -70,16 +70,14 @@ def main() -> int:
 def complete(name: str, tasks: dict[str, Any], base: Any, experiment: Any, dtype: Any) -> dict[str, Any]:
     """Scores of every item, and the seconds from texts to metrics by the clock and of the processor."""
     began, busy = time.perf_counter(), time.process_time()
-    scores, _ = evaluate(
-        base.model,
-        base,
-        Suite(name="complete", benchmarks=(name,)),
-        {name: experiment.benchmarks[name]},
-        {name: tasks[name]},
-        token_budget=experiment.machine.eval_token_budget,
-        dtype=dtype,
-    )
-    return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - busy, "score": scores[name]}
+    suite, benchmarks = Suite(name="complete", benchmarks=(name,)), {name: experiment.benchmarks[name]}
+    asked = Scoring(suite, benchmarks, {name: tasks[name]}, experiment.machine.eval_token_budget)
+    scores, _ = evaluate(base.model, base, asked, dtype=dtype)
+    return {
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - busy,
+        "score": scores[name].model_dump(mode="json"),
+    }
 
 
 def exact(name: str, task: Any, base: Any, items: int, batch_size: int, budget: int) -> dict[str, Any]:

@@ -112,6 +112,13 @@ def init(found: dict[str, Any], path: Path) -> list[str]:
     return [*_table(head, rows), "", *_source(found, path, command, f"fp32, rank {asked['rank']}")]
 
 
+def load(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a command of perf.load."""
+    rows = [(name, f"{found[name]['cpu_seconds']:.1f}", f"{found[name]['peak_bytes'] / 1e6:.0f}") for name in ("report", "extract")]
+    runs = found["asked"]["runs"]
+    return [*_table(("command", "CPU seconds", "peak, MB"), rows), "", *_source(found, path, "python -m perf.load", f"{runs} runs")]
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "train": ("train_alpaca_cpu.json", train),
     "train_commonsense": ("train_commonsense_cpu.json", train),
@@ -119,6 +126,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "exact": ("eval_complete.json", exact),
     "complete": ("eval_complete.json", complete),
     "init": ("init_cpu.json", init),
+    "load": ("load.json", load),
 }
 """Name in the page -> file below perf/results, and what makes the table of it."""
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS
 from olora_bench.analysis.comparison import comparisons
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import Answers, StudyFrames, rows_of
+from olora_bench.analysis.frames import StudyFrames, rows_of
 from olora_bench.analysis.outcome import Judgement, Verdict, corrected
 from olora_bench.analysis.paired import LEVEL, detectable_by_seeds, detectable_difference, item_standard_error, paired_t
 from olora_bench.analysis.pairs import CELL, PAIRS, SIDES, run_ids, runs_differ

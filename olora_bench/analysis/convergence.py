@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS, interval
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of
 from olora_bench.analysis.paired import LEVEL, Floats, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.reasons import CoarseReadings, NeverReached, ReadingsDiffer, Reason, TooFewSeeds
@@ -128,8 +128,7 @@ def _curves(frames: StudyFrames) -> dict[str, _Curve]:
     """train_id -> the readings of its held-out loss: loss, and where they were read in each unit."""
     read = frames.curves[frames.curves["report_loss"].notna()] if "report_loss" in frames.curves else frames.curves
     return {
-        str(train_id): {name: curve[name].to_numpy(dtype=float) for name in ("report_loss", *UNITS.values())}
-        for train_id, curve in (read.groupby("train_id", sort=False) if len(read) else ())
+        train_id: {name: curve[name].astype(float) for name in ("report_loss", *UNITS.values())} for train_id, curve in curves_by_run(read)
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import caveats
@@ -12,10 +13,12 @@ from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.cells import one_answer_pays
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance, rows_of, training_cell, where
+from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
 from olora_bench.analysis.runs import RUN_TABLE, with_role
+from olora_bench.store.manifest import Contrast
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
 _CLIPPING_GAP = 0.5
@@ -114,7 +117,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
         tables: its pairs, cells, run_measures, sensitivity and scoring, as `analyse` makes them.
     """
     rows = [(frames.study, caveat) for caveat in _of_study(frames)]
-    rows += [(f"{one['arm']} vs {one['reference']}", caveat) for one in frames.contrasts for caveat in _of_contrast(frames.runs, one)]
+    rows += [(f"{one.arm} vs {one.reference}", caveat) for one in frames.contrasts for caveat in _of_contrast(frames.runs, one)]
     pairs = tables["pairs"]
     for (contrast, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames.searches, tables["run_measures"])]
@@ -131,12 +134,12 @@ def _of_study(frames: StudyFrames) -> Iterator[Caveat]:
     yield from _never_warm(frames)
 
 
-def _of_contrast(runs: pd.DataFrame, contrast: dict[str, str]) -> Iterator[Caveat]:
+def _of_contrast(runs: pd.DataFrame, contrast: Contrast) -> Iterator[Caveat]:
     arms = set(runs["arm"])
-    absent = [contrast[side] for side in ("arm", "reference") if contrast[side] not in arms]
+    absent = [arm for arm in (contrast.arm, contrast.reference) if arm not in arms]
     yield from (ArmsAbsent((arm,)) for arm in absent)
     shared = with_role(runs[runs["longest"]], "shared")
-    cells = [set(shared[shared["arm"] == contrast[side]]["cell"]) for side in ("arm", "reference")]
+    cells = [set(shared[shared["arm"] == arm]["cell"]) for arm in (contrast.arm, contrast.reference)]
     if not absent and cells[0] != cells[1]:
         yield caveats.CellsOfOneArm(len(cells[0] ^ cells[1]), len(cells[0] | cells[1]))
 
@@ -162,7 +165,7 @@ def _never_warm(frames: StudyFrames) -> list[caveats.NeverWarm]:
     if "lr" not in frames.curves:
         return []
     done = frames.runs[frames.runs["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["lr"]
-    reached = frames.curves.groupby("train_id")["lr"].max() / done
+    reached = pd.Series({train_id: np.fmax.reduce(curve["lr"]) for train_id, curve in curves_by_run(frames.curves)}, dtype=float) / done
     cold = reached[reached < 1 - 1e-6]
     return [caveats.NeverWarm(len(cold), len(done), float(cold.min()), float(cold.max()))] if len(cold) else []
 
@@ -183,7 +186,7 @@ def _budgets(sensitivity: pd.DataFrame) -> Iterator[caveats.BudgetsDiffer]:
 
 def _other_metric(frames: StudyFrames) -> Iterator[caveats.ChosenByOther]:
     if frames.tuning is not None and len(frames.scores) and frames.searches["chosen"].notna().any():
-        yield caveats.ChosenByOther(frames.tuning["criterion"])
+        yield caveats.ChosenByOther(frames.tuning.criterion)
 
 
 def _doubts(scoring: pd.DataFrame) -> Iterator[caveats.ScoresWarn | caveats.LowPrecision]:

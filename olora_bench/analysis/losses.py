@@ -10,7 +10,7 @@ import pandas as pd
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import StudyFrames, curves_by_run
 from olora_bench.analysis.paired import LEVEL, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.runs import REPORTED, ROLES, roles_of, with_role
@@ -156,8 +156,8 @@ def run_measures(frames: StudyFrames) -> pd.DataFrame:
     """What each run cost and how it went: `RUN_MEASURES`."""
     runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
     tails, spikes = {}, {}
-    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
-        losses = curve["train_loss"].to_numpy(dtype=float)
+    for train_id, curve in curves_by_run(frames.curves):
+        losses = curve["train_loss"]
         losses = losses[~np.isnan(losses)]
         tails[train_id] = float(losses[-LAST_STEPS:].mean()) if len(losses) else np.nan
         spikes[train_id] = _spikes(losses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -83,7 +84,7 @@ def blocks_needed(comparisons: int) -> int:
     return max(MIN_BLOCKS, math.ceil(math.log2(2 * comparisons / LEVEL)))
 
 
-_MOST_AT_ONCE = 2**22
+_MOST_AT_ONCE = 2**18
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,22 @@ class SignFlip:
 
 def flip_sets(blocks: int, rng: np.random.Generator, *, exact_up_to: int = EXACT_BLOCKS, draws: int = RANDOM_FLIPS) -> NDArray[np.bool_]:
     """Which blocks change sign: `(sets, blocks)`, every non-empty set, or `draws` random ones where there are too many."""
-    if blocks <= exact_up_to:
-        numbers = np.arange(1, 2**blocks, dtype=np.int64)
-        return (numbers[:, None] >> np.arange(blocks)) & 1 == 1
-    chosen = rng.integers(0, 2, (draws, blocks), dtype=np.int8) == 1
-    chosen[~chosen.any(axis=1)] = True  # one set in 2^18 at most: it stands for the empty one, which is counted apart
-    return chosen
+    return np.concatenate(list(_parts(blocks, rng, exact_up_to, draws)))
+
+
+def _parts(blocks: int, rng: np.random.Generator, exact_up_to: int, draws: int) -> Iterator[NDArray[np.bool_]]:
+    """`flip_sets`, some at a time: all of them, as numbers, take tens of MB. The same sets come out however many are drawn at a time."""
+    count = 2**blocks - 1 if blocks <= exact_up_to else draws
+    step = 64 * max(1, _MOST_AT_ONCE // (64 * max(1, blocks)))
+    for start in range(0, count, step):
+        some = min(step, count - start)
+        if blocks <= exact_up_to:
+            numbers = np.arange(start + 1, start + 1 + some, dtype="<u4").view(np.uint8).reshape(-1, 4)
+            yield np.unpackbits(numbers, axis=1, count=blocks, bitorder="little").view(bool)
+        else:
+            chosen = rng.integers(0, 2, (some, blocks), dtype=np.int8).view(bool)
+            chosen[~chosen.any(axis=1)] = True  # one set in 2^18 at most: it stands for the empty one, which is counted apart
+            yield chosen
 
 
 def sign_flip(differences: Floats, rng: np.random.Generator, *, level: float = LEVEL, sets: NDArray[np.bool_] | None = None) -> SignFlip:
@@ -129,14 +140,10 @@ def sign_flip(differences: Floats, rng: np.random.Generator, *, level: float = L
     d = np.asarray(differences, dtype=float)
     blocks = d.shape[-1]
     exact = sets is None and blocks <= EXACT_BLOCKS
-    chosen = flip_sets(blocks, rng) if sets is None else sets
-    means = np.empty((*d.shape[:-1], len(chosen)))
-    step = 64 * max(1, _MOST_AT_ONCE // (64 * max(1, blocks)))  # all sets of hundreds of blocks at once would take half a GB
-    for start in range(0, len(chosen), step):
-        part = chosen[start : start + step]
-        means[..., start : start + step] = d @ (part / part.sum(axis=1, keepdims=True)).T
+    parts = _parts(blocks, rng, EXACT_BLOCKS, RANDOM_FLIPS) if sets is None else [sets]
+    means = np.concatenate([d @ (part / part.sum(axis=1, keepdims=True)).T for part in parts], axis=-1)
     slack = 1e-12 * np.abs(d).max(axis=-1, keepdims=True)  # a mean that is zero but for rounding is zero
-    count = chosen.shape[0] + 1
+    count = means.shape[-1] + 1
     below, above = 1 + (means <= slack).sum(axis=-1), 1 + (means >= -slack).sum(axis=-1)
     p = np.minimum(1.0, 2 * np.minimum(below, above) / count)
     k = int(np.floor(level / 2 * count + 1e-9))

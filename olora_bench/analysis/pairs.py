@@ -8,9 +8,11 @@ import pandas as pd
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.described import Column, Table
-from olora_bench.analysis.frames import StudyFrames, mixed_provenance
+from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import RunsDiffer
 from olora_bench.analysis.runs import with_role
+from olora_bench.store.manifest import Contrast
 
 COMPARISON = [column.name for column in COMPARISON_COLUMNS]
 CELL = [column.name for column in CELL_COLUMNS]
@@ -50,19 +52,19 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
         part
         for contrast in frames.contrasts
         for role in ("tuned", "shared")
-        if len(part := _of_contrast(frames, contrast, role, confirmatory=contrast["kind"] == "primary" and role == judged))
+        if len(part := _of_contrast(frames, contrast, role, confirmatory=contrast.kind == "primary" and role == judged))
     ]
     return PAIRS.ordered(pd.concat(parts, ignore_index=True)) if parts else PAIRS.frame([])
 
 
-def _of_contrast(frames: StudyFrames, contrast: dict[str, str], role: str, *, confirmatory: bool) -> pd.DataFrame:
-    arm, reference, tuned = contrast["arm"], contrast["reference"], role == "tuned"
+def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
+    arm, reference, tuned = contrast.arm, contrast.reference, role == "tuned"
     paired = _sides(with_role(frames.runs, role), arm, reference, ["seed"] if tuned else ["lr", "seed"])
     if paired.empty:
         return paired
     paired = paired[paired["cell"].isin(cells_of_both(frames.runs, arm, reference))]
     lr = np.nan if tuned else paired["lr"]
-    paired = paired.assign(**Comparison(arm, reference, contrast["kind"], role, confirmatory, None).columns)
+    paired = paired.assign(**Comparison(arm, reference, contrast.kind, role, confirmatory, None).columns)
     return paired.assign(lr_reference=lr, lr_arm=lr).drop(columns=[] if tuned else "lr")
 
 

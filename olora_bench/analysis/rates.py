@@ -125,7 +125,7 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
 
 def criterion_of(frames: StudyFrames) -> str:
     """What the study's search goes by: `tune_loss` (lower is better; also without a search) or `tune_gold_logprob` (higher)."""
-    return str((frames.tuning or {}).get("criterion", "tune_loss"))
+    return "tune_loss" if frames.tuning is None else frames.tuning.criterion
 
 
 def _as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[float]:
@@ -258,7 +258,7 @@ def ratio_points(frames: StudyFrames, table: pd.DataFrame) -> pd.DataFrame:
     ratio = dict(zip(known["arm"], known["lr_ratio"], strict=True))
     family: dict[str, str] = {}
     for contrast in frames.contrasts:
-        if ratio.get(contrast["arm"], 1.0) != 1.0 and ratio.get(contrast["reference"]) == 1.0:
-            family |= {contrast["arm"]: contrast["reference"], contrast["reference"]: contrast["reference"]}
+        if ratio.get(contrast.arm, 1.0) != 1.0 and ratio.get(contrast.reference) == 1.0:
+            family |= {contrast.arm: contrast.reference, contrast.reference: contrast.reference}
     rows = table[table["arm"].isin(family)]
     return rows.assign(lr_ratio=rows["arm"].map(ratio).astype(float), family=rows["arm"].map(family))

@@ -14,6 +14,7 @@ from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.paired import detectable_of, paired_t
 from olora_bench.analysis.reasons import PairsDiverged, PairsMissing, Reason, TooFewSeeds
 from olora_bench.analysis.runs import with_role
+from olora_bench.store.manifest import Contrast
 
 SHARES = (4, 2, 1)
 
@@ -69,20 +70,20 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
         for role in ("tuned", "shared"):
             ours = _of_role(frames.runs, contrast, role)
             for key, group in ours.groupby(["family", "model", "rank", *(["lr"] if role == "shared" else [])], sort=False):
-                arm, reference = (group[group["arm"] == contrast[side]] for side in ("arm", "reference"))
+                arm, reference = (group[group["arm"] == side] for side in (contrast.arm, contrast.reference))
                 if arm["length"].nunique() < 2 or reference.empty:
                     continue
                 of_shares = _shares(arm, reference)
                 smallest = next((row["share"] for row in of_shares if row["matches"]), None)  # shares are in order: T/4 first
                 assert isinstance(key, tuple)
-                named: dict[str, Any] = {"contrast": f"{contrast['arm']} vs {contrast['reference']}", **contrast, "role": role}
+                named: dict[str, Any] = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
                 named |= dict(zip(["family", "model", "rank"], key, strict=False))
                 rows += [named | row | {"smallest": row["share"] == smallest} for row in of_shares]
     return SCHEDULES.frame(rows)
 
 
-def _of_role(runs: pd.DataFrame, contrast: dict[str, str], role: str) -> pd.DataFrame:
-    known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast["arm"], contrast["reference"]])
+def _of_role(runs: pd.DataFrame, contrast: Contrast, role: str) -> pd.DataFrame:
+    known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast.arm, contrast.reference])
     ours = with_role(runs[known], role)
     seconds = ours["timings_s.optimise"].fillna(ours["timings_s.train"])
     losses = ours["metrics.report_loss"].where(ours["state"] == "done")

@@ -31,6 +31,7 @@ BLOCK = ["model", "seed"]
 
 COUNT_FLIPS_EXACT = 14
 COUNT_FLIPS = 9_999
+_AT_ONCE = 1024
 
 _OF = "of what it is judged by"
 _BLOCKS_FOR = Column("blocks_for", "blocks in which the arm is better", heading="for the arm")
@@ -230,8 +231,8 @@ def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comp
     """Declared primary contrasts that no pair of runs answers yet."""
     role = "tuned" if frames.protocol == "tuned" else "shared"
     there = {one.contrast for one in compared if one.role == role}
-    primary = [c for c in frames.contrasts if c["kind"] == "primary"]
-    declared = [Comparison(c["arm"], c["reference"], c["kind"], role, confirmatory=True, lr=None) for c in primary]
+    primary = [c for c in frames.contrasts if c.kind == "primary"]
+    declared = [Comparison(c.arm, c.reference, c.kind, role, confirmatory=True, lr=None) for c in primary]
     return [one for one in declared if one.contrast not in there]
 
 
@@ -359,9 +360,11 @@ def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COU
     [[2, 0], [0, 2]]
     """
     blocks = table.shape[1]
-    sets = flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)
-    signs = np.vstack([np.ones((1, blocks)), 1.0 - 2.0 * sets])
-    slack = 1e-9
-    sums = signs @ table.T
-    null = np.stack([(sums > slack).sum(axis=1), (sums < -slack).sum(axis=1)], axis=1)
+    unflipped = np.zeros((1, blocks), dtype=bool)
+    sets = np.vstack([unflipped, flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)])
+    slack, counts = 1e-9, []
+    for part in np.array_split(sets, -(-len(sets) // _AT_ONCE)):
+        sums = np.where(part, -1.0, 1.0) @ table.T
+        counts.append(np.stack([(sums > slack).sum(axis=1), (sums < -slack).sum(axis=1)], axis=1))
+    null = np.concatenate(counts)
     return int(null[0, 0]), int(null[0, 1]), null

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 from pydantic import ValidationError
 
 from olora_bench.config.init_options import check_name
@@ -128,14 +129,16 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         BadInput: an interpolation cannot be resolved or would put what this machine alone should know into a record; a node has not the
             form of the shipped one.
     """
+    written: dict[str, Any] = {}
     try:
-        for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+        written = dict(_leaves(OmegaConf.to_container(cfg, resolve=False)))
+        for key, value in written.items():
             _check_interpolation(key, value)
         raw = OmegaConf.to_container(cfg, resolve=True)
     except BadInput:
         raise
     except Exception as error:  # a resolver may raise anything
-        raise BadInput(hydra_message(error)) from error
+        raise BadInput(hydra_message(error, written)) from error
     assert isinstance(raw, dict)
     for key, value in _leaves(raw):
         _check_value(key, value)
@@ -175,10 +178,18 @@ def _check_interpolation(key: str, text: Any) -> None:
         )
 
 
-def hydra_message(error: BaseException) -> str:
-    """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do."""
+def hydra_message(error: BaseException, written: Mapping[str, Any] | None = None) -> str:
+    """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do. `written`: values as they were."""
     if isinstance(error, BadInput):
         return str(error)
+    reference = error.__cause__ if isinstance(error.__cause__, GrammarParseError) else error
+    if isinstance(reference, InterpolationResolutionError | GrammarParseError) and reference.full_key:
+        where, why = re.sub(r"\[(\d+)\]", r".\1", reference.full_key), str(reference).splitlines()[0]
+        value = (written or {}).get(where, "a reference")
+        return (
+            f"{where}={value}: this reference leads to no value ({why}). Write the value itself, or "
+            "${KEY} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${"
+        )
     if isinstance(error, RecursionError):
         return "nested too deeply, or an interpolation that leads to itself: write the value itself"
     text = "\n".join(str(e).strip() or type(e).__name__ for e in (error, error.__cause__) if e is not None)

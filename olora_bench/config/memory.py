@@ -39,6 +39,7 @@ class TrainingMemory:
 
     @property
     def total(self) -> float:
+        """Bytes of the loaded base and of what training takes beside it."""
         return self.weights + self.above_base
 
 

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 def batch_order(n: int, *, seed: int, steps: int, batch_size: int) -> list[np.ndarray]:
     """Example indices of every optimiser batch.
 
-    Each epoch is a new permutation of all `n`, and ends with a smaller batch where `batch_size` does not divide `n`. The order hangs on
+    Each epoch is a new permutation of all `n`, and ends with a smaller batch where `batch_size` does not divide `n`. The order depends on
     (n, seed, batch_size) alone: more steps continue it, and runs of one seed share it, whatever their arm.
 
     Args:

@@ -11,6 +11,9 @@ from lm_eval.api.task import ConfigurableTask
 
 from olora_bench.config.templates import TEMPLATES, TemplateName
 
+Doc = Mapping[str, Any]
+"""A row as it lies in a data set's file; lm-eval's name for it."""
+
 _FRAME = re.compile(r"^Question:|Answer:\s*$")
 
 
@@ -26,7 +29,7 @@ class Item:
     rest: str
 
 
-def item_id(doc: Mapping[str, Any], split: str, row: int) -> str:
+def item_id(doc: Doc, split: str, row: int) -> str:
     """The dataset's own id of a row, made unique: ARC's and OpenBookQA's `id`, BoolQ's `idx`, HellaSwag's `ind` with the row, else the row.
 
     >>> item_id({"id": "Mercury_417466"}, "test", 3), item_id({"idx": {"passage": 7, "question": 9}}, "validation", 3)
@@ -44,7 +47,7 @@ def item_id(doc: Mapping[str, Any], split: str, row: int) -> str:
     return f"{split}-{row}"
 
 
-def gold_index(task: ConfigurableTask, doc: Mapping[str, Any], choices: Sequence[str] | None = None) -> int:
+def gold_index(task: ConfigurableTask, doc: Doc, choices: Sequence[str] | None = None) -> int:
     """The position of the right choice, read as lm-eval's `process_results` reads it.
 
     Args:
@@ -61,7 +64,7 @@ def gold_index(task: ConfigurableTask, doc: Mapping[str, Any], choices: Sequence
     return position
 
 
-def benchmark_item(task: ConfigurableTask, group: str, doc: Mapping[str, Any], split: str, row: int) -> Item:
+def benchmark_item(task: ConfigurableTask, group: str, doc: Doc, split: str, row: int) -> Item:
     """A row in its benchmark's own prompt form, zero-shot: context and gold continuation are the request that lm-eval would score."""
     contexts = task.fewshot_context(doc, 0)
     requests = task.construct_requests(doc=doc, ctx=contexts, metadata=(group, row, 1))
@@ -83,7 +86,7 @@ def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Any, r
             yield benchmark_item(task, group, docs[row], split, row)
 
 
-def instruction_item(template: TemplateName, group: str, doc: Mapping[str, Any], row: int) -> Item:
+def instruction_item(template: TemplateName, group: str, doc: Doc, row: int) -> Item:
     """An Alpaca row under a template; one that drops `input` drops it from what overlap is judged on too."""
     instruction, given = doc["instruction"], doc["input"]
     prompts = TEMPLATES[template]

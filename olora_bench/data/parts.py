@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -34,6 +34,21 @@ class Example:
     truncated: bool
 
 
+class PartCounts(TypedDict):
+    """What a part holds and what was left out of it. `dropped_empty`: nothing supervised was left; `removed_*`: overlap with evaluation
+    items, word for word or nearly; `unlabelled`: rows of the train splits without an answer; `by_group`: the examples of each benchmark."""
+
+    examples: int
+    tokens: int
+    supervised_tokens: int
+    truncated: int
+    dropped_empty: int
+    removed_exact: int
+    removed_near: int
+    unlabelled: int
+    by_group: dict[str, int]
+
+
 @dataclass(frozen=True)
 class Parts:
     """Training, tuning and reporting examples; ids are disjoint. `counts` goes into the run's record."""
@@ -41,7 +56,7 @@ class Parts:
     train: list[Example]
     tune: list[Example]
     report: list[Example]
-    counts: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, PartCounts] = field(default_factory=dict)
 
 
 # The last selections of this process: a worker's runs mostly share one, and rendering prompts takes longer than tokenising them.
@@ -67,7 +82,7 @@ def check(experiment: Experiment, paths: Mapping[str, Path], *, training: bool =
 def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
     """Tokenise the three parts of `experiment.data`.
 
-    Which item is in which part hangs on `data.split_seed`, never on `seed`. What is trained is the tokenisation of the text as written,
+    Which item is in which part depends on `data.split_seed`, never on `seed`. What is trained is the tokenisation of the text as written,
     BOS in front where the tokenizer puts it. Benchmark items are lm-eval's context and gold continuation, and lose their beginning, but
     not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end.
 
@@ -75,9 +90,7 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
         paths: asset key -> folder, for `benchmark:<name>` of every benchmark that `data` names, and `data:<name>` for instructions.
 
     Returns:
-        The parts. `counts[part]` holds examples, tokens, supervised_tokens, truncated, dropped_empty (nothing supervised was left),
-        removed_exact and removed_near (overlap with evaluation items), unlabelled (rows of the train splits without an answer, left out),
-        and by_group, the examples of each benchmark.
+        The parts, with their counts.
 
     Raises:
         BadInput: a part asks for more items than there are, or nothing is left to train on; the tokenizer puts special tokens where
@@ -86,32 +99,35 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
     """
     data = experiment.data
     selection = _selection(data, experiment.benchmarks, paths)
-    counts: dict[str, Any] = {}
+    counts: dict[str, PartCounts] = {}
     built: dict[str, list[Example]] = {}
     for part in PARTS:
         items = selection.items[part]
         examples = _tokenise(items, data, tokenizer)
-        kept = [e for e in examples if e.supervised.any()]
-        built[part] = kept
-        counts[part] = {
-            "examples": len(kept),
-            "tokens": int(sum(len(e.input_ids) for e in kept)),
-            "supervised_tokens": int(sum(e.supervised.sum() for e in kept)),
-            "truncated": sum(e.truncated for e in kept),
-            "dropped_empty": len(examples) - len(kept),
-            "removed_exact": selection.removed[part]["exact"],
-            "removed_near": selection.removed[part]["near"],
-            "unlabelled": selection.unlabelled if part == "train" else 0,
-            "by_group": dict(sorted(Counter(e.group for e in kept).items())),
-        }
+        built[part] = [e for e in examples if e.supervised.any()]
         if not items:
             raise _nothing_left(data, selection, part)
-        if not kept:
+        if not built[part]:
             raise BadInput(
                 f"data={data.name} leaves no example in its {part} part: {len(examples)} were empty after data.cutoff={data.cutoff}. "
                 "Raise data.cutoff or use other data"
             )
+        counts[part] = _counts(part, selection, built[part], len(examples))
     return Parts(built["train"], built["tune"], built["report"], counts)
+
+
+def _counts(part: str, selection: Selection, kept: list[Example], tokenised: int) -> PartCounts:
+    return {
+        "examples": len(kept),
+        "tokens": int(sum(len(e.input_ids) for e in kept)),
+        "supervised_tokens": int(sum(e.supervised.sum() for e in kept)),
+        "truncated": sum(e.truncated for e in kept),
+        "dropped_empty": tokenised - len(kept),
+        "removed_exact": selection.removed[part]["exact"],
+        "removed_near": selection.removed[part]["near"],
+        "unlabelled": selection.unlabelled if part == "train" else 0,
+        "by_group": dict(sorted(Counter(e.group for e in kept).items())),
+    }
 
 
 def _nothing_left(data: Data, selection: Selection, part: str) -> BadInput:

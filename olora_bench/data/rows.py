@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from lm_eval.api.task import ConfigurableTask
 
 from olora_bench.assets.rows import kinds_said, place, read_parquet, renaming, shown, source, visible
 from olora_bench.config import Benchmark
-from olora_bench.data.items import gold_index, item_id
+from olora_bench.data.items import Doc, gold_index, item_id
 from olora_bench.errors import BadInput
 from olora_bench.process.progress import say
+
+Definition = Mapping[str, Any]
+"""The YAML of a task of lm-eval's, its functions among the values."""
 
 
 class Split:
@@ -29,7 +32,7 @@ class Split:
         BadInput: the file is no Parquet file, has no row, or lacks a column that the task reads.
     """
 
-    def __init__(self, benchmark: Benchmark, file: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, benchmark: Benchmark, file: Path, config: Definition) -> None:
         self.benchmark, self.name, self.file, self.table = benchmark.name, file.stem, file, read_parquet(file)
         if not self.table.num_rows:
             raise BadInput(f"benchmark {benchmark.name}: {file}: there are no rows")
@@ -90,7 +93,7 @@ class Split:
 class Splits(dict[str, Split]):
     """A benchmark's splits by name, each read where it is asked for."""
 
-    def __init__(self, benchmark: Benchmark, files: Mapping[str, Path], config: Mapping[str, Any]) -> None:
+    def __init__(self, benchmark: Benchmark, files: Mapping[str, Path], config: Definition) -> None:
         super().__init__()
         self.benchmark, self._files, self._config = benchmark, files, dict(config)
 
@@ -159,7 +162,7 @@ def check_docs(task: ConfigurableTask, split: Split, docs: datasets.Dataset) -> 
 class _Check:
     """What is looked at in each doc of a task."""
 
-    def __init__(self, task: ConfigurableTask, answer: str | None, first: Mapping[str, Any]) -> None:
+    def __init__(self, task: ConfigurableTask, answer: str | None, first: Doc) -> None:
         self.task, self.answer = task, answer
         config = {key: getattr(task.config, key) for key in ("doc_to_text", "doc_to_choice")}
         self.choices_from = [c for c in _read(config["doc_to_choice"], first)[1] if c in first and c != answer]
@@ -169,7 +172,7 @@ class _Check:
         self.keyed = [c for c in first if c in read and isinstance(first[c], dict) and {"text", "label"} <= first[c].keys()]
         self.alike = 0
 
-    def fault(self, doc: Mapping[str, Any]) -> tuple[str | None, Any, str] | None:
+    def fault(self, doc: Doc) -> tuple[str | None, Any, str] | None:
         """The column that is wrong, its value and what is wrong with it, or null. Counts the rows whose choices are all alike."""
         for column in self.texts:
             if (lack := _lack(doc[column])) is not None:
@@ -189,14 +192,14 @@ class _Check:
         self.alike += len(choices) > 1 and all(choice == choices[0] for choice in choices)
         return None
 
-    def _answers(self, doc: Mapping[str, Any], choices: list[str]) -> bool:
+    def _answers(self, doc: Doc, choices: list[str]) -> bool:
         try:
             gold_index(self.task, doc, choices)
         except Exception:
             return False
         return True
 
-    def _takes(self, doc: Mapping[str, Any], choices: list[str]) -> bool:
+    def _takes(self, doc: Doc, choices: list[str]) -> bool:
         """As `_answers`, also where lm-eval's constructor stumbled before it knew that the contexts are the choices, as WinoGrande's."""
         try:
             position = self.task.doc_to_text(doc)
@@ -204,11 +207,11 @@ class _Check:
             return False
         return 0 <= position < len(choices) if type(position) is int else self._answers(doc, choices)
 
-    def _blamed(self, doc: Mapping[str, Any]) -> tuple[str | None, Any]:
+    def _blamed(self, doc: Doc) -> tuple[str | None, Any]:
         column = next((c for c in self.choices_from if _lack(doc[c]) is not None), next(iter(self.choices_from), None))
         return column, None if column is None else doc[column]
 
-    def _allowed(self, doc: Mapping[str, Any], choices: list[str]) -> str:
+    def _allowed(self, doc: Doc, choices: list[str]) -> str:
         """The answers that the task takes for this row, found by trying the row's own keys, numbers and figures."""
         if self.answer is None:
             return ""
@@ -234,7 +237,7 @@ def _odd_keys(texts: Any, keys: Any) -> str | None:
     return None if twice is None else f"where {shown(twice)} names {keys.count(twice)} choices and each needs a key of its own"
 
 
-def _answer_column(config: Mapping[str, Any], schema: pa.Schema, rows: list[dict[str, Any]]) -> str | None:
+def _answer_column(config: Definition, schema: pa.Schema, rows: Sequence[Doc]) -> str | None:
     """The column that holds the answer, where the task's definition shows which one it is."""
     if callable(config.get("doc_to_text")):  # it may give the position of the right one of several contexts, as WinoGrande's does
         tried = [_read(config["doc_to_text"], row) for row in rows]
@@ -246,7 +249,7 @@ def _answer_column(config: Mapping[str, Any], schema: pa.Schema, rows: list[dict
     return named.pop() if len(named) == 1 else None
 
 
-def _named(config: Mapping[str, Any], row: Mapping[str, Any]) -> set[str]:
+def _named(config: Definition, row: Doc) -> set[str]:
     """The columns that the prompt's definitions name."""
     return {column for key in ("doc_to_text", "doc_to_target", "doc_to_choice") for column in _read(config.get(key), row)[1]}
 
@@ -262,7 +265,7 @@ def _lacks(split: Split, task: str, column: str) -> BadInput:
 class _Recorded(dict[str, Any]):
     """A row that notes which columns are read."""
 
-    def __init__(self, row: Mapping[str, Any]) -> None:
+    def __init__(self, row: Doc) -> None:
         super().__init__(row)
         self.read: list[str] = []
 
@@ -271,7 +274,7 @@ class _Recorded(dict[str, Any]):
         return super().__getitem__(column)
 
 
-def _read(definition: Any, row: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def _read(definition: Any, row: Doc) -> tuple[Any, list[str]]:
     """What a task's function makes of a row (or the error), or null for a template; and the columns that it reads."""
     if callable(definition):
         recorded = _Recorded(row)
@@ -286,7 +289,7 @@ def _read(definition: Any, row: Mapping[str, Any]) -> tuple[Any, list[str]]:
     return None, sorted(meta.find_undeclared_variables(lm_eval.utils.env.parse(definition)))
 
 
-def _bare(definition: Any, row: Mapping[str, Any]) -> set[str]:
+def _bare(definition: Any, row: Doc) -> set[str]:
     """The columns that a template prints as they are, whatever they hold, and so must hold something."""
     if not isinstance(definition, str):
         return set()

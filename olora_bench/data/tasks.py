@@ -20,7 +20,8 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from olora_bench.config import Benchmark
-from olora_bench.data.rows import Splits, check_docs, processed
+from olora_bench.data.items import Doc
+from olora_bench.data.rows import Definition, Splits, check_docs, processed
 from olora_bench.errors import BadInput, MissingAssets
 
 SPLITS = ("train", "validation", "test")
@@ -96,7 +97,7 @@ def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> Configurable
     return task
 
 
-def _made(kind: type[_Task], config: dict[str, Any], splits: Splits) -> _Task:
+def _made(kind: type[_Task], config: Definition, splits: Splits) -> _Task:
     """The task, its scored rows checked, also where lm-eval's own constructor stumbles over the first of them."""
     task, scored = kind.__new__(kind), splits[splits.benchmark.report_split]
     task.splits = splits
@@ -125,7 +126,7 @@ class _Task(ConfigurableTask):
     """lm-eval's task, whose scored rows are read and decoded once and not twice for every model."""
 
     splits: Splits
-    _rows: list[dict[str, Any]] | None = None
+    _rows: list[Doc] | None = None
     _train: datasets.Dataset | None = None
 
     @property
@@ -155,7 +156,7 @@ class _ZeroShotTask(_Task):
         return None
 
 
-def _check_definition(benchmark: Benchmark, config: Mapping[str, Any]) -> None:
+def _check_definition(benchmark: Benchmark, config: Definition) -> None:
     """Whether lm-eval's task is the one that the benchmark's YAML describes."""
     installed = f"the installed lm-eval {package_version('lm_eval')}"
     found = (config.get("metadata") or {}).get("version")

@@ -14,10 +14,11 @@ from transformers import GenerationConfig
 
 from olora_bench.data.batches import chunks_by_budget
 from olora_bench.data.encoding import encode_prompts, last_tokens
-from olora_bench.evaluation.scores import computing_in, in_eval_mode
+from olora_bench.evaluation.scores import Loaded, computing_in, in_eval_mode
 from olora_bench.models import padding_id, required_eos, special_tokens
 from olora_bench.models.causal import causal_model
 from olora_bench.process.progress import Progress
+from olora_bench.store.record import Json
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 
@@ -34,18 +35,16 @@ class Asked(Protocol):
 
 
 def generate(
-    model: nn.Module, base: Any, items: Sequence[Asked], *, max_new_tokens: int, token_budget: int, dtype: torch.dtype
+    model: nn.Module, base: Loaded, items: Sequence[Asked], *, max_new_tokens: int, token_budget: int, dtype: torch.dtype
 ) -> pd.DataFrame:
-    """Greedy answers, in batches with a KV cache, each up to the end-of-sequence token or the cap.
+    """Greedy answers, in batches with a KV cache, each up to the end-of-sequence token or `max_new_tokens`.
 
-    Prompts are tokenised as in training. A prompt that leaves no room for `max_new_tokens` loses its beginning, but not BOS, and is counted
-    so.
+    Prompts are tokenised as in training. A prompt that leaves too little room loses its beginning, but not BOS, and is counted so.
 
     Args:
         model: the base itself or a PEFT model around it.
         base: gives tokenizer and device.
         items: `context` is the prompt, `continuation` the reference.
-        max_new_tokens: the cap.
         token_budget: at most this many tokens, prompt, padding and answer together, at a time (one item at least).
         dtype: what the base's weights are computed in.
 
@@ -57,37 +56,42 @@ def generate(
         BadInput: the tokenizer has no EOS, or puts special tokens where they cannot stand.
     """
     tokenizer, causal = base.tokenizer, causal_model(model)
-    eos, pad = required_eos(tokenizer, "which ends each answer"), padding_id(tokenizer)
+    ends = {"eos_token_id": required_eos(tokenizer, "which ends each answer"), "pad_token_id": padding_id(tokenizer)}
     room = max(1, causal.config.max_position_embeddings - max_new_tokens)
     contexts = encode_prompts(tokenizer, [item.context for item in items])
     begin = special_tokens(tokenizer).begin
     fed = [last_tokens(context, room, begin) for context in contexts]
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, eos_token_id=eos, pad_token_id=pad)
-    order = sorted(range(len(items)), key=lambda i: (-len(fed[i]), i))
-    answers: dict[int, list[int]] = {}
-    device = torch.device(base.device)
     with in_eval_mode(model), computing_in(model, dtype), _alone(causal), Progress("generate", len(items), unit="answers") as progress:
-        for chunk in chunks_by_budget([len(fed[i]) + max_new_tokens for i in order], token_budget):
-            rows = [order[k] for k in chunk]
-            ids, mask = _left_padded([fed[i] for i in rows], pad)
-            with torch.no_grad():
-                written = causal.generate(  # PEFT's own would put its copy of the folder's settings back
-                    input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
-                )
-            for i, row in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
-                answers[i] = row[: row.index(eos)] if eos in row else row[:max_new_tokens]
-            progress.advance(len(rows))
-    return pd.DataFrame(
-        {
-            "item_id": [item.id for item in items],
-            "prompt": [item.context for item in items],
-            "reference": [item.continuation for item in items],
-            "output": [tokenizer.decode(answers[i], skip_special_tokens=True) for i in range(len(items))],
-            "tokens": np.array([len(answers[i]) for i in range(len(items))], dtype=np.int64),
-            "finished": [len(answers[i]) < max_new_tokens for i in range(len(items))],
-            "truncated": [len(context) > room for context in contexts],
-        }
-    )
+        settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, **ends)
+        answers = _greedy(causal, settings, fed, token_budget, torch.device(base.device), progress)
+    columns = {
+        "item_id": [item.id for item in items],
+        "prompt": [item.context for item in items],
+        "reference": [item.continuation for item in items],
+        "output": [tokenizer.decode(answer, skip_special_tokens=True) for answer in answers],
+        "tokens": np.array([len(answer) for answer in answers], dtype=np.int64),
+        "finished": [len(answer) < max_new_tokens for answer in answers],
+        "truncated": [len(context) > room for context in contexts],
+    }
+    return pd.DataFrame(columns)
+
+
+def _greedy(
+    causal: Any, settings: GenerationConfig, fed: Sequence[Sequence[int]], token_budget: int, device: torch.device, progress: Progress
+) -> list[list[int]]:
+    """The tokens of each answer without its end; long prompts first, so that a batch has little padding."""
+    most, eos = settings.max_new_tokens, settings.eos_token_id
+    order = sorted(range(len(fed)), key=lambda i: (-len(fed[i]), i))
+    answers: dict[int, list[int]] = {}
+    for chunk in chunks_by_budget([len(fed[i]) + most for i in order], token_budget):
+        rows = [order[k] for k in chunk]
+        ids, mask = (tensor.to(device) for tensor in _left_padded([fed[i] for i in rows], settings.pad_token_id))
+        with torch.no_grad():  # PEFT's own generate would put its copy of the folder's settings back
+            written = causal.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        for i, row in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
+            answers[i] = row[: row.index(eos)] if eos in row else row[:most]
+        progress.advance(len(rows))
+    return [answers[i] for i in range(len(fed))]
 
 
 @contextmanager
@@ -110,7 +114,7 @@ def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor,
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
-def text_metrics(outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def text_metrics(outputs: Sequence[str], references: Sequence[str]) -> Json:
     """How near answers come to their references.
 
     Returns:

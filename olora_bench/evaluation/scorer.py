@@ -13,6 +13,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import resolve_max_length
+from lm_eval.utils import simple_parse_args_string
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # How much slower an attention's operation is taken to run than a matrix product's: an estimate, only for choosing between two exact ways.
 _ATTENTION_SLOWNESS = 3.0
+_ARGUMENTS = ("pretrained", "tokenizer", "device", "token_budget", "dtype", "peft", "cache_dir")
 Item = tuple[str | None, int | None]
 
 
@@ -54,61 +56,67 @@ class Scorer(LM):
 
     def __init__(
         self,
-        pretrained: str | Path | nn.Module,
-        tokenizer: PreTrainedTokenizerBase | str | None = None,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
         *,
         device: torch.device | str = "cpu",
         token_budget: int = 4096,
-        dtype: str = "auto",
-        peft: str | None = None,
         cache_dir: Path | str | None = None,
-        **ignored: Any,
     ) -> None:
-        """A model, or what to load one from: lm-eval's command line gives `pretrained` and `peft` as folders.
+        """Score `model` as it is.
 
         Args:
-            tokenizer: an object, a folder, or None for the model's own folder.
             token_budget: tokens in one forward pass.
-            dtype: of a model that is loaded here: auto, float32, bfloat16, float16.
-            peft: folder of an adapter for a model that is loaded here.
             cache_dir: where tokenised prompts are kept; None keeps none.
-            ignored: lm-eval's `batch_size` and `max_batch_size`, for which there is `token_budget`.
 
         Raises:
-            BadInput: an unknown argument; a tokenizer without BOS and without EOS, or one that puts special tokens where they cannot stand.
+            BadInput: a tokenizer without BOS and without EOS, or one that puts special tokens where they cannot stand.
         """
         super().__init__()
-        unknown = sorted(set(ignored) - {"batch_size", "max_batch_size"})
-        if unknown:
+        if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
             raise BadInput(
-                f"model argument {', '.join(unknown)} is unknown. "
-                "Allowed: pretrained, tokenizer, device, token_budget, dtype, peft, cache_dir"
-            )
-        if isinstance(pretrained, nn.Module):
-            self.model = pretrained
-        else:
-            self.model, tokenizer = _loaded(str(pretrained), dtype, device, peft), tokenizer or str(pretrained)
-        chosen: Any = AutoTokenizer.from_pretrained(tokenizer) if isinstance(tokenizer, str) else tokenizer
-        self.tokenizer = chosen
-        bos, eos = chosen.bos_token_id, chosen.eos_token_id
-        if bos is None and eos is None:
-            raise BadInput(
-                f"{type(chosen).__name__} has neither a BOS nor an EOS token, one of which must stand in for an empty context. "
+                f"{type(tokenizer).__name__} has neither a BOS nor an EOS token, one of which must stand in for an empty context. "
                 "Set tokenizer.bos_token or tokenizer.eos_token"
             )
-        self.special = special_tokens(chosen)
+        self.model, self.tokenizer, self.special = model, tokenizer, special_tokens(tokenizer)
         self._device, self.token_budget = torch.device(device), token_budget
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self.max_length = resolve_max_length(self.model.config, self.tokenizer)
+        self.max_length = resolve_max_length(model.config, tokenizer)
         self.truncated: set[Item] = set()
         self.empty: set[Item] = set()
         self.merged: set[Item] = set()
         self.tokens = 0
-        self._why_not = why_not(self.model)
+        self._why_not = why_not(model)
         self.notes = [] if self._why_not is None else [f"scored in lm-eval's own way, which is slower: {self._why_not}"]
         if self.special.ends:
-            self.notes.append(f"the tokenizer puts {chosen.eos_token} after every text; it is left out here, where lm-eval keeps it")
+            self.notes.append(f"the tokenizer puts {tokenizer.eos_token} after every text; it is left out here, where lm-eval keeps it")
         self._hflm: HFLM | None = None
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> Scorer:
+        """lm-eval's command line: `create_from_arg_obj` of `key=value,...`."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> Scorer:
+        """The scorer that lm-eval's `--model_args` ask for.
+
+        Args:
+            arg_dict: `pretrained`, the folder of a model; `tokenizer` and `peft`, the folders of another tokenizer and of an adapter;
+                `dtype`: auto, float32, bfloat16 or float16; `device`, `token_budget` and `cache_dir` as for the constructor.
+            additional_config: lm-eval's own: `device`, and batch sizes, for which there is `token_budget`.
+
+        Raises:
+            BadInput: an unknown argument, no `pretrained`, or as for the constructor.
+        """
+        given = arg_dict | {key: value for key, value in (additional_config or {}).items() if value is not None}
+        if unknown := sorted(given.keys() - {*_ARGUMENTS, "batch_size", "max_batch_size"}):
+            raise BadInput(f"model argument {', '.join(unknown)} is unknown. Allowed: {', '.join(_ARGUMENTS)}")
+        if "pretrained" not in given:
+            raise BadInput("model argument pretrained is missing: give the folder of a model")
+        own = {key: given[key] for key in ("device", "token_budget", "cache_dir") if key in given}
+        tokenizer = AutoTokenizer.from_pretrained(given.get("tokenizer", given["pretrained"]))
+        return cls(_loaded(given).to(given.get("device", "cpu")), tokenizer, **own)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
@@ -206,10 +214,12 @@ def pair_cost(causal: nn.Module) -> float:
     return float(round(_ATTENTION_SLOWNESS * 2 * config.num_hidden_layers * width / max(1, products), 9))
 
 
-def _loaded(folder: str, dtype: str, device: torch.device | str, peft: str | None) -> nn.Module:
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
-    if peft is not None:
+def _loaded(given: dict[str, Any]) -> nn.Module:
+    dtype = given.get("dtype", "auto")
+    loaded: Any = AutoModelForCausalLM.from_pretrained(given["pretrained"], dtype=dtype, attn_implementation="sdpa")
+    if "peft" in given:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, peft)
-    return loaded.eval().to(device)
+        loaded = PeftModel.from_pretrained(loaded, given["peft"])
+    evaluating: nn.Module = loaded.eval()
+    return evaluating

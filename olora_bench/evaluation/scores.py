@@ -6,8 +6,9 @@ import contextlib
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,20 @@ from olora_bench.config.schema import Dtype
 from olora_bench.data.items import gold_index, item_id
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation.scorer import Scorer
-from olora_bench.models import restore
+from olora_bench.models import Base, restore
+from olora_bench.models.base import DTYPES
 from olora_bench.seeds import derive
+from olora_bench.store import Score
+from olora_bench.store.record import Metric
 
-_DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _FEWSHOT_SEED = 1234  # lm-eval's own default
+
+
+class Flips(TypedDict):
+    """Of `flip_items` items scored again in fp32: metric -> the share whose predicted choice differs."""
+
+    flips: dict[Metric, float]
+    flip_items: int
 
 
 class Loaded(Protocol):
@@ -38,41 +48,45 @@ class Loaded(Protocol):
     def device(self) -> torch.device: ...
 
 
-def evaluate(
-    model: nn.Module,
-    base: Loaded,
-    suite: Suite,
-    benchmarks: Mapping[str, Benchmark],
-    tasks: Mapping[str, ConfigurableTask],
-    *,
-    token_budget: int,
-    dtype: Dtype,
-    cache_dir: Path | None = None,
-) -> tuple[dict[str, dict[str, Any]], pd.DataFrame]:
+@dataclass(frozen=True)
+class Scoring:
+    """What is asked of a model, and how much of it at a time.
+
+    Attributes:
+        benchmarks: by name, those of `suite`.
+        tasks: benchmark name -> task, from `olora_bench.data.benchmark_tasks`.
+        token_budget: tokens in one forward pass; changes speed and memory, not scores.
+        cache_dir: where tokenised prompts are kept for the next process; None keeps none.
+    """
+
+    suite: Suite
+    benchmarks: Mapping[str, Benchmark]
+    tasks: Mapping[str, ConfigurableTask]
+    token_budget: int
+    cache_dir: Path | None = None
+
+
+def evaluate(model: nn.Module, base: Loaded, asked: Scoring, *, dtype: Dtype) -> tuple[dict[str, Score], pd.DataFrame]:
     """Score a model on a suite.
 
     Args:
         model: the base itself or a PEFT model around it; left in the mode and precision it came in.
         base: gives tokenizer and device.
-        benchmarks: by name, those of `suite`.
-        tasks: benchmark name -> task, from `olora_bench.data.benchmark_tasks`.
-        token_budget: tokens in one forward pass; changes speed and memory, not scores.
         dtype: what the base's weights are computed in; an adapter stays as it is.
-        cache_dir: where tokenised prompts are kept for the next process; None keeps none.
 
     Returns:
-        scores: benchmark name -> metrics and stderr (as lm-eval's; null for a single item), primary, items, chance, gold_logprob
-        (mean over items of the gold choice's log-likelihood, nats), truncated (items of which a prompt was cut), warnings.
+        scores: by benchmark name; a single item has no standard error.
         items: one row an item, columns as in the store's items.parquet. `lengths` are lm-eval's: characters of each choice.
     """
-    chosen = {name: tasks[name] for name in suite.benchmarks}
+    suite, benchmarks = asked.suite, asked.benchmarks
+    chosen = {name: asked.tasks[name] for name in suite.benchmarks}
     samples = {name: chosen_rows(suite, name, len(task.eval_docs)) for name, task in chosen.items()}
     for task in chosen.values():
         if suite.num_fewshot:
             task.sampler = get_sampler(suite.fewshot_sampler)(list(task.fewshot_docs()), rnd=_FEWSHOT_SEED)
         task.set_fewshot_seed(_FEWSHOT_SEED)
-    with lm_eval_quietly(), in_eval_mode(model), computing_in(model, _DTYPES[dtype]):
-        scorer = Scorer(model, base.tokenizer, device=torch.device(base.device), token_budget=token_budget, cache_dir=cache_dir)
+    with lm_eval_quietly(), in_eval_mode(model), computing_in(model, DTYPES[dtype]):
+        scorer = Scorer(model, base.tokenizer, device=base.device, token_budget=asked.token_budget, cache_dir=asked.cache_dir)
         # Metrics here are means, whose standard error is exact: the number of bootstrap rounds only switches it on.
         found = evaluator.evaluate(scorer, {"tasks": chosen, "groups": {}}, samples=samples, bootstrap_iters=1, log_samples=False)
         frames = {name: _items(name, task, benchmarks[name].report_split, samples[name]) for name, task in chosen.items()}
@@ -82,39 +96,29 @@ def evaluate(
     return scores, pd.concat(frames.values(), ignore_index=True)
 
 
-def measure_flips(
-    base: Any,
-    suite: Suite,
-    benchmarks: Mapping[str, Benchmark],
-    tasks: Mapping[str, ConfigurableTask],
-    items: pd.DataFrame,
-    *,
-    token_budget: int,
-    cache_dir: Path | None = None,
-    limit: int = 100,
-) -> dict[str, dict[str, Any]]:
+def measure_flips(base: Base, asked: Scoring, items: pd.DataFrame, *, limit: int = 100) -> dict[str, Flips]:
     """How many predictions the precision decides: up to `limit` items of each benchmark again, with the file's weights, all in fp32.
 
     Args:
-        base: a loaded `olora_bench.models.Base`, untouched. Its weights take fp32's memory meanwhile, and are the very tensors from before
-            afterwards.
+        base: untouched. Its weights take fp32's memory meanwhile, and are the very tensors from before afterwards.
         items: what `evaluate` returned for this base on this suite in a lower precision.
 
     Returns:
-        benchmark name -> flips (metric -> share of items whose predicted choice differs) and flip_items, how many were compared.
+        by benchmark name.
     """
-    few = suite.model_copy(update={"limit": min(limit, suite.limit or limit)})
+    few = replace(asked, suite=asked.suite.model_copy(update={"limit": min(limit, asked.suite.limit or limit)}))
     with computing_in(base.model, torch.float32):
         floating = [name for name, parameter in base.model.named_parameters() if parameter.is_floating_point()]
         restore(base, floating, torch.float32)  # the rounding of the weights is a part of what a lower precision decides
-        _, exact = evaluate(base.model, base, few, benchmarks, tasks, token_budget=token_budget, dtype="fp32", cache_dir=cache_dir)
+        _, exact = evaluate(base.model, base, few, dtype="fp32")
     both = items.merge(exact, on=["benchmark", "item_id"], suffixes=("", "_fp32"))
-    found = {}
-    for name, rows in both.groupby("benchmark"):
-        columns = {"acc": "prediction", "acc_norm": "prediction_norm"}
-        flips = {m: float((rows[columns[m]] != rows[f"{columns[m]}_fp32"]).mean()) for m in benchmarks[str(name)].metrics}
-        found[str(name)] = {"flips": flips, "flip_items": len(rows)}
-    return found
+    return {str(name): _flips(rows, asked.benchmarks[str(name)]) for name, rows in both.groupby("benchmark")}
+
+
+def _flips(rows: pd.DataFrame, benchmark: Benchmark) -> Flips:
+    columns = {"acc": "prediction", "acc_norm": "prediction_norm"}
+    shares = {m: float((rows[columns[m]] != rows[f"{columns[m]}_fp32"]).mean()) for m in benchmark.metrics}
+    return {"flips": shares, "flip_items": len(rows)}
 
 
 def chosen_rows(suite: Suite, name: str, count: int) -> Sequence[int]:
@@ -153,25 +157,24 @@ def _items(name: str, task: ConfigurableTask, split: str, rows: Sequence[int]) -
     return pd.DataFrame(table)
 
 
-def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any], items: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
+def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any], items: pd.DataFrame, scorer: Scorer) -> Score:
     metrics = {m: float(found[f"{m},none"]) for m in benchmark.metrics}
     errors = {m: found[f"{m}_stderr,none"] for m in benchmark.metrics}
-    truncated = sum(name == task.config.task for name, _ in scorer.truncated)
     gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]
-    return {
-        "metrics": metrics,
-        "stderr": {m: None if isinstance(e, str) else float(e) for m, e in errors.items()},
-        "primary": benchmark.metrics[0],
-        "items": len(items),
-        "chance": benchmark.chance,
-        "gold_logprob": float(np.mean(gold)),
-        "truncated": truncated,
-        "warnings": [
+    return Score(
+        metrics=metrics,
+        stderr={m: None if isinstance(e, str) else float(e) for m, e in errors.items()},
+        primary=benchmark.metrics[0],
+        items=len(items),
+        chance=benchmark.chance,
+        gold_logprob=float(np.mean(gold)),
+        truncated=sum(name == task.config.task for name, _ in scorer.truncated),
+        warnings=[
             *_below_chance(benchmark, metrics[benchmark.metrics[0]], len(items)),
             *_about_tokens(str(task.config.task), len(items), scorer),
             *scorer.notes,
         ],
-    }
+    )
 
 
 def _below_chance(benchmark: Benchmark, score: float, items: int) -> list[str]:
@@ -215,7 +218,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 def computing_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """The base's floating-point weights in `dtype` for a while; afterwards the very tensors from before. Adapters keep their precision."""
     changed = [
-        (p, p.data) for name, p in model.named_parameters() if "lora_" not in name and p.dtype in _DTYPES.values() and p.dtype != dtype
+        (p, p.data) for name, p in model.named_parameters() if "lora_" not in name and p.dtype in DTYPES.values() and p.dtype != dtype
     ]
     for parameter, data in changed:
         parameter.data = data.to(dtype)

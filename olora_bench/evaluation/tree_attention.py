@@ -153,17 +153,11 @@ def last_hidden(causal: Any, ids: Tensor, depths: Tensor, layout: Layout) -> Ten
 
 
 def tree_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    layout: Layout,
-    scaling: float | None = None,
-    **_: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, *mask: Tensor | None, layout: Layout, **options: Any
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, heads, l, d], key and value [1, kv_heads, l, d], all of one packed row.
+
+    `mask`, which transformers makes of the whole row, is not used: each group has its own. Of `options` the `scaling` of scores is.
 
     Returns:
         [1, l, heads, d]
@@ -182,7 +176,7 @@ def tree_attention(
                 torch.cat([far.expand(n, -1, -1, -1), own], dim=2)
                 for far, own in zip(layout.prefix[module.layer_idx], (keys, values), strict=True)
             )
-        found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask, scale=scaling)
+        found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask, scale=options.get("scaling"))
         found = found.unflatten(2, (t, repeats)).transpose(0, 1).flatten(1, 2)  # [kv_heads, n * t, repeats, d]
         target[:, group.start : group.stop] = found if group.scatter is None else found.index_select(1, group.scatter)
     return out, None

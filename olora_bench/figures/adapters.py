@@ -91,7 +91,7 @@ def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Two to four ticks between two positive numbers: powers of ten, and digits between them where these are too few.
+    """Two or three ticks between two positive numbers: powers of ten, and digits between them where these are too few.
 
     >>> _decades(1e-8, 2.0), _decades(0.3, 9.0)
     ([1e-08, 1e-05, 0.01], [0.3, 1.0, 3.0])
@@ -101,7 +101,7 @@ def _decades(low: float, high: float) -> list[float]:
         inside = [tick for power in powers for digit in digits if low <= (tick := float(f"{digit}e{power}")) <= high]
         if len(inside) > 1:
             break
-    return inside[:: -(-len(inside) // 4) or 1]
+    return inside[:: -(-len(inside) // 3) or 1]
 
 
 @styled

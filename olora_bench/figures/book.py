@@ -142,7 +142,7 @@ def _learning_rates(s: Sources) -> Drawn:
         reason = "in no cell are two learning rates done yet" if begun else "only one learning rate was tried in each cell"
         yield LeftOut("learning_rates", reason)
         return
-    shared = (s.frames.tuning or {}).get("shared_lr")
+    shared = None if s.frames.tuning is None else s.frames.tuning.shared_lr
     for name, shown in pages("learning_rates", [group for _, group in grouped(table[several], CELL)], CELLS_A_RATE_FIGURE):
         title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
         far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))

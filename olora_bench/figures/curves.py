@@ -48,11 +48,11 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     columns = 1 if alone else 2
     rows = -(-len(panels) // columns)
     crowded = alone and _crowded(bands)
-    key = " ".join([keys.LOSS_CURVES, *[keys.LOSS_CURVES_DIVERGED] * bool(len(diverged)), *[keys.LOSS_CURVES_END] * crowded])
-    top = header_in(title, [] if alone else arms, key=key)
+    marks = " ".join([keys.LOSS_CURVES, *[keys.LOSS_CURVES_DIVERGED] * bool(len(diverged)), *[keys.LOSS_CURVES_END] * crowded])
+    top = header_in(title, [] if alone else arms, key=marks)
     below = 1.75 if alone else 1.22 * rows + 0.12
     figure = figure_of(top + below)
-    header(figure, title, None if alone else shown, key=key)
+    header(figure, title, None if alone else shown, key=marks)
     figure.supylabel("Held-out loss (nats)", y=0.5 * below / (top + below), fontsize=TEXT_PT)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, (panel, band) in enumerate(panels):

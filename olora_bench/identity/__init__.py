@@ -14,6 +14,7 @@ from olora_bench.identity.ids import (
     train_identity,
     training_assets,
 )
+from olora_bench.identity.title import run_title, title
 
 __all__ = [
     "RESULTS_VERSION",
@@ -28,6 +29,8 @@ __all__ = [
     "explain",
     "family_key",
     "identify",
+    "run_title",
+    "title",
     "train_identity",
     "training_assets",
 ]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -49,6 +49,22 @@ class Group:
 Layout = tuple[Group, ...]
 
 
+class Pattern(NamedTuple):
+    """Who looks at whom in a packed row: the groups, the scale of scores, and the longest look back in tokens (None: to the beginning)."""
+
+    layout: Layout
+    scale: float
+    window: int | None
+
+
+class Options(TypedDict, total=False):
+    """What transformers' attention layers ask for; further keys that some of them give are not used."""
+
+    scaling: float | None
+    dropout: float
+    sliding_window: int | None
+
+
 def layout_of(lengths: Sequence[int]) -> Layout:
     """The groups of a packed row of examples of these lengths, which must fall (or stay): the cut that computes the fewest pairs."""
     groups: list[Group] = []
@@ -80,19 +96,11 @@ def _cheapest(lengths: Sequence[int]) -> list[range]:
 
 
 def packed_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    layout: Layout,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    **_: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, *mask: Tensor | None, layout: Layout, **options: Unpack[Options]
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, heads, l, d], key and value [1, kv_heads, l, d], all of one packed row.
+
+    `mask`, which transformers makes of the whole row, is not used: `layout` says which tokens are of one example.
 
     Returns:
         [1, l, heads, d]
@@ -100,25 +108,26 @@ def packed_attention(
     Raises:
         ValueError: attention dropout, of which no recipe here has any.
     """
-    if dropout:
+    if dropout := options.get("dropout"):
         raise ValueError(f"packed attention has no dropout (asked for {dropout}): the frozen base is in evaluation mode")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scaling = options.get("scaling")
+    pattern = Pattern(layout, query.shape[-1] ** -0.5 if scaling is None else scaling, options.get("sliding_window"))
     if query.device.type == "cpu":
-        return _CausalAttention.apply(query, key, value, layout, scale, sliding_window), None
-    return by_torchs_kernel(query, key, value, layout, scale, sliding_window), None
+        return _CausalAttention.apply(query, key, value, pattern), None
+    return by_torchs_kernel(query, key, value, pattern), None
 
 
-def by_torchs_kernel(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+def by_torchs_kernel(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:
     """`packed_attention` for GPUs: [1, l, heads, d], with torch's own gradient."""
-    return torch.cat([_sdpa(query, key, value, group, scale, window) for group in layout])[None]
+    return torch.cat([_sdpa(query, key, value, group, pattern) for group in pattern.layout])[None]
 
 
-def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, scale: float, window: int | None) -> Tensor:
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, pattern: Pattern) -> Tensor:
     """[tokens, heads, d] of one group's tokens, by torch's kernel forward and backward."""
     q, k, v = (_square(side, group, query.shape[1]) for side in (query, key, value))
-    mask = _window_mask(group, window, query.device)
+    mask = _window_mask(group, pattern.window, query.device)
     square = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=None if mask is None else mask.to(query.dtype), is_causal=mask is None, scale=scale
+        q, k, v, attn_mask=None if mask is None else mask.to(query.dtype), is_causal=mask is None, scale=pattern.scale
     )
     rows = square.transpose(1, 2).flatten(0, 1)
     return rows if group.scatter is None else rows.index_select(0, group.scatter)
@@ -131,35 +140,36 @@ class _CausalAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.layout, ctx.scale, ctx.window = layout, scale, window
+        ctx.pattern = pattern
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-        for group in layout:
-            out[0, group.start : group.stop] = _sdpa(query, key, value, group, scale, window)
+        for group in pattern.layout:
+            out[0, group.start : group.stop] = _sdpa(query, key, value, group, pattern)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value = ctx.saved_tensors
+        layout, scale, window = ctx.pattern
         # Gradients lie as the projections' outputs do, [l, heads, d]: their products then need no copy.
         grads = tuple(tensor.new_empty(tensor.transpose(1, 2).shape).transpose(1, 2) for tensor in (query, key, value))
         sides, targets = _by_kv_head(query, key, value), _by_kv_head(*grads)
         above = _by_kv_head(grad.transpose(1, 2), key, value)[0]
-        for group in ctx.layout:
+        for group in layout:
             q, k, v = (_taken(side, group) for side in sides)
             g = _taken(above, group, pad=True)
             t, repeats = k.shape[1], q.shape[1] // k.shape[1]
-            mask = _causal(-(-t // 64) * 64, ctx.window, repeats, q.device)[: t * repeats, :t]
+            mask = _causal(-(-t // 64) * 64, window, repeats, q.device)[: t * repeats, :t]
             with exact_products(q.dtype):
-                scores = torch.baddbmm(mask, q.float(), k.float().transpose(1, 2), alpha=ctx.scale)
+                scores = torch.baddbmm(mask, q.float(), k.float().transpose(1, 2), alpha=scale)
                 d_p = torch.bmm(g.float(), v.float().transpose(1, 2))
             p = torch.softmax(scores, -1)
-            d_scores = torch._softmax_backward_data(d_p, p, -1, torch.float32).mul_(ctx.scale).to(q.dtype)
+            d_scores = torch._softmax_backward_data(d_p, p, -1, torch.float32).mul_(scale).to(q.dtype)
             _put(targets[0], group, torch.bmm(d_scores, k))
             _put(targets[1], group, torch.bmm(d_scores.transpose(1, 2), q))
             _put(targets[2], group, torch.bmm(p.to(g.dtype).transpose(1, 2), g))
-        return *grads, None, None, None
+        return *grads, None
 
 
 def _window_mask(group: Group, window: int | None, device: torch.device) -> Tensor | None:

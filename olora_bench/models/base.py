@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_lik
 
 # Left in folders by older versions of transformers.
 _NEVER_READ = ("rotary_emb.inv_freq", "decoder.version")
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def torch_dtype(name: str) -> torch.dtype:
     >>> torch_dtype("bf16")
     torch.bfloat16
     """
-    if name not in _DTYPES:
-        raise BadInput(f"precision={name} is no dtype. Allowed here: {', '.join(_DTYPES)}")
-    return _DTYPES[name]
+    if name not in DTYPES:
+        raise BadInput(f"precision={name} is no dtype. Allowed here: {', '.join(DTYPES)}")
+    return DTYPES[name]
 
 
 def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch.device | str, cache_dir: Path) -> Base:
@@ -153,7 +153,7 @@ def _check_headers(model: Model, folder: Path, config: PreTrainedConfig) -> None
             )
 
 
-def _weights(model: Model, folder: Path, config: PreTrainedConfig, dtype: torch.dtype, quantised: Mapping[str, Any]) -> PreTrainedModel:
+def _weights(model: Model, folder: Path, config: PreTrainedConfig, dtype: torch.dtype, quantised: Mapping[str, object]) -> PreTrainedModel:
     try:
         loaded, info = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -174,7 +174,7 @@ def _weights(model: Model, folder: Path, config: PreTrainedConfig, dtype: torch.
     return loaded
 
 
-def _quantised(model: Model, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+def _quantised(model: Model, dtype: torch.dtype, device: torch.device) -> dict[str, object]:
     """What transformers needs to quantise while loading: NF4 with double quantisation (Dettmers et al., arXiv 2305.14314), or 8 bits
     (Dettmers et al., arXiv 2208.07339). The LM head and the embeddings stay in `dtype`, in which all is computed."""
     if model.quantization is None:
@@ -219,7 +219,7 @@ def _tokenizer(model: Model, folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _check_weights(model: Model, folder: Path, loaded: Any, info: Mapping[str, Any]) -> None:
+def _check_weights(model: Model, folder: Path, loaded: Any, info: Mapping[str, Collection[str]]) -> None:
     """Every parameter was in the file, everything in the file has its place, and the head is tied where the config says so."""
     if missing := sorted(info["missing_keys"]):
         raise BadInput(f"{folder} lacks {len(missing)} of {model.name}'s weights, {missing[0]} among them: fetch the folder again")

@@ -16,7 +16,6 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -32,6 +31,7 @@ from olora_bench.formats import Unreadable, read_json
 from olora_bench.models.tokenizer import BOS, EOS, PAD, SIZE, byte_tokenizer
 from olora_bench.models.weights import seeded
 from olora_bench.process.progress import Progress, say
+from olora_bench.store.record import Json
 
 # Part of every built folder's name: raise it when the code below changes what it writes.
 LAYOUT = 1
@@ -96,7 +96,7 @@ def _generate(model: Model, target: Path) -> None:
     assert spec is not None
     if model.vocab_size < SIZE:
         raise BadInput(f"model.vocab_size={model.vocab_size} is too small for the byte tokenizer of a generated model: at least {SIZE}")
-    options: dict[str, Any] = {
+    options: Json = {
         "vocab_size": model.vocab_size,
         "hidden_size": spec.hidden_size,
         "num_hidden_layers": spec.num_hidden_layers,
@@ -124,7 +124,7 @@ def _from_gguf(file: Path, target: Path) -> None:
     say(f"convert {file.name} to safetensors, once (half a minute for 100 MB)")
     with contextlib.redirect_stderr(io.StringIO()):  # a bar drawn with carriage returns, which a log file cannot show
         # False and not unset: unset, transformers asks at the terminal whether to run code that lies beside the file.
-        how: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
+        how: dict[str, str | bool] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **how)
         model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **how)
     for owner, name in ((model, "hf_quantizer"), (model.config, "quantization_config")):
@@ -157,11 +157,11 @@ def _from_pickles(folder: Path, pickles: list[Path], target: Path) -> None:
             shutil.copy(file, target / file.name)
 
 
-def _stamp(files: list[Path]) -> dict[str, Any]:
+def _stamp(files: list[Path]) -> Json:
     return {str(file.resolve()): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
-def _built(cache_dir: Path, name: str, spec: dict[str, Any], build: Callable[[Path], None]) -> Path:
+def _built(cache_dir: Path, name: str, spec: Json, build: Callable[[Path], None]) -> Path:
     """The cache folder for `spec`, built if it is not there or no longer what was written."""
     digest = hashlib.sha256(json.dumps([LAYOUT, spec], sort_keys=True, default=str).encode()).hexdigest()[:12]
     home = cache_dir / "models"

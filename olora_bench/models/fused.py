@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
@@ -50,9 +50,9 @@ def _cheaper(module: Any, steps: Steps) -> Callable[..., Tensor] | None:
     if type(module) in (modeling_llama.LlamaMLP, modeling_mistral.MistralMLP) and module.config.hidden_act == "silu":
         return lambda x: module.down_proj(_SwiGlu.apply(module.gate_proj(x), module.up_proj(x), steps))
     if type(module) is LoraLinear and _is_plain(module):
-        lora_a, lora_b, scale = module.lora_A["default"].weight, module.lora_B["default"].weight, module.scaling["default"]
-        linear = module.base_layer
-        return lambda x: _LoraLinear.apply(x, linear.weight, linear.bias, lora_a, lora_b, scale, steps)
+        lora_a, lora_b = module.lora_A["default"].weight, module.lora_B["default"].weight
+        frozen = _Frozen(module.base_layer, module.scaling["default"], steps)
+        return lambda x: _LoraLinear.apply(x, lora_a, lora_b, frozen)
     return None
 
 
@@ -100,19 +100,28 @@ class _SwiGlu(torch.autograd.Function):
         return *ctx.steps.gated_back(grad, *ctx.saved_tensors), None
 
 
+class _Frozen(NamedTuple):
+    """What of a LoRA layer has no gradient: the layer that it adapts, and the scale of the adapter's product."""
+
+    linear: nn.Linear
+    scale: float
+    steps: Steps
+
+
 class _LoraLinear(torch.autograd.Function):
-    """x W^T + b + scale * (x A^T) B^T with W and b frozen; the adapter's products in its own dtype, as in PEFT."""
+    """x W^T + bias + scale * (x A^T) B^T with W and bias frozen; the adapter's products in its own dtype, as in PEFT."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, steps: Steps) -> Tensor:
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, frozen: _Frozen) -> Tensor:
+        linear, scale, steps = frozen
         flat = x.reshape(-1, x.shape[-1])
         low = F.linear(flat.to(a.dtype), a)
-        ctx.save_for_backward(x, weight, a, b, low)
+        ctx.save_for_backward(x, linear.weight, a, b, low)
         ctx.scale, ctx.steps = scale, steps
-        return steps.added(F.linear(flat, weight, bias), F.linear(low, b), scale).view(*x.shape[:-1], -1)
+        return steps.added(F.linear(flat, linear.weight, linear.bias), F.linear(low, b), scale).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight, a, b, low = ctx.saved_tensors
         flat, above = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         wide = above.to(b.dtype)
@@ -122,4 +131,4 @@ class _LoraLinear(torch.autograd.Function):
         d_x = None
         if ctx.needs_input_grad[0]:
             d_x = ctx.steps.added(torch.mm(above, weight), torch.mm(d_low, a), 1.0).view(x.shape)
-        return d_x, None, None, d_a, d_b, None, None
+        return d_x, d_a, d_b, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,10 +44,10 @@ class Packed:
         """The same on `device`; a copy to a GPU does not wait."""
         if device.type == "cpu":
             return self
-        moved: dict[str, Any] = {
-            name: _sent(getattr(self, name), device) for name in ("input_ids", "positions", "reads", "targets", "owners")
-        }
-        return replace(self, layout=tuple(group.to(device, _sent) for group in self.layout), **moved)
+        columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
+        input_ids, positions, reads, targets, owners = (_sent(column, device) for column in columns)
+        layout = tuple(group.to(device, _sent) for group in self.layout)
+        return Packed(input_ids, positions, reads, targets, owners, self.examples, layout)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:

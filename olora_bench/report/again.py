@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from olora_bench.identity import differences, explain
+from olora_bench.identity import differences, explain, title
 from olora_bench.report.render import markdown_table
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 def again_text(one: Again) -> str:
     """Identity, provenance and numbers of both records, and whether the run comes out again."""
-    record, run = one.record, one.experiment
+    record = one.record
     changed = differences(record.provenance, one.found.provenance)
     lines = [
-        f"{record.train_id}: {run.model.name} {run.arm} rank {run.rank} lr {run.lr:g} seed {run.seed}",
+        f"{record.train_id}: {title(one.experiment)}",
         "Identity: no difference." if record.identity == one.found.identity else explain(record.identity, one.found.identity),
         "Provenance: no difference." if not changed else f"Provenance: {'; '.join(map(str, changed))}.",
         "",

@@ -65,7 +65,7 @@ def filled(template: str, body: Mapping[str, str]) -> bytes:
     style, script = asset("page.css"), asset("page.js") if "page.js" in asset(template) else ""
     policy = f"default-src 'none'; img-src data: blob:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
     parts = {**body, "policy": escape(policy), "page.css": style, "page.js": script}
-    return re.sub(r"\{\{([\w.]+)\}\}", lambda m: parts[m[1]], asset(template)).encode()
+    return re.sub(rb"\{\{([\w.]+)\}\}", lambda m: parts[m[1].decode()].encode(), asset(template).encode())
 
 
 def asset(name: str) -> str:

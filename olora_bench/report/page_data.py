@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,13 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import View
-from olora_bench.analysis.frames import rows_of, training_cell
+from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
 from olora_bench.analysis.runs import RUN_VIEW
+from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
 from olora_bench.report.tables import VIEWS, printed_tables
-from olora_bench.words.numbers import NOTHING, rate
+from olora_bench.words.numbers import NOTHING
 from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
@@ -34,7 +34,7 @@ RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
 
 def arms_of(frames: StudyFrames) -> list[str]:
     """References first, then the arms compared with them, then what else ran."""
-    declared = [c["reference"] for c in frames.contrasts] + [c["arm"] for c in frames.contrasts]
+    declared = [c.reference for c in frames.contrasts] + [c.arm for c in frames.contrasts]
     there = list(dict.fromkeys(frames.runs["arm"]))
     return [arm for arm in dict.fromkeys([*declared, *there]) if arm in there]
 
@@ -55,12 +55,12 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
         "arms": [_arm(name, styles[name]) for name in arms_of(frames)],
         "cells": list(cells.values()),
         "runs": [
-            [r["train_id"], r["arm"], order[r["trained"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_words(r)]
+            [r["train_id"], r["arm"], order[r["trained"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_title(r)]
             for r in rows_of(runs.drop_duplicates("train_id"))
         ],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
         "cell_of": {cell: order[trained] for cell, trained in zip(runs["cell"], runs["trained"], strict=True)},
-        "shared_lr": (frames.tuning or {}).get("shared_lr"),
+        "shared_lr": None if frames.tuning is None else frames.tuning.shared_lr,
         "run_pages": run_pages,
     }
 
@@ -82,11 +82,6 @@ def cell_names(runs: pd.DataFrame) -> dict[str, str]:
             known = steps[cell]
             words[cell] = f"{name}, {known:.0f} steps" if steps[twins].nunique() == len(twins) else f"{name} ({count + 1})"
     return words
-
-
-def run_words(run: Mapping[str, Any]) -> str:
-    """A run in words, e.g. `syn_a rank 8, lora, lr 0.001, seed 0`."""
-    return f"{run['model']} rank {run['rank']}, {run['arm']}, lr {rate(run['lr'])}, seed {run['seed']}"
 
 
 def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:
@@ -147,25 +142,25 @@ def curve_data(frames: StudyFrames) -> dict[str, Any]:
     pool: dict[tuple[float, ...], int] = {}
     known: dict[tuple[int, bytes], int] = {}
     curves: dict[str, Any] = {}
-    series_there = len(SERIES) * max(1, frames.curves["train_id"].nunique())
-    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // series_there))
-    for train_id, curve in frames.curves.groupby("train_id", sort=False) if len(frames.curves) else ():
+    runs = list(curves_by_run(frames.curves))
+    points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // (len(SERIES) * max(1, len(runs)))))
+    for train_id, curve in runs:
         series = {}
         for name, column in SERIES.items():
-            losses = curve[column].to_numpy(dtype=float)
+            losses = curve[column]
             at = np.flatnonzero(np.isfinite(losses))
             if not len(at):
                 continue
             at = at[thinned(losses[at], points)]
             places = []
             for axis in AXES:
-                values, significant = curve[axis].to_numpy(dtype=float)[at], TIME_DIGITS if axis == "wall_s" else 12
+                values, significant = curve[axis][at].astype(float), TIME_DIGITS if axis == "wall_s" else 12
                 key = (significant, values.tobytes())  # most runs share their steps: they are rounded once
                 if key not in known:
                     known[key] = pool.setdefault(tuple(_rounded(values, significant)), len(pool))
                 places.append(known[key])
             series[name] = [*places, _rounded(losses[at], LOSS_DIGITS)]
-        curves[str(train_id)] = series
+        curves[train_id] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
 
 

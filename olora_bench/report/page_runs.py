@@ -8,8 +8,9 @@ from typing import Any
 
 from olora_bench.analysis import StudyFrames, rows_of
 from olora_bench.errors import RecordError
+from olora_bench.identity import run_title
 from olora_bench.report.page import filled
-from olora_bench.report.page_data import curve_data, run_words
+from olora_bench.report.page_data import curve_data
 from olora_bench.report.page_svg import curve_plot
 from olora_bench.store import RunRecord, Store
 from olora_bench.words.numbers import number
@@ -41,7 +42,7 @@ def _page(study: str, run: Mapping[str, Any], record: RunRecord, curves: Mapping
     whole = {name: getattr(record, name) for name in SECTIONS}
     parts += [_section(name, values) for name, values in whole.items() if values]
     body = {
-        "title": escape(run_words(run)),
+        "title": escape(run_title(run)),
         "study": escape(study),
         "train_id": escape(record.train_id),
         "tally": "".join(f"<li>{escape(text)}</li>" for text in (record.status, f"scores {run['eval_state']}", f"for {run['roles']}")),

@@ -11,6 +11,7 @@ from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.analysis.verdicts import longest, primary
+from olora_bench.identity import run_title
 from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.words import cells as cell_words
 from olora_bench.words import verdicts as words
@@ -161,7 +162,7 @@ def _runs(runs: pd.DataFrame) -> list[str]:
     if len(runs) > MANY_RUNS:
         return [f"{len(runs)} runs: {tally}."]
     rows = [
-        [f"{row['model']} {row['arm']} r{row['rank']} lr{rate(row['lr'])} seed {row['seed']}", row["state"],
+        [run_title(row), row["state"],
          *(number(row[column], digits=3) for column in LOSS_COLUMNS)]
         for row in rows_of(runs)
     ]  # fmt: skip

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
+from olora_bench.config import Machine
 from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
-from olora_bench.identity import Identified
+from olora_bench.identity import Identified, title
 from olora_bench.process import device
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.machine_faults import machine_fault
@@ -22,7 +23,8 @@ from olora_bench.run.outcome import Outcome, ended, failed, record_unscored, sta
 from olora_bench.run.scoring import score_base, score_run
 from olora_bench.run.worker import Clock, Worker
 from olora_bench.store import Lease, LeaseLost, RunRecord, Store
-from olora_bench.tracking import Mirror, NoMirror, open_tracker
+from olora_bench.store.record import Json
+from olora_bench.tracking import Mirror, MirroredRun, NoMirror, open_tracker
 
 if TYPE_CHECKING:
     from olora_bench.data import Parts
@@ -45,12 +47,7 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         device.check(experiment.machine.device)
     if experiment.machine.threads is not None:
         torch.set_num_threads(experiment.machine.threads)
-    facts = provenance(
-        assets=[{"key": a.key, "source": a.source, "identity": a.identity} for a in found.values()],
-        threads=torch.get_num_threads(),
-        device=resolve_device(experiment.machine.device),
-        token_budget={"train": experiment.machine.train_token_budget, "eval": experiment.machine.eval_token_budget},
-    )
+    facts = _facts(experiment.machine, found, torch.get_num_threads())
     record = store.read_run(what.train_id)
     if record is None or record.status not in ("done", "diverged"):
         record = started(what, facts, 1 if record is None else record.attempts + 1)
@@ -70,16 +67,31 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         if (fault := machine_fault(error)) is not None:
             raise fault from error  # nor is anything here
         reason = without_folders(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", experiment)
-        latest = record if base is None else store.read_run(what.train_id) or record
-        folder = store.run_dir(what.train_id)
-        if latest.status == "running":
-            store.write_run(failed(latest, reason), held)
-        elif latest.status == "done":
-            record_unscored(store, what, reason, facts, held)
-            folder = store.run_eval_dir(what.train_id, what.eval_id) if what.eval_id else folder
+        folder = _keep_reason(worker, record if base is None else store.read_run(what.train_id) or record, reason)
         if isinstance(error, BadInput):
             raise
         raise RunFailed(f"{what.train_id} failed: {type(error).__name__}: {error}. The traceback is in {folder}/record.json") from error
+
+
+def _facts(machine: Machine, found: Mapping[str, Asset], threads: int) -> Json:
+    return provenance(
+        assets=[{"key": a.key, "source": a.source, "identity": a.identity} for a in found.values()],
+        threads=threads,
+        device=resolve_device(machine.device),
+        token_budget={"train": machine.train_token_budget, "eval": machine.eval_token_budget},
+    )
+
+
+def _keep_reason(worker: Worker, latest: RunRecord, reason: str) -> Path:
+    """Record why a run failed, or why a trained one has no scores; returns the folder of that record."""
+    store, what = worker.store, worker.what
+    if latest.status == "running":
+        store.write_run(failed(latest, reason), worker.held)
+    elif latest.status == "done":
+        record_unscored(store, what, reason, worker.facts, worker.held)
+        if what.eval_id:
+            return store.run_eval_dir(what.train_id, what.eval_id)
+    return store.run_dir(what.train_id)
 
 
 def _door(worker: Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
@@ -139,8 +151,7 @@ def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path
 
 def _open_mirror(what: Identified, study: str | None) -> Mirror:
     one = what.experiment
-    name = f"{one.model.name} {one.arm} r{one.rank} lr{one.lr:g} seed{one.seed}"
-    return open_tracker(one.tracker, run_id=what.train_id, name=name, config=one.published(), group=study, directory=one.machine.wandb_dir)
+    return open_tracker(one.tracker, MirroredRun(what.train_id, title(one), one.published(), study, one.machine.wandb_dir))
 
 
 def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, parts: Parts, mirror: Mirror) -> RunRecord:
@@ -163,7 +174,7 @@ def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, part
                 parts,
                 experiment,
                 device=base.device,
-                on_row=lambda row: mirror.log(int(row["step"] or 0), row),
+                on_row=lambda row: mirror.log(row["step"], row),
                 checkpoints=checkpoints,
             )
         with clock.phase("save"):

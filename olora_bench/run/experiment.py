@@ -17,6 +17,7 @@ from olora_bench.process.progress import say
 from olora_bench.run.compute import compute
 from olora_bench.run.outcome import Outcome, record_crashes
 from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.store.record import RESTORE
 
 __all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "tidy", "told"]
 
@@ -116,9 +117,11 @@ def is_done(store: Store, what: Identified) -> bool:
     base = store.read_eval(None, what.experiment.model.name, what.base_eval_id)
     if base is None or base.status != "done" or not _whole(store, base):
         return False
-    if record.status == "diverged":
-        return True
     scored = store.read_eval(what.train_id, None, what.eval_id)
+    if record.status == "diverged":  # nothing is asked of it, but what lies there and cannot be read is told, as a report tells it
+        if scored is not None and not _whole(store, scored):
+            raise RecordError(f"{store.folder_of(scored)}: its items are gone, though its record names them. {RESTORE}")
+        return True
     return scored is not None and scored.is_of(record) and _whole(store, scored)
 
 

@@ -18,6 +18,7 @@ from olora_bench.run.worker import Worker
 from olora_bench.store import EvalRecord, Lease, RunRecord, Store, utc_now
 
 if TYPE_CHECKING:
+    from olora_bench.data.parts import PartCounts
     from olora_bench.inits import Adapted
     from olora_bench.training import TrainResult
 
@@ -46,7 +47,7 @@ def started(what: Identified, facts: Mapping[str, JsonValue], attempts: int) -> 
 
 
 def ended(
-    worker: Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, JsonValue], **kept: object
+    worker: Worker, record: RunRecord, result: TrainResult, adapted: Adapted, counts: Mapping[str, PartCounts], **kept: object
 ) -> RunRecord:
     """The record of a training that came to its end, done or diverged. `kept`: further fields, of what was written beside it."""
     record = record.model_copy(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from olora_bench.config import Experiment
 from olora_bench.run.worker import Clock, Worker
 from olora_bench.store import EvalRecord, RunRecord, Score, utc_now
+from olora_bench.store.record import Json
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
+    from olora_bench.config.schema import Dtype
     from olora_bench.models import Base
 
 
@@ -39,36 +43,12 @@ def score_run(worker: Worker, run: RunRecord, base: Base, model: torch.nn.Module
 
 def _score(worker: Worker, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], run: RunRecord | None) -> EvalRecord:
     """Score a model and record it: the adapter of `run`, or the untouched base."""
-    from olora_bench import data, evaluation
-    from olora_bench.models import torch_dtype
-
     what, experiment = worker.what, worker.what.experiment
-    assert experiment.precision != "auto"
     eval_id, identity = (what.eval_id, what.evaluation) if run else (what.base_eval_id, what.base_evaluation)
     assert eval_id is not None and identity is not None
     clock, started = Clock(), utc_now()
-    benchmarks = {name: experiment.benchmarks[name] for name in experiment.suite.benchmarks}
-    with clock.phase("tasks"):
-        tasks = data.benchmark_tasks(benchmarks, dict(paths), experiment.suite.num_fewshot)
-    dtype, generation = experiment.suite.dtype or experiment.precision, experiment.suite.generation
-    how: dict[str, Any] = {"token_budget": experiment.machine.eval_token_budget, "cache_dir": experiment.machine.cache_dir}
-    scores: dict[str, Any] = {}
-    generated: dict[str, Any] = {}
-    items = generations = None
-    if benchmarks:
-        with clock.phase("score"):
-            scores, items = evaluation.evaluate(model, base, experiment.suite, benchmarks, tasks, dtype=dtype, **how)
-        if run is None and dtype != "fp32" and experiment.model.quantization is None:
-            with clock.phase("flips"):
-                flips = evaluation.measure_flips(base, experiment.suite, benchmarks, tasks, items, **how)
-            scores = {name: score | flips[name] for name, score in scores.items()}
-    if generation is not None:
-        with clock.phase("generate"):
-            asked = data.report_items(experiment, paths)[: generation.limit]
-            generations = evaluation.generate(
-                model, base, asked, max_new_tokens=generation.max_new_tokens, token_budget=how["token_budget"], dtype=torch_dtype(dtype)
-            )
-            generated = evaluation.text_metrics(generations["output"].tolist(), generations["reference"].tolist())
+    scores, items = _choices(experiment, base, model, paths, clock)
+    answers, likeness = _answers(experiment, base, model, paths, clock)
     record = EvalRecord(
         eval_id=eval_id,
         train_id=None if run is None else run.train_id,
@@ -81,13 +61,57 @@ def _score(worker: Worker, base: Base, model: torch.nn.Module, paths: Mapping[st
         started_at=started,
         finished_at=utc_now(),
         timings_s=clock.seconds,
-        scores={name: Score(**score) for name, score in scores.items()},
+        scores=scores,
         missing={
             f"scores.{name}.stderr.{metric}": "one item has no standard error"
             for name, score in scores.items()
-            for metric, value in score["stderr"].items()
+            for metric, value in score.stderr.items()
             if value is None
         },
-        generation=generated,
+        generation=likeness,
     )
-    return worker.store.write_eval(record, items, generations, worker.held)
+    return worker.store.write_eval(record, items, answers, worker.held)
+
+
+def _choices(
+    experiment: Experiment, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], clock: Clock
+) -> tuple[dict[str, Score], pd.DataFrame | None]:
+    """The benchmarks' scores, and every item; of the untouched base in a low precision also how many choices the precision decides."""
+    from olora_bench import data, evaluation
+
+    suite, machine = experiment.suite, experiment.machine
+    benchmarks = {name: experiment.benchmarks[name] for name in suite.benchmarks}
+    with clock.phase("tasks"):
+        tasks = data.benchmark_tasks(benchmarks, paths, suite.num_fewshot)
+    if not benchmarks:
+        return {}, None
+    asked = evaluation.Scoring(suite, benchmarks, tasks, machine.eval_token_budget, machine.cache_dir)
+    with clock.phase("score"):
+        scores, items = evaluation.evaluate(model, base, asked, dtype=_dtype(experiment))
+    if model is base.model and _dtype(experiment) != "fp32" and experiment.model.quantization is None:
+        with clock.phase("flips"):
+            flips = evaluation.measure_flips(base, asked, items)
+        scores = {name: score.model_copy(update=dict(flips[name])) for name, score in scores.items()}
+    return scores, items
+
+
+def _answers(
+    experiment: Experiment, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], clock: Clock
+) -> tuple[pd.DataFrame | None, Json]:
+    """Answers to held-out instructions and how near they come to the references, where the suite asks for them."""
+    from olora_bench import data, evaluation
+    from olora_bench.models import torch_dtype
+
+    wanted, budget = experiment.suite.generation, experiment.machine.eval_token_budget
+    if wanted is None:
+        return None, {}
+    with clock.phase("generate"):
+        asked, dtype = data.report_items(experiment, paths)[: wanted.limit], torch_dtype(_dtype(experiment))
+        answers = evaluation.generate(model, base, asked, max_new_tokens=wanted.max_new_tokens, token_budget=budget, dtype=dtype)
+        return answers, evaluation.text_metrics(answers["output"].tolist(), answers["reference"].tolist())
+
+
+def _dtype(experiment: Experiment) -> Dtype:
+    """What a model is scored in: the suite's own precision, or the run's."""
+    assert experiment.precision != "auto"
+    return experiment.suite.dtype or experiment.precision

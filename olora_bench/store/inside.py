@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from olora_bench.errors import RecordError, StoreError
@@ -16,9 +16,13 @@ def inside(root: Path, path: Path) -> Path:
         RecordError: one does, and where it leads; or `path` is not below `root`.
         StoreError: the system does not say what lies there.
     """
-    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:
+        parts = ("..",)
+    if ".." in parts:
         raise RecordError(f"{path}: not below {root}: nothing is read or written there")
-    for one in _links(root, path):
+    for one in _links(root, parts):
         target = Path(os.path.realpath(one))  # not `resolve`, which raises where links go round in a circle
         if Path(os.path.realpath(root)) not in target.parents:
             raise RecordError(
@@ -27,9 +31,9 @@ def inside(root: Path, path: Path) -> Path:
     return path
 
 
-def _links(root: Path, path: Path) -> Iterator[Path]:
+def _links(root: Path, parts: Sequence[str]) -> Iterator[Path]:
     place = root
-    for part in path.relative_to(root).parts:
+    for part in parts:
         place = place / part
         try:
             link = place.is_symlink()
@@ -40,7 +44,7 @@ def _links(root: Path, path: Path) -> Iterator[Path]:
         if link:
             yield place
     try:
-        with os.scandir(path) as entries:
+        with os.scandir(place) as entries:
             yield from (Path(entry.path) for entry in entries if entry.is_symlink())
     except OSError:  # not there, or no folder
         return

@@ -43,6 +43,7 @@ def read_part(folder: Path, part: Part) -> bytes | None:
     """
     path = folder / part.file
     try:
+        touched = _touched(path, part)
         content = read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -50,6 +51,7 @@ def read_part(folder: Path, part: Part) -> bytes | None:
         raise cannot_read(path, error) from error
     if (found := sha256(content)) != part.sha256:
         raise RecordError(f"{path}: damaged: its SHA-256 is {found[:12]}..., its record says {part.sha256[:12]}.... {RESTORE}")
+    _SOUND[str(path)] = touched
     return content
 
 
@@ -96,13 +98,16 @@ def damage(folder: Path, parts: Mapping[PartKind, Part], *, thorough: bool) -> s
 def _check(folder: Path, part: Part) -> None:
     path = folder / part.file
     try:
-        stat = path.stat()
+        touched = _touched(path, part)
     except OSError:
         return
-    key = (stat.st_size, stat.st_mtime_ns, stat.st_ino, part.sha256)
-    if _SOUND.get(str(path)) != key:
+    if _SOUND.get(str(path)) != touched:
         read_part(folder, part)
-        _SOUND[str(path)] = key
+
+
+def _touched(path: Path, part: Part) -> tuple[object, ...]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino, part.sha256
 
 
 def damaged(folder: Path, parts: Mapping[PartKind, Part]) -> list[Path]:

@@ -55,7 +55,7 @@ class Store:
 
     def run_eval_dir(self, train_id: str, eval_id: str) -> Path:
         """The folder of an evaluation of a run."""
-        return inside(self.root, self.run_dir(train_id) / "evals" / folder_name(eval_id))
+        return inside(self.root, self.root / "runs" / folder_name(train_id) / "evals" / folder_name(eval_id))
 
     def base_eval_dir(self, model_name: str, eval_id: str) -> Path:
         """The folder of an evaluation of an untouched base model."""

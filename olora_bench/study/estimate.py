@@ -18,7 +18,7 @@ from olora_bench.config.memory import adapter_parameters, training_memory
 from olora_bench.errors import RecordError
 from olora_bench.process.hardware import Hardware, describe, resolve_device
 from olora_bench.store import EvalRecord, RunRecord, Store
-from olora_bench.study.expand import Job
+from olora_bench.study.jobs import Job
 
 AnyRecord = TypeVar("AnyRecord", RunRecord, EvalRecord)
 

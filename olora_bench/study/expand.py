@@ -1,69 +1,45 @@
-"""From a study file to its runs: each option of a config group is composed once, values are set on copies."""
+"""From a study file to its runs: what it asks for is enumerated, then each combination becomes a job."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import JsonValue
-
-from olora_bench.assets import Asset, resolve
-from olora_bench.config import Experiment, compose, load, machine, options, plain, sweeps_dir
-from olora_bench.config.lines import line
+from olora_bench.config import machine, sweeps_dir
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
-from olora_bench.identity import Identified, cell_identity, cell_key, differences, identify
-from olora_bench.process.hardware import resolve_precision
-from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_trust, parse_study
+from olora_bench.store.manifest import Role
+from olora_bench.study.checks import check_arms, check_contrast, check_overrides
+from olora_bench.study.jobs import Composer, Job, Wanted
+from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_searchpath, parse_study
 from olora_bench.study.search import Search, search
 
-UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
-"""The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
-
-GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
+LossOf = Callable[[str], float | None]
+"""train_id -> the tuning criterion's loss; infinite where the run diverged, None while it is not known."""
 
 
-Role = Literal["shared", "tuning", "tuned"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a study: the overrides that compose it, the experiment, its ids and its assets.
-
-    `roles` says what the run is for: `shared` and `tuned` runs are reported, `tuning` ones only choose a learning rate. `stage` is the
-    step of the study that first asked for it.
-    """
-
-    overrides: tuple[str, ...]
-    experiment: Experiment
-    what: Identified
-    assets: dict[str, Asset]
-    stage: str = "grid"
-    roles: tuple[Role, ...] = ("shared",)
-
-    @cached_property
-    def cell(self) -> str:
-        """The id of what a run must share with another to be compared with it: all but arm, lr and seed."""
-        return cell_key(self.what.train)
+def nothing_known(train_id: str) -> None:
+    """A study of which nothing has run yet."""
 
 
 @dataclass(frozen=True)
 class CellSearch:
-    """The searches of one cell's arms. `cell` is its id, `job` one of its runs, for names."""
+    """One cell of a tuned study: runs that differ in arm, learning rate and seed alone.
+
+    `cell` is its id, `job` one of its runs, for names, `points` an arm's combination, `arms` the arms' searches.
+    """
 
     cell: str
     job: Job
+    points: Mapping[str, Wanted]
     arms: tuple[Search, ...]
 
 
 @dataclass(frozen=True)
 class Grids:
-    """A study file read and expanded, as far as its records allow: a tuned study's later stages hang on the losses of the earlier ones.
+    """A study file read and expanded, as far as its records allow: a tuned study's later stages depend on the losses of the earlier ones.
 
     `merged` counts combinations that are the same run as an earlier one. `searches` are those of a tuned study.
     """
@@ -90,6 +66,7 @@ def find_study(name: str) -> Path:
     for path in candidates:
         if is_file(path):
             _check_name(path)
+            check_searchpath(path)
             return path.resolve()
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
     raise BadInput(f"no study {name!r}. Allowed: {', '.join(have)}, or the path of a study file ending in .yaml")
@@ -113,19 +90,8 @@ def combinations(grid: Grid) -> Iterator[dict[str, Scalar]]:
         yield dict(zip(grid, values, strict=True))
 
 
-Point = tuple[int, dict[str, Scalar]]
-"""A combination, with the number of its grid."""
-
-LossOf = Callable[[str], float | None]
-"""train_id -> the tuning criterion's loss; infinite where the run diverged, None while it is not known."""
-
-
-def nothing_known(train_id: str) -> None:
-    """A study of which nothing has run yet."""
-
-
 class StudyFile:
-    """A study file with its grids. Each option of a group is composed once, each run is checked and identified once.
+    """A study file with its grids.
 
     Args:
         path: the study file.
@@ -137,135 +103,62 @@ class StudyFile:
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
         self.path, self.overrides = path, tuple(overrides)
-        self.precision: str | None = None
-        """What the study's lock settled `precision=auto` to; null settles it for this machine."""
-        self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._jobs: dict[tuple[object, ...], Job] = {}
-        top = self._compose(())
+        self.composer = Composer(path, overrides)
+        top = self.composer.composed()
         self.study = parse_study(top.get("study"), str(path))
         self.results_dir = machine(top).results_dir
-        self._check_overrides()
+        check_overrides(self.study, self.overrides, path)
 
     def grids(self, loss_of: LossOf = nothing_known) -> Grids:
         """The runs that the study needs, as far as `loss_of` allows to say."""
-        points = [(number, values) for number, grid in enumerate(self.study.grids) for values in combinations(grid)]
-        if self.study.tuning is not None:
-            return self._tuned(self.study.tuning, points, loss_of)
-        wanted = [self._job(number, values) for number, values in points]
-        self._check_arms(wanted)
-        jobs = _merged(wanted)
-        return Grids(self.study, self.path, jobs, len(wanted) - len(jobs))
-
-    def _tuned(self, rule: Tuning, points: Sequence[Point], loss_of: LossOf) -> Grids:
-        """Searches of every cell, then the fresh seeds of the learning rates that they chose."""
-        cells: dict[tuple[str, str | None], dict[str, Point]] = {}
-        firsts = [self._job(number, {**values, "lr": rule.lrs[0], "seed": rule.seeds[0]}) for number, values in points]
-        self._check_arms(firsts)
-        for job, point in zip(firsts, points, strict=True):
-            cells.setdefault((job.cell, job.what.base_eval_id), {}).setdefault(job.experiment.arm, point)
-
-        def jobs(point: Point, lr: float, seeds: Sequence[int], stage: str, role: Role) -> list[Job]:
-            # What only chooses a learning rate is read on the tune part: no benchmark is scored for it.
-            found = [self._job(point[0], {**point[1], "lr": lr, "seed": seed}, scored=role != "tuning") for seed in seeds]
-            return [replace(job, stage=stage, roles=(role,)) for job in found]
-
-        tuning: list[Job] = []
-        fresh: list[Job] = []
-        searches = []
-        for (cell, _), arms in cells.items():
-
-            def loss(arm: str, lr: float, arms: Mapping[str, Point] = arms) -> float | None:
-                values = [loss_of(job.what.train_id) for job in jobs(arms[arm], lr, rule.seeds, "", "tuning")]
-                known = [value for value in values if value is not None]
-                return sum(known) / len(known) if len(known) == len(values) else None
-
-            found = search(list(arms), rule, loss)
-            for one in found:
-                for lr, stage in one.tried.items():
-                    tuning += jobs(arms[one.arm], lr, rule.seeds, stage, "tuning")
-                if one.chosen is not None:
-                    fresh += jobs(arms[one.arm], one.chosen, rule.fresh_seeds, "fresh seeds", "tuned")
-                if rule.shared_lr is not None:
-                    fresh += jobs(arms[one.arm], rule.shared_lr, rule.fresh_seeds, "fresh seeds", "shared")
-            searches.append(CellSearch(cell, tuning[-1], tuple(found)))
-        return Grids(self.study, self.path, _merged(tuning + fresh), len(points) - sum(map(len, cells.values())), tuple(searches))
-
-    def _job(self, number: int, values: dict[str, Scalar], *, scored: bool = True) -> Job:
-        key = (scored, *values.items())
-        if key not in self._jobs:
-            raw = self._raw(number, values)
-            if not scored:
-                raw["suite"] |= UNSCORED
-            experiment = load(raw, (self.path.parent,))
-            check_trust(experiment.model, self.path, self.overrides)
-            found = resolve(experiment)
-            what = identify(experiment, {key: asset.identity for key, asset in found.items()})
-            # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
-            lines = (*(line(key, value) for key, value in values.items()), f"precision={experiment.precision}")
-            if not scored:
-                lines += ("suite=none", "suite.benchmarks=[]", "suite.generation=null")
-            self._jobs[key] = Job(lines, experiment, what, found)
-        return self._jobs[key]
-
-    def _raw(self, number: int, values: dict[str, Scalar]) -> dict[str, Any]:
-        """The composed config of a combination, as plain values; `number` is its grid's, for messages."""
-        _check_groups(values, self.path, number)
-        raw = copy.deepcopy(self._compose(()))
-        # A group's node hangs on no other group's choice, so each option is composed once and not each combination: it takes 0.1 s.
-        for group in (key for key in values if key in GROUPS):
-            raw[group] = copy.deepcopy(self._compose((line(group, values[group]),))[group])
-        for key, value in values.items():
-            if key not in GROUPS:
-                _set(raw, key, value, self.path, number)
-        if raw["precision"] == "auto":
-            raw["precision"] = self.precision or resolve_precision("auto", raw["machine"]["device"])
-        return raw
-
-    def _compose(self, groups: tuple[str, ...]) -> dict[str, Any]:
-        if groups not in self._composed:
-            cfg = compose([*self.overrides, *groups], config_name=self.path.name, config_dir=self.path.parent)
-            self._composed[groups] = plain(cfg)
-        return self._composed[groups]
-
-    def _check_overrides(self) -> None:
-        fixed = {key for grid in self.study.grids for key in grid} | ({"lr", "seed"} if self.study.tuning else set())
-        for override in self.overrides:
-            key = override.split("=")[0].lstrip("+~")
-            if key in fixed:
-                where = "study.tuning" if key in ("lr", "seed") and self.study.tuning else "study.grids"
-                raise BadInput(f"{override}: {where} of {self.path} sets {key} for each run. Change it there, or in a copy of the file")
-
-    def _check_arms(self, jobs: Sequence[Job]) -> None:
-        inits: dict[tuple[str, str], JsonValue] = {}
-        for job in jobs:
-            init = job.what.train["init"]
-            known = inits.setdefault((job.cell, job.experiment.arm), init)
-            if known != init:
-                differs = "; ".join(f"init.{difference}" for difference in differences(known, init))
-                raise BadInput(
-                    f"{self.path}: two different inits are both called {job.experiment.arm} ({differs}): give each a name of its own"
-                )
-        arms = sorted({arm for _, arm in inits})
+        points = [Wanted(number, values) for number, grid in enumerate(self.study.grids) for values in combinations(grid)]
+        rule = self.study.tuning
+        firsts = points if rule is None else [one.at(rule.lrs[0], rule.seeds[0], one.stage, one.role) for one in points]
+        first_jobs = [self.composer.job(one) for one in firsts]
+        check_arms(first_jobs, self.path)
         for contrast in self.study.contrasts:
-            for side, arm in (("arm", contrast.arm), ("reference", contrast.reference)):
-                if arm not in arms:
-                    raise BadInput(f"{self.path}: a contrast's {side} is {arm!r}, which no grid runs. Arms of the grids: {', '.join(arms)}")
-            # What a pair shares: all but arm, lr and seed, and what is asked of it.
-            one, other = (
-                {(job.cell, job.what.base_eval_id): job for job in jobs if job.experiment.arm == arm}
-                for arm in (contrast.arm, contrast.reference)
-            )
-            if not one.keys() & other.keys():
-                firsts = (next(iter(found.values())) for found in (one, other))
-                left, right = (cell_identity(job.what.train) | {"suite": job.experiment.suite.model_dump(mode="json")} for job in firsts)
-                differs = "; ".join(str(difference) for difference in differences(left, right))
-                raise BadInput(
-                    f"{self.path}: no run of {contrast.arm} can be compared with one of {contrast.reference}, which is a contrast: "
-                    f"the first ones differ in {differs}. Put the two into one grid"
-                )
+            check_contrast(contrast, first_jobs, self.path)
+        if rule is None:
+            jobs = merged(first_jobs)
+            return Grids(self.study, self.path, jobs, len(points) - len(jobs))
+        cells = tuple(self._searched(rule, job, arms, loss_of) for job, arms in _by_cell(points, first_jobs))
+        jobs = merged(self.composer.job(one) for one in planned(rule, cells))
+        return Grids(self.study, self.path, jobs, len(points) - sum(len(cell.points) for cell in cells), cells)
+
+    def _searched(self, rule: Tuning, job: Job, points: Mapping[str, Wanted], loss_of: LossOf) -> CellSearch:
+        def loss(arm: str, lr: float) -> float | None:
+            """The mean over the tuning seeds; None while one is not known."""
+            jobs = [self.composer.job(points[arm].at(lr, seed, "", "tuning")) for seed in rule.seeds]
+            known = [value for job in jobs if (value := loss_of(job.what.train_id)) is not None]
+            return sum(known) / len(known) if len(known) == len(jobs) else None
+
+        return CellSearch(job.cell, job, points, tuple(search(list(points), rule, loss)))
 
 
-def _merged(wanted: Iterable[Job]) -> tuple[Job, ...]:
+def planned(rule: Tuning, cells: Sequence[CellSearch]) -> Iterator[Wanted]:
+    """Every run of a tuned study: what the searches try, then the fresh seeds of what they chose. A run may be wanted for two ends."""
+    arms = [(cell.points[one.arm], one) for cell in cells for one in cell.arms]
+    for point, one in arms:
+        for lr, stage in one.tried.items():
+            for seed in rule.seeds:
+                yield point.at(lr, seed, stage, "tuning")
+    for point, one in arms:
+        ends: tuple[tuple[float | None, Role], ...] = ((one.chosen, "tuned"), (rule.shared_lr, "shared"))
+        for end, role in ends:
+            if end is not None:
+                for seed in rule.fresh_seeds:
+                    yield point.at(end, seed, "fresh seeds", role)
+
+
+def _by_cell(points: Sequence[Wanted], jobs: Sequence[Job]) -> Iterable[tuple[Job, dict[str, Wanted]]]:
+    """Of each cell a run, and each arm's first combination; `jobs` has one of each combination."""
+    cells: dict[tuple[str, str | None], tuple[Job, dict[str, Wanted]]] = {}
+    for point, job in zip(points, jobs, strict=True):
+        cells.setdefault((job.cell, job.what.base_eval_id), (job, {}))[1].setdefault(job.experiment.arm, point)
+    return cells.values()
+
+
+def merged(wanted: Iterable[Job]) -> tuple[Job, ...]:
     """Each run once, with all that it is for."""
     jobs: dict[tuple[str, str | None], Job] = {}
     for job in wanted:
@@ -273,35 +166,3 @@ def _merged(wanted: Iterable[Job]) -> tuple[Job, ...]:
         if job.roles != known.roles:
             jobs[job.what.train_id, job.what.eval_id] = replace(known, roles=tuple(dict.fromkeys((*known.roles, *job.roles))))
     return tuple(jobs.values())
-
-
-def expand(path: Path, overrides: Sequence[str] = ()) -> Grids:
-    """Read a study file and identify every run of it that can be named before anything ran; arguments as for `StudyFile`.
-
-    Raises:
-        BadInput: the file or one of its combinations cannot be carried out as written.
-    """
-    return StudyFile(path, overrides).grids()
-
-
-def _check_groups(values: dict[str, Scalar], path: Path, number: int) -> None:
-    for group in (group for group in GROUPS if group in values):
-        allowed = options(group, (path.parent,))
-        if values[group] not in allowed:
-            raise BadInput(f"{path}: study.grids.{number}.{group}={values[group]!r} is unknown. Allowed: {', '.join(allowed)}")
-
-
-def _set(raw: dict[str, Any], key: str, value: Scalar, path: Path, number: int) -> None:
-    *parents, last = key.split(".")
-    node = raw
-    for part in parents:
-        node = node[part] if isinstance(node, dict) and isinstance(node.get(part), dict) else {}
-    if last not in node:
-        groups = ", ".join(GROUPS)
-        raise BadInput(
-            f"{path}: study.grids.{number}.{key}: there is no such key. Use a config group ({groups}) or a key that `--cfg job` prints"
-        )
-    if not parents and isinstance(node[last], dict):
-        inner = ", ".join(map(str, node[last]))
-        raise BadInput(f"{path}: study.grids.{number}.{key} has keys of its own: give {key}.KEY. Allowed: {inner}")
-    node[last] = value

@@ -17,6 +17,7 @@ from olora_bench.config import claims_dir, options
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import Unreadable, parse_json, read_regular
 from olora_bench.store import Store, atomic_write, inside, is_whole, sealed
+from olora_bench.store.manifest import PlannedRun
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
 from olora_bench.study.manifest import read_manifest
@@ -76,13 +77,13 @@ def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence
         RecordError: the manifest cannot be read.
     """
     home, found = study_dir(results_dir, study, overrides), hashlib.sha256()
-    manifest: Any = read_manifest(results_dir, study, overrides) or {"runs": []}
+    manifest = read_manifest(results_dir, study, overrides)
     facts: list[Any] = [str(results_dir), str(file), changing(overrides), options("model"), _declared(file), _package()]
     facts += [_content(path) for path in (home / "manifest.json", home / "lock.json", file)]
     for folder in (results_dir / "published", results_dir / "published" / "claims"):
         facts.append(_all_in(results_dir, folder))
     facts += [[path.name, _content(path)] for path in sorted(claims_dir().glob("*.yaml"))]
-    for fact in (*facts, *_records(Store(results_dir), manifest["runs"])):
+    for fact in (*facts, *_records(Store(results_dir), () if manifest is None else manifest.runs)):
         found.update(json.dumps(fact).encode() + b"\n")
     return found.hexdigest()
 
@@ -118,12 +119,12 @@ def _package() -> list[Any]:
     return [own, platform.python_version(), *(version(name) for name in _LIBRARIES)]
 
 
-def _records(store: Store, runs: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+def _records(store: Store, runs: Sequence[PlannedRun]) -> Iterator[Any]:
     evaluations: dict[tuple[Any, ...], None] = {}
     for run in runs:
-        yield [run["train_id"], *_folder(lambda run=run: store.run_dir(run["train_id"]))]
-        if run["eval_id"] is not None:
-            evaluations |= dict.fromkeys([(run["train_id"], None, run["eval_id"]), (None, run["model"], run["base_eval_id"])])
+        yield [run.train_id, *_folder(lambda run=run: store.run_dir(run.train_id))]
+        if run.eval_id is not None:
+            evaluations |= dict.fromkeys([(run.train_id, None, run.eval_id), (None, run.model, run.base_eval_id)])
     for one in evaluations:
         yield [*one, *_folder(lambda one=one: store.eval_dir(*one))]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olora_bench.errors import RecordError, StoreError
+from olora_bench.identity import run_title
 from olora_bench.process.progress import size
 from olora_bench.store import LeaseHeld, Store, inside, lease, read_lease
 from olora_bench.study.manifest import manifest_in
@@ -42,9 +43,9 @@ def unneeded(results_dir: Path) -> list[Unneeded]:
         RecordError: a manifest cannot be read: what its study needs is not known, so nothing may be called unneeded.
     """
     store, places = Store(results_dir), [home for name in studies(results_dir) for home in homes(results_dir, name)]
-    runs = [run for home in places for run in (manifest_in(home) or {"runs": []})["runs"]]
-    needed = {run["train_id"] for run in runs}
-    evals = {run["eval_id"] for run in runs} | {run["base_eval_id"] for run in runs}
+    runs = [run for home in places if (manifest := manifest_in(home)) is not None for run in manifest.runs]
+    needed = {run.train_id for run in runs}
+    evals = {run.eval_id for run in runs} | {run.base_eval_id for run in runs}
     found = []
     for folder in _folders(results_dir, "runs"):
         if folder.name not in needed:
@@ -133,8 +134,8 @@ def _run(store: Store, folder: Path) -> Unneeded:
         return Unneeded(folder, "a run without a record", _bytes(folder), scored)
     model = record.config.get("model")
     name = model.get("name") if isinstance(model, dict) else "?"
-    what = f"{name} {record.arm} r{record.config.get('rank')} lr{record.config.get('lr')} seed {record.config.get('seed')}, {record.status}"
-    return Unneeded(folder, what, _bytes(folder), True)
+    named = run_title({"model": name, "arm": record.arm} | {key: record.config.get(key) for key in ("rank", "lr", "seed")})
+    return Unneeded(folder, f"{named}, {record.status}", _bytes(folder), True)
 
 
 def _evaluation(folder: Path, of: str) -> Unneeded:

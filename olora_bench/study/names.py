@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import read_text
@@ -90,12 +89,12 @@ def check_name(results_dir: Path, name: str, path: Path) -> None:
     mine, place = declaration_of(path), place_of(path, results_dir)
     for home in homes(results_dir, name):
         try:
-            manifest: dict[str, Any] = manifest_in(home) or {}
+            manifest = manifest_in(home)
         except RecordError:  # what it was of is not known; where it is needed, it is refused
             continue
-        if manifest.get("declaration") not in (None, mine) and manifest.get("file") != place:
+        if manifest is not None and manifest.declaration not in (None, mine) and manifest.file != place:
             raise BadInput(
-                f"{path}: study.name={name} is taken in {results_dir}: {manifest.get('file')} ran there under it and declares "
+                f"{path}: study.name={name} is taken in {results_dir}: {manifest.file} ran there under it and declares "
                 "something else. Give one of the two another study.name; or, if this file is to replace that one, move "
                 f"{home}/manifest.json away"
             )

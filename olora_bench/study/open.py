@@ -59,7 +59,7 @@ def open_study(path: Path, overrides: Sequence[str] = ()) -> OpenStudy:
     check_name(file.results_dir, file.study.name, path)
     lock = read_lock(file.results_dir, file.study.name, overrides)
     if lock is not None:
-        file.precision = str(lock["precision"])
+        file.composer.precision = str(lock.precision)
     return OpenStudy(file, Store(file.results_dir))
 
 

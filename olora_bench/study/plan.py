@@ -10,7 +10,8 @@ from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
 from olora_bench.store import Store
 from olora_bench.study import estimate
-from olora_bench.study.expand import Grids, Job
+from olora_bench.study.expand import Grids
+from olora_bench.study.jobs import Job
 from olora_bench.study.open import find_and_open
 from olora_bench.study.states import counts, standings
 from olora_bench.study.sweep import merged_text

@@ -87,7 +87,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
 
 def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
     found = [manifest for home in homes(results_dir, study) if (manifest := manifest_in(home)) is not None]
-    under = ["without overrides" if not one.get("overrides") else f"with {' '.join(one['overrides'])}" for one in found]
+    under = [f"with {' '.join(one.overrides)}" if one.overrides else "without overrides" for one in found]
     asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
     if under:
         return (

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config import Model, compose, options
 from olora_bench.config.compose import validation_message
 from olora_bench.config.schema import Name, Strict
 from olora_bench.errors import BadInput
+from olora_bench.formats import read_yaml
 
 # Folders of results/ that are not studies.
 RESERVED_NAMES = ("runs", "base", "published")
@@ -145,6 +147,24 @@ def check_trust(model: Model, path: Path, overrides: Sequence[str]) -> None:
         f"{path}: model.trust_remote_code=true of {model.name} comes with the study, and runs code that comes with the model. "
         "Say so yourself, once you have read that code: in conf/model/, or on the command line with model.trust_remote_code=true"
     )
+
+
+def check_searchpath(path: Path) -> None:
+    """Refuse a study file that has Hydra look for configs elsewhere: to look in a package is to import it, whatever is asked of the study.
+
+    Raises:
+        BadInput: it sets `hydra.searchpath`, or is no YAML.
+    """
+    raw = read_yaml(path)
+    try:
+        places = OmegaConf.select(OmegaConf.create(raw), "hydra.searchpath") if isinstance(raw, dict) else None
+    except (OmegaConfBaseException, ValueError):
+        return  # no config for Hydra either, which says what is wrong with it
+    if places is not None:
+        raise BadInput(
+            f"{path}: hydra.searchpath={places} is not allowed in a study file: configs come from its folder and from conf/. "
+            "Leave it out, and give it on the command line if you trust what lies there: hydra.searchpath=[...]"
+        )
 
 
 def check_hydra(path: Path, overrides: Sequence[str]) -> None:

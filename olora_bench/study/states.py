@@ -13,7 +13,7 @@ from olora_bench.process.progress import say
 from olora_bench.process.provenance import harness
 from olora_bench.run.experiment import CRASHES_THAT_PARK, is_done, mend, tidy
 from olora_bench.store import EvalRecord, Holder, RunRecord, Store, read_lease
-from olora_bench.study.expand import Job
+from olora_bench.study.jobs import Job
 
 State = Literal["done", "running", "interrupted", "missing", "diverged", "failed", "unreadable"]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from olora_bench.analysis.complete import OVER
 from olora_bench.config import Experiment
 from olora_bench.errors import RecordError
+from olora_bench.identity import title
 from olora_bench.process.progress import duration, say
 from olora_bench.process.progress import label as labelled
 from olora_bench.run.experiment import identified
 from olora_bench.store import Store
 from olora_bench.study import estimate
-from olora_bench.study.expand import Grids, Job
+from olora_bench.study.expand import Grids
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
 from olora_bench.study.open import find_and_open
@@ -48,18 +49,12 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled
 
 
-def title(job: Job) -> str:
-    """What people call a run."""
-    experiment = job.experiment
-    return f"{experiment.model.name} {experiment.arm} r{experiment.rank} lr{experiment.lr:g} seed {experiment.seed}"
-
-
 def label(one: Standing) -> str:
     """A run's id, name, state and reason in one line."""
     since = ""
     if one.state == "running" and one.holder is not None and one.holder.since is not None:
         since = f", for {duration((datetime.now(UTC) - datetime.fromisoformat(one.holder.since)).total_seconds())}"
-    return f"{one.job.what.train_id} {title(one.job)}: {one.state}" + (f": {one.reason}" if one.reason else "") + since
+    return f"{one.job.what.train_id} {title(one.job.experiment)}: {one.state}" + (f": {one.reason}" if one.reason else "") + since
 
 
 def edges_text(grids: Grids) -> list[str]:
@@ -83,14 +78,13 @@ def announced(experiment: Experiment, study: str | None) -> Iterator[None]:
     """
     results_dir = experiment.machine.results_dir
     manifests = [] if study is None else [manifest_in(home) for home in homes(results_dir, study)]
-    listed = [[run["train_id"] for run in manifest["runs"]] for manifest in manifests if manifest is not None]
+    listed = [[run.train_id for run in manifest.runs] for manifest in manifests if manifest is not None]
     train_id = identified(experiment)[0].train_id if listed else ""
     ids = next((found for found in listed if train_id in found), [])
     if train_id not in ids:  # a study that is being rewritten by another worker
         yield
         return
-    what = f"{experiment.model.name} {experiment.arm} r{experiment.rank} lr{experiment.lr:g} seed {experiment.seed}"
-    with labelled(f"run {ids.index(train_id) + 1} of {len(ids)}: {what}"):
+    with labelled(f"run {ids.index(train_id) + 1} of {len(ids)}: {title(experiment)}"):
         yield
     say(f"study {study}: {progress(results_dir, ids)}")
 

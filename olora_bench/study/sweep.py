@@ -14,7 +14,8 @@ from olora_bench.process import device
 from olora_bench.process.machine_faults import check_machine
 from olora_bench.process.progress import say
 from olora_bench.store import lease
-from olora_bench.study.expand import Grids, Job
+from olora_bench.study.expand import Grids
+from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import write_lock, write_manifest
 from olora_bench.study.names import study_dir
 from olora_bench.study.open import OpenStudy, open_study
@@ -119,7 +120,7 @@ def prepare(study: OpenStudy, todo: Sequence[Job], *, here: bool) -> None:
     assets.check_all([(job.experiment, job.assets) for job in todo])
     if here:
         device.check(todo[0].experiment.machine.device)
-    study.file.precision = todo[0].experiment.precision
+    study.file.composer.precision = todo[0].experiment.precision
 
 
 def launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from olora_bench.config import Tracker
 from olora_bench.errors import BadInput, RecordError
+from olora_bench.identity import title
 from olora_bench.process.progress import say
 from olora_bench.store import RunRecord, Store
-from olora_bench.study.expand import Job
+from olora_bench.study.jobs import Job
 from olora_bench.study.open import find_and_open
-from olora_bench.study.status import title
-from olora_bench.tracking import Value, rebuild
+from olora_bench.tracking import MirroredRun, rebuild
 from olora_bench.tracking.shown import Shown, offline_files, read_offline, read_online
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ def sync_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         record, curve, trouble = _read(study.store, job)
         if trouble or record is None or record.status == "running":
             waiting += 1
-            lines += [f"  {job.what.train_id} {title(job)}: {trouble}"] if trouble else []
+            lines += [f"  {job.what.train_id} {title(job.experiment)}: {trouble}"] if trouble else []
             continue
         wrong = compare(tracker, job, record, curve, study.store)
         if wrong:
-            say(f"{job.what.train_id} {title(job)}: {wrong}; making it again")
+            say(f"{job.what.train_id} {title(job.experiment)}: {wrong}; making it again")
             _rebuild(tracker, job, record, curve, study.store, study.name)
             made += 1
             wrong = _settled(tracker, job, record, curve, study.store)
         whole += not wrong
-        lines += [f"  {job.what.train_id} {title(job)}: still not whole: {wrong}"] if wrong else []
+        lines += [f"  {job.what.train_id} {title(job.experiment)}: still not whole: {wrong}"] if wrong else []
     finished = len(grids.jobs) - waiting
     head = f"study {study.name}: {whole} of {finished} finished runs are whole in W&B ({tracker.mode}), {made} made again just now"
     tail = [f"to upload: wandb sync {grids.jobs[0].experiment.machine.wandb_dir}/wandb/offline-run-*"] if tracker.mode == "offline" else []
@@ -93,11 +93,11 @@ def compare(tracker: Tracker, job: Job, record: RunRecord, curve: pd.DataFrame, 
     return f"W&B does not show {', '.join(absent)}" if absent else ""
 
 
-def final_values(record: RunRecord, job: Job, store: Store) -> dict[str, Value]:
+def final_values(record: RunRecord, job: Job, store: Store) -> dict[str, float | str]:
     """What a mirror's summary holds at the end: metrics, scores as `benchmark/metric`, and the status."""
     scored = store.read_eval(record.train_id, None, job.what.eval_id) if job.what.eval_id is not None else None
     scores = {} if scored is None else {f"{b}/{m}": value for b, s in scored.scores.items() for m, value in s.metrics.items()}
-    known: dict[str, Value] = {key: value for key, value in record.metrics.items() if value is not None}
+    known: dict[str, float | str] = {key: value for key, value in record.metrics.items() if value is not None}
     return known | scores | {"status": record.status}
 
 
@@ -113,8 +113,8 @@ def _read(store: Store, job: Job) -> tuple[RunRecord | None, pd.DataFrame, str]:
 
 
 def _rebuild(tracker: Tracker, job: Job, record: RunRecord, curve: pd.DataFrame, store: Store, study: str) -> None:
-    directory = Path(job.experiment.machine.wandb_dir)
-    rebuild(tracker, record, curve, name=title(job), group=study, directory=directory, scores=final_values(record, job, store))
+    run = MirroredRun(record.train_id, title(job.experiment), record.config, study, job.experiment.machine.wandb_dir)
+    rebuild(tracker, run, curve, final_values(record, job, store))
 
 
 def _settled(tracker: Tracker, job: Job, record: RunRecord, curve: pd.DataFrame, store: Store) -> str:

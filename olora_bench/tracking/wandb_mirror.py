@@ -16,9 +16,6 @@ from pydantic import JsonValue
 from olora_bench.config import Tracker
 from olora_bench.process.progress import say
 
-Value = float | str | None
-"""What a mirror shows under a name: a number, a word, or nothing."""
-
 _QUEUE_LIMIT = 10_000
 _FINISH_WAIT_S = 10.0
 _INIT_TIMEOUT_S = 8.0  # below the wait at the end, so that a run without a network is still kept offline
@@ -28,38 +25,45 @@ _gave_up = threading.Event()
 
 
 @dataclass(frozen=True)
+class MirroredRun:
+    """What a mirror is told of a run before its first step.
+
+    Attributes:
+        id: the train_id, which becomes the id of the W&B run: the same run never appears twice.
+        name: what people see.
+        config: JSON values; must hold no secret.
+        group: the study, if any.
+        directory: where W&B keeps its files. An earlier offline copy of this run there, not uploaded yet, is replaced.
+    """
+
+    id: str
+    name: str
+    config: Mapping[str, JsonValue]
+    group: str | None
+    directory: Path
+
+
+@dataclass(frozen=True)
 class _End:
-    summary: dict[str, Value]
+    summary: dict[str, object]
     failed: bool
 
 
 class WandbMirror:
     """One W&B run. All calls into `wandb` happen in a daemon thread; `log` and `finish` never raise."""
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        *,
-        run_id: str,
-        name: str,
-        config: Mapping[str, JsonValue],
-        group: str | None,
-        directory: Path,
-        limit: int = _QUEUE_LIMIT,
-        wait_s: float = _FINISH_WAIT_S,
-    ) -> None:
-        self._tracker, self._run_id, self._name, self._group = tracker, run_id, name, group
-        self._config, self._directory = dict(config), Path(directory).resolve()
+    def __init__(self, tracker: Tracker, shown: MirroredRun, *, limit: int = _QUEUE_LIMIT, wait_s: float = _FINISH_WAIT_S) -> None:
+        self._tracker, self._run, self._directory = tracker, shown, shown.directory.resolve()
         self._limit, self._wait_s = limit, wait_s
-        self._rows: queue.SimpleQueue[tuple[int, dict[str, Value]] | _End] = queue.SimpleQueue()
+        self._rows: queue.SimpleQueue[tuple[int, dict[str, object]] | _End] = queue.SimpleQueue()
         self._given = self._shown = self._dropped = 0
         self._where = ""
         self._error = ""
         self._said_error = False
-        self._thread = threading.Thread(target=self._work, name=f"wandb {run_id}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"wandb {shown.id}", daemon=True)
         self._thread.start()
 
-    def log(self, step: int, values: Mapping[str, Value]) -> None:
+    def log(self, step: int, values: Mapping[str, object]) -> None:
         """Show the values of an optimiser step; null and NaN are left out. When W&B is far behind, the row is left out."""
         self._given += 1
         if self._error or self._rows.qsize() >= self._limit:
@@ -68,7 +72,7 @@ class WandbMirror:
             return
         self._rows.put((step, _known(values) | {"step": step}))
 
-    def finish(self, summary: Mapping[str, Value], failed: bool = False) -> None:
+    def finish(self, summary: Mapping[str, object], failed: bool = False) -> None:
         """Show the final values and close; waits `wait_s` seconds at most, then says what was left out."""
         self._rows.put(_End(_known(summary), failed))
         self._thread.join(self._wait_s)
@@ -145,10 +149,10 @@ class WandbMirror:
         return wandb.init(
             project=self._tracker.project,
             entity=self._tracker.entity,
-            id=self._run_id,
-            name=self._name,
-            group=self._group,
-            config=self._config,
+            id=self._run.id,
+            name=self._run.name,
+            group=self._run.group,
+            config=dict(self._run.config),
             dir=str(self._directory),
             mode=mode,
             resume="allow",
@@ -158,7 +162,7 @@ class WandbMirror:
 
     def _remove_superseded(self) -> None:
         """Delete earlier offline copies of this run that were never uploaded: `wandb sync` would show their rows twice."""
-        for folder in self._directory.glob(f"wandb/offline-run-*-{self._run_id}"):
+        for folder in self._directory.glob(f"wandb/offline-run-*-{self._run.id}"):
             if not any(folder.glob("*.synced")):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -167,5 +171,5 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def _known(values: Mapping[str, Value]) -> dict[str, Value]:
+def _known(values: Mapping[str, object]) -> dict[str, object]:
     return {str(key): value for key, value in values.items() if value is not None and value == value}

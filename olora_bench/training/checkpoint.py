@@ -25,6 +25,8 @@ from olora_bench.formats import read_regular
 from olora_bench.process.preemption import Preempted
 from olora_bench.process.progress import say
 from olora_bench.store import Lease, LeaseLost, atomic_write
+from olora_bench.store.record import Json
+from olora_bench.training.log import LogState
 
 FORMAT = 1
 RETRY_AFTER_S = 60.0
@@ -43,7 +45,7 @@ class Checkpoints:
     path: Path
     owner: str
     share: float | None = None
-    writer: Mapping[str, Any] = field(default_factory=dict)
+    writer: Json = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
     held: Lease | None = None
 
@@ -58,9 +60,9 @@ class Keeper:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         self.trained = {names[id(p)]: p for group in optimizer.param_groups for p in group["params"]}
         self.last, self.took = time.monotonic(), FIRST_GUESS_S
-        self.earlier: list[Mapping[str, Any]] = []
+        self.earlier: list[Json] = []
 
-    def after(self, step: int, log: Callable[[], Mapping[str, Any]]) -> None:
+    def after(self, step: int, log: Callable[[], LogState]) -> None:
         """Save if it is time to.
 
         Raises:
@@ -79,7 +81,7 @@ class Keeper:
                 say(f"asked to stop: {kept}. The same command goes on from the last checkpoint")
                 raise Preempted
 
-    def save(self, step: int, log: Mapping[str, Any]) -> bool:
+    def save(self, step: int, log: LogState) -> bool:
         """Write the state after `step` steps. A checkpoint that cannot be written is said, and costs the run nothing else.
 
         Raises:
@@ -112,8 +114,10 @@ class Keeper:
             held.progressed()
         return True
 
-    def restore(self) -> tuple[int, dict[str, Any]] | None:
-        """Put the saved state in place; null where there is none. One that cannot be used is said and removed, and nothing has changed.
+    def restore(self) -> tuple[int, LogState] | None:
+        """Put the saved state in place; null where there is none. One that cannot be used is reported and removed, and nothing has changed.
+
+        The file is checked whole before the first weight is touched: a checkpoint put in place by half would train on from a mixture.
 
         Returns:
             the step after which it was saved, and the log's state.
@@ -133,9 +137,9 @@ class Keeper:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
-        self._put(tensors)
+        self._put(tensors)  # the random states among them: nothing may be drawn between here and the next step
         self.scaler.load_state_dict(state["scaler"])
-        writers: list[Mapping[str, Any]] = state["writers"]
+        writers: list[Json] = state["writers"]
         self.earlier = writers[:-1] if writers[-1] == json.loads(json.dumps(self.plan.writer)) else writers
         return state["step"], state["log"]
 
@@ -180,10 +184,11 @@ class Keeper:
             for key, tensor in tensors.items():
                 kind, _, rest = key.partition("/")
                 if kind == "adapter":
-                    self.trained[rest].copy_(tensor)
+                    self.trained[rest].copy_(tensor)  # into the very parameter: the optimiser and the model hold it by reference
                 elif kind == "optimizer":
                     name, _, moment = rest.rpartition("/")
                     moments.setdefault(numbers[name], {})[moment] = tensor
+        # AdamW knows its parameters by number, in the order of its groups, which is that of `trained`.
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["rng/cpu"])
         if self.device.type == "cuda":

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from olora_bench.config.memory import SHORTEST_BUDGET
-from olora_bench.data import Example, packs
+from olora_bench.data import Example, Parts, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, packed_rows, token_nll
 from olora_bench.models.compiled import EAGER
 from olora_bench.models.compiled import compiled as compiled_steps
 from olora_bench.process.progress import say
+
+
+class PartLosses(NamedTuple):
+    """Of the parts that are not trained on: the loss in nats per supervised token; an example's mean log-probability of its supervised
+    text, in nats; and the seconds that reading them took."""
+
+    tune_loss: float
+    tune_gold_logprob: float
+    report_loss: float
+    report_gold_logprob: float
+    seconds: float
 
 
 class Losses:
@@ -59,6 +72,11 @@ class Losses:
                 scaler.scale(loss).backward()
                 total += loss.detach()
         return total
+
+    def of_parts(self, parts: Parts) -> PartLosses:
+        """The losses of the tune and the report part; no dropout."""
+        start = time.perf_counter()
+        return PartLosses(*self.read(parts.tune), *self.read(parts.report), time.perf_counter() - start)
 
     @torch.no_grad()
     def read(self, examples: Sequence[Example]) -> tuple[float, float]:

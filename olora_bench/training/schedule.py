@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal
 
@@ -57,3 +57,8 @@ def divergence(losses: Sequence[float]) -> str | None:
     if min(means) > _LIMIT * losses[0]:
         return f"the {_WINDOW}-step mean train loss was above {_LIMIT} x the first ({losses[0]:.4g}) for {_WINDOW} steps up to step {step}"
     return None
+
+
+def part_divergence(losses: Mapping[str, float], step: int) -> str | None:
+    """Why a run with these losses of its parts after `step` has diverged, or None: one that is not finite."""
+    return next((f"{part} loss is {loss} after step {step}" for part, loss in losses.items() if not math.isfinite(loss)), None)

@@ -7,32 +7,7 @@ from typing import assert_never
 
 import pandas as pd
 
-from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged
-from olora_bench.analysis.claims.evidence import (
-    ArmMeasures,
-    BenchmarksLacking,
-    Conditioning,
-    Conditions,
-    Divergences,
-    Evidence,
-    GainBySide,
-    InitAlone,
-    InitCost,
-    Lacking,
-    LossByRatio,
-    MeanDifference,
-    Measured,
-    ModelGains,
-    NotCompared,
-    ShorterSchedules,
-    SizeAndMemory,
-    SpeedInside,
-    Stability,
-    TooFewModels,
-    TradeOff,
-    Unmeasured,
-    WinCounts,
-)
+from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged, evidence
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.words.numbers import number, pp, probability, rate
 from olora_bench.words.reasons import counted
@@ -87,110 +62,110 @@ def claims_table(judged: Iterable[Judged]) -> pd.DataFrame:
     )
 
 
-def figure(evidence: Evidence) -> str:
+def figure(basis: evidence.Evidence) -> str:
     """What a verdict rests on, as a clause without a full stop.
 
-    >>> figure(NotCompared("olora", "lora"))
+    >>> figure(evidence.NotCompared("olora", "lora"))
     'no olora against lora here'
     """
-    match evidence:
-        case NotCompared(arm, reference):
+    match basis:
+        case evidence.NotCompared(arm, reference):
             return f"no {arm} against {reference} here"
-        case Lacking(what):
+        case evidence.Lacking(what):
             return _LACKING[what]
-        case Unmeasured(measures):
+        case evidence.Unmeasured(measures):
             return f"the runs did not measure {', '.join(measures)}"
-        case BenchmarksLacking(benchmarks):
+        case evidence.BenchmarksLacking(benchmarks):
             return f"needs scores of {', '.join(benchmarks)} and of others"
-        case TooFewModels(models):
+        case evidence.TooFewModels(models):
             return f"{counted(models, 'model')}: two or more are needed"
-        case ShorterSchedules() | SpeedInside():
-            return _speed(evidence)
-        case WinCounts() | ModelGains() | GainBySide():
-            return _scores(evidence)
-        case SizeAndMemory() | InitCost() | InitAlone():
-            return _resources(evidence)
-        case Stability() | Measured() | Conditioning():
-            return _training(evidence)
-        case TradeOff() | LossByRatio():
-            return _ratios(evidence)
+        case evidence.ShorterSchedules() | evidence.SpeedInside():
+            return _speed(basis)
+        case evidence.WinCounts() | evidence.ModelGains() | evidence.GainBySide():
+            return _scores(basis)
+        case evidence.SizeAndMemory() | evidence.InitCost() | evidence.InitAlone():
+            return _resources(basis)
+        case evidence.Stability() | evidence.Measured() | evidence.Conditioning():
+            return _training(basis)
+        case evidence.TradeOff() | evidence.LossByRatio():
+            return _ratios(basis)
         case _:
-            assert_never(evidence)
+            assert_never(basis)
 
 
-def _speed(evidence: ShorterSchedules | SpeedInside) -> str:
-    if isinstance(evidence, ShorterSchedules):
-        shortest = "" if evidence.shortest is None else f"; the shortest match is T/{evidence.shortest}"
-        return f"shorter completed schedules match in {evidence.matching} of {counted(evidence.settings, 'setting')}{shortest}"
-    ratio = "unknown" if evidence.ratio is None else f"{evidence.ratio:.2f}x (bounds included)"
+def _speed(basis: evidence.ShorterSchedules | evidence.SpeedInside) -> str:
+    if isinstance(basis, evidence.ShorterSchedules):
+        shortest = "" if basis.shortest is None else f"; the shortest match is T/{basis.shortest}"
+        return f"shorter completed schedules match in {basis.matching} of {counted(basis.settings, 'setting')}{shortest}"
+    ratio = "unknown" if basis.ratio is None else f"{basis.ratio:.2f}x (bounds included)"
     return (
-        f"speed in steps to {evidence.share:.0%} of the reference's drop in loss, above 1 is sooner: {ratio}; "
-        f"{evidence.faster} cells faster, {evidence.slower} slower, {evidence.unresolved} unresolved. "
+        f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {ratio}; "
+        f"{basis.faster} cells faster, {basis.slower} slower, {basis.unresolved} unresolved. "
         "Inside one schedule this is a hint, no proof"
     )
 
 
-def _scores(evidence: WinCounts | ModelGains | GainBySide) -> str:
-    if isinstance(evidence, WinCounts):
+def _scores(basis: evidence.WinCounts | evidence.ModelGains | evidence.GainBySide) -> str:
+    if isinstance(basis, evidence.WinCounts):
         return "; ".join(
             f"{one.wins} of {counted(one.cells, 'cell')}, {one.null_low} to {one.null_high} by chance ({counted(one.blocks, 'block')})"
-            for one in evidence.counts
+            for one in basis.counts
         )
-    if isinstance(evidence, ModelGains):
-        return ", ".join(f"{one.model} {pp(one.difference)} pp ({counted(one.seeds, 'seed')})" for one in evidence.models)
-    blocks = counted(evidence.blocks, "block")
-    return f"{pp(evidence.named)} pp there, {pp(evidence.others)} pp elsewhere, {blocks}, p {probability(evidence.p)}"
+    if isinstance(basis, evidence.ModelGains):
+        return ", ".join(f"{one.model} {pp(one.difference)} pp ({counted(one.seeds, 'seed')})" for one in basis.models)
+    blocks = counted(basis.blocks, "block")
+    return f"{pp(basis.named)} pp there, {pp(basis.others)} pp elsewhere, {blocks}, p {probability(basis.p)}"
 
 
-def _resources(evidence: SizeAndMemory | InitCost | InitAlone) -> str:
-    if isinstance(evidence, SizeAndMemory):
-        same = "equal" if evidence.same_size else "differ"
-        return f"parameters {same}; memory above the base {evidence.memory_low:.2f} to {evidence.memory_high:.2f} times the reference's"
-    if isinstance(evidence, InitCost):
-        return f"the init takes at most {evidence.seconds:.2f} s more than the reference's, {evidence.share:.2%} of training"
-    rates = ", but for the learning rate of each arm" if evidence.own_rates else ""
+def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.InitAlone) -> str:
+    if isinstance(basis, evidence.SizeAndMemory):
+        same = "equal" if basis.same_size else "differ"
+        return f"parameters {same}; memory above the base {basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
+    if isinstance(basis, evidence.InitCost):
+        return f"the init takes at most {basis.seconds:.2f} s more than the reference's, {basis.share:.2%} of training"
+    rates = ", but for the learning rate of each arm" if basis.own_rates else ""
     changed = "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
-    size = "of the same size" if evidence.same_size else "differ in size"
-    return f"{counted(evidence.pairs, 'pair')} differ in init alone{rates}; adapters {size}{changed if evidence.base_changed else ''}"
+    size = "of the same size" if basis.same_size else "differ in size"
+    return f"{counted(basis.pairs, 'pair')} differ in init alone{rates}; adapters {size}{changed if basis.base_changed else ''}"
 
 
-def _training(evidence: Stability | Measured | Conditioning) -> str:
-    if isinstance(evidence, Stability):
-        spikes = ", ".join(f"{one.arm} {number(one.spikes)}" for one in evidence.arms if one.spikes is not None)
+def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:
+    if isinstance(basis, evidence.Stability):
+        spikes = ", ".join(f"{one.arm} {number(one.spikes)}" for one in basis.arms if one.spikes is not None)
         tail = f"; spikes a run over these: {spikes}" if spikes else ""
-        return f"{', '.join(map(_divergences, evidence.arms))} ({counted(evidence.rates, 'learning rate')} that both tried){tail}"
-    if isinstance(evidence, Measured):
-        return " | ".join(_arm_measures(one, alone=len(evidence.arms) == 1) for one in evidence.arms)
-    start = "" if evidence.b_start is None else f" (B at the start {rate(evidence.b_start)})"
-    a = "" if evidence.a is None else f"; of A {_conditions(evidence.a, ' and ')}"
-    return f"condition number of B after training {_conditions(evidence.b, f', of {evidence.reference} ')}{start}{a}"
+        return f"{', '.join(map(_divergences, basis.arms))} ({counted(basis.rates, 'learning rate')} that both tried){tail}"
+    if isinstance(basis, evidence.Measured):
+        return " | ".join(_arm_measures(one, alone=len(basis.arms) == 1) for one in basis.arms)
+    start = "" if basis.b_start is None else f" (B at the start {rate(basis.b_start)})"
+    a = "" if basis.a is None else f"; of A {_conditions(basis.a, ' and ')}"
+    return f"condition number of B after training {_conditions(basis.b, f', of {basis.reference} ')}{start}{a}"
 
 
-def _divergences(one: Divergences) -> str:
+def _divergences(one: evidence.Divergences) -> str:
     at = f" (at lr {', '.join(map(rate, one.rates))})" if one.rates else ""
     return f"{one.arm} diverged in {one.diverged} of {counted(one.runs, 'run')}{at}"
 
 
-def _arm_measures(one: ArmMeasures, *, alone: bool) -> str:
+def _arm_measures(one: evidence.ArmMeasures, *, alone: bool) -> str:
     return f"{'' if alone else f'{one.arm}: '}{'; '.join(map(_mean_difference, one.measures))}"
 
 
-def _mean_difference(one: MeanDifference) -> str:
+def _mean_difference(one: evidence.MeanDifference) -> str:
     if one.difference is None:
         return f"{one.measure} not measured"
     return f"{one.measure} {number(one.difference, digits=3, sign=True)} {one.unit}"
 
 
-def _conditions(one: Conditions, between: str) -> str:
+def _conditions(one: evidence.Conditions, between: str) -> str:
     return f"{rate(one.arm)}{between}{rate(one.reference)}"
 
 
-def _ratios(evidence: TradeOff | LossByRatio) -> str:
-    if isinstance(evidence, TradeOff):
+def _ratios(basis: evidence.TradeOff | evidence.LossByRatio) -> str:
+    if isinstance(basis, evidence.TradeOff):
         return (
-            f"below 1 the adapter travels {evidence.travel:.2f} times as far as above 1, its loss is "
-            f"{number(evidence.loss, digits=3, sign=True)} nats ({counted(evidence.blocks, 'block')})"
+            f"below 1 the adapter travels {basis.travel:.2f} times as far as above 1, its loss is "
+            f"{number(basis.loss, digits=3, sign=True)} nats ({counted(basis.blocks, 'block')})"
         )
     return "; ".join(
-        f"held-out loss {one.at_one:.3f} at ratio 1, best {one.below:.3f} below it and {one.above:.3f} above it" for one in evidence.cells
+        f"held-out loss {one.at_one:.3f} at ratio 1, best {one.below:.3f} below it and {one.above:.3f} above it" for one in basis.cells
     )

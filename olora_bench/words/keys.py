@@ -4,7 +4,7 @@ from __future__ import annotations
 
 FOREST = "Filled: a verdict, in the winner's colour. Open: none. Line: 95% interval. Diamond: mean over benchmarks."
 WIN_COUNTS = "Mark: cells that the arm named first wins. Grey: 95% of what chance would give."
-LOSS_CURVES = "Line: mean over seeds. Band: range of the seeds."
+LOSS_CURVES = "Line: mean over seeds. Band: their range. Lower is better."
 LOSS_CURVES_END = "Inset: the end, enlarged."
 LOSS_CURVES_DIVERGED = "Cross: a run diverged."
 SPEED_UP = "Filled: resolved. Open: not. Line: 95% interval. Arrow: the value is a bound."

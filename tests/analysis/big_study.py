@@ -125,11 +125,11 @@ def _once(path: Path, first: dict[str, Path], write: object) -> Part:
 
 def seconds(root: Path) -> tuple[float, float]:
     """(reading the records, reading and every table as CSV, Markdown and LaTeX), in seconds."""
-    import json
-
     from olora_bench.analysis import load_study
+    from olora_bench.study.manifest import read_manifest
 
-    manifest = json.loads((root / "big" / "manifest.json").read_text())
+    manifest = read_manifest(root, "big")
+    assert manifest is not None
     began = time.perf_counter()
     load_study(Store(root), manifest)
     read = time.perf_counter() - began

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
 from olora_bench.store import Store
+from olora_bench.study.manifest import read_manifest
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 
@@ -22,7 +22,8 @@ def synthetic() -> Callable[[str], tuple[StudyFrames, Tables]]:
 
     def load(name: str) -> tuple[StudyFrames, Tables]:
         if name not in known:
-            manifest = json.loads((SYNTHETIC / name / "manifest.json").read_text())
+            manifest = read_manifest(SYNTHETIC, name)
+            assert manifest is not None
             frames = load_study(Store(SYNTHETIC), manifest)
             known[name] = frames, analyse(frames, np.random.default_rng(0))
         return known[name]

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
-from olora_bench.analysis.frames import Answered
+from olora_bench.analysis.answers import Answered
 from olora_bench.analysis.outcome import Verdict
 from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds, Undecidable
 from olora_bench.report import table_files
+from olora_bench.store.manifest import Contrast
 from olora_bench.words.caveats import worded
 from olora_bench.words.reasons import listed
 
@@ -113,7 +114,7 @@ def test_a_search_that_goes_on_is_said_to(synthetic: Load) -> None:
 def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_state: str) -> None:
     """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks, 2 of 64 flips."""
     frames, _ = synthetic("whole")
-    contrasts = [{"arm": "olora_plus_x4", "reference": "olora", "kind": "primary"}]
+    contrasts = (Contrast(arm="olora_plus_x4", reference="olora", kind="primary"),)
     runs = frames.runs.assign(eval_state=eval_state)
     runs["base_eval_id"] = None if eval_state == "none" else runs["base_eval_id"]
     tables = again(replace(frames, runs=runs, scores=frames.scores.iloc[:0], contrasts=contrasts))
@@ -145,16 +146,17 @@ def test_scores_of_two_machines_are_no_fair_comparison_unsaid(synthetic: Load) -
 
 
 def test_a_run_listed_twice_is_said_in_the_table_and_counted_once() -> None:
-    import json
     from pathlib import Path
 
     from olora_bench.analysis import load_study
     from olora_bench.store import Store
+    from olora_bench.study.manifest import read_manifest
 
     root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-    manifest = json.loads((root / "planted" / "manifest.json").read_text())
-    twice = again(load_study(Store(root), manifest | {"runs": [*manifest["runs"], manifest["runs"][0]]}))
-    assert f"run {manifest['runs'][0]['train_id']} is listed twice in the manifest: counted once" in said(twice)
+    manifest = read_manifest(root, "planted")
+    assert manifest is not None
+    twice = again(load_study(Store(root), manifest.model_copy(update={"runs": (*manifest.runs, manifest.runs[0])})))
+    assert f"run {manifest.runs[0].train_id} is listed twice in the manifest: counted once" in said(twice)
     once = again(load_study(Store(root), manifest))
     assert all(twice[name].equals(once[name]) for name in ("verdicts", "cells", "speedups"))
 
@@ -165,9 +167,9 @@ def test_a_run_listed_twice_is_said_in_the_table_and_counted_once() -> None:
 )
 def test_the_processor_of_a_run_is_what_did_the_arithmetic(device: str, gpus: list[str], processor: str) -> None:
     """Two cards in machines with the same CPU are two machines."""
-    from olora_bench.analysis.frames import _processor
+    from olora_bench.analysis.provenance import processor as of
 
-    assert _processor({"device": device, "hardware": {"processor": "x86", "gpus": gpus}}) == processor
+    assert of({"device": device, "hardware": {"processor": "x86", "gpus": gpus}}) == processor
 
 
 def test_one_sided_clipping_is_said(synthetic: Load) -> None:
@@ -234,7 +236,8 @@ def test_one_answer_pays_where_luck_is_ruled_out() -> None:
 def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -> None:
     """Six blocks that all point one way have p 0.031, which Holm doubles where two contrasts are primary."""
     frames, _ = synthetic("whole")
-    primary = [one | {"kind": "primary" if one["arm"] in ("olora", "olora_plus_x4") else "secondary"} for one in frames.contrasts]
+    kinds = {"olora": "primary", "olora_plus_x4": "primary"}
+    primary = tuple(one.model_copy(update={"kind": kinds.get(one.arm, "secondary")}) for one in frames.contrasts)
     for contrasts, wanted in ((frames.contrasts, []), (primary, [Undecidable(6, 2, 7)] * 2)):
         verdicts = again(replace(frames, contrasts=contrasts))["verdicts"]
         assert [one for reasons in verdicts["reasons"] for one in reasons if isinstance(one, Undecidable)] == wanted
@@ -243,7 +246,7 @@ def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -
 def test_one_comparison_with_blocks_enough_gives_the_others_hope(synthetic: Load) -> None:
     """Twelve blocks pass Holm's first step among two, after which six that all agree pass the second."""
     frames, _ = synthetic("planted")
-    primary = [one | {"kind": "primary"} for one in frames.contrasts]
+    primary = tuple(one.model_copy(update={"kind": "primary"}) for one in frames.contrasts)
     verdicts = again(replace(frames, contrasts=primary))["verdicts"].set_index("contrast")
     assert verdicts["blocks"].to_dict() == {"olora vs lora": 12, "olora_plus vs olora": 6} and verdicts["confirmatory"].all()
     assert not any(isinstance(one, Undecidable) for reasons in verdicts["reasons"] for one in reasons)

@@ -11,6 +11,7 @@ from scipy import stats
 from olora_bench.analysis.paired import (
     detectable_by_seeds,
     detectable_difference,
+    flip_sets,
     holm,
     item_standard_error,
     paired_t,
@@ -136,3 +137,12 @@ def test_cells_of_one_run_pair_are_one_coin() -> None:
     assert (wins, losses) == (48, 12)
     assert stats.binomtest(wins, wins + losses).pvalue < 1e-5
     assert (np.abs(null[:, 0] - null[:, 1]) >= wins - losses).mean() == pytest.approx(stats.binomtest(8, 10).pvalue)
+
+
+@pytest.mark.parametrize("blocks", [7, 25])
+def test_sign_flips_are_the_same_however_many_are_drawn_at_a_time(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    d = rng().normal(0.3, 1.0, blocks)
+    sets, whole = flip_sets(blocks, rng(), draws=999), sign_flip(d, rng())
+    monkeypatch.setattr("olora_bench.analysis.paired._MOST_AT_ONCE", 1)
+    assert np.array_equal(flip_sets(blocks, rng(), draws=999), sets)
+    assert sign_flip(d, rng()) == whole

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, load_study
+from olora_bench.analysis.frames import curves_by_run
 from olora_bench.analysis.reasons import EqualDifferences, PairsDiverged, PairsMissing, SearchesOpen
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
@@ -205,14 +206,27 @@ def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
     root = shutil.copytree(Path(__file__).resolve().parents[1] / "synthetic" / "results", tmp_path / "results")
     manifest = read_manifest(root, "planted")
     assert manifest is not None
-    one, other = [run for run in manifest["runs"] if run["eval_id"]][:2]
-    damaged = [Store(root).run_eval_dir(one["train_id"], one["eval_id"]) / "items.parquet"]
-    damaged += [Store(root).run_dir(other["train_id"]) / "curve.parquet"]
+    one, other = [run for run in manifest.runs if run.eval_id][:2]
+    damaged = [Store(root).run_eval_dir(one.train_id, one.eval_id) / "items.parquet"]
+    damaged += [Store(root).run_dir(other.train_id) / "curve.parquet"]
     for path in damaged:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     runs = load_study(Store(root), manifest).runs.set_index("train_id")
-    assert runs.loc[one["train_id"], "eval_state"] == runs.loc[other["train_id"], "state"] == "unreadable"
-    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one["train_id"], "eval_reason"]
-    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other["train_id"], "reason"]
+    assert runs.loc[one.train_id, "eval_state"] == runs.loc[other.train_id, "state"] == "unreadable"
+    assert f"{damaged[0]}: damaged: its SHA-256 is" in runs.loc[one.train_id, "eval_reason"]
+    assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other.train_id, "reason"]
+
+
+def test_a_run_scored_in_two_ways_has_its_curve_once() -> None:
+    root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+    manifest = read_manifest(root, "planted")
+    assert manifest is not None
+    first, store = manifest.runs[0], Store(root)
+    twice = load_study(store, manifest.model_copy(update={"runs": (first, first.model_copy(update={"eval_id": None}))}))
+    curve = store.read_curve(first.train_id)
+    assert len(twice.runs) == 2 and curve is not None
+    pd.testing.assert_frame_equal(twice.curves.drop(columns="train_id"), curve)
+    assert [name for name, _ in curves_by_run(twice.curves)] == [first.train_id]
+    assert [*curves_by_run(twice.curves[:0])] == []

@@ -189,7 +189,7 @@ def test_a_worse_conditioned_arm_is_not_called_well_conditioned(synthetic: Load)
 
 def test_a_claim_about_ratios_fails_where_every_ratio_is_worse(synthetic: Load) -> None:
     frames, _ = synthetic("whole")
-    contrasts = [c for c in frames.contrasts if c["arm"] != "olora_plus_x4"]
+    contrasts = tuple(c for c in frames.contrasts if c.arm != "olora_plus_x4")
     assert judged(replace(frames, contrasts=contrasts), "olora_plus_better")["verdict"] == "not supported"
 
 

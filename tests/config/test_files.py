@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from olora_bench.config import Experiment, compose, conf_dir, load, load_benchmark, sweeps_dir
-from olora_bench.study.expand import expand
+from olora_bench.study.expand import StudyFile
 from olora_bench.study.plan import comparisons
 
 FILES = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name not in ("benchmark", "launcher") and p.name != "config.yaml")
@@ -63,7 +63,7 @@ def test_header_commands_compose_and_name_their_file(path: Path) -> None:
 
 @pytest.mark.parametrize("path", STUDIES, ids=name)
 def test_every_study_expands_into_identified_runs_that_each_contrast_compares(path: Path, tmp_path: Path) -> None:
-    grids = expand(path, [f"machine.results_dir={tmp_path}"])
+    grids = StudyFile(path, [f"machine.results_dir={tmp_path}"]).grids()
     assert grids.study.name == path.stem
     assert comparisons(grids) > 0
     assert any(f"SWEEP={path.stem}" in line for line in header(path))

@@ -20,6 +20,11 @@ CASES = {
         "rank=200 is larger than the smaller side of smollm2_135m's v_proj (192 x 576). Allowed: 1 to 192. "
         "Lower rank or leave v_proj out of model.target_modules",
     ),
+    "reference to nothing": (
+        ["rank=${nothing}"],
+        "rank=${nothing}: this reference leads to no value (Interpolation key 'nothing' not found). Write the value itself, or ${KEY} with "
+        "a key that `--cfg job` prints; for the characters themselves put a backslash before ${",
+    ),
     "rank zero": (["rank=0"], "rank=0 is not allowed: input should be greater than or equal to 1"),
     "rank no number": (["rank=abc"], "rank='abc' is not allowed: input should be a valid integer, unable to parse string as an integer"),
     "alpha zero": (["alpha=0"], "alpha=0 is not allowed: input should be greater than 0"),

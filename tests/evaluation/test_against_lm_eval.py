@@ -16,7 +16,7 @@ from tiny_rows import SIX, read_benchmarks
 
 from olora_bench.config import Suite
 from olora_bench.data import benchmark_tasks
-from olora_bench.evaluation import Scorer, evaluate
+from olora_bench.evaluation import Scorer, Scoring, evaluate
 
 FAMILIES = ("llama", "mistral", "gemma", "opt")
 
@@ -38,15 +38,15 @@ def test_every_choice_and_every_metric_equals_lm_evals(family: str, bases: dict[
     """Log-likelihoods within 1e-5 in fp32; acc, acc_norm and their standard errors equal."""
     base, benchmarks = bases[family], read_benchmarks()
     tasks = benchmark_tasks(benchmarks, rows, 0)
-    scores, items = evaluate(base.model, base, Suite(name="six", benchmarks=SIX), benchmarks, tasks, token_budget=512, dtype="fp32")
+    scores, items = evaluate(base.model, base, Scoring(Suite(name="six", benchmarks=SIX), benchmarks, tasks, 512), dtype="fp32")
     theirs = reference(base, tasks)
     for name in SIX:
         ours = items[items.benchmark == name]
         for lls, sample in zip(ours.loglikelihoods, theirs["samples"][name], strict=True):
             np.testing.assert_allclose(lls, [answer[0] for answer in sample["filtered_resps"]], rtol=1e-6, atol=1e-5)
         for metric in benchmarks[name].metrics:
-            assert scores[name]["metrics"][metric] == theirs["results"][name][f"{metric},none"]
-            assert scores[name]["stderr"][metric] == theirs["results"][name][f"{metric}_stderr,none"]
+            assert scores[name].metrics[metric] == theirs["results"][name][f"{metric},none"]
+            assert scores[name].stderr[metric] == theirs["results"][name][f"{metric}_stderr,none"]
         assert ours["correct"].mean() == pytest.approx(theirs["results"][name]["acc,none"])
         if "acc_norm" in benchmarks[name].metrics:
             assert ours["correct_norm"].mean() == pytest.approx(theirs["results"][name]["acc_norm,none"])
@@ -57,9 +57,9 @@ def test_few_shot_prompts_are_lm_evals(bases: dict[str, Any], rows: dict[str, Pa
     base, names = bases["llama"], ("arc_challenge", "winogrande")
     benchmarks = read_benchmarks(names)
     tasks = benchmark_tasks(benchmarks, rows, 2)
-    suite = Suite(name="two", benchmarks=names, num_fewshot=2)
-    _, items = evaluate(base.model, base, suite, benchmarks, tasks, token_budget=512, dtype="fp32")
-    again = evaluate(base.model, base, suite, benchmarks, tasks, token_budget=512, dtype="fp32")[1]
+    asked = Scoring(Suite(name="two", benchmarks=names, num_fewshot=2), benchmarks, tasks, 512)
+    _, items = evaluate(base.model, base, asked, dtype="fp32")
+    again = evaluate(base.model, base, asked, dtype="fp32")[1]
     assert items.equals(again)
     theirs = reference(base, tasks, num_fewshot=2)
     for name in names:
@@ -123,9 +123,9 @@ def test_an_adapter_is_scored_through_peft(bases: dict[str, Any], rows: dict[str
     model = get_peft_model(copy.deepcopy(base.model), LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
     benchmarks = read_benchmarks(names)
     tasks = benchmark_tasks(benchmarks, rows, 0)
-    suite = Suite(name="one", benchmarks=names)
-    _, items = evaluate(model, base, suite, benchmarks, tasks, token_budget=512, dtype="fp32")
-    _, plain = evaluate(base.model, base, suite, benchmarks, tasks, token_budget=512, dtype="fp32")
+    asked = Scoring(Suite(name="one", benchmarks=names), benchmarks, tasks, 512)
+    _, items = evaluate(model, base, asked, dtype="fp32")
+    _, plain = evaluate(base.model, base, asked, dtype="fp32")
     theirs = reference(type(base)(model, base.tokenizer, base.device), tasks)["samples"]["piqa"]
     have, want = np.array(items.loglikelihoods.tolist()), np.array([[a[0] for a in s["filtered_resps"]] for s in theirs])
     np.testing.assert_allclose(have, want, rtol=1e-6, atol=1e-5)

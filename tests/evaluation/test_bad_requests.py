@@ -48,8 +48,29 @@ def test_rows_that_lack_a_field_are_refused_with_its_name(name: str, field: str,
         score(bases["llama"], {f"benchmark:{name}": tmp_path}, name)
 
 
-def test_an_unknown_model_argument_is_refused(bases: dict[str, Any]) -> None:
-    """lm-eval's --model_args reach the constructor; its batch size has a stand-in."""
-    Scorer(bases["opt"].model, bases["opt"].tokenizer, batch_size=8, max_batch_size=None)
-    with pytest.raises(BadInput, match=r"load_in_9bit is unknown. Allowed: .*token_budget"):
-        Scorer(bases["opt"].model, bases["opt"].tokenizer, load_in_9bit=True)
+@pytest.fixture(scope="module")
+def folder(bases: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and its tokenizer as lm-eval's command line is given them."""
+    path = tmp_path_factory.mktemp("opt")
+    bases["opt"].model.save_pretrained(path)
+    bases["opt"].tokenizer.save_pretrained(path)
+    return path
+
+
+def test_lm_evals_command_line_scores_a_folder_as_the_model_itself(bases: dict[str, Any], folder: Path) -> None:
+    """By `--model_args` as lm-eval reads them, its own batch sizes beside them."""
+    requests = [Instance("loglikelihood", {}, ("amber", " barn"), 0, metadata=("odd", 0, 1))]
+    by_name = Scorer.create_from_arg_string(f"pretrained={folder},token_budget=64", {"batch_size": 8, "max_batch_size": None})
+    assert by_name.token_budget == 64
+    assert by_name.loglikelihood(requests) == Scorer(bases["opt"].model, bases["opt"].tokenizer).loglikelihood(requests)
+
+
+def test_an_unknown_model_argument_is_refused() -> None:
+    allowed = "Allowed: pretrained, tokenizer, device, token_budget, dtype, peft, cache_dir"
+    with pytest.raises(BadInput, match=f"^model argument load_in_9bit is unknown. {allowed}$"):
+        Scorer.create_from_arg_obj({"pretrained": "x", "load_in_9bit": True})
+
+
+def test_model_arguments_without_a_model_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"^model argument pretrained is missing: give the folder of a model$"):
+        Scorer.create_from_arg_string("token_budget=64")

@@ -13,15 +13,15 @@ from torch import nn
 
 from olora_bench.config import Suite
 from olora_bench.data import benchmark_tasks
-from olora_bench.evaluation import evaluate
+from olora_bench.evaluation import Scoring, evaluate
 from olora_bench.evaluation.scores import chosen_rows
 
 
 def score(base: Any, rows: dict[str, Path], *names: str, dtype: Any = "fp32", model: nn.Module | None = None, **suite: Any) -> Any:
     benchmarks = read_benchmarks(names)
     tasks = benchmark_tasks(benchmarks, rows, 0)
-    asked = Suite(name="some", benchmarks=names, **suite)
-    return evaluate(base.model if model is None else model, base, asked, benchmarks, tasks, token_budget=512, dtype=dtype)
+    asked = Scoring(Suite(name="some", benchmarks=names, **suite), benchmarks, tasks, token_budget=512)
+    return evaluate(base.model if model is None else model, base, asked, dtype=dtype)
 
 
 def test_a_limit_picks_the_same_items_whatever_else_is_scored(bases: dict[str, Any], rows: dict[str, Path]) -> None:
@@ -64,7 +64,7 @@ def test_the_items_frame_is_what_the_store_writes(bases: dict[str, Any], rows: d
     now = "2026-01-01T00:00:00+00:00"
     record = EvalRecord(
         eval_id="0" * 16, base="tiny", status="done", identity={}, config={}, provenance={}, scores=scores, started_at=now, finished_at=now,
-        missing={f"scores.{b}.stderr.{m}": "a single item" for b, one in scores.items() for m, e in one["stderr"].items() if e is None},
+        missing={f"scores.{b}.stderr.{m}": "a single item" for b, one in scores.items() for m, e in one.stderr.items() if e is None},
     )  # fmt: skip
     assert isinstance(record.scores["boolq"], Score)
     store = Store(tmp_path)
@@ -76,9 +76,9 @@ def test_gold_logprob_is_the_mean_over_items_of_the_gold_choice(bases: dict[str,
     """Read back from the items."""
     scores, items = score(bases["gemma"], rows, "openbookqa")
     gold = [lls[g] for lls, g in zip(items.loglikelihoods, items.gold, strict=True)]
-    assert scores["openbookqa"]["gold_logprob"] == pytest.approx(sum(gold) / len(gold))
-    assert scores["openbookqa"]["items"] == 10
-    assert scores["openbookqa"]["chance"] == 0.25
+    assert scores["openbookqa"].gold_logprob == pytest.approx(sum(gold) / len(gold))
+    assert scores["openbookqa"].items == 10
+    assert scores["openbookqa"].chance == 0.25
 
 
 def test_a_score_far_below_chance_and_cut_prompts_are_warned_of(bases: dict[str, Any], tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_a_score_far_below_chance_and_cut_prompts_are_warned_of(bases: dict[str,
     _, items = score(bases["llama"], {"benchmark:boolq": tmp_path}, "boolq")
     write_rows(tmp_path, "validation", [{**r, "label": int(1 - p)} for r, p in zip(table, items.prediction, strict=True)])
     scores, _ = score(bases["llama"], {"benchmark:boolq": tmp_path}, "boolq")
-    assert scores["boolq"]["truncated"] == 1
-    assert scores["boolq"]["warnings"] == [
+    assert scores["boolq"].truncated == 1
+    assert scores["boolq"].warnings == [
         "acc 0.000 is more than 2 standard errors (0.109 each) below chance (0.500): check the prompt and the tokenizer",
         "1 of 21 items had a prompt longer than the model's 256 tokens and lost its beginning",
     ]
@@ -126,7 +126,7 @@ def test_a_choice_without_tokens_is_warned_of(bases: dict[str, Any], tmp_path: P
     scores, items = score(base, {"benchmark:winogrande": tmp_path}, "winogrande")
     context_only = len(base.tokenizer.encode("The amber ")) == len(base.tokenizer.encode("The amber"))
     expected = ["2 of 2 items have a choice that adds no token to its prompt; its log-likelihood counts as 0"] if context_only else []
-    assert scores["winogrande"]["warnings"] == expected
+    assert scores["winogrande"].warnings == expected
     assert context_only == (items.loglikelihoods[0] == [0.0, 0.0])
 
 

@@ -122,7 +122,7 @@ def test_flips_are_against_the_files_own_numbers(machine: list[str], monkeypatch
 
     items = pd.DataFrame({"benchmark": ["piqa"], "item_id": ["a"], "prediction": [0], "prediction_norm": [1]})
     monkeypatch.setattr(scores, "evaluate", look)
-    found = scores.measure_flips(base, experiment.suite, experiment.benchmarks, {}, items, token_budget=64)
+    found = scores.measure_flips(base, scores.Scoring(experiment.suite, experiment.benchmarks, {}, token_budget=64), items)
     assert seen == [True]
     assert found["piqa"] == {"flips": dict.fromkeys(experiment.benchmarks["piqa"].metrics, 0.0), "flip_items": 1}
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}

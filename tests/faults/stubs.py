@@ -15,6 +15,7 @@ from olora_bench import assets, data, evaluation, inits, training
 from olora_bench.errors import RecordError
 from olora_bench.formats import read_regular
 from olora_bench.run import compute
+from olora_bench.store import Score
 
 STEPS = 6
 
@@ -68,16 +69,16 @@ def train(adapted: Adapter, parts: Any, experiment: Any, *, checkpoints: Any, **
     )  # fmt: skip
 
 
-def evaluate(model: Any, *_: Any, **__: Any) -> tuple[dict[str, Any], pd.DataFrame]:
+def evaluate(model: Any, *_: Any, **__: Any) -> tuple[dict[str, Score], pd.DataFrame]:
     """Two items whose log-likelihoods tell one adapter from another."""
     value = -float(int(hashlib.sha256(getattr(model, "content", b"base")).hexdigest()[:6], 16))
     items = {
         "benchmark": "piqa", "item_id": ["0", "1"], "gold": 0, "prediction": 0, "prediction_norm": 0, "correct": True, "correct_norm": True,
         "loglikelihoods": [[value, value - 1]] * 2, "lengths": [[1, 1]] * 2,
     }  # fmt: skip
-    score = {
-        "metrics": {"acc": 1.0}, "stderr": {"acc": 0.1}, "primary": "acc", "items": 2, "chance": 0.5, "gold_logprob": value, "truncated": 0,
-    }  # fmt: skip
+    score = Score(
+        metrics={"acc": 1.0}, stderr={"acc": 0.1}, primary="acc", items=2, chance=0.5, gold_logprob=value, truncated=0,
+    )  # fmt: skip
     return {"piqa": score}, pd.DataFrame(items)
 
 

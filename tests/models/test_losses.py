@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models import Base, LmHead, Packed, load_base, pack, packed_rows, token_nll
-from olora_bench.models.attention import by_torchs_kernel, layout_of, packed_attention
+from olora_bench.models.attention import Pattern, by_torchs_kernel, layout_of, packed_attention
 from olora_bench.models.compiled import compiled
 from olora_bench.models.fused import _cheaper
 
@@ -184,7 +184,7 @@ def test_attention_equals_torchs_with_a_block_diagonal_mask(device: str, kv_head
     if device == "cpu":
         ours, _ = packed_attention(None, query, key, value, None, layout=layout_of(lengths), sliding_window=window)
     else:
-        ours = by_torchs_kernel(query, key, value, layout_of(lengths), 8**-0.5, window)
+        ours = by_torchs_kernel(query, key, value, Pattern(layout_of(lengths), 8**-0.5, window))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     above = torch.randn_like(ours)
     pairs = (torch.autograd.grad(out, (query, key, value), above) for out in (ours, theirs))

@@ -58,7 +58,7 @@ def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None
     frames = found.frames
     late = (frames.runs["arm"] == "olora_plus") & (frames.runs["seed"] > 1)
     runs = frames.runs.assign(state=frames.runs["state"].mask(late, "missing"), eval_state=frames.runs["eval_state"].mask(late, "missing"))
-    contrasts = [one | {"kind": "secondary" if one["arm"] == "olora_plus" else one["kind"]} for one in frames.contrasts]
+    contrasts = tuple(one.model_copy(update={"kind": "secondary" if one.arm == "olora_plus" else one.kind}) for one in frames.contrasts)
     frames = replace(frames, runs=runs, contrasts=contrasts)
     text = extract(frames, analyse(frames, np.random.default_rng(0)))
     assert "Not enough runs yet: olora_plus against olora (one learning rate for both" in text and "of 6 pairs)." in text

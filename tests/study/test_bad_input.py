@@ -32,6 +32,16 @@ CASES = {
         GOOD.replace("[lora, olora]", "[]"),
         "{path}: study.grids.0.init is empty: give at least one value, or leave the key out",
     ),
+    "a grid's reference to nothing": (
+        GOOD.replace("seed: [0, 1]", 'seed: [0, 1], rank: "${nothing}"'),
+        "study.grids.0.rank=${{nothing}}: this reference leads to no value (Interpolation key 'nothing' not found). Write the value "
+        "itself, or ${{KEY}} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${{",
+    ),
+    "a grid's reference that has no end": (
+        GOOD.replace("seed: [0, 1]", 'seed: [0, 1], rank: "${"'),
+        "study.grids.0.rank=a reference: this reference leads to no value (no viable alternative at input '${{'). Write the value itself, "
+        "or ${{KEY}} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${{",
+    ),
     "no grid": (
         GOOD.replace("[{init: [lora, olora], seed: [0, 1]}]", "[]"),
         "{path}: study.grids=[] is not allowed: tuple should have at least 1 item after validation, not 0",

@@ -17,8 +17,8 @@ from olora_bench.process.provenance import harness
 from olora_bench.store import EvalRecord, Score, Store
 from olora_bench.study import fresh
 from olora_bench.study.__main__ import COMMANDS, parse
-from olora_bench.study.expand import Job
 from olora_bench.study.fresh import inputs_digest, standing_report
+from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import read_manifest, write_manifest
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.status import status_text
@@ -86,9 +86,20 @@ def fail_scores(store: Store, jobs: list[Job]) -> None:
         score(store, job, error="OutOfMemory: planted")
 
 
+def diverged(store: Store, jobs: list[Job]) -> str:
+    """Let the first run have diverged after all; where its left-over scores lie."""
+    record = store.read_run(jobs[0].what.train_id)
+    assert record is not None
+    store.write_run(record.model_copy(update={"status": "diverged", "error": "loss is nan after step 3"}))
+    return f"runs/{record.train_id}/evals/*/"
+
+
 FAULTS: dict[str, Callable[[Store, list[Job]], Any]] = {
     "every evaluation failed": fail_scores,
     "an evaluation is missing": lambda store, _: next(store.root.glob("runs/*/evals/*/record.json")).unlink(),
+    "a diverged run's record of old scores is damaged": lambda store, jobs: flip(store, f"{diverged(store, jobs)}record.json"),
+    "a diverged run's old items are damaged": lambda store, jobs: flip(store, f"{diverged(store, jobs)}items*"),
+    "a diverged run's old items are gone": lambda store, jobs: next(store.root.glob(f"{diverged(store, jobs)}items*")).unlink(),
     "the base's evaluation failed": lambda store, jobs: score(store, jobs[0], base=True, error="OutOfMemory: planted"),
     "the base's evaluation is missing": lambda store, _: next(store.root.glob("base/*/evals/*/record.json")).unlink(),
     "scores are of an earlier adapter": lambda store, jobs: score(store, jobs[0], adapter="0" * 64),

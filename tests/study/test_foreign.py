@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,22 @@ def test_a_study_cannot_set_what_hydra_does(study: Any, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.strip() == (
         f"{path}: the study sets hydra.{key}, with which Hydra runs code that it names. "
         "Leave that out, and give what you want of it on the command line, e.g. hydra/launcher=processes"
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "status", "report", "figures"])
+def test_a_study_cannot_have_hydra_search_elsewhere(study: Any, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Not through a reference either; a package there would be imported by whatever composes the study."""
+    path = study(NODE).file.path
+    path.write_text(
+        path.read_text().replace("hydra: {mode: MULTIRUN}", "hydra: ${there}\nthere: {searchpath: ['pkg://this', 'file:///evil']}")
+    )
+    with pytest.raises(SystemExit) as left:
+        main([command, str(path)])
+    assert left.value.code == 2 and "this" not in sys.modules
+    assert capsys.readouterr().err.strip() == (
+        f"{path}: hydra.searchpath=['pkg://this', 'file:///evil'] is not allowed in a study file: configs come from its folder and from "
+        "conf/. Leave it out, and give it on the command line if you trust what lies there: hydra.searchpath=[...]"
     )
 
 

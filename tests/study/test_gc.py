@@ -39,7 +39,7 @@ def test_runs_of_one_study_under_several_overrides_are_all_needed(study: Any, sw
     assert gc(opened[0].store.root, remove=True, by_hand=True).endswith("every run and evaluation is needed by a study that ran there")
     for one in opened:
         manifest = read_manifest(one.store.root, one.name, one.file.overrides)
-        assert manifest is not None and [run["train_id"] for run in manifest["runs"]] == [job.what.train_id for job in one.grids().jobs]
+        assert manifest is not None and [run.train_id for run in manifest.runs] == [job.what.train_id for job in one.grids().jobs]
     assert len({analysed(one.store.root, one.name, one.file.path, one.file.overrides).folder for one in opened}) == 3
 
 
@@ -149,6 +149,6 @@ def test_a_manifest_names_no_folder_of_the_machine(study: Any, sweep: Any, tmp_p
     opened = study(NODE, f"machine.results_dir={tmp_path}/far/off/results")
     sweep(opened, lambda experiment: 1.5)
     manifest = read_manifest(opened.store.root, opened.name)
-    assert manifest is not None and manifest["file"] == "sweeps/throwaway.yaml"
+    assert manifest is not None and manifest.file == "sweeps/throwaway.yaml"
     with pytest.raises(BadInput, match=r"copy\.yaml: study\.name=throwaway is taken in .*: sweeps/throwaway\.yaml ran there"):
         open_study(copied(opened, tmp_path, ("[0, 1]", "[0]")), opened.file.overrides)

@@ -11,7 +11,7 @@ import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from olora_bench.config import Experiment
-from olora_bench.study.expand import expand, find_study
+from olora_bench.study.expand import StudyFile, find_study
 from olora_bench.study.states import Worklist
 from olora_bench.study.sweep import in_order, sweep_study
 from tests.study.conftest import Planter
@@ -19,7 +19,7 @@ from tests.study.conftest import Planter
 
 def test_whole_pairs_come_first() -> None:
     """Of the published study, cell by cell: the primary arms' reported runs, seed by seed; then the search; then the other arms."""
-    grids = expand(find_study("smollm2"))
+    grids = StudyFile(find_study("smollm2")).grids()
     todo = list(grids.jobs)
     random.Random(0).shuffle(todo)
     found = in_order(grids, todo)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from olora_bench.analysis import analyse, load_study, warnings
+from olora_bench.analysis import analyse, load_study
 from olora_bench.report.origins import origins
 from olora_bench.study.manifest import read_manifest
+from olora_bench.words.caveats import worded
 
 NODE = """
 protocol: shared_lr
@@ -24,9 +25,10 @@ def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: An
     opened = study(NODE, "tracker=none", *overrides)
     sweep(opened, lambda experiment: 1.0 + experiment.seed)
     manifest = read_manifest(opened.store.root, opened.name, overrides)
-    assert manifest is not None and manifest["overrides"] == overrides
+    assert manifest is not None and list(manifest.overrides or ()) == overrides
     frames = load_study(opened.store, manifest)
-    said = [line for line in warnings(frames, analyse(frames, np.random.default_rng(0))) if "overrides" in line]
+    told = analyse(frames, np.random.default_rng(0))["warnings"]["caveat"]
+    said = [line for line in map(worded, told) if "overrides" in line]
     remade = origins(opened.store, opened.name, [], opened.file.path, frames.overrides).remake
     if overrides:
         assert said == ["run with overrides (recipe.steps=7 alpha=3): these are not the runs that the study file declares"]

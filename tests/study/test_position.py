@@ -8,7 +8,7 @@ import pytest
 
 from olora_bench.config import compose, load
 from olora_bench.process.progress import say
-from olora_bench.study.expand import expand
+from olora_bench.study.expand import StudyFile
 from olora_bench.study.manifest import write_manifest
 from olora_bench.study.status import announced, progress
 
@@ -27,7 +27,7 @@ precision: fp32
 
 def test_lines_of_a_run_carry_its_place_in_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "little.yaml").write_text(STUDY)
-    grids = expand(tmp_path / "little.yaml", [f"machine.results_dir={tmp_path / 'results'}"])
+    grids = StudyFile(tmp_path / "little.yaml", [f"machine.results_dir={tmp_path / 'results'}"]).grids()
     write_manifest(tmp_path / "results", grids)
     with announced(grids.jobs[1].experiment, "little"):
         say("at work")

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.errors import BadInput
+from olora_bench.run import compute
 from olora_bench.store import Store
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.sync import sync_text
@@ -89,6 +90,20 @@ def test_two_offline_copies_of_a_run_become_one(finished: OpenStudy, tmp_path: P
     text, whole = sync(finished)
     assert whole and "1 made again just now" in text
     assert len(offline_files(tmp_path / "wandb", train_id)) == 1
+
+
+def test_a_run_has_one_name_live_and_made_again(finished: OpenStudy, tmp_path: Path) -> None:
+    """W&B shows a run made again from its record under the name that it had while it trained."""
+    job = finished.grids().jobs[1]
+    compute._open_mirror(job.what, "throwaway").finish({})
+    [live] = offline_files(tmp_path / "wandb", job.what.train_id)
+    deadline = time.monotonic() + 30
+    while read_offline(live).exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.05)  # W&B's own process ends an offline file a moment after the run
+    name = read_offline(live).name
+    assert "made again just now" in sync(finished)[0] and not live.exists()
+    [again] = offline_files(tmp_path / "wandb", job.what.train_id)
+    assert read_offline(again).name == name == "tiny_tinyllama olora r4 lr0.0003 seed 0"
 
 
 def test_a_study_without_a_tracker_has_nothing_to_mirror(study: Any) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.config import Tracker
-from olora_bench.store import RunRecord
-from olora_bench.tracking import NoMirror, open_tracker, rebuild, wandb_mirror
+from olora_bench.tracking import MirroredRun, NoMirror, open_tracker, rebuild, wandb_mirror
 
 RUN = "00112233445566aa"
 SECRET = "5ec2e7" * 7
@@ -32,14 +32,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def open_it(folder: Path, mode: Any = "offline", **changes: Any) -> Any:
-    arguments = {
-        "run_id": RUN,
-        "name": "tiny olora",
-        "config": {"rank": 4, "init": {"name": "olora"}},
-        "group": "study",
-        "directory": folder,
-    }
-    return open_tracker(Tracker(name="wandb", project="project", mode=mode), **(arguments | changes))
+    run = MirroredRun(RUN, "tiny olora", {"rank": 4, "init": {"name": "olora"}}, "study", folder)
+    return open_tracker(Tracker(name="wandb", project="project", mode=mode), replace(run, **changes))
 
 
 def offline_files(folder: Path) -> list[Path]:
@@ -127,7 +121,7 @@ def test_many_rows(tmp_path: Path) -> None:
 def test_the_same_run_again_replaces_its_offline_copy(tmp_path: Path) -> None:
     """Killed and started again: `wandb sync` would otherwise show the first steps twice. Other runs' copies stay."""
     for run_id in (RUN, "ffffffffffffffff", RUN):
-        mirror = open_it(tmp_path, run_id=run_id)
+        mirror = open_it(tmp_path, id=run_id)
         mirror.log(1, {"train_loss": 2.0})
         mirror.finish({})
     assert sorted(path.name for path in offline_files(tmp_path)) == [f"run-{RUN}.wandb", "run-ffffffffffffffff.wandb"]
@@ -135,7 +129,7 @@ def test_the_same_run_again_replaces_its_offline_copy(tmp_path: Path) -> None:
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
     """One process may have two open mirrors; neither gets the other's rows."""
-    first, second = open_it(tmp_path), open_it(tmp_path, run_id="ffffffffffffffff")
+    first, second = open_it(tmp_path), open_it(tmp_path, id="ffffffffffffffff")
     first.log(1, {"train_loss": 1.0})
     second.log(1, {"train_loss": 2.0})
     first.finish({})
@@ -148,13 +142,10 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
 
 def test_rebuilt_from_the_record(tmp_path: Path) -> None:
     """Record and curve are enough to make the W&B run again, under the same id, in place of the first copy."""
-    record = RunRecord(
-        train_id=RUN, arm="olora", status="failed", error="boom", identity={}, config={"rank": 4}, provenance={},
-        metrics={"report_loss": 1.25},
-    )  # fmt: skip
     curve = pd.DataFrame({"step": [1, 2], "train_loss": [2.0, 1.5], "tune_loss": [float("nan"), 1.4]})
     open_it(tmp_path).finish({})
-    rebuild(Tracker(name="wandb", mode="offline"), record, curve, name="n", group=None, directory=tmp_path, scores={"piqa/acc": 0.5})
+    run = MirroredRun(RUN, "n", {"rank": 4}, None, tmp_path)
+    rebuild(Tracker(name="wandb", mode="offline"), run, curve, {"report_loss": 1.25, "piqa/acc": 0.5, "status": "failed"})
     [path] = offline_files(tmp_path)
     seen = mirrored(path)
     assert seen["history"] == [{"train_loss": 2.0, "step": 1}, {"train_loss": 1.5, "tune_loss": 1.4, "step": 2}]
@@ -166,8 +157,8 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from olora_bench.config import Tracker
-from olora_bench.tracking import open_tracker
-mirror = open_tracker(Tracker(name="wandb"), run_id="{RUN}", name="n", config={{}}, group=None, directory=Path({str(tmp_path)!r}))
+from olora_bench.tracking import MirroredRun, open_tracker
+mirror = open_tracker(Tracker(name="wandb"), MirroredRun("{RUN}", "n", {{}}, None, Path({str(tmp_path)!r})))
 mirror.log(1, {{"train_loss": 2.0}})
 mirror.finish({{}})
 """
@@ -281,9 +272,7 @@ def test_a_slow_wandb_is_not_waited_for(tmp_path: Path, plant: Any, capsys: pyte
     """When the queue is full, rows are left out instead of kept in ever more memory, and counted."""
     slow = threading.Event()
     plant(log=lambda *_, **__: slow.wait(10))
-    mirror = wandb_mirror.WandbMirror(
-        Tracker(name="wandb"), run_id=RUN, name="n", config={}, group=None, directory=tmp_path, limit=3, wait_s=10
-    )
+    mirror = wandb_mirror.WandbMirror(Tracker(name="wandb"), MirroredRun(RUN, "n", {}, None, tmp_path), limit=3, wait_s=10)
     for step in range(50):
         mirror.log(step, {"train_loss": 1.0})
     slow.set()
@@ -313,8 +302,8 @@ def test_a_hanging_wandb_does_not_keep_the_process(tmp_path: Path) -> None:
     code = """
 from pathlib import Path
 from olora_bench.config import Tracker
-from olora_bench.tracking import WandbMirror
-mirror = WandbMirror(Tracker(name="wandb"), run_id="a", name="n", config={}, group=None, directory=Path("."), wait_s=0.2)
+from olora_bench.tracking import MirroredRun, WandbMirror
+mirror = WandbMirror(Tracker(name="wandb"), MirroredRun("a", "n", {}, None, Path(".")), wait_s=0.2)
 mirror.finish({})
 """
     paths = os.pathsep.join([str(tmp_path), *sys.path])
@@ -325,7 +314,7 @@ mirror.finish({})
 
 def test_none_does_nothing(tmp_path: Path) -> None:
     """`tracker=none` writes no file."""
-    mirror = open_tracker(Tracker(name="none"), run_id=RUN, name="n", config={}, group=None, directory=tmp_path)
+    mirror = open_tracker(Tracker(name="none"), MirroredRun(RUN, "n", {}, None, tmp_path))
     assert isinstance(mirror, NoMirror)
     mirror.log(1, {"train_loss": 2.0})
     mirror.finish({})

@@ -14,7 +14,7 @@ from transformers import get_scheduler
 from olora_bench.config import Recipe
 from olora_bench.config.steps import step_count, warmup_count
 from olora_bench.training import loss_schedule, lr_at
-from olora_bench.training.schedule import divergence
+from olora_bench.training.schedule import divergence, part_divergence
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -70,3 +70,10 @@ def test_a_spike_that_passes_is_no_divergence() -> None:
     """Nineteen high steps among low ones are forgiven."""
     losses = [2.0, *[2.0] * 30, *[4.0] * 19, *[2.0] * 40]
     assert all(divergence(losses[:step]) is None for step in range(1, len(losses) + 1))
+
+
+def test_a_part_loss_that_is_not_finite_is_divergence() -> None:
+    """The first such part is named."""
+    assert part_divergence({"tune": 2.0, "report": math.nan}, 8) == "report loss is nan after step 8"
+    assert part_divergence({"tune": math.inf, "report": math.nan}, 0) == "tune loss is inf after step 0"
+    assert part_divergence({"tune": 2.0, "report": 3.0}, 8) is None

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.dynamics import measure, more_stable, well_conditioned
-from olora_bench.analysis.claims.evidence import NotCompared
 from olora_bench.analysis.claims.performance import every_model, faster, most_gain_on, win_count
 from olora_bench.analysis.claims.ratios import ratios_both_sides, trade_off
 from olora_bench.analysis.claims.resources import init_alone, negligible_init, same_size_and_memory
@@ -59,7 +59,7 @@ def judge(claims: Iterable[Claim], frames: StudyFrames, tables: Mapping[str, pd.
     for claim in claims:
         asked = Asked.of(claim, frames, tables, rng)
         if asked.tables["pairs"].empty:
-            judged.append(Judged(claim, "", Finding(NOT_TESTED, NotCompared(claim.arm, claim.reference))))
+            judged.append(Judged(claim, "", Finding(NOT_TESTED, evidence.NotCompared(claim.arm, claim.reference))))
         else:
             judged.append(Judged(claim, frames.protocol, MEASUREMENTS[claim.measurement](asked)))
     return judged

@@ -6,17 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from olora_bench.analysis.claims.evidence import (
-    ArmMeasures,
-    Conditioning,
-    Conditions,
-    Divergences,
-    Lacking,
-    MeanDifference,
-    Measured,
-    Stability,
-    Unmeasured,
-)
+from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import (
     NOT_SUPPORTED,
     NOT_TESTED,
@@ -48,15 +38,17 @@ def more_stable(asked: Asked) -> Finding:
     if fisher_exact([[side.diverged, side.runs - side.diverged] for side in (arm, reference)]).pvalue <= LEVEL:
         fewer = arm.diverged * reference.runs < reference.diverged * arm.runs
         good, bad = good + fewer, bad + (not fewer)
-    return Finding(tally(good, bad, 1), Stability((reference, arm), len(set(both.get_level_values("lr")))), runs_of(pd.concat(kept)))
+    return Finding(
+        tally(good, bad, 1), evidence.Stability((reference, arm), len(set(both.get_level_values("lr")))), runs_of(pd.concat(kept))
+    )
 
 
-def _divergences(arm: str, rates: pd.DataFrame) -> Divergences:
+def _divergences(arm: str, rates: pd.DataFrame) -> evidence.Divergences:
     finished = (rates["n_runs"] - rates["diverged"])[rates["spikes"] >= 0]
     counted = finished[finished > 0]
     spikes = float(np.average(rates.loc[counted.index, "spikes"], weights=counted)) if len(counted) else None
     died = sorted(set(rates.loc[rates["diverged"] > 0, "lr"]))
-    return Divergences(arm, int(rates["diverged"].sum()), int(rates["n_runs"].sum()), tuple(died), spikes)
+    return evidence.Divergences(arm, int(rates["diverged"].sum()), int(rates["n_runs"].sum()), tuple(died), spikes)
 
 
 def _shown(measures: pd.DataFrame, better: Direction) -> tuple[int, int]:
@@ -81,10 +73,12 @@ def measure(asked: Asked) -> Finding:
     tables = {name: asked.measured(name) for name in asked.claim.measures}
     used = [table for table in tables.values() if len(table)]
     if not used:
-        return Finding(NOT_TESTED, Unmeasured(tuple(tables)))
+        return Finding(NOT_TESTED, evidence.Unmeasured(tuple(tables)))
     sure = {name: _sure(table) for name, table in tables.items()}
     verdicts = {_all_of([_of_arm(arm, tables[n], sure[n], better) for n, better in asked.claim.measures.items()]) for arm in asked.arms}
-    found = Measured(tuple(ArmMeasures(arm, tuple(_mean(name, arm, table) for name, table in tables.items())) for arm in asked.arms))
+    found = evidence.Measured(
+        tuple(evidence.ArmMeasures(arm, tuple(_mean(name, arm, table) for name, table in tables.items())) for arm in asked.arms)
+    )
     verdict = SUPPORTED if SUPPORTED in verdicts else NOT_SUPPORTED if verdicts == {NOT_SUPPORTED} else UNRESOLVED
     return Finding(verdict, found, runs_of(pd.concat(used)))
 
@@ -100,11 +94,11 @@ def _all_of(verdicts: list[Verdict]) -> Verdict:
     return NOT_SUPPORTED if NOT_SUPPORTED in verdicts else UNRESOLVED
 
 
-def _mean(name: str, arm: str, table: pd.DataFrame) -> MeanDifference:
+def _mean(name: str, arm: str, table: pd.DataFrame) -> evidence.MeanDifference:
     cells = table[table["arm"] == arm]
     if cells.empty:
-        return MeanDifference(name, None, "")
-    return MeanDifference(name, float(cells["difference"].mean()), str(cells["unit"].iloc[0]))
+        return evidence.MeanDifference(name, None, "")
+    return evidence.MeanDifference(name, float(cells["difference"].mean()), str(cells["unit"].iloc[0]))
 
 
 def well_conditioned(asked: Asked) -> Finding:
@@ -114,14 +108,14 @@ def well_conditioned(asked: Asked) -> Finding:
     """
     b, a = (asked.measured(f"log10_{factor}_condition") for factor in "ba")
     if b.empty:
-        return Finding(NOT_TESTED, Lacking("adapters"))
+        return Finding(NOT_TESTED, evidence.Lacking("adapters"))
     good, bad = _shown(b, "lower")
     facts = asked.whole["anatomy"]
     start = facts[facts["arm"].isin(asked.arms) & (facts["stage"] == "start") & (facts["fact"] == "b_condition")]["mean"]
     b_start = float(start.mean()) if len(start) else None
-    found = Conditioning(asked.claim.reference, _conditions(b), b_start, _conditions(a) if len(a) else None)
+    found = evidence.Conditioning(asked.claim.reference, _conditions(b), b_start, _conditions(a) if len(a) else None)
     return Finding(tally(good, bad, len(b) - good - bad), found, runs_of(b))
 
 
-def _conditions(logs: pd.DataFrame) -> Conditions:
-    return Conditions(*(float(10 ** logs[column].mean()) for column in ("value_arm", "value_reference")))
+def _conditions(logs: pd.DataFrame) -> evidence.Conditions:
+    return evidence.Conditions(*(float(10 ** logs[column].mean()) for column in ("value_arm", "value_reference")))

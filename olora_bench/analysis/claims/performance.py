@@ -5,18 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.claims.evidence import (
-    BenchmarksLacking,
-    GainBySide,
-    Lacking,
-    ModelGain,
-    ModelGains,
-    ShorterSchedules,
-    SpeedInside,
-    TooFewModels,
-    WinCount,
-    WinCounts,
-)
+from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of, tally
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import rows_of
@@ -36,29 +25,31 @@ def _by_schedules(shorter: pd.DataFrame) -> Finding:
     good = sum(len(shares) > 0 for shares in matches)
     bad = sum(bool((group["sure"] & ~group["matches"]).all()) for group in settings)
     shortest = int(max(shares.max() for shares in matches if len(shares))) if good else None
-    return Finding(tally(good, bad, len(settings) - good - bad), ShorterSchedules(good, len(settings), shortest), runs_of(shorter))
+    return Finding(tally(good, bad, len(settings) - good - bad), evidence.ShorterSchedules(good, len(settings), shortest), runs_of(shorter))
 
 
 def _inside_one(speedups: pd.DataFrame) -> Finding:
     own = headline_speeds(speedups)
     if own.empty:
-        return Finding(NOT_TESTED, Lacking("losses on the way"))
+        return Finding(NOT_TESTED, evidence.Lacking("losses on the way"))
     verdicts = own["verdict"].where(holm(own["p"].to_numpy(dtype=float)) <= LEVEL)
     good, bad = int((verdicts == "faster").sum()), int((verdicts == "slower").sum())
     unresolved = len(own) - good - bad
     known = own[own["bound"] != "none"]["speedup"]
     ratio = float(np.exp(np.log(known).mean())) if len(known) and (known > 0).all() else None
-    return Finding(tally(good, bad, unresolved), SpeedInside(HEADLINE_SHARE, ratio, good, bad, unresolved), runs_of(own))
+    return Finding(tally(good, bad, unresolved), evidence.SpeedInside(HEADLINE_SHARE, ratio, good, bad, unresolved), runs_of(own))
 
 
 def win_count(asked: Asked) -> Finding:
     """The paper-style count against its null band by flipping whole blocks."""
     counts = asked.tables["win_counts"]
     if counts.empty:
-        return Finding(NOT_TESTED, Lacking("scores"))
+        return Finding(NOT_TESTED, evidence.Lacking("scores"))
     rows = rows_of(counts)
     verdicts = {_beyond_chance(row["p"], row["blocks"], row["wins"] > row["losses"]) for row in rows}
-    found = WinCounts(tuple(WinCount(*(int(row[k]) for k in ("wins", "cells", "null_low", "null_high", "blocks"))) for row in rows))
+    found = evidence.WinCounts(
+        tuple(evidence.WinCount(*(int(row[k]) for k in ("wins", "cells", "null_low", "null_high", "blocks"))) for row in rows)
+    )
     return Finding(verdicts.pop() if len(verdicts) == 1 else UNRESOLVED, found, runs_of(counts))
 
 
@@ -73,7 +64,7 @@ def every_model(asked: Asked) -> Finding:
     primary = _primary(asked)
     models = list(dict.fromkeys(primary["model"]))
     if len(models) < 2:
-        return Finding(NOT_TESTED, TooFewModels(len(models)))
+        return Finding(NOT_TESTED, evidence.TooFewModels(len(models)))
     seeds = primary.groupby(["model", "seed"])["difference"].mean()
     good = bad = 0
     gains = []
@@ -83,9 +74,9 @@ def every_model(asked: Asked) -> Finding:
         # That all models gain needs no correction, since each must be shown; that some model loses does.
         good += p <= LEVEL and mean > 0
         bad += p <= LEVEL / len(models) and mean < 0
-        gains.append(ModelGain(model, mean, len(differences)))
+        gains.append(evidence.ModelGain(model, mean, len(differences)))
     verdict = SUPPORTED if good == len(models) else NOT_SUPPORTED if bad else UNRESOLVED
-    return Finding(verdict, ModelGains(tuple(gains)), runs_of(asked.tables["cells"]))
+    return Finding(verdict, evidence.ModelGains(tuple(gains)), runs_of(asked.tables["cells"]))
 
 
 def most_gain_on(asked: Asked) -> Finding:
@@ -93,13 +84,13 @@ def most_gain_on(asked: Asked) -> Finding:
     named, primary = set(asked.claim.benchmarks), _primary(asked)
     scored = set(primary["benchmark"])
     if not named <= scored or scored == named:
-        return Finding(NOT_TESTED, BenchmarksLacking(tuple(sorted(named))))
+        return Finding(NOT_TESTED, evidence.BenchmarksLacking(tuple(sorted(named))))
     sides = [
         primary[primary["benchmark"].isin(named) == inside].groupby(["model", "seed"])["difference"].mean() for inside in (True, False)
     ]
     gap = (sides[0] - sides[1]).dropna().to_numpy(dtype=float)
     p = float(sign_flip(gap, asked.rng).p)
-    found = GainBySide(float(sides[0].mean()), float(sides[1].mean()), len(gap), p)
+    found = evidence.GainBySide(float(sides[0].mean()), float(sides[1].mean()), len(gap), p)
     return Finding(_beyond_chance(p, len(gap), bool(gap.mean() > 0)), found, runs_of(asked.tables["cells"]))
 
 

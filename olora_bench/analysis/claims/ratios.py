@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.claims.evidence import Lacking, LossByRatio, RatioLosses, TradeOff
+from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, sign_flip
 from olora_bench.analysis.runs import with_role
@@ -24,10 +24,10 @@ def trade_off(asked: Asked) -> Finding:
     own = own.assign(travel=np.log(own["travelled"]))
     sides = [own[own["lr_ratio"] < 1], own[own["lr_ratio"] > 1]]
     if any(side["travel"].dropna().empty for side in sides):
-        return Finding(NOT_TESTED, Lacking("travel by ratio"))
+        return Finding(NOT_TESTED, evidence.Lacking("travel by ratio"))
     means = [side.groupby(["cell", "model", "seed"])[["travel", "report_loss"]].mean() for side in sides]
     gap = (means[0] - means[1]).dropna().groupby(level=["model", "seed"])[["travel", "report_loss"]].mean()
-    found = TradeOff(float(np.exp(gap["travel"].mean())), float(gap["report_loss"].mean()), len(gap))
+    found = evidence.TradeOff(float(np.exp(gap["travel"].mean())), float(gap["report_loss"].mean()), len(gap))
     return Finding(_trade(gap, asked.rng), found, tuple(sorted(set(pd.concat(sides)["train_id"]))))
 
 
@@ -49,19 +49,19 @@ def ratios_both_sides(asked: Asked) -> Finding:
     own = with_role(ratios[ratios["longest"].astype(bool)], asked.role)
     cells = {cell: losses for cell, group in own.groupby("cell", sort=False) if (losses := _losses(group, asked)) is not None}
     if not cells:
-        return Finding(NOT_TESTED, Lacking("losses by ratio"))
+        return Finding(NOT_TESTED, evidence.Lacking("losses by ratio"))
     works = {_works(losses, _untrained(asked, str(cell))) for cell, losses in cells.items()}
     sides = (own["arm"] == asked.claim.reference) | (own["arm"].isin(asked.arms) & ((own["lr_ratio"] < 1) | (own["lr_ratio"] > 1)))
     verdict = UNRESOLVED if len(works) > 1 else SUPPORTED if works.pop() else NOT_SUPPORTED
-    return Finding(verdict, LossByRatio(tuple(cells.values())), runs_of(own[own["cell"].isin(cells) & sides]))
+    return Finding(verdict, evidence.LossByRatio(tuple(cells.values())), runs_of(own[own["cell"].isin(cells) & sides]))
 
 
-def _losses(cell: pd.DataFrame, asked: Asked) -> RatioLosses | None:
+def _losses(cell: pd.DataFrame, asked: Asked) -> evidence.RatioLosses | None:
     """None where there is no loss on one of the sides."""
     own = cell[cell["arm"].isin(asked.arms)]
     sides = (cell[cell["arm"] == asked.claim.reference], own[own["lr_ratio"] < 1], own[own["lr_ratio"] > 1])
     least = [float(side["report_loss"].min()) for side in sides]
-    return None if np.isnan(least).any() else RatioLosses(*least)
+    return None if np.isnan(least).any() else evidence.RatioLosses(*least)
 
 
 def _untrained(asked: Asked, cell: str) -> float:
@@ -69,6 +69,6 @@ def _untrained(asked: Asked, cell: str) -> float:
     return float(runs[runs["cell"] == cell]["metrics.report_loss_start"].mean())
 
 
-def _works(losses: RatioLosses, untrained: float) -> bool:
+def _works(losses: evidence.RatioLosses, untrained: float) -> bool:
     most = losses.at_one + SLACK * (untrained - losses.at_one)
     return max(losses.below, losses.above) <= most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from olora_bench.analysis.claims.evidence import InitAlone, InitCost, Lacking, SizeAndMemory
+from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, Asked, Finding, runs_of
 
 SAME_MEMORY = 0.05
@@ -17,8 +17,8 @@ def same_size_and_memory(asked: Asked) -> Finding:
     """Trainable parameters equal in every cell, and peak memory above the base within 5%."""
     size, memory = asked.measured("parameters_trainable"), asked.measured("peak_above_base_bytes")
     if size.empty or memory.empty:
-        return Finding(NOT_TESTED, Lacking("costs"))
-    found = SizeAndMemory(bool((size["difference"] == 0).all()), float(memory["ratio"].min()), float(memory["ratio"].max()))
+        return Finding(NOT_TESTED, evidence.Lacking("costs"))
+    found = evidence.SizeAndMemory(bool((size["difference"] == 0).all()), float(memory["ratio"].min()), float(memory["ratio"].max()))
     return Finding(SUPPORTED if found.same_size and found.memory_high <= 1 + SAME_MEMORY else NOT_SUPPORTED, found, runs_of(memory))
 
 
@@ -26,9 +26,9 @@ def negligible_init(asked: Asked) -> Finding:
     """The init's extra seconds as a share of training."""
     extra, train = asked.measured("init_seconds"), asked.measured("train_seconds")
     if extra.empty or train.empty:
-        return Finding(NOT_TESTED, Lacking("costs"))
+        return Finding(NOT_TESTED, evidence.Lacking("costs"))
     share = float((extra["difference"].to_numpy() / train["value_arm"].to_numpy()).max())
-    found = InitCost(max(float(extra["difference"].max()), 0.0), max(share, 0.0))
+    found = evidence.InitCost(max(float(extra["difference"].max()), 0.0), max(share, 0.0))
     return Finding(SUPPORTED if share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(extra))
 
 
@@ -37,10 +37,10 @@ def init_alone(asked: Asked) -> Finding:
     pairs = asked.tables["pairs"]
     complete = pairs[pairs["pair"] == "complete"]
     if complete.empty:
-        return Finding(NOT_TESTED, Lacking("complete pairs"))
+        return Finding(NOT_TESTED, evidence.Lacking("complete pairs"))
     runs = asked.frames.runs
     size = runs.set_index("train_id")["adapter_bytes"]
     same = bool((complete["arm_id"].map(size) == complete["reference_id"].map(size)).all())
     changed = runs[runs["arm"].isin(asked.arms)].get("init.changed_base_weights", pd.Series(dtype=float)).max()
-    found = InitAlone(len(complete), asked.role == "tuned", same, bool(changed > 0))
+    found = evidence.InitAlone(len(complete), asked.role == "tuned", same, bool(changed > 0))
     return Finding(SUPPORTED if same else NOT_SUPPORTED, found, tuple(sorted({*complete["arm_id"], *complete["reference_id"]})))

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.claims.evidence import Evidence
+from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.frames import StudyFrames
 
@@ -50,7 +50,7 @@ class Finding:
     """What a study says of a claim: the verdict, what it rests on, and the train_ids behind it."""
 
     verdict: Verdict
-    evidence: Evidence
+    evidence: evidence.Evidence
     runs: tuple[str, ...] = ()
 
 
@@ -102,7 +102,7 @@ class Asked:
 
 
 def _arms(claim: Claim, frames: StudyFrames) -> tuple[str, ...]:
-    against = dict.fromkeys(c["arm"] for c in frames.contrasts if c["reference"] == claim.reference)
+    against = dict.fromkeys(c.arm for c in frames.contrasts if c.reference == claim.reference)
     if claim.arm in against:
         return (claim.arm,)
     inits = dict(zip(frames.runs["arm"], frames.runs["init"], strict=True))

@@ -1,0 +1,108 @@
+"""What a study file may not ask for, each as one check of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import JsonValue
+
+from olora_bench.config import options
+from olora_bench.errors import BadInput
+from olora_bench.identity import cell_identity, differences
+from olora_bench.study.schema import Contrast, Scalar, Study
+
+if TYPE_CHECKING:
+    from olora_bench.study.jobs import Job
+
+
+GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
+"""The config groups of which a grid may choose options."""
+
+
+def check_groups(values: Mapping[str, Scalar], path: Path, number: int) -> None:
+    """Every config group of a grid's combination has the option.
+
+    Raises:
+        BadInput: names those there are.
+    """
+    for group in (group for group in GROUPS if group in values):
+        allowed = options(group, (path.parent,))
+        if values[group] not in allowed:
+            raise BadInput(f"{path}: study.grids.{number}.{group}={values[group]!r} is unknown. Allowed: {', '.join(allowed)}")
+
+
+def check_key(raw: Mapping[str, Any], key: str, path: Path, number: int) -> None:
+    """A grid's key is one value of the composed config.
+
+    Raises:
+        BadInput: there is no such key, or it has keys of its own.
+    """
+    *parents, last = key.split(".")
+    node: Mapping[str, Any] = raw
+    for part in parents:
+        node = node[part] if isinstance(node, dict) and isinstance(node.get(part), dict) else {}
+    if last not in node:
+        groups = ", ".join(GROUPS)
+        raise BadInput(
+            f"{path}: study.grids.{number}.{key}: there is no such key. Use a config group ({groups}) or a key that `--cfg job` prints"
+        )
+    if not parents and isinstance(node[last], dict):
+        inner = ", ".join(map(str, node[last]))
+        raise BadInput(f"{path}: study.grids.{number}.{key} has keys of its own: give {key}.KEY. Allowed: {inner}")
+
+
+def check_overrides(study: Study, overrides: Sequence[str], path: Path) -> None:
+    """No override of the whole study sets what its grids set for each run.
+
+    Raises:
+        BadInput: names the override and where the value is set.
+    """
+    fixed = {key for grid in study.grids for key in grid} | ({"lr", "seed"} if study.tuning else set())
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~")
+        if key in fixed:
+            where = "study.tuning" if key in ("lr", "seed") and study.tuning else "study.grids"
+            raise BadInput(f"{override}: {where} of {path} sets {key} for each run. Change it there, or in a copy of the file")
+
+
+def check_arms(jobs: Sequence[Job], path: Path) -> None:
+    """An arm is one init in each cell.
+
+    Raises:
+        BadInput: two inits of one name, with what differs.
+    """
+    inits: dict[tuple[str, str], JsonValue] = {}
+    for job in jobs:
+        init = job.what.train["init"]
+        known = inits.setdefault((job.cell, job.experiment.arm), init)
+        if known != init:
+            differs = "; ".join(f"init.{difference}" for difference in differences(known, init))
+            raise BadInput(f"{path}: two different inits are both called {job.experiment.arm} ({differs}): give each a name of its own")
+
+
+def check_contrast(contrast: Contrast, jobs: Sequence[Job], path: Path) -> None:
+    """Both arms of a contrast are run, and some run of the one can be compared with one of the other.
+
+    Raises:
+        BadInput: names the arms there are, or what the first runs differ in.
+    """
+    arms = sorted({job.experiment.arm for job in jobs})
+    for side, arm in (("arm", contrast.arm), ("reference", contrast.reference)):
+        if arm not in arms:
+            raise BadInput(f"{path}: a contrast's {side} is {arm!r}, which no grid runs. Arms of the grids: {', '.join(arms)}")
+    one, other = (
+        # What a pair shares: all but arm, lr and seed, and what is asked of it.
+        {(job.cell, job.what.base_eval_id): job for job in jobs if job.experiment.arm == arm}
+        for arm in (contrast.arm, contrast.reference)
+    )
+    if one.keys() & other.keys():
+        return
+    firsts = (next(iter(found.values())) for found in (one, other))
+    left, right = (cell_identity(job.what.train) | {"suite": job.experiment.suite.model_dump(mode="json")} for job in firsts)
+    differs = "; ".join(str(difference) for difference in differences(left, right))
+    raise BadInput(
+        f"{path}: no run of {contrast.arm} can be compared with one of {contrast.reference}, which is a contrast: "
+        f"the first ones differ in {differs}. Put the two into one grid"
+    )

@@ -1,0 +1,125 @@
+"""From a combination of a study's grids to a run that could be started: composed, checked, identified."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from olora_bench.assets import Asset, resolve
+from olora_bench.config import Experiment, compose, load, plain
+from olora_bench.config.lines import line
+from olora_bench.identity import Identified, cell_key, identify
+from olora_bench.process.hardware import resolve_precision
+from olora_bench.store.manifest import Role
+from olora_bench.store.record import Json
+from olora_bench.study.checks import GROUPS, check_groups, check_key
+from olora_bench.study.schema import Scalar, check_trust
+
+UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
+"""The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run that a study asks for: a combination of values, the number of its grid, the stage that asks for it, and what it is for."""
+
+    grid: int
+    values: dict[str, Scalar]
+    stage: str = "grid"
+    role: Role = "shared"
+
+    def at(self, lr: float, seed: int, stage: str, role: Role) -> Wanted:
+        """The same combination at a learning rate and a seed."""
+        return Wanted(self.grid, {**self.values, "lr": lr, "seed": seed}, stage, role)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study: the overrides that compose it, the experiment, its ids and its assets.
+
+    `roles` says what the run is for: `shared` and `tuned` runs are reported, `tuning` ones only choose a learning rate. `stage` is the
+    step of the study that first asked for it.
+    """
+
+    overrides: tuple[str, ...]
+    experiment: Experiment
+    what: Identified
+    assets: dict[str, Asset]
+    stage: str = "grid"
+    roles: tuple[Role, ...] = ("shared",)
+
+    @cached_property
+    def cell(self) -> str:
+        """The id of what a run must share with another to be compared with it: all but arm, lr and seed."""
+        return cell_key(self.what.train)
+
+
+class Composer:
+    """Makes jobs of combinations. Each option of a config group is composed once, values are set on copies; each run is checked once.
+
+    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine.
+    """
+
+    def __init__(self, path: Path, overrides: Sequence[str]) -> None:
+        self.path, self.overrides = path, tuple(overrides)
+        self.precision: str | None = None
+        self._composed: dict[tuple[str, ...], Json] = {}
+        self._jobs: dict[tuple[object, ...], Job] = {}
+
+    def job(self, wanted: Wanted) -> Job:
+        """The job of a wanted run. What only chooses a learning rate is read on the tune part: no benchmark is scored for it.
+
+        Raises:
+            BadInput: the combination cannot be carried out as written.
+        """
+        scored = wanted.role != "tuning"
+        key = (scored, *wanted.values.items())
+        if key not in self._jobs:
+            self._jobs[key] = self._made(wanted, scored)
+        job, roles = self._jobs[key], (wanted.role,)
+        return job if (job.stage, job.roles) == (wanted.stage, roles) else replace(job, stage=wanted.stage, roles=roles)
+
+    def composed(self, *groups: str) -> Json:
+        """The study file's config under the overrides and these choices of group options."""
+        if groups not in self._composed:
+            self._composed[groups] = plain(compose([*self.overrides, *groups], config_name=self.path.name, config_dir=self.path.parent))
+        return self._composed[groups]
+
+    def _made(self, wanted: Wanted, scored: bool) -> Job:
+        raw = self._raw(wanted)
+        if not scored:
+            raw["suite"] |= UNSCORED
+        experiment = load(raw, (self.path.parent,))
+        check_trust(experiment.model, self.path, self.overrides)
+        assets = resolve(experiment)
+        what = identify(experiment, {key: asset.identity for key, asset in assets.items()})
+        # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
+        lines = (*(line(key, value) for key, value in wanted.values.items()), f"precision={experiment.precision}")
+        unscored = () if scored else ("suite=none", "suite.benchmarks=[]", "suite.generation=null")
+        return Job(lines + unscored, experiment, what, assets)
+
+    def _raw(self, wanted: Wanted) -> dict[str, Any]:
+        """The composed config of a combination, as plain values."""
+        check_groups(wanted.values, self.path, wanted.grid)
+        raw: dict[str, Any] = copy.deepcopy(self.composed())
+        # A group's node depends on no other group's choice, so each option is composed once and not each combination: it takes 0.1 s.
+        for group in (key for key in wanted.values if key in GROUPS):
+            raw[group] = copy.deepcopy(self.composed(line(group, wanted.values[group]))[group])
+        for key, value in wanted.values.items():
+            if key not in GROUPS:
+                check_key(raw, key, self.path, wanted.grid)
+                _set(raw, key, value)
+        if raw["precision"] == "auto":
+            raw["precision"] = self.precision or resolve_precision("auto", raw["machine"]["device"])
+        return raw
+
+
+def _set(raw: dict[str, Any], key: str, value: Scalar) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        raw = raw[part]
+    raw[last] = value
