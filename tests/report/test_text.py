@@ -184,7 +184,7 @@ def test_the_command_writes_the_same_tables_twice(tmp_path: Path) -> None:
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
-        assert "# whole: planted, everything in one study" in done.stdout and "Declared" in done.stdout
+        assert "# whole: planted, everything in one study" in done.stdout and "declare" in done.stdout
         found.append(tables_of(results / "whole"))
         shutil.rmtree(results / "whole" / "report")
     assert found[0] == found[1] and len(found[0]) == 3 * 21
