@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from olora_bench.analysis.columns import ARM, RUNS, SETTING_COLUMNS
@@ -41,7 +39,7 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
     """What inits measure of the adapters of the finished reported runs: `ANATOMY`."""
     runs = with_role(frames.runs[frames.runs["state"] == "done"], *REPORTED)
     facts = _facts(runs)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     keys = ["model", "rank", "setting", "arm", "lr"]
     for key, group in runs.groupby(keys, sort=False):
         for stage, fact in facts:

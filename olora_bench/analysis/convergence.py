@@ -107,7 +107,7 @@ def first_sustained_crossing(at: Floats, loss: Floats, target: float) -> float:
 def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     """When each side of each pair reaches the targets of its cell: `CROSSINGS`. A run that diverged never crosses and stays in."""
     curves = _curves(frames)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for key, group in pairs.groupby([*COMPARISON, *CELL], sort=False, dropna=False) if len(pairs) else ():
         usable = group[group["arm_id"].isin(curves) & group["reference_id"].isin(curves)]
         ends = [curves[r] for r in usable[usable["reference_state"] == "done"]["reference_id"]]
@@ -154,7 +154,7 @@ def speedups(crossed: pd.DataFrame) -> pd.DataFrame:
     Args:
         crossed: as `crossings` returns it.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     keys = [*COMPARISON, *CELL, "q"]
     for key, group in crossed.groupby(keys, sort=False, dropna=False) if len(crossed) else ():
         named = dict(zip(keys, key, strict=True))
@@ -168,7 +168,7 @@ def headline_speeds(speedups: pd.DataFrame) -> pd.DataFrame:
     return speedups[(speedups["q"] == HEADLINE_SHARE) & (speedups["unit"] == "steps")]
 
 
-def _speedup(group: pd.DataFrame, unit: str) -> dict[str, Any]:
+def _speedup(group: pd.DataFrame, unit: str) -> dict[str, object]:
     arm, reference = group[f"arm_{unit}"].to_numpy(dtype=float), group[f"reference_{unit}"].to_numpy(dtype=float)
     late, late_reference = np.isnan(arm), np.isnan(reference)
     # A run that has not crossed by its end would need longer: its end is a lower bound of its time.

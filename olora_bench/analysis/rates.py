@@ -136,7 +136,7 @@ def _as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[fl
 _MEANS = (("report_loss", "metrics.report_loss"), ("score", "score"), ("spikes", "spikes"))
 
 
-def _point(at: pd.DataFrame) -> dict[str, Any]:
+def _point(at: pd.DataFrame) -> dict[str, object]:
     """The runs at one learning rate; those of a search, where there are any, say what the criterion is."""
     judged = at[at["tuning"]] if at["tuning"].any() else at
     complete = bool((judged["state"] == "done").all())
@@ -190,7 +190,7 @@ def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
 _REGION = ("best_lr", "best_loss", "off_low", "off_high", "good_low", "good_high", "good_width")
 
 
-def _flatness(lr: Floats, loss: Floats, base: float) -> dict[str, Any]:
+def _flatness(lr: Floats, loss: Floats, base: float) -> dict[str, object]:
     best = int(np.argmin(loss))
     low, high, is_open = good_region(lr, loss, loss[best] + NEAR_BEST * (base - loss[best]))
     off = {name: loss_at(lr, loss, at) - loss[best] for name, at in (("off_low", lr[best] / 3), ("off_high", lr[best] * 3))}

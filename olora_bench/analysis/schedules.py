@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -65,7 +63,7 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
     Returns:
         As `SCHEDULES` describes it.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for contrast in frames.contrasts:
         for role in ("tuned", "shared"):
             ours = _of_role(frames.runs, contrast, role)
@@ -76,7 +74,7 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
                 of_shares = _shares(arm, reference)
                 smallest = next((row["share"] for row in of_shares if row["matches"]), None)  # shares are in order: T/4 first
                 assert isinstance(key, tuple)
-                named: dict[str, Any] = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
+                named: dict[str, object] = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
                 named |= dict(zip(["family", "model", "rank"], key, strict=False))
                 rows += [named | row | {"smallest": row["share"] == smallest} for row in of_shares]
     return SCHEDULES.frame(rows)
@@ -90,7 +88,7 @@ def _of_role(runs: pd.DataFrame, contrast: Contrast, role: str) -> pd.DataFrame:
     return ours.assign(seconds=seconds, loss=losses).drop_duplicates(["family", "model", "rank", "arm", "lr", "length", "seed"])
 
 
-def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, Any]]:
+def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, object]]:
     longest = float(reference["length"].max())
     full = reference[reference["length"] == longest]
     rows = []
@@ -102,7 +100,7 @@ def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> dict[str, Any]:
+def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> dict[str, object]:
     both = full.merge(short, on="seed", suffixes=("_reference", "_arm"))
     died = int(((both["state_arm"] == "diverged") | (both["state_reference"] == "diverged")).sum())
     planned = short["seed"].nunique()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pandas as pd
 
@@ -53,7 +52,7 @@ def scoring(frames: StudyFrames) -> pd.DataFrame:
         model=frames.scores["base"].fillna(frames.scores["train_id"].map(runs["model"])),
         arm=frames.scores["train_id"].map(runs["arm"]).where(frames.scores["base"].isna(), BASE),
     )
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     keys = ["model", "arm", "benchmark", "metric"]
     for key, group in scores.groupby(keys, sort=False):
         counts = Counter(text for texts in group["warnings"] for text in texts.split(" | ") if text)

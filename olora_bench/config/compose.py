@@ -129,7 +129,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         BadInput: an interpolation cannot be resolved or would put what this machine alone should know into a record; a node has not the
             form of the shipped one.
     """
-    written: dict[str, Any] = {}
+    written: dict[str, object] = {}
     try:
         written = dict(_leaves(OmegaConf.to_container(cfg, resolve=False)))
         for key, value in written.items():
@@ -178,7 +178,7 @@ def _check_interpolation(key: str, text: Any) -> None:
         )
 
 
-def hydra_message(error: BaseException, written: Mapping[str, Any] | None = None) -> str:
+def hydra_message(error: BaseException, written: Mapping[str, object] | None = None) -> str:
     """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do. `written`: values as they were."""
     if isinstance(error, BadInput):
         return str(error)

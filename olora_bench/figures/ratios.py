@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -75,7 +74,7 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def _tile(axes: Axes, place: tuple[int, int], r: Mapping[str, Any], colour: tuple[float, ...] | None) -> None:
+def _tile(axes: Axes, place: tuple[int, int], r: Mapping[str, object], colour: tuple[float, ...] | None) -> None:
     """What came of one ratio and rate: its loss on its tint, or without one (`colour` is None) why there is none."""
     (x, y), gid = place, f"{r['lr_ratio']:g}:{r['lr']:g}"
     face = {"facecolor": "#F2F2F2"} if colour is None else {"facecolor": colour, "gid": f"tile:{gid}"}

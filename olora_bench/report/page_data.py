@@ -39,7 +39,7 @@ def arms_of(frames: StudyFrames) -> list[str]:
     return [arm for arm in dict.fromkeys([*declared, *there]) if arm in there]
 
 
-def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str, Any]:
+def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str, object]:
     """Everything but the curves, as JSON takes it.
 
     Returns:
@@ -84,13 +84,13 @@ def cell_names(runs: pd.DataFrame) -> dict[str, str]:
     return words
 
 
-def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, Any]]:
+def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, object]]:
     found = [table_payload(name, frame, VIEWS[name]) for name, frame in printed_tables(tables).items()]
     runs = frames.runs.drop(columns=["cell", "family"])
     return [*found, table_payload("runs", runs, RUN_VIEW)]
 
 
-def _other_tables(tables: Tables) -> list[dict[str, Any]]:
+def _other_tables(tables: Tables) -> list[dict[str, object]]:
     """Frames that no printed table shows whole: what the printed ones were made from."""
     printed: dict[tuple[str, ...], int] = {}
     for frame in printed_tables(tables).values():
@@ -103,7 +103,7 @@ def _other_tables(tables: Tables) -> list[dict[str, Any]]:
     ]
 
 
-def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str, Any]:
+def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str, object]:
     """A table for the page.
 
     Returns:
@@ -132,7 +132,7 @@ def _numeric(column: pd.Series[Any]) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
 
 
-def curve_data(frames: StudyFrames) -> dict[str, Any]:
+def curve_data(frames: StudyFrames) -> dict[str, object]:
     """The loss curves, shared and thinned.
 
     Returns:
@@ -141,7 +141,7 @@ def curve_data(frames: StudyFrames) -> dict[str, Any]:
     """
     pool: dict[tuple[float, ...], int] = {}
     known: dict[tuple[int, bytes], int] = {}
-    curves: dict[str, Any] = {}
+    curves: dict[str, object] = {}
     runs = list(curves_by_run(frames.curves))
     points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // (len(SERIES) * max(1, len(runs)))))
     for train_id, curve in runs:

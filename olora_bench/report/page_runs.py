@@ -75,7 +75,7 @@ def _scores(scores: list[dict[str, Any]]) -> str:
     return f'<section><h2>Scores</h2><div class="scroll" tabindex="0" role="region" aria-label="Scores">{table}</div></section>'
 
 
-def _section(name: str, values: Mapping[str, Any]) -> str:
+def _section(name: str, values: Mapping[str, object]) -> str:
     items = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in _flat(values))
     title, body = escape(name.replace("_s", ", seconds").capitalize()), f'<dl class="provenance">{items}</dl>'
     if items.count("<dt>") > MANY_VALUES:
@@ -83,7 +83,7 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
     return f"<section><h2>{title}</h2>{body}</section>"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -127,7 +126,7 @@ def _cell_table(cells: pd.DataFrame, comparison: Comparison) -> tuple[list[str],
 SCORES = ("base", "score_reference", "score_arm")
 
 
-def _scores(row: Mapping[str, Any] | pd.Series[float]) -> list[str]:
+def _scores(row: Mapping[str, object] | pd.Series[float]) -> list[str]:
     return [*(number(row[name]) for name in SCORES), number(row["difference"], sign=True)]
 
 

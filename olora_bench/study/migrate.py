@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from olora_bench.config.templates import Template
 from olora_bench.errors import BadInput
 from olora_bench.identity import cell_key, digest, family_key
@@ -26,6 +28,8 @@ from olora_bench.study.expand import find_study
 from olora_bench.study.names import declaration_of, place_of
 
 FROM, TO = 2, 3
+Values = Mapping[str, JsonValue]
+"""A table of a record's JSON, passed on as it is."""
 _TEMPLATES = {"author_no_input": (None, "_AUTHOR"), "author_with_input": ("_ALPACA_WITH_INPUT", "_ALPACA")}
 _TRAINED_ON = frozenset({"task", "version", "report_split"})
 _SCHEMA = {"schema_version": 2}
@@ -60,7 +64,7 @@ def migrate(results: Path) -> int:
     return len(records)
 
 
-def _move_run(path: Path, raw: dict[str, Any], benchmarks: Mapping[str, Any], new: dict[str, str]) -> None:
+def _move_run(path: Path, raw: dict[str, Any], benchmarks: Mapping[str, Values], new: dict[str, str]) -> None:
     old, identity = raw["identity"], _train(raw, benchmarks)
     new |= {raw["train_id"]: digest(identity), cell_key(old): cell_key(identity), family_key(old): family_key(identity)}
     for evaluation in sorted(path.parent.glob("evals/*/record.json")):
@@ -68,7 +72,7 @@ def _move_run(path: Path, raw: dict[str, Any], benchmarks: Mapping[str, Any], ne
     _rewrite(path, raw, "train_id", identity)
 
 
-def _move_eval(path: Path, benchmarks: Mapping[str, Any], new: dict[str, str]) -> None:
+def _move_eval(path: Path, benchmarks: Mapping[str, Values], new: dict[str, str]) -> None:
     raw = json.loads(path.read_bytes())
     identity = _replaced(raw["identity"], new) | {"results_version": TO}
     tasks = {name: _only(benchmarks[name], BENCHMARK_DECIDES) for name in identity["suite"]["benchmarks"]}
@@ -81,7 +85,7 @@ def _move_eval(path: Path, benchmarks: Mapping[str, Any], new: dict[str, str]) -
     _rewrite(path, raw, "eval_id", identity)
 
 
-def _rewrite(path: Path, raw: dict[str, Any], key: str, identity: Mapping[str, Any]) -> None:
+def _rewrite(path: Path, raw: dict[str, Any], key: str, identity: Values) -> None:
     raw["provenance"]["migrated"] = {"from": raw[key], "results_version": FROM}
     there = {kind: path.with_name(name) for kind, name in _PARTS[key].items() if path.with_name(name).exists()}
     parts = {kind: Part.of(file.name, file.read_bytes()).model_dump() for kind, file in there.items()}
@@ -90,7 +94,7 @@ def _rewrite(path: Path, raw: dict[str, Any], key: str, identity: Mapping[str, A
     path.parent.rename(path.parent.with_name(raw[key]))
 
 
-def _train(raw: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> dict[str, Any]:
+def _train(raw: Mapping[str, Any], benchmarks: Mapping[str, Values]) -> dict[str, Any]:
     old, commit = raw["identity"], _commit(raw)
     code = init_digest(old["init"]["module"], lambda name: _show(commit, f"olora_bench/inits/{name}.py"))
     return {
@@ -101,7 +105,7 @@ def _train(raw: Mapping[str, Any], benchmarks: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _data(old: Mapping[str, Any], benchmarks: Mapping[str, Any], commit: str) -> dict[str, Any]:
+def _data(old: Mapping[str, Any], benchmarks: Mapping[str, Values], commit: str) -> dict[str, JsonValue]:
     text = {} if old["template"] is None else {"template_text": _template(commit, old["template"])}
     named = dict.fromkeys((*old["benchmarks"], *old["decontaminate"]))
     return {**old, **text, "tasks": {name: _only(benchmarks[name], _TRAINED_ON) for name in named}}
@@ -110,8 +114,8 @@ def _data(old: Mapping[str, Any], benchmarks: Mapping[str, Any], commit: str) ->
 @cache
 def _template(commit: str, name: str) -> str:
     tree = ast.parse(_show(commit, "olora_bench/data/items.py"))
-    texts: dict[str, Any] = {
-        target.id: node.value.value
+    texts = {
+        target.id: str(node.value.value)
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
@@ -136,7 +140,7 @@ def _show(commit: str, file: str) -> str:
     return found.stdout
 
 
-def _only(values: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
+def _only(values: Values, keys: frozenset[str]) -> dict[str, JsonValue]:
     return {key: values[key] for key in values if key in keys}
 
 

@@ -100,7 +100,7 @@ def _speed(basis: evidence.ShorterSchedules | evidence.SpeedInside) -> str:
     ratio = "unknown" if basis.ratio is None else f"{basis.ratio:.2f}x (bounds included)"
     return (
         f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {ratio}; "
-        f"{basis.faster} cells faster, {basis.slower} slower, {basis.unresolved} unresolved. "
+        f"{counted(basis.faster, 'cell')} faster, {basis.slower} slower, {basis.unresolved} unresolved. "
         "Inside one schedule this is a hint, no proof"
     )
 
@@ -126,7 +126,8 @@ def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.Init
     rates = ", but for the learning rate of each arm" if basis.own_rates else ""
     changed = "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
     size = "of the same size" if basis.same_size else "differ in size"
-    return f"{counted(basis.pairs, 'pair')} differ in init alone{rates}; adapters {size}{changed if basis.base_changed else ''}"
+    differ = "differs" if basis.pairs == 1 else "differ"
+    return f"{counted(basis.pairs, 'pair')} {differ} in init alone{rates}; adapters {size}{changed if basis.base_changed else ''}"
 
 
 def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:

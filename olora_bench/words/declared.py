@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.frames import rows_of
 from olora_bench.words.reasons import counted
 
 DECLARED_TABLE = Table(
@@ -38,12 +37,12 @@ def declared_sentences(declared: pd.DataFrame) -> list[str]:
     """What is known of the commit that declared a study, from its table of at most one row."""
     if declared.empty:
         return ["The commit that declared this study is not known here."]
-    row: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in declared.iloc[0].items()}
+    row = {name: None if pd.isna(value) else value for name, value in rows_of(declared)[0].items()}
     if not row["commit"]:
         return [f"The commit that declared this study is not known: {row['reason'] or 'its file is in no git repository'}."]
     early = f", {row['runs_before']} before it" if row["runs_before"] else ""
     lines = [
         f"What {row['file']} declares (contrasts, grids, seeds) has stood unchanged since commit {row['commit']} of {row['committed_at']}.",
-        f"Of {counted(row['runs'], 'run')} with a record {row['runs_after']} started after that commit{early}.",
+        f"Of {counted(int(row['runs'] or 0), 'run')} with a record {row['runs_after']} started after that commit{early}.",
     ]
     return [*lines, "Later commits changed only its title or comments."] if row["changed_since"] else lines

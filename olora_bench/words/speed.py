@@ -21,7 +21,7 @@ def reading_notes(speedups: pd.DataFrame) -> list[str]:
     return sorted(map(worded, reasons))
 
 
-def as_fast(row: Mapping[str, Any]) -> str:
+def as_fast(row: Mapping[str, object]) -> str:
     """A speed-up as a factor, or as a bound of one. `row` is a row of the speedups frame.
 
     >>> as_fast({"bound": "at most", "speedup": 1.8})

@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from olora_bench.analysis.claims import evidence
 from olora_bench.config import claims_dir
 from olora_bench.errors import BadInput
 from olora_bench.report.published import beside_ours, read_claims, read_published
 from olora_bench.study.report import analysed
+from olora_bench.words.claims import figure
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 HEADER = "source,model,rank,arm,benchmark,metric,value,note\n"
@@ -62,6 +64,48 @@ def test_an_unknown_measurement_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("{paper: p, sentence: s, arm: a, reference: b, measurement: luck}")
     with pytest.raises(BadInput, match=r"measurement='luck' is unknown\. Allowed: faster, win_count"):
         read_claims(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "message"),
+    [
+        ("measure", "options=None: give measures, a map of measures to lower or higher, whichever is better"),
+        (
+            "measure, options: {measures: {bleu: up}}",
+            "options={'measures': {'bleu': 'up'}}: give measures, a map",
+        ),
+        ("most_gain_on, options: {benchmarks: piqa}", "options={'benchmarks': 'piqa'}: give benchmarks, a list of names"),
+        ("faster, options: {share: 0.9}", "options={'share': 0.9}: measurement=faster takes none. Leave options out"),
+    ],
+)
+def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, measurement: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{{paper: p, sentence: s, arm: a, reference: b, measurement: {measurement}}}")
+    with pytest.raises(BadInput) as caught:
+        read_claims(tmp_path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("basis", "said"),
+    [
+        (evidence.TooFewModels(1), "1 model: two or more are needed"),
+        (evidence.ShorterSchedules(0, 2, None), "shorter completed schedules match in 0 of 2 settings"),
+        (
+            evidence.SpeedInside(0.9, None, 1, 0, 2),
+            "speed in steps to 90% of the reference's drop in loss, above 1 is sooner: unknown; 1 cell faster, 0 slower, 2 unresolved. "
+            "Inside one schedule this is a hint, no proof",
+        ),
+        (
+            evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2),
+            "lora diverged in 1 of 12 runs (at lr 0.003), olora diverged in 0 of 12 runs (2 learning rates that both tried); spikes a run "
+            "over these: olora 0.2",
+        ),
+        (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),
+    ],
+)
+def test_evidence_is_worded_with_its_numbers(basis: evidence.Evidence, said: str) -> None:
+    assert figure(basis) == said
 
 
 @pytest.mark.parametrize(
