@@ -241,7 +241,7 @@ def test_a_mark_is_open_where_its_measure_decides_nothing(book: Draw) -> None:
     for row in drawn.found.tables["verdicts"].to_dict("records"):
         name = f"row:{row['contrast']}, lr 1e-3"
         (of_score,), (of_loss,) = artists_of(score, name), artists_of(loss, name)
-        assert (of_score.get_markerfacecolor() == "white") == (row["verdict"] not in ("win", "loss"))
+        assert (of_score.get_markerfacecolor() == "white") == (row["verdict"] not in ("better", "worse"))
         assert (of_loss.get_markerfacecolor() == "white") == (row["loss_low"] <= 0 <= row["loss_high"])
 
 

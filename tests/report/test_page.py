@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from olora_bench.analysis.outcome import Effect, outcomes
 from olora_bench.report import table_files
 from olora_bench.report.arm_styles import arm_styles
 from olora_bench.report.page import asset
@@ -143,22 +144,21 @@ def test_the_headline_has_difference_interval_and_blocks(pages: dict[str, tuple[
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_forest_has_a_row_a_comparison_with_its_verdict(pages: dict[str, tuple[Analysed, Page]], name: str) -> None:
     found, page = pages[name]
-    rows = found.tables["verdicts"].to_dict("records")
+    shown = outcomes(found.tables["verdicts"])
     forest = page.text[page.text.find('<table class="forest') : page.text.find("</table>")]
-    assert page.text.count('<table class="forest') == bool(forest) == any(row["loss_difference"] == row["loss_difference"] for row in rows)
-    for row in rows if forest else ():
-        assert f'<th scope="row" class="name">{row["contrast"]}, ' in forest and verdict_word(row) in forest
+    assert page.text.count('<table class="forest') == bool(forest) == any(one.loss.known for one in shown)
+    for one in shown if forest else ():
+        assert f'<th scope="row" class="name">{one.comparison.contrast}, ' in forest and verdict_word(one) in forest
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=["score", "loss"])
-def test_a_mark_right_of_the_middle_favours_the_arm(measure: Measure) -> None:
-    row = {"arm": "olora", "reference": "lora", "contrast": "olora vs lora", "lr_arm": float("nan"), "verdict": "win", "judged_by": "score",
-           "confirmatory": True, "kind": "primary", "difference": 1.0, "low": 0.5, "high": 2.0, "loss_difference": 0.1, "loss_low": 0.05,
-           "loss_high": 0.2}  # fmt: skip
-    tile = twins(row).split('<div><p class="eyebrow">')[1 + MEASURES.index(measure)]
+def test_a_mark_right_of_the_middle_favours_the_arm(pages: dict[str, tuple[Analysed, Page]], measure: Measure) -> None:
+    effect = Effect(1.0, 0.5, 2.0, float("nan"), 0.03, 6)
+    outcome = dataclasses.replace(outcomes(pages["planted"][0].tables["verdicts"])[0], score=effect, loss=effect)
+    tile = twins(outcome).split('<div><p class="eyebrow">')[1 + MEASURES.index(measure)]
     (place,) = map(float, re.findall(r'cx="([\d.]+)%"', tile))
-    assert (place > 50) == (f"<b>favours {row['arm']}</b>" in tile) == (measure is SCORE)
-    assert f'x1="{50 + 50 * measure.sign * measure.of(row).low / measure.reach([row]):.2f}%"' in tile, "and the interval with it"
+    assert (place > 50) == (f"<b>favours {outcome.comparison.arm}</b>" in tile) == (measure is SCORE)
+    assert f'x1="{50 + 50 * measure.sign * effect.low / measure.reach([outcome]):.2f}%"' in tile, "and the interval with it"
 
 
 def test_score_and_loss_of_the_headline_have_equal_weight(pages: dict[str, tuple[Analysed, Page]]) -> None:
