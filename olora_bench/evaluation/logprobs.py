@@ -83,10 +83,8 @@ def continuation_logprobs(
     sums = [np.zeros(len(plan.empty)) for plan in plans]
     misses = [np.zeros(len(plan.empty), dtype=np.int64) for plan in plans]
     for batch, prefix in _with_prefix(causal, plans, batches(plans, token_budget), device, on_tokens):
-        tokens, depths, ends = (_joined(plans, batch, name) for name in ("tokens", "depths", "ends"))
         lengths = [int(plans[p].lengths[row]) for p, row in batch.rows]
-        ids, at_depth = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (tokens, depths))
-        hidden = last_hidden(causal, ids, at_depth, layout_of(causal, lengths, depths, ends, prefix))
+        hidden = _hidden(causal, plans, batch, lengths, prefix, device)
         at, targets, owners = _reads(plans, batch, lengths)
         # Choices of one prompt read the same position: the head is applied to each once.
         places, which = np.unique(at, return_inverse=True)
@@ -101,6 +99,13 @@ def continuation_logprobs(
             np.add.at(misses[p], owners[1][own], ~greedy[own])
         on_tokens(sum(lengths))
     return [[(float(s), bool(m == 0)) for s, m in zip(a, b, strict=True)] for a, b in zip(sums, misses, strict=True)]
+
+
+def _hidden(causal: Any, plans: Sequence[Plan], batch: Batch, lengths: Sequence[int], prefix: Prefix, device: torch.device) -> Tensor:
+    """The last hidden states [l, h] of the packed row that a batch makes."""
+    tokens, depths, ends = (_joined(plans, batch, name) for name in ("tokens", "depths", "ends"))
+    ids, at_depth = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (tokens, depths))
+    return last_hidden(causal, ids, at_depth, layout_of(causal, lengths, depths, ends, prefix))
 
 
 def _with_prefix(

@@ -134,9 +134,8 @@ def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path
                 store.write_run(record, worker.held)
             mirror = _open_mirror(what, worker.study)
             record = _train(worker, record, base, adapted, parts(), mirror)
-        scores: dict[str, float] = {}
-        if record.status == "done" and what.eval_id is not None:
-            scores = score_run(worker, record, base, adapted.model, paths)
+        scored = record.status == "done" and what.eval_id is not None
+        scores = score_run(worker, record, base, adapted.model, paths) if scored else {}
         mirror.finish({**record.metrics, **scores, "status": record.status}, failed=record.status != "done")
         return Outcome(what.train_id, what.eval_id, record.status, computed=True)
     except LeaseLost:

@@ -54,7 +54,7 @@ def test_the_report_of_other_overrides_than_were_run_is_refused(study: Any, swee
 
 def test_a_precision_settled_under_overrides_is_not_the_studys(study: Any, sweep: Any) -> None:
     sweep(study(NODE, "precision=bf16"), lambda experiment: 1.5)
-    assert study(NODE).file.precision is None and study(NODE, "precision=bf16").file.precision == "bf16"
+    assert study(NODE).file.composer.precision is None and study(NODE, "precision=bf16").file.composer.precision == "bf16"
 
 
 def test_what_was_run_by_hand_goes_only_when_asked_for(study: Any, sweep: Any, plant_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
