@@ -76,9 +76,9 @@ def crossed(
         tables = [np.stack([table[..., group].mean(axis=-1) for group in groups], axis=-1) for table in tables]
         groups = [np.arange(len(names))]
     value, block, block_df = _block_part([table.mean(axis=-2) for table in tables], groups)
-    item, noise = _item_part(tables, groups)
+    item, item_df, noise = _item_part(tables, groups)
     units = sum(len(group) for group in groups)
-    return Crossed(value, block, block_df, np.maximum(item, 0.0), noise, units, len(names), _scope(len(names), fixed_models))
+    return Crossed(value, block, block_df, np.maximum(item, 0.0), item_df, noise, units, len(names), _scope(len(names), fixed_models))
 
 
 def _scope(models: int, fixed: bool) -> Scope:
@@ -117,30 +117,38 @@ def _block_part(means: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -> 
     return value, variance, np.where(np.isnan(df), float(sum(dfs)), df)
 
 
-def _item_part(tables: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -> tuple[Floats, Floats]:
-    """What items add to the variance (it may be below zero), and the standard deviation of that number."""
-    item, noise = 0.0, 0.0
+def _item_part(tables: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -> tuple[Floats, Floats, Floats]:
+    """What items add to the variance (it may be below zero), its degrees of freedom, and its standard deviation.
+
+    Degrees of freedom are those of the items' own mean square, before the residuals' is taken off: that difference may be zero.
+    """
+    item, whole, noise = 0.0, 0.0, 0.0
     for table in tables:
         items = table.shape[-2]
-        share = _squares_of_items(table, groups) / ((items - 1) * len(tables) ** 2)
-        item = item + share.mean(axis=-1)
-        noise = noise + share.var(axis=-1, ddof=1) / items
-    return np.asarray(item), np.sqrt(np.asarray(noise))
+        squares, residuals = _squares_of_items(table, groups)
+        scale = (items - 1) * len(tables) ** 2
+        item = item + (squares - residuals).mean(axis=-1) / scale
+        whole = whole + squares.mean(axis=-1) / scale
+        noise = noise + (squares - residuals).var(axis=-1, ddof=1) / (items * scale**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(np.asarray(noise) > 0, 2 * np.asarray(whole) ** 2 / noise, np.inf)
+    return np.asarray(item), df, np.sqrt(np.asarray(noise))
 
 
-def _squares_of_items(table: Floats, groups: Sequence[NDArray[np.intp]]) -> Floats:
-    """Each item's squared deviation from its benchmark's mean, less what its residuals over blocks make of it: `(..., items)`.
+def _squares_of_items(table: Floats, groups: Sequence[NDArray[np.intp]]) -> tuple[Floats, Floats]:
+    """Each item's squared deviation from its benchmark's mean, and what its residuals over blocks make of that: `(..., items)`.
 
-    Over items - 1 its mean is (MS_items - MS_residual) / (S I).
+    Over items - 1 the mean of their difference is (MS_items - MS_residual) / (S I).
     """
     deviations, residuals = [], []
     for group in groups:
-        centred = table[..., group] - table[..., group].mean(axis=-2, keepdims=True)
+        mine = table if len(group) == table.shape[-1] else table[..., group]
+        centred = mine - mine.mean(axis=-2, keepdims=True)
         own = centred.mean(axis=-1)
         left = np.einsum("...is,...is->...i", centred, centred) - len(group) * own**2
         deviations.append(own)
         residuals.append(left / (len(group) * max(len(group) - 1, 1) * len(groups) ** 2))
-    return np.mean(deviations, axis=0) ** 2 - np.sum(residuals, axis=0)
+    return np.mean(deviations, axis=0) ** 2, np.sum(residuals, axis=0)
 
 
 def by_cluster(differences: Floats, clusters: Sequence[Hashable]) -> Floats:

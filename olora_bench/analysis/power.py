@@ -10,7 +10,8 @@ from scipy import optimize, stats
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.paired import LEVEL, POWER
 
-BLOCK_POINTS, ITEM_POINTS = 400, 15
+BLOCK_POINTS, ITEM_POINTS = 200, 9
+"""Equally likely values of each part's estimate over which a power is averaged."""
 CONFIDENCE = 0.95
 
 
@@ -70,6 +71,7 @@ def planned(estimate: Estimate, *, blocks: float = 1.0, items: float = 1.0) -> E
         block_variance=estimate.block_variance / blocks,
         block_df=df,
         item_variance=estimate.item_variance / items,
+        item_df=estimate.item_df * items,
         item_noise=estimate.item_noise / items**1.5,
     )
 
@@ -83,6 +85,7 @@ def _half_widths(estimate: Estimate, level: float) -> np.ndarray:
         block[:, None],
         np.asarray(float(estimate.block_df)),
         np.maximum(item, 0.0)[None, :],
+        np.asarray(float(estimate.item_df)),
         np.asarray(float(estimate.item_noise)),
     )
     return many.half_width(level)
