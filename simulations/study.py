@@ -24,6 +24,9 @@ BLOCK_SD = 0.685
 """Percentage points: the standard deviation of a block's macro-average in results/smollm2, tuned."""
 MODEL_SD = 0.5
 """Percentage points: the review's model effects; results/smollm2 has one model."""
+NORMAL = "normal, errors of smollm2"
+"""The kind of study whose block and item errors are exactly these, percentage points at six blocks; half the block error is residual."""
+ERRORS = {"tuned": (0.280, 0.352), "shared": (0.072, 0.772)}
 SHARED_BY_MODELS = 0.7
 """The chance that an item is to a model what it is to the others."""
 UNEQUAL = np.array([0.5, 3.0, 1.0, 0.5, 0.5, 0.5])
@@ -59,10 +62,6 @@ class Population:
     own: float
     seeds: int
 
-    def truth(self) -> Floats:
-        """By contrast, the mean over benchmarks, percentage points."""
-        return 100 * np.mean([table.mean(axis=1) for table in self.tables], axis=0)
-
 
 @cache
 def population(role: str, contrasts: int, item: float) -> Population:
@@ -77,6 +76,8 @@ def population(role: str, contrasts: int, item: float) -> Population:
 
 def studies(setting: Setting, count: int, rng: np.random.Generator) -> list[Floats]:
     """Differences of `count` studies by benchmark: `(contrasts, count, items, blocks)`, percentage points; blocks by model, then seed."""
+    if setting.kind == NORMAL:
+        return [_normal(setting, count, rng)]
     people = population(setting.role, setting.contrasts, setting.item)
     effects = _effects(setting, count, rng)
     shares = UNEQUAL[: len(setting.items)]
@@ -92,7 +93,8 @@ def studies(setting: Setting, count: int, rng: np.random.Generator) -> list[Floa
 def truth(setting: Setting) -> Floats:
     """By contrast, what the studies estimate; percentage points."""
     people = population(setting.role, setting.contrasts, setting.item)
-    return setting.truth + (np.zeros(setting.contrasts) if setting.symmetric else people.truth())
+    means = [table.mean(axis=1) for table in people.tables[: len(setting.items)]]
+    return setting.truth + (np.zeros(setting.contrasts) if setting.symmetric else 100 * np.mean(means, axis=0))
 
 
 def _cells(
@@ -112,6 +114,14 @@ def _cells(
         cells = table[:, np.clip(at, 0, table.shape[1] - 1)]
         parts.append(cells * (1 - 2 * flips)[..., None] if setting.symmetric else cells)
     return np.concatenate(parts, axis=-1)
+
+
+def _normal(setting: Setting, count: int, rng: np.random.Generator) -> Floats:
+    """One table, `(1, studies, items, blocks)`, that stands for the macro-average."""
+    block, item = ERRORS[setting.role]
+    items, own = setting.items[0], block * np.sqrt(6 / 2)
+    table = own * np.sqrt(items) * rng.normal(size=(1, count, items, setting.seeds)) + own * rng.normal(size=(1, count, 1, setting.seeds))
+    return table + item * np.sqrt(items) * rng.normal(size=(1, count, items, 1))
 
 
 def _effects(setting: Setting, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:

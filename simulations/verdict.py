@@ -33,7 +33,7 @@ from olora_bench.analysis.crossed import crossed
 from olora_bench.analysis.estimate import Estimate, of_blocks
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.power import power
-from simulations.study import Floats, Setting, studies, truth
+from simulations.study import NORMAL, Floats, Setting, studies, truth
 
 RESULTS = Path(__file__).parent / "results" / "verdict.csv"
 STUDIES = 10_000
@@ -60,6 +60,8 @@ def settings() -> Iterator[Setting]:
         yield Setting("unequal benchmarks", seeds=seeds, seed=seed, items=(1200, 75, 300, 300, 75, 150))
         yield Setting("ties", seeds=seeds, seed=seed, item=0.25, items=(40,) * 6)
         yield Setting("heavy tails", seeds=seeds, seed=4.0 * (1 + seed), heavy=True)
+    for role, seeds in product(("tuned", "shared"), (6, 8, 12, 20)):
+        yield Setting(NORMAL, role, seeds=seeds, items=(300,))
     for role, seeds, difference in product(("tuned", "shared"), (6, 8, 12), (1.0, 2.0, 3.0)):
         yield Setting("power", role, seeds=seeds, truth=difference)
     for seeds in (6, 8, 12):

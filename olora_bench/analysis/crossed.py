@@ -65,7 +65,7 @@ def crossed(
     Raises:
         ValueError: arrays do not fit each other, hold a NaN, or have fewer than two items; or a fixed model has one seed.
     """
-    tables = [np.asarray(table, dtype=float) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
+    tables = _tables(differences)
     blocks = _checked(tables, models)
     labels = list(models) if models is not None else [None] * blocks
     names = list(dict.fromkeys(labels))
@@ -79,6 +79,27 @@ def crossed(
     item, item_df, noise = _item_part(tables, groups)
     units = sum(len(group) for group in groups)
     return Crossed(value, block, block_df, np.maximum(item, 0.0), item_df, noise, units, len(names), _scope(len(names), fixed_models))
+
+
+def of_items(differences: Mapping[str, Floats] | Sequence[Floats]) -> Estimate:
+    """An estimate about these trainings only and new items: what one pair of runs, or the mean of several, says of other items.
+
+    Args:
+        differences: as `crossed` takes them; one block is enough.
+    """
+    tables = _tables(differences)
+    blocks = _checked(tables, None)
+    value = np.mean([table.mean(axis=(-2, -1)) for table in tables], axis=0)
+    groups = [np.arange(blocks)]
+    shares = [_squares_of_items(table, groups)[0] / ((table.shape[-2] - 1) * len(tables) ** 2) for table in tables]
+    variance = np.sum([share.mean(axis=-1) for share in shares], axis=0)
+    noise = np.sum([share.var(axis=-1, ddof=1) / share.shape[-1] for share in shares], axis=0)
+    nothing = np.zeros(value.shape)
+    return Estimate(value, nothing, nothing + np.inf, variance, _df(variance, noise), np.sqrt(noise))
+
+
+def _tables(differences: Mapping[str, Floats] | Sequence[Floats]) -> list[Floats]:
+    return [np.asarray(table, dtype=float) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
 
 
 def _scope(models: int, fixed: bool) -> Scope:
@@ -130,9 +151,13 @@ def _item_part(tables: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -> 
         item = item + (squares - residuals).mean(axis=-1) / scale
         whole = whole + squares.mean(axis=-1) / scale
         noise = noise + (squares - residuals).var(axis=-1, ddof=1) / (items * scale**2)
+    return np.asarray(item), _df(np.asarray(whole), np.asarray(noise)), np.sqrt(np.asarray(noise))
+
+
+def _df(variance: Floats, noise: Floats) -> Floats:
+    """Degrees of freedom of a variance whose estimate has the variance `noise`."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(np.asarray(noise) > 0, 2 * np.asarray(whole) ** 2 / noise, np.inf)
-    return np.asarray(item), df, np.sqrt(np.asarray(noise))
+        return np.where(noise > 0, 2 * variance**2 / noise, np.inf)
 
 
 def _squares_of_items(table: Floats, groups: Sequence[NDArray[np.intp]]) -> tuple[Floats, Floats]:

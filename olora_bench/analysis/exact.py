@@ -80,10 +80,10 @@ def sign_flip(values: Sequence[Fraction | int], rng: np.random.Generator | None 
     numbers = np.array([abs(value) for value in integers if value], dtype=np.int64 if small else object)
     if seen == 0:
         return SignFlip(Fraction(1), True)
-    halves = _signed_sums(numbers[::2]), _signed_sums(numbers[1::2])
-    if halves[0] is None or halves[1] is None:
+    left, right = _signed_sums(numbers[::2]), _signed_sums(numbers[1::2])
+    if left is None or right is None:
         return _drawn(numbers, seen, rng)
-    return SignFlip(Fraction(2 * _at_least(seen, *halves), 2 ** len(numbers)), True)
+    return SignFlip(Fraction(2 * _at_least(seen, left, right), 2 ** len(numbers)), True)
 
 
 _Sums = tuple[NDArray[Any], NDArray[Any]]

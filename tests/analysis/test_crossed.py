@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from olora_bench.analysis.crossed import Crossed, Scope, by_cluster, crossed, linearised_ratio
+from olora_bench.analysis.crossed import Crossed, Scope, by_cluster, crossed, linearised_ratio, of_items
 from simulations.committed import differences
 
 PENICILLIN = """
@@ -153,6 +153,21 @@ def test_fixed_models_compare_seeds_within_their_model() -> None:
 def test_one_seed_says_nothing_of_new_ones() -> None:
     found = crossed([gaussian(20, 1, 1.0, 1.0, 1.0)])
     assert np.isnan(found.p()) and np.isnan(found.block_se)
+
+
+def test_one_training_says_of_new_items_what_a_paired_t_says() -> None:
+    table = gaussian(40, 1, 1.0, 0.0, 0.5)
+    found = of_items([table])
+    assert float(found.se) == pytest.approx(stats.sem(table[:, 0]))
+    assert float(found.p()) == pytest.approx(stats.ttest_1samp(table[:, 0], 0.0).pvalue, abs=0.02)
+
+
+def test_these_trainings_are_blamed_for_what_their_residuals_do() -> None:
+    """Two benchmarks: the standard errors of the items' means over seeds, as independent parts."""
+    tables = [gaussian(40, 6, 0.5, 0.2, 1.0), gaussian(25, 6, 0.5, 0.2, 1.0)]
+    want = np.sqrt(sum(stats.sem(table.mean(axis=1)) ** 2 for table in tables)) / 2
+    assert float(of_items(tables).se) == pytest.approx(want)
+    assert float(of_items(tables).se) > float(crossed(tables).item_se)
 
 
 @pytest.mark.parametrize(
