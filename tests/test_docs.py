@@ -23,6 +23,7 @@ from olora_bench.study.__main__ import parser
 from olora_bench.study.schema import parse_study
 from olora_bench.words.tables import column_page
 from perf import tables
+from simulations import tables as simulated
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,7 +65,18 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_named_file_is_there(page: Path) -> None:
     """What stands in backticks and looks like a path of this checkout; patterns and what a study writes are left out."""
-    folders = ("conf/", "sweeps/", "olora_bench/", "tests/", "perf/", "notebooks/", "docs/", "hydra_plugins/", "results/published/")
+    folders = (
+        "conf/",
+        "sweeps/",
+        "olora_bench/",
+        "tests/",
+        "perf/",
+        "simulations/",
+        "notebooks/",
+        "docs/",
+        "hydra_plugins/",
+        "results/published/",
+    )
     for span in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
         if span.startswith(folders) and " " not in span and "my_" not in span and not re.search(r"[*<>{]", span):
             assert (ROOT / span).exists(), f"{name(page)}: {span}"
@@ -161,7 +173,7 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
     elif module == "olora_bench.export":
         assert "--to" in rest and set(re.findall(r"adapter|lora|merged", " ".join(rest)))
     else:
-        assert module.startswith("perf."), f"{page}: {module} is not checked here"
+        assert module.startswith(("perf.", "simulations.")), f"{page}: {module} is not checked here"
         source = text(module.replace(".", "/") + ".py")
         assert all(f'"{flag}"' in source for flag in rest if flag.startswith("--"))
 
@@ -199,6 +211,12 @@ def test_measured_tables_are_what_the_results_make() -> None:
 
 def test_the_page_of_tables_is_what_the_descriptions_make() -> None:
     assert text("docs/tables.md") == column_page(TABLES, VIEWS.values()), "python -m olora_bench.report > docs/tables.md"
+
+
+def test_simulated_tables_are_what_the_results_make() -> None:
+    page = text("docs/statistics.md")
+    assert {block[2] for block in simulated.BLOCK.finditer(page)} == set(simulated.TABLES)
+    assert page == simulated.filled(page), "python -m simulations.tables --write"
 
 
 FIGURE = re.compile(r"\d(?:[\d.,]*\d)?\s?(?:%|×|(?:x|s|ms|MiB|GB|GiB|times|seconds|examples/s|tokens/s)\b)|factor of \d")
