@@ -84,22 +84,23 @@ class _Reader:
 
     def run(self, run: PlannedRun) -> RunRow:
         """A run with its record, its curve and its scores."""
-        row = RunRow(run)
+        row, record = RunRow(run), None
         try:
-            row.record = self.store.read_run(run.train_id)
+            record = self.store.read_run(run.train_id)
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
-        if row.record is not None:
-            row.state, row.reason = row.record.status, _first_line(row.record.error)
-            self._curve(row, row.record)
+        if record is not None:
+            row.state, row.reason = record.status, _first_line(record.error)
+            row.keep(record)
+            self._curve(row, record)
         if run.eval_id is None:
             row.eval_state = "none"
             return row
         scored, row.eval_state, row.eval_reason = self._evaluation((run.train_id, None, run.eval_id))
-        if scored is not None and row.record is not None and not scored.is_of(row.record):
+        if scored is not None and record is not None and not scored.is_of(record):
             scored, row.eval_state, row.eval_reason = None, "missing", "those that lie there are of an earlier adapter of this run"
         if scored is not None:
-            row.scored = scored
+            row.keep_scores(scored)
             self.scores += _score_rows(scored)
         return row
 
