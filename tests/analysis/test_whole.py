@@ -205,10 +205,8 @@ def test_a_trade_off_is_not_read_where_a_and_b_disagree(synthetic: Load) -> None
     for role in ("tuned", "shared"):
         frames = exchange("init.anatomy.travelled.a.mean", frames, role)
     assert judged(frames, "refinement_against_exploration")["verdict"] == "unresolved"
-    product = frames.runs["init.anatomy.travelled.b.mean"] ** 2
-    found = judged(
-        replace(frames, runs=frames.runs.assign(**{"init.anatomy.travelled.product.mean": product})), "refinement_against_exploration"
-    )
+    product = {f"init.anatomy.travelled.product.{n}": frames.runs["init.anatomy.travelled.b.mean"] ** 2 for n in ("mean", "min", "max")}
+    found = judged(replace(frames, runs=frames.runs.assign(**product)), "refinement_against_exploration")
     assert found["verdict"] == "supported" and "distance of BA 0.06 times as far" in found["figure"]
 
 

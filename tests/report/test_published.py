@@ -102,10 +102,11 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
         ),
         (
             evidence.SpeedInside(
-                0.9, (evidence.Speed(1.5, 1.2, 1.9, "exact"), evidence.Speed(2.0, np.nan, np.nan, "at least")), 1, 0, 1, None
+                0.9, (evidence.Speed(1.5, 1.2, 1.9, "exact"), evidence.Speed(2.0, np.nan, np.nan, "at least")), 1, 0, 1, 3.0
             ),
-            "speed in steps to 90% of the reference's drop in loss, above 1 is sooner: 1.50x (1.20 to 1.90), at least 2.00x; 1 cell faster, "
-            "0 slower, 1 unresolved, Holm over the 2 cells; the paper's factor is 3. From curves inside one schedule: a hint, no proof",
+            "speed in steps to 90% of the reference's drop in loss, above 1 is sooner: 1.50x (1.20 to 1.90), at least 2.00x; 1 cell "
+            "faster, 0 slower, 1 unresolved, Holm over the 2 cells; the paper's factor is 3. From curves inside one schedule: a hint, no "
+            "proof",
         ),
         (
             evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2, 3),
