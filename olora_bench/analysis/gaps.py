@@ -18,6 +18,7 @@ from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
 from olora_bench.analysis.runs import RUN_TABLE, with_role
+from olora_bench.analysis.sensitivity import insensitive
 from olora_bench.store.manifest import Contrast
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
@@ -122,7 +123,14 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     for (contrast, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames.searches, tables["run_measures"])]
     differ = mixed_provenance(frames.runs)
-    told = (*differ, *_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]), *_leanings(tables["cells"]))
+    told: tuple[Caveat, ...] = (
+        *differ,
+        *_budgets(tables["sensitivity"]),
+        *_other_metric(frames),
+        *_doubts(tables["scoring"]),
+        *_leanings(tables["cells"]),
+    )
+    told += (*insensitive(frames, tables["cells"]), *_not_in_fp32(frames.scores))
     rows += [(frames.study, caveat) for caveat in told]
     return WARNINGS.frame([{"about": about, "caveat": caveat} for about, caveat in rows])
 
@@ -206,3 +214,11 @@ def _leanings(cells: pd.DataFrame) -> Iterator[caveats.BelowOneAnswer]:
         best, constant = group[["score_arm", "score_reference"]].to_numpy(dtype=float).max(), group["constant"].max()
         if one_answer_pays(group).any() and best < constant:
             yield caveats.BelowOneAnswer(str(benchmark), str(model), best, constant)
+
+
+def _not_in_fp32(scores: pd.DataFrame) -> Iterator[caveats.NotComparedWithFp32]:
+    """Of a base that was scored in fp32 there are no flips, nor of what was trained from it."""
+    compared = scores.assign(compared=scores["flips"].notna()).groupby(["train_id", "base", "eval_id"], dropna=False)["compared"].any()
+    trained = compared[compared.index.get_level_values("base").isna()]
+    if compared[compared.index.get_level_values("base").notna()].any() and not trained.all():
+        yield caveats.NotComparedWithFp32(int((~trained).sum()), len(trained))

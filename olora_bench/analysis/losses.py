@@ -31,7 +31,8 @@ MEASURES = {
     "parameters_trainable": "parameters",
     "log10_a_condition": "log10",
     "log10_b_condition": "log10",
-    "travelled": "weights",
+    "travelled_a": "weights",
+    "travelled_b": "weights",
 }
 GENERATED = {"bleu": "BLEU points", "rouge1": "F1", "rouge2": "F1", "rougeL": "F1"}
 GENERATED_NAMES = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
@@ -77,7 +78,7 @@ RUN_MEASURES = Table(
         Column("log10_b_condition", "the same of B", "log10"),
         Column("travelled_a", "how far A moved: Frobenius norm, mean over layers", "weights"),
         Column("travelled_b", "how far B moved", "weights"),
-        Column("travelled", "both: root of the sum of squares", "weights"),
+        Column("travelled_product", "how far s B A moved, s the scale", "weights"),
         *(Column(name, f"{GENERATED_NAMES[name]} of written answers", unit, optional=True) for name, unit in GENERATED.items()),
     ),
 )
@@ -131,7 +132,8 @@ RATIOS = Table(
         Column("report_loss", "held-out loss, mean over finished runs", "nats", "held-out loss", "3 digits"),
         Column("report_loss_sd", "its standard deviation over runs; empty for one", "nats", "sd", "3 digits"),
         Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
-        Column("travelled", "how far A and B moved: Frobenius norm", "weights", "travelled", "3 digits"),
+        Column("travelled_a", "how far A moved: Frobenius norm", "weights", "A travelled", "3 digits"),
+        Column("travelled_b", "how far B moved", "weights", "B travelled", "3 digits"),
         *(
             column
             for name, unit in GENERATED.items()
@@ -147,7 +149,7 @@ RATIO_VIEW = View(
     "olora_plus",
     "Learning-rate ratios (OLoRA+)",
     "Learning-rate ratios (B's over A's): held-out loss (nats; sd over seeds), score (percent), BLEU (0 to 100) and ROUGE F1 of "
-    "written answers, the untouched base's beside them, and the distance that A and B travelled (Frobenius); means over runs.",
+    "written answers, the untouched base's beside them, and the distances that A and B travelled (Frobenius); means over runs.",
     RATIOS,
 )
 
@@ -194,13 +196,10 @@ def _anatomy(runs: pd.DataFrame) -> dict[str, Any]:
     def fact(name: str) -> Any:
         return runs.get(f"init.anatomy.{name}.mean", pd.Series(np.nan, index=runs.index)).astype(float)
 
-    travelled = {side: fact(f"travelled.{side}") for side in "ab"}
     return {
         "log10_a_condition": np.log10(fact("end.a_condition")),
         "log10_b_condition": np.log10(fact("end.b_condition")),
-        "travelled_a": travelled["a"],
-        "travelled_b": travelled["b"],
-        "travelled": np.hypot(travelled["a"], travelled["b"]),
+        **{f"travelled_{of}": fact(f"travelled.{of}") for of in ("a", "b", "product")},
     }
 
 
@@ -278,7 +277,8 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
             dict(zip(keys, key, strict=True))
             | {"roles": " ".join(roles), "n_runs": len(group), "diverged": int((group["state"] == "diverged").sum())}
             | {"report_loss": float(done["report_loss"].mean()), "report_loss_sd": float(done["report_loss"].std())}
-            | {"score": float(group["train_id"].map(macro).mean()), "travelled": float(done["travelled"].mean())}
+            | {"score": float(group["train_id"].map(macro).mean())}
+            | {name: float(done[name].mean()) for name in ("travelled_a", "travelled_b")}
             | {name: float(done[name].mean()) for name in generated}
             | {f"{name}_base": float(base[name].iloc[0]) if name in base else np.nan for name in generated}
             | {"runs": " ".join(sorted(group["train_id"]))}

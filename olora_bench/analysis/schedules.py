@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS, interval
+from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.paired import detectable_of, paired_t
@@ -80,7 +83,21 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
     return SCHEDULES.frame(rows)
 
 
-def _of_role(runs: pd.DataFrame, contrast: Contrast, role: str) -> pd.DataFrame:
+def runs_by_length(frames: StudyFrames, comparison: Comparison) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The runs of a comparison's arm and reference, a family at a time, where both have schedules of several lengths.
+
+    Columns as in `frames.runs`, and `loss` (final and held-out, nats; infinite where a run diverged, missing where it is not done).
+    """
+    ours = _of_role(frames.runs, comparison, comparison.role)
+    ours = ours.assign(loss=ours["loss"].mask(ours["state"] == "diverged", np.inf))
+    ours = ours if comparison.lr is None else ours[ours["lr"] == comparison.lr]
+    for _, family in ours.groupby(["family", "model", "rank"], sort=False):
+        arm, reference = (family[family["arm"] == side] for side in (comparison.arm, comparison.reference))
+        if arm["length"].nunique() > 1 and reference["length"].nunique() > 1:
+            yield arm, reference
+
+
+def _of_role(runs: pd.DataFrame, contrast: Contrast | Comparison, role: str) -> pd.DataFrame:
     known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast.arm, contrast.reference])
     ours = with_role(runs[known], role)
     seconds = ours["timings_s.optimise"].fillna(ours["timings_s.train"])
