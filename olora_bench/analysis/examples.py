@@ -19,21 +19,21 @@ class ExampleLosses:
     """The report part of a finished run, one entry an example, in the order of the record.
 
     Attributes:
-        ids: `(examples,)` text.
+        ids: `(examples,)` text, e.g. `piqa/train-3`.
         sums: float32 `(examples,)`, the loss summed over an example's supervised tokens, nats.
-        tokens: int64 `(examples,)`, the number of those tokens.
+        tokens: `(examples,)`, the number of those tokens.
     """
 
     ids: pa.Array[Any]
     sums: NDArray[np.float32]
-    tokens: NDArray[np.int64]
+    tokens: NDArray[np.float64]
 
-    def at(self, ids: pa.Array[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    def at(self, ids: pa.Array[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Sums and tokens of the examples with these ids, in their order; None where these are not the same examples."""
         if self.ids is ids or self.ids.equals(ids):
             return self.sums.astype(float), self.tokens
         places = pc.index_in(ids, self.ids)
-        if len(ids) != len(self.ids) or places.null_count:
+        if len(ids) != len(self.ids) or places.null_count or pc.count_distinct(ids).as_py() < len(ids):
             return None
         index = places.to_numpy()
         return self.sums[index].astype(float), self.tokens[index]
@@ -65,11 +65,12 @@ class ExamplesRead:
         if table is None:
             return
         table = table.filter(pc.equal(table["part"], "report"))
-        ids, tokens = table["example_id"].combine_chunks(), table["tokens"].to_numpy()
+        ids = pc.binary_join_element_wise(table["group"], table["example_id"], "/").combine_chunks()
+        tokens = table["tokens"].to_numpy().astype(float)
         sums = table["loss_sum"].to_numpy()
         same = next((one for one in self._shared if one.ids.equals(ids) and np.array_equal(one.tokens, tokens)), None)
         if same is None:
-            same = ExampleLosses(pa.array(ids.to_pylist(), ids.type), sums, tokens.copy())  # a slice would keep its whole file's column
+            same = ExampleLosses(pa.array(ids.to_pylist(), ids.type), sums, tokens)  # a slice would keep its whole file's column
             self._shared.append(same)
         self._known[train_id] = ExampleLosses(same.ids, sums.copy(), same.tokens)
 

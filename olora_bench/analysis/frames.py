@@ -44,7 +44,7 @@ class StudyFrames:
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
-        examples: the held-out loss of a reported run by example.
+        examples: the final held-out loss of a run by example.
     """
 
     study: str

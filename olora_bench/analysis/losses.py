@@ -334,7 +334,8 @@ def loss_estimate(frames: StudyFrames, pairs: pd.DataFrame, *, fixed_models: boo
     complete = complete.loc[difference.index]
     by_example = _by_example(frames, complete)
     if isinstance(by_example, TheseExamples):
-        return LossEstimate(of_blocks(difference.groupby([complete[name] for name in _BLOCK]).mean().to_numpy()), by_example)
+        blocks: Floats = np.array(difference.groupby([complete[name] for name in _BLOCK]).mean(), dtype=np.float64)
+        return LossEstimate(of_blocks(blocks), by_example)
     groups = list(complete.reset_index(drop=True).groupby(_BLOCK))
     table = np.stack([by_example[:, group.index].mean(axis=1) for _, group in groups], axis=1)
     return LossEstimate(crossed([table], [block[0] for block, _ in groups], fixed_models=fixed_models), None)

@@ -18,6 +18,7 @@ from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import Unreadable, parse_json, read_regular
 from olora_bench.store import Store, atomic_write, inside, is_whole, sealed
 from olora_bench.store.manifest import PlannedRun
+from olora_bench.store.record_parts import SUFFIX
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
 from olora_bench.study.manifest import read_manifest
@@ -25,7 +26,7 @@ from olora_bench.study.names import changing, report_dir, study_dir
 
 MADE_FROM = "made_from.json"
 """Beside a report: a digest of its inputs, one of every file written, whether the study was complete."""
-_PART = re.compile(r"(curve|adapter|items|generations)\..*")
+_PART = re.compile(rf"({'|'.join(SUFFIX)})\..*")
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "PyYAML")
 
 

@@ -21,7 +21,7 @@ ARMS = ("olora", "lora")
 def planted(models: tuple[str, ...] = ("m",), shift: float = -0.1) -> tuple[StudyFrames, pd.DataFrame, dict[str, ExampleLosses]]:
     """Runs of two arms at six seeds a model, on examples of unequal length; the arm's loss a token differs by about `shift`."""
     rng = np.random.default_rng(0)
-    tokens = rng.integers(1, 30, EXAMPLES)
+    tokens = rng.integers(1, 30, EXAMPLES).astype(float)
     ids = pa.array([f"e{i}" for i in range(EXAMPLES)])
     hard, reaction = rng.normal(2.0, 0.5, EXAMPLES), rng.normal(0, 0.2, EXAMPLES)
     known: dict[str, ExampleLosses] = {}
