@@ -17,7 +17,9 @@ from guarded import ODD, own_folder, run_all  # noqa: F401  (a fixture)
 from test_fuzz_studies import LINES
 
 from olora_bench.store import EvalRecord, Part, RunRecord, Score, Store, sealed
+from olora_bench.store.manifest import Lock
 from olora_bench.study.__main__ import main as study
+from olora_bench.study.locked import settled
 from olora_bench.study.manifest import write_lock, write_manifest
 from olora_bench.study.open import open_study
 
@@ -65,7 +67,7 @@ def tree(folder: Path) -> Path:
         opened.store.write_run(record)
         _evaluation(opened.store, train_id, job.what.eval_id or "e" * 16)
     write_manifest(opened.store.root, opened.grids())
-    write_lock(opened.store.root, "fuzz", "fp32")
+    write_lock(opened.store.root, "fuzz", Lock(precision="fp32", settled=settled(opened.file)))
     return file
 
 
