@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from olora_bench.errors import BadInput
+from olora_bench.errors import BadInput, RecordError
 from olora_bench.identity import ANALYSIS_VERSION, RESULTS_VERSION, settings
 from olora_bench.store.manifest import Covers
 from olora_bench.study.expand import StudyFile, find_study
@@ -20,7 +20,7 @@ from olora_bench.study.names import study_dir
 @dataclass(frozen=True)
 class Since:
     """What was locked before a study's runs, and what of it has changed: (dotted name, what it was, what it is), null where it is not set.
-    `unknown` says why today's file cannot be compared."""
+    `unknown` says why lock or file cannot be read."""
 
     covers: Covers
     changes: tuple[tuple[str, JsonValue, JsonValue], ...] = ()
@@ -76,11 +76,11 @@ def since_locked(results_dir: Path, study: str, path: Path | None = None, overri
     Args:
         path: the study's file; null looks for it by the study's name.
         overrides: those that it ran under.
-
-    Raises:
-        RecordError: the lock cannot be read.
     """
-    lock = read_lock(results_dir, study, overrides)
+    try:
+        lock = read_lock(results_dir, study, overrides)
+    except RecordError as error:
+        return Since(Covers.COMPOSED, unknown=str(error))
     if lock is None or lock.settled is None:
         ran = (study_dir(results_dir, study, overrides) / "manifest.json").exists()
         return Since(Covers.FILE if ran else Covers.NOTHING)
