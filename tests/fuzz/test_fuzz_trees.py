@@ -29,10 +29,14 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def _curve(store: Store, train_id: str) -> Part:
+def _parts(store: Store, train_id: str) -> dict[Any, Part]:
     columns = {"step": [0, 1], "tokens": [0, 9], "wall_s": [0.0, 1.0], "train_loss": [None, 2.0], "tune_loss": [3.0, 2.0]}
     empty = {name: [None, None] for name in ("report_loss", "lr", "grad_norm")}
-    return store.write_curve(train_id, pd.DataFrame(columns | empty).astype(dict.fromkeys(empty, "float64")))
+    examples = {"part": ["tune", "report"], "group": "g", "example_id": "0", "loss_sum": 2.0, "tokens": 1}
+    return {
+        "curve": store.write_curve(train_id, pd.DataFrame(columns | empty).astype(dict.fromkeys(empty, "float64"))),
+        "examples": store.write_examples(train_id, pd.DataFrame(examples)),
+    }
 
 
 def _evaluation(store: Store, train_id: str, eval_id: str) -> None:
@@ -59,7 +63,7 @@ def tree(folder: Path) -> Path:
             ("base_bytes", "peak_bytes", "peak_above_base_bytes", "parameters_total", "parameters_trainable", "adapter_bytes", "steps"), 9
         )
         record = RunRecord(
-            parts={"curve": _curve(opened.store, train_id)}, train_id=train_id, arm=job.experiment.arm, status="done",
+            parts=_parts(opened.store, train_id), train_id=train_id, arm=job.experiment.arm, status="done",
             identity=dict(job.what.train), config=job.experiment.published(), provenance={"packages": {"torch": "2"}},
             started_at="2026-01-31T09:30:00+00:00", finished_at="2026-01-31T09:31:00+00:00", timings_s={"train": 50.0},
             clipped_step_share=0.5, metrics={"tune_loss": 2.0 + number / 9, "report_loss": 2.0}, **facts,
