@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.answers import Answers
+from olora_bench.analysis.examples import Examples, no_examples
 from olora_bench.store.manifest import Contrast, TuningRule
 
 
@@ -43,6 +44,7 @@ class StudyFrames:
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
+        examples: the final held-out loss of a run by example.
     """
 
     study: str
@@ -59,6 +61,7 @@ class StudyFrames:
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
+    examples: Examples = no_examples
 
 
 UNSCORED = "unscored"

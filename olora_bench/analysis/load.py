@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from olora_bench.analysis.answers import AnswersRead, Who
+from olora_bench.analysis.examples import ExamplesRead
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
 from olora_bench.errors import RecordError
@@ -58,6 +59,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         base_generation=_generations(generated),
         overrides=overrides,
         damaged=reader.damaged,
+        examples=reader.examples.of,
     )
 
 
@@ -69,6 +71,7 @@ class _Reader:
         self.scores: list[Mapping[str, object]] = []
         self.curves = _Curves()
         self.answers = AnswersRead(store)
+        self.examples = ExamplesRead(store)
         self.problems: list[str] = []
         self.damaged: list[str] = []
 
@@ -115,6 +118,11 @@ class _Reader:
             return
         if curve is not None:
             self.curves.add(record.train_id, curve)
+        try:
+            self.examples.read(record.train_id)
+        except RecordError as error:
+            self.damaged.append(f"run {record.train_id} has no readable losses by example: {error}")
+            return
         if (wrong := self.store.damage(record, thorough=True)) is not None:
             self.damaged.append(f"run {record.train_id} has no readable adapter: {wrong}")
 

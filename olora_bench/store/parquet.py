@@ -1,4 +1,4 @@
-"""The two tables of a run, with checked columns: `curve.parquet` (one row a step) and `items.parquet` (one row a benchmark item)."""
+"""The tables of runs and evaluations, with checked columns: one row a step, an example, a benchmark item or a written answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Kind = Literal["curve", "items", "generations"]
+Kind = Literal["curve", "examples", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
 _VERSION = 1
 
@@ -26,9 +26,11 @@ def schema(kind: Kind) -> Any:
     """The pyarrow schema of a table.
 
     `curve`: losses in nats per supervised token, null where none was read; `tokens` cumulative, those really processed;
-    `wall_s` seconds since training began. `items`: one log-likelihood (nats) and one length (characters) for each choice;
-    `prediction_norm` and `correct_norm` judge by log-likelihood over length. `generations`: a greedy answer and its reference; `finished`
-    says that it ended before the cap, `truncated` that its prompt lost its beginning.
+    `wall_s` seconds since training began. `examples`: of the parts `tune` and `report` after training, an example's loss summed over its
+    supervised tokens (nats), and their number; `group` is its benchmark or data set. `items`: one log-likelihood
+    (nats) and one length (characters) for each choice; `prediction_norm` and `correct_norm` judge by log-likelihood over length.
+    `generations`: a greedy answer and its reference; `finished` says that it ended before the cap, `truncated` that its prompt lost its
+    beginning.
     """
     import pyarrow as pa  # pandas and pyarrow take a second to import: not for --help
 
@@ -42,6 +44,13 @@ def schema(kind: Kind) -> Any:
             pa.field("report_loss", pa.float64()),
             pa.field("lr", pa.float64()),
             pa.field("grad_norm", pa.float64()),
+        ],
+        "examples": [
+            pa.field("part", pa.string(), nullable=False),
+            pa.field("group", pa.string(), nullable=False),
+            pa.field("example_id", pa.string(), nullable=False),
+            pa.field("loss_sum", pa.float32(), nullable=False),
+            pa.field("tokens", pa.int64(), nullable=False),
         ],
         "items": [
             pa.field("benchmark", pa.string(), nullable=False),
@@ -72,7 +81,7 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
 
     Args:
         frame: exactly the columns of `schema(kind)`, in any order.
-        kind: `curve`, `items` or `generations`.
+        kind: of table.
         path: where it will be written, for the message.
 
     Raises:

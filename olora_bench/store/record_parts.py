@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from olora_bench.errors import RecordError
 from olora_bench.formats import read_regular
@@ -14,11 +14,11 @@ from olora_bench.store.lease import Lease
 from olora_bench.store.record import RESTORE, Part
 from olora_bench.store.sealed import sha256
 
-PartKind = Literal["curve", "adapter", "items", "generations"]
-SUFFIX: dict[PartKind, str] = {"curve": "parquet", "adapter": "safetensors", "items": "parquet", "generations": "parquet"}
-ALWAYS_KEPT: tuple[PartKind, ...] = ("curve", "items")
+PartKind = Literal["curve", "adapter", "examples", "items", "generations"]
+SUFFIX: dict[PartKind, str] = {kind: "safetensors" if kind == "adapter" else "parquet" for kind in get_args(PartKind)}
+ALWAYS_KEPT: tuple[PartKind, ...] = ("curve", "examples", "items")
 """Adapters and generated texts may be left behind when results are copied or published."""
-_OF_A_LEASE = re.compile(r"(?:curve|items|generations|adapter)\.[0-9a-f]{12}\.(?:parquet|safetensors)")
+_OF_A_LEASE = re.compile(rf"(?:{'|'.join(SUFFIX)})\.[0-9a-f]{{12}}\.(?:parquet|safetensors)")
 _SOUND: dict[str, tuple[object, ...]] = {}
 """Files whose bytes this process has compared with their digest: path -> (size, mtime, inode, digest)."""
 

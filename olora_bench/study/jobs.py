@@ -89,12 +89,21 @@ class Composer:
             self._composed[groups] = plain(compose([*self.overrides, *groups], config_name=self.path.name, config_dir=self.path.parent))
         return self._composed[groups]
 
-    def _made(self, wanted: Wanted, scored: bool) -> Job:
+    def experiment(self, wanted: Wanted, *, scored: bool = True) -> Experiment:
+        """The experiment of a wanted run, checked; no asset is looked for.
+
+        Raises:
+            BadInput: the combination cannot be carried out as written.
+        """
         raw = self._raw(wanted)
         if not scored:
             raw["suite"] |= UNSCORED
         experiment = load(raw, (self.path.parent,))
         check_trust(experiment.model, self.path, self.overrides)
+        return experiment
+
+    def _made(self, wanted: Wanted, scored: bool) -> Job:
+        experiment = self.experiment(wanted, scored=scored)
         assets = resolve(experiment)
         what = identify(experiment, {key: asset.identity for key, asset in assets.items()})
         # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.

@@ -33,9 +33,10 @@ def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Lo
     return read_kept(study_dir(results_dir, name, overrides) / "lock.json", Lock)
 
 
-def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
-    """Settle what depends on the machine, for every later start of the study on any machine; `held` is the lease of the study's folder."""
-    _write(study_dir(results_dir, name, overrides) / "lock.json", {"schema_version": MANIFEST_VERSION, "precision": precision}, held)
+def write_lock(results_dir: Path, name: str, lock: Lock, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
+    """Settle a study for every later start on any machine; `held` is the lease of its folder."""
+    value = {"schema_version": MANIFEST_VERSION, **lock.model_dump(mode="json", exclude_none=True)}
+    _write(study_dir(results_dir, name, overrides) / "lock.json", value, held)
 
 
 def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Manifest | None:
