@@ -97,6 +97,15 @@ def _layout(figure: Figure) -> ConstrainedLayoutEngine:
     return engine
 
 
+def panels_of(figure: Figure, count: int, columns: int, *, sharex: bool = False) -> list[tuple[Axes, bool, bool]]:
+    """The axes of so many panels, row by row, each with whether it is the leftmost of its row and the lowest of its column; the last row's
+    rest stays empty."""
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=sharex).flat
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return [(one, number % columns == 0, number + columns >= count) for number, one in enumerate(axes[:count])]
+
+
 TITLE_LINE_IN, LEGEND_LINE_IN, KEY_LINE_IN = 0.14, 0.145, 0.125
 TITLE_CHARACTERS, KEY_CHARACTERS = 47, 58
 

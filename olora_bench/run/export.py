@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from olora_bench.models import Base
 
 
+_INSTEAD = "Use --to lora, or --to merged"
+
+
 @dataclass(frozen=True)
 class Exported:
     """Where it went; `deviation` is the greatest difference of a logit from the trained model's by the greatest logit, both computed in
@@ -62,15 +65,14 @@ def export(
     starts = factors(adapted)
     try:
         if to == "adapter" and not adapted.recreated_by_peft:
-            why = f"init={experiment.init.name} {inits.NOT_RECREATED}"
-            raise BadInput(f"--to adapter is impossible for {run}: {why}. Use --to lora, or --to merged")
+            raise BadInput(f"--to adapter is impossible for {run}: init={experiment.init.name} {inits.NOT_RECREATED}. {_INSTEAD}")
         adapted.load(adapter, record.parts["adapter"].sha256)
         wanted = logits(adapted.model, base)
         lost, kept = 0.0, None if to == "merged" else experiment.rank
-        if to == "adapter":
-            save_adapter(adapted, out, home)
-        elif to == "lora":
+        if to == "lora":
             lost, kept = save_lora(adapted, starts, experiment, out, rank, home)
+        elif to == "adapter":
+            save_adapter(adapted, out, home)
         else:
             save_merged(adapted, base, out)
     finally:
