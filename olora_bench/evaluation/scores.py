@@ -96,8 +96,11 @@ def evaluate(model: nn.Module, base: Loaded, asked: Scoring, *, dtype: Dtype) ->
     return scores, pd.concat(frames.values(), ignore_index=True)
 
 
-def measure_flips(base: Base, asked: Scoring, items: pd.DataFrame, *, limit: int = 100) -> dict[str, Flips]:
-    """How many predictions the precision decides: up to `limit` items of each benchmark again, with the file's weights, all in fp32.
+FLIP_ITEMS = 100
+
+
+def measure_flips(base: Base, asked: Scoring, items: pd.DataFrame) -> dict[str, Flips]:
+    """How many predictions the precision decides: up to FLIP_ITEMS items of each benchmark again, with the file's weights, all in fp32.
 
     Args:
         base: untouched. Its weights take fp32's memory meanwhile, and are the very tensors from before afterwards.
@@ -106,7 +109,7 @@ def measure_flips(base: Base, asked: Scoring, items: pd.DataFrame, *, limit: int
     Returns:
         by benchmark name.
     """
-    few = replace(asked, suite=asked.suite.model_copy(update={"limit": min(limit, asked.suite.limit or limit)}))
+    few = replace(asked, suite=asked.suite.model_copy(update={"limit": min(FLIP_ITEMS, asked.suite.limit or FLIP_ITEMS)}))
     with computing_in(base.model, torch.float32):
         floating = [name for name, parameter in base.model.named_parameters() if parameter.is_floating_point()]
         restore(base, floating, torch.float32)  # the rounding of the weights is a part of what a lower precision decides
