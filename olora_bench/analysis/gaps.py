@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.cells import one_answer_pays
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of, training_cell, where
+from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
@@ -74,13 +73,12 @@ def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
     Args:
         pairs: as `pairs.pairs(frames)` returns it.
     """
-    keys = [*COMPARISON, *CELL]
     rows = []
-    for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
+    for named, group in groups_of(pairs, [*COMPARISON, *CELL]):
         seeds = [_state(pair) for pair in rows_of(group)]
         kinds = [kind for kind, _ in seeds]
         rows.append(
-            dict(zip(keys, key, strict=True))
+            named
             | {"planned": len(group), "complete": kinds.count("complete") + kinds.count("unscored")}
             | {name: kinds.count(name) for name in ("diverged", "failed", "missing", "unscored")}
             | {"lacking": tuple(gap for _, gap in seeds if gap is not None), "runs": run_ids(group)}
@@ -88,7 +86,7 @@ def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
     return COVERAGE.frame(rows)
 
 
-def _state(pair: dict[str, Any]) -> tuple[str, SeedLacks | None]:
+def _state(pair: Row) -> tuple[str, SeedLacks | None]:
     """What a seed counts as in `COVERAGE`, and what it lacks."""
     states = {side: pair[f"{side}_state"] for side in ("arm", "reference")}
     bad = tuple((pair[side], state) for side, state in states.items() if state != "done")

@@ -50,7 +50,7 @@ def _judged(frames: StudyFrames, gains: pd.DataFrame, role: str, model: str) -> 
 
 def _gains(frames: StudyFrames, runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     paying = cells[one_answer_pays(cells)] if len(cells) else cells
-    constants = paying.groupby("benchmark")["constant"].max() / 100 if len(paying) else {}
+    constants = {str(name): float(rows["constant"].max()) / 100 for name, rows in paying.groupby("benchmark")} if len(paying) else {}
     metrics = dict(zip(cells["benchmark"], cells["metric"], strict=True))
     rows = [
         {"arm": arm, "benchmark": benchmark} | gain

@@ -34,46 +34,28 @@ def schema(kind: Kind) -> Any:
     """
     import pyarrow as pa  # pandas and pyarrow take a second to import: not for --help
 
-    columns = {
-        "curve": [
-            pa.field("step", pa.int64(), nullable=False),
-            pa.field("tokens", pa.int64(), nullable=False),
-            pa.field("wall_s", pa.float64(), nullable=False),
-            pa.field("train_loss", pa.float64()),
-            pa.field("tune_loss", pa.float64()),
-            pa.field("report_loss", pa.float64()),
-            pa.field("lr", pa.float64()),
-            pa.field("grad_norm", pa.float64()),
-        ],
-        "examples": [
-            pa.field("part", pa.string(), nullable=False),
-            pa.field("group", pa.string(), nullable=False),
-            pa.field("example_id", pa.string(), nullable=False),
-            pa.field("loss_sum", pa.float32(), nullable=False),
-            pa.field("tokens", pa.int64(), nullable=False),
-        ],
-        "items": [
-            pa.field("benchmark", pa.string(), nullable=False),
-            pa.field("item_id", pa.string(), nullable=False),
-            pa.field("gold", pa.int64(), nullable=False),
-            pa.field("prediction", pa.int64(), nullable=False),
-            pa.field("prediction_norm", pa.int64(), nullable=False),
-            pa.field("correct", pa.bool_(), nullable=False),
-            pa.field("correct_norm", pa.bool_(), nullable=False),
-            pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),
-            pa.field("lengths", pa.list_(pa.int64()), nullable=False),
-        ],
-        "generations": [
-            pa.field("item_id", pa.string(), nullable=False),
-            pa.field("prompt", pa.string(), nullable=False),
-            pa.field("reference", pa.string(), nullable=False),
-            pa.field("output", pa.string(), nullable=False),
-            pa.field("tokens", pa.int64(), nullable=False),
-            pa.field("finished", pa.bool_(), nullable=False),
-            pa.field("truncated", pa.bool_(), nullable=False),
-        ],
+    count, real, text, flag = pa.int64(), pa.float64(), pa.string(), pa.bool_()
+    required = {
+        "curve": {"step": count, "tokens": count, "wall_s": real},
+        "examples": {**dict.fromkeys(("part", "group", "example_id"), text), "loss_sum": pa.float32(), "tokens": count},
+        "items": {
+            "benchmark": text,
+            "item_id": text,
+            **dict.fromkeys(("gold", "prediction", "prediction_norm"), count),
+            **dict.fromkeys(("correct", "correct_norm"), flag),
+            "loglikelihoods": pa.list_(real),
+            "lengths": pa.list_(count),
+        },
+        "generations": {
+            **dict.fromkeys(("item_id", "prompt", "reference", "output"), text),
+            "tokens": count,
+            **dict.fromkeys(("finished", "truncated"), flag),
+        },
     }
-    return pa.schema(columns[kind], metadata={_VERSION_KEY: str(_VERSION).encode()})
+    fields = [pa.field(name, type_, nullable=False) for name, type_ in required[kind].items()]
+    if kind == "curve":
+        fields += [pa.field(name, real) for name in ("train_loss", "tune_loss", "report_loss", "lr", "grad_norm")]
+    return pa.schema(fields, metadata={_VERSION_KEY: str(_VERSION).encode()})
 
 
 def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:

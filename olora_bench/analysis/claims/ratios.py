@@ -25,7 +25,7 @@ def trade_off(asked: Asked) -> Finding:
     """
     runs = asked.frames.runs
     own = runs[runs["arm"].isin(asked.arms) & runs["longest"] & (runs["state"] == "done")]
-    read = [found for role in REPORTED if (found := _at_rates(with_role(own, role), role)) is not None]
+    read = [rates for role in REPORTED if (rates := _at_rates(with_role(own, role), role)) is not None]
     if not read:
         return Finding(NOT_TESTED, evidence.Lacking("travel by ratio"))
     verdicts = {_trade(gap, asked.rng) for _, gap, _ in read}

@@ -41,7 +41,7 @@ def _by_schedules(asked: Asked) -> Iterator[tuple[evidence.Setting, tuple[str, .
     for arm, reference in groups:
         losses = [side.pivot(index="seed", columns="length", values="loss") for side in (arm, reference)]
         middle = float(np.exp(np.mean(np.log([losses[1].columns.min(), losses[1].columns.max()]))))
-        lengths = sorted(losses[0], key=lambda length: (abs(np.log(length / middle)).round(3), length))
+        lengths = sorted(map(float, losses[0].columns), key=lambda length: (abs(np.log(length / middle)).round(3), length))
         headline = steps_worth(losses[0][lengths[0]], losses[1], level=LEVEL / len(groups))
         others = tuple(steps_worth(losses[0][length], losses[1]) for length in sorted(lengths[1:]))
         yield evidence.Setting(headline, others), tuple(sorted({*arm["train_id"], *reference["train_id"]}))
@@ -64,7 +64,7 @@ def steps_worth(arm: pd.Series, reference: pd.DataFrame, *, level: float = LEVEL
         than 3 paired seeds, leaves nothing to read: 0 to infinity.
     """
     steps, both = float(str(arm.name)), reference.join(arm.rename("arm"), how="inner").dropna()
-    lengths = np.sort(np.array([float(length) for length in reference]))
+    lengths = np.sort(reference.columns.to_numpy(dtype=float))
     if len(both) < MIN_SEEDS_FOR_VERDICT or np.isinf(both.to_numpy(dtype=float)).any():
         return evidence.Worth(steps, None, 0.0, np.inf, None, len(both))
     at = np.union1d(np.geomspace(lengths[0], lengths[-1], POINTS), [*lengths, *([steps] if lengths[0] <= steps <= lengths[-1] else [])])
