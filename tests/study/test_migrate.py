@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from olora_bench.errors import BadInput
 from olora_bench.identity import digest
 from olora_bench.store import Store, atomic_write
 from olora_bench.study.migrate import migrate
+from tests.fixture_types import Json
 
 RESULTS = Path(__file__).parents[2] / "results"
 RUN = next(
@@ -20,7 +20,7 @@ RUN = next(
 )
 
 
-def aged(raw: dict[str, Any], key: str, commit: str | None) -> dict[str, Any]:
+def aged(raw: Json, key: str, commit: str | None) -> Json:
     """A record as schema 1 and RESULTS_VERSION 2 had it."""
     identity = json.loads(json.dumps(raw["identity"])) | {"results_version": 2}
     identity.get("init", {}).pop("code", None)
