@@ -50,13 +50,13 @@ def _judged(frames: StudyFrames, gains: pd.DataFrame, role: str, model: str) -> 
 
 def _gains(frames: StudyFrames, runs: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     paying = cells[one_answer_pays(cells)] if len(cells) else cells
-    constants = {str(name): float(rows["constant"].max()) / 100 for name, rows in paying.groupby("benchmark")} if len(paying) else {}
+    constants = {str(name): float(group["constant"].max()) / 100 for name, group in paying.groupby("benchmark")}
     metrics = dict(zip(cells["benchmark"], cells["metric"], strict=True))
     rows = [
         {"arm": arm, "benchmark": benchmark} | gain
         for arm, group in runs.groupby("arm", sort=False)
         for benchmark, metric in metrics.items()
-        if (gain := _gain(frames, group, str(benchmark), str(metric), float(constants.get(benchmark, 0.0)))) is not None
+        if (gain := _gain(frames, group, str(benchmark), str(metric), constants.get(str(benchmark), 0.0))) is not None
     ]
     return pd.DataFrame(rows, columns=["arm", "benchmark", "gain", "error"])
 

@@ -123,7 +123,9 @@ def _setting(one: evidence.Setting, reference: str, settings: int) -> str:
 
 
 def _worth(one: evidence.Worth) -> str:
-    """>>> _worth(evidence.Worth(32.0, 0.75, 0.5, 0.9, False, 6))
+    """How many steps so many are worth.
+
+    >>> _worth(evidence.Worth(32.0, 0.75, 0.5, 0.9, False, 6))
     '32 are worth 24, 0.75x (0.50 to 0.90)'
     """
     if one.ratio is None or np.isnan(one.low):

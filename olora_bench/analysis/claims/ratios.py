@@ -31,8 +31,8 @@ def trade_off(asked: Asked) -> Finding:
     verdicts = {_trade(gap, asked.rng) for _, gap, _ in read}
     equal = any(at.role == "shared" for at, _, _ in read)
     verdict = verdicts.pop() if equal and len(verdicts) == 1 else UNRESOLVED
-    found = evidence.TradeOff(tuple(sorted((at for at, _, _ in read), key=lambda at: at.role != asked.role)))
-    return Finding(verdict, found, tuple(sorted({run for _, _, used in read for run in used})))
+    trade = evidence.TradeOff(tuple(sorted((at for at, _, _ in read), key=lambda at: at.role != asked.role)))
+    return Finding(verdict, trade, tuple(sorted({run for _, _, used in read for run in used})))
 
 
 def _at_rates(runs: pd.DataFrame, role: str) -> tuple[evidence.TradeAt, pd.DataFrame, tuple[str, ...]] | None:

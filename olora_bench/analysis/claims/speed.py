@@ -40,8 +40,9 @@ def _by_schedules(asked: Asked) -> Iterator[tuple[evidence.Setting, tuple[str, .
     groups = [(arm, reference) for one in asked.comparisons for arm, reference in runs_by_length(asked.frames, one)]
     for arm, reference in groups:
         losses = [side.pivot(index="seed", columns="length", values="loss") for side in (arm, reference)]
-        middle = float(np.exp(np.mean(np.log([losses[1].columns.min(), losses[1].columns.max()]))))
-        lengths = sorted(map(float, losses[0].columns), key=lambda length: (abs(np.log(length / middle)).round(3), length))
+        shortest, *_, longest = sorted(map(_steps, losses[1]))
+        middle = np.sqrt(shortest * longest)
+        lengths = sorted(map(_steps, losses[0]), key=lambda length: (round(abs(np.log(length / middle)), 3), length))
         headline = steps_worth(losses[0][lengths[0]], losses[1], level=LEVEL / len(groups))
         others = tuple(steps_worth(losses[0][length], losses[1]) for length in sorted(lengths[1:]))
         yield evidence.Setting(headline, others), tuple(sorted({*arm["train_id"], *reference["train_id"]}))
@@ -63,8 +64,8 @@ def steps_worth(arm: pd.Series, reference: pd.DataFrame, *, level: float = LEVEL
         Ratios of the reference's steps to the arm's. An end beyond the reference's lengths is 0 or infinite. A diverged run, or fewer
         than 3 paired seeds, leaves nothing to read: 0 to infinity.
     """
-    steps, both = float(str(arm.name)), reference.join(arm.rename("arm"), how="inner").dropna()
-    lengths = np.sort(reference.columns.to_numpy(dtype=float))
+    steps, both = _steps(arm.name), reference.join(arm.rename("arm"), how="inner").dropna()
+    lengths = np.sort(np.array(list(map(_steps, reference))))
     if len(both) < MIN_SEEDS_FOR_VERDICT or np.isinf(both.to_numpy(dtype=float)).any():
         return evidence.Worth(steps, None, 0.0, np.inf, None, len(both))
     at = np.union1d(np.geomspace(lengths[0], lengths[-1], POINTS), [*lengths, *([steps] if lengths[0] <= steps <= lengths[-1] else [])])
@@ -74,6 +75,11 @@ def steps_worth(arm: pd.Series, reference: pd.DataFrame, *, level: float = LEVEL
     low, high = _interval(at, test.mean, kept)
     faster = None if kept[at == steps].any() else True if low >= steps else False if high <= steps else None
     return evidence.Worth(steps, _crossing(at, test.mean) / steps, low / steps, high / steps, faster, len(both))
+
+
+def _steps(name: object) -> float:
+    """The number of steps that a column is named after."""
+    return float(str(name))
 
 
 def _interval(at: Floats, mean: Floats, kept: np.ndarray) -> tuple[float, float]:
