@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import ROW_IN, heading
-from olora_bench.figures._style import ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
+from olora_bench.figures._style import ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, panels_of, styled
 from olora_bench.words import keys
 
 FACTS = (
@@ -42,22 +42,18 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     rows = -(-len(panels) // 2)
     figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ROW_IN * len(arms) + 0.46), between_in=(0.06, 0.05))
     header(figure, title, key=keys.ANATOMY)
-    grid = figure.subplots(rows, 2, squeeze=False)
-    for number, (before, after, fact, name) in enumerate(panels):
-        axes = grid[number // 2][number % 2]
+    for (before, after, fact, name), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
         mine = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
             stages = {r["stage"]: r for r in rows_of(mine[mine["arm"] == arm])}
             _dumbbell(axes, y, (stages.get(before or ""), stages.get(after)), styles[arm], f"{fact}:{arm}")
         axes.set_title(name)
         axes.set_ylim(len(arms) - 0.5, -0.6)
-        axes.set_yticks(range(len(arms)), arms if number % 2 == 0 else [""] * len(arms))
+        axes.set_yticks(range(len(arms)), arms if leftmost else [""] * len(arms))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         _scale(axes, mine[mine["stage"].isin([before, after])], fact)
         light_grid(axes, "x")
-    for empty in range(len(panels), rows * 2):
-        grid[empty // 2][empty % 2].set_axis_off()
     return figure
 
 

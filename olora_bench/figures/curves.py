@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import where
 from olora_bench.analysis.bands import PANEL
-from olora_bench.figures._pages import grouped
+from olora_bench.analysis.frames import Row, groups_of
 from olora_bench.figures._style import (
     TEXT_PT,
     ArmStyle,
@@ -20,6 +19,7 @@ from olora_bench.figures._style import (
     header,
     header_in,
     light_grid,
+    panels_of,
     spread,
     styled,
 )
@@ -41,7 +41,7 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
         diverged: as `analysis.bands.diverged_curves` returns it: drawn each by itself, thin, with a cross where it ends.
         styles: of every arm in them.
     """
-    panels = grouped(bands, PANEL)
+    panels = groups_of(bands, PANEL)
     alone = len(panels) == 1
     arms = list(dict.fromkeys(bands["arm"]))
     shown = {name: styles[name] for name in arms}
@@ -54,9 +54,7 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     figure = figure_of(top + below)
     header(figure, title, None if alone else shown, key=marks)
     figure.supylabel("Held-out loss (nats)", y=0.5 * below / (top + below), fontsize=TEXT_PT)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for number, (panel, band) in enumerate(panels):
-        axes = grid[number // columns][number % columns]
+    for (panel, band), (axes, _, lowest) in zip(panels, panels_of(figure, len(panels), columns), strict=True):
         died = diverged[diverged["cell"] == panel["cell"]]
         _panel(axes, band, died if panel["role"] == "tuned" else died[died["panel_lr"] == panel["panel_lr"]], shown)
         axes.set_title(_panel_title(panel, several=bands["panel_lr"].nunique() > 1, alone=alone))
@@ -64,14 +62,12 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
             _name_lines(axes, band, shown)
         if crowded:
             _end(axes, band, shown)
-        if number + columns >= len(panels):
+        if lowest:
             axes.set_xlabel("Step")
-    for empty in range(len(panels), rows * columns):
-        grid[empty // columns][empty % columns].set_axis_off()
     return figure
 
 
-def _panel_title(key: Mapping[str, Any], *, several: bool, alone: bool) -> str:
+def _panel_title(key: Row, *, several: bool, alone: bool) -> str:
     text = where(key) + (f", lr {lr_text(key['panel_lr'])}" if several else "")
     return text if alone or len(text) <= 26 else text.replace(", rank ", " r")
 
@@ -85,7 +81,7 @@ def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapp
             axes.plot(band["step"], band[edge], color=style.colour, linewidth=0.4, alpha=0.5)
         axes.plot(band["step"], band["mean"], color=style.colour, linestyle=style.dashes, marker=marks, markersize=2.6, gid=f"mean:{arm}",
                   linewidth=1.6 if number == 0 else 1.1)  # fmt: skip
-    for key, run in grouped(diverged, ["arm", "seed"]):
+    for key, run in groups_of(diverged, ["arm", "seed"]):
         style = styles[key["arm"]]
         axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.6, alpha=0.8)
         axes.plot(

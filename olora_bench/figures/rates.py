@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import where
+from olora_bench.analysis.frames import Row, groups_of
 from olora_bench.figures._style import (
     QUIET,
     ArmStyle,
@@ -37,8 +38,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         shared_lr: a learning rate that both arms were also compared at, marked by a dotted line; None where there is none.
         styles: of every arm in it.
     """
-    cells = [(dict(zip(_CELL, key, strict=True)), cell) for key, cell in rates.groupby(_CELL, sort=False)]
-    rows = _rows(cells)
+    rows = _rows(groups_of(rates, _CELL))
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
     key = keys.LEARNING_RATES + (f" {keys.shared_rate(lr_text(shared_lr))}" if shared_lr is not None else "")
@@ -66,7 +66,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
 
 
 _CELL = ["cell", "model", "rank", "setting"]
-_Panel = tuple[Mapping[str, object], pd.DataFrame, str]
+_Panel = tuple[Row, pd.DataFrame, str]
 
 
 def far_above(cell: pd.DataFrame) -> pd.Series:
@@ -79,7 +79,7 @@ def far_above(cell: pd.DataFrame) -> pd.Series:
     return (cell["tune"] > far_limit(cell["tune"])) & ~cell["best"].astype(bool) & (cell["diverged"] == 0)
 
 
-def _rows(cells: Sequence[tuple[Mapping[str, object], pd.DataFrame]]) -> list[list[_Panel]]:
+def _rows(cells: Sequence[tuple[Row, pd.DataFrame]]) -> list[list[_Panel]]:
     """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart."""
     scored = any(cell["score"].notna().any() for _, cell in cells)
     alike = len({(named["model"], named["rank"]) for named, _ in cells}) == 1

@@ -64,7 +64,7 @@ def test_power_is_foretold_within_two_points() -> None:
     [
         Setting("one model", "shared", seeds=6),
         Setting("models", models=3, seeds=2, seed=0.25, model=1.0),
-        Setting("family", seeds=6, seed=1.0, contrasts=3),
+        Setting("family", "shared", seeds=8, contrasts=3),
         Setting("committed items", "shared", seeds=6, symmetric=False),
     ],
     ids=lambda setting: setting.kind,
