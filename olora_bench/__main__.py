@@ -102,7 +102,7 @@ def _of_composing(error: Exception) -> bool:
     return not any(frame.f_globals.get("__name__", "").split(".")[0] in (*OURS, __name__) for frame in frames)
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, EXPECTED):
         return str(error)
     return of_system(error) if isinstance(error, OSError) and not isinstance(error, HydraException) else hydra_message(error)
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None, *, study_dir: Path | None = Non
     except Exception as error:
         if VERBOSE or not (isinstance(error, (*EXPECTED, OSError)) or _of_composing(error)):
             raise
-        print(_told(error), file=sys.stderr)
+        print(_message(error), file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if VERBOSE:

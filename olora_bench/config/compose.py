@@ -272,7 +272,7 @@ def _inits(extra_dirs: Sequence[Path]) -> dict[str, Init]:
 
 @cache
 def _read_init(path: Path, changed_ns: int) -> Init | None:
-    """None where it is no init: whoever asks for that one hears of it when it is composed."""
+    """None where it is no init: composing an experiment with it raises the error."""
     try:
         return Init.model_validate(read_yaml(path))
     except (ValidationError, Unreadable):

@@ -37,7 +37,7 @@ def check_options(init: Init) -> None:
 def check_name(init: Init, shipped: Mapping[str, Init]) -> None:
     """Refuse a name that makes an arm out of nothing, or that hides one behind another's name.
 
-    A module with its options goes by the names of the YAML files that have them; other options may have a name of their own. A YAML's name
+    A module with its options may bear only names of YAML files that have them; other options may have a name of their own. A YAML's name
     belongs to its module. (`init.lr_ratio`, `init.rslora` and `init.dora` are in an arm's name anyway.)
 
     Args:

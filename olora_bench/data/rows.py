@@ -79,15 +79,15 @@ class Split:
     def refused(self, number: int, column: str | None, value: Any, problem: str, *, aligned: bool = True) -> BadInput:
         """The error about row `number` of `dataset`; not `aligned`: of those that the task's `process_docs` kept."""
         what = problem if column is None else f"{column} is {shown(value)}, {problem}"
-        told = f"{what}. Correct the row, or take it out"
+        message = f"{what}. Correct the row, or take it out"
         if aligned:
-            return self._bad(int(self.rows[number]), told)
+            return self._bad(int(self.rows[number]), message)
         return BadInput(
-            f"benchmark {self.benchmark}: {source(self.table, self.file)}, row {number + 1} of those that lm-eval's task keeps: {told}"
+            f"benchmark {self.benchmark}: {source(self.table, self.file)}, row {number + 1} of those that lm-eval's task keeps: {message}"
         )
 
-    def _bad(self, row: int, told: str) -> BadInput:
-        return BadInput(f"benchmark {self.benchmark}: {place(self.table, self.file, row)}: {told}")
+    def _bad(self, row: int, message: str) -> BadInput:
+        return BadInput(f"benchmark {self.benchmark}: {place(self.table, self.file, row)}: {message}")
 
 
 class Splits(dict[str, Split]):

@@ -43,7 +43,7 @@ def origins(
 
     Args:
         study_file: the file that declares the study, None where it is not known.
-        overrides: the command line's, which the runs hang on.
+        overrides: the command line's, on which the runs depend.
     """
     read, facts, commits = 0, dict[str, Counter[str]](), set[str]()
     for train_id in train_ids:

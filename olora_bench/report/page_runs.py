@@ -54,9 +54,11 @@ def _curve(axes: list[list[float]], series: Mapping[str, Series]) -> str:
     lines = [(name, axes[one[0]], one[3]) for name, one in series.items()]
     if not lines:
         return ""
-    told = "; ".join(f"{name} loss from {losses[0]:.4g} to {losses[-1]:.4g} nats" for name, _, losses in lines)
-    caption = f"Loss over steps, nats per supervised token: {told}. Grey: train; dashed: tune part; coloured: report part (held out)."
-    return f"<section><h2>Losses</h2><figure>{curve_plot(lines, told)}<figcaption>{escape(caption)}</figcaption></figure></section>"
+    losses_said = "; ".join(f"{name} loss from {losses[0]:.4g} to {losses[-1]:.4g} nats" for name, _, losses in lines)
+    caption = (
+        f"Loss over steps, nats per supervised token: {losses_said}. Grey: train; dashed: tune part; coloured: report part (held out)."
+    )
+    return f"<section><h2>Losses</h2><figure>{curve_plot(lines, losses_said)}<figcaption>{escape(caption)}</figcaption></figure></section>"
 
 
 def _scores(scores: list[Row]) -> str:

@@ -31,11 +31,11 @@ def count_strip(row: Row) -> str:
         f'<text class="tick strong" x="{at(wins):.1f}" y="14" text-anchor="{anchor}">{wins} of {row["cells"]} cells won</text>',
         f'<text class="tick" x="{WIDTH / 2}" y="90" text-anchor="middle">cells won; band: 95% of chance outcomes</text>',
     ]
-    told = f"{wins} of {row['cells']} cells won; chance alone gives {row['null_low']} to {row['null_high']} in 95% of outcomes"
-    return _figure(parts, 96, told)
+    description = f"{wins} of {row['cells']} cells won; chance alone gives {row['null_low']} to {row['null_high']} in 95% of outcomes"
+    return _figure(parts, 96, description)
 
 
-def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], told: str) -> str:
+def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], description: str) -> str:
     """Losses (nats) over steps as one drawing: (name, steps, losses) a line; empty where there is no point."""
     points = [(x, y) for _, xs, ys in series for x, y in zip(xs, ys, strict=True)]
     if not points:
@@ -61,7 +61,7 @@ def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], t
     parts.append(
         f'<text class="tick" x="{(left + right) / 2}" y="{bottom + 34:.1f}" text-anchor="middle">step; loss in nats a token</text>'
     )
-    return _figure(parts, height, told)
+    return _figure(parts, height, description)
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
@@ -80,5 +80,5 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     return [round(step * k, 12) for k in range(first, last + 1)]
 
 
-def _figure(parts: Sequence[str], height: int, told: str) -> str:
-    return f'<svg class="strip" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(told)}">{"".join(parts)}</svg>'
+def _figure(parts: Sequence[str], height: int, description: str) -> str:
+    return f'<svg class="strip" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(description)}">{"".join(parts)}</svg>'

@@ -65,7 +65,7 @@ def atomic_write(path: Path, content: Content) -> None:
 
 @contextlib.contextmanager
 def written(path: Path, content: Content, token: str | None = None) -> Iterator[Path]:
-    """The temporary file of an `atomic_write`, on disk whole; whoever asks for it renames it to `path`, or leaves it to be removed.
+    """The temporary file of an `atomic_write`, on disk whole; the caller renames it to `path`, or leaves it to be removed.
 
     Args:
         token: of the lease that the file is written under; None for one of this process alone.

@@ -128,6 +128,7 @@ class Lease:
             if not _same_file(self.handle, self.path):
                 self.lost = True
                 return
+            # Through the handle and never through the path: between the look and the write the path may have become another's lease.
             os.utime(self.handle)
             self.holder = replace(self.holder, beat=monotonic())
             _write(self.handle, self.holder)
@@ -152,12 +153,14 @@ class Lease:
             LeaseLost: the lease was taken over; the file is what it was.
             StoreError: the system refuses.
         """
+        # The order is the fence: write whole under the token's name, look at the lease, rename. A look before the write would let a
+        # process that paused while it wrote publish over its successor.
         with written(path, content, self.token) as whole:
             try:
                 with _locked(self.path.parent):
                     self.check()
                     whole.replace(path)
-            except FileNotFoundError:
+            except FileNotFoundError:  # a successor has removed the temporary file; without a successor it is a fault of the system
                 self.check()
                 raise
 
@@ -205,6 +208,7 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
     stop = threading.Event()
     thread = threading.Thread(target=_keep_beating, args=(held, stop), name=f"lease {folder.name}", daemon=True)
     try:
+        # Before the caller reads anything: a file of an earlier holder that is renamed later would replace what the caller builds on.
         held.remove(leftovers(folder, held.token))
         thread.start()
         yield held
@@ -292,6 +296,7 @@ def _acquire(folder: Path) -> Lease:
             holder = read_lease(folder)
             if holder is not None and holder.alive():
                 raise LeaseHeld(folder, holder)
+            # Removed and created anew, never rewritten: the old holder knows by the file itself that it lost its lease.
             path.unlink(missing_ok=True)
             return _create(path, 0 if holder is None else holder.crashes + 1)
     except FileExistsError:  # another taker was faster, on a file system without locks
@@ -321,9 +326,9 @@ def _write(handle: int, holder: Holder) -> None:
 
 def _release(held: Lease) -> None:
     with contextlib.suppress(OSError, StoreError), _locked(held.path.parent):
-        if _same_file(held.handle, held.path):
+        if _same_file(held.handle, held.path):  # under the lock: between look and removal nobody may take the lease over
             held.path.unlink()
-    os.close(held.handle)
+    os.close(held.handle)  # last: while it is open, no new file can get its inode and pass for it
 
 
 def _keep_beating(held: Lease, stop: threading.Event) -> None:
@@ -344,10 +349,11 @@ def _locked(folder: Path) -> Iterator[None]:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # whoever had the lock before deleted this file: lock the new one
+        os.close(handle)  # the holder before removed this file: lock the new one
     try:
         yield
     finally:
+        # Removed while it is still locked: who waits for it gets a file that is gone, sees that, and locks the new one.
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(handle)

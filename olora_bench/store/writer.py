@@ -49,9 +49,11 @@ def abandoned(path: Path) -> bool:
     found = _NAME.search(path.name)
     if found is None:
         return True
+    # By pid and start time: the pid alone may belong to a later process, and its files would then stay for good.
     if found["space"] == _space_digest():
         return pid_start(int(found["pid"])) != found["start"]
     with contextlib.suppress(OSError):
+        # By the clock that stamped the file: this machine's may differ, and would remove what a live process of another one writes.
         return file_system_time(path.parent) - path.stat().st_mtime > _ABANDONED_S
     return False
 

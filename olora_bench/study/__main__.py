@@ -79,15 +79,15 @@ def extract(arguments: argparse.Namespace) -> int:
     study, text, answers, lacks = extract_text(arguments.name, arguments.overrides)
     if arguments.into is None:
         print(text)
-        return _told(lacks)
+        return _exit_code(lacks)
     page = read_text(arguments.into)
     if page is None:
         raise BadInput(f"--into {arguments.into}: no such file. Name a Markdown page that is there")
     atomic_write(arguments.into, filled(page, study, text, answers).encode())
-    return _told(lacks)
+    return _exit_code(lacks)
 
 
-def _told(lacks: list[str]) -> int:
+def _exit_code(lacks: list[str]) -> int:
     """The exit code of a study that lacks this, after saying so."""
     from olora_bench.analysis.complete import lacking_text
 
@@ -102,7 +102,7 @@ def figures(arguments: argparse.Namespace) -> int:
 
     text, lacks = figures_text(arguments.name, arguments.overrides)
     print(text)
-    return _told(lacks)
+    return _exit_code(lacks)
 
 
 def fetch(arguments: argparse.Namespace) -> int:

@@ -115,7 +115,7 @@ def _declared(file: Path) -> list[Any]:
 
 @cache
 def _package() -> list[Any]:
-    """This package's files, and the libraries that a report's numbers and bytes hang on."""
+    """This package's files, and the libraries on which a report's numbers and bytes depend."""
     root = Path(olora_bench.__file__).parent
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
     own = hashlib.sha256(json.dumps([[str(path.relative_to(root)), _content(path)] for path in files]).encode()).hexdigest()

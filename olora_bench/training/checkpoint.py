@@ -70,7 +70,7 @@ class Keeper:
             LeaseLost: another process has taken the run over.
         """
         plan = self.plan
-        if plan.held is not None and plan.held.lost:
+        if plan.held is not None and plan.held.lost:  # the heartbeat noticed it: asking the file system at every step would cost time
             plan.held.check()
         stop = plan.stop()
         due = plan.share is not None and time.monotonic() - self.last >= self.took * (1 / plan.share - 1)
@@ -102,7 +102,7 @@ class Keeper:
         held = self.plan.held
         try:
             (atomic_write if held is None else held.publish)(self.plan.path, content)
-        except LeaseLost:
+        except LeaseLost:  # a StoreError too, but no reason to train on: another process has the run
             raise
         except StoreError as error:
             say(f"no checkpoint at step {step}: {error}")
@@ -131,6 +131,7 @@ class Keeper:
         except FileNotFoundError:
             return None
         except (_Unusable, OSError, SafetensorError, ValueError, KeyError) as error:
+            # Kept where the system may give it out later: to remove it would throw hours of training away for a server's hiccup.
             if isinstance(error, OSError) and error.errno is not None:
                 raise RecordError(f"{path}: cannot be read now: {error.strerror}. The same command goes on when it can") from error
             say(f"the checkpoint {path} cannot be used: {error}. The run starts anew")

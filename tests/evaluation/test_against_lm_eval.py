@@ -12,6 +12,7 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from tiny_models import TinyBase
 from tiny_rows import SIX, read_benchmarks
 
 from olora_bench.config import Suite
@@ -34,7 +35,7 @@ def reference(base: Any, tasks: dict[str, Any], *, num_fewshot: int = 0, batch_s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_choice_and_every_metric_equals_lm_evals(family: str, bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_every_choice_and_every_metric_equals_lm_evals(family: str, bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """Log-likelihoods within 1e-5 in fp32; acc, acc_norm and their standard errors equal."""
     base, benchmarks = bases[family], read_benchmarks()
     tasks = benchmark_tasks(benchmarks, rows, 0)
@@ -52,7 +53,7 @@ def test_every_choice_and_every_metric_equals_lm_evals(family: str, bases: dict[
             assert ours["correct_norm"].mean() == pytest.approx(theirs["results"][name]["acc_norm,none"])
 
 
-def test_few_shot_prompts_are_lm_evals(bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_few_shot_prompts_are_lm_evals(bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """With examples in front, drawn with lm-eval's seed, the numbers still equal lm-eval's."""
     base, names = bases["llama"], ("arc_challenge", "winogrande")
     benchmarks = read_benchmarks(names)
@@ -76,7 +77,7 @@ def with_bos_in_front(base: Any, text: str, length: int) -> tuple[float, bool]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_odd_requests_score_as_in_hflm(family: str, bases: dict[str, Any]) -> None:
+def test_odd_requests_score_as_in_hflm(family: str, bases: dict[str, TinyBase]) -> None:
     """Empty contexts, trailing spaces and newlines, texts that begin with BOS: as HFLM. So are prompts longer than the model, but that HFLM
     cuts BOS too: there the number is the model's own, BOS in front."""
     base = bases[family]
@@ -98,7 +99,7 @@ def test_odd_requests_score_as_in_hflm(family: str, bases: dict[str, Any]) -> No
     assert ours.truncated == {("odd", 5)}
 
 
-def test_neither_token_budget_nor_item_order_moves_a_score(bases: dict[str, Any]) -> None:
+def test_neither_token_budget_nor_item_order_moves_a_score(bases: dict[str, TinyBase]) -> None:
     """Batches of one and of all, forward and reversed, agree within rounding."""
     base = bases["mistral"]
     pairs = [("amber barn " * n + "Answer:", f" {word}") for n in range(1, 8) for word in ("yes", "no", "velvet kettle")]
@@ -112,7 +113,7 @@ def test_neither_token_budget_nor_item_order_moves_a_score(bases: dict[str, Any]
     np.testing.assert_allclose(found[2], found[0], rtol=1e-6, atol=1e-5)
 
 
-def test_an_adapter_is_scored_through_peft(bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_an_adapter_is_scored_through_peft(bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """A PEFT model's numbers are HFLM's on that model, not the base's."""
     import copy
 

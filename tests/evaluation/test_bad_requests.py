@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lm_eval.api.instance import Instance
 from test_evaluate import score
 from test_tries import lm_eval_says
+from tiny_models import TinyBase
 from tiny_rows import write_rows
 
 from olora_bench.errors import BadInput
 from olora_bench.evaluation import Scorer
 
 
-def test_a_tokenizer_without_bos_scores_an_empty_context_after_eos(bases: dict[str, Any]) -> None:
+def test_a_tokenizer_without_bos_scores_an_empty_context_after_eos(bases: dict[str, TinyBase]) -> None:
     """As in HFLM."""
     base = bases["llama"]
     assert base.tokenizer.bos_token_id is None
@@ -25,7 +25,7 @@ def test_a_tokenizer_without_bos_scores_an_empty_context_after_eos(bases: dict[s
     assert [ll for ll, _ in have] == pytest.approx([ll for ll, _ in want], abs=1e-5)
 
 
-def test_a_tokenizer_with_neither_bos_nor_eos_is_refused(bases: dict[str, Any]) -> None:
+def test_a_tokenizer_with_neither_bos_nor_eos_is_refused(bases: dict[str, TinyBase]) -> None:
     """Nothing could stand in for an empty context; the message says what to set."""
     tokenizer = copy.deepcopy(bases["llama"].tokenizer)
     tokenizer.eos_token = None
@@ -34,7 +34,7 @@ def test_a_tokenizer_with_neither_bos_nor_eos_is_refused(bases: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(("name", "field"), [("boolq", "passage"), ("piqa", "sol2"), ("winogrande", "option1"), ("hellaswag", "endings")])
-def test_rows_that_lack_a_field_are_refused_with_its_name(name: str, field: str, bases: dict[str, Any], tmp_path: Path) -> None:
+def test_rows_that_lack_a_field_are_refused_with_its_name(name: str, field: str, bases: dict[str, TinyBase], tmp_path: Path) -> None:
     """Before anything is scored."""
     import random
 
@@ -49,7 +49,7 @@ def test_rows_that_lack_a_field_are_refused_with_its_name(name: str, field: str,
 
 
 @pytest.fixture(scope="module")
-def folder(bases: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(bases: dict[str, TinyBase], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and its tokenizer as lm-eval's command line is given them."""
     path = tmp_path_factory.mktemp("opt")
     bases["opt"].model.save_pretrained(path)
@@ -57,7 +57,7 @@ def folder(bases: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-def test_lm_evals_command_line_scores_a_folder_as_the_model_itself(bases: dict[str, Any], folder: Path) -> None:
+def test_lm_evals_command_line_scores_a_folder_as_the_model_itself(bases: dict[str, TinyBase], folder: Path) -> None:
     """By `--model_args` as lm-eval reads them, its own batch sizes beside them."""
     requests = [Instance("loglikelihood", {}, ("amber", " barn"), 0, metadata=("odd", 0, 1))]
     by_name = Scorer.create_from_arg_string(f"pretrained={folder},token_budget=64", {"batch_size": 8, "max_batch_size": None})

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_models import TinyBase
 from tiny_rows import read_benchmarks, write_rows
 from torch import nn
 
@@ -24,7 +25,7 @@ def score(base: Any, rows: dict[str, Path], *names: str, dtype: Any = "fp32", mo
     return evaluate(base.model if model is None else model, base, asked, dtype=dtype)
 
 
-def test_a_limit_picks_the_same_items_whatever_else_is_scored(bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_a_limit_picks_the_same_items_whatever_else_is_scored(bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """The picked ids hang on (limit_seed, benchmark) alone, and a larger limit keeps those of a smaller."""
     _, alone = score(bases["llama"], rows, "piqa", limit=4)
     _, beside = score(bases["opt"], rows, "boolq", "piqa", limit=4)
@@ -48,14 +49,14 @@ def test_another_limit_seed_picks_other_items() -> None:
     assert chosen_rows(Suite(name="s", benchmarks=("piqa",), limit=4), "piqa", 100) == [39, 69, 70, 74]
 
 
-def test_items_keep_the_data_sets_own_ids(bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_items_keep_the_data_sets_own_ids(bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """ARC's id, BoolQ's idx, HellaSwag's ind with the row, PIQA's row."""
     _, items = score(bases["llama"], rows, "arc_challenge", "boolq", "hellaswag", "piqa")
     last = items.groupby("benchmark")["item_id"].last().to_dict()
     assert last == {"arc_challenge": "test_9", "boolq": "validation-9", "hellaswag": "validation-4-9", "piqa": "validation-9"}
 
 
-def test_the_items_frame_is_what_the_store_writes(bases: dict[str, Any], rows: dict[str, Path], tmp_path: Path) -> None:
+def test_the_items_frame_is_what_the_store_writes(bases: dict[str, TinyBase], rows: dict[str, Path], tmp_path: Path) -> None:
     """The store's schema takes the frame as it is, and the scores fit a record."""
     from olora_bench.store import EvalRecord, Store
     from olora_bench.store.record import Score
@@ -72,7 +73,7 @@ def test_the_items_frame_is_what_the_store_writes(bases: dict[str, Any], rows: d
     assert store.read_items(None, "tiny", "0" * 16).shape == items.shape
 
 
-def test_gold_logprob_is_the_mean_over_items_of_the_gold_choice(bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_gold_logprob_is_the_mean_over_items_of_the_gold_choice(bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """Read back from the items."""
     scores, items = score(bases["gemma"], rows, "openbookqa")
     gold = [lls[g] for lls, g in zip(items.loglikelihoods, items.gold, strict=True)]
@@ -81,7 +82,7 @@ def test_gold_logprob_is_the_mean_over_items_of_the_gold_choice(bases: dict[str,
     assert scores["openbookqa"].chance == 0.25
 
 
-def test_a_score_far_below_chance_and_cut_prompts_are_warned_of(bases: dict[str, Any], tmp_path: Path) -> None:
+def test_a_score_far_below_chance_and_cut_prompts_are_warned_of(bases: dict[str, TinyBase], tmp_path: Path) -> None:
     """Gold is put on the choice the model likes least, and one passage is longer than the model."""
     text = "amber barn candle. "
     passages = [f"{text}{i}" for i in range(20)] + [text * 100]
@@ -119,7 +120,7 @@ def test_what_is_said_of_tokens_counts_the_tasks_own_items() -> None:
     assert _about_tokens("winogrande", 9, scorer) == []
 
 
-def test_a_choice_without_tokens_is_warned_of(bases: dict[str, Any], tmp_path: Path) -> None:
+def test_a_choice_without_tokens_is_warned_of(bases: dict[str, TinyBase], tmp_path: Path) -> None:
     """An empty choice would stop lm-eval's HFLM; here it counts as log-likelihood 0, and is said."""
     base = bases["mistral"]
     write_rows(tmp_path, "validation", [{"sentence": "The _", "option1": "amber", "option2": "barn", "answer": "1"}] * 2)
@@ -130,7 +131,7 @@ def test_a_choice_without_tokens_is_warned_of(bases: dict[str, Any], tmp_path: P
     assert context_only == (items.loglikelihoods[0] == [0.0, 0.0])
 
 
-def test_the_model_is_left_in_mode_and_precision(bases: dict[str, Any], rows: dict[str, Path]) -> None:
+def test_the_model_is_left_in_mode_and_precision(bases: dict[str, TinyBase], rows: dict[str, Path]) -> None:
     """Scoring in bf16 computes in bf16, and puts back the very tensors of before; training mode returns too."""
     base = bases["llama"]
     before = {name: (p.data_ptr(), p.dtype) for name, p in base.model.named_parameters()}
@@ -146,11 +147,13 @@ def test_the_model_is_left_in_mode_and_precision(bases: dict[str, Any], rows: di
     assert again.equals(exact)
 
 
-def test_a_failure_while_scoring_leaves_the_model_as_it_was(bases: dict[str, Any], rows: dict[str, Path], monkeypatch: Any) -> None:
+def test_a_failure_while_scoring_leaves_the_model_as_it_was(
+    bases: dict[str, TinyBase], rows: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Out of memory in a forward pass: the weights are back in their precision."""
     base = bases["llama"]
 
-    def fail(*_: Any, **__: Any) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("planted")
 
     with monkeypatch.context() as patch:

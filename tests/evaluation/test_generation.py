@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import FAMILIES
+from tiny_models import FAMILIES, TinyBase
 from transformers import GenerationConfig
 
 from olora_bench.data.items import Item
@@ -25,7 +24,7 @@ def items(prompts: list[str]) -> list[Item]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("budget", [1, 40, 1000])
-def test_batched_answers_are_those_of_one_prompt_alone(family: str, budget: int, bases: dict[str, Any]) -> None:
+def test_batched_answers_are_those_of_one_prompt_alone(family: str, budget: int, bases: dict[str, TinyBase]) -> None:
     """Padding, batch and cache change no token; the answer ends before the end-of-sequence token, or at the cap."""
     base = bases[family]
     found = generate(base.model, base, items(PROMPTS), max_new_tokens=8, token_budget=budget, dtype=torch.float32)
@@ -46,7 +45,7 @@ def test_batched_answers_are_those_of_one_prompt_alone(family: str, budget: int,
 
 
 @pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapter"])
-def test_what_a_models_folder_says_of_generation_is_not_heard(adapted: bool, bases: dict[str, Any]) -> None:
+def test_what_a_models_folder_says_of_generation_is_not_heard(adapted: bool, bases: dict[str, TinyBase]) -> None:
     """Sampling, penalties and forbidden tokens in generation_config.json change no answer, and are there again afterwards."""
     base, options = bases["llama"], {"max_new_tokens": 8, "token_budget": 1000, "dtype": torch.float32}
     model = get_peft_model(copy.deepcopy(base.model), LoraConfig(r=4, target_modules=["q_proj"])) if adapted else base.model
@@ -62,7 +61,7 @@ def test_what_a_models_folder_says_of_generation_is_not_heard(adapted: bool, bas
         causal_model(model).generation_config = before
 
 
-def test_a_prompt_without_room_for_its_answer_loses_its_beginning(bases: dict[str, Any]) -> None:
+def test_a_prompt_without_room_for_its_answer_loses_its_beginning(bases: dict[str, TinyBase]) -> None:
     """Counted in a column of its own."""
     base = bases["opt"]
     found = generate(base.model, base, items(["amber " * 400, "amber"]), max_new_tokens=8, token_budget=600, dtype=torch.float32)

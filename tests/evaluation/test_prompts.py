@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_tries import requests_of
+from tiny_models import TinyBase
 
 import olora_bench.evaluation.prompts as prompts
 from olora_bench.evaluation import Scorer
@@ -39,7 +40,7 @@ def same(a: Plan, b: Plan) -> bool:
     return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a.arrays().values(), b.arrays().values(), strict=True))
 
 
-def test_prompts_are_tokenised_once_in_a_process_and_once_on_a_disk(bases: dict[str, Any], count: list[int], tmp_path: Path) -> None:
+def test_prompts_are_tokenised_once_in_a_process_and_once_on_a_disk(bases: dict[str, TinyBase], count: list[int], tmp_path: Path) -> None:
     """The second adapter finds them in memory, the next process in the cache, bit for bit."""
     first = plans(bases["opt"], tmp_path)
     plans(bases["opt"], tmp_path)
@@ -49,7 +50,9 @@ def test_prompts_are_tokenised_once_in_a_process_and_once_on_a_disk(bases: dict[
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_other_texts_another_tokenizer_or_another_length_are_other_prompts(bases: dict[str, Any], count: list[int], tmp_path: Path) -> None:
+def test_other_texts_another_tokenizer_or_another_length_are_other_prompts(
+    bases: dict[str, TinyBase], count: list[int], tmp_path: Path
+) -> None:
     """Each is tokenised anew and kept beside the first."""
     plans(bases["opt"], tmp_path)
     plans(bases["opt"], tmp_path, shots=41)
@@ -61,7 +64,7 @@ def test_other_texts_another_tokenizer_or_another_length_are_other_prompts(bases
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
 def test_a_damaged_file_is_said_and_made_again(
-    damage: str, bases: dict[str, Any], count: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: str, bases: dict[str, TinyBase], count: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half a file, one byte changed in the middle, something else altogether."""
     first = plans(bases["opt"], tmp_path)
@@ -78,7 +81,7 @@ def test_a_damaged_file_is_said_and_made_again(
     assert len(count) == 2
 
 
-def test_an_adapter_does_not_change_the_prompts_name(bases: dict[str, Any], count: list[int], tmp_path: Path) -> None:
+def test_an_adapter_does_not_change_the_prompts_name(bases: dict[str, TinyBase], count: list[int], tmp_path: Path) -> None:
     """Base and adapter of any rank share one file."""
     import copy
 

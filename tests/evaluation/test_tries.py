@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +57,9 @@ def assert_same(have: list[tuple[float, bool]], want: list[tuple[float, bool]]) 
 
 @pytest.mark.parametrize("shots", [0, 60])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shared_prompts_differing_contexts_and_a_shared_beginning_score_as_in_hflm(family: str, shots: int, bases: dict[str, Any]) -> None:
+def test_shared_prompts_differing_contexts_and_a_shared_beginning_score_as_in_hflm(
+    family: str, shots: int, bases: dict[str, TinyBase]
+) -> None:
     """Within 1e-5, for two tasks at once, with and without a beginning that all items of a task share."""
     rng = random.Random(shots)
     requests = requests_of(rng, shots=shots) + requests_of(rng, shots=shots, task="other")
@@ -69,7 +70,7 @@ def test_shared_prompts_differing_contexts_and_a_shared_beginning_score_as_in_hf
     assert scorer.notes == []
 
 
-def test_a_sliding_window_shorter_than_the_rows_is_kept(bases: dict[str, Any]) -> None:
+def test_a_sliding_window_shorter_than_the_rows_is_kept(bases: dict[str, TinyBase]) -> None:
     """Mistral that sees 7 tokens back, in tries and behind a shared beginning."""
     base = tiny_base("mistral", sliding_window=7)
     for shots in (0, 60):
@@ -138,7 +139,7 @@ def test_the_head_in_pieces_is_log_softmax(bias: bool, dtype: torch.dtype, monke
     assert head_logprobs(states, weight, offset, torch.arange(9), best)[1].all()
 
 
-def test_answers_are_those_of_the_weights_as_they_are_now(bases: dict[str, Any], tmp_path: Path) -> None:
+def test_answers_are_those_of_the_weights_as_they_are_now(bases: dict[str, TinyBase], tmp_path: Path) -> None:
     """The same prompts, from the cache, asked of a model whose weights changed meanwhile: lm-eval's cache would give the old answers."""
     base = tiny_base("llama")
     requests = requests_of(random.Random(4), shots=40)
@@ -152,7 +153,7 @@ def test_answers_are_those_of_the_weights_as_they_are_now(bases: dict[str, Any],
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_bf16_ours_is_as_near_to_fp32_as_hflm(family: str, bases: dict[str, Any]) -> None:
+def test_in_bf16_ours_is_as_near_to_fp32_as_hflm(family: str, bases: dict[str, TinyBase]) -> None:
     """Both round; over all choices, ours is not further from the fp32 model than half as much again as HFLM is."""
     import copy
 
@@ -165,7 +166,7 @@ def test_in_bf16_ours_is_as_near_to_fp32_as_hflm(family: str, bases: dict[str, A
     assert np.abs(ours - want).mean() <= 1.5 * np.abs(theirs - want).mean()
 
 
-def test_another_architecture_goes_lm_evals_way_and_says_so(capsys: pytest.CaptureFixture[str], bases: dict[str, Any]) -> None:
+def test_another_architecture_goes_lm_evals_way_and_says_so(capsys: pytest.CaptureFixture[str], bases: dict[str, TinyBase]) -> None:
     """GPT-2 is not among those checked: its numbers are HFLM's, and a note says how they were made."""
     torch.manual_seed(0)
     tokenizer = bases["llama"].tokenizer

@@ -120,7 +120,7 @@ def test_flips_are_against_the_files_own_numbers(machine: list[str], monkeypatch
     assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in whole.values())
     seen: list[bool] = []
 
-    def look(model: Any, *_: Any, **__: Any) -> Any:
+    def look(model: Any, *_: object, **__: object) -> Any:
         seen.append(all(torch.equal(tensor, whole[name]) for name, tensor in model.state_dict().items()))
         return {}, items
 
@@ -142,7 +142,7 @@ def test_a_trained_models_flips_are_against_its_own_weights(machine: list[str], 
     wrapped = torch.nn.Sequential(base.model)
     seen: list[bool] = []
 
-    def look(model: Any, *_: Any, **__: Any) -> Any:
+    def look(model: Any, *_: object, **__: object) -> Any:
         seen.append(model is wrapped and all(torch.equal(t, own[name].float()) for name, t in base.model.state_dict().items()))
         return {}, items
 

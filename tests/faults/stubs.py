@@ -44,7 +44,7 @@ class Adapter:
         """Nothing to take off."""
 
 
-def train(adapted: Adapter, parts: Any, experiment: Any, *, checkpoints: Any, **_: Any) -> training.TrainResult:
+def train(adapted: Adapter, parts: Any, experiment: Any, *, checkpoints: Any, **_: object) -> training.TrainResult:
     """Six steps, each kept behind the lease's fence; what is there is gone on from."""
     held, path = checkpoints.held, checkpoints.path
     kept = {"step": 0, "owner": checkpoints.owner}
@@ -70,7 +70,7 @@ def train(adapted: Adapter, parts: Any, experiment: Any, *, checkpoints: Any, **
     )  # fmt: skip
 
 
-def evaluate(model: Any, *_: Any, **__: Any) -> tuple[dict[str, Score], pd.DataFrame]:
+def evaluate(model: Any, *_: object, **__: object) -> tuple[dict[str, Score], pd.DataFrame]:
     """Two items whose log-likelihoods tell one adapter from another."""
     value = -float(int(hashlib.sha256(getattr(model, "content", b"base")).hexdigest()[:6], 16))
     items = {

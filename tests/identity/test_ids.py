@@ -12,6 +12,7 @@ from olora_bench.config import Experiment, compose, load
 from olora_bench.identity import base_eval_identity, cell_key, differences, digest, eval_identity, explain, ids, train_identity
 from olora_bench.identity.explain import flat
 from olora_bench.identity.ids import DATA_DESCRIBES, MODEL_DESCRIBES, RECIPE_DESCRIBES, canonical_json, training_assets
+from tests.fixture_types import Json
 
 BASE = ["model=tinyllama", "init=olora", "data=made_up", "suite=commonsense6_made_up", "precision=bf16"]
 
@@ -140,12 +141,12 @@ def test_another_prompt_under_a_templates_name_is_another_run(monkeypatch: pytes
     assert train_id(one) != before
 
 
-def with_benchmark(one: Experiment, name: str, change: dict[str, Any]) -> Experiment:
+def with_benchmark(one: Experiment, name: str, change: Json) -> Experiment:
     return one.model_copy(update={"benchmarks": one.benchmarks | {name: one.benchmarks[name].model_copy(update=change)}})
 
 
 @pytest.mark.parametrize("change", [{"version": 9.0}, {"task": "other"}, {"report_split": "test"}])
-def test_another_task_under_a_benchmarks_name_is_another_run_and_another_evaluation(change: dict[str, Any]) -> None:
+def test_another_task_under_a_benchmarks_name_is_another_run_and_another_evaluation(change: Json) -> None:
     one = experiment("suite.benchmarks=[piqa]")
     trained_on, asked = with_benchmark(one, "boolq", change), with_benchmark(one, "piqa", change)
     assert train_id(trained_on) != train_id(one) and base_id(trained_on) == base_id(one)

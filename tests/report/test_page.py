@@ -29,6 +29,7 @@ from olora_bench.store import Store, sealed
 from olora_bench.study.__main__ import main
 from olora_bench.study.report import Analysed, analysed, write_page
 from olora_bench.words.comparisons import LOSS, SCORE, Measure, verdict_word
+from tests.fixture_types import Json
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 MEASURES = (SCORE, LOSS)
@@ -46,8 +47,8 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.scripts: list[tuple[dict[str, str], str]] = []
         self.feed(self.text)
-        self.data: dict[str, Any] = next((json.loads(t) for a, t in self.scripts if a.get("id") == "study-data"), {})
-        self.curves: dict[str, Any] = next((json.loads(t) for a, t in self.scripts if a.get("id") == "curve-data"), {})
+        self.data: Json = next((json.loads(t) for a, t in self.scripts if a.get("id") == "study-data"), {})
+        self.curves: Json = next((json.loads(t) for a, t in self.scripts if a.get("id") == "curve-data"), {})
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
@@ -228,7 +229,7 @@ def test_a_diverged_curve_stops_where_it_is_no_number(pages: dict[str, tuple[Ana
     json.dumps(data, allow_nan=False)
 
 
-def change(root: Path, act: Callable[[dict[str, Any]], None], name: str = "broken") -> None:
+def change(root: Path, act: Callable[[Json], None], name: str = "broken") -> None:
     path = root / name / "manifest.json"
     manifest = json.loads(path.read_text())
     act(manifest)
@@ -273,19 +274,19 @@ def test_no_text_of_data_is_in_any_page(copied: Path, tmp_path: Path) -> None:
         assert not any(part in text for part in (*texts.values(), "secret-")), path
 
 
-def rename(manifest: dict[str, Any]) -> None:
+def rename(manifest: Json) -> None:
     for run in manifest["runs"]:
         run["train_id"] = run["train_id"][::-1]
 
 
-def keep(**wanted: Any) -> Callable[[dict[str, Any]], None]:
-    def act(manifest: dict[str, Any]) -> None:
+def keep(**wanted: Any) -> Callable[[Json], None]:
+    def act(manifest: Json) -> None:
         manifest["runs"] = [r for r in manifest["runs"] if all(r[key] in values for key, values in wanted.items())]
 
     return act
 
 
-def unscored(manifest: dict[str, Any]) -> None:
+def unscored(manifest: Json) -> None:
     for run in manifest["runs"]:
         run["eval_id"] = run["base_eval_id"] = None
 

@@ -18,9 +18,10 @@ from olora_bench.report import study_report, table_files
 from olora_bench.store import Store, sealed
 from olora_bench.study.report import analysed, notes
 from olora_bench.words.speed import speed_sentence
+from tests.fixture_types import Json
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-Change = Callable[[dict[str, Any]], None]
+Change = Callable[[Json], None]
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def text(tmp_path: Path) -> Callable[..., str]:
 def only(**wanted: Any) -> Change:
     """Keep the manifest's runs whose fields are among the values."""
 
-    def change(manifest: dict[str, Any]) -> None:
+    def change(manifest: Json) -> None:
         manifest["runs"] = [r for r in manifest["runs"] if all(r[key] in values for key, values in wanted.items())]
 
     return change
@@ -53,7 +54,7 @@ def test_two_seeds(text: Callable[..., str]) -> None:
     """The report of a study like the demo's: no verdict, and why; on a screen and a half."""
     keep = only(model=["syn_b"], seed=[0, 1], arm=["lora", "olora"])
 
-    def change(manifest: dict[str, Any]) -> None:
+    def change(manifest: Json) -> None:
         keep(manifest)
         manifest["contrasts"] = manifest["contrasts"][:1]
 
@@ -124,7 +125,7 @@ def test_gaps_are_named(text: Callable[..., str]) -> None:
 
 
 def test_no_records(text: Callable[..., str]) -> None:
-    def rename(manifest: dict[str, Any]) -> None:
+    def rename(manifest: Json) -> None:
         for run in manifest["runs"]:
             run["train_id"] = run["train_id"][::-1]
 
@@ -140,7 +141,7 @@ def test_one_arm_only(text: Callable[..., str]) -> None:
 
 
 def test_unequal_seeds(text: Callable[..., str]) -> None:
-    def drop(manifest: dict[str, Any]) -> None:
+    def drop(manifest: Json) -> None:
         only(arm=["lora", "olora"])(manifest)
         manifest["runs"] = [r for r in manifest["runs"] if not (r["arm"] == "olora" and r["seed"] > 3)]
 
@@ -150,7 +151,7 @@ def test_unequal_seeds(text: Callable[..., str]) -> None:
 
 
 def test_a_run_listed_twice_counts_once(text: Callable[..., str]) -> None:
-    def twice(manifest: dict[str, Any]) -> None:
+    def twice(manifest: Json) -> None:
         manifest["runs"].append(manifest["runs"][0])
 
     shown = text("planted", twice)

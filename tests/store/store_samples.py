@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.store import EvalRecord, RunRecord
+from tests.fixture_types import Json
 
 RUN = "00112233445566aa"
 OTHER_RUN = "00112233445566bb"
 EVAL = "ffeeddccbbaa0011"
 
-CONFIG: dict[str, Any] = {
+CONFIG: Json = {
     "model": {"name": "tiny_llama"}, "init": {"name": "olora"}, "data": {"name": "commonsense"}, "recipe": {"name": "default"},
     "rank": 4, "alpha": 2.0, "lr": 3e-4, "seed": 1, "precision": "fp32",
 }  # fmt: skip
@@ -21,7 +22,7 @@ CONFIG: dict[str, Any] = {
 
 def run_record(**changes: Any) -> RunRecord:
     """A finished run; keywords change its fields."""
-    fields: dict[str, Any] = {
+    fields: Json = {
         "train_id": RUN, "arm": "olora", "status": "done", "identity": {"rank": 4}, "config": CONFIG,
         "provenance": {"packages": {"torch": "2.13.0"}},
         "started_at": "2026-01-31T09:30:00+00:00", "finished_at": "2026-01-31T09:31:00.5+00:00", "timings_s": {"train": 50.0},
@@ -34,7 +35,7 @@ def run_record(**changes: Any) -> RunRecord:
 
 def eval_record(**changes: Any) -> EvalRecord:
     """A finished evaluation of `RUN` on two made-up items of piqa; keywords change its fields."""
-    fields: dict[str, Any] = {
+    fields: Json = {
         "eval_id": EVAL, "train_id": RUN, "status": "done", "identity": {"limit": 2},
         "config": {"name": "commonsense6", "limit": 2, "num_fewshot": 0},
         "provenance": {}, "started_at": "2026-01-31T09:31:00+00:00", "finished_at": "2026-01-31T09:32:00+00:00",

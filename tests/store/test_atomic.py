@@ -21,7 +21,7 @@ from olora_bench.store import Store, atomic_write
 
 
 def refuse(code: int) -> Any:
-    def raise_it(*_: Any, **__: Any) -> None:
+    def raise_it(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     return raise_it

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lease_samples import HOLD, start, stop
@@ -67,7 +66,7 @@ def test_waiting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without locks a live lease still keeps others out."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", refuse)
@@ -86,7 +85,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease that could not be written is not left empty, or it would block the next try."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", refuse)

@@ -10,16 +10,17 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 import pytest
 
 from olora_bench.config import Tracker
-from olora_bench.tracking import MirroredRun, NoMirror, open_tracker, rebuild, wandb_mirror
+from olora_bench.tracking import Mirror, MirroredRun, NoMirror, open_tracker, rebuild, wandb_mirror
+from tests.fixture_types import Json
 
 RUN = "00112233445566aa"
 SECRET = "5ec2e7" * 7
@@ -31,7 +32,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
 
 
-def open_it(folder: Path, mode: Any = "offline", **changes: Any) -> Any:
+def open_it(folder: Path, mode: Literal["online", "offline"] = "offline", **changes: object) -> Mirror:
     run = MirroredRun(RUN, "tiny olora", {"rank": 4, "init": {"name": "olora"}}, "study", folder)
     return open_tracker(Tracker(name="wandb", project="project", mode=mode), replace(run, **changes))
 
@@ -58,7 +59,7 @@ def payloads(path: Path) -> Iterator[bytes]:
             partial = b""
 
 
-def mirrored(path: Path) -> dict[str, Any]:
+def mirrored(path: Path) -> Json:
     """What a finished .wandb file tells W&B. W&B's own process ends the file a moment after `finish`."""
     deadline = time.monotonic() + 10
     while "exit_code" not in (seen := decoded(path)) and time.monotonic() < deadline:
@@ -66,11 +67,11 @@ def mirrored(path: Path) -> dict[str, Any]:
     return seen
 
 
-def decoded(path: Path) -> dict[str, Any]:
+def decoded(path: Path) -> Json:
     """Id, config, history rows, summary and exit code, as far as they are written."""
     from wandb.proto import wandb_internal_pb2 as proto
 
-    seen: dict[str, Any] = {"history": [], "summary": {}}
+    seen: Json = {"history": [], "summary": {}}
     for payload in payloads(path):
         record = proto.Record()
         record.ParseFromString(payload)
@@ -157,7 +158,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from olora_bench.config import Tracker
-from olora_bench.tracking import MirroredRun, open_tracker
+from olora_bench.tracking import Mirror, MirroredRun, open_tracker
 mirror = open_tracker(Tracker(name="wandb"), MirroredRun("{RUN}", "n", {{}}, None, Path({str(tmp_path)!r})))
 mirror.log(1, {{"train_loss": 2.0}})
 mirror.finish({{}})
@@ -168,10 +169,14 @@ mirror.finish({{}})
     assert files and not [path for path in files if SECRET[:40].encode() in path.read_bytes()]
 
 
+Does = Callable[..., object]
+"""What a planted call does in the place of the real one."""
+
+
 class Planted(types.ModuleType):
     """A wandb whose calls do as told."""
 
-    def __init__(self, **does: Any) -> None:
+    def __init__(self, **does: Does) -> None:
         super().__init__("wandb")
         self.run = types.SimpleNamespace(
             dir="somewhere/files", url="https://wandb.example/run", summary={}, define_metric=lambda *_, **__: None,
@@ -181,20 +186,23 @@ class Planted(types.ModuleType):
         self._init = does.get("init", lambda mode: None)
         self.Settings = type("Settings", (dict,), {"model_fields": {}})
 
-    def login(self, **_: Any) -> bool:
+    def login(self, **_: object) -> bool:
         return True
 
-    def init(self, *, mode: str, **_: Any) -> Any:
+    def init(self, *, mode: str, **_: object) -> types.SimpleNamespace:
         self.modes.append(mode)
         self._init(mode)
         return self.run
 
 
+Plant = Callable[..., Planted]
+
+
 @pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch) -> Any:
+def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     """Put a planted wandb in the place of the real one."""
 
-    def put(**does: Any) -> Planted:
+    def put(**does: Does) -> Planted:
         module = Planted(**does)
         monkeypatch.setitem(sys.modules, "wandb", module)
         monkeypatch.delenv("WANDB_MODE")
@@ -203,19 +211,19 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Any:
     return put
 
 
-def raises(*_: Any, **__: Any) -> None:
+def raises(*_: object, **__: object) -> None:
     raise RuntimeError("planted\nsecond line")
 
 
-def exits(*_: Any, **__: Any) -> None:
+def exits(*_: object, **__: object) -> None:
     sys.exit(1)
 
 
-def hangs(*_: Any, **__: Any) -> None:
+def hangs(*_: object, **__: object) -> None:
     time.sleep(600)
 
 
-def session(tmp_path: Path, **changes: Any) -> float:
+def session(tmp_path: Path, **changes: object) -> float:
     """Mirror five rows; returns the seconds that took the run."""
     start = time.monotonic()
     mirror = open_it(tmp_path, **changes)
@@ -227,7 +235,7 @@ def session(tmp_path: Path, **changes: Any) -> float:
 
 @pytest.mark.parametrize("call", ["init", "log", "finish"])
 @pytest.mark.parametrize(("does", "reason"), [(raises, "RuntimeError: planted"), (exits, "SystemExit: 1")])
-def test_wandb_breaks(tmp_path: Path, plant: Any, capsys: pytest.CaptureFixture[str], call: str, does: Any, reason: str) -> None:
+def test_wandb_breaks(tmp_path: Path, plant: Plant, capsys: pytest.CaptureFixture[str], call: str, does: Does, reason: str) -> None:
     """Whatever W&B raises, the run hears of it in one line, once."""
     plant(**{call: does})
     session(tmp_path, mode="online")
@@ -235,7 +243,7 @@ def test_wandb_breaks(tmp_path: Path, plant: Any, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("call", ["init", "log", "finish"])
-def test_wandb_hangs(tmp_path: Path, plant: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str) -> None:
+def test_wandb_hangs(tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str) -> None:
     """The run waits a bounded time at its end only, and is told what is not shown."""
     plant(**{call: hangs})
     monkeypatch.setattr(wandb_mirror.WandbMirror.__init__, "__kwdefaults__", {"limit": 10, "wait_s": 0.3})
@@ -246,7 +254,7 @@ def test_wandb_hangs(tmp_path: Path, plant: Any, monkeypatch: pytest.MonkeyPatch
     ]
 
 
-def test_later_runs_do_not_wait_again(tmp_path: Path, plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_runs_do_not_wait_again(tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once W&B let a run wait, the next ones of this process stay offline."""
     module = plant(finish=hangs)
     monkeypatch.setattr(wandb_mirror.WandbMirror.__init__, "__kwdefaults__", {"limit": 10, "wait_s": 0.1})
@@ -255,7 +263,7 @@ def test_later_runs_do_not_wait_again(tmp_path: Path, plant: Any, monkeypatch: p
     assert module.modes == ["online", "offline"]
 
 
-def test_no_network(tmp_path: Path, plant: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_network(tmp_path: Path, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     """Logged in but cut off: the mirror is kept offline and says why."""
 
     def only_offline(mode: str) -> None:
@@ -268,7 +276,7 @@ def test_no_network(tmp_path: Path, plant: Any, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "W&B: kept offline (ConnectionError: connection refused); to upload it: wandb sync somewhere\n"
 
 
-def test_a_slow_wandb_is_not_waited_for(tmp_path: Path, plant: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_slow_wandb_is_not_waited_for(tmp_path: Path, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     """When the queue is full, rows are left out instead of kept in ever more memory, and counted."""
     slow = threading.Event()
     plant(log=lambda *_, **__: slow.wait(10))
@@ -302,7 +310,7 @@ def test_a_hanging_wandb_does_not_keep_the_process(tmp_path: Path) -> None:
     code = """
 from pathlib import Path
 from olora_bench.config import Tracker
-from olora_bench.tracking import MirroredRun, WandbMirror
+from olora_bench.tracking import Mirror, MirroredRun, WandbMirror
 mirror = WandbMirror(Tracker(name="wandb"), MirroredRun("a", "n", {}, None, Path(".")), wait_s=0.2)
 mirror.finish({})
 """

@@ -29,6 +29,7 @@ from olora_bench.store import LeaseLost, lease
 from olora_bench.training import Checkpoints, TrainResult, train
 from olora_bench.training.checkpoint import Keeper
 from olora_bench.training.losses import Losses
+from tests.fixture_types import Json
 
 Make = Callable[..., Experiment]
 Adapt = Callable[..., Adapted]
@@ -40,8 +41,8 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of the loop's own runs after it but `finally`."""
 
 
-def dies_at(step: int) -> Callable[[dict[str, Any]], None]:
-    def on_row(row: dict[str, Any]) -> None:
+def dies_at(step: int) -> Callable[[Json], None]:
+    def on_row(row: Json) -> None:
         if row["step"] == step:
             raise Killed
 
@@ -72,7 +73,7 @@ def test_killed_at_random_steps(init: str, dtype: torch.dtype, experiment: Make,
         for last in (max(1, step // 2), step) if number == 0 else (step,):
             with pytest.raises(Killed):
                 train(adapt(what, dtype), parts, what, device=CPU, on_row=dies_at(last), checkpoints=plan)
-        told: list[dict[str, Any]] = []
+        told: list[Json] = []
         resumed = adapt(what, dtype)
         result = train(resumed, parts, what, device=CPU, on_row=told.append, checkpoints=plan)
         assert same(result, undisturbed)
@@ -185,7 +186,7 @@ def test_a_run_that_was_taken_over_stops_at_its_next_step(experiment: Make, adap
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(LeaseLost), lease(tmp_path) as held:
 
-        def lose(row: dict[str, Any]) -> None:
+        def lose(row: Json) -> None:
             steps.append(row["step"])
             if row["step"] == 3:
                 (tmp_path / "lease.json").unlink()
@@ -198,7 +199,7 @@ def test_a_run_that_was_taken_over_stops_at_its_next_step(experiment: Make, adap
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "lease.json"]
 
 
-def state_of(path: Path) -> dict[str, Any]:
+def state_of(path: Path) -> Json:
     with safetensors.safe_open(path, "pt") as file:
         return json.loads(file.metadata()["state"])
 
@@ -274,7 +275,7 @@ def test_a_full_disk_costs_no_run(
 ) -> None:
     """A checkpoint that cannot be written is said, nothing is left of it, and the training goes on to its end."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", refuse)

@@ -105,27 +105,38 @@ def test_same_curve_as_a_loop_written_out(model: str, init: str, schedule: str, 
     assert result.clipped_step_share == sum(norm > 0.05 for *_, norm in rows) / 12 > 0
 
 
-def test_curve_has_what_was_measured(experiment: Make, adapt: Adapt, parts: Parts) -> None:
-    """One row a step, part losses at the scheduled steps, tokens as they were fed, and the rows told as they come."""
-    what = experiment("recipe.loss_evaluations=5")
-    told: list[dict[str, Any]] = []
-    result = run(adapt, parts, what, on_row=told.append)
-    curve = result.curve
+def test_the_curve_has_a_row_a_step_and_losses_where_they_are_scheduled(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    curve = run(adapt, parts, experiment("recipe.loss_evaluations=5")).curve
     assert curve["step"].tolist() == list(range(13))
-    read = curve.loc[curve["report_loss"].notna(), "step"].tolist()
-    assert read == curve.loc[curve["tune_loss"].notna(), "step"].tolist() == loss_schedule(12, 5) == [0, 1, 3, 7, 12]
+    evaluated = curve.loc[curve["report_loss"].notna(), "step"].tolist()
+    assert evaluated == curve.loc[curve["tune_loss"].notna(), "step"].tolist() == loss_schedule(12, 5) == [0, 1, 3, 7, 12]
+    assert math.isnan(curve["train_loss"][0])
+
+
+def test_the_curve_counts_the_tokens_that_were_fed(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    result = run(adapt, parts, experiment("recipe.loss_evaluations=5"))
+    curve = result.curve
     order = batch_order(len(parts.train), seed=0, steps=12, batch_size=8)
     fed = np.cumsum([sum(len(parts.train[i].input_ids) for i in batch) for batch in order])
     assert curve["tokens"].tolist() == [0, *fed]
     assert curve["wall_s"].is_monotonic_increasing
-    assert math.isnan(curve["train_loss"][0])
-    assert told[0]["train_loss"] is None
-    pd.testing.assert_frame_equal(pd.DataFrame(told).astype(curve.dtypes.to_dict()), curve)
-    assert (result.status, result.error, result.steps, result.missing) == ("done", None, 12, {})
-    assert result.metrics["tune_loss_start"] == curve["tune_loss"][0]
-    assert result.metrics["tune_loss"] == curve["tune_loss"][12]
-    assert set(result.metrics) == {f"{p}_{k}{s}" for p in ("tune", "report") for k in ("loss", "gold_logprob") for s in ("_start", "")}
     assert result.tokens_per_s == pytest.approx(result.tokens / curve["wall_s"][12])
+
+
+def test_rows_are_passed_on_as_they_come(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    rows: list[dict[str, Any]] = []
+    curve = run(adapt, parts, experiment("recipe.loss_evaluations=5"), on_row=rows.append).curve
+    assert rows[0]["train_loss"] is None
+    pd.testing.assert_frame_equal(pd.DataFrame(rows).astype(curve.dtypes.to_dict()), curve)
+
+
+def test_a_result_names_the_first_and_the_last_losses_of_its_curve(experiment: Make, adapt: Adapt, parts: Parts) -> None:
+    what = experiment("recipe.loss_evaluations=5")
+    result = run(adapt, parts, what)
+    assert (result.status, result.error, result.steps, result.missing) == ("done", None, 12, {})
+    assert result.metrics["tune_loss_start"] == result.curve["tune_loss"][0]
+    assert result.metrics["tune_loss"] == result.curve["tune_loss"][12]
+    assert set(result.metrics) == {f"{p}_{k}{s}" for p in ("tune", "report") for k in ("loss", "gold_logprob") for s in ("_start", "")}
     assert result.base_bytes == what.model.parameters * 4
 
 
