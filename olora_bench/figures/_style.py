@@ -152,7 +152,7 @@ def header(figure: Figure, title: str, styles: Mapping[str, ArmStyle] | None = N
 def key_line(style: ArmStyle, label: str, *, lines: bool = True) -> Line2D:
     """A line that stands for an arm in a legend."""
     dashes: Any = style.dashes if lines else "none"
-    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=dashes, label=label, markersize=4)
+    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=dashes, label=label, markersize=style.size(4))
 
 
 def light_grid(axes: Axes, axis: str) -> None:
@@ -199,29 +199,6 @@ def sparse(values: Sequence[float], inches: float, *, apart_in: float = 0.27) ->
         if all(abs(math.log(value / other)) >= gap for other in kept):
             kept.append(value)
     return sorted(kept)
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights moved apart until neighbours are at least `gap` from each other, their order and their middle kept.
-
-    >>> spread([0.0, 0.1, 5.0], 1.0)
-    [-0.45, 0.55, 5.0]
-    """
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    groups: list[tuple[float, list[int]]] = []
-    for index in order:
-        groups.append((heights[index], [index]))
-        while len(groups) > 1:
-            (below, lower), (above, upper) = groups[-2:]
-            if above - below >= gap * (len(lower) + len(upper)) / 2:
-                break
-            members = lower + upper
-            groups[-2:] = [((below * len(lower) + above * len(upper)) / len(members), members)]
-    placed = [0.0] * len(heights)
-    for middle, members in groups:
-        for place, index in enumerate(members):
-            placed[index] = round(middle + gap * (place - (len(members) - 1) / 2), 12)
-    return placed
 
 
 FAR = 4.0
