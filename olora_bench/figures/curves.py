@@ -81,8 +81,8 @@ def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapp
             axes.fill_between(band["step"], band["low"], band["high"], color=style.colour, alpha=0.18, linewidth=0, gid=f"band:{arm}")
             for edge in ("low", "high"):
                 axes.plot(band["step"], band[edge], color=style.colour, linewidth=0.4, alpha=0.5)
-        axes.plot(band["step"], band["mean"], color=style.colour, linestyle=style.dashes, marker=marks, markersize=style.size(2.6), gid=f"mean:{arm}",
-                  linewidth=1.6 if number == 0 else 1.1)  # fmt: skip
+        axes.plot(band["step"], band["mean"], color=style.colour, linestyle=style.dashes, marker=marks, markersize=style.size(2.6),
+                  gid=f"mean:{arm}", linewidth=1.6 if number == 0 else 1.1)  # fmt: skip
     for key, run in grouped(diverged, ["arm", "seed"]):
         style = styles[key["arm"]]
         axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.6, alpha=0.8)

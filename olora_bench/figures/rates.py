@@ -43,12 +43,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
-    key = _key(
-        rates,
-        shared_lr,
-        far=any(far_above(cell).any() for _, cell in cells),
-        scored=any(len(row) == 2 and row[1][2] == "score" for row in rows),
-    )
+    key = _key(rates, shared_lr, far=any(far_above(cell).any() for _, cell in cells))
     top = header_in(title, list(shown), key=key)
     figure = figure_of(top + 1.3 * len(rows) + 0.15)
     header(figure, title, shown, key=key)
@@ -78,6 +73,7 @@ def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
     few, most = listed(counts[counts < counts.max()]), f"{counts.max():g}"
     return " ".join(filter(None, [
         keys.LEARNING_RATES,
+        keys.LEARNING_RATES_DIVERGED if rates["diverged"].gt(0).any() else "",
         keys.LEARNING_RATES_FAR if far else "",
         keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 else "",
         keys.LEARNING_RATES_SCORES if rates["score"].notna().any() else "",

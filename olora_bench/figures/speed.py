@@ -104,8 +104,8 @@ def _schedules(axes: Axes, group: pd.DataFrame, arm: ArmStyle, reference: ArmSty
         ([full["steps_reference"]], [full["loss_reference"]], reference.colour, "reference"),
         (shorter["steps_arm"], shorter["loss_reference_short"], "white", "reference_short"),
     ):
-        axes.plot(steps, losses, marker=reference.marker, markersize=reference.size(4), color=reference.colour, linestyle="none", markerfacecolor=inside,
-                  markeredgewidth=0.9, zorder=3, gid=gid, transform=left)  # fmt: skip
+        axes.plot(steps, losses, marker=reference.marker, markersize=reference.size(4), color=reference.colour, linestyle="none",
+                  markerfacecolor=inside, markeredgewidth=0.9, zorder=3, gid=gid, transform=left)  # fmt: skip
     axes.plot(group["steps_arm"], group["loss_arm"], color=arm.colour, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2, transform=right)
     for r in rows_of(group):
         if math.isfinite(r["low"]):
@@ -113,8 +113,8 @@ def _schedules(axes: Axes, group: pd.DataFrame, arm: ArmStyle, reference: ArmSty
             axes.plot([r["steps_arm"]] * 2, span, color=arm.colour, linewidth=1.1, marker="_", markersize=6, transform=right,
                       gid=f"interval:{r['share']}")  # fmt: skip
         inside = arm.colour if r["sure"] else "white"
-        axes.plot([r["steps_arm"]], [r["loss_arm"]], marker=arm.marker, markersize=arm.size(4), color=arm.colour, markerfacecolor=inside, markeredgewidth=0.9,
-                  linestyle="none", zorder=4, gid=f"schedule:{r['share']}", transform=right)  # fmt: skip
+        axes.plot([r["steps_arm"]], [r["loss_arm"]], marker=arm.marker, markersize=arm.size(4), color=arm.colour, linestyle="none",
+                  markerfacecolor=inside, markeredgewidth=0.9, zorder=4, gid=f"schedule:{r['share']}", transform=right)  # fmt: skip
         if r["smallest"]:
             axes.plot([r["steps_arm"]], [r["loss_arm"]], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=arm.colour,
                       markeredgewidth=0.9, zorder=5, gid="smallest", transform=right)  # fmt: skip

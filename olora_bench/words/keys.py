@@ -13,7 +13,8 @@ SCHEDULES = (
     "Bar: 95% interval of the difference from {reference} at T (long line). Open: {reference} after as few steps. "
     "Ring: shortest that matches."
 )
-LEARNING_RATES = "Ring: best of an arm. Cross: a run diverged."
+LEARNING_RATES = "Ring: best of an arm."
+LEARNING_RATES_DIVERGED = "Cross: a run diverged."
 LEARNING_RATES_FAR = "Triangle: far above."
 LEARNING_RATES_FEW = "Open: {few}, filled: {most} runs."
 LEARNING_RATES_SCORES = "Scores at one rate stand side by side."
