@@ -131,7 +131,7 @@ def test_a_study_that_runs_here_stops_before_its_first_run(monkeypatch: pytest.M
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr("olora_bench.assets.check_all", lambda needs: None)
     monkeypatch.setattr("olora_bench.study.sweep.check_machine", lambda experiment: None)
-    study: Any = SimpleNamespace(store=SimpleNamespace(check_writable=lambda: None), file=SimpleNamespace())
+    study: Any = SimpleNamespace(store=SimpleNamespace(check_writable=lambda: None), file=SimpleNamespace(composer=SimpleNamespace()))
     one = SimpleNamespace(machine=SimpleNamespace(device="cuda:0"), precision="bf16")
     todo: Any = [SimpleNamespace(experiment=one, assets={})]
     prepare(study, todo, here=False)
