@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,19 +55,7 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
     return {
         "arms": [_arm(name, styles[name]) for name in arms_of(frames)],
         "cells": list(cells.values()),
-        "runs": [
-            [
-                r["train_id"],
-                r["arm"],
-                order[r["trained"]],
-                float(f"{r['lr']:.6g}"),
-                int(r["seed"]),
-                r["state"],
-                run_title(r | {"lr": rate(r["lr"])}),
-                set(REPORTED).isdisjoint(roles_of(r["roles"])),
-            ]
-            for r in rows_of(runs.drop_duplicates("train_id"))
-        ],  # fmt: skip
+        "runs": [_run(r, order[r["trained"]]) for r in rows_of(runs.drop_duplicates("train_id"))],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
         "cell_of": {cell: order[trained] for cell, trained in zip(runs["cell"], runs["trained"], strict=True)},
         "shared_lr": None if frames.tuning is None else frames.tuning.shared_lr,
@@ -76,6 +65,12 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
 
 def _arm(name: str, style: ArmStyle) -> dict[str, str]:
     return {"name": name, "light": style.colour, "dark": style.on_dark, "dash": style.svg_dashes, "marker": style.svg_marker}
+
+
+def _run(r: Mapping[str, Any], cell: int) -> list[object]:
+    """A run as `study_data` lists it."""
+    words, only_tuning = run_title({**r, "lr": rate(r["lr"])}), set(REPORTED).isdisjoint(roles_of(r["roles"]))
+    return [r["train_id"], r["arm"], cell, float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], words, only_tuning]
 
 
 def cell_names(runs: pd.DataFrame) -> dict[str, str]:

@@ -98,7 +98,7 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
         ),
         (
             evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2),
-            "lora diverged in 1 of 12 runs (at lr 0.003), olora diverged in 0 of 12 runs (2 learning rates that both tried); spikes a run "
+            "lora diverged in 1 of 12 runs (at lr 3e-3), olora diverged in 0 of 12 runs (2 learning rates that both tried); spikes a run "
             "over these: olora 0.2",
         ),
         (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),
