@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.study_text import PACKAGED_HEAD, TWO_ARMS, study_text
+
 ROOT = Path(__file__).parents[1]
 SECONDS, BYTES = 15.0, 400 * 1000**2
 MAKE = """
@@ -26,15 +28,6 @@ sys.path.insert(0, "tests/analysis")
 import big_study
 
 big_study.make(Path(sys.argv[1]), int(sys.argv[2]))
-"""
-STUDY = """
-defaults: [config, override hydra/sweeper: study, _self_]
-study:
-  name: big
-  title: made up
-  protocol: shared_lr
-  contrasts: [{arm: olora, reference: lora, kind: primary}]
-  grids: [{init: [lora, olora], seed: 0}]
 """
 
 
@@ -57,7 +50,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root, file = Path(folder) / "results", Path(folder) / "big.yaml"
-        file.write_text(STUDY, encoding="utf-8")
+        file.write_text(study_text(TWO_ARMS, name="big", head=PACKAGED_HEAD), encoding="utf-8")
         measured("-c", MAKE, str(root), str(options.runs))
         found = {
             name: measured("-m", "olora_bench.study", name, str(file), f"machine.results_dir={root}") for name in ("report", "extract")

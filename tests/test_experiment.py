@@ -52,6 +52,22 @@ def test_the_same_run_twice_is_the_same_bit_for_bit(experiment, tmp_path: Path, 
     assert all((left[2][name] == right[2][name]).all() for name in left[2])
 
 
+def test_a_record_keeps_its_final_losses_by_example(experiment) -> None:  # type: ignore[no-untyped-def]
+    """Their sums over their tokens are the losses of the record; a folder that lost them is computed again to the same bytes."""
+    one = experiment("suite=none")
+    store, train_id = Store(one.machine.results_dir), run(one).train_id
+    record, table = store.read_run(train_id), store.examples_table(train_id)
+    assert record is not None and table is not None
+    frame = table.to_pandas()
+    for part, group in frame.groupby("part"):
+        assert record.metrics[f"{part}_loss"] == pytest.approx(group["loss_sum"].astype(float).sum() / group["tokens"].sum(), abs=1e-12)
+        assert len(group) == record.data[part]["examples"] and group["tokens"].sum() == record.data[part]["supervised_tokens"]  # type: ignore[index, call-overload]
+    (store.run_dir(train_id) / record.parts["examples"].file).unlink()
+    assert run(one).computed
+    again = store.read_run(train_id)
+    assert again is not None and again.parts["examples"].sha256 == record.parts["examples"].sha256
+
+
 def test_another_seed_is_another_order_and_keeps_the_parts(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     one, other = experiment("seed=0"), experiment("seed=1")
     curves = [read(e, run(e))[0] for e in (one, other)]

@@ -78,8 +78,8 @@ def test_no_stray_file_is_left(rehearsal: tuple[Path, list[str], CompletedProces
     names = {re.sub(r"\.[0-9a-f]{12}\.", ".", path.name) for path in rehearsal[0].rglob("*") if path.is_file()}
     tables = {f"{name}.{kind}" for name in VIEWS for kind in ("csv", "md", "tex")}
     assert names - tables == {
-        "record.json", "curve.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json", "report.md",
-        "index.html", "made_from.json",
+        "record.json", "curve.parquet", "examples.parquet", "items.parquet", "adapter.safetensors", "manifest.json", "lock.json",
+        "report.md", "index.html", "made_from.json",
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from olora_bench.analysis.columns import ARM, RUNS, SETTING_COLUMNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.runs import REPORTED, with_role
 
 STAGES = ("start", "end", "travelled")
@@ -39,16 +39,15 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
     """What inits measure of the adapters of the finished reported runs: `ANATOMY`."""
     runs = with_role(frames.runs[frames.runs["state"] == "done"], *REPORTED)
     facts = _facts(runs)
-    rows: list[dict[str, object]] = []
-    keys = ["model", "rank", "setting", "arm", "lr"]
-    for key, group in runs.groupby(keys, sort=False):
+    rows: list[Row] = []
+    for named, group in groups_of(runs, ["model", "rank", "setting", "arm", "lr"]):
         for stage, fact in facts:
             known = group[group[f"init.anatomy.{stage}.{fact}.mean"].notna()]
             if known.empty:
                 continue
             values = {name: known[f"init.anatomy.{stage}.{fact}.{name}"] for name in ("mean", "min", "max")}
             rows.append(
-                dict(zip(keys, key, strict=True))
+                named
                 | {"stage": stage, "fact": fact, "mean": float(values["mean"].mean()), "low": float(values["min"].min())}
                 | {"high": float(values["max"].max()), "n_runs": len(known), "runs": " ".join(sorted(known["train_id"]))}
             )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.runs import with_role
 
 PANEL = ["role", "cell", "model", "rank", "setting", "panel_lr"]
@@ -57,15 +57,13 @@ def diverged_curves(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
-def _groups(frames: StudyFrames, pairs: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+def _groups(frames: StudyFrames, pairs: pd.DataFrame) -> list[tuple[Row, pd.DataFrame]]:
     shorter = set(pairs[~pairs["longest"].astype(bool)]["cell"]) if len(pairs) else set()
     runs = frames.runs[~frames.runs["cell"].isin(shorter)]
     groups = []
     for role in ("tuned", "shared"):
         reported = with_role(runs, role).drop_duplicates(["cell", "arm", "lr", "seed"])
-        names = ["cell", "model", "rank", "setting", "arm", "lr"]
-        for key, group in reported.groupby(names, sort=False):
-            named = dict(zip(names, key, strict=True))
+        for named, group in groups_of(reported, ["cell", "model", "rank", "setting", "arm", "lr"]):
             groups.append((named | {"role": role, "panel_lr": named["lr"] if role == "shared" else np.nan}, group))
     return groups
 

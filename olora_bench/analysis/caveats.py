@@ -106,8 +106,44 @@ class BelowOneAnswer:
     constant: float
 
 
+@dataclass(frozen=True)
+class ArmGain:
+    """An arm's gain beyond the untouched base and a constant answer, mean over benchmarks, and half its 95% interval over items, in pp."""
+
+    arm: str
+    gain: float
+    half: float
+
+
+@dataclass(frozen=True)
+class NoSensitivity:
+    """Arms of a model, both arms of some contrast among them, that are not shown to gain anything in the mean over benchmarks."""
+
+    role: str
+    model: str
+    arms: tuple[ArmGain, ...]
+
+
+@dataclass(frozen=True)
+class NoGain:
+    """Benchmarks on which no arm of a model is shown to gain beyond the untouched base and a constant answer."""
+
+    role: str
+    model: str
+    benchmarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NotComparedWithFp32:
+    """Scorings of trained arms in low precision whose choices were not compared with fp32's, though the untouched base's were."""
+
+    evaluations: int
+    of: int
+
+
 Caveat = (
     Problem | NoRecords | NeverWarm | ArmsAbsent | CellsOfOneArm | SearchesGoOn | PairsOfOneArm | ClippedUnequally | RunsDiffer
     | BudgetsDiffer | ChosenByOther | ScoresWarn | LowPrecision | BelowOneAnswer
+    | NoSensitivity | NoGain | NotComparedWithFp32
 )  # fmt: skip
 """Every caveat there is; `words.caveats.worded` must know each, and mypy checks that it does."""

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS, interval
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of
+from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of
 from olora_bench.analysis.paired import LEVEL, Floats, detectable_of, paired_t
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.reasons import CoarseReadings, NeverReached, ReadingsDiffer, Reason, TooFewSeeds
@@ -107,8 +107,8 @@ def first_sustained_crossing(at: Floats, loss: Floats, target: float) -> float:
 def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     """When each side of each pair reaches the targets of its cell: `CROSSINGS`. A run that diverged never crosses and stays in."""
     curves = _curves(frames)
-    rows: list[dict[str, object]] = []
-    for key, group in pairs.groupby([*COMPARISON, *CELL], sort=False, dropna=False) if len(pairs) else ():
+    rows: list[Row] = []
+    for named, group in groups_of(pairs, [*COMPARISON, *CELL]):
         usable = group[group["arm_id"].isin(curves) & group["reference_id"].isin(curves)]
         ends = [curves[r] for r in usable[usable["reference_state"] == "done"]["reference_id"]]
         if not ends:
@@ -116,7 +116,6 @@ def crossings(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
         base = float(np.mean([curves[r]["report_loss"][0] for r in usable["reference_id"]]))
         drop = base - float(np.mean([curve["report_loss"][-1] for curve in ends]))
         targets = {q: base - q * drop for q in TARGET_SHARES}
-        named = dict(zip([*COMPARISON, *CELL], key, strict=True))
         rows += [named | row for pair in rows_of(usable) for row in _crossed(pair, curves, targets)]
     return CROSSINGS.frame(rows)
 
@@ -132,7 +131,7 @@ def _curves(frames: StudyFrames) -> dict[str, _Curve]:
     }
 
 
-def _crossed(pair: Mapping[str, Any], curves: Mapping[str, _Curve], targets: Mapping[float, float]) -> Iterator[dict[str, Any]]:
+def _crossed(pair: Row, curves: Mapping[str, _Curve], targets: Mapping[float, float]) -> Iterator[Row]:
     """A row a target of one pair, without what names the pair's cell."""
     sides = {side: curves[pair[f"{side}_id"]] for side in SIDES}
     same = np.array_equal(sides["arm"]["step"], sides["reference"]["step"]) or pair["pair"] == "diverged"
@@ -154,13 +153,11 @@ def speedups(crossed: pd.DataFrame) -> pd.DataFrame:
     Args:
         crossed: as `crossings` returns it.
     """
-    rows: list[dict[str, object]] = []
-    keys = [*COMPARISON, *CELL, "q"]
-    for key, group in crossed.groupby(keys, sort=False, dropna=False) if len(crossed) else ():
-        named = dict(zip(keys, key, strict=True))
-        for unit in UNITS:
-            rows.append(named | {"unit": unit, "target": group["target"].iloc[0]} | _speedup(group, unit) | {"runs": run_ids(group)})
-    return SPEEDUPS.frame(rows)
+    return SPEEDUPS.frame(
+        named | {"unit": unit, "target": group["target"].iloc[0]} | _speedup(group, unit) | {"runs": run_ids(group)}
+        for named, group in groups_of(crossed, [*COMPARISON, *CELL, "q"])
+        for unit in UNITS
+    )
 
 
 def headline_speeds(speedups: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +165,7 @@ def headline_speeds(speedups: pd.DataFrame) -> pd.DataFrame:
     return speedups[(speedups["q"] == HEADLINE_SHARE) & (speedups["unit"] == "steps")]
 
 
-def _speedup(group: pd.DataFrame, unit: str) -> dict[str, object]:
+def _speedup(group: pd.DataFrame, unit: str) -> Row:
     arm, reference = group[f"arm_{unit}"].to_numpy(dtype=float), group[f"reference_{unit}"].to_numpy(dtype=float)
     late, late_reference = np.isnan(arm), np.isnan(reference)
     # A run that has not crossed by its end would need longer: its end is a lower bound of its time.
@@ -203,7 +200,7 @@ def _bound(late: np.ndarray[Any, Any], late_reference: np.ndarray[Any, Any]) -> 
     return "none" if both_ways else "at most" if late.any() else "at least"
 
 
-def _speed_reasons(group: pd.DataFrame, row: Mapping[str, Any]) -> tuple[Reason, ...]:
+def _speed_reasons(group: pd.DataFrame, row: Row) -> tuple[Reason, ...]:
     if not group["same_readings"].all():
         return (ReadingsDiffer(),)
     readings, never = int(group["readings"].min()), row["arm_censored"] + row["reference_censored"]
@@ -213,7 +210,7 @@ def _speed_reasons(group: pd.DataFrame, row: Mapping[str, Any]) -> tuple[Reason,
     return tuple(reasons)
 
 
-def _speed_verdict(row: Mapping[str, Any], reasons: tuple[Reason, ...]) -> str:
+def _speed_verdict(row: Row, reasons: tuple[Reason, ...]) -> str:
     if any(isinstance(reason, (ReadingsDiffer, TooFewSeeds)) for reason in reasons):
         return "no verdict"
     if np.isnan(row["p"]) or row["p"] > LEVEL:

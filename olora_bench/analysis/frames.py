@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.answers import Answers
+from olora_bench.analysis.examples import Examples, no_examples
 from olora_bench.store.manifest import Contrast, TuningRule
 
 
@@ -43,6 +44,7 @@ class StudyFrames:
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
+        examples: the final held-out loss of a run by example.
     """
 
     study: str
@@ -59,6 +61,7 @@ class StudyFrames:
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
+    examples: Examples = no_examples
 
 
 UNSCORED = "unscored"
@@ -82,7 +85,19 @@ def curves_by_run(curves: pd.DataFrame) -> Iterator[tuple[str, dict[str, np.ndar
         yield str(ids[start]), {name: values[start:end] for name, values in columns.items()}
 
 
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+Row = dict[str, Any]
+"""A row of a frame, or what names a group of them: column -> value, of whatever type pandas gives."""
+
+
+def groups_of(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[Row, pd.DataFrame]]:
+    """Groups in the frame's order, each with its key by name; null is a key too."""
+    if frame.empty:
+        return []
+    groups = frame.groupby(list(names), sort=False, dropna=False)
+    return [(dict(zip(names, key, strict=True)), group) for key, group in groups if isinstance(key, tuple)]
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
     """The rows of a frame as dicts."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,12 @@ from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.cells import one_answer_pays
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, curves_by_run, rows_of, training_cell, where
+from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
 from olora_bench.analysis.runs import RUN_TABLE, with_role
+from olora_bench.analysis.sensitivity import insensitive
 from olora_bench.store.manifest import Contrast
 
 _BAD = ("diverged", "failed", "unreadable", "running", "missing")
@@ -73,13 +73,12 @@ def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
     Args:
         pairs: as `pairs.pairs(frames)` returns it.
     """
-    keys = [*COMPARISON, *CELL]
     rows = []
-    for key, group in pairs.groupby(keys, sort=False, dropna=False) if len(pairs) else ():
+    for named, group in groups_of(pairs, [*COMPARISON, *CELL]):
         seeds = [_state(pair) for pair in rows_of(group)]
         kinds = [kind for kind, _ in seeds]
         rows.append(
-            dict(zip(keys, key, strict=True))
+            named
             | {"planned": len(group), "complete": kinds.count("complete") + kinds.count("unscored")}
             | {name: kinds.count(name) for name in ("diverged", "failed", "missing", "unscored")}
             | {"lacking": tuple(gap for _, gap in seeds if gap is not None), "runs": run_ids(group)}
@@ -87,7 +86,7 @@ def coverage(pairs: pd.DataFrame) -> pd.DataFrame:
     return COVERAGE.frame(rows)
 
 
-def _state(pair: dict[str, Any]) -> tuple[str, SeedLacks | None]:
+def _state(pair: Row) -> tuple[str, SeedLacks | None]:
     """What a seed counts as in `COVERAGE`, and what it lacks."""
     states = {side: pair[f"{side}_state"] for side in ("arm", "reference")}
     bad = tuple((pair[side], state) for side, state in states.items() if state != "done")
@@ -122,7 +121,14 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     for (contrast, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
         rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames.searches, tables["run_measures"])]
     differ = mixed_provenance(frames.runs)
-    told = (*differ, *_budgets(tables["sensitivity"]), *_other_metric(frames), *_doubts(tables["scoring"]), *_leanings(tables["cells"]))
+    told: tuple[Caveat, ...] = (
+        *differ,
+        *_budgets(tables["sensitivity"]),
+        *_other_metric(frames),
+        *_doubts(tables["scoring"]),
+        *_leanings(tables["cells"]),
+    )
+    told += (*insensitive(frames, tables["cells"]), *_not_in_fp32(frames.scores))
     rows += [(frames.study, caveat) for caveat in told]
     return WARNINGS.frame([{"about": about, "caveat": caveat} for about, caveat in rows])
 
@@ -206,3 +212,11 @@ def _leanings(cells: pd.DataFrame) -> Iterator[caveats.BelowOneAnswer]:
         best, constant = group[["score_arm", "score_reference"]].to_numpy(dtype=float).max(), group["constant"].max()
         if one_answer_pays(group).any() and best < constant:
             yield caveats.BelowOneAnswer(str(benchmark), str(model), best, constant)
+
+
+def _not_in_fp32(scores: pd.DataFrame) -> Iterator[caveats.NotComparedWithFp32]:
+    """Of a base that was scored in fp32 there are no flips, nor of what was trained from it."""
+    compared = scores.assign(compared=scores["flips"].notna()).groupby(["train_id", "base", "eval_id"], dropna=False)["compared"].any()
+    trained = compared[compared.index.get_level_values("base").isna()]
+    if compared[compared.index.get_level_values("base").notna()].any() and not trained.all():
+        yield caveats.NotComparedWithFp32(int((~trained).sum()), len(trained))

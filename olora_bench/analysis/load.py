@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from olora_bench.analysis.answers import AnswersRead, Who
+from olora_bench.analysis.examples import ExamplesRead
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
 from olora_bench.errors import RecordError
@@ -58,6 +59,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         base_generation=_generations(generated),
         overrides=overrides,
         damaged=reader.damaged,
+        examples=reader.examples.of,
     )
 
 
@@ -69,6 +71,7 @@ class _Reader:
         self.scores: list[Mapping[str, object]] = []
         self.curves = _Curves()
         self.answers = AnswersRead(store)
+        self.examples = ExamplesRead(store)
         self.problems: list[str] = []
         self.damaged: list[str] = []
 
@@ -84,22 +87,23 @@ class _Reader:
 
     def run(self, run: PlannedRun) -> RunRow:
         """A run with its record, its curve and its scores."""
-        row = RunRow(run)
+        row, record = RunRow(run), None
         try:
-            row.record = self.store.read_run(run.train_id)
+            record = self.store.read_run(run.train_id)
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
-        if row.record is not None:
-            row.state, row.reason = row.record.status, _first_line(row.record.error)
-            self._curve(row, row.record)
+        if record is not None:
+            row.state, row.reason = record.status, _first_line(record.error)
+            row.keep(record)
+            self._curve(row, record)
         if run.eval_id is None:
             row.eval_state = "none"
             return row
         scored, row.eval_state, row.eval_reason = self._evaluation((run.train_id, None, run.eval_id))
-        if scored is not None and row.record is not None and not scored.is_of(row.record):
+        if scored is not None and record is not None and not scored.is_of(record):
             scored, row.eval_state, row.eval_reason = None, "missing", "those that lie there are of an earlier adapter of this run"
         if scored is not None:
-            row.scored = scored
+            row.keep_scores(scored)
             self.scores += _score_rows(scored)
         return row
 
@@ -114,6 +118,11 @@ class _Reader:
             return
         if curve is not None:
             self.curves.add(record.train_id, curve)
+        try:
+            self.examples.read(record.train_id)
+        except RecordError as error:
+            self.damaged.append(f"run {record.train_id} has no readable losses by example: {error}")
+            return
         if (wrong := self.store.damage(record, thorough=True)) is not None:
             self.damaged.append(f"run {record.train_id} has no readable adapter: {wrong}")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
+from olora_bench.analysis.crossed import crossed, linearised_ratio
 from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
 from olora_bench.analysis.frames import StudyFrames, curves_by_run
 from olora_bench.analysis.paired import LEVEL, detectable_of, paired_t
-from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.pairs import CELL, COMPARISON, SIDES, run_ids
 from olora_bench.analysis.runs import REPORTED, ROLES, roles_of, with_role
 
 SPIKE_NATS = 0.5
@@ -31,7 +35,8 @@ MEASURES = {
     "parameters_trainable": "parameters",
     "log10_a_condition": "log10",
     "log10_b_condition": "log10",
-    "travelled": "weights",
+    "travelled_a": "weights",
+    "travelled_b": "weights",
 }
 GENERATED = {"bleu": "BLEU points", "rouge1": "F1", "rouge2": "F1", "rougeL": "F1"}
 GENERATED_NAMES = {"bleu": "BLEU", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
@@ -77,7 +82,7 @@ RUN_MEASURES = Table(
         Column("log10_b_condition", "the same of B", "log10"),
         Column("travelled_a", "how far A moved: Frobenius norm, mean over layers", "weights"),
         Column("travelled_b", "how far B moved", "weights"),
-        Column("travelled", "both: root of the sum of squares", "weights"),
+        Column("travelled_product", "how far s B A moved, s the scale", "weights"),
         *(Column(name, f"{GENERATED_NAMES[name]} of written answers", unit, optional=True) for name, unit in GENERATED.items()),
     ),
 )
@@ -137,7 +142,8 @@ RATIOS = Table(
         Column("report_loss", "held-out loss, mean over finished runs", "nats", "held-out loss", "3 digits"),
         Column("report_loss_sd", "its standard deviation over runs; empty for one", "nats", "sd", "3 digits"),
         Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
-        Column("travelled", "how far A and B moved: Frobenius norm", "weights", "travelled", "3 digits"),
+        Column("travelled_a", "how far A moved: Frobenius norm", "weights", "A travelled", "3 digits"),
+        Column("travelled_b", "how far B moved", "weights", "B travelled", "3 digits"),
         *(
             column
             for name, unit in GENERATED.items()
@@ -153,7 +159,7 @@ RATIO_VIEW = View(
     "olora_plus",
     "Learning-rate ratios (OLoRA+)",
     "Learning-rate ratios (B's over A's): held-out loss (nats; sd over seeds), score (percent), BLEU (0 to 100) and ROUGE F1 of "
-    "written answers, the untouched base's beside them, and the distance that A and B travelled (Frobenius); means over runs.",
+    "written answers, the untouched base's beside them, and the distances that A and B travelled (Frobenius); means over runs.",
     RATIOS,
 )
 
@@ -200,13 +206,10 @@ def _anatomy(runs: pd.DataFrame) -> dict[str, Any]:
     def fact(name: str) -> Any:
         return runs.get(f"init.anatomy.{name}.mean", pd.Series(np.nan, index=runs.index)).astype(float)
 
-    travelled = {side: fact(f"travelled.{side}") for side in "ab"}
     return {
         "log10_a_condition": np.log10(fact("end.a_condition")),
         "log10_b_condition": np.log10(fact("end.b_condition")),
-        "travelled_a": travelled["a"],
-        "travelled_b": travelled["b"],
-        "travelled": np.hypot(travelled["a"], travelled["b"]),
+        **{f"travelled_{of}": fact(f"travelled.{of}") for of in ("a", "b", "product")},
     }
 
 
@@ -284,9 +287,78 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
             dict(zip(keys, key, strict=True))
             | {"roles": " ".join(roles), "n_runs": len(group), "diverged": int((group["state"] == "diverged").sum())}
             | {"report_loss": float(done["report_loss"].mean()), "report_loss_sd": float(done["report_loss"].std())}
-            | {"score": float(group["train_id"].map(macro).mean()), "travelled": float(done["travelled"].mean())}
+            | {"score": float(group["train_id"].map(macro).mean())}
+            | {name: float(done[name].mean()) for name in ("travelled_a", "travelled_b")}
             | {name: float(done[name].mean()) for name in generated}
             | {f"{name}_base": float(base[name].iloc[0]) if name in base else np.nan for name in generated}
             | {"runs": " ".join(sorted(group["train_id"]))}
         )
     return RATIOS.frame(rows)
+
+
+@dataclass(frozen=True)
+class TheseExamples:
+    """Why a difference in held-out loss is about these examples only: of so many runs some keep no losses by example (their records are
+    older), or (`without` 0) not all runs have the same examples."""
+
+    without: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class LossEstimate:
+    """The difference in held-out loss that a comparison came to, nats per supervised token, arm minus reference.
+
+    `estimate` is `crossed.Crossed`, about new seeds and new examples, where `these` is None; else it is about new seeds and just these
+    examples, by Student's t over blocks, and `these` says why.
+    """
+
+    estimate: Estimate
+    these: TheseExamples | None
+
+
+def loss_estimate(frames: StudyFrames, pairs: pd.DataFrame, *, fixed_models: bool = False) -> LossEstimate | None:
+    """What the pairs of one comparison say of its held-out loss.
+
+    The loss is a ratio, nats over supervised tokens, so an example's part in it is `crossed.linearised_ratio`.
+
+    Args:
+        frames: the study.
+        pairs: rows of `pairs.pairs(frames)` of one comparison; those enter that are complete and whose runs both have a loss. A block
+            (model, seed) with several pairs counts by their mean.
+        fixed_models: as for `crossed.crossed`.
+
+    Returns:
+        None where no pair has a loss. The value is the mean over blocks of the difference of `metrics.report_loss`.
+    """
+    losses = frames.runs.drop_duplicates("train_id").set_index("train_id")["metrics.report_loss"]
+    complete = pairs[pairs["pair"] == "complete"]
+    arm, reference = (complete[f"{side}_id"].map(losses).astype(float) for side in SIDES)
+    difference = (arm - reference).dropna()
+    if difference.empty:
+        return None
+    complete = complete.loc[difference.index]
+    by_example = _by_example(frames, complete)
+    if isinstance(by_example, TheseExamples):
+        blocks: Floats = np.array(difference.groupby([complete[name] for name in _BLOCK]).mean(), dtype=np.float64)
+        return LossEstimate(of_blocks(blocks), by_example)
+    groups = list(complete.reset_index(drop=True).groupby(_BLOCK))
+    table = np.stack([by_example[:, group.index].mean(axis=1) for _, group in groups], axis=1)
+    return LossEstimate(crossed([table], [block[0] for block, _ in groups], fixed_models=fixed_models), None)
+
+
+_BLOCK = ["model", "seed"]
+
+
+def _by_example(frames: StudyFrames, pairs: pd.DataFrame) -> Floats | TheseExamples:
+    """Each example's part in the difference of each pair: `(examples, pairs)`, or why there is none."""
+    runs = list(dict.fromkeys([*pairs["arm_id"], *pairs["reference_id"]]))
+    known = {run: found for run in runs if (found := frames.examples(run)) is not None}
+    if len(known) < len(runs):
+        return TheseExamples(len(runs) - len(known), len(runs))
+    ids: pa.Array[Any] = known[runs[0]].ids
+    aligned = {run: one.at(ids) for run, one in known.items()}
+    parts = {run: linearised_ratio(one[0][:, None], one[1]) for run, one in aligned.items() if one is not None}
+    if len(parts) < len(runs) or len(ids) < 2:
+        return TheseExamples(0, len(runs))
+    return np.hstack([parts[arm] - parts[reference] for arm, reference in zip(pairs["arm_id"], pairs["reference_id"], strict=True)])

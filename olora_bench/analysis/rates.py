@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, REASONS, RUNS, SETTING_COLUMNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import UNSCORED, StudyFrames, rows_of, training_cell
+from olora_bench.analysis.frames import UNSCORED, Row, StudyFrames, groups_of, rows_of, training_cell
 from olora_bench.analysis.paired import Floats
 from olora_bench.analysis.reasons import AtEdge, DivergedAt, Reason, TooFewRates
 from olora_bench.analysis.runs import has_role
@@ -114,10 +112,8 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     ids = runs["train_id"]
     runs = runs.assign(tune=_as_loss(runs, criterion), score=ids.map(macro), spikes=ids.map(spikes), tuning=has_role(runs, "tuning"))
     searches = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
-    rows: list[dict[str, Any]] = []
-    for key, group in runs.groupby(_CELL, sort=False):
-        assert isinstance(key, tuple)
-        named: dict[str, Any] = dict(zip(_CELL, key, strict=True)) | {"criterion": criterion}
+    rows: list[Row] = []
+    for named, group in groups_of(runs.assign(criterion=criterion), [*_CELL, "criterion"]):
         points = [named | {"lr": lr} | _point(at) for lr, at in group.groupby("lr", sort=True)]
         rows += _with_best(points, searches.get((training_cell(named["cell"]), named["arm"])))
     return RATES.frame(rows)
@@ -136,7 +132,7 @@ def _as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[fl
 _MEANS = (("report_loss", "metrics.report_loss"), ("score", "score"), ("spikes", "spikes"))
 
 
-def _point(at: pd.DataFrame) -> dict[str, object]:
+def _point(at: pd.DataFrame) -> Row:
     """The runs at one learning rate; those of a search, where there are any, say what the criterion is."""
     judged = at[at["tuning"]] if at["tuning"].any() else at
     complete = bool((judged["state"] == "done").all())
@@ -151,7 +147,7 @@ def _point(at: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _with_best(points: list[dict[str, Any]], search: dict[str, Any] | None) -> list[dict[str, Any]]:
+def _with_best(points: list[Row], search: Row | None) -> list[Row]:
     if search is not None:  # what the study itself went by
         return [p | {"best": p["lr"] == search["best"], "edge": search["edge"] if p["lr"] == search["best"] else None} for p in points]
     known = [p for p in points if np.isfinite(p["tune"])]
@@ -168,15 +164,14 @@ def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
     runs = trained_alike(frames.runs)
     criterion = criterion_of(frames)
     bases = _as_loss(runs, criterion, "_start").groupby(runs["cell"]).mean()
-    rows: list[dict[str, Any]] = []
-    for key, group in rates.groupby(_CELL, sort=False) if len(rates) else ():
+    rows: list[Row] = []
+    for named, group in groups_of(rates, [*_CELL, "criterion"]):
         judged = group[group["searched"]] if group["searched"].any() else group
         if len(judged) < 2:
             continue
-        named: dict[str, Any] = dict(zip(_CELL, key, strict=True)) | {"criterion": criterion, "points": len(judged), "runs": _ids(judged)}
         ours = runs[(runs["cell"] == named["cell"]) & (runs["arm"] == named["arm"])]
-        budget = {"tuning_runs": int(has_role(ours, "tuning").sum()) or len(ours)}
-        row: dict[str, Any] = named | budget | dict.fromkeys(_REGION, np.nan) | {"good_open": False, "edge": None}
+        budget = {"tuning_runs": int(has_role(ours, "tuning").sum()) or len(ours), "points": len(judged), "runs": _ids(judged)}
+        row = named | budget | dict.fromkeys(_REGION, np.nan) | {"good_open": False, "edge": None}
         for best in rows_of(group[group["best"]])[:1]:
             row |= {"best_lr": best["lr"], "best_loss": best["tune"], "edge": best["edge"]}
         known = judged[judged["tune"].notna()].sort_values("lr")
@@ -190,7 +185,7 @@ def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
 _REGION = ("best_lr", "best_loss", "off_low", "off_high", "good_low", "good_high", "good_width")
 
 
-def _flatness(lr: Floats, loss: Floats, base: float) -> dict[str, object]:
+def _flatness(lr: Floats, loss: Floats, base: float) -> Row:
     best = int(np.argmin(loss))
     low, high, is_open = good_region(lr, loss, loss[best] + NEAR_BEST * (base - loss[best]))
     off = {name: loss_at(lr, loss, at) - loss[best] for name, at in (("off_low", lr[best] / 3), ("off_high", lr[best] * 3))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from sys import intern
 
 import pandas as pd
 from pydantic import JsonValue
@@ -38,8 +39,8 @@ class RunRow:
         run: as planned.
         state, reason: of its training; as `StudyFrames.runs` says.
         eval_state, eval_reason: of its scores.
-        record: its readable record.
-        scored: its readable scores.
+        config: its record's; empty without a record.
+        measured: its record's columns of the frame, and what its scores add. Whole records of thousands of runs would not fit.
     """
 
     run: PlannedRun
@@ -47,8 +48,8 @@ class RunRow:
     reason: str | None = None
     eval_state: str = "missing"
     eval_reason: str | None = None
-    record: RunRecord | None = None
-    scored: EvalRecord | None = None
+    config: Mapping[str, JsonValue] = field(default_factory=dict)
+    measured: dict[str, object] = field(default_factory=dict)
     setting: str = field(default="", init=False)
 
     @property
@@ -61,17 +62,21 @@ class RunRow:
         planned = self.run.model_dump(exclude={"steps", "roles", "cell"})
         states = {"state": self.state, "reason": self.reason, "eval_state": self.eval_state, "eval_reason": self.eval_reason}
         row = planned | states | {"cell": self.cell, "setting": self.setting, "length": self.run.steps, "roles": " ".join(self.run.roles)}
-        if self.record is not None:
-            row |= _of_record(self.record)
-        if self.scored is not None:
-            row |= {"scored_on": scored_on(self.scored.provenance)}
-            row |= {f"generation.{name}": value for name, value in numbers(self.scored.generation)}
-        return row
+        return row | self.measured
+
+    def keep(self, record: RunRecord) -> None:
+        """What the frame shows of its readable record."""
+        self.config = record.config
+        self.measured |= {intern(name): value for name, value in _of_record(record).items()}  # names once for all runs
+
+    def keep_scores(self, scored: EvalRecord) -> None:
+        """What the frame shows of its readable scores."""
+        self.measured |= {"scored_on": scored_on(scored.provenance)}
+        self.measured |= {f"generation.{name}": value for name, value in numbers(scored.generation)}
 
     def settings(self) -> dict[str, JsonValue]:
         """What may tell its cell from another of the same model and rank, by dotted key; empty without a record."""
-        config = {} if self.record is None else self.record.config
-        return dict(flat({key: value for key, value in config.items() if key not in PER_RUN}))
+        return dict(flat({key: value for key, value in self.config.items() if key not in PER_RUN}))
 
 
 def _of_record(record: RunRecord) -> dict[str, object]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS, interval
+from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.paired import detectable_of, paired_t
 from olora_bench.analysis.reasons import PairsDiverged, PairsMissing, Reason, TooFewSeeds
 from olora_bench.analysis.runs import with_role
@@ -63,24 +66,37 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
     Returns:
         As `SCHEDULES` describes it.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for contrast in frames.contrasts:
         for role in ("tuned", "shared"):
             ours = _of_role(frames.runs, contrast, role)
-            for key, group in ours.groupby(["family", "model", "rank", *(["lr"] if role == "shared" else [])], sort=False):
+            for cell, group in groups_of(ours, ["family", "model", "rank", *(["lr"] if role == "shared" else [])]):
                 arm, reference = (group[group["arm"] == side] for side in (contrast.arm, contrast.reference))
                 if arm["length"].nunique() < 2 or reference.empty:
                     continue
                 of_shares = _shares(arm, reference)
                 smallest = next((row["share"] for row in of_shares if row["matches"]), None)  # shares are in order: T/4 first
-                assert isinstance(key, tuple)
-                named: dict[str, object] = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
-                named |= dict(zip(["family", "model", "rank"], key, strict=False))
+                named = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
+                named |= {name: cell[name] for name in ("family", "model", "rank")}
                 rows += [named | row | {"smallest": row["share"] == smallest} for row in of_shares]
     return SCHEDULES.frame(rows)
 
 
-def _of_role(runs: pd.DataFrame, contrast: Contrast, role: str) -> pd.DataFrame:
+def runs_by_length(frames: StudyFrames, comparison: Comparison) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The runs of a comparison's arm and reference, a family at a time, where both have schedules of several lengths.
+
+    Columns as in `frames.runs`, and `loss` (final and held-out, nats; infinite where a run diverged, missing where it is not done).
+    """
+    ours = _of_role(frames.runs, comparison, comparison.role)
+    ours = ours.assign(loss=ours["loss"].mask(ours["state"] == "diverged", np.inf))
+    ours = ours if comparison.lr is None else ours[ours["lr"] == comparison.lr]
+    for _, family in ours.groupby(["family", "model", "rank"], sort=False):
+        arm, reference = (family[family["arm"] == side] for side in (comparison.arm, comparison.reference))
+        if arm["length"].nunique() > 1 and reference["length"].nunique() > 1:
+            yield arm, reference
+
+
+def _of_role(runs: pd.DataFrame, contrast: Contrast | Comparison, role: str) -> pd.DataFrame:
     known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([contrast.arm, contrast.reference])
     ours = with_role(runs[known], role)
     seconds = ours["timings_s.optimise"].fillna(ours["timings_s.train"])
@@ -88,7 +104,7 @@ def _of_role(runs: pd.DataFrame, contrast: Contrast, role: str) -> pd.DataFrame:
     return ours.assign(seconds=seconds, loss=losses).drop_duplicates(["family", "model", "rank", "arm", "lr", "length", "seed"])
 
 
-def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, object]]:
+def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[Row]:
     longest = float(reference["length"].max())
     full = reference[reference["length"] == longest]
     rows = []
@@ -100,7 +116,7 @@ def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[dict[str, object
     return rows
 
 
-def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> dict[str, object]:
+def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> Row:
     both = full.merge(short, on="seed", suffixes=("_reference", "_arm"))
     died = int(((both["state_arm"] == "diverged") | (both["state_reference"] == "diverged")).sum())
     planned = short["seed"].nunique()

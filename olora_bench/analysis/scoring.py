@@ -8,7 +8,7 @@ import pandas as pd
 
 from olora_bench.analysis.columns import ARM, RUNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.reasons import EvaluationsWarn
 
 BASE = "base"
@@ -24,13 +24,7 @@ SCORING = Table(
         Column("n_evals", "evaluations", heading="scorings"),
         Column("items", "items of the benchmark, the greatest count", "items", "items"),
         Column("truncated", "items whose prompt was cut, the greatest count", "items", "prompts cut"),
-        Column(
-            "flips",
-            "items compared whose choice differs from fp32's, mean; empty where not measured",
-            "percent",
-            "flips",
-            "number",
-        ),
+        Column("flips", "items compared whose choice differs from fp32's, mean; empty where not measured", "percent", "flips", "number"),
         Column("flips_max", "the greatest of any evaluation", "percent", "greatest", "number"),
         Column("flip_items", "items compared with fp32", "items", "compared"),
         Column("warned", "each warning of the evaluations once, with how many gave it", heading="warnings"),
@@ -52,12 +46,11 @@ def scoring(frames: StudyFrames) -> pd.DataFrame:
         model=frames.scores["base"].fillna(frames.scores["train_id"].map(runs["model"])),
         arm=frames.scores["train_id"].map(runs["arm"]).where(frames.scores["base"].isna(), BASE),
     )
-    rows: list[dict[str, object]] = []
-    keys = ["model", "arm", "benchmark", "metric"]
-    for key, group in scores.groupby(keys, sort=False):
+    rows: list[Row] = []
+    for named, group in groups_of(scores, ["model", "arm", "benchmark", "metric"]):
         counts = Counter(text for texts in group["warnings"] for text in texts.split(" | ") if text)
         rows.append(
-            dict(zip(keys, key, strict=True))
+            named
             | {"n_evals": len(group), "items": int(group["items"].max()), "truncated": int(group["truncated"].max())}
             | {"flips": 100 * float(group["flips"].mean()), "flips_max": 100 * float(group["flips"].max())}
             | {"flip_items": int(group["flip_items"].max())}

@@ -52,14 +52,10 @@ def fetch(experiment: Experiment, assets: Mapping[str, Asset]) -> dict[str, Path
     if any(_problem(wants[key], assets[key], place) for key, place in places.items()):
         with cache.filling(cache_dir):
             _fill(places, wants, assets, experiment, missing)
-    for key in places:
-        absent = _absent(wants[key], folders[key])
-        if absent and key not in {m.key for m in missing}:
-            missing.append(
-                Missing(
-                    key, assets[key].source, f"it has no {' and no '.join(absent)} split", "another source in assets, or another benchmark"
-                )
-            )
+    said = {one.key for one in missing}
+    for key in (key for key in places if key not in said):
+        if absent := " and no ".join(_absent(wants[key], folders[key])):
+            missing.append(Missing(key, assets[key].source, f"it has no {absent} split", "another source in assets, or another benchmark"))
     refuse([experiment], missing)
     return {key: folders[key] for key in wants if key in folders}
 

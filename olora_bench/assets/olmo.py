@@ -81,11 +81,6 @@ def convert(converter: str, member: str, file: IO[bytes]) -> pa.Table:
     return pa.Table.from_pylist([native(doc) for doc in _docs(file)], schema=schema)
 
 
-def converters() -> list[str]:
-    """The names `packaged.converter` may take in a benchmark's YAML."""
-    return sorted(_SCHEMAS)
-
-
 def whole_numbers(converter: str) -> list[str]:
     """The columns of a converter's native rows that hold whole numbers."""
     return [field.name for field in _SCHEMAS[converter] if pa.types.is_integer(field.type)]

@@ -62,13 +62,18 @@ def collate(examples: Sequence[Example], pad_id: int) -> Batch:
     return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(supervised))
 
 
+def longest_first(examples: Sequence[Example]) -> list[Example]:
+    """Examples in the order in which `packs` lays them out."""
+    return sorted(examples, key=lambda e: -len(e.input_ids))
+
+
 def packs(examples: Sequence[Example], token_budget: int) -> Iterator[Packed]:
     """Lay examples into rows of at most `token_budget` tokens, without padding; an example longer than that has a row of its own.
 
     Long ones come first, so that what does not fit in memory shows at once, and rows are about equally full. How examples are laid out
     never changes the mathematics of a step.
     """
-    order = sorted(examples, key=lambda e: -len(e.input_ids))
+    order = longest_first(examples)
     for chunk in even_chunks([len(e.input_ids) for e in order], token_budget):
         yield pack([(order[i].input_ids, order[i].supervised) for i in chunk])
 

@@ -76,14 +76,10 @@ def benchmark_item(task: ConfigurableTask, group: str, doc: Doc, split: str, row
     return Item(item_id(doc, split, row), group, context, continuation, query, rest)
 
 
-def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Any, rows: Iterable[int] | None = None) -> Iterator[Item]:
-    """The items of `rows` (default: all) of a split, in that order."""
-    if rows is None:
-        for row, doc in enumerate(docs):
-            yield benchmark_item(task, group, doc, split, row)
-    else:
-        for row in rows:
-            yield benchmark_item(task, group, docs[row], split, row)
+def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Iterable[Doc]) -> Iterator[Item]:
+    """The items of a split, in its order."""
+    for row, doc in enumerate(docs):
+        yield benchmark_item(task, group, doc, split, row)
 
 
 def instruction_item(template: TemplateName, group: str, doc: Doc, row: int) -> Item:

@@ -96,21 +96,23 @@ def evaluate(model: nn.Module, base: Loaded, asked: Scoring, *, dtype: Dtype) ->
     return scores, pd.concat(frames.values(), ignore_index=True)
 
 
-def measure_flips(base: Base, asked: Scoring, items: pd.DataFrame, *, limit: int = 100) -> dict[str, Flips]:
-    """How many predictions the precision decides: up to `limit` items of each benchmark again, with the file's weights, all in fp32.
+def measure_flips(model: nn.Module, base: Base, asked: Scoring, items: pd.DataFrame, *, limit: int) -> dict[str, Flips]:
+    """How many predictions the precision decides: up to `limit` items of each benchmark again, all in fp32.
 
     Args:
-        base: untouched. Its weights take fp32's memory meanwhile, and are the very tensors from before afterwards.
-        items: what `evaluate` returned for this base on this suite in a lower precision.
+        model: `base.model` untouched, whose file's weights are read again, since their rounding is a part of what a lower precision
+            decides; or a trained model around it, whose own weights are taken: what training saw were the rounded ones.
+        base: its weights take fp32's memory meanwhile, and are the very tensors from before afterwards.
+        items: what `evaluate` returned for this model on this suite in a lower precision.
 
     Returns:
         by benchmark name.
     """
     few = replace(asked, suite=asked.suite.model_copy(update={"limit": min(limit, asked.suite.limit or limit)}))
     with computing_in(base.model, torch.float32):
-        floating = [name for name, parameter in base.model.named_parameters() if parameter.is_floating_point()]
-        restore(base, floating, torch.float32)  # the rounding of the weights is a part of what a lower precision decides
-        _, exact = evaluate(base.model, base, few, dtype="fp32")
+        if model is base.model:
+            restore(base, [name for name, parameter in model.named_parameters() if parameter.is_floating_point()], torch.float32)
+        _, exact = evaluate(model, base, few, dtype="fp32")
     both = items.merge(exact, on=["benchmark", "item_id"], suffixes=("", "_fp32"))
     return {str(name): _flips(rows, asked.benchmarks[str(name)]) for name, rows in both.groupby("benchmark")}
 
@@ -220,9 +222,9 @@ def computing_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     changed = [
         (p, p.data) for name, p in model.named_parameters() if "lora_" not in name and p.dtype in DTYPES.values() and p.dtype != dtype
     ]
-    for parameter, data in changed:
-        parameter.data = data.to(dtype)
     try:
+        for parameter, data in changed:
+            parameter.data = data.to(dtype)  # memory may end half-way
         yield
     finally:
         for parameter, data in changed:

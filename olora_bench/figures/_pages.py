@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.words.numbers import lr_text
-
-
-def grouped(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """Groups in the frame's order, each with its key by name; null is a key too."""
-    if frame.empty:
-        return []
-    groups = frame.groupby(list(names), sort=False, dropna=False)
-    return [(dict(zip(names, key, strict=True)), group) for key, group in groups if isinstance(key, tuple)]
 
 
 def pages(name: str, groups: Sequence[pd.DataFrame], most: int) -> list[tuple[str, pd.DataFrame]]:

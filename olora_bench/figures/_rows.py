@@ -53,8 +53,8 @@ def height_of(groups: Sequence[Group], *, below_in: float = 0.42) -> float:
     return lines_of(groups) * ROW_IN + below_in + 0.08
 
 
-def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True, notes: bool = True) -> None:
-    """Draw the groups from top to bottom; `labels` names the rows at the left, `notes` what they come to at the right."""
+def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True) -> None:
+    """Draw the groups from top to bottom; `labels` names the rows at the left."""
     y, places, names = 0.0, [], []
     for number, group in enumerate(groups):
         if group.heading:
@@ -68,7 +68,7 @@ def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True, notes
             _draw_row(axes, row, y)
             places.append(y)
             names.append(row.label)
-            if notes and row.note:
+            if row.note:
                 axes.text(
                     1.02, y, row.note, transform=axes.get_yaxis_transform(), ha="left", va="center_baseline", fontsize=TEXT_PT,
                     color=QUIET if math.isnan(row.value) else INK,

@@ -97,6 +97,17 @@ def _layout(figure: Figure) -> ConstrainedLayoutEngine:
     return engine
 
 
+def panels_of(
+    figure: Figure, count: int, columns: int, *, sharex: bool = False, width_ratios: Sequence[float] | None = None
+) -> list[tuple[Axes, bool, bool]]:
+    """The axes of so many panels, row by row, each with whether it is the leftmost of its row and the lowest of its column; the last row's
+    rest stays empty."""
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=sharex, width_ratios=width_ratios).flat
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return [(one, number % columns == 0, number + columns >= count) for number, one in enumerate(axes[:count])]
+
+
 TITLE_LINE_IN, LEGEND_LINE_IN, KEY_LINE_IN = 0.14, 0.145, 0.125
 TITLE_CHARACTERS, KEY_CHARACTERS = 47, 58
 
@@ -112,11 +123,11 @@ def key_lines(key: str) -> list[str]:
     return textwrap.wrap(key, KEY_CHARACTERS)
 
 
-def legend_rows(arms: Sequence[str], extra: int = 0) -> list[int]:
+def legend_rows(arms: Sequence[str]) -> list[int]:
     """How many arms each row of a legend takes, so that none is wider than the figure."""
     rows, width = [0], 0.0
     for name in arms:
-        need = 0.33 + 0.062 * (len(name) + extra)
+        need = 0.33 + 0.062 * len(name)
         if rows[-1] and width + need > WIDTH_IN - 0.1:
             rows, width = [*rows, 0], 0.0
         rows[-1], width = rows[-1] + 1, width + need
@@ -187,13 +198,13 @@ def log_ticks(axes: Axes, ticks: Sequence[float], text: Callable[[float], str]) 
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def sparse(values: Sequence[float], inches: float, *, apart_in: float = 0.27) -> list[float]:
+def sparse(values: Sequence[float], inches: float) -> list[float]:
     """Those of the increasing positive values that can be named on a logarithmic axis so long without touching; 1 is always among them.
 
     >>> sparse([0.25, 0.5, 1, 4, 16], 1.0)
     [0.25, 1, 4, 16]
     """
-    gap = apart_in * (math.log(values[-1] / values[0]) or 1.0) / inches
+    gap = 0.27 * (math.log(values[-1] / values[0]) or 1.0) / inches
     kept: list[float] = [value for value in values if value == 1]
     for value in values:
         if all(abs(math.log(value / other)) >= gap for other in kept):

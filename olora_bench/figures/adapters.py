@@ -12,7 +12,19 @@ from matplotlib.ticker import FuncFormatter
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import ROW_IN, heading
-from olora_bench.figures._style import INK, QUIET, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
+from olora_bench.figures._style import (
+    INK,
+    QUIET,
+    ArmStyle,
+    few_ticks,
+    figure_of,
+    header,
+    header_in,
+    light_grid,
+    log_ticks,
+    panels_of,
+    styled,
+)
 from olora_bench.words import keys
 from olora_bench.words.numbers import signed
 
@@ -47,9 +59,7 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     rows = -(-len(panels) // 2)
     figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ARM_IN * len(arms) + 0.58), between_in=(0.06, 0.05))
     header(figure, title, key=keys.ANATOMY)
-    grid = figure.subplots(rows, 2, squeeze=False)
-    for number, (before, after, fact, name, meaning) in enumerate(panels):
-        axes = grid[number // 2][number % 2]
+    for (before, after, fact, name, meaning), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
         mine = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
             stages = {r["stage"]: r for r in rows_of(mine[mine["arm"] == arm])}
@@ -63,13 +73,11 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
         told = axes.annotate(meaning, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", color=QUIET)
         told.set_in_layout(False)
         axes.set_ylim(len(arms) - 0.5, -0.6)
-        axes.set_yticks(range(len(arms)), arms if number % 2 == 0 else [""] * len(arms))
+        axes.set_yticks(range(len(arms)), arms if leftmost else [""] * len(arms))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         _scale(axes, mine[mine["stage"].isin([before, after])], fact)
         light_grid(axes, "x")
-    for empty in range(len(panels), rows * 2):
-        grid[empty // 2][empty % 2].set_axis_off()
     return figure
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.cost_pairs import cost_pairs
+from olora_bench.analysis.frames import Row, groups_of
 from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
@@ -20,7 +20,7 @@ from olora_bench.analysis.runs import REPORTED, has_role, with_role
 from olora_bench.analysis.verdicts import longest, primary
 from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
-from olora_bench.figures._pages import grouped, pages, slug
+from olora_bench.figures._pages import pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import captions
 from olora_bench.words import cells as cell_words
@@ -97,7 +97,7 @@ def _loss_curves(s: Sources) -> Drawn:
         yield LeftOut("loss_curves", "no finished run read its held-out loss on the way")
     title = "Held-out loss along training"
     for role, mine in bands.groupby("role", sort=False):
-        for name, shown in pages(f"loss_curves_{role}", [group for _, group in grouped(mine, PANEL)], PANELS_A_FIGURE):
+        for name, shown in pages(f"loss_curves_{role}", [group for _, group in groups_of(mine, PANEL)], PANELS_A_FIGURE):
             gone = died[(died["role"] == role) & died["cell"].isin(shown["cell"])]
             yield captioned(
                 name,
@@ -128,7 +128,7 @@ def _forests(s: Sources) -> Drawn:
     drawn = False
     for outcome in outcomes(s.tables["verdicts"]):
         comparison = outcome.comparison
-        groups = [group for _, group in grouped(comparison.rows_in(cells), CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(cells), CELL)]
         if not any(group["seeds"].gt(0).any() for group in groups):
             continue
         for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
@@ -151,7 +151,7 @@ def _learning_rates(s: Sources) -> Drawn:
         yield LeftOut("learning_rates", reason)
         return
     shared = None if s.frames.tuning is None else s.frames.tuning.shared_lr
-    for name, shown in pages("learning_rates", [group for _, group in grouped(table[several], CELL)], CELLS_A_RATE_FIGURE):
+    for name, shown in pages("learning_rates", [group for _, group in groups_of(table[several], CELL)], CELLS_A_RATE_FIGURE):
         title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
         far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))
         parts = [*rate_words.rate_caption(shown, shared, far=far), captions.items(s.tables), s.missing(shown, "tuning", *REPORTED)]
@@ -164,7 +164,7 @@ def _speed_ups(s: Sources) -> Drawn:
     if table.empty:
         yield LeftOut("speed_up", "no pair of runs read its held-out loss on the way")
     for comparison in comparisons(s.tables["verdicts"]):
-        groups = [group for _, group in grouped(comparison.rows_in(table), CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(table), CELL)]
         for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
             title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
             protocol = captions.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
@@ -192,7 +192,7 @@ def _schedules(s: Sources) -> Drawn:
 
 def _ratio_maps(s: Sources) -> Drawn:
     tried = ratio_points(s.frames, s.tables["rates"])
-    found = [(key, mine) for key, mine in grouped(tried, [*CELL, "family"]) if mine["lr"].nunique() > 1 and mine["lr_ratio"].nunique() > 1]
+    found = [(key, mine) for key, mine in groups_of(tried, [*CELL, "family"]) if (mine[["lr", "lr_ratio"]].nunique() > 1).all()]
     if not found:
         yield LeftOut("ratio_map", "no ratio was tried at several learning rates")
     for number, (key, mine) in enumerate(found, 1):
@@ -207,7 +207,7 @@ def _ratio_profiles(s: Sources) -> Drawn:
     role = "tuned" if has_role(reported, "tuned").any() else "shared"
     reported = with_role(reported, role)
     reported = reported.assign(panel=0.0 if role == "tuned" else reported["lr"])
-    several = [(key, mine) for key, mine in grouped(reported, [*CELL, "family", "panel"]) if mine["lr_ratio"].nunique() > 1]
+    several = [(key, mine) for key, mine in groups_of(reported, [*CELL, "family", "panel"]) if mine["lr_ratio"].nunique() > 1]
     found = [(key, mine, _profile(mine, s.tables["anatomy"])) for key, mine in several]
     if not found:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
@@ -223,7 +223,7 @@ MEASURES = {"report_loss": "Held-out loss (nats)", "score": "Score (%)", **GENER
 
 def _profile(points: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """One row a (arm, lr_ratio, measure) that is known: what `ratios.ratio_profile` draws."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     travelled = facts[(facts["stage"] == "travelled") & facts["fact"].isin(["a", "b"])]
     for r in rows_of(points.drop_duplicates(["arm", "lr_ratio"])):
         named = {"arm": r["arm"], "lr_ratio": r["lr_ratio"]}
@@ -265,7 +265,7 @@ def _anatomy(s: Sources) -> Drawn:
         facts = facts.drop_duplicates(["model", "rank", "setting", "arm", "stage", "fact"]).assign(panel=0.0)
     else:
         facts = facts.assign(panel=facts["lr"])
-    for number, (key, mine) in enumerate(grouped(facts, ["model", "rank", "setting", "panel"]), 1):
+    for number, (key, mine) in enumerate(groups_of(facts, ["model", "rank", "setting", "panel"]), 1):
         title = f"Adapters of {where(key)}"
         parts = [*cost_words.anatomy_caption(mine), captions.protocol(s.frames.protocol, mine["lr"]), s.missing(mine, *REPORTED)]
         yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(mine, s.styles, title=title))
@@ -277,7 +277,7 @@ def _cost(s: Sources) -> Drawn:
         yield LeftOut("cost", "no pair of finished runs of one harness and one kind of machine measured time or memory")
         return
     title = "What an arm costs beside its reference"
-    for name, shown in pages("cost", [group for _, group in grouped(costs, adapters.COST_GROUP)], CELLS_A_FIGURE):
+    for name, shown in pages("cost", [group for _, group in groups_of(costs, adapters.COST_GROUP)], CELLS_A_FIGURE):
         parts = [*cost_words.cost_caption(shown), s.missing(shown, *REPORTED)]
         yield captioned(name, title, parts, adapters.cost(shown, s.styles, title=title))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import where
 from olora_bench.analysis.bands import PANEL
-from olora_bench.figures._pages import grouped
+from olora_bench.analysis.frames import Row, groups_of
 from olora_bench.figures._style import (
     TEXT_PT,
     ArmStyle,
@@ -20,6 +19,7 @@ from olora_bench.figures._style import (
     header,
     header_in,
     light_grid,
+    panels_of,
     styled,
 )
 from olora_bench.words import keys
@@ -41,7 +41,7 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
         diverged: as `analysis.bands.diverged_curves` returns it: drawn each by itself, thin, with a cross where it ends.
         styles: of every arm in them.
     """
-    panels = grouped(bands, PANEL)
+    panels = groups_of(bands, PANEL)
     arms = list(dict.fromkeys(bands["arm"]))
     alone = len(panels) == 1
     shown = {name: styles[name] for name in arms}
@@ -53,22 +53,19 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     figure = figure_of(top + below)
     header(figure, title, shown, key=marks)
     figure.supylabel("Held-out loss (nats)", y=0.5 * below / (top + below), fontsize=TEXT_PT)
-    grid = figure.subplots(rows, 2, squeeze=False, width_ratios=(2.2, 1) if alone else (1, 1))
-    for number, (panel, band) in enumerate(panels):
-        axes = grid[number // 2][number % 2]
+    places = panels_of(figure, 2 if alone else len(panels), 2, width_ratios=(2.2, 1) if alone else None)
+    for (panel, band), (axes, _, lowest) in zip(panels, places, strict=not alone):
         died = diverged[diverged["cell"] == panel["cell"]]
         _panel(axes, band, died if panel["role"] == "tuned" else died[died["panel_lr"] == panel["panel_lr"]], shown)
         axes.set_title(_panel_title(panel, several=bands["panel_lr"].nunique() > 1, alone=alone))
-        if number + 2 >= len(panels):
+        if lowest:
             axes.set_xlabel("Step")
     if alone:
-        _ends(grid[0][1], bands, shown)
-    elif len(panels) % 2:
-        grid[-1][1].set_axis_off()
+        _ends(figure.axes[1], bands, shown)
     return figure
 
 
-def _panel_title(key: Mapping[str, Any], *, several: bool, alone: bool) -> str:
+def _panel_title(key: Row, *, several: bool, alone: bool) -> str:
     text = where(key) + (f", lr {lr_text(key['panel_lr'])}" if several else "")
     return text if alone or len(text) <= 26 else text.replace(", rank ", " r")
 
@@ -83,7 +80,7 @@ def _panel(axes: Axes, bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapp
                 axes.plot(band["step"], band[edge], color=style.colour, linewidth=0.4, alpha=0.5)
         axes.plot(band["step"], band["mean"], color=style.colour, linestyle=style.dashes, marker=marks, markersize=style.size(2.6),
                   gid=f"mean:{arm}", linewidth=1.6 if number == 0 else 1.1)  # fmt: skip
-    for key, run in grouped(diverged, ["arm", "seed"]):
+    for key, run in groups_of(diverged, ["arm", "seed"]):
         style = styles[key["arm"]]
         axes.plot(run["step"], run["loss"], color=style.colour, linewidth=0.6, alpha=0.8)
         axes.plot(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from olora_bench.analysis import where
+from olora_bench.analysis.frames import Row, groups_of
 from olora_bench.figures._style import (
     QUIET,
     ArmStyle,
@@ -39,7 +40,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         styles: of every arm in it.
     """
     rates = rates.assign(few=rates["n_runs"] < rates["n_runs"].max())
-    cells = [(dict(zip(_CELL, key, strict=True)), cell) for key, cell in rates.groupby(_CELL, sort=False)]
+    cells = groups_of(rates, _CELL)
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
@@ -82,7 +83,7 @@ def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
 
 
 _CELL = ["cell", "model", "rank", "setting"]
-_Panel = tuple[Mapping[str, object], pd.DataFrame, str]
+_Panel = tuple[Row, pd.DataFrame, str]
 
 
 def far_above(cell: pd.DataFrame) -> pd.Series:
@@ -95,7 +96,7 @@ def far_above(cell: pd.DataFrame) -> pd.Series:
     return (cell["tune"] > far_limit(cell["tune"])) & ~cell["best"].astype(bool) & (cell["diverged"] == 0)
 
 
-def _rows(cells: Sequence[tuple[Mapping[str, object], pd.DataFrame]]) -> list[list[_Panel]]:
+def _rows(cells: Sequence[tuple[Row, pd.DataFrame]]) -> list[list[_Panel]]:
     """The panels of a figure by rows: loss and score of a cell, and two losses side by side where only the setting tells cells apart."""
     scored = any(cell["score"].notna().any() for _, cell in cells)
     alike = len({(named["model"], named["rank"]) for named, _ in cells}) == 1

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from olora_bench.analysis import rows_of
+from olora_bench.analysis.frames import Row
 from olora_bench.figures._style import (
     GRID,
     INK,
@@ -24,6 +25,7 @@ from olora_bench.figures._style import (
     header_in,
     light_grid,
     log_ticks,
+    panels_of,
     sparse,
     styled,
 )
@@ -74,7 +76,7 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def _tile(axes: Axes, place: tuple[int, int], r: Mapping[str, object], colour: tuple[float, ...] | None) -> None:
+def _tile(axes: Axes, place: tuple[int, int], r: Row, colour: tuple[float, ...] | None) -> None:
     """What came of one ratio and rate: its loss on its tint, or without one (`colour` is None) why there is none."""
     (x, y), gid = place, f"{r['lr_ratio']:g}:{r['lr']:g}"
     face = {"facecolor": "#F2F2F2"} if colour is None else {"facecolor": colour, "gid": f"tile:{gid}"}
@@ -100,10 +102,8 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
     shown = {name: styles[name] for name in dict.fromkeys(profile["arm"])}
     figure = figure_of(header_in(title, list(shown), key=keys.RATIO_PROFILE) + 1.15 * rows + 0.2)
     header(figure, title, shown, lines=False, key=keys.RATIO_PROFILE)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     ratios = sorted(set(profile["lr_ratio"]))
-    for number, measure in enumerate(measures):
-        axes = grid[number // columns][number % columns]
+    for measure, (axes, _, lowest) in zip(measures, panels_of(figure, len(measures), columns, sharex=True), strict=True):
         mine = profile[profile["measure"] == measure].sort_values("lr_ratio")
         axes.axvline(1, color=GRID, linewidth=1.2, zorder=1)
         axes.plot(mine["lr_ratio"], mine["value"], color=QUIET, linewidth=0.8, zorder=2)
@@ -118,11 +118,9 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
         axes.set_ylim(*_range(mine["value"], LEAST_RANGE.get(str(measure), 0.0)))
         few_ticks(axes, "y", 3)
         light_grid(axes, "y")
-        if number + columns >= len(measures):
+        if lowest:
             axes.set_xlabel("Ratio (lr of B over lr of A)")
             axes.tick_params(labelbottom=True)
-    for empty in range(len(measures), rows * columns):
-        grid[empty // columns][empty % columns].set_axis_off()
     return figure
 
 

@@ -13,7 +13,19 @@ from matplotlib.transforms import ScaledTranslation
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of
-from olora_bench.figures._style import QUIET, TEXT_PT, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, styled
+from olora_bench.figures._style import (
+    QUIET,
+    TEXT_PT,
+    ArmStyle,
+    few_ticks,
+    figure_of,
+    header,
+    header_in,
+    light_grid,
+    log_ticks,
+    panels_of,
+    styled,
+)
 from olora_bench.words import keys
 from olora_bench.words.comparisons import ends
 
@@ -82,17 +94,14 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
     key = keys.SCHEDULES.format(reference=first["reference"])
     figure = figure_of(header_in(title, list(shown), key=key) + 1.45 * rows + 0.1)
     header(figure, title, shown, key=key)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for number, ((model, rank, _), group) in enumerate(panels):
-        axes = grid[number // columns][number % columns]
+    places = panels_of(figure, len(panels), columns)
+    for ((model, rank, _), group), (axes, leftmost, lowest) in zip(panels, places, strict=True):
         _schedules(axes, group, shown[first["arm"]], shown[first["reference"]])
         axes.set_title(f"{model}, rank {rank}" if columns == 1 else f"{model} r{rank}")
-        if number % columns == 0:
+        if leftmost:
             axes.set_ylabel("Final held-out loss (nats)")
-        if number + columns >= len(panels):
+        if lowest:
             axes.set_xlabel(f"{first['arm']}'s steps")
-    for empty in range(len(panels), rows * columns):
-        grid[empty // columns][empty % columns].set_axis_off()
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from olora_bench.identity.explain import Difference, differences, explain
 from olora_bench.identity.ids import (
+    ANALYSIS_VERSION,
     RESULTS_VERSION,
     Identified,
     base_eval_identity,
@@ -11,12 +12,14 @@ from olora_bench.identity.ids import (
     eval_identity,
     family_key,
     identify,
+    settings,
     train_identity,
     training_assets,
 )
 from olora_bench.identity.title import run_title, title
 
 __all__ = [
+    "ANALYSIS_VERSION",
     "RESULTS_VERSION",
     "Difference",
     "Identified",
@@ -30,6 +33,7 @@ __all__ = [
     "family_key",
     "identify",
     "run_title",
+    "settings",
     "title",
     "train_identity",
     "training_assets",

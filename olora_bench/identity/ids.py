@@ -19,6 +19,10 @@ from olora_bench.identity.code import init_digest
 RESULTS_VERSION = 3
 """Raised whenever a change of code changes numbers; `tests/test_golden.py` fails when numbers moved and this did not."""
 
+ANALYSIS_VERSION = 1
+"""Raised whenever a change of code changes what the same records are found to say; `tests/analysis/test_version.py` fails when verdicts
+moved and this did not."""
+
 # Bytes are identified by the asset's digest or commit, so where they come from, what a licence says, and the shapes that
 # follow from the weights are descriptions. Everything else in these groups is hashed.
 MODEL_DESCRIBES = frozenset(
@@ -117,6 +121,28 @@ def training_assets(experiment: Experiment) -> list[str]:
     own = [f"data:{experiment.data.name}"] if experiment.data.kind == "instructions" else []
     named = dict.fromkeys((*experiment.data.benchmarks, *experiment.data.decontaminate))
     return own + [f"benchmark:{name}" for name in named]
+
+
+def settings(experiment: Experiment) -> dict[str, JsonValue]:
+    """What decides the numbers of an experiment and is written down before it runs.
+
+    Its identities without rate and seed, each group's values by the name of its option, and in place of the bytes that it is made from the
+    repositories that they are asked of.
+    """
+    model, data, suite = experiment.model, experiment.data, experiment.suite
+    read = {f"benchmark:{name}": experiment.benchmarks[name].hub for name in dict.fromkeys((*data.benchmarks, *suite.benchmarks))}
+    hub = {f"model:{model.name}": model.hub, f"data:{data.name}": data.hub, **read}
+    return {
+        "model": {model.name: _values("model", model, MODEL_DESCRIBES)},
+        "init": {experiment.init.name: _values("init", experiment.init) | {"code": init_digest(experiment.init.module)}},
+        "rank": experiment.rank,
+        "alpha": experiment.alpha,
+        "data": {data.name: _data(data, experiment.benchmarks)},
+        "recipe": {experiment.recipe.name: _values("recipe", experiment.recipe, RECIPE_DESCRIBES)},
+        "precision": experiment.precision,
+        "suite": {suite.name: _suite(suite, experiment.benchmarks, _dtype(experiment))},
+        "hub": {key: None if source is None else source.model_dump(mode="json") for key, source in hub.items()},
+    }
 
 
 def _dtype(experiment: Experiment) -> str:

@@ -9,8 +9,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import safetensors.torch
 import torch
@@ -162,13 +163,8 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
     Raises:
         BadInput: the init refuses its options. The base is then as it was.
     """
-    init = importlib.import_module(f"olora_bench.inits.{experiment.init.module}")
     seed = derive(experiment.seed, "adapter")
-    given: list[Any] = [base, experiment, seed]
-    if "examples" in inspect.signature(init.adapt).parameters:
-        if examples is None:
-            raise BadInput(f"init={experiment.init.name} learns from training examples, and none are given here")
-        given.append(examples())
+    adapt = _prepared(base, experiment, seed, examples)
     anatomy, batch, untouched = None, [], math.nan
     if measure and examples is not None:
         anatomy, batch = Anatomy(), first_batch(examples(), experiment)
@@ -176,7 +172,7 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
     start = time.perf_counter()
     try:
         with seeded(seed, base.device):
-            model = init.adapt(*given)
+            model = adapt()
     except BaseException:
         restore(base, differing(base, strip(base.model)))
         raise
@@ -192,6 +188,16 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
         adapted.remove()
         raise BadInput(f"exportable names adapter: init={experiment.init.name} {NOT_RECREATED}. Use exportable=[lora], or [merged]")
     return adapted
+
+
+def _prepared(base: Base, experiment: Experiment, seed: int, examples: Examples | None) -> Callable[[], PeftModel]:
+    """The init's `adapt` with all that it takes; the train part is made here, before the init's own time begins."""
+    adapt = importlib.import_module(f"olora_bench.inits.{experiment.init.module}").adapt
+    if "examples" not in inspect.signature(adapt).parameters:
+        return partial(adapt, base, experiment, seed)
+    if examples is None:
+        raise BadInput(f"init={experiment.init.name} learns from training examples, and none are given here")
+    return partial(adapt, base, experiment, seed, examples())
 
 
 def groups(model: PeftModel, experiment: Experiment) -> list[ParamGroup]:

@@ -39,7 +39,8 @@ class Anatomy:
     overlap_left: |U^T Q|^2 / r in [0, 1], U the top-r left singular vectors of W and Q an orthonormal basis of B's columns;
         overlap_right: the same of A's rows and the right ones. U and V come from a randomised SVD (Halko et al., 2 iterations).
     a_condition, b_condition: greatest by least singular value.
-    travelled: |A - A_0|, |B - B_0|, and the same by |A_0|, |B_0|.
+    travelled: |A - A_0|, |B - B_0|, and the same by |A_0|, |B_0|; product: |s (B A - B_0 A_0)|, which does not depend on how the
+        product is split between the two.
 
     What is not defined is null, and `why_null` says why. `seconds` is what the measuring took.
     """
@@ -83,8 +84,9 @@ class Anatomy:
         """Measure the trained adapter, and how far A and B have come."""
         began = time.perf_counter()
         self._measure("end", model)
-        found: dict[str, list[float]] = {"a": [], "b": [], "a_relative": [], "b_relative": []}
+        found: dict[str, list[float]] = {"a": [], "b": [], "a_relative": [], "b_relative": [], "product": []}
         for (_, layer), before in zip(layers(model), self.starts, strict=True):
+            found["product"].append(layer.scaling["default"] * _product_distance(_factors(layer), before))
             for key, now, then in zip("ba", _factors(layer), before, strict=True):
                 distance, length = (now.cpu() - then).norm().item(), then.norm().item()
                 found[key].append(distance)
@@ -162,6 +164,13 @@ def batch_loss(
 
 def _factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     return layer.lora_B["default"].weight.detach(), layer.lora_A["default"].weight.detach()
+
+
+def _product_distance(now: tuple[Tensor, Tensor], then: tuple[Tensor, Tensor]) -> float:
+    """|B A - B_0 A_0|, Frobenius, from 2r x 2r products: the change is (B - B_0) A + B_0 (A - A_0)."""
+    (b, a), (b_0, a_0) = ([factor.double().cpu() for factor in pair] for pair in (now, then))
+    left, right = torch.cat([b - b_0, b_0], dim=1), torch.cat([a, a - a_0])
+    return math.sqrt(max(0.0, ((left.T @ left) * (right @ right.T)).sum().item()))
 
 
 def _overlap(top: Tensor, columns: Tensor) -> float:

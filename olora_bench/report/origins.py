@@ -55,7 +55,8 @@ def origins(
         read += 1
         for label, value in _facts(record.provenance):
             facts.setdefault(LABELS[label], Counter())[value] += 1
-        for one in record.provenance.get("assets") or []:
+        used: Any = record.provenance.get("assets") or []
+        for one in used:
             assets.setdefault(f"{one['source']}: {one['identity']}", Counter())[one["key"]] += 1
         harness: Any = record.provenance.get("harness") or {}
         commits |= {str(harness["commit"])} if harness.get("commit") else set()

@@ -8,14 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of
 from olora_bench.analysis.claims import NOT_TESTED
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
-from olora_bench.analysis.frames import training_cell
+from olora_bench.analysis.frames import Row, training_cell
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.analysis.runs import REPORTED, with_role
 from olora_bench.report.origins import Origins
@@ -158,7 +157,7 @@ def _claims(claims: pd.DataFrame) -> str:
     return f'{told}<details class="fold" id="untested"><summary>{summary}</summary><ul class="claims">{"".join(untested)}</ul></details>'
 
 
-def _claim(row: Mapping[str, Any]) -> str:
+def _claim(row: Row) -> str:
     verdict, protocol = str(row["verdict"]), str(row["protocol"])
     how = f" Protocol: {escape(PROTOCOLS.get(protocol, protocol))}." if protocol else ""
     return (

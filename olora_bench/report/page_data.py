@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import View
-from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
+from olora_bench.analysis.frames import Row, curves_by_run, rows_of, training_cell
 from olora_bench.analysis.runs import REPORTED, RUN_VIEW, roles_of
 from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
@@ -25,12 +24,10 @@ CURVE_POINTS, FEWEST_POINTS = 160, 24
 """A longer series of train losses is thinned to so many points: the lowest and the highest of each of 80 equal stretches."""
 PAGE_POINTS = 250_000
 """Of all curves together: each is thinned to fewer, so that a browser takes the page of thousands of runs too."""
-LOSS_DIGITS, TIME_DIGITS = 5, 4
+LOSS_DIGITS = 5
 SERIES = {"train": "train_loss", "tune": "tune_loss", "report": "report_loss"}
-AXES = ("step", "tokens", "wall_s")
-
-RUN_COLUMNS = ("runs", "train_id", "arm_id", "reference_id")
-"""The columns through which a row names its runs."""
+AXES = {"step": 12, "tokens": 12, "wall_s": 4}
+"""What a curve may be drawn over, with its significant digits."""
 
 
 def arms_of(frames: StudyFrames) -> list[str]:
@@ -67,7 +64,7 @@ def _arm(name: str, style: ArmStyle) -> dict[str, str]:
     return {"name": name, "light": style.colour, "dark": style.on_dark, "dash": style.svg_dashes, "marker": style.svg_marker}
 
 
-def _run(r: Mapping[str, Any], cell: int) -> list[object]:
+def _run(r: Row, cell: int) -> list[object]:
     """A run as `study_data` lists it."""
     words, only_tuning = run_title({**r, "lr": rate(r["lr"])}), set(REPORTED).isdisjoint(roles_of(r["roles"]))
     return [r["train_id"], r["arm"], cell, float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], words, only_tuning]
@@ -136,34 +133,41 @@ def _numeric(column: pd.Series[Any]) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
 
 
-def curve_data(frames: StudyFrames) -> dict[str, object]:
-    """The loss curves, shared and thinned.
+Series = tuple[int, int, int, list[float]]
+"""Steps, tokens and seconds as places in the axes, then the losses there."""
 
-    Returns:
-        axes: number series that curves share (steps, tokens, seconds); curves: train_id -> series (train, tune, report) ->
-        [steps, tokens, seconds (indices into axes), losses]. Losses have five significant digits, seconds four.
-    """
+
+class Curves(TypedDict):
+    """Number series that curves share, and train_id -> series (train, tune, report) of losses."""
+
+    axes: list[list[float]]
+    curves: dict[str, dict[str, Series]]
+
+
+def curve_data(frames: StudyFrames) -> Curves:
+    """The loss curves, their axes shared, and thinned. Losses have five significant digits, seconds four."""
     pool: dict[tuple[float, ...], int] = {}
     known: dict[tuple[int, bytes], int] = {}
-    curves: dict[str, object] = {}
+    curves: dict[str, dict[str, Series]] = {}
     runs = list(curves_by_run(frames.curves))
+
+    def place(values: Any, significant: int) -> int:
+        key = (significant, values.tobytes())  # most runs share their steps: they are rounded once
+        if key not in known:
+            known[key] = pool.setdefault(tuple(_rounded(values, significant)), len(pool))
+        return known[key]
+
     points = min(CURVE_POINTS, max(FEWEST_POINTS, PAGE_POINTS // (len(SERIES) * max(1, len(runs)))))
     for train_id, curve in runs:
-        series = {}
+        series: dict[str, Series] = {}
         for name, column in SERIES.items():
             losses = curve[column]
             at = np.flatnonzero(np.isfinite(losses))
             if not len(at):
                 continue
             at = at[thinned(losses[at], points)]
-            places = []
-            for axis in AXES:
-                values, significant = curve[axis][at].astype(float), TIME_DIGITS if axis == "wall_s" else 12
-                key = (significant, values.tobytes())  # most runs share their steps: they are rounded once
-                if key not in known:
-                    known[key] = pool.setdefault(tuple(_rounded(values, significant)), len(pool))
-                places.append(known[key])
-            series[name] = [*places, _rounded(losses[at], LOSS_DIGITS)]
+            steps, tokens, seconds = (place(curve[axis][at].astype(float), digits) for axis, digits in AXES.items())
+            series[name] = (steps, tokens, seconds, _rounded(losses[at], LOSS_DIGITS))
         curves[train_id] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
 
-from olora_bench.analysis import StudyFrames, rows_of
+from olora_bench.analysis.frames import Row, StudyFrames, rows_of
 from olora_bench.errors import RecordError
 from olora_bench.identity import run_title
 from olora_bench.report.page import filled
-from olora_bench.report.page_data import curve_data
+from olora_bench.report.page_data import Curves, Series, curve_data
 from olora_bench.report.page_svg import curve_plot
 from olora_bench.store import RunRecord, Store
 from olora_bench.words.numbers import number
@@ -35,7 +34,7 @@ def run_pages_of(store: Store, frames: StudyFrames) -> Iterator[tuple[str, bytes
             yield run["train_id"], _page(frames.study, run, record, curves, scores.get(run["train_id"], []))
 
 
-def _page(study: str, run: Mapping[str, Any], record: RunRecord, curves: Mapping[str, Any], scores: list[dict[str, Any]]) -> bytes:
+def _page(study: str, run: Row, record: RunRecord, curves: Curves, scores: list[Row]) -> bytes:
     error = f'<aside class="notice"><h2>{escape(record.status)}</h2><p>{escape(record.error)}</p></aside>' if record.error else ""
     facts = {name: value for name in FACTS if (value := getattr(record, name)) is not None}
     parts = [error, _curve(curves["axes"], curves["curves"].get(record.train_id, {})), _scores(scores), _section("record", facts)]
@@ -51,7 +50,7 @@ def _page(study: str, run: Mapping[str, Any], record: RunRecord, curves: Mapping
     return filled("run.html", body)
 
 
-def _curve(axes: list[list[float]], series: Mapping[str, Any]) -> str:
+def _curve(axes: list[list[float]], series: Mapping[str, Series]) -> str:
     lines = [(name, axes[one[0]], one[3]) for name, one in series.items()]
     if not lines:
         return ""
@@ -60,7 +59,7 @@ def _curve(axes: list[list[float]], series: Mapping[str, Any]) -> str:
     return f"<section><h2>Losses</h2><figure>{curve_plot(lines, told)}<figcaption>{escape(caption)}</figcaption></figure></section>"
 
 
-def _scores(scores: list[dict[str, Any]]) -> str:
+def _scores(scores: list[Row]) -> str:
     if not scores:
         return ""
     head = "".join(f'<th scope="col" class="n">{name}</th>' for name in ("percent", "± s.e.", "chance", "items"))

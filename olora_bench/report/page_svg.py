@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
+
+from olora_bench.analysis.frames import Row
 
 WIDTH = 360
 
 
-def count_strip(row: Mapping[str, Any]) -> str:
+def count_strip(row: Row) -> str:
     """Wins of all cells on a line from none to all, above the band that chance alone would give."""
     cells, wins = max(int(row["cells"]), 1), int(row["wins"])
     left, right = 16.0, WIDTH - 16.0

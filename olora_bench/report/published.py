@@ -48,6 +48,7 @@ def _claim(path: Path) -> Claim:
 class _Options(TypedDict, total=False):
     measures: dict[str, Direction]
     benchmarks: tuple[str, ...]
+    factor: float
 
 
 def _options(path: Path, measurement: str, given: object) -> _Options:
@@ -62,6 +63,11 @@ def _options(path: Path, measurement: str, given: object) -> _Options:
         if set(options) == {"benchmarks"} and isinstance(benchmarks, list) and benchmarks:
             return {"benchmarks": tuple(map(str, benchmarks))}
         raise BadInput(f"{path}: options={given!r}: give benchmarks, a list of names")
+    if measurement == "faster" and given is not None:
+        factor = options.get("factor")
+        if set(options) == {"factor"} and isinstance(factor, int | float) and not isinstance(factor, bool) and 0 < factor < float("inf"):
+            return {"factor": float(factor)}
+        raise BadInput(f"{path}: options={given!r}: give factor, how many times as fast the paper says (2: half the steps), or no options")
     if given:
         raise BadInput(f"{path}: options={given!r}: measurement={measurement} takes none. Leave options out")
     return {}

@@ -80,16 +80,13 @@ def again(name: str, overrides: Sequence[str] = (), *, config_dir: Path | None =
             raise BadInput(f"{part}: a run is done again as it was recorded; only folders and device of the machine can be set")
     here = load(compose(["tracker=none", *overrides])).machine
     store = Store(here.results_dir)
-    record = store.named_run(name)
-    train_id = record.train_id
-    if record.status != "done":
-        raise BadInput(f"{train_id} in {store.root}: its status is {record.status}; only a finished run can be done again")
+    record = _finished(store, name)
     with tempfile.TemporaryDirectory(prefix="olora_bench_again_") as folder:
         root = Path(folder) / "results"
         experiment = of_record(record, _machine(record, here, root), config_dir)
         check_identity(record, experiment)
         what, assets = identified(experiment)
-        if what.train_id != train_id:
+        if what.train_id != record.train_id:
             read = (f"model:{experiment.model.name}", *training_assets(experiment))
             check_assets(record, {key: one for key, one in assets.items() if key in read})
         other = Store(root)
@@ -97,11 +94,18 @@ def again(name: str, overrides: Sequence[str] = (), *, config_dir: Path | None =
         try:
             run(experiment)
         except RunFailed as error:
-            raise BadInput(f"{train_id} cannot be computed here: {error}") from error
-        found = other.read_run(train_id)
+            raise BadInput(f"{record.train_id} cannot be computed here: {error}") from error
+        found = other.read_run(record.train_id)
         assert found is not None
-        scores = [one.read_eval(train_id, None, what.eval_id) if what.eval_id else None for one in (store, other)]
+        scores = [one.read_eval(record.train_id, None, what.eval_id) if what.eval_id else None for one in (store, other)]
         return Again(experiment, record, found, _compared(record, found, *scores), scored=scores[0] is not None)
+
+
+def _finished(store: Store, name: str) -> RunRecord:
+    record = store.named_run(name)
+    if record.status != "done":
+        raise BadInput(f"{record.train_id} in {store.root}: its status is {record.status}; only a finished run can be done again")
+    return record
 
 
 def _machine(record: RunRecord, here: Machine, results_dir: Path) -> Machine:

@@ -182,6 +182,8 @@ def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, part
                 "curve": store.write_curve(what.train_id, result.curve, worker.held),
                 "adapter": store.write_adapter(what.train_id, content, worker.held),
             }
+            if result.examples is not None:
+                kept["examples"] = store.write_examples(what.train_id, result.examples, worker.held)
         record = ended(worker, record, result, adapted, parts.counts, adapter_bytes=len(content), parts=kept)
         store.write_run(record, worker.held)
         return record

@@ -61,6 +61,13 @@ def truncated(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor, f
     return (q_left @ u[:, :rank] * root).float(), (root[:, None] * vh[:rank] @ q_right.T).float(), values[rank:].square().sum().item()
 
 
+def save_adapter(adapted: Adapted, out: Path, home: Home) -> None:
+    """PEFT's own files, naming the base as others find it."""
+    config = adapted.model.peft_config["default"]
+    config.base_model_name_or_path, config.revision = home.name, home.revision
+    adapted.model.save_pretrained(out, save_embedding_layers=False)
+
+
 def save_lora(
     adapted: Adapted, starts: list[tuple[Tensor, Tensor]], experiment: Experiment, out: Path, rank: int | None, home: Home
 ) -> tuple[float, int]:

@@ -10,7 +10,7 @@ from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput
 from olora_bench.process import device
-from olora_bench.run.convert import Home, factors, save_lora, save_merged
+from olora_bench.run.convert import Home, factors, save_adapter, save_lora, save_merged
 from olora_bench.run.recorded import check_assets, of_record
 from olora_bench.store import RunRecord, Store
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from olora_bench.models import Base
+
+
+_INSTEAD = "Use --to lora, or --to merged"
 
 
 @dataclass(frozen=True)
@@ -50,39 +53,38 @@ def export(
     Raises:
         BadInput: there is no such run, or it cannot be exported so; says what can be done instead.
     """
-    record, experiment, adapter = _find(run, results, config_dir)
-    reason = refusal(experiment, to)
-    if reason is not None:
-        raise BadInput(f"--to {to} is impossible for {run} (init={experiment.init.name}): {reason}")
-    if rank is not None and to != "lora":
-        raise BadInput(f"--rank {rank} goes with --to lora only")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadInput(f"{out} is not empty: name a new folder")
     from olora_bench import inits
 
+    record, experiment, adapter = _find(run, results, config_dir)
+    if (reason := refusal(experiment, to)) is not None:
+        raise BadInput(f"--to {to} is impossible for {run} (init={experiment.init.name}): {reason}")
+    _check_place(to, rank, out)
     device.check(experiment.machine.device)
     base, home = _base(record, experiment)
-    examples = _examples(record, experiment, base)
-    adapted = inits.apply(base, experiment, examples)
+    adapted = inits.apply(base, experiment, _examples(record, experiment, base))
     starts = factors(adapted)
     try:
         if to == "adapter" and not adapted.recreated_by_peft:
-            name = experiment.init.name
-            raise BadInput(f"--to adapter is impossible for {run}: init={name} {inits.NOT_RECREATED}. Use --to lora, or --to merged")
+            raise BadInput(f"--to adapter is impossible for {run}: init={experiment.init.name} {inits.NOT_RECREATED}. {_INSTEAD}")
         adapted.load(adapter, record.parts["adapter"].sha256)
         wanted = logits(adapted.model, base)
         lost, kept = 0.0, None if to == "merged" else experiment.rank
-        if to == "adapter":
-            config = adapted.model.peft_config["default"]
-            config.base_model_name_or_path, config.revision = home.name, home.revision
-            adapted.model.save_pretrained(out, save_embedding_layers=False)
-        elif to == "lora":
+        if to == "lora":
             lost, kept = save_lora(adapted, starts, experiment, out, rank, home)
+        elif to == "adapter":
+            save_adapter(adapted, out, home)
         else:
             save_merged(adapted, base, out)
     finally:
         adapted.remove()
     return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision, _code(experiment, to, out, home))
+
+
+def _check_place(to: Export, rank: int | None, out: Path) -> None:
+    if rank is not None and to != "lora":
+        raise BadInput(f"--rank {rank} goes with --to lora only")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"{out} is not empty: name a new folder")
 
 
 def _find(run: str, results: Path | None, config_dir: Path | None) -> tuple[RunRecord, Experiment, Path]:

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from olora_bench import evaluation
     from olora_bench.config.schema import Dtype
     from olora_bench.models import Base
+
+BASE_FLIP_ITEMS = 100
+"""Items of each benchmark that the untouched base answers again in fp32."""
+FLIP_ITEMS = 25
+"""The same of a trained model: every run pays for them."""
 
 
 def score_base(worker: Worker, base: Base, paths: Mapping[str, Path]) -> None:
@@ -76,7 +82,7 @@ def _score(worker: Worker, base: Base, model: torch.nn.Module, paths: Mapping[st
 def _choices(
     experiment: Experiment, base: Base, model: torch.nn.Module, paths: Mapping[str, Path], clock: Clock
 ) -> tuple[dict[str, Score], pd.DataFrame | None]:
-    """The benchmarks' scores, and every item; of the untouched base in a low precision also how many choices the precision decides."""
+    """The benchmarks' scores, and every item; in a low precision also how many choices the precision decides."""
     from olora_bench import data, evaluation
 
     suite, machine = experiment.suite, experiment.machine
@@ -88,11 +94,27 @@ def _choices(
     asked = evaluation.Scoring(suite, benchmarks, tasks, machine.eval_token_budget, machine.cache_dir)
     with clock.phase("score"):
         scores, items = evaluation.evaluate(model, base, asked, dtype=_dtype(experiment))
-    if model is base.model and _dtype(experiment) != "fp32" and experiment.model.quantization is None:
-        with clock.phase("flips"):
-            flips = evaluation.measure_flips(base, asked, items)
-        scores = {name: score.model_copy(update=dict(flips[name])) for name, score in scores.items()}
-    return scores, items
+    if _dtype(experiment) == "fp32" or experiment.model.quantization is not None:
+        return scores, items
+    with clock.phase("flips"):
+        return _with_flips(scores, model, base, asked, items), items
+
+
+def _with_flips(
+    scores: Mapping[str, Score], model: torch.nn.Module, base: Base, asked: evaluation.Scoring, items: pd.DataFrame
+) -> dict[str, Score]:
+    """The scores with the share of choices that differ in fp32; where its weights do not fit the GPU a warning, and no score is lost."""
+    import torch
+
+    from olora_bench import evaluation
+
+    limit = BASE_FLIP_ITEMS if model is base.model else FLIP_ITEMS
+    try:
+        flips = evaluation.measure_flips(model, base, asked, items, limit=limit)
+    except torch.OutOfMemoryError:
+        unknown = "not compared with fp32, whose weights do not fit the GPU's memory"
+        return {name: score.model_copy(update={"warnings": [*score.warnings, unknown]}) for name, score in scores.items()}
+    return {name: score.model_copy(update=dict(flips[name])) for name, score in scores.items()}
 
 
 def _answers(

@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_bench.errors import RecordError
-from olora_bench.formats import read_regular
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.lease import Lease
 from olora_bench.store.parquet import Kind, arrow_table, to_parquet
 from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
-from olora_bench.store.record_parts import ALWAYS_KEPT, PartKind, cannot_read, damaged, entries, read_part, write_part
+from olora_bench.store.record_parts import (
+    ALWAYS_KEPT,
+    PartKind,
+    Stamp,
+    cannot_read,
+    damaged,
+    entries,
+    read_part,
+    read_stamped,
+    stamp_of,
+    write_part,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,19 +69,15 @@ def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
     Raises:
         RecordError: the file is damaged, truncated, foreign or of another schema.
     """
-    try:
-        touched = _touched(path)
-        content = read_regular(path)
-    except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
+    read = read_stamped(path)
+    if read is None:
         return None
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    record = parse(content, kind, path)
-    _NAMED[str(path)] = (touched, record.parts)
+    record = parse(read[1], kind, path)
+    _NAMED[str(path)] = (read[0], record.parts)
     return record
 
 
-_NAMED: dict[str, tuple[tuple[int, ...], Mapping[Any, Part]]] = {}
+_NAMED: dict[str, tuple[Stamp, Mapping[Any, Part]]] = {}
 """What parts the records name that this process has read; good while the record's file is untouched."""
 
 
@@ -84,15 +90,10 @@ def parts_named(folder: Path, kind: type[RunRecord] | type[EvalRecord]) -> Mappi
     path = folder / "record.json"
     known = _NAMED.get(str(path))
     with contextlib.suppress(OSError):
-        if known is not None and known[0] == _touched(path):
+        if known is not None and known[0] == stamp_of(path):
             return known[1]
     record = read_record(path, kind)
     return {} if record is None else record.parts
-
-
-def _touched(path: Path) -> tuple[int, ...]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def _part_bytes(folder: Path, record: type[RunRecord] | type[EvalRecord], kind: PartKind) -> bytes | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from olora_bench.errors import RecordError
 from olora_bench.formats import Unreadable, parse_json, read_bytes
@@ -21,10 +22,21 @@ class _Read(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False, protected_namespaces=())
 
 
+class Covers(StrEnum):
+    """What was locked before the first run of a study: all that it settles; its file alone, where the lock is of an earlier olora_bench or
+    is gone; nothing yet."""
+
+    COMPOSED = "the composed study"
+    FILE = "the study file"
+    NOTHING = "nothing"
+
+
 class Lock(_Read):
-    """What a study settled when it first ran."""
+    """What a study settled when it first ran: the precision, and by dotted name all else that `study.locked.settled` names; null in a lock
+    of an earlier olora_bench."""
 
     precision: Literal["fp32", "bf16", "fp16"]
+    settled: dict[str, JsonValue] | None = None
 
 
 class Contrast(_Read):

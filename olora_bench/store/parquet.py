@@ -1,4 +1,4 @@
-"""The two tables of a run, with checked columns: `curve.parquet` (one row a step) and `items.parquet` (one row a benchmark item)."""
+"""The tables of runs and evaluations, with checked columns: one row a step, an example, a benchmark item or a written answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Kind = Literal["curve", "items", "generations"]
+Kind = Literal["curve", "examples", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
 _VERSION = 1
 
@@ -26,45 +26,36 @@ def schema(kind: Kind) -> Any:
     """The pyarrow schema of a table.
 
     `curve`: losses in nats per supervised token, null where none was read; `tokens` cumulative, those really processed;
-    `wall_s` seconds since training began. `items`: one log-likelihood (nats) and one length (characters) for each choice;
-    `prediction_norm` and `correct_norm` judge by log-likelihood over length. `generations`: a greedy answer and its reference; `finished`
-    says that it ended before the cap, `truncated` that its prompt lost its beginning.
+    `wall_s` seconds since training began. `examples`: of the parts `tune` and `report` after training, an example's loss summed over its
+    supervised tokens (nats), and their number; `group` is its benchmark or data set. `items`: one log-likelihood
+    (nats) and one length (characters) for each choice; `prediction_norm` and `correct_norm` judge by log-likelihood over length.
+    `generations`: a greedy answer and its reference; `finished` says that it ended before the cap, `truncated` that its prompt lost its
+    beginning.
     """
     import pyarrow as pa  # pandas and pyarrow take a second to import: not for --help
 
-    columns = {
-        "curve": [
-            pa.field("step", pa.int64(), nullable=False),
-            pa.field("tokens", pa.int64(), nullable=False),
-            pa.field("wall_s", pa.float64(), nullable=False),
-            pa.field("train_loss", pa.float64()),
-            pa.field("tune_loss", pa.float64()),
-            pa.field("report_loss", pa.float64()),
-            pa.field("lr", pa.float64()),
-            pa.field("grad_norm", pa.float64()),
-        ],
-        "items": [
-            pa.field("benchmark", pa.string(), nullable=False),
-            pa.field("item_id", pa.string(), nullable=False),
-            pa.field("gold", pa.int64(), nullable=False),
-            pa.field("prediction", pa.int64(), nullable=False),
-            pa.field("prediction_norm", pa.int64(), nullable=False),
-            pa.field("correct", pa.bool_(), nullable=False),
-            pa.field("correct_norm", pa.bool_(), nullable=False),
-            pa.field("loglikelihoods", pa.list_(pa.float64()), nullable=False),
-            pa.field("lengths", pa.list_(pa.int64()), nullable=False),
-        ],
-        "generations": [
-            pa.field("item_id", pa.string(), nullable=False),
-            pa.field("prompt", pa.string(), nullable=False),
-            pa.field("reference", pa.string(), nullable=False),
-            pa.field("output", pa.string(), nullable=False),
-            pa.field("tokens", pa.int64(), nullable=False),
-            pa.field("finished", pa.bool_(), nullable=False),
-            pa.field("truncated", pa.bool_(), nullable=False),
-        ],
+    count, real, text, flag = pa.int64(), pa.float64(), pa.string(), pa.bool_()
+    required = {
+        "curve": {"step": count, "tokens": count, "wall_s": real},
+        "examples": {**dict.fromkeys(("part", "group", "example_id"), text), "loss_sum": pa.float32(), "tokens": count},
+        "items": {
+            "benchmark": text,
+            "item_id": text,
+            **dict.fromkeys(("gold", "prediction", "prediction_norm"), count),
+            **dict.fromkeys(("correct", "correct_norm"), flag),
+            "loglikelihoods": pa.list_(real),
+            "lengths": pa.list_(count),
+        },
+        "generations": {
+            **dict.fromkeys(("item_id", "prompt", "reference", "output"), text),
+            "tokens": count,
+            **dict.fromkeys(("finished", "truncated"), flag),
+        },
     }
-    return pa.schema(columns[kind], metadata={_VERSION_KEY: str(_VERSION).encode()})
+    fields = [pa.field(name, type_, nullable=False) for name, type_ in required[kind].items()]
+    if kind == "curve":
+        fields += [pa.field(name, real) for name in ("train_loss", "tune_loss", "report_loss", "lr", "grad_norm")]
+    return pa.schema(fields, metadata={_VERSION_KEY: str(_VERSION).encode()})
 
 
 def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
@@ -72,7 +63,7 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
 
     Args:
         frame: exactly the columns of `schema(kind)`, in any order.
-        kind: `curve`, `items` or `generations`.
+        kind: of table.
         path: where it will be written, for the message.
 
     Raises:

@@ -23,7 +23,7 @@ _ADDED: Final = frozenset({"generation", "cost"})
 
 Status = Literal["running", "done", "failed", "diverged"]
 Metric = Literal["acc", "acc_norm"]
-RunPart = Literal["curve", "adapter"]
+RunPart = Literal["curve", "adapter", "examples"]
 EvalPart = Literal["items", "generations"]
 Json = dict[str, JsonValue]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from olora_bench.errors import RecordError
 from olora_bench.formats import read_regular
@@ -14,13 +14,14 @@ from olora_bench.store.lease import Lease
 from olora_bench.store.record import RESTORE, Part
 from olora_bench.store.sealed import sha256
 
-PartKind = Literal["curve", "adapter", "items", "generations"]
-SUFFIX: dict[PartKind, str] = {"curve": "parquet", "adapter": "safetensors", "items": "parquet", "generations": "parquet"}
-ALWAYS_KEPT: tuple[PartKind, ...] = ("curve", "items")
+PartKind = Literal["curve", "adapter", "examples", "items", "generations"]
+SUFFIX: dict[PartKind, str] = {kind: "safetensors" if kind == "adapter" else "parquet" for kind in get_args(PartKind)}
+ALWAYS_KEPT: tuple[PartKind, ...] = ("curve", "examples", "items")
 """Adapters and generated texts may be left behind when results are copied or published."""
-_OF_A_LEASE = re.compile(r"(?:curve|items|generations|adapter)\.[0-9a-f]{12}\.(?:parquet|safetensors)")
-_SOUND: dict[str, tuple[object, ...]] = {}
-"""Files whose bytes this process has compared with their digest: path -> (size, mtime, inode, digest)."""
+_OF_A_LEASE = re.compile(rf"(?:{'|'.join(SUFFIX)})\.[0-9a-f]{{12}}\.(?:parquet|safetensors)")
+Stamp = tuple[int, int, int]
+_SOUND: dict[str, tuple[Stamp, str]] = {}
+"""Files whose bytes this process has compared with their digest: path -> (stamp, digest)."""
 
 
 def write_part(folder: Path, kind: PartKind, content: bytes, held: Lease | None) -> Part:
@@ -42,17 +43,34 @@ def read_part(folder: Path, part: Part) -> bytes | None:
         RecordError: they are not those that the record names.
     """
     path = folder / part.file
+    read = read_stamped(path)
+    if read is None:
+        return None
+    stamp, content = read
+    if (found := sha256(content)) != part.sha256:
+        raise RecordError(f"{path}: damaged: its SHA-256 is {found[:12]}..., its record says {part.sha256[:12]}.... {RESTORE}")
+    _SOUND[str(path)] = (stamp, part.sha256)
+    return content
+
+
+def read_stamped(path: Path) -> tuple[Stamp, bytes] | None:
+    """A file's bytes with the stamp it had before they were read, or None where there is no such file.
+
+    Raises:
+        RecordError: the system refuses, or something else than a regular file lies there.
+    """
     try:
-        touched = _touched(path, part)
-        content = read_regular(path)
-    except (FileNotFoundError, NotADirectoryError):
+        return stamp_of(path), read_regular(path)
+    except (FileNotFoundError, NotADirectoryError):  # below a regular file there is nothing; writing there is refused in its own words
         return None
     except OSError as error:
         raise cannot_read(path, error) from error
-    if (found := sha256(content)) != part.sha256:
-        raise RecordError(f"{path}: damaged: its SHA-256 is {found[:12]}..., its record says {part.sha256[:12]}.... {RESTORE}")
-    _SOUND[str(path)] = touched
-    return content
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Size, mtime (ns) and inode of a file: the same while nobody touches it."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def lacks(folder: Path, parts: Mapping[PartKind, Part]) -> bool:
@@ -98,16 +116,11 @@ def damage(folder: Path, parts: Mapping[PartKind, Part], *, thorough: bool) -> s
 def _check(folder: Path, part: Part) -> None:
     path = folder / part.file
     try:
-        touched = _touched(path, part)
+        known = (stamp_of(path), part.sha256)
     except OSError:
         return
-    if _SOUND.get(str(path)) != touched:
+    if _SOUND.get(str(path)) != known:
         read_part(folder, part)
-
-
-def _touched(path: Path, part: Part) -> tuple[object, ...]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino, part.sha256
 
 
 def damaged(folder: Path, parts: Mapping[PartKind, Part]) -> list[Path]:

@@ -1,6 +1,6 @@
 """Where records lie and how they are written and read.
 
-<root>/runs/<train_id>/{record.json, curve.<token>.parquet, adapter.<token>.safetensors}
+<root>/runs/<train_id>/{record.json, curve.<token>.parquet, examples.<token>.parquet, adapter.<token>.safetensors}
 <root>/runs/<train_id>/evals/<eval_id>/{record.json, items.<token>.parquet, generations.<token>.parquet}
 <root>/base/<model>/evals/<eval_id>/{record.json, items.<token>.parquet, ...}
 
@@ -127,7 +127,7 @@ class Store:
         return found
 
     def lacks(self, record: RunRecord | EvalRecord) -> bool:
-        """Whether a curve or items that a record names are gone."""
+        """Whether a part is gone that a record names and that is always kept: curve, losses by example, items."""
         return lacks(self.folder_of(record), record.parts)  # type: ignore[arg-type]
 
     def keeps(self, record: RunRecord) -> bool:
@@ -227,13 +227,22 @@ class Store:
         return record.status
 
     def write_curve(self, train_id: str, curve: pd.DataFrame, held: Lease | None = None) -> Part:
-        """Write a run's curve; columns as in `tables.schema("curve")`. Belongs to the run once its record names the part.
+        """Write a run's curve; columns as in `parquet.schema("curve")`. Belongs to the run once its record names the part.
 
         Raises:
             StoreError: the system refuses.
             RecordError: a column is missing, unknown or of another type.
         """
         return write_table(self.run_dir(train_id), "curve", curve, held)
+
+    def write_examples(self, train_id: str, examples: pd.DataFrame, held: Lease | None = None) -> Part:
+        """Write a run's final losses by example; columns as in `parquet.schema("examples")`. Belongs to it once its record names the part.
+
+        Raises:
+            StoreError: the system refuses.
+            RecordError: a column is missing, unknown or of another type.
+        """
+        return write_table(self.run_dir(train_id), "examples", examples, held)
 
     def write_adapter(self, train_id: str, content: bytes, held: Lease | None = None) -> Part:
         """Write a run's adapter, as safetensors. Belongs to the run once its record names the part.
@@ -251,6 +260,14 @@ class Store:
         """
         return read_table(self.run_dir(train_id), RunRecord, "curve")
 
+    def examples_table(self, train_id: str) -> pa.Table | None:
+        """A run's final losses by example, or None where its record names none: it is older, or the run did not come to its end.
+
+        Raises:
+            RecordError: the file or its record is damaged, foreign or of another schema.
+        """
+        return read_arrow(self.run_dir(train_id), RunRecord, "examples")
+
     def write_eval(
         self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
     ) -> EvalRecord:
@@ -258,8 +275,8 @@ class Store:
 
         Args:
             record: with status `done`, `scores` counts the rows of `items` for every benchmark.
-            items: columns as in `tables.schema("items")`; None for a failed evaluation, or one without benchmarks.
-            generations: columns as in `tables.schema("generations")`; None where no text was asked for.
+            items: columns as in `parquet.schema("items")`; None for a failed evaluation, or one without benchmarks.
+            generations: columns as in `parquet.schema("generations")`; None where no text was asked for.
             held: the lease of the run, or of the base's evaluation.
 
         Raises:

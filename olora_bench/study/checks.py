@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from olora_bench.config import options
 from olora_bench.errors import BadInput
 from olora_bench.identity import cell_identity, differences
+from olora_bench.store.record import Json
 from olora_bench.study.schema import Contrast, Scalar, Study
 
 if TYPE_CHECKING:
@@ -33,23 +34,23 @@ def check_groups(values: Mapping[str, Scalar], path: Path, number: int) -> None:
             raise BadInput(f"{path}: study.grids.{number}.{group}={values[group]!r} is unknown. Allowed: {', '.join(allowed)}")
 
 
-def check_key(raw: Mapping[str, Any], key: str, path: Path, number: int) -> None:
+def check_key(raw: Json, key: str, path: Path, number: int) -> None:
     """A grid's key is one value of the composed config.
 
     Raises:
         BadInput: there is no such key, or it has keys of its own.
     """
     *parents, last = key.split(".")
-    node: Mapping[str, Any] = raw
+    node: JsonValue = raw
     for part in parents:
-        node = node[part] if isinstance(node, dict) and isinstance(node.get(part), dict) else {}
-    if last not in node:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node:
         groups = ", ".join(GROUPS)
         raise BadInput(
             f"{path}: study.grids.{number}.{key}: there is no such key. Use a config group ({groups}) or a key that `--cfg job` prints"
         )
-    if not parents and isinstance(node[last], dict):
-        inner = ", ".join(map(str, node[last]))
+    if not parents and isinstance(whole := node[last], dict):
+        inner = ", ".join(whole)
         raise BadInput(f"{path}: study.grids.{number}.{key} has keys of its own: give {key}.KEY. Allowed: {inner}")
 
 

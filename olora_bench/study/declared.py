@@ -16,6 +16,8 @@ from olora_bench.study.expand import find_study
 if TYPE_CHECKING:
     import pandas as pd
 
+    from olora_bench.study.locked import Since
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -26,7 +28,7 @@ class Declaration:
     changed_since: bool
 
 
-def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.DataFrame:
+def declared(study: str, runs: pd.DataFrame, path: Path | None = None, since: Since | None = None) -> pd.DataFrame:
     """When a study was declared, told by git, and whether its runs came after.
 
     The commit is the oldest from which on the file says what it says now, its title and comments apart: so whoever changes a grid or a
@@ -36,14 +38,19 @@ def declared(study: str, runs: pd.DataFrame, path: Path | None = None) -> pd.Dat
         study: the study's name, by which its file is looked for.
         runs: as `analysis.frames.StudyFrames.runs`; a run that another study had done already started before.
         path: the study's file, where it is known.
+        since: what was locked before its runs, where that is known.
 
     Returns:
         One row, as `DECLARED_TABLE` describes it; commit, time and counts are null with a `reason` where git cannot tell.
     """
-    from olora_bench.words.declared import DECLARED_TABLE  # brings pandas; the rest of this module is asked before anything is run
+    from olora_bench.words.declared import (  # brings pandas; the rest of this module is asked before anything is run
+        DECLARED_TABLE,
+        since_text,
+    )
 
     started = runs.drop_duplicates("train_id").set_index("train_id")["started_at"].dropna()
     row = dict.fromkeys(DECLARED_TABLE.names) | {"file": f"{study}.yaml" if path is None else path.name, "runs": len(started), "before": ""}
+    row |= {} if since is None else {"locked": str(since.covers), "changes": since_text(since.changes, since.unknown)}
     try:
         path = path or find_study(study)
         by = declaring_commit(path)

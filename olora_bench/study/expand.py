@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from olora_bench.config import machine, sweeps_dir
+from olora_bench.config import Experiment, machine, sweeps_dir
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
 from olora_bench.store.manifest import Role
@@ -111,8 +112,7 @@ class StudyFile:
 
     def grids(self, loss_of: LossOf = nothing_known) -> Grids:
         """The runs that the study needs, as far as `loss_of` allows to say."""
-        points = [Wanted(number, values) for number, grid in enumerate(self.study.grids) for values in combinations(grid)]
-        rule = self.study.tuning
+        points, rule = self._points(), self.study.tuning
         firsts = points if rule is None else [one.at(rule.lrs[0], rule.seeds[0], one.stage, one.role) for one in points]
         first_jobs = [self.composer.job(one) for one in firsts]
         check_arms(first_jobs, self.path)
@@ -124,6 +124,20 @@ class StudyFile:
         cells = tuple(self._searched(rule, job, arms, loss_of) for job, arms in _by_cell(points, first_jobs))
         jobs = merged(self.composer.job(one) for one in planned(rule, cells))
         return Grids(self.study, self.path, jobs, len(points) - sum(len(cell.points) for cell in cells), cells)
+
+    def _points(self) -> list[Wanted]:
+        return [Wanted(number, values) for number, grid in enumerate(self.study.grids) for values in combinations(grid)]
+
+    def experiments(self) -> Iterator[Experiment]:
+        """One experiment of each combination, whatever its learning rate and seed.
+
+        Raises:
+            BadInput: a combination cannot be carried out as written.
+        """
+        rule = self.study.tuning
+        firsts = {json.dumps({k: v for k, v in one.values.items() if k not in ("lr", "seed")}): one for one in reversed(self._points())}
+        for one in firsts.values():
+            yield self.composer.experiment(one if rule is None else one.at(rule.lrs[0], rule.seeds[0], one.stage, one.role))
 
     def _searched(self, rule: Tuning, job: Job, points: Mapping[str, Wanted], loss_of: LossOf) -> CellSearch:
         def loss(arm: str, lr: float) -> float | None:

@@ -18,14 +18,16 @@ from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import Unreadable, parse_json, read_regular
 from olora_bench.store import Store, atomic_write, inside, is_whole, sealed
 from olora_bench.store.manifest import PlannedRun
+from olora_bench.store.record_parts import SUFFIX
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
+from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.names import changing, report_dir, study_dir
 
 MADE_FROM = "made_from.json"
 """Beside a report: a digest of its inputs, one of every file written, whether the study was complete."""
-_PART = re.compile(r"(curve|adapter|items|generations)\..*")
+_PART = re.compile(rf"({'|'.join(SUFFIX)})\..*")
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "PyYAML")
 
 
@@ -79,6 +81,7 @@ def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence
     home, found = study_dir(results_dir, study, overrides), hashlib.sha256()
     manifest = read_manifest(results_dir, study, overrides)
     facts: list[Any] = [str(results_dir), str(file), changing(overrides), options("model"), _declared(file), _package()]
+    facts.append(repr(since_locked(results_dir, study, file, overrides)))
     facts += [_content(path) for path in (home / "manifest.json", home / "lock.json", file)]
     for folder in (results_dir / "published", results_dir / "published" / "claims"):
         facts.append(_all_in(results_dir, folder))

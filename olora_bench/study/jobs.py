@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from olora_bench.assets import Asset, resolve
 from olora_bench.config import Experiment, compose, load, plain
@@ -19,7 +20,7 @@ from olora_bench.store.record import Json
 from olora_bench.study.checks import GROUPS, check_groups, check_key
 from olora_bench.study.schema import Scalar, check_trust
 
-UNSCORED: dict[str, Any] = {"name": "none", "benchmarks": [], "generation": None}
+UNSCORED: Json = {"name": "none", "benchmarks": [], "generation": None}
 """The suite of a run that is trained and not scored, `conf/suite/none.yaml`."""
 
 
@@ -89,12 +90,21 @@ class Composer:
             self._composed[groups] = plain(compose([*self.overrides, *groups], config_name=self.path.name, config_dir=self.path.parent))
         return self._composed[groups]
 
-    def _made(self, wanted: Wanted, scored: bool) -> Job:
+    def experiment(self, wanted: Wanted, *, scored: bool = True) -> Experiment:
+        """The experiment of a wanted run, checked; no asset is looked for.
+
+        Raises:
+            BadInput: the combination cannot be carried out as written.
+        """
         raw = self._raw(wanted)
         if not scored:
-            raw["suite"] |= UNSCORED
+            _table(raw, "suite").update(UNSCORED)
         experiment = load(raw, (self.path.parent,))
         check_trust(experiment.model, self.path, self.overrides)
+        return experiment
+
+    def _made(self, wanted: Wanted, scored: bool) -> Job:
+        experiment = self.experiment(wanted, scored=scored)
         assets = resolve(experiment)
         what = identify(experiment, {key: asset.identity for key, asset in assets.items()})
         # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
@@ -102,10 +112,10 @@ class Composer:
         unscored = () if scored else ("suite=none", "suite.benchmarks=[]", "suite.generation=null")
         return Job(lines + unscored, experiment, what, assets)
 
-    def _raw(self, wanted: Wanted) -> dict[str, Any]:
+    def _raw(self, wanted: Wanted) -> Json:
         """The composed config of a combination, as plain values."""
         check_groups(wanted.values, self.path, wanted.grid)
-        raw: dict[str, Any] = copy.deepcopy(self.composed())
+        raw = copy.deepcopy(self.composed())
         # A group's node depends on no other group's choice, so each option is composed once and not each combination: it takes 0.1 s.
         for group in (key for key in wanted.values if key in GROUPS):
             raw[group] = copy.deepcopy(self.composed(line(group, wanted.values[group]))[group])
@@ -114,12 +124,18 @@ class Composer:
                 check_key(raw, key, self.path, wanted.grid)
                 _set(raw, key, value)
         if raw["precision"] == "auto":
-            raw["precision"] = self.precision or resolve_precision("auto", raw["machine"]["device"])
+            raw["precision"] = self.precision or resolve_precision("auto", str(_table(raw, "machine")["device"]))
         return raw
 
 
-def _set(raw: dict[str, Any], key: str, value: Scalar) -> None:
+def _set(raw: Json, key: str, value: JsonValue) -> None:
     *parents, last = key.split(".")
     for part in parents:
-        raw = raw[part]
+        raw = _table(raw, part)
     raw[last] = value
+
+
+def _table(raw: Json, key: str) -> Json:
+    inner = raw[key]
+    assert isinstance(inner, dict), key
+    return inner

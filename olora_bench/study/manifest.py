@@ -15,6 +15,7 @@ from olora_bench.store import Lease, atomic_write, sealed
 from olora_bench.store.manifest import MANIFEST_VERSION, Lock, Manifest, Point, Search, read_kept
 from olora_bench.study.estimate import work
 from olora_bench.study.expand import Grids, LossOf, nothing_known
+from olora_bench.study.jobs import Job
 from olora_bench.study.names import changing, declaration_of, place_of, study_dir
 
 
@@ -33,9 +34,10 @@ def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Lo
     return read_kept(study_dir(results_dir, name, overrides) / "lock.json", Lock)
 
 
-def write_lock(results_dir: Path, name: str, precision: str, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
-    """Settle what depends on the machine, for every later start of the study on any machine; `held` is the lease of the study's folder."""
-    _write(study_dir(results_dir, name, overrides) / "lock.json", {"schema_version": MANIFEST_VERSION, "precision": precision}, held)
+def write_lock(results_dir: Path, name: str, lock: Lock, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
+    """Settle a study for every later start on any machine; `held` is the lease of its folder."""
+    value = {"schema_version": MANIFEST_VERSION, **lock.model_dump(mode="json", exclude_none=True)}
+    _write(study_dir(results_dir, name, overrides) / "lock.json", value, held)
 
 
 def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Manifest | None:
@@ -61,24 +63,6 @@ def write_manifest(
         overrides: the command line's, which hold for every run.
         held: the lease of the study's folder.
     """
-    runs: list[JsonValue] = [
-        {
-            "train_id": job.what.train_id,
-            "eval_id": job.what.eval_id,
-            "base_eval_id": job.what.base_eval_id,
-            "cell": job.cell,
-            "family": family_key(job.what.train),
-            "steps": work(job.experiment, {}).steps,
-            "model": job.experiment.model.name,
-            "arm": job.experiment.arm,
-            "rank": job.experiment.rank,
-            "lr": job.experiment.lr,
-            "seed": job.experiment.seed,
-            "stage": job.stage,
-            "roles": list(job.roles),
-        }
-        for job in grids.jobs
-    ]
     study = grids.study
     value: dict[str, JsonValue] = {
         "schema_version": MANIFEST_VERSION,
@@ -91,9 +75,23 @@ def write_manifest(
         "declaration": declaration_of(grids.path),
         "tuning": None if study.tuning is None else study.tuning.model_dump(mode="json"),
         "searches": [search.model_dump(mode="json") for search in _searches(grids, loss_of)],
-        "runs": runs,
+        "runs": [_planned(job) for job in grids.jobs],
     }
     _write(study_dir(results_dir, study.name, overrides) / "manifest.json", value, held)
+
+
+def _planned(job: Job) -> JsonValue:
+    """A run as `PlannedRun` reads it."""
+    return {
+        **{name: getattr(job.what, name) for name in ("train_id", "eval_id", "base_eval_id")},
+        "cell": job.cell,
+        "family": family_key(job.what.train),
+        "steps": work(job.experiment, {}).steps,
+        "model": job.experiment.model.name,
+        **{name: getattr(job.experiment, name) for name in ("arm", "rank", "lr", "seed")},
+        "stage": job.stage,
+        "roles": list(job.roles),
+    }
 
 
 def _searches(grids: Grids, loss_of: LossOf) -> Iterator[Search]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,12 @@ from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declared
 from olora_bench.study.expand import find_study
 from olora_bench.study.fresh import inputs_digest, keep_made_from
+from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import manifest_in, read_manifest
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
 from olora_bench.study.schema import parse_study
 from olora_bench.words.claims import claims_table
-from olora_bench.words.declared import declared_sentences
+from olora_bench.words.declared import CHANGED, declared_sentences, since_text
 
 if TYPE_CHECKING:
     from olora_bench.figures import Captioned, LeftOut
@@ -76,11 +77,14 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
     manifest = read_manifest(results_dir, study, overrides)
     if manifest is None:
         raise BadInput(_not_run(results_dir, study, overrides))
+    since = since_locked(results_dir, study, file, overrides)
     frames = load_study(Store(results_dir), manifest)
+    if since.changes:
+        frames = replace(frames, problems=[*frames.problems, f"{CHANGED}: {since_text(since.changes)}"])
     rng = np.random.default_rng(derive(0, "bootstrap"))
     tables = analyse(frames, rng)
     tables["claims"] = claims_table(judge(read_claims(_claims_dir(results_dir)), frames, tables, rng))
-    tables["declared"] = declared(study, frames.runs, file)
+    tables["declared"] = declared(study, frames.runs, file, since)
     tables["published"] = beside_ours(read_published(inside(results_dir, results_dir / "published")), frames)
     return Analysed(frames, tables, results_dir, report_dir(study_dir(results_dir, study, overrides), results_dir))
 

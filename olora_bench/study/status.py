@@ -17,11 +17,13 @@ from olora_bench.run.experiment import identified
 from olora_bench.store import Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
+from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
 from olora_bench.study.open import find_and_open
 from olora_bench.study.plan import stages_text
 from olora_bench.study.states import Standing, counts, standings
+from olora_bench.words.declared import CHANGED, since_text
 
 
 def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
@@ -34,7 +36,9 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     grids = study.grids()
     found = standings(study.store, grids.jobs, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
+    since = since_locked(study.store.root, study.name, study.file.path, overrides)
     lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *stages_text(grids), *edges_text(grids)]
+    lines += [f"{CHANGED}: {since_text(since.changes)}"] if since.changes else []
     for state in ("running", "interrupted", "failed", "unreadable", "diverged"):
         lines += [f"  {label(s)}" for s in by_state.get(state, [])]
     left = [s.job for s in found if s.state in ("running", "interrupted", "missing")]

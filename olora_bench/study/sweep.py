@@ -14,8 +14,10 @@ from olora_bench.process import device
 from olora_bench.process.machine_faults import check_machine
 from olora_bench.process.progress import say
 from olora_bench.store import lease
+from olora_bench.store.manifest import Lock
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
+from olora_bench.study.locked import since_locked, to_lock
 from olora_bench.study.manifest import write_lock, write_manifest
 from olora_bench.study.names import study_dir
 from olora_bench.study.open import OpenStudy, open_study
@@ -78,14 +80,26 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             prepare(study, todo, here=serial)
         with lease(study_dir(study.store.root, study.name, study.file.overrides), wait=True) as held:
             if todo:
-                write_lock(study.store.root, study.name, todo[0].experiment.precision, study.file.overrides, held)
+                lock = Lock.model_validate({"precision": todo[0].experiment.precision, "settled": to_lock(study.file)})
+                write_lock(study.store.root, study.name, lock, study.file.overrides, held)
             write_manifest(study.store.root, grids, study.loss, study.file.overrides, held)
+        if todo and seen is None:
+            say_changes(study)
         if batch:
             worklist.launching(batch)
             launch(launcher, [(*overrides, *job.overrides) for job in batch])
         elif not worklist.wait(found) and study.grids().jobs == grids.jobs:
             return found  # read once more: since the runs were looked up, another worker's may have opened the next stage
         seen = grids.jobs
+
+
+def say_changes(study: OpenStudy) -> None:
+    """Say what of the study has changed since its first run."""
+    from olora_bench.words.declared import CHANGED, since_text  # brings pandas, which plans do without
+
+    since = since_locked(study.store.root, study.name, study.file.path, study.file.overrides)
+    if since.changes:
+        say(f"study {study.name}: {CHANGED[0].lower()}{CHANGED[1:]}: {since_text(since.changes)}")
 
 
 def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:

@@ -31,8 +31,8 @@ LogState = dict[str, Any]
 COLUMNS = {name: "int64" if name in ("step", "tokens") else "float64" for name in Row.__annotations__}
 
 
-FINAL = PartLosses._fields[:-1]
-"""The metrics that a run has at its end: the part losses, without the seconds that reading them took."""
+FINAL = ("tune_loss", "tune_gold_logprob", "report_loss", "report_gold_logprob")
+"""The metrics that a run has at its end, as `PartLosses` names them."""
 
 
 class Update(NamedTuple):
@@ -62,13 +62,14 @@ class Totals:
 
 @dataclass
 class Log:
-    """The curve as it grows. `metrics` are the part losses at the start, and as last read."""
+    """The curve as it grows. `metrics` are the part losses at the start, and as last read; `last_read` are those of this process."""
 
     on_row: Callable[[Row], None] | None = None
     rows: list[Row] = field(default_factory=list)
     train_losses: list[float] = field(default_factory=list)
     metrics: dict[str, float | None] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
+    last_read: PartLosses | None = None
 
     def count(self, update: Update) -> None:
         """Add an optimiser step to the totals and its loss to the train losses."""
@@ -84,7 +85,8 @@ class Log:
         loss, lr, grad_norm = (None, None, None) if update is None else (update.loss, update.lr, update.grad_norm)
         tune, report = (None, None) if read is None else (read.tune_loss, read.report_loss)
         if read is not None:
-            self.metrics |= {name if step else f"{name}_start": value for name, value in zip(FINAL, read, strict=False)}
+            self.metrics |= {name if step else f"{name}_start": getattr(read, name) for name in FINAL}
+            self.last_read = read
             self.totals.reading_s += read.seconds
         self.rows.append(
             Row(

@@ -65,7 +65,7 @@ def train(
                         keeper.after(step, lambda: log.state(memory))
     adapted.train_mode(False)
     log.saw(memory)
-    return summed_up(log, run.losses, diverged, experiment.recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
+    return summed_up(log, run.losses, run.parts, diverged, experiment.recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from olora_bench.config.memory import SHORTEST_BUDGET
-from olora_bench.data import Example, Parts, packs
+from olora_bench.data import Example, Parts, longest_first, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, packed_rows, token_nll
@@ -21,12 +22,15 @@ from olora_bench.process.progress import say
 
 class PartLosses(NamedTuple):
     """Of the parts that are not trained on: the loss in nats per supervised token; an example's mean log-probability of its supervised
-    text, in nats; and the seconds that reading them took."""
+    text, in nats; the loss of each example, summed over its supervised tokens, nats, the longest example first, fp32 `(examples,)`; and the
+    seconds that reading them took."""
 
     tune_loss: float
     tune_gold_logprob: float
     report_loss: float
     report_gold_logprob: float
+    tune_sums: Tensor
+    report_sums: Tensor
     seconds: float
 
 
@@ -76,19 +80,32 @@ class Losses:
     def of_parts(self, parts: Parts) -> PartLosses:
         """The losses of the tune and the report part; no dropout."""
         start = time.perf_counter()
-        return PartLosses(*self.read(parts.tune), *self.read(parts.report), time.perf_counter() - start)
+        tune, report = self.read(parts.tune), self.read(parts.report)
+        return PartLosses(*tune[:2], *report[:2], tune[2], report[2], time.perf_counter() - start)
 
     @torch.no_grad()
-    def read(self, examples: Sequence[Example]) -> tuple[float, float]:
-        """The mean loss in nats per supervised token, and an example's mean log-probability of its supervised text in nats; no dropout."""
+    def read(self, examples: Sequence[Example]) -> tuple[float, float, Tensor]:
+        """The mean loss in nats per supervised token, an example's mean log-probability of its supervised text in nats, and the sums of
+        `PartLosses`; no dropout."""
         self.adapted.train_mode(False)
         with packed_rows(self.adapted.model, steps=self.steps):
-            total = torch.stack([nll.double().sum() for nll in self._sums(examples)]).sum().item()
-        return total / supervised(examples), -total / len(examples)
+            sums = list(self._sums(examples))
+        total = torch.stack([nll.double().sum() for nll in sums]).sum().item()
+        return total / supervised(examples), -total / len(examples), torch.cat(sums)
 
     def _sums(self, examples: Sequence[Example]) -> Iterator[Tensor]:
         for row in packs(examples, self.token_budget):
             yield token_nll(self.adapted.model, row.to(self.device), self.head)
+
+
+def by_example(parts: Parts, read: PartLosses) -> pd.DataFrame:
+    """What was read of each example, as the store keeps it: `store.parquet.schema("examples")`."""
+    rows = [
+        (part, example.group, example.id, loss, int(example.supervised[1:].sum()))
+        for part, examples, sums in (("tune", parts.tune, read.tune_sums), ("report", parts.report, read.report_sums))
+        for example, loss in zip(longest_first(examples), sums.tolist(), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["part", "group", "example_id", "loss_sum", "tokens"])
 
 
 def supervised(examples: Sequence[Example]) -> int:

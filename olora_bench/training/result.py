@@ -7,11 +7,12 @@ from typing import Literal
 
 import pandas as pd
 
+from olora_bench.data import Parts
 from olora_bench.inits import Adapted
 from olora_bench.store.record import Json
 from olora_bench.training.ceiling import matmul_flops_per_s, step_flops
 from olora_bench.training.log import FINAL, Log
-from olora_bench.training.losses import Losses
+from olora_bench.training.losses import Losses, by_example
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,14 @@ class TrainResult:
     tokens and the seconds of training so far (reading part losses is not counted), and the part losses after the update where they were
     read; row 0 holds the part losses before any. Speeds leave out start-up and evaluation; `cost` is the
     record's. `metrics` are part losses (nats per supervised token) and mean gold log-probabilities
-    (nats per example) at start and end; what a diverged run does not have is None, with a reason in `missing`. Sizes in bytes.
+    (nats per example) at start and end; what a diverged run does not have is None, with a reason in `missing`. `examples` are the
+    final part losses by example, as `losses.by_example` gives them; None for a diverged run. Sizes in bytes.
     Of a run that went on from a checkpoint, tokens, seconds and peaks are those of all its steps, and `earlier` holds the provenance of
     the processes that did the first ones, where it was not this process's.
     """
 
     curve: pd.DataFrame
+    examples: pd.DataFrame | None
     status: Literal["done", "diverged"]
     error: str | None
     metrics: dict[str, float | None]
@@ -45,10 +48,11 @@ class TrainResult:
     earlier: list[Json]
 
 
-def summed_up(log: Log, losses: Losses, diverged: str | None, max_grad_norm: float, earlier: list[Json]) -> TrainResult:
+def summed_up(log: Log, losses: Losses, parts: Parts, diverged: str | None, max_grad_norm: float, earlier: list[Json]) -> TrainResult:
     """The result of a training that came to its end.
 
     Args:
+        parts: whose losses were read.
         diverged: why it has diverged, if it has.
         max_grad_norm: above which a gradient was clipped.
         earlier: the provenance of earlier processes.
@@ -58,6 +62,7 @@ def summed_up(log: Log, losses: Losses, diverged: str | None, max_grad_norm: flo
     adapter_bytes = sum(p.numel() * p.element_size() for p in adapted.model.parameters() if p.requires_grad)
     return TrainResult(
         curve=log.curve(),
+        examples=None if diverged is not None or log.last_read is None else by_example(parts, log.last_read),
         status="done" if diverged is None else "diverged",
         error=diverged,
         metrics=log.metrics | dict.fromkeys(missing),

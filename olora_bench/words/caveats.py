@@ -8,6 +8,7 @@ from olora_bench.analysis import StudyFrames, Tables, caveats, rows_of
 from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.reasons import ArmsAbsent, RunsDiffer
 from olora_bench.words import reasons
+from olora_bench.words.numbers import pp
 from olora_bench.words.reasons import counted
 
 
@@ -42,8 +43,27 @@ def worded(caveat: Caveat) -> str:
         case caveats.BudgetsDiffer(cell, runs):
             budgets = ", ".join(f"{arm} {count}" for arm, count in runs)
             return f"{cell}: the arms' learning rates were searched with unequal numbers of runs: {budgets}"
+        case caveats.NoSensitivity() | caveats.NoGain() | caveats.NotComparedWithFp32():
+            return _on_sensitivity(caveat)
         case _:
             return _on_scores(caveat)
+
+
+def _on_sensitivity(caveat: caveats.NoSensitivity | caveats.NoGain | caveats.NotComparedWithFp32) -> str:
+    floor = "over the untouched base beyond what one constant answer gives"
+    match caveat:
+        case caveats.NoSensitivity(role, model, arms):
+            gains = ", ".join(f"{one.arm} {pp(one.gain)} ± {one.half:.1f}" for one in arms)
+            return (
+                f"{role}: no assay sensitivity: in the mean over benchmarks arms of {model} are not shown to gain {floor} "
+                f"({gains} pp, 95% over items): equal scores would not show that they learned equally much"
+            )
+        case caveats.NoGain(role, model, benchmarks):
+            return f"{role}: on {', '.join(benchmarks)} no arm of {model} is shown to gain {floor}"
+        case caveats.NotComparedWithFp32(evaluations, of):
+            return f"in {evaluations} of {counted(of, 'scoring')} of trained arms, choices in low precision were not compared with fp32's"
+        case _:
+            assert_never(caveat)
 
 
 def _on_scores(caveat: caveats.ChosenByOther | caveats.ScoresWarn | caveats.LowPrecision | caveats.BelowOneAnswer) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged, evidence
@@ -21,6 +22,10 @@ _LACKING = {
     "losses by ratio": "needs the held-out loss at ratio 1, below it and above it",
     "complete pairs": "no pair of runs is complete",
 }
+
+_FACTORS = {"product": "BA", "a": "A", "b": "B"}
+_ORTHONORMAL = 1.001
+"""A condition number below this is 1 but for rounding."""
 
 MEANINGS = {
     SUPPORTED: "this study’s runs show it",
@@ -43,7 +48,12 @@ CLAIM_TABLE = Table(
         Column("runs", "the train_ids behind it"),
     ),
 )
-CLAIM_VIEW = View("claims", "Claims", "Claims of the papers, and what this study's runs say of them.", CLAIM_TABLE)
+CLAIM_VIEW = View(
+    "claims",
+    "Claims",
+    "Claims of the papers, and what this study's runs say of them. Each is judged on its own: no p is corrected over the claims.",
+    CLAIM_TABLE,
+)
 
 
 def claims_table(judged: Iterable[Judged]) -> pd.DataFrame:
@@ -79,7 +89,7 @@ def figure(basis: evidence.Evidence) -> str:
             return f"needs scores of {', '.join(benchmarks)} and of others"
         case evidence.TooFewModels(models):
             return f"{counted(models, 'model')}: two or more are needed"
-        case evidence.ShorterSchedules() | evidence.SpeedInside():
+        case evidence.StepsWorth() | evidence.SpeedInside():
             return _speed(basis)
         case evidence.WinCounts() | evidence.ModelGains() | evidence.GainBySide():
             return _scores(basis)
@@ -93,16 +103,56 @@ def figure(basis: evidence.Evidence) -> str:
             assert_never(basis)
 
 
-def _speed(basis: evidence.ShorterSchedules | evidence.SpeedInside) -> str:
-    if isinstance(basis, evidence.ShorterSchedules):
-        shortest = "" if basis.shortest is None else f"; the shortest match is T/{basis.shortest}"
-        return f"shorter completed schedules match in {basis.matching} of {counted(basis.settings, 'setting')}{shortest}"
-    ratio = "unknown" if basis.ratio is None else f"{basis.ratio:.2f}x (bounds included)"
+def _speed(basis: evidence.StepsWorth | evidence.SpeedInside) -> str:
+    paper = "the paper names no factor" if basis.factor is None else f"the paper's factor is {basis.factor:g}"
+    if isinstance(basis, evidence.StepsWorth):
+        settings = "; ".join(_setting(one, basis.reference, len(basis.settings)) for one in basis.settings)
+        return f"{settings}. From separately completed schedules; {paper}"
+    speeds = ", ".join(map(_inside, basis.cells))
     return (
-        f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {ratio}; "
-        f"{counted(basis.faster, 'cell')} faster, {basis.slower} slower, {basis.unresolved} unresolved. "
-        "Inside one schedule this is a hint, no proof"
+        f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {speeds}; "
+        f"{counted(basis.faster, 'cell')} faster, {basis.slower} slower, {basis.unresolved} unresolved"
+        f"{_family(len(basis.cells), 'cell')}; {paper}. From curves inside one schedule: a hint, no proof"
     )
+
+
+def _setting(one: evidence.Setting, reference: str, settings: int) -> str:
+    level = "" if settings == 1 else f", {counted(settings, 'setting')} at once"
+    others = f" (not judged: {', '.join(map(_worth, one.others))})" if one.others else ""
+    return f"in steps of {reference} that end at the same loss, {_worth(one.headline)}{level}{others}"
+
+
+def _worth(one: evidence.Worth) -> str:
+    """>>> _worth(evidence.Worth(32.0, 0.75, 0.5, 0.9, False, 6))
+    '32 are worth 24, 0.75x (0.50 to 0.90)'
+    """
+    if one.ratio is None or np.isnan(one.low):
+        return f"{one.steps:g} are worth an unknown number ({counted(one.seeds, 'seed')})"
+    ends = "any" if (one.low, one.high) == (0, np.inf) else _range(one.low, one.high)
+    if 0 < one.ratio < np.inf:
+        return f"{one.steps:g} are worth {one.steps * one.ratio:.0f}, {one.ratio:.2f}x ({ends})"
+    return f"{one.steps:g} are worth {'more' if one.ratio else 'fewer'} than were tried ({ends})"
+
+
+def _range(low: float, high: float) -> str:
+    return f"above {low:.2f}x" if high == np.inf else f"below {high:.2f}x" if low == 0 else f"{low:.2f} to {high:.2f}"
+
+
+def _inside(one: evidence.Speed) -> str:
+    if not np.isfinite(one.ratio):
+        return "unknown"
+    if one.bound != "exact":
+        return f"{one.bound} {one.ratio:.2f}x"
+    return f"{one.ratio:.2f}x" if np.isnan(one.low) else f"{one.ratio:.2f}x ({one.low:.2f} to {one.high:.2f})"
+
+
+def _family(members: int, what: str) -> str:
+    """How tests were corrected: over a family of so many, or not at all where one stands alone.
+
+    >>> _family(1, "cell"), _family(4, "cell")
+    (', uncorrected', ', Holm over the 4 cells')
+    """
+    return ", uncorrected" if members <= 1 else f", Holm over the {members} {what}s"
 
 
 def _scores(basis: evidence.WinCounts | evidence.ModelGains | evidence.GainBySide) -> str:
@@ -112,9 +162,10 @@ def _scores(basis: evidence.WinCounts | evidence.ModelGains | evidence.GainBySid
             for one in basis.counts
         )
     if isinstance(basis, evidence.ModelGains):
-        return ", ".join(f"{one.model} {pp(one.difference)} pp ({counted(one.seeds, 'seed')})" for one in basis.models)
+        gains = ", ".join(f"{one.model} {pp(one.difference)} pp ({counted(one.seeds, 'seed')})" for one in basis.models)
+        return f"{gains}; a gain is tested in each, uncorrected, and a loss is Bonferroni over the {len(basis.models)} models"
     blocks = counted(basis.blocks, "block")
-    return f"{pp(basis.named)} pp there, {pp(basis.others)} pp elsewhere, {blocks}, p {probability(basis.p)}"
+    return f"{pp(basis.named)} pp there, {pp(basis.others)} pp elsewhere, {blocks}, p {probability(basis.p)}, uncorrected"
 
 
 def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.InitAlone) -> str:
@@ -133,13 +184,24 @@ def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.Init
 def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:
     if isinstance(basis, evidence.Stability):
         spikes = ", ".join(f"{one.arm} {number(one.spikes)}" for one in basis.arms if one.spikes is not None)
-        tail = f"; spikes a run over these: {spikes}" if spikes else ""
-        return f"{', '.join(map(_divergences, basis.arms))} ({counted(basis.rates, 'learning rate')} that both tried){tail}"
+        tail = f"; spikes a run over these: {spikes}{_family(basis.cells, 'cell')}" if spikes else ""
+        rates = counted(basis.rates, "learning rate")
+        return f"{', '.join(map(_divergences, basis.arms))} ({rates} that both tried; Fisher's test, uncorrected){tail}"
     if isinstance(basis, evidence.Measured):
-        return " | ".join(_arm_measures(one, alone=len(basis.arms) == 1) for one in basis.arms)
-    start = "" if basis.b_start is None else f" (B at the start {rate(basis.b_start)})"
+        measured = " | ".join(_arm_measures(one, alone=len(basis.arms) == 1) for one in basis.arms)
+        return f"{measured}{_family(basis.family, 'comparison')}"
     a = "" if basis.a is None else f"; of A {_conditions(basis.a, ' and ')}"
-    return f"condition number of B after training {_conditions(basis.b, f', of {basis.reference} ')}{start}{a}"
+    measured = f"condition number of B after training {_conditions(basis.b, f', of {basis.reference} ')}{_family(basis.cells, 'cell')}{a}"
+    return f"{measured}{_by_construction(basis)}"
+
+
+def _by_construction(basis: evidence.Conditioning) -> str:
+    if basis.b_start is None:
+        return ""
+    moved = "" if basis.moved is None else f" and B moved by {basis.moved:.0%} of its length"
+    built = "1 by construction" if basis.b_start < _ORTHONORMAL else rate(basis.b_start)
+    tail = ": most of the verdict is the start, not training" if basis.b_start < _ORTHONORMAL else ""
+    return f". Before training it was {built}{moved}{tail}"
 
 
 def _divergences(one: evidence.Divergences) -> str:
@@ -163,10 +225,17 @@ def _conditions(one: evidence.Conditions, between: str) -> str:
 
 def _ratios(basis: evidence.TradeOff | evidence.LossByRatio) -> str:
     if isinstance(basis, evidence.TradeOff):
-        return (
-            f"below 1 the adapter travels {basis.travel:.2f} times as far as above 1, its loss is "
-            f"{number(basis.loss, digits=3, sign=True)} nats ({counted(basis.blocks, 'block')})"
-        )
+        split = any(len(at.distances) > 1 for at in basis.readings)
+        equal = "" if any(at.role == "shared" for at in basis.readings) else ". Not read at equal rates"
+        tail = ". How far their product BA travelled was not measured: A and B must agree" if split else ""
+        return f"ratios below 1 against those above: {'; '.join(map(_trade_at, basis.readings))}; sign flips, uncorrected{equal}{tail}"
     return "; ".join(
         f"held-out loss {one.at_one:.3f} at ratio 1, best {one.below:.3f} below it and {one.above:.3f} above it" for one in basis.cells
     )
+
+
+def _trade_at(at: evidence.TradeAt) -> str:
+    rates = "each at its own rate" if at.role == "tuned" else "at shared rates"
+    travelled = " and ".join(f"{_FACTORS[name]} {factor:.2f}" for name, factor in at.distances)
+    loss = f"loss {number(at.loss, digits=3, sign=True)} nats"
+    return f"{rates}, distance of {travelled} times as far, {loss} ({counted(at.blocks, 'block')})"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-from olora_bench.analysis import rows_of
+from olora_bench.analysis.frames import Row, rows_of
 from olora_bench.words.numbers import NOTHING, listed, lr_text, number, rate
 from olora_bench.words.reasons import EDGES
 
 
-def point(row: Mapping[str, Any] | None) -> str:
+def point(row: Row | None) -> str:
     """What a learning rate came to, the best in brackets; a dash where it was not tried. `row` is a row of the rates frame."""
     if row is None:
         return NOTHING
@@ -23,12 +20,12 @@ def point(row: Mapping[str, Any] | None) -> str:
     return text if pd.isna(row["score"]) else f"{text}, {number(row['score'])}"
 
 
-def edge_sentence(row: Mapping[str, Any]) -> str:
+def edge_sentence(row: Row) -> str:
     """That an arm's best is the last rate tried on a side. `row` is its row of the rates frame."""
     return f"Edge: {row['arm']}'s best is the {EDGES[row['edge']]} tried ({rate(row['lr'])}): no tuned verdict."
 
 
-def arm_in_cell(row: Mapping[str, Any]) -> str:
+def arm_in_cell(row: Row) -> str:
     """An arm and its cell, for the first column of a table.
 
     >>> arm_in_cell({"model": "syn_a", "rank": 8, "setting": "", "arm": "lora"})

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-from olora_bench.analysis import rows_of
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
+from olora_bench.analysis.frames import Row, rows_of
 from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer
 from olora_bench.words.numbers import times
 from olora_bench.words.reasons import worded
@@ -21,7 +18,7 @@ def reading_notes(speedups: pd.DataFrame) -> list[str]:
     return sorted(map(worded, reasons))
 
 
-def as_fast(row: Mapping[str, object]) -> str:
+def as_fast(row: Row) -> str:
     """A speed-up as a factor, or as a bound of one. `row` is a row of the speedups frame.
 
     >>> as_fast({"bound": "at most", "speedup": 1.8})
@@ -50,9 +47,9 @@ def speed_lines(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     ]
 
 
-def speed_sentence(row: Mapping[str, Any]) -> str:
+def speed_sentence(row: Row) -> str:
     """How much sooner an arm reaches a loss target in one cell. `row` is a row of the speedups frame."""
-    extent = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
+    extent: str = "" if pd.isna(row["low"]) else f" (95% interval {row['low']:.2f} to {row['high']:.2f})"
     notes = "".join(f"; {worded(r)}" for r in row["reasons"] if isinstance(r, (CoarseReadings, ReadingsDiffer)))
     return f"{row['model']} rank {row['rank']}: {as_fast(row)} as fast{extent}, {row['verdict']}{notes}"
 

@@ -2,7 +2,8 @@
 
     python tests/analysis/big_study.py [RUNS]      # default: 600
 
-Five models, two ranks, two arms; 400 steps with their losses read 20 times; six benchmarks with as many items as the real ones.
+Five models, two ranks, two arms; 400 steps with their losses read 20 times, at the end kept of 1000 examples; six benchmarks with as many
+items as the real ones.
 """
 
 from __future__ import annotations
@@ -52,6 +53,12 @@ def _curve(rng: np.random.Generator) -> pd.DataFrame:
                          "lr": np.where(step > 0, 1e-3, np.nan), "grad_norm": np.where(step > 0, 1.0, np.nan)})  # fmt: skip
 
 
+def _examples(rng: np.random.Generator) -> pd.DataFrame:
+    part, tokens = np.repeat(["tune", "report"], 500), rng.integers(1, 200, 1000)
+    return pd.DataFrame({"part": part, "group": "x", "example_id": [f"{i}" for i in range(1000)], "loss_sum": 2.0 * tokens,
+                         "tokens": tokens})  # fmt: skip
+
+
 def _items(rng: np.random.Generator) -> pd.DataFrame:
     parts = []
     for name, count in ITEMS.items():
@@ -75,9 +82,10 @@ def _run(
     eval_id, base_id = digest({"eval": train_id}), digest({"base": model})
     loss = 2.0 + 0.01 * rng.normal()
     curve = _once(store.run_dir(train_id) / "curve.parquet", first, lambda: store.write_curve(train_id, shape))
+    examples = _once(store.run_dir(train_id) / "examples.parquet", first, lambda: store.write_examples(train_id, _examples(rng)))
     store.write_run(
         RunRecord(
-            parts={"curve": curve},
+            parts={"curve": curve, "examples": examples},
             train_id=train_id, arm=arm, status="done", identity=identity, config={"model": {"name": model}, **identity},
             provenance={"packages": {"torch": "2.13.0"}}, started_at="2026-01-31T09:30:00+00:00", finished_at="2026-01-31T09:31:00+00:00",
             timings_s={"optimise": 100.0, "init": 0.5}, tokens_per_s=1.0, examples_per_s=1.0, base_bytes=1, peak_bytes=3,

@@ -9,7 +9,18 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.analysis.caveats import Caveat, CellsOfOneArm, LowPrecision, NeverWarm, PairsOfOneArm, SearchesGoOn
+from olora_bench.analysis.caveats import (
+    ArmGain,
+    Caveat,
+    CellsOfOneArm,
+    LowPrecision,
+    NeverWarm,
+    NoGain,
+    NoSensitivity,
+    NotComparedWithFp32,
+    PairsOfOneArm,
+    SearchesGoOn,
+)
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.reasons import CoarseReadings, NeverReached
 from olora_bench.analysis.runs import has_role, with_role
@@ -105,6 +116,20 @@ def test_a_speed_up_says_what_bounds_it_as_values(synthetic: Load) -> None:
             LowPrecision(5.0, "lora", "piqa", 1),
             "scored in low precision, up to 5.0% of items get a different answer than in fp32 "
             "(lora on piqa, 1 item compared: table scoring)",
+        ),
+        (
+            NoSensitivity("tuned", "m", (ArmGain("lora", -0.5, 1.75), ArmGain("olora", 0.25, 1.5))),
+            "tuned: no assay sensitivity: in the mean over benchmarks arms of m are not shown to gain over the untouched base beyond what "
+            "one constant answer gives (lora -0.5 ± 1.8, olora +0.2 ± 1.5 pp, 95% over items): equal scores would not show that they "
+            "learned equally much",
+        ),
+        (
+            NoGain("shared", "m", ("boolq", "piqa")),
+            "shared: on boolq, piqa no arm of m is shown to gain over the untouched base beyond what one constant answer gives",
+        ),
+        (
+            NotComparedWithFp32(59, 60),
+            "in 59 of 60 scorings of trained arms, choices in low precision were not compared with fp32's",
         ),
     ],
     ids=lambda value: type(value).__name__,

@@ -219,6 +219,32 @@ def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
     assert f"{damaged[1]}: damaged: its SHA-256 is" in runs.loc[other.train_id, "reason"]
 
 
+def test_losses_by_example_are_loaded_where_they_are_whole(tmp_path: Path) -> None:
+    """Of the report part. A run of an older record has none; one whose file was touched has none, and that is said."""
+    manifest = read_manifest(Path(__file__).resolve().parents[1] / "synthetic" / "results", "planted")
+    assert manifest is not None
+    whole, older, damaged = (run.train_id for run in manifest.runs[:3])
+    store, kept = Store(tmp_path), pd.DataFrame(
+        {"part": ["tune", "report", "report"], "group": ["a", "a", "b"], "example_id": ["1", "2", "2"], "loss_sum": [9.0, 1.5, 2.0],
+         "tokens": [3, 1, 2]}
+    )  # fmt: skip
+    for run in (whole, older, damaged):
+        shutil.copytree(Path(__file__).resolve().parents[1] / "synthetic" / "results" / "runs" / run, store.run_dir(run))
+        record = store.read_run(run)
+        assert record is not None
+        if run != older:
+            store.write_run(record.model_copy(update={"parts": record.parts | {"examples": store.write_examples(run, kept)}}))
+    file = store.run_dir(damaged) / "examples.parquet"
+    file.write_bytes(file.read_bytes()[:-1])
+    frames = load_study(store, manifest.model_copy(update={"runs": manifest.runs[:3]}))
+    found = frames.examples(whole)
+    assert found is not None
+    assert (found.ids.to_pylist(), found.sums.tolist(), found.tokens.tolist()) == (["a/2", "b/2"], [1.5, 2.0], [1.0, 2.0])
+    assert frames.examples(older) is None and frames.examples(damaged) is None
+    assert [one for one in frames.damaged if one.startswith(f"run {damaged} has no readable losses by example: {file}: damaged")]
+    assert frames.runs["state"].tolist() == ["done"] * 3
+
+
 def test_a_run_scored_in_two_ways_has_its_curve_once() -> None:
     root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
     manifest = read_manifest(root, "planted")

@@ -96,7 +96,7 @@ def test_ratios_have_loss_bleu_rouge_and_distance(whole: Tables) -> None:
     assert tuned["report_loss"].to_dict() == pytest.approx({0.25: 2.05, 1.0: 2.0, 4.0: 1.9})
     assert tuned["bleu"].to_dict() == pytest.approx({0.25: 29.0, 1.0: 30.0, 4.0: 32.0}) and set(tuned["bleu_base"]) == {20.0}
     assert tuned["rouge2"].to_dict() == pytest.approx({0.25: 0.145, 1.0: 0.15, 4.0: 0.16})
-    assert tuned["travelled"].to_dict() == pytest.approx({0.25: 0.5, 1.0: 1.0, 4.0: 2.0})
+    assert (np.sqrt(2) * tuned["travelled_b"]).to_dict() == pytest.approx({0.25: 0.5, 1.0: 1.0, 4.0: 2.0})
     bleu = row(whole["measures"], "olora_plus_x4 vs olora", measure="bleu")
     assert (bleu["difference"], bleu["verdict"], bleu["unit"]) == (pytest.approx(2.0), "higher", "BLEU points")
 
@@ -135,12 +135,14 @@ def test_claims_about_adapters_and_ratios() -> None:
     }
     assert {name: claims.loc[name, "verdict"] for name in wanted} == wanted
     assert claims.loc["well_conditioned_subspace", "figure"] == (
-        "condition number of B after training 2, of lora 50 (B at the start 1); of A 20 and 2"
+        "condition number of B after training 2, of lora 50, uncorrected; of A 20 and 2. Before training it was 1 by construction: most of "
+        "the verdict is the start, not training"
     )
     text = claims.loc["refinement_against_exploration", "figure"]
-    assert text == "below 1 the adapter travels 0.25 times as far as above 1, its loss is +0.150 nats (6 blocks)"
+    reading = "distance of A 0.25 and B 0.25 times as far, loss +0.150 nats (6 blocks)"
+    assert text.startswith(f"ratios below 1 against those above: each at its own rate, {reading}; at shared rates, {reading}; ")
     assert claims.loc["olora_plus_better", "figure"].startswith("olora_plus_x0.25: report_loss +0.050 nats; bleu -1.000 BLEU points")
-    assert len(claims.loc["refinement_against_exploration", "runs"].split()) == 12
+    assert len(claims.loc["refinement_against_exploration", "runs"].split()) == 24
 
 
 def test_lr_sensitivity_is_linear_interpolation_in_log_lr(whole: Tables) -> None:
@@ -177,7 +179,41 @@ def test_what_travels_less_and_ends_lower_is_no_trade_off(synthetic: Load) -> No
     frames, _ = synthetic("whole")
     losses = frames.runs["metrics.report_loss"] - 0.25 * (frames.runs["arm"] == "olora_plus_x0.25")
     found = judged(replace(frames, runs=frames.runs.assign(**{"metrics.report_loss": losses})), "refinement_against_exploration")
-    assert found["verdict"] == "not supported" and "its loss is -0.100 nats" in found["figure"]
+    assert found["verdict"] == "not supported" and found["figure"].count("loss -0.100 nats") == 2
+
+
+def exchange(name: str, frames: StudyFrames, roles: str) -> StudyFrames:
+    """The same study, in whose runs of one role ratios below and above 1 have exchanged this column."""
+    runs = frames.runs.copy()
+    sides = [runs.index[(runs["arm"] == arm) & (runs["roles"] == roles)] for arm in ("olora_plus_x0.25", "olora_plus_x4")]
+    values = [runs.loc[side, name].to_numpy() for side in sides]
+    for side, value in zip(sides, reversed(values), strict=True):
+        runs.loc[side, name] = value
+    return replace(frames, runs=runs)
+
+
+def test_a_trade_off_at_one_choice_of_rates_alone_is_unresolved(synthetic: Load) -> None:
+    frames, _ = synthetic("whole")
+    found = judged(exchange("metrics.report_loss", frames, "tuned"), "refinement_against_exploration")
+    assert found["verdict"] == "unresolved"
+    assert "loss -0.150 nats" in found["figure"] and "loss +0.150 nats" in found["figure"]
+
+
+def test_a_trade_off_is_not_read_where_a_and_b_disagree(synthetic: Load) -> None:
+    """A alone went farther: how far BA went depends on the split. Where the product was measured, it decides."""
+    frames, _ = synthetic("whole")
+    for role in ("tuned", "shared"):
+        frames = exchange("init.anatomy.travelled.a.mean", frames, role)
+    assert judged(frames, "refinement_against_exploration")["verdict"] == "unresolved"
+    product = {f"init.anatomy.travelled.product.{n}": frames.runs["init.anatomy.travelled.b.mean"] ** 2 for n in ("mean", "min", "max")}
+    found = judged(replace(frames, runs=frames.runs.assign(**product)), "refinement_against_exploration")
+    assert found["verdict"] == "supported" and "distance of BA 0.06 times as far" in found["figure"]
+
+
+def test_rates_of_their_own_alone_decide_no_trade_off(synthetic: Load) -> None:
+    frames, _ = synthetic("whole")
+    found = judged(replace(frames, runs=frames.runs[frames.runs["roles"] != "shared"]), "refinement_against_exploration")
+    assert found["verdict"] == "unresolved" and "Not read at equal rates" in found["figure"]
 
 
 def test_a_worse_conditioned_arm_is_not_called_well_conditioned(synthetic: Load) -> None:

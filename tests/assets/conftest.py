@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from asset_fakes import GGUF, ITEMS, Index, make_wheel, only_index, requests_file
+from hub_door import door  # noqa: F401  (a fixture)
 
 from olora_bench.config import Experiment, PackagedSource, compose, load, load_benchmark
 

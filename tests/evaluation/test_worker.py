@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,8 @@ def test_answers_to_instructions_are_recorded(machine: list[str], tmp_path: Path
     assert not run(load(compose([*TINY, *machine, *data, *suite]))).computed
 
 
-def test_the_share_that_bf16_flips_is_recorded_with_the_base(machine: list[str], tmp_path: Path) -> None:
-    """Of the untouched base only, and its weights are bf16's very bits afterwards."""
+def test_the_share_that_bf16_flips_is_recorded_with_the_scores(machine: list[str], tmp_path: Path) -> None:
+    """Of the untouched base and of the trained model, and the base's weights are bf16's very bits afterwards."""
     suite = ["data=made_up", "suite=commonsense6_made_up", "precision=bf16"]
     outcome = run(load(compose([*TINY, *machine, *suite])))
     (record,) = (json.loads(p.read_text()) for p in (tmp_path / "results" / "base").glob("*/evals/*/record.json"))
@@ -102,7 +103,10 @@ def test_the_share_that_bf16_flips_is_recorded_with_the_base(machine: list[str],
         assert all(0 <= share <= 1 for share in score["flips"].values())
         assert score["flips"].keys() == score["metrics"].keys()
     scored = Store(tmp_path / "results").read_eval(outcome.train_id, None, outcome.eval_id or "")
-    assert scored is not None and all(score.flips == {} for score in scored.scores.values())
+    assert scored is not None and scored.timings_s["flips"] > 0
+    assert {(score.flip_items, *score.flips) for score in scored.scores.values()} == {
+        (8, *score.metrics) for score in scored.scores.values()
+    }
     (base,) = loaded_bases._BASES.values()
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
     assert olora_bench.models.differing(base, [name for name, _ in base.model.named_parameters()]) == ()
@@ -122,7 +126,49 @@ def test_flips_are_against_the_files_own_numbers(machine: list[str], monkeypatch
 
     items = pd.DataFrame({"benchmark": ["piqa"], "item_id": ["a"], "prediction": [0], "prediction_norm": [1]})
     monkeypatch.setattr(scores, "evaluate", look)
-    found = scores.measure_flips(base, scores.Scoring(experiment.suite, experiment.benchmarks, {}, token_budget=64), items)
+    asked = scores.Scoring(experiment.suite, experiment.benchmarks, {}, token_budget=64)
+    found = scores.measure_flips(base.model, base, asked, items, limit=100)
     assert seen == [True]
     assert found["piqa"] == {"flips": dict.fromkeys(experiment.benchmarks["piqa"].metrics, 0.0), "flip_items": 1}
     assert {p.dtype for p in base.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_trained_models_flips_are_against_its_own_weights(machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an init moved into A and B is not put back while they are measured: the weights are the model's own, in fp32."""
+    experiment = load(compose([*TINY, *machine, "init=olora", "data=made_up", "suite=commonsense6_made_up", "suite.benchmarks=[piqa]"]))
+    base = olora_bench.models.load_base(experiment.model, None, torch.bfloat16, "cpu", experiment.machine.cache_dir)
+    own = {name: tensor.clone() + 1 for name, tensor in base.model.state_dict().items()}
+    base.model.load_state_dict(own)
+    wrapped = torch.nn.Sequential(base.model)
+    seen: list[bool] = []
+
+    def look(model: Any, *_: Any, **__: Any) -> Any:
+        seen.append(model is wrapped and all(torch.equal(t, own[name].float()) for name, t in base.model.state_dict().items()))
+        return {}, items
+
+    items = pd.DataFrame({"benchmark": ["piqa"], "item_id": ["a"], "prediction": [0], "prediction_norm": [1]})
+    monkeypatch.setattr(scores, "evaluate", look)
+    scores.measure_flips(wrapped, base, scores.Scoring(experiment.suite, experiment.benchmarks, {}, token_budget=64), items, limit=1)
+    assert seen == [True]
+    assert all(torch.equal(tensor, own[name]) for name, tensor in base.model.state_dict().items())
+
+
+def test_fp32_that_does_not_fit_leaves_the_scores(machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the record says so; the weights are the ones from before, though memory ended half-way."""
+    whole, asked = torch.Tensor.to, []
+
+    def to(tensor: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+        if given == (torch.float32,) and tensor.dtype is torch.bfloat16 and "computing_in" in {f.function for f in inspect.stack(0)[1:3]}:
+            asked.append(tensor)
+            if len(asked) > 2:
+                raise torch.OutOfMemoryError
+        return whole(tensor, *given, **more)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    outcome = run(
+        load(compose([*TINY, *machine, "data=made_up", "suite=commonsense6_made_up", "suite.benchmarks=[piqa]", "precision=bf16"]))
+    )
+    scored = Store(tmp_path / "results").read_eval(outcome.train_id, None, outcome.eval_id or "")
+    assert scored is not None and scored.scores["piqa"].flips == {}
+    assert scored.scores["piqa"].warnings[-1] == "not compared with fp32, whose weights do not fit the GPU's memory"
+    assert {p.dtype for base in loaded_bases._BASES.values() for p in base.model.parameters()} == {torch.bfloat16}

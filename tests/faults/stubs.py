@@ -62,10 +62,11 @@ def train(adapted: Adapter, parts: Any, experiment: Any, *, checkpoints: Any, **
     curve = {"step": steps, "tokens": steps, "wall_s": 0.0} | dict.fromkeys(
         ("train_loss", "tune_loss", "report_loss", "lr", "grad_norm"), float(experiment.seed)
     )
+    examples = {"part": ["tune", "report"], "group": "g", "example_id": "0", "loss_sum": float(experiment.seed), "tokens": 1}
     return training.TrainResult(
-        curve=pd.DataFrame(curve), status="done", error=None, metrics={"report_loss": 1.0, "tune_loss": 1.0}, missing={}, steps=STEPS,
-        tokens=STEPS, clipped_step_share=0.0, tokens_per_s=1.0, examples_per_s=1.0, cost={}, base_bytes=1, peak_bytes=1,
-        peak_above_base_bytes=1, timings_s={}, earlier=[],
+        curve=pd.DataFrame(curve), examples=pd.DataFrame(examples), status="done", error=None,
+        metrics={"report_loss": 1.0, "tune_loss": 1.0}, missing={}, steps=STEPS, tokens=STEPS, clipped_step_share=0.0, tokens_per_s=1.0,
+        examples_per_s=1.0, cost={}, base_bytes=1, peak_bytes=1, peak_above_base_bytes=1, timings_s={}, earlier=[],
     )  # fmt: skip
 
 

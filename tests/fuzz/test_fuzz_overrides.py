@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from guarded import odd, own_folder, run_all  # noqa: F401  (a fixture)
@@ -14,23 +13,10 @@ from olora_bench.__main__ import main as run
 from olora_bench.config import compose, options, plain
 from olora_bench.errors import RunFailed
 from olora_bench.study.__main__ import main as study
-
-STUDY = """
-defaults: [config, override model: tiny_tinyllama, override data: made_up, override suite: none, override tracker: none,
-           override hydra/sweeper: study, _self_]
-hydra: {mode: MULTIRUN}
-precision: fp32
-rank: 4
-study:
-  name: fuzz
-  title: a study
-  protocol: shared_lr
-  contrasts: [{arm: olora, reference: lora, kind: primary}]
-  grids: [{init: [lora, olora], seed: 0}]
-"""
+from tests.study_text import TWO_ARMS, study_text
 
 
-def _keys(value: Any, prefix: str = "") -> list[str]:
+def _keys(value: object, prefix: str = "") -> list[str]:
     if not isinstance(value, dict):
         return [prefix]
     return ([prefix] if prefix else []) + [key for name, one in value.items() for key in _keys(one, f"{prefix}.{name}" if prefix else name)]
@@ -69,5 +55,5 @@ def test_every_override_is_taken_or_refused_in_words(count: int, tmp_path: Path,
         raise RunFailed("nothing is trained here")
 
     monkeypatch.setattr("olora_bench.run.experiment.run", refused)
-    (tmp_path / "fuzz.yaml").write_text(STUDY)
+    (tmp_path / "fuzz.yaml").write_text(study_text(TWO_ARMS, name="fuzz"))
     run_all(cases(count, tmp_path / "fuzz.yaml"))

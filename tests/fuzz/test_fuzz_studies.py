@@ -11,34 +11,21 @@ import pytest
 from guarded import odd, own_folder, run_all  # noqa: F401  (a fixture)
 
 from olora_bench.study.__main__ import main as study
+from tests.study_text import HEAD, study_text
 
-LINES = """
-defaults:
-  - config
-  - override model: tiny_tinyllama
-  - override data: made_up
-  - override suite: none
-  - override tracker: none
-  - override hydra/sweeper: study
-  - _self_
-hydra: {mode: MULTIRUN}
-precision: fp32
-rank: 4
-recipe: {steps: 2}
-study:
-  name: fuzz
-  title: a study
-  protocol: tuned
-  contrasts:
-    - {arm: olora, reference: lora, kind: primary}
-  tuning:
-    criterion: tune_loss
-    lrs: [1e-4, 3.16e-4, 1e-3]
-    seeds: [0]
-    fresh_seeds: [1, 2]
-  grids:
-    - {init: [lora, olora]}
-""".strip().splitlines()
+TUNED = """
+protocol: tuned
+contrasts:
+  - {arm: olora, reference: lora, kind: primary}
+tuning:
+  criterion: tune_loss
+  lrs: [1e-4, 3.16e-4, 1e-3]
+  seeds: [0]
+  fresh_seeds: [1, 2]
+grids:
+  - {init: [lora, olora]}
+"""
+LINES = study_text(TUNED, name="fuzz", head=HEAD + "recipe: {steps: 2}").strip().splitlines()
 BOMB = ["a0: &a0 [1, 1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10))]
 MORE = [
     ["? [a]", ": 1"], ["<<: *x"], ["x: !!python/object/apply:os.system [id]"], BOMB, ["x: &x {y: *x}"], ["\x85"], ["---"], ["study: [1]"],

@@ -17,7 +17,9 @@ from guarded import ODD, own_folder, run_all  # noqa: F401  (a fixture)
 from test_fuzz_studies import LINES
 
 from olora_bench.store import EvalRecord, Part, RunRecord, Score, Store, sealed
+from olora_bench.store.manifest import Lock
 from olora_bench.study.__main__ import main as study
+from olora_bench.study.locked import settled
 from olora_bench.study.manifest import write_lock, write_manifest
 from olora_bench.study.open import open_study
 
@@ -27,10 +29,14 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def _curve(store: Store, train_id: str) -> Part:
+def _parts(store: Store, train_id: str) -> dict[Any, Part]:
     columns = {"step": [0, 1], "tokens": [0, 9], "wall_s": [0.0, 1.0], "train_loss": [None, 2.0], "tune_loss": [3.0, 2.0]}
     empty = {name: [None, None] for name in ("report_loss", "lr", "grad_norm")}
-    return store.write_curve(train_id, pd.DataFrame(columns | empty).astype(dict.fromkeys(empty, "float64")))
+    examples = {"part": ["tune", "report"], "group": "g", "example_id": "0", "loss_sum": 2.0, "tokens": 1}
+    return {
+        "curve": store.write_curve(train_id, pd.DataFrame(columns | empty).astype(dict.fromkeys(empty, "float64"))),
+        "examples": store.write_examples(train_id, pd.DataFrame(examples)),
+    }
 
 
 def _evaluation(store: Store, train_id: str, eval_id: str) -> None:
@@ -57,7 +63,7 @@ def tree(folder: Path) -> Path:
             ("base_bytes", "peak_bytes", "peak_above_base_bytes", "parameters_total", "parameters_trainable", "adapter_bytes", "steps"), 9
         )
         record = RunRecord(
-            parts={"curve": _curve(opened.store, train_id)}, train_id=train_id, arm=job.experiment.arm, status="done",
+            parts=_parts(opened.store, train_id), train_id=train_id, arm=job.experiment.arm, status="done",
             identity=dict(job.what.train), config=job.experiment.published(), provenance={"packages": {"torch": "2"}},
             started_at="2026-01-31T09:30:00+00:00", finished_at="2026-01-31T09:31:00+00:00", timings_s={"train": 50.0},
             clipped_step_share=0.5, metrics={"tune_loss": 2.0 + number / 9, "report_loss": 2.0}, **facts,
@@ -65,7 +71,7 @@ def tree(folder: Path) -> Path:
         opened.store.write_run(record)
         _evaluation(opened.store, train_id, job.what.eval_id or "e" * 16)
     write_manifest(opened.store.root, opened.grids())
-    write_lock(opened.store.root, "fuzz", "fp32")
+    write_lock(opened.store.root, "fuzz", Lock(precision="fp32", settled=settled(opened.file)))
     return file
 
 

@@ -37,6 +37,7 @@ def test_figures_of_olora(experiment: Make, fresh: Fresh) -> None:
     weights = [fresh(what).model.get_parameter(f"model.layers.{i}.self_attn.k_proj.weight").double().numpy() for i in (0, 1)]
     adapted, found = measured(what, fresh(what))
     wanted: dict[str, list[float]] = {"energy_share": [], "overlap_left": [], "overlap_right": [], "a_condition": []}
+    products = []
     for weight, (_, layer) in zip(weights, layers(adapted.model), strict=True):
         b, a = (layer.lora_B["default"].weight.data.double().numpy() / 1.5, layer.lora_A["default"].weight.data.double().numpy() / 1.5)
         u, _, vt = np.linalg.svd(weight)
@@ -44,6 +45,7 @@ def test_figures_of_olora(experiment: Make, fresh: Fresh) -> None:
         wanted["overlap_left"].append(np.linalg.norm(u[:, :8].T @ b) ** 2 / 8)
         wanted["overlap_right"].append(np.linalg.norm(vt[:8] @ np.linalg.qr(a.T)[0]) ** 2 / 8)
         wanted["a_condition"].append(np.linalg.cond(a))
+        products.append((1.5**2 - 1) * np.linalg.norm(0.75 * b @ a))
     for key, values in wanted.items():
         assert found["start"][key] == pytest.approx({"mean": np.mean(values), "min": min(values), "max": max(values)}, rel=1e-4), key
     assert found["start"]["b_off_orthonormal"]["max"] < 1e-6
@@ -51,6 +53,7 @@ def test_figures_of_olora(experiment: Make, fresh: Fresh) -> None:
     assert found["end"]["b_off_orthonormal"]["mean"] == pytest.approx(1.25, rel=1e-5)
     assert found["end"]["energy_share"]["mean"] == pytest.approx(1.5**4 * np.mean(wanted["energy_share"]), rel=1e-4)
     assert found["travelled"]["b_relative"]["mean"] == pytest.approx(0.5, rel=1e-5)
+    assert found["travelled"]["product"]["mean"] == pytest.approx(np.mean(products), rel=1e-5)
     assert found["travelled"]["b"]["mean"] == pytest.approx(0.5 * 8**0.5, rel=1e-5)
     assert found["why_null"] == {}
 

@@ -10,11 +10,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from page_big_study import write_big_study
 from page_browser import PROGRAM, Browser, browser
+from page_controls import canvas, change, click, column
 from test_page import BAD
 from test_page import change as change_manifest
 
@@ -66,40 +66,9 @@ def page(tab: Browser, studies: dict[str, tuple[Analysed, Path]]) -> Iterator[Ca
     assert {url.split(":", 1)[0] for url in tab.requests} <= {"file", "blob", "about", "data"}, "nothing leaves the machine"
 
 
-def canvas(tab: Browser) -> dict[str, float]:
-    """What the loss curves' drawing says of itself."""
-    tab.settle()
-    found = json.loads(tab.evaluate("JSON.stringify({...document.querySelector('#c-canvas').dataset})"))
-    return {name: float(value) for name, value in found.items()}
-
-
-def change(tab: Browser, selector: str, value: Any) -> None:
-    """Give a control a value, as its user would."""
-    what = f"node.checked = {json.dumps(value)}" if isinstance(value, bool) else f"node.value = {json.dumps(str(value))}"
-    tab.evaluate(f"(() => {{ const node = document.querySelector('{selector}'); {what}; node.dispatchEvent(new Event('input')); }})()")
-    tab.settle()
-
-
-def click(tab: Browser, selector: str) -> None:
-    """Click an element."""
-    tab.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
-    tab.settle()
-
-
 def number(text: str) -> float:
     """A number as the page writes it."""
     return float(text.replace("−", "-"))
-
-
-def column(tab: Browser, table: str, heading: str) -> list[str]:
-    """The strings of a table's column as they stand."""
-    return list(
-        tab.evaluate(
-            f"""(() => {{ const t = document.querySelector('#table-{table} table');
-            const c = [...t.tHead.rows[0].cells].findIndex(h => h.textContent === {json.dumps(heading)});
-            return [...t.tBodies[0].rows].map(r => r.cells[c].textContent); }})()"""
-        )
-    )
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

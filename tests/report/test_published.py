@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -75,7 +76,11 @@ def test_an_unknown_measurement_is_refused(tmp_path: Path) -> None:
             "options={'measures': {'bleu': 'up'}}: give measures, a map",
         ),
         ("most_gain_on, options: {benchmarks: piqa}", "options={'benchmarks': 'piqa'}: give benchmarks, a list of names"),
-        ("faster, options: {share: 0.9}", "options={'share': 0.9}: measurement=faster takes none. Leave options out"),
+        ("win_count, options: {share: 0.9}", "options={'share': 0.9}: measurement=win_count takes none. Leave options out"),
+        (
+            "faster, options: {share: 0.9}",
+            "options={'share': 0.9}: give factor, how many times as fast the paper says (2: half the steps), or no options",
+        ),
     ],
 )
 def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, measurement: str, message: str) -> None:
@@ -90,16 +95,28 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
     ("basis", "said"),
     [
         (evidence.TooFewModels(1), "1 model: two or more are needed"),
-        (evidence.ShorterSchedules(0, 2, None), "shorter completed schedules match in 0 of 2 settings"),
         (
-            evidence.SpeedInside(0.9, None, 1, 0, 2),
-            "speed in steps to 90% of the reference's drop in loss, above 1 is sooner: unknown; 1 cell faster, 0 slower, 2 unresolved. "
-            "Inside one schedule this is a hint, no proof",
+            evidence.StepsWorth("lora", (evidence.Setting(evidence.Worth(20.0, 1.5, 1.25, 1.75, True, 6), ()),), 2.0),
+            "in steps of lora that end at the same loss, 20 are worth 30, 1.50x (1.25 to 1.75). From separately completed schedules; "
+            "the paper's factor is 2",
         ),
         (
-            evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2),
-            "lora diverged in 1 of 12 runs (at lr 3e-3), olora diverged in 0 of 12 runs (2 learning rates that both tried); spikes a run "
-            "over these: olora 0.2",
+            evidence.SpeedInside(
+                0.9, (evidence.Speed(1.5, 1.2, 1.9, "exact"), evidence.Speed(2.0, np.nan, np.nan, "at least")), 1, 0, 1, 3.0
+            ),
+            "speed in steps to 90% of the reference's drop in loss, above 1 is sooner: 1.50x (1.20 to 1.90), at least 2.00x; 1 cell "
+            "faster, 0 slower, 1 unresolved, Holm over the 2 cells; the paper's factor is 3. From curves inside one schedule: a hint, no "
+            "proof",
+        ),
+        (
+            evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2, 3),
+            "lora diverged in 1 of 12 runs (at lr 3e-3), olora diverged in 0 of 12 runs (2 learning rates that both tried; Fisher's test, "
+            "uncorrected); spikes a run over these: olora 0.2, Holm over the 3 cells",
+        ),
+        (
+            evidence.TradeOff((evidence.TradeAt("tuned", (("product", 2.0),), -0.25, 6),)),
+            "ratios below 1 against those above: each at its own rate, distance of BA 2.00 times as far, loss −0.250 nats (6 blocks); sign "
+            "flips, uncorrected. Not read at equal rates",
         ),
         (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),
     ],

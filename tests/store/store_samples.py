@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.store import EvalRecord, RunRecord
@@ -53,6 +54,16 @@ def curve() -> pd.DataFrame:
         {
             "step": [1, 2], "tokens": [10, 25], "wall_s": [0.5, 1.0], "train_loss": [2.0, 1.5], "tune_loss": [None, 1.4],
             "report_loss": [None, 1.25], "lr": [1e-4, 3e-4], "grad_norm": [0.9, 1.1],
+        }
+    )  # fmt: skip
+
+
+def examples() -> pd.DataFrame:
+    """The final losses of three examples of piqa."""
+    return pd.DataFrame(
+        {
+            "part": ["tune", "report", "report"], "group": ["piqa"] * 3, "example_id": ["0", "1", "7"],
+            "loss_sum": np.array([3.5, 0.1, 2.25], dtype=np.float32), "tokens": [4, 1, 2],
         }
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from store_samples import EVAL, RUN, curve, eval_record, items, run_record
+from store_samples import EVAL, RUN, curve, eval_record, examples, items, run_record
 
 from olora_bench.errors import RecordError, StoreError
 from olora_bench.store import LeaseLost, Store, sealed
@@ -25,6 +25,7 @@ def finished(store: Store) -> None:
     """A run with all its parts, written under its lease, and an untouched base's evaluation."""
     with store.hold(store.run_dir(RUN)) as held:
         parts = {"curve": store.write_curve(RUN, curve(), held), "adapter": store.write_adapter(RUN, ADAPTER, held)}
+        parts |= {"examples": store.write_examples(RUN, examples(), held)}
         store.write_run(run_record(parts=parts), held)
         store.write_eval(eval_record(), items(), GENERATIONS, held)
 
@@ -71,6 +72,7 @@ def test_a_zombie_changes_nothing(store: Store) -> None:
         for act in (
             lambda: store.write_curve(RUN, curve(), zombie),
             lambda: store.write_adapter(RUN, b"other", zombie),
+            lambda: store.write_examples(RUN, examples(), zombie),
             lambda: store.write_run(run_record(attempts=1, status="failed", error="boom"), zombie),
             lambda: store.write_eval(eval_record(), items(), GENERATIONS, zombie),
             lambda: zombie.remove([store.adapter_path(RUN)]),
@@ -85,7 +87,13 @@ def test_orphans_go_and_what_records_name_stays(store: Store) -> None:
     """Of an earlier attempt, in the run's folder and its evaluations'; other files are nobody's business."""
     before = files(store)
     for folder in (store.run_dir(RUN), store.run_eval_dir(RUN, EVAL)):
-        for name in ("curve.0123456789ab.parquet", "items.0123456789ab.parquet", "adapter.0123456789ab.safetensors", "notes.parquet"):
+        for name in (
+            "curve.0123456789ab.parquet",
+            "items.0123456789ab.parquet",
+            "examples.0123456789ab.parquet",
+            "adapter.0123456789ab.safetensors",
+            "notes.parquet",
+        ):
             (folder / name).write_text("orphan")
     store.tidy(store.run_dir(RUN))
     assert {name: content for name, content in files(store).items() if not name.endswith("notes.parquet")} == before
@@ -105,6 +113,8 @@ def read_all(store: Store) -> list[object]:
     record, scored = store.read_run(RUN), store.read_eval(RUN, None, EVAL)
     tables = [store.read_curve(RUN), store.read_items(RUN, None, EVAL), store.read_generations(RUN, None, EVAL)]
     assert record is not None and scored is not None
+    known = store.examples_table(RUN)
+    tables.append(None if known is None else known.to_pandas())
     if (wrong := store.damage(record, thorough=True)) is not None:
         raise RecordError(wrong)
     return [record, scored, *(None if table is None else table.to_json() for table in tables)]
@@ -130,7 +140,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [60, pytest.param(700, marks=pytest.mark.slow)])
 def test_flipped_bits_and_cuts_are_noticed_or_harmless(store: Store, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """In records, curve, items, generations, adapter: none is believed; what is not refused holds the same values."""
+    """In records, curve, losses by example, items, generations, adapter: none is believed; what is not refused holds the same values."""
     kept, rng, refused = read_all(store), random.Random(0), 0
     for number in range(count):
         name, content = rng.choice(sorted(files(store).items()))
@@ -150,6 +160,7 @@ PARTS: dict[str, Callable[[Store], Path]] = {
     "record": lambda store: store.run_dir(RUN) / "record.json",
     "curve": lambda store: next(store.run_dir(RUN).glob("curve.*")),
     "adapter": lambda store: store.adapter_path(RUN),
+    "examples": lambda store: next(store.run_dir(RUN).glob("examples.*")),
     "evaluation": lambda store: store.run_eval_dir(RUN, EVAL) / "record.json",
     "items": lambda store: next(store.run_eval_dir(RUN, EVAL).glob("items.*")),
 }
@@ -179,7 +190,7 @@ def test_what_a_live_process_works_on_is_not_set_aside(store: Store, monkeypatch
 
 
 def test_adapters_and_texts_may_be_left_behind(store: Store) -> None:
-    """Results are published without them; a curve or items that are gone are missed."""
+    """Results are published without them; items, a curve or losses by example that are gone are missed."""
     for path in (store.adapter_path(RUN), next(store.run_eval_dir(RUN, EVAL).glob("generations.*"))):
         path.unlink()
     record, scored = store.read_run(RUN), store.read_eval(RUN, None, EVAL)
@@ -187,7 +198,8 @@ def test_adapters_and_texts_may_be_left_behind(store: Store) -> None:
     assert not store.lacks(record) and not store.lacks(scored) and not store.has_adapter(record)
     assert store.read_generations(RUN, None, EVAL) is None
     PARTS["items"](store).unlink()
-    assert store.lacks(scored)
+    PARTS["examples"](store).unlink()
+    assert store.lacks(scored) and store.lacks(record)
 
 
 def test_a_record_may_be_sealed_by_hand(store: Store) -> None:

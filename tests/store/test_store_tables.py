@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from store_samples import EVAL, RUN, curve, eval_record, items, run_record
+from store_samples import EVAL, RUN, curve, eval_record, examples, items, run_record
 
 from olora_bench.errors import RecordError
 from olora_bench.store import Part, Store
@@ -48,6 +48,19 @@ def test_items_come_back(tmp_path: Path) -> None:
     assert [list(v) for v in back["lengths"]] == [[10, 11], [12, 5]]
     assert list(back["item_id"]) == ["0", "7"]
     assert back["correct_norm"].dtype == bool
+
+
+def test_losses_by_example_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_run(run_record(parts={"examples": store.write_examples(RUN, examples())}))
+    back = store.examples_table(RUN)
+    assert back is not None
+    pd.testing.assert_frame_equal(back.to_pandas(), examples(), check_exact=True)
+
+
+def test_an_older_record_names_no_losses_by_example(tmp_path: Path) -> None:
+    Store(tmp_path).write_run(run_record())
+    assert Store(tmp_path).examples_table(RUN) is None
 
 
 def test_readable_with_plain_pyarrow(tmp_path: Path) -> None:

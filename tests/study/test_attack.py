@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from attack_guard import Guard
+from attack_guard import Answer, Guard
+from planting import MakeStudy, SweepStudy
 
 from olora_bench.store import Store, sealed
+from olora_bench.study.open import OpenStudy
+from tests.fixture_types import Json
 
 NODE = """
 protocol: shared_lr
@@ -38,11 +40,11 @@ class Bomb:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, (f"touch {self.marker}",)
 
 
-Change = Callable[[dict[str, Any]], None]
+Change = Callable[[Json], None]
 
 
 def rewrite(path: Path, change: Change) -> None:
@@ -70,7 +72,7 @@ RECORDS: dict[str, Change] = {
 }
 
 
-def planted(study: Any, sweep: Any, tmp_path: Path) -> tuple[Any, dict[str, str]]:
+def planted(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> tuple[OpenStudy, dict[str, str]]:
     """A study of twelve finished runs, each record with one of RECORDS, all with code, links, markup and pickles beside them."""
     opened = study(NODE)
     sweep(opened, lambda experiment: 1.5 + experiment.seed)
@@ -86,7 +88,7 @@ def planted(study: Any, sweep: Any, tmp_path: Path) -> tuple[Any, dict[str, str]
     return opened, runs
 
 
-def spread(opened: Any, tmp_path: Path) -> list[str]:
+def spread(opened: OpenStudy, tmp_path: Path) -> list[str]:
     """What else lies in the folder: links that lead out, JSON without end, a manifest full of markup, code where a checkout has it."""
     root, outside = opened.store.root, tmp_path / "outside"
     outside.mkdir()
@@ -111,7 +113,7 @@ def spread(opened: Any, tmp_path: Path) -> list[str]:
     return [*spare, "f" * 16, "e" * 16, "../outside", "", "a" * 300]
 
 
-def under_guard(commands: list[list[str]], writable: list[Path], foreign: list[Path], folder: Path) -> list[dict[str, Any]]:
+def under_guard(commands: list[list[str]], writable: list[Path], foreign: list[Path], folder: Path) -> list[Answer]:
     own = folder / "own"
     own.mkdir()
     settings = {"TMPDIR": str(own), "HOME": str(own), "MPLCONFIGDIR": str(own), "HF_HOME": str(own / "hf")}
@@ -122,11 +124,11 @@ def under_guard(commands: list[list[str]], writable: list[Path], foreign: list[P
         env={key: value for key, value in os.environ.items() if not key.endswith("_OFFLINE")} | settings, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    answers: list[Answer] = json.loads(done.stdout)
+    return answers
 
 
-def test_every_command_on_a_results_folder_made_to_attack(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_every_command_on_a_results_folder_made_to_attack(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     """Nothing executes, connects or writes but below the results and what was named to write to; no traceback; nothing outside is gone."""
     opened, runs = planted(study, sweep, tmp_path)
     others = spread(opened, tmp_path)
@@ -159,7 +161,7 @@ def test_every_command_on_a_results_folder_made_to_attack(study: Any, sweep: Any
     assert sorted(path.name for path in (tmp_path / "outside").iterdir()) == ["record.json"]
 
 
-def test_what_the_refusals_say(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_what_the_refusals_say(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     """Each says what differs from this machine's conf and how to allow it."""
     from olora_bench.errors import BadInput
     from olora_bench.run.recorded import of_record
@@ -184,7 +186,7 @@ def test_what_the_refusals_say(study: Any, sweep: Any, tmp_path: Path) -> None:
     assert lacks.endswith(how)
 
 
-def test_a_model_described_in_a_folder_of_ones_own_is_allowed(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_a_model_described_in_a_folder_of_ones_own_is_allowed(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     from olora_bench.config import conf_dir
     from olora_bench.run.recorded import of_record
 

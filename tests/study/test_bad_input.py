@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
+from planting import MakeStudy
 
 from olora_bench.config import options
 from olora_bench.errors import BadInput
 from olora_bench.store import LeaseHeld, lease
 from olora_bench.study.plan import plan_text
+from tests.fixture_types import Cli
 
 GOOD = """
 protocol: shared_lr
@@ -102,7 +103,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_whole_message(study: Any, tmp_path: Path, case: str) -> None:
+def test_the_whole_message(study: MakeStudy, tmp_path: Path, case: str) -> None:
     node, expected = CASES[case]
     with pytest.raises(BadInput) as error:
         study(node).grids()
@@ -111,7 +112,7 @@ def test_the_whole_message(study: Any, tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["runs", "base", "published"])
-def test_a_study_named_like_a_reserved_folder(study: Any, tmp_path: Path, name: str) -> None:
+def test_a_study_named_like_a_reserved_folder(study: MakeStudy, tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput) as error:
         study(GOOD, name=name)
     assert str(error.value) == (
@@ -119,7 +120,7 @@ def test_a_study_named_like_a_reserved_folder(study: Any, tmp_path: Path, name: 
     )
 
 
-def test_two_grids_giving_the_same_run_are_merged_and_said(study: Any, tmp_path: Path) -> None:
+def test_two_grids_giving_the_same_run_are_merged_and_said(study: MakeStudy, tmp_path: Path) -> None:
     opened = study(GOOD.replace("seed: [0, 1]}]", "seed: [0, 1]}, {init: lora, seed: [1, 2]}]"))
     grids = opened.grids()
     assert (len(grids.jobs), grids.merged) == (5, 1)
@@ -127,7 +128,7 @@ def test_two_grids_giving_the_same_run_are_merged_and_said(study: Any, tmp_path:
     assert "runs          5 (1 more combinations name a run twice and were merged)" in text
 
 
-def test_an_override_of_what_the_grids_set_is_refused(study: Any, tmp_path: Path) -> None:
+def test_an_override_of_what_the_grids_set_is_refused(study: MakeStudy, tmp_path: Path) -> None:
     """It would be ignored otherwise: the grids decide."""
     path = tmp_path / "sweeps" / "throwaway.yaml"
     with pytest.raises(BadInput) as error:
@@ -138,7 +139,7 @@ def test_an_override_of_what_the_grids_set_is_refused(study: Any, tmp_path: Path
     assert str(error.value) == f"lr=1e-3: study.tuning of {path} sets lr for each run. Change it there, or in a copy of the file"
 
 
-def test_a_live_lease_on_this_host(study: Any) -> None:
+def test_a_live_lease_on_this_host(study: MakeStudy) -> None:
     """The message of a run that another process of this machine works on."""
     opened = study(GOOD)
     folder = opened.store.run_dir(opened.grids().jobs[0].what.train_id)
@@ -151,6 +152,6 @@ def test_a_live_lease_on_this_host(study: Any) -> None:
     )
 
 
-def test_no_such_study(cli: Any) -> None:
+def test_no_such_study(cli: Cli) -> None:
     done = cli("plan", "nope", module="olora_bench.study")
     assert done.returncode == 2 and done.stderr.startswith("no study 'nope'. Allowed: ") and "Traceback" not in done.stderr

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
 
 import pytest
+from planting import MakeStudy, PlantRun
 
 from olora_bench.process.hardware import describe
 from olora_bench.store import lease
 from olora_bench.study import estimate
+from olora_bench.study.open import OpenStudy
 from olora_bench.study.plan import plan_text
 from olora_bench.study.status import status_text
+from tests.fixture_types import Cli
 
-NODE = """
-protocol: shared_lr
-contrasts: [{arm: olora, reference: lora, kind: primary}]
-grids: [{init: [lora, olora], seed: [0, 1]}]
-"""
+ONE_PAIR = (("olora", "lora"),)
+THREE_PAIRS = (*ONE_PAIR, ("pissa", "lora"), ("pissa", "olora"))
+
+
+def node(seeds: int = 2, pairs: Sequence[tuple[str, str]] = ONE_PAIR, kind: str = "primary") -> str:
+    """Every arm of the pairs at every seed; each pair is a contrast."""
+    arms = sorted({arm for pair in pairs for arm in pair})
+    contrasts = [{"arm": arm, "reference": reference, "kind": kind} for arm, reference in pairs]
+    grid = {"init": arms, "seed": list(range(seeds))}
+    return f"protocol: shared_lr\ncontrasts: {json.dumps(contrasts)}\ngrids: [{json.dumps(grid)}]\n"
+
+
 HERE = {"hardware": asdict(describe()), "device": "cpu"}
 
 
-def plan(opened: Any) -> str:
+def plan(opened: OpenStudy) -> str:
     return plan_text(str(opened.file.path), [*opened.file.overrides, "machine.device=cpu"])
 
 
-def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Any, tmp_path: Any) -> None:
+def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Cli, tmp_path: Path) -> None:
     done = cli("plan", "paper", f"machine.results_dir={tmp_path / 'none'}", module="olora_bench.study")
     assert done.returncode == 0, done.stderr
     assert "comparisons   60 " in done.stdout and "runs          60" in done.stdout
@@ -35,23 +47,22 @@ def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Any, t
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
 
 
-def test_a_plan_that_could_decide_nothing_says_so(study: Any) -> None:
-    two = "seed: [0, 1]"
-    for seeds, contrasts, wanted in ((2, 1, 6), (6, 1, None), (6, 3, 7), (7, 3, None)):
-        more = ["", "", ", {arm: pissa, reference: lora, kind: primary}, {arm: pissa, reference: olora, kind: primary}"][contrasts - 1]
-        text = NODE.replace(two, f"seed: [{', '.join(map(str, range(seeds)))}]").replace("kind: primary}", f"kind: primary}}{more}")
-        said = [line for line in plan(study(text.replace("[lora, olora]", "[lora, olora, pissa]"))).splitlines() if "too few" in line]
-        told = [f"too few       {seeds} blocks (model, seed): to decide any of {contrasts} primary contrasts takes {wanted}"]
-        assert said == (told if wanted else [])
+@pytest.mark.parametrize("seeds, pairs, needed", [(2, ONE_PAIR, 6), (6, ONE_PAIR, None), (6, THREE_PAIRS, 7), (7, THREE_PAIRS, None)])
+def test_a_plan_that_could_decide_nothing_says_so(
+    study: MakeStudy, seeds: int, pairs: Sequence[tuple[str, str]], needed: int | None
+) -> None:
+    warnings = [line for line in plan(study(node(seeds, pairs))).splitlines() if "too few" in line]
+    warning = f"too few       {seeds} blocks (model, seed): to decide any of {len(pairs)} primary contrasts takes {needed}"
+    assert warnings == ([warning] if needed else [])
 
 
-def test_a_plan_without_a_primary_contrast_asks_for_no_blocks(study: Any) -> None:
-    assert "too few" not in plan(study(NODE.replace("kind: primary", "kind: secondary")))
+def test_a_plan_without_a_primary_contrast_asks_for_no_blocks(study: MakeStudy) -> None:
+    assert "too few" not in plan(study(node(kind="secondary")))
 
 
-def test_flops_of_a_run_by_hand(study: Any) -> None:
+def test_flops_of_a_run_by_hand(study: MakeStudy) -> None:
     """100 steps of 16 examples of 50 tokens through 4 x body operations, and two losses of 32 examples read at half that."""
-    opened = study(NODE, more="recipe: {steps: 100, loss_evaluations: 1}")
+    opened = study(node(), more="recipe: {steps: 100, loss_evaluations: 1}")
     job = opened.grids().jobs[0]
     body = 131904 - 260 * 64
     nothing = estimate.Speeds({}, {}, None, {}, {}, 0)
@@ -60,9 +71,9 @@ def test_flops_of_a_run_by_hand(study: Any) -> None:
     assert estimate.seconds([job], [], nothing, "cpu").seconds == pytest.approx(by_hand)
 
 
-def test_finished_runs_of_the_same_hardware_replace_the_flops(study: Any, plant_run: Any) -> None:
+def test_finished_runs_of_the_same_hardware_replace_the_flops(study: MakeStudy, plant_run: PlantRun) -> None:
     """A thousand tokens a second, 100 an example: a run of 10 steps takes 16 s, and its losses half as long a token."""
-    opened = study(NODE, more="recipe: {steps: 10, loss_evaluations: 1}")
+    opened = study(node(), more="recipe: {steps: 10, loss_evaluations: 1}")
     first, *rest = opened.grids().jobs
     plant_run(first.what, 1.5, provenance=HERE)
     known = estimate.speeds(opened.store, "cpu")
@@ -75,8 +86,8 @@ def test_finished_runs_of_the_same_hardware_replace_the_flops(study: Any, plant_
     assert estimate.speeds(opened.store, "cpu").runs == 0
 
 
-def test_status_names_who_runs_what_failed_and_what_diverged(study: Any, plant_run: Any) -> None:
-    opened = study(NODE)
+def test_status_names_who_runs_what_failed_and_what_diverged(study: MakeStudy, plant_run: PlantRun) -> None:
+    opened = study(node())
     a, b, c, d = opened.grids().jobs
     plant_run(a.what, 1.5)
     plant_run(b.what, None)

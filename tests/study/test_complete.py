@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from planting import MakeStudy, PlantRun
 
 from olora_bench.analysis import load_study
 from olora_bench.analysis.complete import lacking
@@ -36,22 +36,23 @@ ITEMS = pd.DataFrame({"benchmark": "piqa", "item_id": ["a", "b"], "gold": 0, "pr
                       "lengths": [[3, 4]] * 2})  # fmt: skip
 SCORE = Score(metrics={"acc": 0.5}, stderr={"acc": 0.1}, primary="acc", items=2, chance=0.5, gold_logprob=-1.0, truncated=0)
 
-Whole = tuple[OpenStudy, list[Job]]
+Whole = tuple[OpenStudy, Sequence[Job]]
 
 
-def score(store: Store, job: Job, *, base: bool = False, error: str | None = None, **provenance: Any) -> None:
+def score(store: Store, job: Job, *, base: bool = False, error: str | None = None, **provenance: str) -> None:
     """Write an evaluation that was never made, of a run or of its untouched base."""
     what = job.what
-    of: dict[str, Any] = {"base": job.experiment.model.name, "eval_id": what.base_eval_id} if base else {}
-    fields: dict[str, Any] = {"train_id": what.train_id, "eval_id": what.eval_id} if not base else of
-    fields |= {"status": "failed", "error": error} if error else {"status": "done", "scores": {"piqa": SCORE}}
+    of: Mapping[str, object] = {"train_id": what.train_id, "eval_id": what.eval_id}
+    if base:
+        of = {"base": job.experiment.model.name, "eval_id": what.base_eval_id}
+    end: Mapping[str, object] = {"status": "failed", "error": error} if error else {"status": "done", "scores": {"piqa": SCORE}}
     times = {"started_at": "2026-01-31T09:30:00+00:00", "finished_at": "2026-01-31T09:31:00+00:00"}
-    record = EvalRecord(identity={}, config={}, provenance={**HERE, **provenance}, **times, **fields)
+    record = EvalRecord.model_validate({"identity": {}, "config": {}, "provenance": {**HERE, **provenance}, **times, **of, **end})
     store.write_eval(record, None if error else ITEMS)
 
 
 @pytest.fixture
-def whole(study: Callable[..., OpenStudy], plant_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Whole:
+def whole(study: MakeStudy, plant_run: PlantRun, monkeypatch: pytest.MonkeyPatch) -> Whole:
     """A study of two runs with all that belongs to it."""
     monkeypatch.setattr("olora_bench.study.states.harness", lambda: HERE["harness"])
     monkeypatch.setattr("olora_bench.__main__.main", lambda *_, **__: None)  # nothing is run
@@ -81,12 +82,12 @@ def flip(store: Store, pattern: str) -> None:
     path.write_bytes(content)
 
 
-def fail_scores(store: Store, jobs: list[Job]) -> None:
+def fail_scores(store: Store, jobs: Sequence[Job]) -> None:
     for job in jobs:
         score(store, job, error="OutOfMemory: planted")
 
 
-def diverged(store: Store, jobs: list[Job]) -> str:
+def diverged(store: Store, jobs: Sequence[Job]) -> str:
     """Let the first run have diverged after all; where its left-over scores lie."""
     record = store.read_run(jobs[0].what.train_id)
     assert record is not None
@@ -94,7 +95,7 @@ def diverged(store: Store, jobs: list[Job]) -> str:
     return f"runs/{record.train_id}/evals/*/"
 
 
-FAULTS: dict[str, Callable[[Store, list[Job]], Any]] = {
+FAULTS: dict[str, Callable[[Store, Sequence[Job]], object]] = {
     "every evaluation failed": fail_scores,
     "an evaluation is missing": lambda store, _: next(store.root.glob("runs/*/evals/*/record.json")).unlink(),
     "a diverged run's record of old scores is damaged": lambda store, jobs: flip(store, f"{diverged(store, jobs)}record.json"),
@@ -139,7 +140,7 @@ def test_all_commands_agree(whole: Whole, sound: bool, capsys: pytest.CaptureFix
     assert ("Not complete: scores of 2 runs failed.\n" in capsys.readouterr().err) is not sound
 
 
-def test_a_diverged_run_is_finished(whole: Whole, plant_run: Callable[..., Any]) -> None:
+def test_a_diverged_run_is_finished(whole: Whole, plant_run: PlantRun) -> None:
     opened, jobs = whole
     next(opened.store.run_dir(jobs[0].what.train_id).glob("evals/*/record.json")).unlink()
     plant_run(jobs[0].what, None)
@@ -162,7 +163,7 @@ def replace_record(root: Path) -> None:
     keeping_times(path, path.read_bytes().replace(b"09:30:00", b"09:30:01"))
 
 
-CHANGES: dict[str, Callable[[Path], Any]] = {
+CHANGES: dict[str, Callable[[Path], object]] = {
     "items of other bytes and the same times": lambda root: keeping_times(next(root.glob("runs/*/evals/*/items*")), b""),
     "a curve gone": lambda root: next(root.glob("runs/*/curve*")).unlink(),
     "an adapter gone": lambda root: next(root.glob("runs/*/adapter*")).unlink(),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from planting import MakeStudy
 
 from olora_bench.config import sweeps_dir
 from olora_bench.errors import BadInput
@@ -20,7 +20,7 @@ grids: [{init: [lora, olora], seed: [0, 1]}]
 """
 
 
-def test_a_study_cannot_let_a_models_code_run(study: Any, tmp_path: Path) -> None:
+def test_a_study_cannot_let_a_models_code_run(study: MakeStudy, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
         study(NODE, more="model: {trust_remote_code: true}").grids()
     assert str(error.value) == (
@@ -30,7 +30,7 @@ def test_a_study_cannot_let_a_models_code_run(study: Any, tmp_path: Path) -> Non
     )
 
 
-def test_who_types_the_command_can(study: Any) -> None:
+def test_who_types_the_command_can(study: MakeStudy) -> None:
     jobs = study(NODE, "model.trust_remote_code=true").grids().jobs
     assert all(job.experiment.model.trust_remote_code for job in jobs)
 
@@ -45,7 +45,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("key", TRAPS)
-def test_a_study_cannot_set_what_hydra_does(study: Any, capsys: pytest.CaptureFixture[str], key: str) -> None:
+def test_a_study_cannot_set_what_hydra_does(study: MakeStudy, capsys: pytest.CaptureFixture[str], key: str) -> None:
     path = study(NODE).file.path
     path.write_text(path.read_text().replace("{mode: MULTIRUN}", TRAPS[key]))
     with pytest.raises(SystemExit) as left:
@@ -58,7 +58,7 @@ def test_a_study_cannot_set_what_hydra_does(study: Any, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "status", "report", "figures"])
-def test_a_study_cannot_have_hydra_search_elsewhere(study: Any, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_a_study_cannot_have_hydra_search_elsewhere(study: MakeStudy, capsys: pytest.CaptureFixture[str], command: str) -> None:
     """Not through a reference either; a package there would be imported by whatever composes the study."""
     path = study(NODE).file.path
     path.write_text(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from planting import MakeStudy, PlantRun, SweepStudy
 
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.store import lease
 from olora_bench.study.__main__ import main
 from olora_bench.study.garbage import gc_lines, unneeded
 from olora_bench.study.manifest import read_manifest
-from olora_bench.study.open import open_study
+from olora_bench.study.open import OpenStudy, open_study
 from olora_bench.study.report import analysed
 
 NODE = """
@@ -26,11 +26,11 @@ def gc(root: Path, *, remove: bool = False, by_hand: bool = False) -> str:
     return "\n".join(gc_lines(root, remove=remove, by_hand=by_hand))
 
 
-def there(opened: Any) -> set[str]:
+def there(opened: OpenStudy) -> set[str]:
     return {path.name for path in (opened.store.root / "runs").iterdir()}
 
 
-def test_runs_of_one_study_under_several_overrides_are_all_needed(study: Any, sweep: Any) -> None:
+def test_runs_of_one_study_under_several_overrides_are_all_needed(study: MakeStudy, sweep: SweepStudy) -> None:
     """Each has a manifest of its own, and its own report; running one takes nothing from another."""
     opened = [study(NODE, *more) for more in ([], ["alpha=3"], ["recipe.steps=7", "alpha=3"], ["alpha=3", "recipe.steps=7"])]
     for one in opened:
@@ -43,7 +43,7 @@ def test_runs_of_one_study_under_several_overrides_are_all_needed(study: Any, sw
     assert len({analysed(one.store.root, one.name, one.file.path, one.file.overrides).folder for one in opened}) == 3
 
 
-def test_the_report_of_other_overrides_than_were_run_is_refused(study: Any, sweep: Any) -> None:
+def test_the_report_of_other_overrides_than_were_run_is_refused(study: MakeStudy, sweep: SweepStudy) -> None:
     opened = study(NODE, "alpha=3")
     sweep(opened, lambda experiment: 1.5)
     root = opened.store.root
@@ -52,12 +52,14 @@ def test_the_report_of_other_overrides_than_were_run_is_refused(study: Any, swee
     assert str(error.value) == (f"study throwaway has not been run in {root}. It has been run there with alpha=3: give the same overrides")
 
 
-def test_a_precision_settled_under_overrides_is_not_the_studys(study: Any, sweep: Any) -> None:
+def test_a_precision_settled_under_overrides_is_not_the_studys(study: MakeStudy, sweep: SweepStudy) -> None:
     sweep(study(NODE, "precision=bf16"), lambda experiment: 1.5)
     assert study(NODE).file.composer.precision is None and study(NODE, "precision=bf16").file.composer.precision == "bf16"
 
 
-def test_what_was_run_by_hand_goes_only_when_asked_for(study: Any, sweep: Any, plant_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_run_by_hand_goes_only_when_asked_for(
+    study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     """--remove takes the folder without a record; a live worker's run stays even with --by-hand."""
     opened = study(NODE)
     sweep(opened, lambda experiment: 1.5)
@@ -84,7 +86,7 @@ def test_what_was_run_by_hand_goes_only_when_asked_for(study: Any, sweep: Any, p
     assert left.value.code == 2 and "give both, or neither" in capsys.readouterr().err
 
 
-def test_the_list_is_said_before_anything_goes(study: Any, sweep: Any) -> None:
+def test_the_list_is_said_before_anything_goes(study: MakeStudy, sweep: SweepStudy) -> None:
     opened = study(NODE)
     sweep(opened, lambda experiment: 1.5)
     left = opened.store.root / "runs" / ("0" * 16)
@@ -94,7 +96,7 @@ def test_the_list_is_said_before_anything_goes(study: Any, sweep: Any) -> None:
     assert "removed 1 folders" in list(lines)[-1] and not left.exists()
 
 
-def test_nothing_is_removed_through_a_link(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_nothing_is_removed_through_a_link(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     opened = study(NODE)
     sweep(opened, lambda experiment: 1.5)
     outside = tmp_path / "outside"
@@ -110,7 +112,7 @@ def test_nothing_is_removed_through_a_link(study: Any, sweep: Any, tmp_path: Pat
     assert sorted(path.name for path in outside.rglob("precious")) == ["precious"] * 2
 
 
-def test_nothing_is_called_unneeded_while_a_manifest_cannot_be_read(study: Any, sweep: Any) -> None:
+def test_nothing_is_called_unneeded_while_a_manifest_cannot_be_read(study: MakeStudy, sweep: SweepStudy) -> None:
     opened = study(NODE, "alpha=3")
     sweep(opened, lambda experiment: 1.5)
     next((opened.store.root / "throwaway" / "overridden").glob("*/manifest.json")).write_text("{")
@@ -118,14 +120,14 @@ def test_nothing_is_called_unneeded_while_a_manifest_cannot_be_read(study: Any, 
         gc(opened.store.root, remove=True)
 
 
-def copied(opened: Any, tmp_path: Path, change: tuple[str, str], name: str = "copy.yaml") -> Path:
+def copied(opened: OpenStudy, tmp_path: Path, change: tuple[str, str], name: str = "copy.yaml") -> Path:
     """A copy of a study's file, with its name, that says something else."""
     path = tmp_path / "sweeps" / name
     path.write_text(opened.file.path.read_text().replace(*change))
     return path
 
 
-def test_another_declaration_under_a_taken_name_is_refused_with_both_files(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_another_declaration_under_a_taken_name_is_refused_with_both_files(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     opened = study(NODE)
     sweep(opened, lambda experiment: 1.5)
     path, root = copied(opened, tmp_path, ("[0, 1]", "[0]")), opened.store.root
@@ -137,14 +139,14 @@ def test_another_declaration_under_a_taken_name_is_refused_with_both_files(study
     )
 
 
-def test_a_copy_that_declares_the_same_and_a_file_that_changes_are_not_refused(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_a_copy_that_declares_the_same_and_a_file_that_changes_are_not_refused(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     opened = study(NODE)
     sweep(opened, lambda experiment: 1.5)
     open_study(copied(opened, tmp_path, ("title: a study", "title: another")), opened.file.overrides)
     sweep(study(NODE.replace("[0, 1]", "[0, 1, 2]")), lambda experiment: 1.5)
 
 
-def test_a_manifest_names_no_folder_of_the_machine(study: Any, sweep: Any, tmp_path: Path) -> None:
+def test_a_manifest_names_no_folder_of_the_machine(study: MakeStudy, sweep: SweepStudy, tmp_path: Path) -> None:
     """A file far from the results is named by its folder's name and its own."""
     opened = study(NODE, f"machine.results_dir={tmp_path}/far/off/results")
     sweep(opened, lambda experiment: 1.5)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Protocol
 
 import pytest
 from omegaconf import OmegaConf
+from planting import MakeStudy, PlantRun
 
 from olora_bench.config import compose, conf_dir
 from olora_bench.errors import BadInput
 from olora_bench.store import RunRecord, Store
+from olora_bench.study.jobs import Job
+from olora_bench.study.open import OpenStudy
+from olora_bench.study.sweep import Launcher, sweep_study
+from tests.fixture_types import Cli
 
 NODE = """
 protocol: shared_lr
@@ -22,31 +28,30 @@ grids: [{init: [lora, olora]}]
 MORE = "recipe: {steps: 3, loss_evaluations: 1}\nlr: 1.0e-3"
 
 
-def launched(study: Any, cli: Any, cache_dir: Path, *launcher: str) -> Any:
+def launched(study: MakeStudy, cli: Cli, cache_dir: Path, *launcher: str) -> None:
     opened = study(NODE, more=MORE)
     overrides = [*opened.file.overrides, f"machine.cache_dir={cache_dir}", "machine.device=cpu", "machine.threads=1"]
     done = cli("run", str(opened.file.path), *overrides, *launcher, module="olora_bench.study", timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     runs = [one for one in Store(opened.store.root).iter_runs() if isinstance(one, RunRecord)]
     assert [(one.status, one.attempts) for one in runs] == [("done", 1)] * 2
-    return done
 
 
-def test_joblib(study: Any, cli: Any, cache_dir: Path) -> None:
+def test_joblib(study: MakeStudy, cli: Cli, cache_dir: Path) -> None:
     """The preset `processes`: two runs at once in two processes."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     launched(study, cli, cache_dir, "hydra/launcher=processes", "hydra.launcher.n_jobs=2")
 
 
 @pytest.mark.slow
-def test_submitit_local(study: Any, cli: Any, cache_dir: Path, tmp_path: Path) -> None:
+def test_submitit_local(study: MakeStudy, cli: Cli, cache_dir: Path, tmp_path: Path) -> None:
     """submitit's own job protocol (pickled task, job folder, results read back), without a cluster."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     launched(study, cli, cache_dir, "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10")
 
 
 @pytest.mark.slow
-def test_ray(study: Any, cli: Any, cache_dir: Path) -> None:
+def test_ray(study: MakeStudy, cli: Cli, cache_dir: Path) -> None:
     """A real local Ray; without a GPU slots are CPUs."""
     if find_spec("ray") is None or find_spec("hydra_plugins.hydra_ray_launcher") is None:
         pytest.skip("Ray is not installed: pip install 'olora-bench[ray]'")
@@ -58,16 +63,16 @@ def test_ray(study: Any, cli: Any, cache_dir: Path) -> None:
 class Cluster:
     """A mocked Slurm: notes what is asked for, plants each job's record, and loses the job that it is told to."""
 
-    def __init__(self, plant: Any, jobs: list[Any], lost: int | None) -> None:
+    def __init__(self, plant: PlantRun, jobs: list[Job], lost: int | None) -> None:
         self.plant, self.jobs, self.lost = plant, jobs, lost
-        self.parameters: dict[str, Any] = {}
+        self.parameters: dict[str, object] = {}
         self.arrays: list[list[list[str]]] = []
 
-    def __call__(self, *, cluster: str, folder: str, **init: Any) -> Any:
+    def __call__(self, *, cluster: str, folder: str, **init: object) -> SimpleNamespace:
         self.parameters |= {"cluster": cluster, **init}
         return SimpleNamespace(update_parameters=self.parameters.update, map_array=self.map_array)
 
-    def map_array(self, call: Any, overrides: Any, *_: Any) -> list[Any]:
+    def map_array(self, call: object, overrides: Sequence[list[str]], *_: object) -> list[SimpleNamespace]:
         self.arrays.append(list(overrides))
         return [SimpleNamespace(results=lambda n=n: self.result(n)) for n in range(len(overrides))]
 
@@ -78,15 +83,21 @@ class Cluster:
         return ["done"]
 
 
+class Slurm(Protocol):
+    """Gives an open study, the cluster that it goes to, and Hydra's launcher of that cluster; `lost` is the job that gets lost."""
+
+    def __call__(self, *preset: str, lost: int | None = None) -> tuple[OpenStudy, Cluster, Launcher]: ...
+
+
 @pytest.fixture
-def slurm(study: Any, plant_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def slurm(study: MakeStudy, plant_run: PlantRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Slurm:
     """An open study, a cluster, and Hydra's own Slurm launcher made from the preset."""
     submitit = pytest.importorskip("submitit")
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.utils import instantiate
 
-    def make(*preset: str, lost: int | None = None) -> tuple[Any, Cluster, Any]:
+    def make(*preset: str, lost: int | None = None) -> tuple[OpenStudy, Cluster, Launcher]:
         opened = study(NODE)
         cluster = Cluster(plant_run, list(opened.grids().jobs), lost)
         monkeypatch.setattr(submitit, "AutoExecutor", cluster)
@@ -100,9 +111,7 @@ def slurm(study: Any, plant_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path:
     return make
 
 
-def test_slurm_gets_what_the_preset_says_and_one_job_a_run(slurm: Any) -> None:
-    from olora_bench.study.sweep import sweep_study
-
+def test_slurm_gets_what_the_preset_says_and_one_job_a_run(slurm: Slurm) -> None:
     opened, cluster, launcher = slurm("hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=720")
     found = sweep_study(opened, launcher, opened.file.overrides)
     assert {s.state for s in found} == {"done"}
@@ -112,10 +121,8 @@ def test_slurm_gets_what_the_preset_says_and_one_job_a_run(slurm: Any) -> None:
     assert [line for line in cluster.arrays[0][1] if line.startswith(("init=", "machine."))] == [*opened.file.overrides, "init='olora'"]
 
 
-def test_a_job_that_slurm_lost_neither_stops_the_study_nor_is_hidden(slurm: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_slurm_lost_neither_stops_the_study_nor_is_hidden(slurm: Slurm, capsys: pytest.CaptureFixture[str]) -> None:
     """The launcher raises for it; the study says so, and its run is shown as not done."""
-    from olora_bench.study.sweep import sweep_study
-
     opened, _, launcher = slurm(lost=1)
     found = sweep_study(opened, launcher, opened.file.overrides)
     assert [s.state for s in found] == ["done", "missing"]

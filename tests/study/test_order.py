@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from planting import MakeStudy, Planter, PlantRun
 
 from olora_bench.config import Experiment
 from olora_bench.study.expand import StudyFile, find_study
-from olora_bench.study.states import Worklist
+from olora_bench.study.jobs import Job
+from olora_bench.study.states import Standing, Worklist
 from olora_bench.study.sweep import in_order, sweep_study
-from tests.study.conftest import Planter
 
 
 def test_whole_pairs_come_first() -> None:
@@ -50,7 +51,7 @@ class OneByOne(Planter, BasicLauncher):  # type: ignore[misc]
     """Stands for Hydra's own launcher."""
 
 
-def test_one_process_comes_to_a_verdict_before_it_searches_on(study: Any) -> None:
+def test_one_process_comes_to_a_verdict_before_it_searches_on(study: MakeStudy) -> None:
     """Hydra's own launcher gets run after run: a cell's search, its refinement and its fresh seeds before the next cell's. Any other
     launcher gets all that is known at once. Both end with the same runs."""
     batches = {}
@@ -77,13 +78,15 @@ def test_one_process_comes_to_a_verdict_before_it_searches_on(study: Any) -> Non
     assert names(Planter) == names(OneByOne)
 
 
-def test_a_stage_that_another_worker_opens_just_now_is_not_missed(study: Any, monkeypatch: pytest.MonkeyPatch, plant_run: Any) -> None:
+def test_a_stage_that_another_worker_opens_just_now_is_not_missed(
+    study: MakeStudy, monkeypatch: pytest.MonkeyPatch, plant_run: PlantRun
+) -> None:
     """The search's last run is finished elsewhere after this worker worked out what the study needs, and before it looks the runs up."""
     opened = study(TWO_CELLS)
     last = opened.grids().jobs[-1]
     look = Worklist.look
 
-    def late(self: Worklist, jobs: Any) -> Any:
+    def late(self: Worklist, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job]]:
         found, todo = look(self, jobs)
         if [job.what.train_id for job in todo] != [last.what.train_id]:
             return found, todo

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from planting import MakeStudy, SweepStudy
 
 from olora_bench.analysis import analyse, load_study
 from olora_bench.report.origins import origins
@@ -20,7 +19,7 @@ grids: [{init: [lora, olora], seed: [0, 1]}]
 
 
 @pytest.mark.parametrize("overrides", [["recipe.steps=7", "alpha=3"], []])
-def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: Any, sweep: Any, overrides: list[str]) -> None:
+def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: MakeStudy, sweep: SweepStudy, overrides: list[str]) -> None:
     """Where results lie and who tracks them is no such override; the commands given make the same runs."""
     opened = study(NODE, "tracker=none", *overrides)
     sweep(opened, lambda experiment: 1.0 + experiment.seed)

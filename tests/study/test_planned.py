@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 from olora_bench.study.expand import CellSearch, planned
-from olora_bench.study.jobs import Wanted
+from olora_bench.study.jobs import Job, Wanted
 from olora_bench.study.schema import Tuning
 from olora_bench.study.search import Search
 
 RULE = Tuning(criterion="tune_loss", lrs=(1e-4, 3.16e-4, 1e-3), shared_lr=3.16e-4, seeds=(0,), fresh_seeds=(7, 8))
 LORA, OLORA = Wanted(0, {"init": "lora"}), Wanted(1, {"init": "olora"})
-NO_JOB: Any = None
+NO_JOB = cast(Job, None)
+"""The enumeration passes a cell's job on, and reads nothing of it."""
 
 
 def test_searched_rates_come_first_and_only_a_chosen_rate_gets_fresh_seeds() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pandas as pd
 import pytest
+from planting import MakeStudy, PlantRun
 
-from olora_bench.store import EvalRecord, Store
+from olora_bench.identity import Identified
+from olora_bench.store import EvalRecord, Score, Store
+from tests.fixture_types import Cli
 
 GRID = """
 protocol: shared_lr
@@ -21,7 +23,7 @@ grids:
 """
 
 
-def test_a_new_study_of_a_thousand_runs_is_planned_in_ten_seconds(study: Any, cli: Any) -> None:
+def test_a_new_study_of_a_thousand_runs_is_planned_in_ten_seconds(study: MakeStudy, cli: Cli) -> None:
     opened = study(GRID.replace("SEEDS", str(list(range(50)))), more="suite: {benchmarks: [piqa], rows: made_up}")
     start = time.monotonic()
     done = cli("plan", str(opened.file.path), f"machine.results_dir={opened.store.root}", module="olora_bench.study")
@@ -30,7 +32,7 @@ def test_a_new_study_of_a_thousand_runs_is_planned_in_ten_seconds(study: Any, cl
 
 
 @pytest.mark.slow
-def test_a_finished_study_of_six_hundred_runs_is_swept_again_in_five_seconds(study: Any, cli: Any, plant_run: Any) -> None:
+def test_a_finished_study_of_six_hundred_runs_is_swept_again_in_five_seconds(study: MakeStudy, cli: Cli, plant_run: PlantRun) -> None:
     """Records of 600 runs with their evaluations on six benchmarks, planted."""
     opened = study(
         GRID.replace("SEEDS", str(list(range(30)))),
@@ -40,8 +42,9 @@ def test_a_finished_study_of_six_hundred_runs_is_swept_again_in_five_seconds(stu
     )
     jobs = opened.grids().jobs
     assert len(jobs) == 600
-    bases = {job.what.base_eval_id: job for job in jobs}
+    bases = {job.what.base_eval_id: job for job in jobs if job.what.base_eval_id is not None}
     for job in jobs:
+        assert job.what.eval_id is not None
         plant_run(job.what, 1.5)
         plant_scores(opened.store, job.what, job.what.eval_id, job.what.train_id)
     for eval_id, job in bases.items():
@@ -56,17 +59,9 @@ def test_a_finished_study_of_six_hundred_runs_is_swept_again_in_five_seconds(stu
     assert again.stdout == first.stdout
 
 
-def plant_scores(store: Store, what: Any, eval_id: str, train_id: str | None) -> None:
+def plant_scores(store: Store, what: Identified, eval_id: str, train_id: str | None) -> None:
     names = list(what.experiment.suite.benchmarks)
-    score = {
-        "metrics": {"acc": 0.5},
-        "stderr": {"acc": 0.1},
-        "primary": "acc",
-        "items": 8,
-        "chance": 0.5,
-        "gold_logprob": -2.0,
-        "truncated": 0,
-    }
+    score = Score(metrics={"acc": 0.5}, stderr={"acc": 0.1}, primary="acc", items=8, chance=0.5, gold_logprob=-2.0, truncated=0)
     record = EvalRecord(
         eval_id=eval_id, train_id=train_id, base=None if train_id else what.experiment.model.name, status="done", identity={}, config={},
         provenance={}, started_at="2026-01-31T09:31:00+00:00", finished_at="2026-01-31T09:32:00+00:00", timings_s={"score": 60.0},

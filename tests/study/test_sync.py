@@ -11,10 +11,10 @@ import sys
 import time
 import types
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
+from planting import MakeStudy, PlantRun
 
 from olora_bench.errors import BadInput
 from olora_bench.run import compute
@@ -22,6 +22,7 @@ from olora_bench.store import Store
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.sync import sync_text
 from olora_bench.tracking.shown import offline_files, read_offline
+from tests.fixture_types import Json
 
 NODE = """
 protocol: shared_lr
@@ -48,9 +49,9 @@ def keep_curve(store: Store, train_id: str) -> None:
 
 
 @pytest.fixture
-def finished(study: Any, plant_run: Any, tmp_path: Path) -> OpenStudy:
+def finished(study: MakeStudy, plant_run: PlantRun, tmp_path: Path) -> OpenStudy:
     """A study of two finished runs with curves, mirrored nowhere yet."""
-    opened: OpenStudy = study(NODE, f"machine.wandb_dir={tmp_path / 'wandb'}", more=MIRRORED)
+    opened = study(NODE, f"machine.wandb_dir={tmp_path / 'wandb'}", more=MIRRORED)
     for job in opened.grids().jobs:
         plant_run(job.what, 1.5)
         keep_curve(opened.store, job.what.train_id)
@@ -106,7 +107,7 @@ def test_a_run_has_one_name_live_and_made_again(finished: OpenStudy, tmp_path: P
     assert read_offline(again).name == name == "tiny_tinyllama olora r4 lr0.0003 seed 0"
 
 
-def test_a_study_without_a_tracker_has_nothing_to_mirror(study: Any) -> None:
+def test_a_study_without_a_tracker_has_nothing_to_mirror(study: MakeStudy) -> None:
     with pytest.raises(BadInput) as error:
         sync(study(NODE))
     assert str(error.value) == "study throwaway has tracker=none, so there is nothing to mirror: add tracker=wandb"
@@ -117,29 +118,29 @@ class Server(types.ModuleType):
 
     def __init__(self) -> None:
         super().__init__("wandb")
-        self.runs: dict[str, Any] = {}
+        self.runs: dict[str, types.SimpleNamespace] = {}
         self.started: list[str] = []
         self.Settings = type("Settings", (dict,), {"model_fields": {}})
         self.Api = lambda timeout: types.SimpleNamespace(default_entity="me", run=self.find)
 
-    def login(self, **_: Any) -> bool:
+    def login(self, **_: object) -> bool:
         return True
 
-    def find(self, path: str) -> Any:
+    def find(self, path: str) -> types.SimpleNamespace:
         run_id = path.split("/")[-1]
         if run_id not in self.runs:
             raise ValueError(f"Could not find run <Run {path} (not found)>")
         return self.runs[run_id]
 
-    def init(self, *, id: str, name: str, group: str, config: dict[str, Any], **_: Any) -> Any:
+    def init(self, *, id: str, name: str, group: str, config: Json, **_: object) -> types.SimpleNamespace:
         self.started.append(id)
-        rows: list[dict[str, Any]] = []
+        rows: list[Json] = []
         run = self.runs.setdefault(
             id, types.SimpleNamespace(name=name, group=group, state="running", summary={}, url="u", dir="d/files", rows=rows)
         )
         run.config = config
 
-        def log(values: dict[str, Any], step: int) -> None:
+        def log(values: Json, step: int) -> None:
             if not run.rows or step > run.rows[-1]["step"]:
                 run.rows.append(values)
 
@@ -151,7 +152,7 @@ class Server(types.ModuleType):
 
 
 def test_online_runs_that_are_missing_or_were_cut_off_are_completed(
-    study: Any, plant_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: MakeStudy, plant_run: PlantRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One run is not there, one was cut off after two steps; afterwards every point is there once, and a second sync does nothing."""
     errors = types.ModuleType("wandb.errors")
@@ -175,7 +176,7 @@ def test_online_runs_that_are_missing_or_were_cut_off_are_completed(
     assert "0 made again" in sync(opened)[0] and len(server.started) == 3
 
 
-def test_offline_files_of_a_study_that_was_killed_and_resumed(study: Any, tmp_path: Path, cache_dir: Path) -> None:
+def test_offline_files_of_a_study_that_was_killed_and_resumed(study: MakeStudy, tmp_path: Path, cache_dir: Path) -> None:
     """One run an id, the whole config, every point of the curve once: also for the run that was killed between two checkpoints."""
     more = f"{MIRRORED}\nrecipe: {{steps: 40, loss_evaluations: 3}}\nlr: 1.0e-3"
     opened = study(NODE, f"machine.wandb_dir={tmp_path / 'wandb'}", more=more)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from planting import MakeStudy, ReadManifest, SweepStudy
 
 from olora_bench.config import Experiment
 from olora_bench.study.schema import Tuning
@@ -29,7 +29,7 @@ def rates(batch: list[Experiment], arm: str) -> list[float]:
     return sorted({experiment.lr for experiment in batch if experiment.arm == arm})
 
 
-def test_an_optimum_outside_the_start_grid(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_an_optimum_outside_the_start_grid(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
     """olora's is a decade below: both arms are extended, then each refined about its own best, then run at fresh seeds."""
     opened = study(TUNED)
     planter, found = sweep(opened, bowl(lora=3.16e-4, olora=1.6e-5))
@@ -44,28 +44,28 @@ def test_an_optimum_outside_the_start_grid(study: Any, sweep: Any, read_manifest
     assert {s.state for s in found} == {"done"}
     assert {experiment.seed for batch in planter.batches[:5] for experiment in batch} == {0, 1}
     assert {experiment.seed for experiment in planter.batches[5]} == {10, 11, 12}
-    lora, olora = read_manifest(opened)["searches"]
-    assert (lora["chosen"], olora["chosen"], olora["edge"]) == (3.16e-4, 1.78e-5, None)
-    assert [point["stage"] for point in olora["points"]] == [
+    lora, olora = read_manifest(opened).searches or ()
+    assert (lora.chosen, olora.chosen, olora.edge) == (3.16e-4, 1.78e-5, None)
+    assert [point.stage for point in olora.points] == [
         "extension 3", "refinement", "extension 2", "refinement", "extension 1", "start", "start", "start",
     ]  # fmt: skip
-    assert len(lora["points"]) == len(olora["points"]), "an equal budget"
-    tuned = [run for run in read_manifest(opened)["runs"] if run["roles"] == ["tuned"]]
-    assert {(run["arm"], run["lr"]) for run in tuned} == {("lora", 3.16e-4), ("olora", 1.78e-5)} and len(tuned) == 6
+    assert len(lora.points) == len(olora.points), "an equal budget"
+    tuned = [run for run in read_manifest(opened).runs if run.roles == ("tuned",)]
+    assert {(run.arm, run.lr) for run in tuned} == {("lora", 3.16e-4), ("olora", 1.78e-5)} and len(tuned) == 6
 
 
-def test_beyond_the_extension_limit_there_is_no_tuned_verdict(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_beyond_the_extension_limit_there_is_no_tuned_verdict(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
     """olora's best is still the lowest tried: it gets neither a learning rate nor fresh seeds; lora gets both."""
     opened = study(TUNED)
     planter, found = sweep(opened, bowl(lora=3.16e-4, olora=1e-9))
-    lora, olora = read_manifest(opened)["searches"]
-    assert (lora["chosen"], lora["edge"]) == (3.16e-4, None)
-    assert (olora["chosen"], olora["edge"], olora["best"]) == (None, "low", 3.16e-6)
+    lora, olora = read_manifest(opened).searches or ()
+    assert (lora.chosen, lora.edge) == (3.16e-4, None)
+    assert (olora.chosen, olora.edge, olora.best) == (None, "low", 3.16e-6)
     assert {experiment.arm for batch in planter.batches for experiment in batch if experiment.seed >= 10} == {"lora"}
     assert {s.state for s in found} == {"done"}
 
 
-def test_a_search_killed_at_any_stage_goes_on_where_it_was(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_a_search_killed_at_any_stage_goes_on_where_it_was(study: MakeStudy, sweep: SweepStudy) -> None:
     """The launcher dies after each batch in turn: the same command goes on, and the records are those of an undisturbed study."""
     undisturbed = study(TUNED, "machine.results_dir=" + str(study(TUNED).store.root.parent / "undisturbed"))
     sweep(undisturbed, bowl(lora=3.16e-4, olora=1.6e-5))
@@ -88,10 +88,11 @@ def test_a_search_killed_at_any_stage_goes_on_where_it_was(study: Any, sweep: An
             sweep(opened, dying)
     opened = study(TUNED)
     sweep(opened, bowl(lora=3.16e-4, olora=1.6e-5))
-    assert read_manifest(opened) == read_manifest(undisturbed)
+    interrupted, whole = (one.store.root / one.name / "manifest.json" for one in (opened, undisturbed))
+    assert interrupted.read_bytes() == whole.read_bytes()
 
 
-def test_a_diverged_tuning_run_has_infinite_loss(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_a_diverged_tuning_run_has_infinite_loss(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
     """One seed of two diverging at a learning rate is enough to rule it out; the best is then next to it."""
     opened = study(TUNED)
 
@@ -99,21 +100,23 @@ def test_a_diverged_tuning_run_has_infinite_loss(study: Any, sweep: Any, read_ma
         return None if experiment.lr > 5e-4 and experiment.seed == 1 else bowl(lora=1e-3, olora=1e-3)(experiment)
 
     sweep(opened, outcome)
-    lora, _ = read_manifest(opened)["searches"]
-    points = {point["lr"]: (point["loss"], point["diverged"]) for point in lora["points"]}
+    lora, _ = read_manifest(opened).searches or ()
+    points = {point.lr: (point.loss, point.diverged) for point in lora.points}
     assert points[1e-3] == (None, 1) and points[5.62e-4] == (None, 1)
-    assert lora["chosen"] == 3.16e-4
+    assert lora.chosen == 3.16e-4
 
 
-def test_an_arm_that_always_diverges_is_searched_downwards_and_gets_no_verdict(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_an_arm_that_always_diverges_is_searched_downwards_and_gets_no_verdict(
+    study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest
+) -> None:
     """Equal losses, infinite ones too, count for the smallest learning rate."""
     opened = study(TUNED)
     sweep(opened, lambda experiment: None if experiment.arm == "olora" else bowl(lora=3.16e-4)(experiment))
-    olora = read_manifest(opened)["searches"][1]
-    assert (olora["edge"], olora["chosen"], min(point["lr"] for point in olora["points"])) == ("low", None, 3.16e-6)
+    _, olora = read_manifest(opened).searches or ()
+    assert (olora.edge, olora.chosen, min(point.lr for point in olora.points)) == ("low", None, 3.16e-6)
 
 
-def test_a_failed_tuning_run_holds_its_cell_until_it_is_retried(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_a_failed_tuning_run_holds_its_cell_until_it_is_retried(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
     """A crash is no loss: the search waits, other cells go on, and `retry` completes it."""
     node = TUNED.replace("[lora, olora]}", "[lora, olora], rank: [2, 4]}")
     broken = True
@@ -125,34 +128,37 @@ def test_a_failed_tuning_run_holds_its_cell_until_it_is_retried(study: Any, swee
     opened = study(node)
     _, found = sweep(opened, outcome)
     assert sum(s.state != "done" for s in found) == 2, "two seeds"
-    chosen = {(one["rank"], one["arm"]): one["chosen"] for one in read_manifest(opened)["searches"]}
+    chosen = {(one.rank, one.arm): one.chosen for one in read_manifest(opened).searches or ()}
     assert chosen == {(2, "lora"): None, (2, "olora"): None, (4, "lora"): 3.16e-4, (4, "olora"): 3.16e-4}
     broken = False
     opened = study(node)
     _, found = sweep(opened, outcome, retry=True)
     assert {s.state for s in found} == {"done"}
-    assert {one["chosen"] for one in read_manifest(opened)["searches"]} == {3.16e-4}
+    assert {one.chosen for one in read_manifest(opened).searches or ()} == {3.16e-4}
 
 
-def test_a_shared_lr_is_a_tuning_point_of_every_arm_and_is_run_at_the_fresh_seeds(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_a_shared_lr_is_a_tuning_point_of_every_arm_and_is_run_at_the_fresh_seeds(
+    study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest
+) -> None:
     """So that the table of the shared learning rate and the tuned one stand on the same seeds."""
     opened = study(TUNED.replace("max_extensions: 3", "shared_lr: 3.0e-4"))
     sweep(opened, bowl(lora=3e-4, olora=1e-4 * 10**0.25))
-    found = read_manifest(opened)
-    lora, olora = found["searches"]
-    assert all(3e-4 in [point["lr"] for point in one["points"]] for one in (lora, olora))
-    assert lora["chosen"] == 3e-4
-    both = [run for run in found["runs"] if run["seed"] >= 10]
-    assert {(run["arm"], run["lr"], tuple(run["roles"])) for run in both} == {
-        ("lora", 3e-4, ("tuned", "shared")), ("olora", 3e-4, ("shared",)), ("olora", olora["chosen"], ("tuned",)),
+    manifest = read_manifest(opened)
+    lora, olora = manifest.searches or ()
+    assert all(3e-4 in [point.lr for point in one.points] for one in (lora, olora))
+    assert lora.chosen == 3e-4
+    both = [run for run in manifest.runs if run.seed >= 10]
+    assert {(run.arm, run.lr, run.roles) for run in both} == {
+        ("lora", 3e-4, ("tuned", "shared")), ("olora", 3e-4, ("shared",)), ("olora", olora.chosen, ("tuned",)),
     }  # fmt: skip
 
 
-def test_gold_logprob_is_maximised(study: Any, sweep: Any, read_manifest: Any) -> None:
+def test_gold_logprob_is_maximised(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
     """The planted log-probability is minus the planted loss."""
     opened = study(TUNED.replace("tune_loss", "tune_gold_logprob"))
     sweep(opened, bowl(lora=3.16e-4, olora=3.16e-4))
-    assert read_manifest(opened)["searches"][0]["chosen"] == 3.16e-4
+    lora, _ = read_manifest(opened).searches or ()
+    assert lora.chosen == 3.16e-4
 
 
 def test_rungs_do_not_drift() -> None:

@@ -11,7 +11,7 @@ from olora_bench.training.losses import PartLosses
 from olora_bench.training.memory import PeakMemory
 
 STEPS = [Update(loss, 1e-3, 0.5, tokens=100, supervised=40, examples=8, seconds=0.25) for loss in (2.5, 2.0, 1.5)]
-READ = PartLosses(3.0, -60.0, 3.5, -70.0, seconds=0.125)
+READ = PartLosses(3.0, -60.0, 3.5, -70.0, torch.tensor([60.0]), torch.tensor([70.0]), seconds=0.125)
 
 
 def added(log: Log, number: int) -> Log:

@@ -97,6 +97,11 @@ def test_same_curve_as_a_loop_written_out(model: str, init: str, schedule: str, 
         assert result.metrics["report_loss"] == pytest.approx(mean_loss(adapted.model, parts.report).item(), abs=1e-5)
         gold = -sum(row_loss(adapted.model, e)[0].item() for e in parts.report) / len(parts.report)
         assert result.metrics["report_gold_logprob"] == pytest.approx(gold, abs=1e-3)
+        known = {("report", e.group, e.id): row_loss(adapted.model, e) for e in parts.report}
+        known |= {("tune", e.group, e.id): row_loss(adapted.model, e) for e in parts.tune}
+    assert result.examples is not None and len(result.examples) == len(known)
+    for part, group, name, total, tokens in result.examples.itertuples(index=False):
+        assert (total, tokens) == (pytest.approx(known[part, group, name][0].item(), rel=1e-4), known[part, group, name][1])
     assert result.clipped_step_share == sum(norm > 0.05 for *_, norm in rows) / 12 > 0
 
 
@@ -197,6 +202,7 @@ def check_diverged(result: TrainResult, reason: str) -> None:
     assert result.metrics["report_loss"] is None
     assert result.metrics["report_loss_start"] is not None
     assert result.missing["metrics.report_loss"] == f"diverged: {result.error}"
+    assert result.examples is None
 
 
 def test_divergence_to_nan_keeps_the_curve(experiment: Make, adapt: Adapt, parts: Parts) -> None:

@@ -12,9 +12,10 @@ import pandas as pd
 
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.dynamics import measure, more_stable, well_conditioned
-from olora_bench.analysis.claims.performance import every_model, faster, most_gain_on, win_count
+from olora_bench.analysis.claims.performance import every_model, most_gain_on, win_count
 from olora_bench.analysis.claims.ratios import ratios_both_sides, trade_off
 from olora_bench.analysis.claims.resources import init_alone, negligible_init, same_size_and_memory
+from olora_bench.analysis.claims.speed import faster
 from olora_bench.analysis.claims.values import (
     NOT_SUPPORTED,
     NOT_TESTED,

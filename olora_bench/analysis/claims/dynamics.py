@@ -20,6 +20,7 @@ from olora_bench.analysis.claims.values import (
     tally,
 )
 from olora_bench.analysis.paired import LEVEL, holm
+from olora_bench.analysis.runs import with_role
 
 
 def more_stable(asked: Asked) -> Finding:
@@ -34,13 +35,13 @@ def more_stable(asked: Asked) -> Finding:
     both = tried[0].intersection(tried[1])
     kept = [side[keys.isin(both)] for side, keys in zip(sides, tried, strict=True)]
     reference, arm = (_divergences(*one) for one in zip((asked.claim.reference, asked.claim.arm), kept, strict=True))
-    good, bad = _shown(asked.measured("spikes"), "lower")
+    measured = asked.measured("spikes")
+    good, bad = _shown(measured, "lower")
     if fisher_exact([[side.diverged, side.runs - side.diverged] for side in (arm, reference)]).pvalue <= LEVEL:
         fewer = arm.diverged * reference.runs < reference.diverged * arm.runs
         good, bad = good + fewer, bad + (not fewer)
-    return Finding(
-        tally(good, bad, 1), evidence.Stability((reference, arm), len(set(both.get_level_values("lr")))), runs_of(pd.concat(kept))
-    )
+    found = evidence.Stability((reference, arm), len(set(both.get_level_values("lr"))), len(measured))
+    return Finding(tally(good, bad, 1), found, runs_of(pd.concat(kept)))
 
 
 def _divergences(arm: str, rates: pd.DataFrame) -> evidence.Divergences:
@@ -77,7 +78,8 @@ def measure(asked: Asked) -> Finding:
     sure = {name: _sure(table) for name, table in tables.items()}
     verdicts = {_all_of([_of_arm(arm, tables[n], sure[n], better) for n, better in asked.claim.measures.items()]) for arm in asked.arms}
     found = evidence.Measured(
-        tuple(evidence.ArmMeasures(arm, tuple(_mean(name, arm, table) for name, table in tables.items())) for arm in asked.arms)
+        tuple(evidence.ArmMeasures(arm, tuple(_mean(name, arm, table) for name, table in tables.items())) for arm in asked.arms),
+        max(map(len, used)),
     )
     verdict = SUPPORTED if SUPPORTED in verdicts else NOT_SUPPORTED if verdicts == {NOT_SUPPORTED} else UNRESOLVED
     return Finding(verdict, found, runs_of(pd.concat(used)))
@@ -104,17 +106,24 @@ def _mean(name: str, arm: str, table: pd.DataFrame) -> evidence.MeanDifference:
 def well_conditioned(asked: Asked) -> Finding:
     """The condition number of B, whose columns span the subspace that the update stays in, after training: below the reference's.
 
-    A's stands beside it, and B's at the start: of a B that starts at 0 there is none.
+    A's stands beside it, and B's at the start (of a B that starts at 0 there is none) with the way it went since: an orthonormal B that
+    hardly moves is well conditioned by construction, whatever training does.
     """
     b, a = (asked.measured(f"log10_{factor}_condition") for factor in "ba")
     if b.empty:
         return Finding(NOT_TESTED, evidence.Lacking("adapters"))
     good, bad = _shown(b, "lower")
-    facts = asked.whole["anatomy"]
-    start = facts[facts["arm"].isin(asked.arms) & (facts["stage"] == "start") & (facts["fact"] == "b_condition")]["mean"]
-    b_start = float(start.mean()) if len(start) else None
-    found = evidence.Conditioning(asked.claim.reference, _conditions(b), b_start, _conditions(a) if len(a) else None)
+    start, moved = (_anatomy(asked, *fact) for fact in (("start", "b_condition"), ("travelled", "b_relative")))
+    found = evidence.Conditioning(asked.claim.reference, _conditions(b), start, moved, _conditions(a) if len(a) else None, len(b))
     return Finding(tally(good, bad, len(b) - good - bad), found, runs_of(b))
+
+
+def _anatomy(asked: Asked, stage: str, fact: str) -> float | None:
+    """The arm's own mean in its finished runs of the claim's role; None where no run measured it."""
+    runs = with_role(asked.frames.runs, asked.role)
+    own = runs[runs["arm"].isin(asked.arms) & runs["longest"] & (runs["state"] == "done")]
+    values = own.get(f"init.anatomy.{stage}.{fact}.mean", pd.Series(dtype=float)).dropna()
+    return float(values.mean()) if len(values) else None
 
 
 def _conditions(logs: pd.DataFrame) -> evidence.Conditions:

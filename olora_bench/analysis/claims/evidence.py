@@ -43,32 +43,68 @@ class TooFewModels:
 
 
 @dataclass(frozen=True)
-class ShorterSchedules:
-    """Completed shorter schedules of the arm that match the reference's whole one, counted over settings.
+class Worth:
+    """How many of the reference's steps so many of the arm's are worth.
 
-    `shortest` is T over the steps of the shortest that matches; None where none does.
+    Attributes:
+        steps: the arm's.
+        ratio: the reference's steps over the arm's; 0 or infinite beyond the reference's schedules, None where it is not known.
+        low, high: its interval; 0 and infinite where it is open.
+        faster: on which side of 1 the whole interval lies; None where it holds 1.
+        seeds: paired.
     """
 
-    matching: int
-    settings: int
-    shortest: int | None
+    steps: float
+    ratio: float | None
+    low: float
+    high: float
+    faster: bool | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The length of the arm's schedule by which a setting is judged, and its other lengths, which are described."""
+
+    headline: Worth
+    others: tuple[Worth, ...]
+
+
+@dataclass(frozen=True)
+class StepsWorth:
+    """From separately completed schedules. `factor` is the one that the paper names, None where it names none."""
+
+    reference: str
+    settings: tuple[Setting, ...]
+    factor: float | None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Steps of the reference over the arm's to one loss; `low` and `high` are NaN where `bound` is not `exact`."""
+
+    ratio: float
+    low: float
+    high: float
+    bound: str
 
 
 @dataclass(frozen=True)
 class SpeedInside:
-    """Steps of the reference over the arm's to one loss, read inside a schedule.
+    """Speeds read inside a schedule, cell by cell.
 
     Attributes:
         share: of the reference's drop in loss that is reached.
-        ratio: geometric mean over cells, bounds included; None where it is not known.
         faster, slower, unresolved: cells.
+        factor: the one that the paper names.
     """
 
     share: float
-    ratio: float | None
+    cells: tuple[Speed, ...]
     faster: int
     slower: int
     unresolved: int
+    factor: float | None
 
 
 @dataclass(frozen=True)
@@ -158,10 +194,11 @@ class Divergences:
 
 @dataclass(frozen=True)
 class Stability:
-    """Divergences of both arms over the learning rates that both tried."""
+    """Divergences of both arms over the learning rates that both tried; spikes are corrected over so many cells."""
 
     arms: tuple[Divergences, ...]
     rates: int
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -183,9 +220,10 @@ class ArmMeasures:
 
 @dataclass(frozen=True)
 class Measured:
-    """The measures that a claim names, arm by arm."""
+    """The measures that a claim names, arm by arm; `family`: over how many arms and cells each measure is corrected."""
 
     arms: tuple[ArmMeasures, ...]
+    family: int
 
 
 @dataclass(frozen=True)
@@ -198,21 +236,47 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """How B and A are conditioned. `b_start` is the arm's before training, None where B starts at 0; `a` None where it was not measured."""
+    """How B and A are conditioned.
+
+    Attributes:
+        reference: the other arm.
+        b: after training.
+        b_start: the arm's before training; None where B starts at 0.
+        moved: by what share of its length the arm's B moved; None where it was not measured.
+        a: after training; None where it was not measured.
+        cells: that the verdict is corrected over.
+    """
 
     reference: str
     b: Conditions
     b_start: float | None
+    moved: float | None
     a: Conditions | None
+    cells: int
+
+
+@dataclass(frozen=True)
+class TradeAt:
+    """Ratios below 1 against ratios above, at rates of their own (`tuned`) or at shared ones.
+
+    Attributes:
+        role: `tuned` or `shared`.
+        distances: of `product`, or of `a` and `b`: as a factor.
+        loss: the held-out loss, a difference in nats.
+        blocks: that have both.
+    """
+
+    role: str
+    distances: tuple[tuple[str, float], ...]
+    loss: float
+    blocks: int
 
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Ratios below 1 against ratios above: the distance travelled as a factor, the held-out loss as a difference in nats."""
+    """At the rates that the study has, its own protocol's first."""
 
-    travel: float
-    loss: float
-    blocks: int
+    readings: tuple[TradeAt, ...]
 
 
 @dataclass(frozen=True)
@@ -232,7 +296,7 @@ class LossByRatio:
 
 
 Evidence = (
-    NotCompared | Lacking | Unmeasured | BenchmarksLacking | TooFewModels | ShorterSchedules | SpeedInside | WinCounts | ModelGains
+    NotCompared | Lacking | Unmeasured | BenchmarksLacking | TooFewModels | StepsWorth | SpeedInside | WinCounts | ModelGains
     | GainBySide | SizeAndMemory | InitCost | InitAlone | Stability | Measured | Conditioning | TradeOff | LossByRatio
 )  # fmt: skip
 """Everything that a finding can rest on; `words.claims.figure` must know each, and mypy checks that it does."""

@@ -1,43 +1,13 @@
-"""Claims about speed and scores."""
+"""Claims about scores."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.claims import evidence
-from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of, tally
-from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
+from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
 from olora_bench.analysis.frames import rows_of
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, holm, sign_flip
-
-
-def faster(asked: Asked) -> Finding:
-    """Separately completed schedules where the study has them, else crossings inside one schedule, in steps."""
-    schedules = asked.tables["schedules"]
-    shorter = schedules[schedules["share"] > 1]
-    return _by_schedules(shorter) if len(shorter) else _inside_one(asked.tables["speedups"])
-
-
-def _by_schedules(shorter: pd.DataFrame) -> Finding:
-    settings = [group for _, group in shorter.groupby(["model", "rank", "family"], sort=False)]
-    matches = [group[group["matches"] & group["sure"]]["share"] for group in settings]
-    good = sum(len(shares) > 0 for shares in matches)
-    bad = sum(bool((group["sure"] & ~group["matches"]).all()) for group in settings)
-    shortest = int(max(shares.max() for shares in matches if len(shares))) if good else None
-    return Finding(tally(good, bad, len(settings) - good - bad), evidence.ShorterSchedules(good, len(settings), shortest), runs_of(shorter))
-
-
-def _inside_one(speedups: pd.DataFrame) -> Finding:
-    own = headline_speeds(speedups)
-    if own.empty:
-        return Finding(NOT_TESTED, evidence.Lacking("losses on the way"))
-    verdicts = own["verdict"].where(holm(own["p"].to_numpy(dtype=float)) <= LEVEL)
-    good, bad = int((verdicts == "faster").sum()), int((verdicts == "slower").sum())
-    unresolved = len(own) - good - bad
-    known = own[own["bound"] != "none"]["speedup"]
-    ratio = float(np.exp(np.log(known).mean())) if len(known) and (known > 0).all() else None
-    return Finding(tally(good, bad, unresolved), evidence.SpeedInside(HEADLINE_SHARE, ratio, good, bad, unresolved), runs_of(own))
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, sign_flip
 
 
 def win_count(asked: Asked) -> Finding:

@@ -8,39 +8,70 @@ import pandas as pd
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, sign_flip
-from olora_bench.analysis.runs import with_role
+from olora_bench.analysis.runs import REPORTED, with_role
 
 SLACK = 0.05
 """A ratio works where it learns at least 95% of what ratio 1 learns."""
+TRAVELLED = (("product",), ("a", "b"))
+"""How far an adapter has come: its product BA where that was measured, else A and B each."""
 
 
 def trade_off(asked: Asked) -> Finding:
-    """Ratios below 1 against ratios above: a trade-off is shown where those below travel less and end with more loss, both over blocks.
+    """Ratios below 1 against ratios above, at rates of their own and at shared ones: a trade-off is shown where those below travel less and
+    end with more loss, both over blocks, and no other choice of rates says otherwise.
 
-    Contradicted where those below travel no less, or where the less travelled side ends with less loss too: then it simply wins.
+    Contradicted where those below travel farther, or where the less travelled side ends with less loss too: then it simply wins. Without
+    runs at shared rates it stays unresolved: a distance at a rate that was chosen tells of the choice.
     """
-    runs = with_role(asked.whole["run_measures"], asked.role)
+    runs = asked.frames.runs
     own = runs[runs["arm"].isin(asked.arms) & runs["longest"] & (runs["state"] == "done")]
-    own = own.assign(travel=np.log(own["travelled"]))
-    sides = [own[own["lr_ratio"] < 1], own[own["lr_ratio"] > 1]]
-    if any(side["travel"].dropna().empty for side in sides):
+    read = [rates for role in REPORTED if (rates := _at_rates(with_role(own, role), role)) is not None]
+    if not read:
         return Finding(NOT_TESTED, evidence.Lacking("travel by ratio"))
-    means = [side.groupby(["cell", "model", "seed"])[["travel", "report_loss"]].mean() for side in sides]
-    gap = (means[0] - means[1]).dropna().groupby(level=["model", "seed"])[["travel", "report_loss"]].mean()
-    found = evidence.TradeOff(float(np.exp(gap["travel"].mean())), float(gap["report_loss"].mean()), len(gap))
-    return Finding(_trade(gap, asked.rng), found, tuple(sorted(set(pd.concat(sides)["train_id"]))))
+    verdicts = {_trade(gap, asked.rng) for _, gap, _ in read}
+    equal = any(at.role == "shared" for at, _, _ in read)
+    verdict = verdicts.pop() if equal and len(verdicts) == 1 else UNRESOLVED
+    found = evidence.TradeOff(tuple(sorted((at for at, _, _ in read), key=lambda at: at.role != asked.role)))
+    return Finding(verdict, found, tuple(sorted({run for _, _, used in read for run in used})))
+
+
+def _at_rates(runs: pd.DataFrame, role: str) -> tuple[evidence.TradeAt, pd.DataFrame, tuple[str, ...]] | None:
+    """What the runs of one role say, a row a block behind it (logs of distances and losses, below 1 minus above), and the runs."""
+    sides = [runs[runs["lr_ratio"] < 1], runs[runs["lr_ratio"] > 1]]
+    travelled = next((known for known in TRAVELLED if all(_known(side, known) for side in sides)), None)
+    if travelled is None:
+        return None
+    logs = [side.assign(**{name: np.log(side[_column(name)]) for name in travelled}, loss=side["metrics.report_loss"]) for side in sides]
+    means = [side.groupby(["cell", "model", "seed"])[[*travelled, "loss"]].mean() for side in logs]
+    gap = (means[0] - means[1]).dropna().groupby(level=["model", "seed"]).mean()
+    distances = tuple((name, float(np.exp(gap[name].mean()))) for name in travelled)
+    used = tuple(sorted(set(pd.concat(sides)["train_id"])))
+    return evidence.TradeAt(role, distances, float(gap["loss"].mean()), len(gap)), gap, used
+
+
+def _column(name: str) -> str:
+    return f"init.anatomy.travelled.{name}.mean"
+
+
+def _known(side: pd.DataFrame, names: tuple[str, ...]) -> bool:
+    return len(side) > 0 and all(_column(name) in side and bool(side[_column(name)].notna().all()) for name in names)
 
 
 def _trade(gap: pd.DataFrame, rng: np.random.Generator) -> Verdict:
-    """`gap` holds a row a block: log distance and loss of ratios below 1 minus those above."""
-    tests = {name: sign_flip(gap[name].to_numpy(dtype=float), rng) for name in gap} if len(gap) else {}
+    """`gap` holds a row a block: log distances and `loss` of ratios below 1 minus those above.
+
+    Where A and B stand for the adapter, both must go one way: their lengths depend on how the product BA is split between them, so that
+    no sum of the two says which adapter has come farther.
+    """
     if len(gap) < MIN_BLOCKS:
         return UNRESOLVED
-    less = {name: float(test.mean) < 0 for name, test in tests.items()}
-    sure = {name: float(test.p) <= LEVEL for name, test in tests.items()}
-    if sure["travel"] and (not less["travel"] or (sure["report_loss"] and less["report_loss"])):
+    tests = {str(name): sign_flip(gap[name].to_numpy(dtype=float), rng) for name in gap}
+    signs = {name: float(np.sign(test.mean)) if float(test.p) <= LEVEL else 0.0 for name, test in tests.items()}
+    loss = signs.pop("loss")
+    distances = set(signs.values())
+    if distances == {1.0} or (distances == {-1.0} and loss < 0):
         return NOT_SUPPORTED
-    return SUPPORTED if sure["travel"] and sure["report_loss"] else UNRESOLVED
+    return SUPPORTED if distances == {-1.0} and loss > 0 else UNRESOLVED
 
 
 def ratios_both_sides(asked: Asked) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,7 @@ class Claim:
         arm, reference: the contrast; `arm` is an arm, or an init that several arms have.
         measures: of `measure` alone: measures of the paired runs, each with its better direction.
         benchmarks: of `most_gain_on` alone.
+        factor: of `faster` alone: how many times as fast the paper says the arm is; None where it gives no number.
     """
 
     claim: str
@@ -43,6 +44,7 @@ class Claim:
     reference: str
     measures: Mapping[str, Direction] = field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
+    factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Asked:
         role: `tuned` or `shared`, by the study's protocol.
         arms: those that the claim is about: the arm it names, or else every arm of the init it names (`olora_plus_x0.25`,
             `olora_plus_x4`).
+        comparisons: the claim's.
         tables: the study's tables about comparisons, rows of the claim's comparisons and of no shorter schedule.
         whole: the study's tables as they are.
         rng: for sign flips.
@@ -82,6 +85,7 @@ class Asked:
     frames: StudyFrames
     role: str
     arms: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
     tables: Mapping[str, pd.DataFrame]
     whole: Mapping[str, pd.DataFrame]
     rng: np.random.Generator
@@ -91,9 +95,9 @@ class Asked:
         """The part of a study's tables that a claim is about."""
         role = "tuned" if frames.protocol == "tuned" else "shared"
         arms = _arms(claim, frames)
-        own = [c for c in comparisons(tables["pairs"]) if c.arm in arms and c.reference == claim.reference and c.role == role]
+        own = tuple(c for c in comparisons(tables["pairs"]) if c.arm in arms and c.reference == claim.reference and c.role == role)
         about = {name: _about(own, table) for name, table in tables.items() if "contrast" in table}
-        return cls(claim, frames, role, arms, about, tables, rng)
+        return cls(claim, frames, role, arms, own, about, tables, rng)
 
     def measured(self, name: str) -> pd.DataFrame:
         """The rows of a measure of the paired runs."""
@@ -109,7 +113,7 @@ def _arms(claim: Claim, frames: StudyFrames) -> tuple[str, ...]:
     return tuple(arm for arm in against if inits.get(arm) == claim.arm)
 
 
-def _about(own: list[Comparison], table: pd.DataFrame) -> pd.DataFrame:
+def _about(own: Sequence[Comparison], table: pd.DataFrame) -> pd.DataFrame:
     rows = pd.concat([table.iloc[:0], *(comparison.rows_in(table) for comparison in own)]).sort_index(kind="stable")
     return rows[rows["longest"].astype(bool)] if "longest" in rows else rows
 

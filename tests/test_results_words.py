@@ -1,0 +1,306 @@
+"""The sentences of docs/results.md that no command writes: a row a claim, its words and what the records must show for them to be true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import scipy.stats
+
+from olora_bench.analysis.reasons import Undecidable
+from olora_bench.analysis.runs import has_role, with_role
+from tests.committed_results import read
+
+PAGE = " ".join((Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "").split())
+CLAIMS: dict[str, tuple[str, Callable[[], None]]] = {}
+
+
+def says(words: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """The decorated function asserts what makes these words of the page true."""
+
+    def keep(check: Callable[[], None]) -> Callable[[], None]:
+        CLAIMS[check.__name__] = (words, check)
+        return check
+
+    return keep
+
+
+@cache
+def against_lora(role: str, table: str) -> pd.DataFrame:
+    """A table's rows of OLoRA against LoRA, at rates of their own (`tuned`) or at one (`shared`)."""
+    frame = read("smollm2").tables[table]
+    return frame[(frame["contrast"] == "olora vs lora") & (frame["role"] == role)]
+
+
+def overall(role: str) -> pd.Series:
+    return against_lora(role, "verdicts").iloc[0]
+
+
+def benchmarks(role: str) -> pd.DataFrame:
+    """A row a benchmark, of the longest runs."""
+    cells = against_lora(role, "cells")
+    return cells[cells["primary"] & cells["longest"]].set_index("benchmark")
+
+
+def without_each(role: str) -> pd.DataFrame:
+    return against_lora(role, "left_out").set_index("benchmark")
+
+
+def against_olora(arm: str, role: str) -> pd.Series:
+    return read("smollm2").tables["verdicts"].set_index(["contrast", "role"]).loc[(f"{arm} vs olora", role)]
+
+
+def rates() -> pd.DataFrame:
+    frame = read("smollm2").tables["rates"]
+    return frame[frame["longest"].astype(bool)]
+
+
+def searched_by_lora() -> tuple[pd.DataFrame, int]:
+    """LoRA's searched rates, lowest first, and the position of the best one."""
+    lora = rates()
+    lora = lora[(lora["arm"] == "lora") & lora["searched"]].sort_values("lr").reset_index(drop=True)
+    return lora, int(lora.index[lora["best"]][0])
+
+
+def instructions(contrast: str) -> pd.Series:
+    return read("smollm2_alpaca").tables["verdicts"].set_index("contrast").loc[contrast]
+
+
+def generated() -> pd.DataFrame:
+    measures = read("smollm2_alpaca").tables["measures"]
+    return measures[measures["measure"].isin(["bleu", "rouge1", "rouge2", "rougeL"])]
+
+
+# Each arm at a rate of its own.
+
+
+@says("OLoRA scored a little higher than LoRA on average over the six benchmarks, on all six seeds")
+def higher_score_on_every_seed() -> None:
+    assert overall("tuned")["verdict"] == "better"
+    assert overall("tuned")["blocks_for"] == overall("tuned")["blocks"] == 6
+
+
+@says("ended at a higher held-out loss, on all six seeds too")
+def higher_loss() -> None:
+    assert overall("tuned")["loss_low"] > 0
+
+
+@says("The gain is smaller than what six seeds would find four times in five")
+def gain_below_what_is_detectable() -> None:
+    assert 0 < overall("tuned")["difference"] < overall("tuned")["detectable"]
+
+
+@says("No benchmark alone is decided")
+def no_benchmark_is_decided() -> None:
+    assert len(benchmarks("tuned")) == 6
+    assert set(benchmarks("tuned")["verdict"]) == {"unresolved"}
+
+
+@says("PIQA leans to LoRA")
+def only_piqa_leans_to_lora() -> None:
+    highs = against_lora("tuned", "cells").set_index("benchmark")["high"]
+    assert highs.loc[highs < 0].index.unique().tolist() == ["piqa"]
+
+
+@says("without any one of the others OLoRA leads on fewer seeds")
+def fewer_seeds_without_any_but_piqa() -> None:
+    blocks = without_each("tuned")["blocks_for"]
+    assert blocks["piqa"] == 6 and (blocks.drop("piqa") < 6).all()
+
+
+# All arms at one rate.
+
+
+@says("At the one learning rate of the author's example OLoRA looks much better")
+def better_at_the_shared_rate() -> None:
+    assert overall("shared")["verdict"] == "better"
+    assert overall("shared")["blocks_for"] == overall("shared")["blocks"] == 6
+    assert len(benchmarks("shared")) == 6
+
+
+@says("a gain three times as large")
+def three_times_the_gain() -> None:
+    assert 2.75 < overall("shared")["difference"] / overall("tuned")["difference"] < 3.25
+
+
+@says("a lower loss, LoRA's final loss in half the steps")
+def lower_loss_in_half_the_steps() -> None:
+    assert overall("shared")["loss_high"] < 0
+    shortest = against_lora("shared", "schedules")
+    shortest = shortest[shortest["smallest"]]
+    assert shortest["share"].to_list() == [2] and shortest["sure"].all()
+
+
+@says("That rate lies nearer to OLoRA's best than to LoRA's, which is ten times OLoRA's")
+def the_shared_rate_is_nearer_to_oloras() -> None:
+    best = rates()[rates()["best"]].set_index("arm")["lr"]
+    assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] > 3e-4
+
+
+@says("Most of this gain is BoolQ alone")
+def most_of_the_gain_is_boolq() -> None:
+    assert without_each("shared")["difference"]["boolq"] < overall("shared")["difference"] / 2
+
+
+@says("where the untouched model is below chance")
+def the_base_is_below_chance_on_boolq() -> None:
+    boolq = benchmarks("shared").loc["boolq"]
+    assert boolq["base"] < boolq["chance"] - 2
+
+
+@says("there LoRA says yes to a fifth of the questions and OLoRA to two thirds")
+def who_says_yes() -> None:
+    assert benchmarks("shared").loc["boolq", ["gave_reference", "gave_arm"]].to_list() == pytest.approx([20, 66.7], abs=2)
+
+
+@says("no arm's mean, at either rate, reaches what saying yes to all of them would score")
+def no_arm_reaches_yes_to_all() -> None:
+    cells = read("smollm2").tables["cells"]
+    boolq = cells[(cells["benchmark"] == "boolq") & cells["longest"]]
+    assert len(boolq) == 10
+    assert (boolq[["score_arm", "score_reference"]].max(axis=1) < boolq["constant"]).all()
+
+
+# Speed.
+
+
+@says("Neither a quarter, nor half, nor all of the steps take it to LoRA's loss")
+def no_schedule_reaches_loras_loss() -> None:
+    schedules = against_lora("tuned", "schedules")
+    assert schedules["loss_arm"].notna().sum() == 3
+    assert not schedules["matches"].any() and (schedules["low"] > 0).all()
+
+
+@says("LoRA after half of them and OLoRA after all end as low, as far as six seeds can tell")
+def lora_after_half_is_olora_after_all() -> None:
+    runs = read("smollm2").frames.runs
+    runs = runs[has_role(runs, "tuned") & ~has_role(runs, "tuning")]
+    losses = runs.pivot_table(index="seed", columns=["arm", "length"], values="metrics.report_loss")
+    gap = losses["lora", 32.0] - losses["olora", 64.0]
+    interval = scipy.stats.ttest_1samp(gap, 0).confidence_interval()
+    assert len(gap) == 6 and interval.low < 0 < interval.high
+    whole = against_lora("tuned", "schedules").set_index("share").loc[1, "difference"]
+    assert max(-interval.low, interval.high) < whole, "to within the size of the gap after all steps"
+
+
+# LoRA's rate.
+
+
+@says("equally many tries an arm")
+def equally_many_tries() -> None:
+    assert rates()[rates()["searched"]].groupby("arm").size().nunique() == 1
+
+
+@says("the next lower rate was nearly as good there")
+def the_next_lower_rate_was_nearly_as_good() -> None:
+    lora, best = searched_by_lora()
+    assert lora["tune"][best - 1] - lora["tune"][best] < 0.01
+    assert lora["report_loss"][best - 1] < lora["report_loss"][best]
+
+
+@says("on the held-out examples better by more than the two arms differ")
+def the_next_lower_rate_was_better_on_held_out_examples() -> None:
+    lora, best = searched_by_lora()
+    runs = read("smollm2").frames.runs
+    losses = with_role(runs[(runs["arm"] == "lora") & runs["longest"]], "tuning").set_index("lr")["metrics.report_loss"]
+    assert losses[lora["lr"][best]] - losses[lora["lr"][best - 1]] > overall("tuned")["loss_difference"]
+
+
+# The control and OLoRA+.
+
+
+@says("Against the control with random orthonormal factors, each arm at its own rate, no difference in score is found")
+def no_difference_to_the_control() -> None:
+    control = against_olora("olora_random", "tuned")
+    assert control["verdict"] == "unresolved" and control["blocks"] == 6
+
+
+@says("the control ends at the lower loss; at the shared rate OLoRA does")
+def the_controls_loss() -> None:
+    assert against_olora("olora_random", "tuned")["loss_high"] < 0 < against_olora("olora_random", "shared")["loss_low"]
+
+
+@says("OLoRA+ against OLoRA, each at its own rate: no difference in score is found at either ratio")
+def no_difference_at_either_ratio() -> None:
+    for arm in ("olora_plus_x0.25", "olora_plus_x4"):
+        ratio = against_olora(arm, "tuned")
+        assert ratio["verdict"] == "unresolved" and ratio["blocks"] == 6
+
+
+@says("In loss the ratio 1/4 is better than OLoRA, the ratio 4 worse")
+def losses_of_the_ratios() -> None:
+    assert against_olora("olora_plus_x0.25", "tuned")["loss_high"] < 0 < against_olora("olora_plus_x4", "tuned")["loss_low"]
+
+
+@says("at the shared rate it is the other way round, and the ratio 1/4 scores lower")
+def ratios_at_the_shared_rate() -> None:
+    quarter = against_olora("olora_plus_x0.25", "shared")
+    assert against_olora("olora_plus_x4", "shared")["loss_high"] < 0 < quarter["loss_low"]
+    assert quarter["verdict"] == "worse"
+
+
+@says("OLoRA's gradient is clipped at every step at either rate, LoRA's seldom")
+def who_is_clipped() -> None:
+    clipped = with_role(read("smollm2").tables["run_measures"], "shared", "tuned").groupby("arm")["clipped_step_share"]
+    assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2
+
+
+@says("The count of cells won tells nothing")
+def cells_won_tell_nothing() -> None:
+    for role in ("tuned", "shared"):
+        counts = against_lora(role, "win_counts").iloc[0]
+        assert counts["null_low"] <= counts["wins"] <= counts["null_high"], role
+
+
+# On instructions.
+
+
+@says(
+    "In loss LoRA is ahead of OLoRA, OLoRA+ with the ratio 1/4 is ahead of OLoRA too, and the ratio 4 is behind it, each on all six seeds"
+)
+def losses_on_instructions() -> None:
+    olora, quarter, four = (instructions(name) for name in ("olora vs lora", "olora_plus_x0.25 vs olora", "olora_plus_x4 vs olora"))
+    assert olora["loss_low"] > 0 > quarter["loss_high"] and four["loss_low"] > 0
+    assert [one["blocks_for"] for one in (olora, quarter, four)] == [0, 6, 0]
+    assert {one["loss_blocks"] for one in (olora, quarter, four)} == {6}
+
+
+@says("three comparisons were declared primary, and six seeds cannot pass the correction for three, whatever they show")
+def three_primary_comparisons_are_undecidable() -> None:
+    for name in ("olora vs lora", "olora_plus_x0.25 vs olora", "olora_plus_x4 vs olora"):
+        assert instructions(name)["verdict"] == "unresolved", name
+        assert Undecidable(6, 3, 7) in instructions(name)["reasons"], name
+
+
+@says("In BLEU and ROUGE no difference between arms is found")
+def no_difference_in_bleu_and_rouge() -> None:
+    assert len(generated()) == 16 and set(generated()["verdict"]) == {"unresolved"}
+
+
+@says("every arm's answers score above the untouched model's")
+def answers_above_the_untouched_models() -> None:
+    base = read("smollm2_alpaca").frames.base_generation.iloc[0]
+    assert all(row["value_arm"] > base[row["measure"]] < row["value_reference"] for row in generated().to_dict("records"))
+
+
+@says("The control with random orthonormal factors ends at a lower loss than OLoRA here as well")
+def the_controls_loss_on_instructions() -> None:
+    control = instructions("olora_random vs olora")
+    assert control["loss_high"] < 0 and control["verdict"] == "better"
+
+
+@says("OLoRA's gradient was clipped in most steps, LoRA's and the control's in none")
+def who_is_clipped_on_instructions() -> None:
+    measures = read("smollm2_alpaca").tables["run_measures"]
+    clipped = measures[~has_role(measures, "tuning")].groupby("arm")["clipped_step_share"].mean()
+    assert clipped["olora"] > 0.5 and clipped["lora"] == clipped["olora_random"] == 0
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_page_makes_the_claim_and_the_records_show_it(claim: str) -> None:
+    words, check = CLAIMS[claim]
+    assert words in PAGE, f"docs/results.md no longer says {words!r}: give its new words here, or remove the claim"
+    check()
