@@ -192,5 +192,6 @@ def _cost_scale(axes: Axes, values: pd.Series[float], same: float) -> None:
     reach = 1.15 * max(math.log(1.05), *(abs(math.log(value)) for value in values))
     axes.set_xscale("log")
     inside = [[tick for tick in ticks if abs(math.log(tick)) <= reach] for ticks in _FACTORS]
-    log_ticks(axes, next((ticks for ticks in inside if len(ticks) >= 3), max(inside, key=len)), lambda value: f"{value:g}")
+    ticks = next((ticks for ticks in inside if len(ticks) >= 3), max(inside, key=len))
+    log_ticks(axes, sorted({ticks[0], 1.0, ticks[-1]}), lambda value: f"{value:g}")
     axes.set_xlim(math.exp(-reach), math.exp(reach))
