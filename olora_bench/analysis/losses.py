@@ -119,7 +119,13 @@ COST_TABLE = Table(
     "a (model, rank, setting, arm): means over its finished runs; empty where no run measured it",
     (*SETTING_COLUMNS, ARM, Column("n_runs", "finished runs", heading="runs"), *COSTS, RUNS),
 )
-COST_VIEW = View("costs", "Cost", "Cost: means over finished runs.", COST_TABLE)
+COST_VIEW = View(
+    "costs",
+    "Cost",
+    "Cost: means over all finished runs of an arm, tuning runs among them. They ran under different load of the machine and by different "
+    "versions of the harness: arms compare pair by pair, in the table of losses and the figure of costs, and not here.",
+    COST_TABLE,
+)
 RATIOS = Table(
     "ratios",
     "a (cell, arm, lr, ratio) of the reported runs, in cells where a ratio is not 1",

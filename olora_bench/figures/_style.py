@@ -97,10 +97,12 @@ def _layout(figure: Figure) -> ConstrainedLayoutEngine:
     return engine
 
 
-def panels_of(figure: Figure, count: int, columns: int, *, sharex: bool = False) -> list[tuple[Axes, bool, bool]]:
+def panels_of(
+    figure: Figure, count: int, columns: int, *, sharex: bool = False, width_ratios: Sequence[float] | None = None
+) -> list[tuple[Axes, bool, bool]]:
     """The axes of so many panels, row by row, each with whether it is the leftmost of its row and the lowest of its column; the last row's
     rest stays empty."""
-    axes = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=sharex).flat
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=sharex, width_ratios=width_ratios).flat
     for empty in axes[count:]:
         empty.set_axis_off()
     return [(one, number % columns == 0, number + columns >= count) for number, one in enumerate(axes[:count])]
@@ -161,7 +163,7 @@ def header(figure: Figure, title: str, styles: Mapping[str, ArmStyle] | None = N
 def key_line(style: ArmStyle, label: str, *, lines: bool = True) -> Line2D:
     """A line that stands for an arm in a legend."""
     dashes: Any = style.dashes if lines else "none"
-    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=dashes, label=label, markersize=4)
+    return Line2D([], [], color=style.colour, marker=style.marker, linestyle=dashes, label=label, markersize=style.size(4))
 
 
 def light_grid(axes: Axes, axis: str) -> None:
@@ -208,29 +210,6 @@ def sparse(values: Sequence[float], inches: float) -> list[float]:
         if all(abs(math.log(value / other)) >= gap for other in kept):
             kept.append(value)
     return sorted(kept)
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Heights moved apart until neighbours are at least `gap` from each other, their order and their middle kept.
-
-    >>> spread([0.0, 0.1, 5.0], 1.0)
-    [-0.45, 0.55, 5.0]
-    """
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    groups: list[tuple[float, list[int]]] = []
-    for index in order:
-        groups.append((heights[index], [index]))
-        while len(groups) > 1:
-            (below, lower), (above, upper) = groups[-2:]
-            if above - below >= gap * (len(lower) + len(upper)) / 2:
-                break
-            members = lower + upper
-            groups[-2:] = [((below * len(lower) + above * len(upper)) / len(members), members)]
-    placed = [0.0] * len(heights)
-    for middle, members in groups:
-        for place, index in enumerate(members):
-            placed[index] = round(middle + gap * (place - (len(members) - 1) / 2), 12)
-    return placed
 
 
 FAR = 4.0

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import ROW_IN, heading
-from olora_bench.figures._style import ArmStyle, few_ticks, figure_of, header, header_in, light_grid, log_ticks, panels_of, styled
+from olora_bench.figures._style import (
+    INK,
+    QUIET,
+    ArmStyle,
+    few_ticks,
+    figure_of,
+    header,
+    header_in,
+    light_grid,
+    log_ticks,
+    panels_of,
+    styled,
+)
 from olora_bench.words import keys
+from olora_bench.words.numbers import signed
 
 FACTS = (
-    ("start", "end", "b_off_orthonormal", "B from orthonormal"),
-    ("start", "end", "energy_share", "Energy share of sBA"),
-    ("start", "end", "overlap_left", "Overlap of B and W"),
-    ("start", "end", "overlap_right", "Overlap of A and W"),
-    ("start", "end", "b_condition", "Condition of B"),
-    ("start", "end", "a_condition", "Condition of A"),
-    (None, "travelled", "b", "B travels"),
-    (None, "travelled", "a", "A travels"),
+    ("start", "end", "b_off_orthonormal", "B from orthonormal", "0: it is orthonormal"),
+    ("start", "end", "energy_share", "Size of sBA", "as a share of W's"),
+    ("start", "end", "overlap_left", "Overlap, B with W", "1: in W's top space"),
+    ("start", "end", "overlap_right", "Overlap, A with W", "1: in W's top space"),
+    ("start", "end", "b_condition", "Condition of B", "1: evenly strong"),
+    ("start", "end", "a_condition", "Condition of A", "1: evenly strong"),
+    (None, "travelled", "b", "How far B moved", "norm of its change"),
+    (None, "travelled", "a", "How far A moved", "norm of its change"),
 )
-"""(stage of the open mark, stage of the filled one, fact, heading); none has a unit but distances, which are in that of the weights."""
+"""(stage of the open mark, stage of the filled one, fact, heading, what it means); none has a unit but distances, which are in that of the
+weights."""
 LOG_FACTS = frozenset({"b_off_orthonormal", "b_condition", "a_condition", "a", "b"})
 """What is told in factors, A and B on the same kind of axis; shares are told in differences."""
+ARM_IN, APART = 0.2, 0.22
+"""An arm's height, and how far before and after are from its middle, in arms."""
 
 
 @styled
 def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """Adapters before (open) and after training (filled), an arm a row, a fact a panel; the thin line spans the layers after training.
+    """Adapters before (open) and, below it, after training (filled), an arm a row, a fact a panel; the thin line spans the layers.
 
     Args:
         facts: rows of one (model, rank, setting) of `analysis.anatomy.anatomy`, one a (arm, stage, fact).
@@ -40,14 +57,21 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     arms = list(dict.fromkeys(facts["arm"]))
     panels = [p for p in FACTS if (facts["fact"].eq(p[2]) & facts["stage"].isin([s for s in p[:2] if s])).any()]
     rows = -(-len(panels) // 2)
-    figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ROW_IN * len(arms) + 0.46), between_in=(0.06, 0.05))
+    figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ARM_IN * len(arms) + 0.58), between_in=(0.06, 0.05))
     header(figure, title, key=keys.ANATOMY)
-    for (before, after, fact, name), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
+    for (before, after, fact, name, meaning), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
         mine = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
             stages = {r["stage"]: r for r in rows_of(mine[mine["arm"] == arm])}
-            _dumbbell(axes, y, (stages.get(before or ""), stages.get(after)), styles[arm], f"{fact}:{arm}")
-        axes.set_title(name)
+            ends = (stages.get(before or ""), stages.get(after))
+            _dumbbell(axes, (y - APART, y + APART) if before else (y, y), ends, styles[arm], f"{fact}:{arm}")
+            if before is not None and ends[0] is None and ends[1] is not None:
+                axes.text(
+                    0.02, y - APART, "before: none", transform=axes.get_yaxis_transform(), va="center_baseline", color=QUIET, gid="none"
+                )
+        axes.set_title(name, pad=12)
+        told = axes.annotate(meaning, (0, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", color=QUIET)
+        told.set_in_layout(False)
         axes.set_ylim(len(arms) - 0.5, -0.6)
         axes.set_yticks(range(len(arms)), arms if leftmost else [""] * len(arms))
         axes.tick_params(axis="y", length=0)
@@ -61,17 +85,19 @@ _Stage = Mapping[str, float] | None
 """A row of facts of one stage: mean, low, high."""
 
 
-def _dumbbell(axes: Axes, y: int, stages: tuple[_Stage, _Stage], style: ArmStyle, gid: str) -> None:
-    start, end = stages
-    if end is not None:
-        axes.plot([end["low"], end["high"]], [y, y], color=style.colour, linewidth=0.7, alpha=0.55, zorder=2)
+def _dumbbell(axes: Axes, heights: tuple[float, float], stages: tuple[_Stage, _Stage], style: ArmStyle, gid: str) -> None:
+    """Before above after, lest one hides the other where nothing changed."""
+    (start, end), (above, below) = stages, heights
+    for stage, height in ((start, above), (end, below)):
+        if stage is not None:
+            axes.plot([stage["low"], stage["high"]], [height] * 2, color=style.colour, linewidth=0.7, alpha=0.55, zorder=2)
     if start is not None and end is not None:
-        axes.plot([start["mean"], end["mean"]], [y, y], color=style.colour, linewidth=2.0, alpha=0.35, zorder=2, solid_capstyle="butt")
+        axes.plot([start["mean"], end["mean"]], [above, below], color=style.colour, linewidth=1.6, alpha=0.3, zorder=2)
     if start is not None:
-        axes.plot([start["mean"]], [y], marker=style.marker, color=style.colour, markerfacecolor="white", markersize=4, markeredgewidth=0.9,
-                  zorder=3, gid=f"start:{gid}")  # fmt: skip
+        axes.plot([start["mean"]], [above], marker=style.marker, color=style.colour, markerfacecolor="white", markersize=style.size(3.6),
+                  markeredgewidth=0.9, zorder=3, gid=f"start:{gid}")  # fmt: skip
     if end is not None:
-        axes.plot([end["mean"]], [y], marker=style.marker, color=style.colour, markersize=3.6, zorder=4, gid=f"end:{gid}")
+        axes.plot([end["mean"]], [below], marker=style.marker, color=style.colour, markersize=style.size(3.6), zorder=4, gid=f"end:{gid}")
 
 
 def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
@@ -83,7 +109,7 @@ def _scale(axes: Axes, facts: pd.DataFrame, fact: str) -> None:
         axes.set_xlim(low / 1.6, high * 1.6)
         return
     axes.set_xlim(-0.06 * (high or 1.0), high + 0.06 * (high or 1.0))
-    few_ticks(axes, "x", 4)
+    few_ticks(axes, "x", 2)
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -100,59 +126,72 @@ def _decades(low: float, high: float) -> list[float]:
     return inside[:: -(-len(inside) // 3) or 1]
 
 
+COST_GROUP = ["model", "rank", "setting", "reference"]
+_COSTS = (("train", "Training time\n(× reference)", 1.0), ("memory", "Peak memory\n(× reference)", 1.0), ("init", "Init\n(s more)", 0.0))
+"""(fact, heading, where there is no difference)."""
+_FACTORS = ((0.25, 0.5, 1.0, 2.0, 4.0), (0.5, 0.7, 1.0, 1.4, 2.0), (0.8, 0.9, 1.0, 1.1, 1.25), (0.95, 1.0, 1.05))
+"""Ticks of ratios, ever finer: the coarsest that puts three on the axis is taken."""
+
+
 @styled
-def cost(costs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """What each arm costs: seconds of training, peak memory above the loaded base, and the init's share of the time.
+def cost(pairs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """What an arm costs beside its reference: a dot a pair of runs, a bar their mean; a row an arm, a group a setting and reference.
 
     Args:
-        costs: as `analysis.losses.costs` returns it.
-        styles: of every arm in it. What no run measured takes no panel.
+        pairs: as `analysis.cost_pairs.cost_pairs` returns it.
+        styles: of every arm in it. What no pair measured takes no panel.
     """
-    seconds, time_unit = _unit(costs["train_seconds"], ((3600.0, "h"), (60.0, "min"), (1.0, "s")))
-    memory, memory_unit = _unit(costs["peak_above_base_bytes"], ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")))
-    panels = [
-        (f"Training ({time_unit})", costs["train_seconds"] / seconds),
-        (f"Memory ({memory_unit})", costs["peak_above_base_bytes"] / memory),
-        ("Init (% of time)", costs["init_share"] * 100),
-    ]
-    panels = [(name, values) for name, values in panels if values.notna().any()]
-    places, headings, y = [], [], 0.0
-    for _, group in costs.groupby(["model", "rank", "setting"], sort=False):
-        headings.append((y, where(rows_of(group)[0]).replace(", rank ", " r")))
-        places += [y + 1 + place for place in range(len(group))]
-        y += len(group) + 1.2
-    figure = figure_of(header_in(title, key=keys.COST) + y * ROW_IN + 0.3)
+    panels = [panel for panel in _COSTS if pairs[panel[0]].notna().any()]
+    groups, y = [], 0.0
+    for _, group in pairs.groupby(COST_GROUP, sort=False):
+        first = rows_of(group)[0]
+        arms = list(group.groupby("arm", sort=False))
+        groups.append((y, f"{where(first).replace(', rank ', ' r')}, over {first['reference']}", arms))
+        y += len(arms) + 1.2
+    figure = figure_of(header_in(title, key=keys.COST) + y * ROW_IN + 0.62)
     header(figure, title, key=keys.COST)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for number, (axes, (name, values)) in enumerate(zip(grid, panels, strict=True)):
-        _bars(axes, places, values, list(costs["arm"]), styles)
+    for axes, (fact, name, same) in zip(grid, panels, strict=True):
+        axes.axvline(same, color=QUIET, linewidth=0.7, zorder=1)
+        for top, _, arms in groups:
+            for place, (arm, group) in enumerate(arms, 1):
+                _pair_dots(axes, top + place, group[fact].dropna(), styles[str(arm)], f"{fact}:{arm}")
         axes.set_title(name)
         axes.patch.set_visible(False)  # or it would cover the end of a heading, which starts at the figure's left edge
-        if number == 0:
-            axes.set_yticks(places, list(costs["arm"]))
-            for height, text in headings:
-                heading(axes, text, height)
-        axes.set_ylim(y - 0.5, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        _cost_scale(axes, pairs[fact].dropna(), same)
+    grid[0].set_yticks(*zip(*((top + place, arm) for top, _, arms in groups for place, (arm, _) in enumerate(arms, 1)), strict=True))
+    grid[0].set_ylim(y - 0.5, -0.6)
+    for top, text, _ in groups:
+        heading(grid[0], text, top)
     return figure
 
 
-def _unit(values: pd.Series[float], units: Sequence[tuple[float, str]]) -> tuple[float, str]:
-    most = float(values.max()) if values.notna().any() else 0.0
-    return next(((size, name) for size, name in units if most >= size), units[-1])
+def _pair_dots(axes: Axes, y: float, values: pd.Series[float], style: ArmStyle, gid: str) -> None:
+    """The pairs of one row, and the mean of their differences or the geometric one of their ratios."""
+    if values.empty:
+        axes.text(0.5, y, "not measured", transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", color=QUIET)
+        return
+    ratios = not gid.startswith("init")
+    middle = math.exp(sum(map(math.log, values)) / len(values)) if ratios else float(values.mean())
+    axes.plot(values, [y] * len(values), marker="o", linestyle="none", color=style.colour, markersize=3, alpha=0.45, markeredgewidth=0,
+              gid=f"pairs:{gid}", zorder=3)  # fmt: skip
+    axes.plot([middle], [y], marker="|", color=INK, markersize=7, markeredgewidth=1.3, linestyle="none", gid=f"mean:{gid}", zorder=4)
 
 
-def _bars(axes: Axes, places: Sequence[float], values: pd.Series[float], arms: Sequence[str], styles: Mapping[str, ArmStyle]) -> None:
-    most = float(values.max()) or 1.0
-    for y, value, arm in zip(places, values, arms, strict=True):
-        if math.isnan(value):
-            axes.text(0, y, " not measured", va="center_baseline")
-            continue
-        axes.barh(y, value, height=0.55, color=styles[arm].colour, gid=f"bar:{arm}")
-        axes.annotate(
-            f"{value:#.2g}" if value < 10 else f"{value:.0f}", (value, y), xytext=(2, 0), textcoords="offset points", va="center_baseline"
-        )
-    axes.set_xlim(0, most * 1.55)
-    axes.set_xticks([])
-    axes.tick_params(axis="y", length=0)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
+def _cost_scale(axes: Axes, values: pd.Series[float], same: float) -> None:
+    """An axis with no difference in its middle, logarithmic where it holds ratios."""
+    light_grid(axes, "x")
+    if not same:
+        reach = 1.15 * max(float(values.abs().max()), 0.01)
+        axes.set_xlim(-reach, reach)
+        few_ticks(axes, "x", 3)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+        return
+    reach = 1.15 * max(math.log(1.05), *(abs(math.log(value)) for value in values))
+    axes.set_xscale("log")
+    inside = [[tick for tick in ticks if abs(math.log(tick)) <= reach] for ticks in _FACTORS]
+    ticks = next((ticks for ticks in inside if len(ticks) >= 3), max(inside, key=len))
+    log_ticks(axes, sorted({ticks[0], 1.0, ticks[-1]}), lambda value: f"{value:g}")
+    axes.set_xlim(math.exp(-reach), math.exp(reach))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.comparison import Comparison, comparisons
+from olora_bench.analysis.cost_pairs import cost_pairs
 from olora_bench.analysis.frames import Row, groups_of
 from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
-from olora_bench.analysis.runs import has_role, with_role
+from olora_bench.analysis.runs import REPORTED, has_role, with_role
 from olora_bench.analysis.verdicts import longest, primary
 from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
@@ -72,10 +73,14 @@ class Sources:
             return ""
         return f", {comparison.role}" if comparison.lr is None else f", lr {lr_text(comparison.lr)}"
 
-    def captioned(self, name: str, title: str, parts: list[str], figure: Figure) -> Captioned:
-        """A figure whose caption is these sentences and, last, what the study lacks."""
-        sentences = [*parts, captions.missing(self.frames, self.tables)]
-        return Captioned(name, title, " ".join(filter(None, sentences)), figure)
+    def missing(self, rows: pd.DataFrame, *roles: str) -> str:
+        """What is missing of the rows that a figure draws, whose runs are there for these roles."""
+        return captions.missing(self.frames, self.tables["not_done"], rows, roles)
+
+
+def captioned(name: str, title: str, parts: Sequence[str], figure: Figure) -> Captioned:
+    """A figure with a caption of these sentences; empty ones have nothing to say."""
+    return Captioned(name, title, " ".join(filter(None, parts)), figure)
 
 
 def study_figures(frames: StudyFrames, tables: Tables) -> Drawn:
@@ -94,13 +99,14 @@ def _loss_curves(s: Sources) -> Drawn:
     for role, mine in bands.groupby("role", sort=False):
         for name, shown in pages(f"loss_curves_{role}", [group for _, group in groups_of(mine, PANEL)], PANELS_A_FIGURE):
             gone = died[(died["role"] == role) & died["cell"].isin(shown["cell"])]
-            yield s.captioned(
+            yield captioned(
                 name,
                 title,
                 [
                     *speed_words.curve_caption(gone["train_id"].nunique()),
                     captions.protocol(str(role), shown["lr"]),
                     captions.seeds(shown["seeds"], shown["planned"]),
+                    s.missing(shown, str(role)),
                 ],
                 curves.loss_curves(shown, gone, s.styles, title=title),
             )
@@ -113,7 +119,8 @@ def _win_counts(s: Sources) -> Drawn:
         return
     title = "Cells won, against what chance would give"
     parts = [*count_caption(listed(counts["blocks"])), captions.protocols(counts), captions.items(s.tables)]
-    yield s.captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
+    parts.append(s.missing(counts, *set(counts["role"])))
+    yield captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
 
 
 def _forests(s: Sources) -> Drawn:
@@ -128,8 +135,8 @@ def _forests(s: Sources) -> Drawn:
             drawn = True
             title = f"{against(comparison)}, cell by cell{s.apart(comparison)}"
             parts = [*cell_words.forest_caption(outcome, shown), captions.protocol(comparison.role, shown["cell_lr_arm"])]
-            parts += [captions.seeds(shown["seeds"], shown["seeds_planned"]), captions.items(s.tables)]
-            yield s.captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
+            parts += [captions.seeds(shown["seeds"], shown["seeds_planned"]), captions.items(s.tables), s.missing(shown, comparison.role)]
+            yield captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
     if not drawn:
         yield LeftOut("forest", "no benchmark was scored in both arms of a comparison")
 
@@ -147,8 +154,8 @@ def _learning_rates(s: Sources) -> Drawn:
     for name, shown in pages("learning_rates", [group for _, group in groups_of(table[several], CELL)], CELLS_A_RATE_FIGURE):
         title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
         far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))
-        parts = [*rate_words.rate_caption(shown, shared, far=far), captions.items(s.tables)]
-        yield s.captioned(name, title, parts, rates.learning_rates(shown, shared, s.styles, title=title))
+        parts = [*rate_words.rate_caption(shown, shared, far=far), captions.items(s.tables), s.missing(shown, "tuning", *REPORTED)]
+        yield captioned(name, title, parts, rates.learning_rates(shown, shared, s.styles, title=title))
 
 
 def _speed_ups(s: Sources) -> Drawn:
@@ -162,7 +169,8 @@ def _speed_ups(s: Sources) -> Drawn:
             title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
             protocol = captions.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
             parts = [*speed_words.speed_caption(comparison, shown), protocol, captions.seeds(shown["seeds"])]
-            yield s.captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
+            parts.append(s.missing(shown, comparison.role))
+            yield captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
 
 
 def _schedules(s: Sources) -> Drawn:
@@ -178,8 +186,8 @@ def _schedules(s: Sources) -> Drawn:
             continue
         title = f"Completed schedules, {against(comparison)}{s.apart(comparison)}"
         protocol = captions.protocol(comparison.role, shown["lr_arm"])
-        parts = [*speed_words.schedule_caption(comparison), protocol, captions.seeds(shown["seeds"])]
-        yield s.captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
+        parts = [*speed_words.schedule_caption(comparison), protocol, captions.seeds(shown["seeds"]), s.missing(shown, comparison.role)]
+        yield captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
 
 
 def _ratio_maps(s: Sources) -> Drawn:
@@ -189,8 +197,8 @@ def _ratio_maps(s: Sources) -> Drawn:
         yield LeftOut("ratio_map", "no ratio was tried at several learning rates")
     for number, (key, mine) in enumerate(found, 1):
         title = f"Tuning loss by ratio, {where(key)}"
-        parts = rate_words.ratio_map_caption(key["family"], mine)
-        yield s.captioned(f"ratio_map_{number}", title, parts, ratios.ratio_map(mine, title=title))
+        parts = [*rate_words.ratio_map_caption(key["family"], mine), s.missing(mine, "tuning", *REPORTED)]
+        yield captioned(f"ratio_map_{number}", title, parts, ratios.ratio_map(mine, title=title))
 
 
 def _ratio_profiles(s: Sources) -> Drawn:
@@ -206,7 +214,8 @@ def _ratio_profiles(s: Sources) -> Drawn:
     for number, (key, mine, profile) in enumerate(found, 1):
         title = f"What the ratio does, {where(key)}"
         parts = [*rate_words.ratio_profile_caption(key["family"], mine), captions.protocol(role, mine["lr"]), captions.items(s.tables)]
-        yield s.captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
+        parts.append(s.missing(mine, role))
+        yield captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
 
 
 MEASURES = {"report_loss": "Held-out loss (nats)", "score": "Score (%)", **GENERATED_NAMES}
@@ -242,8 +251,9 @@ def _comparisons(s: Sources) -> Drawn:
             captions.protocols(shown),
             captions.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
             captions.items(s.tables),
+            s.missing(shown, *set(shown["role"])),
         ]
-        yield s.captioned(name, title, parts, forest.comparisons(shown, s.styles, title=title))
+        yield captioned(name, title, parts, forest.comparisons(shown, s.styles, title=title))
 
 
 def _anatomy(s: Sources) -> Drawn:
@@ -257,22 +267,19 @@ def _anatomy(s: Sources) -> Drawn:
         facts = facts.assign(panel=facts["lr"])
     for number, (key, mine) in enumerate(groups_of(facts, ["model", "rank", "setting", "panel"]), 1):
         title = f"Adapters of {where(key)}"
-        parts = [*cost_words.anatomy_caption(mine), captions.protocol(s.frames.protocol, mine["lr"])]
-        yield s.captioned(f"anatomy_{number}", title, parts, adapters.anatomy(mine, s.styles, title=title))
+        parts = [*cost_words.anatomy_caption(mine), captions.protocol(s.frames.protocol, mine["lr"]), s.missing(mine, *REPORTED)]
+        yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(mine, s.styles, title=title))
 
 
 def _cost(s: Sources) -> Drawn:
-    costs = s.tables["costs"]
-    if costs.empty or costs[["train_seconds", "peak_above_base_bytes", "init_share"]].isna().all(axis=None):
-        yield LeftOut("cost", "no finished run measured time or memory")
+    costs = cost_pairs(s.frames, s.tables["pairs"], s.tables["run_measures"])
+    if costs.empty:
+        yield LeftOut("cost", "no pair of finished runs of one harness and one kind of machine measured time or memory")
         return
-    title = "What an arm costs"
-    for name, shown in pages("cost", [group for _, group in groups_of(costs, CELL[1:])], CELLS_A_FIGURE):
-        # Peak memory is also the allocator's and the harness's: only runs of one kind compare.
-        mixed = s.frames.runs.loc[s.frames.runs["state"] == "done", "harness"].nunique() > 1
-        shown = shown.assign(peak_above_base_bytes=float("nan")) if mixed else shown
-        parts = cost_words.cost_caption(shown, s.frames.runs["processor"], memory=not mixed)
-        yield s.captioned(name, title, parts, adapters.cost(shown, s.styles, title=title))
+    title = "What an arm costs beside its reference"
+    for name, shown in pages("cost", [group for _, group in groups_of(costs, adapters.COST_GROUP)], CELLS_A_FIGURE):
+        parts = [*cost_words.cost_caption(shown), s.missing(shown, *REPORTED)]
+        yield captioned(name, title, parts, adapters.cost(shown, s.styles, title=title))
 
 
 KINDS: tuple[Callable[[Sources], Drawn], ...] = (

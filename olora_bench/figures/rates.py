@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from olora_bench.analysis import where
 from olora_bench.analysis.frames import Row, groups_of
@@ -21,10 +22,10 @@ from olora_bench.figures._style import (
     header_in,
     light_grid,
     lr_axis,
-    lr_text,
     styled,
 )
 from olora_bench.words import keys
+from olora_bench.words.numbers import listed, lr_text
 
 
 @styled
@@ -38,10 +39,12 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         shared_lr: a learning rate that both arms were also compared at, marked by a dotted line; None where there is none.
         styles: of every arm in it.
     """
-    rows = _rows(groups_of(rates, _CELL))
+    rates = rates.assign(few=rates["n_runs"] < rates["n_runs"].max())
+    cells = groups_of(rates, _CELL)
+    rows = _rows(cells)
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
-    key = keys.LEARNING_RATES + (f" {keys.shared_rate(lr_text(shared_lr))}" if shared_lr is not None else "")
+    key = _key(rates, shared_lr, far=any(far_above(cell).any() for _, cell in cells))
     top = header_in(title, list(shown), key=key)
     figure = figure_of(top + 1.3 * len(rows) + 0.15)
     header(figure, title, shown, key=key)
@@ -63,6 +66,20 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         last.set_xlabel("Learning rate")
         last.tick_params(labelbottom=True)
     return figure
+
+
+def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
+    """What the marks of this figure mean."""
+    counts = rates["n_runs"]
+    few, most = listed(counts[counts < counts.max()]), f"{counts.max():g}"
+    return " ".join(filter(None, [
+        keys.LEARNING_RATES,
+        keys.LEARNING_RATES_DIVERGED if rates["diverged"].gt(0).any() else "",
+        keys.LEARNING_RATES_FAR if far else "",
+        keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 else "",
+        keys.LEARNING_RATES_SCORES if rates["score"].notna().any() else "",
+        keys.shared_rate(lr_text(shared_lr)) if shared_lr is not None else "",
+    ]))  # fmt: skip
 
 
 _CELL = ["cell", "model", "rank", "setting"]
@@ -96,23 +113,17 @@ def _rows(cells: Sequence[tuple[Row, pd.DataFrame]]) -> list[list[_Panel]]:
     return rows + [alone[start : start + 2] for start in range(0, len(alone), 2)]
 
 
+APART_PT = 2.4
+"""How far apart the scores of two arms at one rate stand, in points: they are few and near each other."""
+
+
 def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, ArmStyle], shared_lr: float | None) -> None:
     if shared_lr is not None:
         axes.axvline(shared_lr, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, gid="shared_lr")
+    arms = list(styles)
     for arm, points in cell.sort_values("lr").groupby("arm", sort=False):
-        style = styles[str(arm)]
-        axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, marker=style.marker, markersize=3.2,
-                  gid=f"{column}:{arm}", zorder=3)  # fmt: skip
-        best = points[points["best"].astype(bool) & points[column].notna()]
-        for _, point in best.iterrows():
-            axes.plot([point["lr"]], [point[column]], marker="o", markersize=8.5, markerfacecolor="none", markeredgecolor=style.colour,
-                      markeredgewidth=0.9, gid=f"best:{column}:{arm}", zorder=4)  # fmt: skip
-            if isinstance(point["edge"], str) and column == "tune":
-                axes.annotate(
-                    "", (point["lr"], point[column]), xytext=(-14 if point["edge"] == "low" else 14, 0), textcoords="offset points",
-                    arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 4.5,
-                                "mutation_scale": 6}, annotation_clip=False,
-                )  # fmt: skip
+        aside = APART_PT * (arms.index(str(arm)) - (len(arms) - 1) / 2) if column == "score" else 0.0
+        _arm(axes, points, column, styles[str(arm)], aside)
     beyond = far_above(cell) & (column == "tune")
     marked = cell[(cell["diverged"] > 0) | beyond]
     for place, (arm, points) in enumerate(marked.groupby("arm", sort=False)):
@@ -127,3 +138,24 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
         axes.set_ylim(float(known.min()) - 0.16 * room, float(known.max()) + (0.16 + 0.12 * marked["arm"].nunique()) * room)
     few_ticks(axes, "y", 4)
     light_grid(axes, "y")
+
+
+def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle, aside: float) -> None:
+    """One arm's line and marks, open where fewer runs than elsewhere stand behind them; `aside`: how far right of its rate each is (pt)."""
+    arm = points["arm"].iloc[0]
+    place = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
+    known = points[points[column].notna()]
+    axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5, transform=place)
+    for few, mine in known.groupby(known["few"]):
+        axes.plot(mine["lr"], mine[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
+                  markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3,
+                  transform=place)  # fmt: skip
+    for _, point in known[known["best"].astype(bool)].iterrows():
+        axes.plot([point["lr"]], [point[column]], marker="o", markersize=8.5, markerfacecolor="none", markeredgecolor=style.colour,
+                  markeredgewidth=0.9, gid=f"best:{column}:{arm}", zorder=4, transform=place)  # fmt: skip
+        if isinstance(point["edge"], str) and column == "tune":
+            axes.annotate(
+                "", (point["lr"], point[column]), xytext=(-14 if point["edge"] == "low" else 14, 0), textcoords="offset points",
+                arrowprops={"arrowstyle": "<-", "color": style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 4.5,
+                            "mutation_scale": 6}, annotation_clip=False,
+            )  # fmt: skip

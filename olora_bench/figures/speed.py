@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of
@@ -73,6 +74,10 @@ def _target(r: Mapping[str, Any], style: ArmStyle) -> Row:
     )
 
 
+BESIDE_PT = 3.5
+"""How far the marks of the arm and of its reference are from their number of steps, in points, lest one hides the other."""
+
+
 @styled
 def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
     """Final held-out loss of separately completed schedules: the arm at T/4, T/2 and T against the reference at T.
@@ -101,30 +106,34 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
 
 
 def _schedules(axes: Axes, group: pd.DataFrame, arm: ArmStyle, reference: ArmStyle) -> None:
-    full = rows_of(group)[-1]
-    axes.axhline(full["loss_reference"], color=reference.colour, linewidth=1.0, zorder=1)
-    axes.plot(
-        [full["steps_reference"]], [full["loss_reference"]], marker=reference.marker, color=reference.colour, zorder=3, gid="reference"
-    )
-    shorter = group[group["share"] > 1]
-    axes.plot(shorter["steps_arm"], shorter["loss_reference_short"], marker=reference.marker, color=reference.colour, linestyle="none",
-              markerfacecolor="white", markeredgewidth=0.9, zorder=3, gid="reference_short")  # fmt: skip
-    axes.plot(group["steps_arm"], group["loss_arm"], color=arm.colour, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2)
+    full, shorter = rows_of(group)[-1], group[group["share"] > 1]
+    left, right = (axes.transData + ScaledTranslation(side * BESIDE_PT / 72, 0, axes.figure.dpi_scale_trans) for side in (-1, 1))
+    axes.axhline(full["loss_reference"], color=reference.colour, linewidth=0.8, zorder=1)
+    for steps, losses, inside, gid in (
+        ([full["steps_reference"]], [full["loss_reference"]], reference.colour, "reference"),
+        (shorter["steps_arm"], shorter["loss_reference_short"], "white", "reference_short"),
+    ):
+        axes.plot(steps, losses, marker=reference.marker, markersize=reference.size(4), color=reference.colour, linestyle="none",
+                  markerfacecolor=inside, markeredgewidth=0.9, zorder=3, gid=gid, transform=left)  # fmt: skip
+    axes.plot(group["steps_arm"], group["loss_arm"], color=arm.colour, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2, transform=right)
     for r in rows_of(group):
         if math.isfinite(r["low"]):
-            axes.plot(
-                [r["steps_arm"]] * 2, [r["loss_reference"] + r["low"], r["loss_reference"] + r["high"]], color=arm.colour, linewidth=1.1
-            )
+            span = [r["loss_reference"] + r["low"], r["loss_reference"] + r["high"]]
+            axes.plot([r["steps_arm"]] * 2, span, color=arm.colour, linewidth=1.1, marker="_", markersize=6, transform=right,
+                      gid=f"interval:{r['share']}")  # fmt: skip
         inside = arm.colour if r["sure"] else "white"
-        axes.plot([r["steps_arm"]], [r["loss_arm"]], marker=arm.marker, color=arm.colour, markerfacecolor=inside, markeredgewidth=0.9,
-                  linestyle="none", zorder=4, gid=f"schedule:{r['share']}")  # fmt: skip
+        axes.plot([r["steps_arm"]], [r["loss_arm"]], marker=arm.marker, markersize=arm.size(4), color=arm.colour, linestyle="none",
+                  markerfacecolor=inside, markeredgewidth=0.9, zorder=4, gid=f"schedule:{r['share']}", transform=right)  # fmt: skip
         if r["smallest"]:
             axes.plot([r["steps_arm"]], [r["loss_arm"]], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=arm.colour,
-                      markeredgewidth=0.9, zorder=5, gid="smallest")  # fmt: skip
+                      markeredgewidth=0.9, zorder=5, gid="smallest", transform=right)  # fmt: skip
     axes.set_xscale("log", base=2)
     names = {r["steps_arm"]: f"{r['steps_arm']:g}\n" + ("T" if r["share"] == 1 else f"T/{r['share']}") for r in rows_of(group)}
     log_ticks(axes, list(names), lambda value: names.get(value, f"{value:g}"))
     axes.set_xlim(group["steps_arm"].min() / 1.3, max(group["steps_arm"].max(), full["steps_reference"]) * 1.3)
-    axes.margins(y=0.15)
+    ends = [full["loss_reference"] + group[end] for end in ("low", "high")]
+    known = pd.concat([group["loss_arm"], group["loss_reference"], shorter["loss_reference_short"], *ends]).dropna()
+    room = 0.12 * (float(known.max() - known.min()) or 1.0)
+    axes.set_ylim(float(known.min()) - room, float(known.max()) + room)
     few_ticks(axes, "y", 4)
     light_grid(axes, "y")

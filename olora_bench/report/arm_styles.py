@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """An arm's colour (Okabe and Ito's, told apart by colour-blind readers), matplotlib marker and dashes, the same everywhere."""
+    """An arm's colour (Okabe and Ito's, told apart by colour-blind readers), matplotlib marker and dashes, the same everywhere. No marker
+    points anywhere: arrows and triangles say that a value lies beyond."""
 
     colour: str
     marker: str
@@ -25,6 +27,34 @@ class ArmStyle:
         """The dashes as SVG takes them for a line two units wide; empty for a whole line."""
         return "" if self.dashes == "-" else " ".join(f"{2 * length:g}" for length in self.dashes[1])
 
+    @property
+    def svg_marker(self) -> str:
+        """The marker as an SVG path around (0, 0), five units from its middle to its outermost points."""
+        return MARKERS[self.marker]
+
+    def size(self, points: float) -> float:
+        """What matplotlib must be told for a marker that looks so large: a star has little in it."""
+        return 1.5 * points if self.marker == "*" else points
+
+
+def _polygon(radii: Sequence[float], *, turned: float = 0.0) -> str:
+    """A closed path through points at these distances from its middle, evenly around it from the top on."""
+    angles = (2 * math.pi * (k / len(radii) + turned) for k in range(len(radii)))
+    points = (f"{r * math.sin(angle):.2f} {-r * math.cos(angle):.2f}" for r, angle in zip(radii, angles, strict=True))
+    return f"M{'L'.join(points)}Z"
+
+
+MARKERS: Mapping[str, str] = {
+    "o": "M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0 -4.5 0Z",
+    "s": _polygon([5.6] * 4, turned=1 / 8),
+    "D": _polygon([5.6] * 4),
+    "d": _polygon([6, 3.5] * 2),
+    "p": _polygon([5.4] * 5),
+    "h": _polygon([5.2] * 6),
+    "*": _polygon([6.4, 2.6] * 5),
+    "P": "M-1.8 -5H1.8V-1.8H5V1.8H1.8V5H-1.8V1.8H-5V-1.8H-1.8Z",
+}
+"""By the name that matplotlib has for it."""
 
 _BLACK, _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = "#4A4A4A", "#0072B2", "#D55E00", "#009E73", "#B8649B", "#C98500", "#3F9CCB"
 _ON_DARK = {
@@ -35,23 +65,23 @@ _DASHED, _DOTTED, _MIXED = (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (4, 1.2, 1.2, 1.2
 _KNOWN: Mapping[str, ArmStyle] = {
     "lora": ArmStyle(_BLACK, "o"),
     "olora": ArmStyle(_BLUE, "s"),
-    "olora_plus": ArmStyle(_VERMILION, "^"),
+    "olora_plus": ArmStyle(_VERMILION, "*"),
     "pissa": ArmStyle(_GREEN, "D"),
-    "lora_plus": ArmStyle(_ORANGE, "v"),
+    "lora_plus": ArmStyle(_ORANGE, "p"),
     "orthogonal": ArmStyle(_PURPLE, "P"),
-    "eva": ArmStyle(_SKY, "X"),
+    "eva": ArmStyle(_SKY, "h"),
     "lora_matched": ArmStyle(_ORANGE, "d", _DASHED),
     "olora_permuted": ArmStyle(_GREEN, "p", _DASHED),
     "olora_pivoted": ArmStyle(_PURPLE, "h", _DASHED),
-    "olora_random": ArmStyle(_VERMILION, "<", _DASHED),
-    "olora_added": ArmStyle(_SKY, ">", _DASHED),
-    "gaussian": ArmStyle(_ORANGE, "*", _DOTTED),
-    "nora": ArmStyle(_PURPLE, "8", _DOTTED),
-    "pissa_niter": ArmStyle(_GREEN, "H", _DOTTED),
+    "olora_random": ArmStyle(_VERMILION, "P", _DASHED),
+    "olora_added": ArmStyle(_SKY, "*", _DASHED),
+    "gaussian": ArmStyle(_ORANGE, "d", _DOTTED),
+    "nora": ArmStyle(_PURPLE, "P", _DOTTED),
+    "pissa_niter": ArmStyle(_GREEN, "h", _DOTTED),
 }
 _SPARE = [
     ArmStyle(colour, marker, dashes)
-    for dashes, marker in ((_MIXED, "D"), (_DOTTED, "v"), (_DASHED, "o"), ("-", "d"), (_MIXED, "s"), (_DASHED, "^"))
+    for dashes, marker in ((_MIXED, "D"), (_DOTTED, "*"), (_DASHED, "h"), ("-", "d"), (_MIXED, "p"), (_DASHED, "P"))
     for colour in (_VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLUE, _BLACK)
 ]
 

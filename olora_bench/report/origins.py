@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,7 +15,7 @@ from olora_bench.store import RunRecord, Store
 
 LABELS = {
     "harness": "olora_bench, commit", "processor": "Processor", "gpus": "GPU", "memory": "Memory", "device": "Device", "threads": "Threads",
-    "token_budget": "Token budget", "python": "Python and system", "packages": "Packages", "asset": "Assets",
+    "token_budget": "Token budget", "python": "Python and system", "packages": "Packages",
 }  # fmt: skip
 
 
@@ -25,7 +25,8 @@ class Origins:
 
     Attributes:
         records: how many runs have a readable record.
-        facts: label -> value -> number of records with it: hardware, versions, commits, assets.
+        facts: label -> value -> number of records with it: hardware, versions, commits.
+        assets: source and identity -> what came from it -> number of records with it.
         remake: the commands that make the study again.
         run_pages: whether `runs/<train_id>.html` lies beside the page.
     """
@@ -34,6 +35,7 @@ class Origins:
     facts: Mapping[str, Mapping[str, int]]
     remake: Sequence[str]
     run_pages: bool = False
+    assets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def origins(
@@ -45,7 +47,7 @@ def origins(
         study_file: the file that declares the study, None where it is not known.
         overrides: the command line's, on which the runs depend.
     """
-    read, facts, commits = 0, dict[str, Counter[str]](), set[str]()
+    read, facts, assets, commits = 0, dict[str, Counter[str]](), dict[str, Counter[str]](), set[str]()
     for train_id in train_ids:
         record = _read(store, train_id)
         if record is None:
@@ -53,10 +55,14 @@ def origins(
         read += 1
         for label, value in _facts(record.provenance):
             facts.setdefault(LABELS[label], Counter())[value] += 1
+        used: Any = record.provenance.get("assets") or []
+        for one in used:
+            assets.setdefault(f"{one['source']}: {one['identity']}", Counter())[one["key"]] += 1
         harness: Any = record.provenance.get("harness") or {}
         commits |= {str(harness["commit"])} if harness.get("commit") else set()
     ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
-    return Origins(read, ordered, _remake(study, study_file, overrides, commits), run_pages)
+    came = {source: dict(sorted(keys.items())) for source, keys in sorted(assets.items())}
+    return Origins(read, ordered, _remake(study, study_file, overrides, commits), run_pages, came)
 
 
 def _read(store: Store, train_id: str) -> RunRecord | None:
@@ -87,8 +93,6 @@ def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "python", " on ".join(str(hardware[key]) for key in ("python", "system") if hardware.get(key))
     if provenance.get("packages"):
         yield "packages", ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
-    for one in provenance.get("assets") or []:
-        yield "asset", f"{one['key']}, {one['source']}: {one['identity']}"
 
 
 def _remake(study: str, study_file: Path | None, overrides: Sequence[str], commits: set[str]) -> list[str]:

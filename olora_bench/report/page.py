@@ -16,6 +16,7 @@ from olora_bench.analysis.claims import NOT_TESTED
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import Row, training_cell
 from olora_bench.analysis.outcome import Outcome, outcomes
+from olora_bench.analysis.runs import REPORTED, with_role
 from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, script_json, study_data
 from olora_bench.report.page_forest import forest, twins
@@ -32,6 +33,7 @@ from olora_bench.words.speed import speed_sentence
 PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
 MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
+TURNED = "In every chart of differences the right favours the arm: the axis of the held-out loss, where less is better, is turned."
 LONG = 44
 """A fact with more characters than this gets a line of its own."""
 
@@ -78,10 +80,19 @@ def _digest(text: str) -> str:
 
 def _tally(frames: StudyFrames) -> str:
     states = frames.runs["state"].value_counts(sort=False)
-    seeds, cells = frames.runs["seed"].nunique(), frames.runs["cell"].map(training_cell).nunique()
-    parts = [counted(len(frames.runs), "run"), counted(cells, "setting"), counted(seeds, "seed")]
+    cells = frames.runs["cell"].map(training_cell).nunique()
+    parts = [counted(len(frames.runs), "run"), counted(cells, "setting"), _seeds(frames.runs)]
     parts += [f"{count} {state}" for state, count in states.items() if state != "done"]
     return "".join(f"<li>{escape(part)}</li>" for part in parts)
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    """How many seeds there are, apart those that only chose learning rates: these stand in no comparison."""
+    reported = set(with_role(runs, *REPORTED)["seed"])
+    tuning = set(runs["seed"]) - reported
+    if not (reported and tuning):
+        return counted(len(reported | tuning), "seed")
+    return f"{counted(len(reported), 'fresh seed')} and {counted(len(tuning), 'tuning seed')}"
 
 
 def _verdicts(tables: Tables) -> str:
@@ -92,7 +103,8 @@ def _verdicts(tables: Tables) -> str:
     lead = _card(first[0], longest) if len(first) == 1 else f'<p class="headline">{escape(words.overview(first))}</p>'
     folded = "".join(_folded(one, longest) for one in shown if [one] != first)
     said = f'<h3 id="words-title">Each comparison in words</h3><div class="words">{folded}</div>' if folded else ""
-    return lead + forest(groups) + said
+    turned = f'<p class="quiet">{TURNED}</p>' if any(one.loss.known for one in shown) else ""
+    return lead + turned + forest(groups) + said
 
 
 def _card(outcome: Outcome, tables: Tables) -> str:
@@ -160,16 +172,25 @@ def _provenance(origins: Origins, known: pd.DataFrame) -> str:
     declared = "".join(f"<p>{escape(line)}</p>" for line in declared_sentences(known))
     rows = []
     for label, values in origins.facts.items():
-        told = "".join(
-            f"<li>{escape(value)}"
-            + (f' <span class="quiet">({n} of {origins.records} records)</span>' if n < origins.records else "")
-            + "</li>"
-            for value, n in values.items()
-        )
+        told = "".join(f"<li>{escape(value)}{_share(n, origins)}</li>" for value, n in values.items())
         wide = ' class="wide"' if max(map(len, values)) > LONG else ""
         rows.append(f"<div{wide}><dt>{escape(label)}</dt><dd><ul>{told}</ul></dd></div>")
+    rows += [_assets(origins)] if origins.assets else []
     commands = escape("\n".join(origins.remake))
     return (
         f'<h3>Declared</h3>{declared}<h3>Make it again</h3><pre tabindex="0" aria-label="Commands">{commands}</pre>'
         f'<h3>Measured with</h3><dl class="provenance">{"".join(rows)}</dl>'
     )
+
+
+def _share(n: int, origins: Origins) -> str:
+    return f' <span class="quiet">({n} of {origins.records} records)</span>' if n < origins.records else ""
+
+
+def _assets(origins: Origins) -> str:
+    """Each source of assets once, with all that came from it."""
+    told = ""
+    for source, keys in origins.assets.items():
+        names = ", ".join(f"{escape(key)}{_share(n, origins)}" for key, n in keys.items())
+        told += f'<li>{names}<br><span class="quiet">{escape(source)}</span></li>'
+    return f'<div class="wide"><dt>Assets</dt><dd><ul>{told}</ul></dd></div>'

@@ -11,13 +11,13 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import View
-from olora_bench.analysis.frames import curves_by_run, rows_of, training_cell
-from olora_bench.analysis.runs import RUN_VIEW
+from olora_bench.analysis.frames import Row, curves_by_run, rows_of, training_cell
+from olora_bench.analysis.runs import REPORTED, RUN_VIEW, roles_of
 from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
 from olora_bench.report.tables import VIEWS, printed_tables
-from olora_bench.words.numbers import NOTHING
+from olora_bench.words.numbers import NOTHING, rate
 from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
@@ -41,8 +41,8 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
     """Everything but the curves, as JSON takes it.
 
     Returns:
-        arms (name, colours, dashes), cells (settings of training, in words), cell_of (a table's cell -> its place in `cells`), runs (id,
-        arm, cell, lr, seed, state, words), tables (see `table_payload`), shared_lr, run_pages.
+        arms (name, colours, dashes, marker), cells (settings of training, in words), cell_of (a table's cell -> its place in `cells`), runs
+        (id, arm, cell, lr, seed, state, words, whether it only chose a learning rate), tables (see `table_payload`), shared_lr, run_pages.
     """
     # What trains alike is one setting here, whether its runs were scored or only searched; the longest schedule, the headline's, is first.
     runs = frames.runs.assign(trained=frames.runs["cell"].map(training_cell))
@@ -52,10 +52,7 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
     return {
         "arms": [_arm(name, styles[name]) for name in arms_of(frames)],
         "cells": list(cells.values()),
-        "runs": [
-            [r["train_id"], r["arm"], order[r["trained"]], float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], run_title(r)]
-            for r in rows_of(runs.drop_duplicates("train_id"))
-        ],
+        "runs": [_run(r, order[r["trained"]]) for r in rows_of(runs.drop_duplicates("train_id"))],
         "tables": [*_shown_tables(frames, tables), *_other_tables(tables)],
         "cell_of": {cell: order[trained] for cell, trained in zip(runs["cell"], runs["trained"], strict=True)},
         "shared_lr": None if frames.tuning is None else frames.tuning.shared_lr,
@@ -64,7 +61,13 @@ def study_data(frames: StudyFrames, tables: Tables, run_pages: bool) -> dict[str
 
 
 def _arm(name: str, style: ArmStyle) -> dict[str, str]:
-    return {"name": name, "light": style.colour, "dark": style.on_dark, "dash": style.svg_dashes}
+    return {"name": name, "light": style.colour, "dark": style.on_dark, "dash": style.svg_dashes, "marker": style.svg_marker}
+
+
+def _run(r: Row, cell: int) -> list[object]:
+    """A run as `study_data` lists it."""
+    words, only_tuning = run_title({**r, "lr": rate(r["lr"])}), set(REPORTED).isdisjoint(roles_of(r["roles"]))
+    return [r["train_id"], r["arm"], cell, float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], words, only_tuning]
 
 
 def cell_names(runs: pd.DataFrame) -> dict[str, str]:

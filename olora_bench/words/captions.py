@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
+from olora_bench.analysis.runs import with_role
 from olora_bench.words.numbers import listed, lr_text
 from olora_bench.words.reasons import counted
 
@@ -46,16 +49,29 @@ def items(tables: Tables) -> str:
     return "Items: " + ", ".join(f"{name} {count}" for name, count in counts.items()) + "."
 
 
-def missing(frames: StudyFrames, tables: Tables) -> str:
-    """What the study lacks, counted."""
-    searches = frames.searches.drop_duplicates(["cell", "arm"])
-    states = tables["not_done"]["what"].value_counts(sort=False)
-    said = (
-        [f"Of {counted(len(frames.runs), 'run')}: {', '.join(f'{count} {state}' for state, count in states.items())}."]
-        if len(states)
-        else []
-    )
-    if unchosen := int(searches["chosen"].isna().sum()):
+def missing(frames: StudyFrames, not_done: pd.DataFrame, drawn: pd.DataFrame, roles: Sequence[str]) -> str:
+    """What a figure lacks, counted: of the runs of its settings and arms that are there for one of these roles.
+
+    Args:
+        frames, not_done: the study, and its table of that name.
+        drawn: the rows behind the figure: arm, reference, model, rank and setting, those of them that it has.
+        roles: shared, tuned, tuning.
+    """
+    behind, lacking = (with_role(_of(rows, drawn), *roles) for rows in (frames.runs, not_done))
+    states = lacking["what"].value_counts(sort=False)
+    listing = ", ".join(f"{count} {state}" for state, count in states.items())
+    said = [f"Of {counted(len(behind), 'run')}: {listing}."] if len(states) else []
+    searches = _of(frames.searches, drawn).drop_duplicates(["cell", "arm"])
+    if "tuned" in roles and (unchosen := int(searches["chosen"].isna().sum())):
         of = counted(len(searches), "learning-rate search")
         said.append(f"{unchosen} of {of} chose nothing (open, or best at an edge): no tuned run there.")
     return " ".join(said) or "Nothing is missing."
+
+
+def _of(rows: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that are of an arm and a setting which a figure draws."""
+    arms = {arm for name in ("arm", "reference") if name in drawn for arm in drawn[name]}
+    names = [name for name in ("model", "rank", "setting") if name in drawn and name in rows]
+    places = set(drawn[names].itertuples(index=False, name=None))
+    known = rows[["arm", *names]].itertuples(index=False, name=None)
+    return rows[np.array([arm in arms and (not names or tuple(place) in places) for arm, *place in known], dtype=bool)]

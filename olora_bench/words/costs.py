@@ -22,21 +22,25 @@ def cost_table(costs: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return ["arm", "runs", "train s", "tokens/s", "init s", "init share", "memory above base", "trainable"], rows
 
 
-def cost_caption(costs: pd.DataFrame, processors: pd.Series[str], *, memory: bool) -> list[str]:
-    """What a figure of costs shows, in sentences; without `memory`, why it is left out."""
+def cost_caption(pairs: pd.DataFrame) -> list[str]:
+    """What a figure of costs shows, in sentences. `pairs` is drawn."""
+    counts = pairs.groupby(["contrast", "model", "rank", "setting"]).size()
+    memory = ", peak memory above the loaded base" if pairs["memory"].notna().any() else ""
     return [
-        f"Time of optimising{', peak memory above the loaded base,' if memory else ''} and the init's share of init and training.",
-        "" if memory else "Memory is left out: the runs were made by several versions of the harness, which use it differently.",
-        f"Means over finished runs ({listed(costs['n_runs'])} an arm). Machine: {listed(processors)}.",
+        f"Time of optimising{memory} (ratios on a logarithmic axis, bar: geometric mean) and time of the init (seconds more), of an arm "
+        "beside its reference: two runs of one setting and seed, made by one version of the harness on one kind of machine.",
+        "The two ran at different times: how far dots of one row lie apart is what else the machine did, so a mean near their middle is "
+        "no finding.",
+        f"Pairs of runs in a row: {listed(counts)}.",
     ]
 
 
 def anatomy_caption(facts: pd.DataFrame) -> list[str]:
     """What a figure of adapters shows, in sentences."""
     return [
-        "Open: as the init left them; filled: trained; thin line: least to greatest of the layers after training. B from orthonormal: "
-        "|BᵀB − I| / √r. Energy share: |sBA|² / |W|². Overlap: the share of B's columns (A's rows) that lies in W's top r left (right) "
-        "singular directions. Condition: greatest by least singular value. A factor that is 0 has none of these. Travels: norm "
-        "(Frobenius) of the change.",
+        "Open: as the init left them; filled: trained; thin line: least to greatest of the layers. B from orthonormal: |BᵀB − I| / √r. "
+        "Size of sBA: |sBA|² / |W|², with s the scale of LoRA. Overlap: the share of B's columns (A's rows) that lies in W's top "
+        "r left (right) singular directions. Condition: greatest by least singular value. A factor that is 0, as B is before LoRA's "
+        "training, has no overlap and no condition. How far a factor moved: the Frobenius norm of its change.",
         f"Means over layers and {listed(facts['n_runs'])} runs.",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-NOTHING = "–"
+NOTHING, MINUS = "–", "−"
 
 Format = Callable[[Any], str]
 
@@ -16,16 +16,34 @@ def number(value: Any, *, digits: int = 1, sign: bool = False) -> str:
     """A number with a fixed count of decimals, a dash where there is none.
 
     >>> number(2.345, sign=True), number(float("nan")), number(float("-inf"))
-    ('+2.3', '–', '-∞')
+    ('+2.3', '–', '−∞')
     >>> number(-0.04, sign=True)
     '0.0'
     """
     if value is None or pd.isna(value):
         return NOTHING
     if value in (float("inf"), float("-inf")):
-        return "∞" if value > 0 else "-∞"
+        return "∞" if value > 0 else f"{MINUS}∞"
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    return text.lstrip("+-") if float(text) == 0 else text  # no "-0.0"
+    return text.lstrip("+-") if float(text) == 0 else minus(text)  # no "-0.0"
+
+
+def minus(text: str) -> str:
+    """A number that was written with a hyphen before it, with a minus sign.
+
+    >>> minus("-1.5e-05")
+    '−1.5e-05'
+    """
+    return MINUS + text[1:] if text.startswith("-") else text
+
+
+def signed(value: float) -> str:
+    """A number on an axis of differences, four digits.
+
+    >>> signed(-0.05), signed(2.0), signed(0.0)
+    ('−0.05', '+2', '0')
+    """
+    return minus(f"{value:+.4g}") if value else "0"
 
 
 def interval(low: Any, high: Any, *, digits: int = 1) -> str:
@@ -40,12 +58,8 @@ def interval(low: Any, high: Any, *, digits: int = 1) -> str:
 
 
 def rate(value: Any) -> str:
-    """A learning rate, three digits.
-
-    >>> rate(0.000316), rate(float("nan"))
-    ('0.000316', '–')
-    """
-    return NOTHING if value is None or pd.isna(value) else f"{value:.3g}"
+    """A learning rate as `lr_text` writes it, a dash where there is none."""
+    return NOTHING if value is None or pd.isna(value) else lr_text(value)
 
 
 def plain(value: Any) -> str:
@@ -69,7 +83,7 @@ def four(value: Any) -> str:
     >>> four(0.000012345), four(1234.5)
     ('1.234e-05', '1234')
     """
-    return NOTHING if value is None or pd.isna(value) else f"{value:.4g}"
+    return NOTHING if value is None or pd.isna(value) else minus(f"{value:.4g}")
 
 
 def whole(value: Any) -> str:
@@ -88,11 +102,13 @@ def times(value: Any) -> str:
 
 
 def lr_text(value: float) -> str:
-    """A learning rate in the fewest characters that people read without counting zeros.
+    """A learning rate, three digits, in the fewest characters that people read without counting zeros.
 
-    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(5e-4)
-    ('3.16e-4', '1e-3', '5e-4')
+    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(0.25)
+    ('3.16e-4', '1e-3', '0.25')
     """
+    if value >= 0.1 or value <= 0:
+        return f"{value:.3g}"
     digits, power = f"{value:.2e}".split("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 

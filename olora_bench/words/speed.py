@@ -94,8 +94,8 @@ def schedule_caption(comparison: Comparison) -> list[str]:
     arm, reference = comparison.arm, comparison.reference
     return [
         f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
-        f"(line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, around {reference}'s "
-        "mean; filled where it lies beside 0.",
+        f"(long line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, set around "
+        f"{reference}'s mean at T; filled where it lies beside that line. Marks of one length stand side by side.",
         "Ring: the shortest schedule that matches.",
     ]
 
@@ -103,6 +103,7 @@ def schedule_caption(comparison: Comparison) -> list[str]:
 def curve_caption(diverged: int) -> list[str]:
     """What a figure of held-out losses along training shows, in sentences; `diverged` runs are drawn by themselves."""
     return [
-        "Mean (line) and range (band) over seeds of the held-out loss, nats per supervised token, by optimiser step.",
+        "Mean over seeds of the held-out loss, nats per supervised token, by optimiser step, and the range of the seeds: as a band where "
+        "no more than two arms are drawn, and at the end where a setting stands alone.",
         f"A cross ends each diverged run ({diverged}); they are in no mean." if diverged else "",
     ]

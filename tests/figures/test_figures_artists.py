@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
-from olora_bench.figures import comparisons, learning_rates, loss_curves
+from olora_bench.analysis.cost_pairs import cost_pairs
+from olora_bench.figures import comparisons, learning_rates
 from olora_bench.report.arm_styles import arm_styles
 from tests.figures.conftest import Book
 
@@ -252,18 +254,41 @@ def test_where_nothing_is_scored_the_loss_stands_alone(book: Draw) -> None:
     assert axes.get_title(loc="left") == "Held-out loss"
 
 
-def test_arms_that_end_near_each_other_are_shown_again_enlarged() -> None:
-    rows = [{"cell": "c", "model": "m", "rank": 8, "setting": "", "role": "tuned", "panel_lr": 0.0, "arm": arm, "step": step,
-             "mean": 4 - step / 100 + place / 100, "low": 4 - step / 100, "high": 4 - step / 100 + 0.02}
-            for place, arm in enumerate(("lora", "olora")) for step in range(0, 70, 10)]  # fmt: skip
-    bands = pd.DataFrame(rows)
-    died = pd.DataFrame(columns=["cell", "panel_lr", "arm", "seed", "step", "loss"])
-    near, apart = (
-        bands,
-        bands.assign(mean=bands["mean"] - 0.5 * (bands["arm"] == "olora"), low=bands["low"] - 0.5 * (bands["arm"] == "olora")),
-    )
-    counts = [len(loss_curves(one, died, arm_styles(["lora", "olora"]), title="t").axes[0].child_axes) for one in (near, apart)]
-    assert counts == [1, 0]
+def test_a_setting_alone_shows_where_each_arm_ends(book: Draw) -> None:
+    drawn = book("controls")
+    figure = drawn.shown["loss_curves_shared"].figure
+    assert len(figure.axes) == 2
+    bands = loss_bands(drawn.found.frames, drawn.found.tables["pairs"])
+    for arm, band in bands.groupby("arm"):
+        (mark,) = artists_of(figure.axes[1], f"end:{arm}")
+        assert at(mark)[1] == pytest.approx(band["mean"].iloc[-1])
+    assert len({at(mark)[0] for mark in figure.axes[1].lines if str(mark.get_gid()).startswith("end:")}) == bands["arm"].nunique()
+
+
+def test_bands_are_left_out_where_they_would_hide_each_other(book: Draw) -> None:
+    many, two = (book(study).shown["loss_curves_shared"].figure for study in ("controls", "paper"))
+    drawn = [any(isinstance(artist, PolyCollection) for artist in figure.axes[0].get_children()) for figure in (many, two)]
+    assert drawn == [False, True]
+
+
+def test_a_rate_with_fewer_runs_than_others_is_open(book: Draw) -> None:
+    drawn = book("ratios")
+    rates = drawn.found.tables["rates"]
+    figure = drawn.shown["learning_rates"].figure
+    few = {float(x) for mark in artists(figure, "tune:olora") if mark.get_markerfacecolor() == "white" for x in mark.get_xdata()}
+    mine = rates[rates["arm"] == "olora"]
+    assert few == set(mine[mine["n_runs"] < rates["n_runs"].max()]["lr"]) and 0 < len(few) < len(mine)
+
+
+def test_marks_of_one_schedule_stand_side_by_side_and_intervals_inside(book: Draw) -> None:
+    figure = book("planted").shown["schedules_olora_vs_lora_lr1e-3"].figure
+    (axes,) = figure.axes
+    across = {
+        name: artists(figure, name)[0].get_transform().transform(at(artists(figure, name)[0]))[0] for name in ("reference", "schedule:1")
+    }
+    assert across["schedule:1"] - across["reference"] > 4, "in pixels"
+    low, high = axes.get_ylim()
+    assert all(low < y < high for line in axes.lines if line.get_gid() for y in line.get_ydata())
 
 
 def test_anatomy_goes_from_open_to_filled(book: Draw) -> None:
@@ -275,12 +300,32 @@ def test_anatomy_goes_from_open_to_filled(book: Draw) -> None:
         row = facts[(facts["arm"] == "olora") & (facts["stage"] == stage) & (facts["fact"] == "energy_share")].iloc[0]
         assert at(mark)[0] == pytest.approx(row["mean"])
         assert (mark.get_markerfacecolor() == "white") == open_
+    before, after = (at(artists(figure, f"{stage}:energy_share:olora")[0])[1] for stage in ("start", "end"))
+    assert before < after, "one does not hide the other: heights grow downwards"
     assert not artists(figure, "start:b_condition:lora"), "a factor of zeros has no condition number"
+    said = [text.get_text() for axes in figure.axes if axes.get_title(loc="left") == "Condition of B" for text in axes.texts]
+    assert said.count("before: none") == sum(str(arm).startswith("lora") for arm in facts["arm"].unique())
 
 
-def test_cost_bars_are_as_long_as_what_they_cost(book: Draw) -> None:
-    figure = book("planted").shown["cost"].figure
-    init = figure.axes[2]
-    assert init.get_title(loc="left") == "Init (% of time)"
-    widths = {bar.get_gid(): round(bar.get_width(), 3) for bar in init.patches}
-    assert widths == {"bar:lora": 0.1, "bar:olora": 0.498, "bar:olora_plus": 0.1}
+def test_costs_are_told_pair_by_pair(book: Draw) -> None:
+    drawn = book("planted")
+    figure = drawn.shown["cost"].figure
+    pairs = cost_pairs(drawn.found.frames, drawn.found.tables["pairs"], drawn.found.tables["run_measures"])
+    for axes, fact in zip(figure.axes, ("train", "memory", "init"), strict=True):
+        dots = [x for mark in artists_of(axes, f"pairs:{fact}:olora") for x in mark.get_xdata()]
+        assert sorted(dots) == pytest.approx(sorted(pairs[pairs["arm"] == "olora"][fact]))
+        means = artists_of(axes, f"mean:{fact}:olora")
+        assert means and all(min(dots) - 1e-9 <= at(mark)[0] <= max(dots) + 1e-9 for mark in means)
+
+
+def test_pairs_of_two_harnesses_cost_nothing_that_compares(book: Draw) -> None:
+    found = book("planted").found
+    runs = found.frames.runs
+    mixed = dataclasses.replace(found.frames, runs=runs.assign(harness=runs["arm"]))
+    assert cost_pairs(mixed, found.tables["pairs"], found.tables["run_measures"]).empty
+
+
+def test_costs_of_shorter_schedules_come_first(book: Draw) -> None:
+    found = book("planted").found
+    steps = cost_pairs(found.frames, found.tables["pairs"], found.tables["run_measures"]).groupby(["model", "rank"], sort=False)["steps"]
+    assert steps.nunique().max() > 1 and all(group.is_monotonic_increasing for _, group in steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,7 +14,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from olora_bench.figures import LeftOut, arm_styles, study_figures
-from olora_bench.figures._style import WIDE_IN, WIDTH_IN, spread
+from olora_bench.figures._style import WIDE_IN, WIDTH_IN
+from olora_bench.report.arm_styles import _KNOWN, MARKERS
 from tests.figures.conftest import Book
 
 STUDIES = ("planted", "searched", "broken", "whole", "paper", "controls", "ratios")
@@ -60,9 +62,8 @@ def test_one_column_wide_a_page_high_and_nothing_below_seven_points(book: Callab
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_caption_says_protocol_seeds_items_and_what_is_missing(book: Callable[[str], Book], study: str) -> None:
     drawn = book(study)
-    missing = "Of " if len(drawn.found.tables["not_done"]) else "Nothing is missing."
     for name, one in drawn.shown.items():
-        assert missing in one.caption, name
+        assert "Nothing is missing." in one.caption or re.search(r"Of \d+ runs?: \d|\d of \d+ learning-rate search", one.caption), name
         assert "  " not in one.caption and "nan" not in one.caption, one.caption
         if not name.startswith(("cost", "ratio_map", "learning_rates")):
             assert "learning rate" in one.caption, name
@@ -116,7 +117,14 @@ def test_the_papers_arms_look_the_same_in_every_study() -> None:
     assert {arm: style for arm, style in arm_styles([*alone, "olora_random", "mine"]).items() if arm in alone} == alone
 
 
-def test_spread_keeps_order_and_distance() -> None:
-    placed = spread([1.0, 1.01, 0.99, 3.0, 3.05], 0.1)
-    assert [round(b - a, 9) for a, b in itertools.pairwise(sorted(placed))][:2] == [0.1, 0.1]
-    assert placed[2] < placed[0] < placed[1] < placed[3] < placed[4]
+def test_no_marker_points_anywhere() -> None:
+    """Triangles and arrows say that a value lies beyond; an arm's mark says nothing of that kind."""
+    looks = arm_styles([*_KNOWN, *(f"mine_{number}" for number in range(60))]).values()
+    assert {style.marker for style in looks} <= set(MARKERS) and not set(MARKERS) & set("^v<>1234")
+
+
+def test_a_caption_names_only_what_its_own_figure_lacks(book: Callable[[str], Book]) -> None:
+    """A tuning run diverged: the figure of learning rates says so, those of the tuned pairs do not."""
+    shown = book("searched").shown
+    assert "1 diverged" in shown["learning_rates"].caption
+    assert all("diverged" not in shown[name].caption for name in ("loss_curves_tuned", "speed_up_olora_vs_lora_tuned"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -28,15 +29,15 @@ def test_a_finished_study_gives_its_tables_and_a_sentence_for_what_decides() -> 
     text = asked("planted")
     assert "| benchmark" in text and "95% interval" in text
     assert "**olora against lora, one learning rate for both" in text
-    beside = next(line for line in text.splitlines() if line.startswith("| olora_plus - olora |     both 0.001 |"))
+    beside = next(line for line in text.splitlines() if re.match(r"\| olora_plus - olora \| +both 1e-3 \|", line))
     assert [cell.strip() for cell in beside.split("|")][3:-1] == [
         "0.0",
         "0.0 to 0.0",
         "0 of 6",
         "1",
         "–",
-        "-0.100",
-        "-0.120 to -0.080",
+        "−0.100",
+        "−0.120 to −0.080",
         "unresolved",
     ]
     assert "None" not in text and "nan" not in text
@@ -101,7 +102,7 @@ def test_a_comparison_judged_by_loss_has_a_table_of_its_own() -> None:
     first, _, second, _ = _beside([by_score, by_loss])
     assert "| score, pp |" in first and "score" not in second
     row = [cell.strip() for cell in second.splitlines()[2].split("|")]
-    assert row[3:6] == ["-0.100", "-0.115 to -0.085", f"{by_loss.blocks_for} of 6"]
+    assert row[3:6] == ["−0.100", "−0.115 to −0.085", f"{by_loss.blocks_for} of 6"]
 
 
 def test_caveats_go_with_it() -> None:

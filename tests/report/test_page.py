@@ -21,7 +21,8 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict, outcomes
 from olora_bench.report import table_files
 from olora_bench.report.arm_styles import arm_styles
-from olora_bench.report.page import asset
+from olora_bench.report.origins import Origins
+from olora_bench.report.page import _assets, _seeds, asset
 from olora_bench.report.page_data import curve_data, thinned
 from olora_bench.report.page_forest import twins
 from olora_bench.report.page_svg import nice_ticks
@@ -178,6 +179,19 @@ def test_claims_that_are_not_tested_are_folded_and_counted(pages: dict[str, tupl
         open_ones, _, folded = page.text.partition('id="untested"><summary>')
         assert folded.startswith(f"{untested} claim") and folded.split("</details>")[0].count('<li class="claim') == untested
         assert open_ones.count('<li class="claim') == len(verdicts) - untested
+
+
+def test_fresh_seeds_are_counted_apart_from_tuning_seeds(pages: dict[str, tuple[Analysed, Page]]) -> None:
+    runs = pages["whole"][0].frames.runs
+    tuning = set(runs[runs["roles"] == "tuning"]["seed"]) - set(runs[runs["roles"] != "tuning"]["seed"])
+    assert tuning and f" and {len(tuning)} tuning seed" in _seeds(runs)
+    assert _seeds(runs[runs["roles"] != "tuning"]) == f"{runs[runs['roles'] != 'tuning']['seed'].nunique()} seeds"
+
+
+def test_an_assets_source_is_named_once_with_all_that_came_from_it() -> None:
+    came = Origins(2, {}, [], assets={"packaged: a==1": {"benchmark:boolq": 2, "benchmark:piqa": 1}, "hub: b": {"model:m": 2}})
+    shown = re.sub("<[^>]+>", " ", _assets(came))
+    assert shown.count("packaged: a==1") == 1 and "benchmark:boolq, benchmark:piqa  (1 of 2 records)" in shown
 
 
 def test_what_limits_the_tables_is_called_caveats(pages: dict[str, tuple[Analysed, Page]]) -> None:

@@ -19,6 +19,7 @@ from test_page import BAD
 from test_page import change as change_manifest
 
 from olora_bench.report import table_files
+from olora_bench.report.arm_styles import arm_styles
 from olora_bench.study.report import Analysed, analysed, write_page
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium in PATH: the page is tested without a browser only (test_page.py)")
@@ -63,6 +64,11 @@ def page(tab: Browser, studies: dict[str, tuple[Analysed, Path]]) -> Iterator[Ca
     yield opened
     assert tab.errors == []
     assert {url.split(":", 1)[0] for url in tab.requests} <= {"file", "blob", "about", "data"}, "nothing leaves the machine"
+
+
+def number(text: str) -> float:
+    """A number as the page writes it."""
+    return float(text.replace("−", "-"))
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -150,7 +156,7 @@ def test_on_a_narrow_screen_the_benchmark_stays_while_a_table_scrolls(page: Call
     tab.settle()
     assert tab.evaluate("document.querySelector('#table-grid .scroll').scrollLeft") == 300
     assert tab.evaluate(place) == pytest.approx(before, abs=1)
-    assert tab.evaluate("document.querySelector('#table-grid tbody .under').textContent") == "olora vs lora, lr 0.001"
+    assert tab.evaluate("document.querySelector('#table-grid tbody .under').textContent") == "olora vs lora, lr 1e-3"
 
 
 @pytest.mark.parametrize("table, first", [
@@ -178,7 +184,7 @@ def test_cell_by_cell_right_of_the_line_favours_the_arm(page: Callable[..., Brow
         [Number(g.querySelector('circle').getAttribute('cx')) - z, g.querySelector('title').textContent]))(
         Number(document.querySelector('#forest svg > line').getAttribute('x1')))"""
     )
-    values = [(place, float(re.search(r": ([-+]?[\d.]+)", words)[1])) for place, words in said]  # type: ignore[index]
+    values = [(place, number(re.search(r": ([−+]?[\d.]+)", words)[1])) for place, words in said]  # type: ignore[index]
     zero = 1.0 if measure == "convergence" else 0.0
     assert values and all((place > 0.01) == (right * (value - zero) > 0) for place, value in values)
 
@@ -188,12 +194,12 @@ def test_tables_sort_by_mouse_and_keyboard_and_say_so(page: Callable[..., Browse
     as_they_come = column(tab, "grid", "difference")
     header = "[...document.querySelectorAll('#table-grid th button')].find(b => b.textContent === 'difference')"
     tab.evaluate(f"{header}.click()")
-    values = [float(text) for text in column(tab, "grid", "difference")]
+    values = [number(text) for text in column(tab, "grid", "difference")]
     assert values == sorted(values) and len(values) == len(as_they_come) == 12
     assert tab.evaluate(f"{header}.closest('th').getAttribute('aria-sort')") == "ascending"
     tab.evaluate(f"{header}.focus()")
     tab.key("Enter")
-    values = [float(text) for text in column(tab, "grid", "difference")]
+    values = [number(text) for text in column(tab, "grid", "difference")]
     assert values == sorted(values, reverse=True)
     assert tab.evaluate(f"{header}.closest('th').getAttribute('aria-sort')") == "descending"
     low = "[...document.querySelectorAll('#table-grid th button')].find(b => b.textContent === 'low')"
@@ -362,14 +368,74 @@ def test_learning_rates_show_optimum_edge_and_divergence(page: Callable[..., Bro
     tab = page("searched")
     assert tab.evaluate("document.querySelector('#r-plot').dataset.points") == "7"
     assert tab.evaluate("document.querySelectorAll('#r-plot circle[r=\"9\"]').length") == 2 and tab.evaluate(
-        "document.querySelectorAll('#r-plot path').length"
+        "document.querySelectorAll('#r-plot .beyond').length"
     ) == 1  # fmt: skip
     note = "document.querySelector('#r-note').textContent"
-    assert "lora 0.001, olora 0.000316" in tab.evaluate(note)
+    assert "lora 1e-3, olora 3.16e-4" in tab.evaluate(note)
     change(tab, "#r-cell", 1)
-    assert "olora 0.00316 (at an edge of what was tried)" in tab.evaluate(note)
+    assert "olora 3.16e-3 (at an edge of what was tried)" in tab.evaluate(note)
     change(tab, "#r-metric", "score")
     assert "score, percent" in tab.evaluate("document.querySelector('#r-plot svg').textContent")
+
+
+def test_what_is_beyond_the_axis_stands_at_its_rate(page: Callable[..., Browser]) -> None:
+    tab = page("searched")
+    places = tab.evaluate(
+        """(() => { const svg = document.querySelector('#r-plot svg'), at = n => Number(n.getAttribute('transform').match(/\\((\\S+)/)[1]);
+        const ticks = [...svg.querySelectorAll('text[text-anchor=middle]')].map(t => Number(t.getAttribute('x')));
+        return [...svg.querySelectorAll('.beyond')].map(n => Math.min(...ticks.map(x => Math.abs(x - at(n))))); })()"""
+    )
+    assert places and max(places) < 0.01
+
+
+def test_an_arm_has_the_marker_of_the_figures(page: Callable[..., Browser]) -> None:
+    tab = page("searched")
+    drawn = set(tab.evaluate("[...document.querySelectorAll('#r-plot .mark')].map(n => n.getAttribute('d'))"))
+    assert drawn == {style.svg_marker for style in arm_styles(["lora", "olora"]).values()}
+
+
+def test_the_best_rates_curves_hold_fresh_seeds_alone(page: Callable[..., Browser], studies: dict[str, tuple[Analysed, Path]]) -> None:
+    """The run that chose a rate is of another seed than those that report it, and not every arm has one there."""
+    runs = studies["whole"][0].frames.runs
+    tuning = set(runs[runs["roles"] == "tuning"]["seed"])
+    tab = page("whole")
+    seeds = "[...document.querySelector('#c-seeds').children].map(b => Number(b.textContent.replace('seed ', '')))"
+    assert tab.evaluate("document.querySelector('#c-lr').value") == "best"
+    assert tuning and not tuning & set(tab.evaluate(seeds))
+    change(tab, "#c-lr", "all")
+    assert tuning & set(tab.evaluate(seeds))
+
+
+def test_a_table_that_goes_on_at_the_right_says_so(page: Callable[..., Browser]) -> None:
+    tab = page("planted", width=1400)
+    tab.evaluate("document.querySelectorAll('details.table').forEach(d => d.open = true)")
+    tab.settle()
+    wrong = tab.evaluate(
+        """[...document.querySelectorAll('#tables .scroll')].filter(s => s.previousElementSibling.classList.contains('hint')
+        && s.previousElementSibling.hidden !== (s.scrollWidth <= s.clientWidth + 1)).map(s => s.ariaLabel)"""
+    )
+    shown = tab.evaluate("[...document.querySelectorAll('.hint')].map(h => h.hidden)")
+    assert wrong == [] and set(shown) == {True, False}
+
+
+def test_no_column_out_of_sight_makes_a_row_tall(page: Callable[..., Browser]) -> None:
+    tab = page("broken", width=1400)
+    tab.evaluate("document.querySelectorAll('details.table').forEach(d => d.open = true)")
+    tab.settle()
+    assert tab.evaluate("Math.max(...[...document.querySelectorAll('#tables tbody tr')].map(r => r.getBoundingClientRect().height))") < 80
+
+
+def test_on_a_narrow_screen_the_verdict_is_in_sight(page: Callable[..., Browser]) -> None:
+    tab = page("planted", width=400)
+    inside = tab.evaluate(
+        """[...document.querySelectorAll('#table-grid tbody .pill')].every(p => p.getBoundingClientRect().right
+        <= document.querySelector('#table-grid .scroll').getBoundingClientRect().right)"""
+    )
+    cards = tab.evaluate(
+        """[...document.querySelectorAll('.forest .pill')].filter(p =>
+        p.getBoundingClientRect().right > p.closest('table').getBoundingClientRect().right + 1).map(p => p.textContent)"""
+    )
+    assert inside and cards == [], "no pill sticks out either"
 
 
 def test_the_forest_has_a_row_a_cell(page: Callable[..., Browser]) -> None:

@@ -110,12 +110,12 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
         ),
         (
             evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2, 3),
-            "lora diverged in 1 of 12 runs (at lr 0.003), olora diverged in 0 of 12 runs (2 learning rates that both tried; Fisher's test, "
+            "lora diverged in 1 of 12 runs (at lr 3e-3), olora diverged in 0 of 12 runs (2 learning rates that both tried; Fisher's test, "
             "uncorrected); spikes a run over these: olora 0.2, Holm over the 3 cells",
         ),
         (
             evidence.TradeOff((evidence.TradeAt("tuned", (("product", 2.0),), -0.25, 6),)),
-            "ratios below 1 against those above: each at its own rate, distance of BA 2.00 times as far, loss -0.250 nats (6 blocks); sign "
+            "ratios below 1 against those above: each at its own rate, distance of BA 2.00 times as far, loss −0.250 nats (6 blocks); sign "
             "flips, uncorrected. Not read at equal rates",
         ),
         (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),

@@ -64,11 +64,11 @@ def test_two_seeds(text: Callable[..., str]) -> None:
     assert lines[:8] == [
         "# planted: planted answers, shared learning rate",
         "",
-        "## olora against lora, one learning rate for both, 0.001 (the verdict)",
+        "## olora against lora, one learning rate for both, 1e-3 (the verdict)",
         "",
         "Not enough runs for a verdict: olora is at +2.8 percentage points on average over benchmarks against lora, but 2 blocks of model "
         "and seed cannot decide; 6 can.",
-        "2 of 2 blocks for olora; 2 pairs of runs planned, all done; held-out loss: lora 2.000, olora 1.600 (-0.400 nats per token).",
+        "2 of 2 blocks for olora; 2 pairs of runs planned, all done; held-out loss: lora 2.000, olora 1.600 (−0.400 nats per token).",
         "olora has the higher mean in 1 of 4 cells (2 losses, 1 tie): inside the 1 to 2 wins that these runs would give 95% of the time, "
         "were the arms the same.",
         "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
@@ -113,13 +113,13 @@ def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> Non
 
 def test_searches_are_printed_with_edges_and_budgets(text: Callable[..., str]) -> None:
     shown = text("searched")
-    assert "Edge: olora's best is the highest tried (0.00316): no tuned verdict." in shown
+    assert "Edge: olora's best is the highest tried (3.16e-3): no tuned verdict." in shown
     assert "1 of 1 diverged" in shown and "| arm            | runs |" in shown
 
 
 def test_gaps_are_named(text: Callable[..., str]) -> None:
     shown = text("broken")
-    assert "syn_c, rank 8, lr 0.001, 2 paired seeds, 1 of 7 pairs diverged: unresolved, 4 of 7 pairs missing" in shown
+    assert "syn_c, rank 8, lr 1e-3, 2 paired seeds, 1 of 7 pairs diverged: unresolved, 4 of 7 pairs missing" in shown
     assert "19 runs: 15 done, 1 missing, 1 diverged, 1 failed, 1 unreadable." in shown
     assert "this one reads 2): upgrade olora_bench" in shown and "NaN is no number a record may hold" in shown
 
@@ -195,7 +195,7 @@ def test_scores_stand_beside_the_criterion(text: Callable[..., str]) -> None:
     shown = text("whole")
     assert "syn_e, rank 8, steps 40: tune_loss, score in percent by learning rate (best in brackets)" in shown
     assert "learning rates were chosen by tune_loss, and scores are another measure" in shown
-    assert "(-0.100 nats per token, 95% interval" in shown
+    assert "(−0.100 nats per token, 95% interval" in shown
 
 
 def test_every_study_file_of_the_planted_studies_is_read() -> None:

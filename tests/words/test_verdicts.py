@@ -32,12 +32,12 @@ HEADLINES = {
     ),
     "worse by score": (
         replace(OUTCOME, verdict=Verdict.WORSE, score=replace(SCORE, difference=-0.8, low=-1.5, high=-0.04)),
-        "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval -1.5 to 0.0; 6 blocks of model "
+        "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval −1.5 to 0.0; 6 blocks of model "
         "and seed).",
     ),
     "better by loss": (
         replace(BY_LOSS, verdict=Verdict.BETTER, loss=replace(LOSS, difference=-0.0322, low=-0.0752, high=-0.0052)),
-        "olora ends at a lower loss than lora, by 0.032 nats of held-out loss (95% interval -0.075 to -0.005; 6 blocks of model and "
+        "olora ends at a lower loss than lora, by 0.032 nats of held-out loss (95% interval −0.075 to −0.005; 6 blocks of model and "
         "seed). By held-out loss: no benchmark is asked.",
     ),
     "worse by loss": (

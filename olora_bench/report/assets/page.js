@@ -22,7 +22,10 @@
   }
   const options = (select, pairs, chosen) => put(select, ...pairs.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
   const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-  const short = (value, digits = 4) => (Number.isFinite(value) ? String(Number(value.toPrecision(digits))) : "–");
+  const minus = (text) => text.replace(/^-/, "−");
+  const short = (value, digits = 4) => (Number.isFinite(value) ? minus(String(Number(value.toPrecision(digits)))) : "–");
+  // As words/numbers.py writes a learning rate.
+  const lrText = (value) => (value >= 0.1 || !(value > 0) ? short(value, 3) : Number(value.toPrecision(3)).toExponential());
   function save(name, parts, type) {
     const link = el("a", { href: URL.createObjectURL(new Blob(parts, { type })), download: name });
     document.body.append(link);
@@ -35,7 +38,7 @@
   let curveCache;
   const curves = () => (curveCache ??= JSON.parse($("#curve-data").textContent));
   const arms = new Map(data.arms.map((arm) => [arm.name, arm]));
-  const runs = data.runs.map(([id, arm, cell, lr, seed, state, words]) => ({ id, arm, cell, lr, seed, state, words }));
+  const runs = data.runs.map(([id, arm, cell, lr, seed, state, words, tuning]) => ({ id, arm, cell, lr, seed, state, words, tuning }));
   const runById = new Map(runs.map((run) => [run.id, run]));
   const tables = new Map(data.tables.map((table) => [table.name, table]));
 
@@ -100,7 +103,7 @@
     return c < 0 || !table.rows ? short(parsed(name).num(record, column)) : table.rows[records.indexOf(record)][c];
   }
   // A comparison: its contrast, its protocol and, where both arms share one, its learning rate.
-  const keyOf = (p, r) => [p.get(r, "contrast"), p.get(r, "role"), short(p.num(r, "lr_arm"))].join("|");
+  const keyOf = (p, r) => [p.get(r, "contrast"), p.get(r, "role"), lrText(p.num(r, "lr_arm"))].join("|");
   const protocolWords = (key) => { const [, role, lr] = key.split("|"); return role === "tuned" ? "tuned" : `lr ${lr}`; };
   const keyWords = (key) => `${key.split("|")[0]}, ${protocolWords(key)}`;
   function runsOf(name, record) {
@@ -129,10 +132,12 @@
   const PAGE_ROWS = 60;
   // What a row is about stays in sight at the left; what came out stands next to it.
   const LEADS = ["benchmark", "measure"], OUTCOMES = ["difference", "speedup", "low", "high", "loss_difference", "loss_low", "loss_high", "verdict"];
+  const NARROW = 640;
   function arranged(columns) {
     if (!columns.some((column) => column.key === "verdict" || column.key === "difference")) return columns;
     const lead = columns.find((column) => LEADS.includes(column.key)) || columns[0];
     const out = OUTCOMES.map((key) => columns.find((column) => column.key === key)).filter((column) => column && column !== lead);
+    if (innerWidth < NARROW) out.sort((a, b) => (b.key === "verdict") - (a.key === "verdict")); // both in sight before anything is scrolled
     return [lead, ...out, ...columns.filter((column) => column !== lead && !out.includes(column))];
   }
   function tableView(table, body) {
@@ -172,6 +177,7 @@
       const cells = columns.map((column, c) => {
         const text = shown(row, c), pill = PILLS.has(column.key) && text !== "–";
         const cell = el("td", { class: column.numeric ? "n" : text.length > 34 ? "long" : null });
+        if (text.length > 34) cell.style.minWidth = `${Math.min(Math.ceil(text.length / 2) + 6, 90)}ch`; // two lines: no column out of sight makes its row tall
         if (column.key === "train_id" && runById.has(text)) cell.append(runButton(text));
         else if (pill) cell.append(el("span", { class: "pill " + text.split(" ")[0].replace(/[^a-z]/g, "") }, text));
         else cell.append(text);
@@ -205,8 +211,12 @@
     const csv = el("button", { type: "button", onclick: () => save(`${table.name}.csv`, [table.csv], "text/csv") }, "Save CSV");
     const grid = el("table", {}, el("caption", { hidden: true }, table.title), el("thead", {}, head), rows);
     if (table.caption) body.append(el("p", { class: "quiet" }, table.caption));
-    body.append(el("div", { class: "controls" }, filter, csv, count), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": table.title }, grid), el("p", { class: "more" }, more));
+    const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": table.title }, grid), hint = el("p", { class: "quiet hint", hidden: true }, "There are more columns at the right: scroll sideways →");
+    body.append(el("div", { class: "controls" }, filter, csv, count), hint, scroll, el("p", { class: "more" }, more));
     draw();
+    const look = () => { hint.hidden = scroll.scrollWidth <= scroll.clientWidth + 1; };
+    new ResizeObserver(look).observe(scroll);
+    look();
   }
   function plainValue(text, numeric) {
     if (text === "") return "–";
@@ -235,7 +245,7 @@
     const record = records.find((row) => row[at.get("train_id")] === id) || [];
     const list = el("dl");
     header.forEach((column, c) => { if (record[c]) list.append(el("dt", {}, column.replace(/_/g, " ")), el("dd", {}, record[c])); });
-    const show = el("button", { type: "button", onclick: () => { $("#run").close(); c.cell = run.cell; c.lr = String(run.lr); c.armsOff = new Set(); c.seedsOff = new Set(seedsIn(run.cell).filter((seed) => seed !== run.seed)); zoomReset(); syncCurves(); location.hash = "#curves"; } }, "Show the loss curves of its seed");
+    const show = el("button", { type: "button", onclick: () => { $("#run").close(); c.cell = run.cell; c.lr = run.tuning ? "all" : String(run.lr); c.armsOff = new Set(); c.seedsOff = new Set(seedsIn(run.cell).filter((seed) => seed !== run.seed)); zoomReset(); syncCurves(); location.hash = "#curves"; } }, "Show the loss curves of its seed");
     put($("#run-title"), run.words);
     put($("#run-body"), el("p", { class: "mono" }, id), el("p", {}, show));
     if (data.run_pages) $("#run-body").append(el("p", {}, el("a", { href: `runs/${id}.html` }, "Its own page")));
@@ -262,20 +272,25 @@
     }
     return ticks;
   }
-  const tickText = (value) => { const size = Math.abs(value); return size >= 1e6 ? short(value / 1e6, 3) + "M" : size >= 1e4 ? short(value / 1e3, 4) + "k" : size !== 0 && size < 1e-4 ? value.toExponential() : short(value, 4); };
+  const tickText = (value) => { const size = Math.abs(value); return size >= 1e6 ? short(value / 1e6, 3) + "M" : size >= 1e4 ? short(value / 1e3, 4) + "k" : size !== 0 && size < 1e-4 ? minus(value.toExponential()) : short(value, 4); };
+  const signedText = (value) => (value > 0 ? "+" : "") + tickText(value);
 
   // ---- loss curves ---------------------------------------------------------------------------------------------------------------
   const c = { cell: 0, lr: "best", series: "report", x: 0, smooth: 0, logx: false, logy: false, mean: true, armsOff: new Set(), seedsOff: new Set(), zoom: null };
   const canvas = $("#c-canvas"), plot = $("#c-plot"), tip = $("#c-tip");
   const X_NAMES = ["steps", "tokens", "seconds"];
   const inCell = (cell) => (cell === -1 ? runs : runs.filter((run) => run.cell === cell));
-  const seedsIn = (cell) => [...new Set(inCell(cell).map((run) => run.seed))].sort((a, b) => a - b);
+  const seedsOf = (some) => [...new Set(some.map((run) => run.seed))].sort((a, b) => a - b);
+  const seedsIn = (cell) => seedsOf(inCell(cell));
   const rateRows = () => { const p = parsed("learning_rates"); return p.records.map((r) => ({ cell: data.cell_of[p.get(r, "cell")] ?? -1, arm: p.get(r, "arm"), lr: p.num(r, "lr"), best: p.get(r, "best") === "True", edge: p.get(r, "edge"), tune: p.num(r, "tune"), report_loss: p.num(r, "report_loss"), score: p.num(r, "score"), diverged: p.num(r, "diverged"), runs: p.num(r, "n_runs"), criterion: p.get(r, "criterion") })); };
   const rates = rateRows();
   const bestLr = new Map(rates.filter((r) => r.best).map((r) => [`${r.cell} ${r.arm}`, r.lr]));
   const sameLr = (a, b) => Math.abs(a - b) <= 1e-5 * Math.abs(b);
   const lrFits = (run) => c.lr === "all" || (c.lr === "best" ? !bestLr.has(`${run.cell} ${run.arm}`) || sameLr(run.lr, bestLr.get(`${run.cell} ${run.arm}`)) : sameLr(run.lr, Number(c.lr)));
-  const chosen = (run) => !c.armsOff.has(run.arm) && !c.seedsOff.has(run.seed) && lrFits(run);
+  // Runs that only chose a rate stand beside the fresh ones under "all": else the mean of one arm would rest on seeds that another lacks.
+  const reported = new Set(runs.filter((run) => !run.tuning).map((run) => `${run.cell} ${run.arm} ${run.lr}`));
+  const isFresh = (run) => c.lr === "all" || !run.tuning || !reported.has(`${run.cell} ${run.arm} ${run.lr}`);
+  const chosen = (run) => !c.armsOff.has(run.arm) && !c.seedsOff.has(run.seed) && lrFits(run) && isFresh(run);
   function smoothed(values, window) {
     if (!window) return values;
     const sums = [0];
@@ -366,7 +381,7 @@
     pen.save();
     pen.translate(12, (top + bottom) / 2);
     pen.rotate(-Math.PI / 2);
-    pen.fillText({ train: "train loss", tune: "loss on the tune part", report: "held-out loss" }[c.series] + ", nats per token", 0, -6);
+    pen.fillText({ train: "train loss", tune: "loss on the tune part", report: "held-out loss" }[c.series] + ", nats per token (lower is better)", 0, -6);
     pen.restore();
     pen.save();
     pen.beginPath();
@@ -424,12 +439,13 @@
   }
   function caption() {
     const seeds = [...new Set(lines.map((line) => line.run.seed))].sort((a, b) => a - b), gone = lines.filter((line) => line.run.state === "diverged").length;
-    const lrs = [...new Set(lines.map((line) => line.run.lr))].sort((a, b) => a - b).map((lr) => short(lr)), without = inCell(c.cell).filter((run) => chosen(run) && !curves().curves[run.id]).length;
+    const lrs = [...new Set(lines.map((line) => line.run.lr))].sort((a, b) => a - b).map(lrText), without = inCell(c.cell).filter((run) => chosen(run) && !curves().curves[run.id]).length;
+    const left = inCell(c.cell).filter((run) => !c.armsOff.has(run.arm) && lrFits(run) && !isFresh(run)).length;
     return `${c.cell === -1 ? "All settings" : data.cells[c.cell]}. ${plural(lines.length, "run")}, ${lrs.length > 6 ? `${lrs.length} learning rates` : `lr ${lrs.join(", ")}`}, ${seeds.length > 8 ? `${seeds.length} seeds` : `seed${seeds.length === 1 ? "" : "s"} ${seeds.join(", ")}`}.` +
-      (means.length ? " Thick: mean over the seeds of an arm and learning rate; thin: each seed." : "") + (c.smooth ? ` Each point is the mean of up to ${2 * c.smooth + 1} neighbours.` : "") + (gone ? ` Cross: diverged (${gone}).` : "") + (without ? ` ${plural(without, "run")} of these ${without === 1 ? "has" : "have"} no curve.` : "");
+      (means.length ? " Thick: mean over the seeds of an arm and learning rate; thin: each seed." : "") + (c.smooth ? ` Each point is the mean of up to ${2 * c.smooth + 1} neighbours.` : "") + (gone ? ` Cross: diverged (${gone}).` : "") + (left ? ` Not among them: ${plural(left, "run")} that chose these rates.` : "") + (without ? ` ${plural(without, "run")} of these ${without === 1 ? "has" : "have"} no curve.` : "");
   }
   function fillAlternative() {
-    const rows = lines.slice(0, 400).map(({ run, x, y }) => el("tr", {}, el("td", {}, runButton(run.id)), el("td", {}, run.arm), el("td", { class: "n" }, short(run.lr)), el("td", { class: "n" }, String(run.seed)), el("td", {}, run.state), el("td", { class: "n" }, short(y[0])), el("td", { class: "n" }, short(y[y.length - 1])), el("td", { class: "n" }, short(Math.min(...y))), el("td", { class: "n" }, short(x[x.length - 1]))));
+    const rows = lines.slice(0, 400).map(({ run, x, y }) => el("tr", {}, el("td", {}, runButton(run.id)), el("td", {}, run.arm), el("td", { class: "n" }, lrText(run.lr)), el("td", { class: "n" }, String(run.seed)), el("td", {}, run.state), el("td", { class: "n" }, short(y[0])), el("td", { class: "n" }, short(y[y.length - 1])), el("td", { class: "n" }, short(Math.min(...y))), el("td", { class: "n" }, short(x[x.length - 1]))));
     put($("#c-alt .scroll"), el("table", {}, el("thead", {}, el("tr", {}, ...["run", "arm", "lr", "seed", "state", "first loss", "last loss", "lowest loss", `last ${X_NAMES[c.x].replace(/s$/, "")}`].map((h, i) => el("th", { scope: "col", class: i > 1 && i !== 4 ? "n" : null }, h)))), el("tbody", {}, ...rows)));
   }
   $("#c-alt").addEventListener("toggle", () => { if ($("#c-alt").open) fillAlternative(); });
@@ -480,11 +496,12 @@
     tip.hidden = !best;
     if (!best) return;
     const [line, i] = best;
-    tip.textContent = `${line.count ? `${line.run.arm}, lr ${short(line.run.lr)}, mean of ${line.count} seeds` : line.run.words}\n${short(line.x[i], 6)} ${X_NAMES[c.x]}: ${short(line.y[i], 5)} nats`;
+    tip.textContent = `${line.count ? `${line.run.arm}, lr ${lrText(line.run.lr)}, mean of ${line.count} seeds` : line.run.words}\n${short(line.x[i], 6)} ${X_NAMES[c.x]}: ${short(line.y[i], 5)} nats`;
     tip.style.left = `${Math.max(0, Math.min(x + 14, canvas.clientWidth - tip.offsetWidth - 4))}px`;
     tip.style.top = `${Math.max(0, y - tip.offsetHeight - 10)}px`;
   }
   const swatch = (name) => svg("svg", { width: 22, height: 10, "aria-hidden": "true" }, svg("line", { x1: 1, x2: 21, y1: 5, y2: 5, stroke: armColour(name), "stroke-width": 3, "stroke-dasharray": dashOf(name) || null }));
+  const mark = (name, x, y, fill = armColour(name)) => svg("path", { class: "mark", d: arms.get(name).marker, transform: `translate(${x} ${y})`, fill, stroke: armColour(name), "stroke-width": 1.6 });
   function chips(place, values, off, label) {
     put(place, ...values.map((value) => {
       const chip = el("button", { type: "button", class: "chip", "aria-pressed": String(!off.has(value)), onclick: () => { if (off.has(value)) off.delete(value); else off.add(value); chip.setAttribute("aria-pressed", String(!off.has(value))); collect(); soon(); note(); } });
@@ -496,7 +513,7 @@
     const here = inCell(c.cell), lrs = [...new Set(here.map((run) => run.lr))].sort((a, b) => a - b);
     if (!["best", "all"].includes(c.lr) && !lrs.some((lr) => sameLr(lr, Number(c.lr)))) c.lr = "best";
     if (lrs.length === 1) c.lr = "all";
-    options($("#c-lr"), lrs.length > 1 ? [["best", "best of each arm"], ["all", "all"], ...lrs.map((lr) => [String(lr), short(lr)])] : [["all", short(lrs[0])]], c.lr);
+    options($("#c-lr"), lrs.length > 1 ? [["best", "best of each arm"], ["all", "all, tuning runs too"], ...lrs.map((lr) => [String(lr), lrText(lr)])] : [["all", lrText(lrs[0])]], c.lr);
     $("#c-cell").value = String(c.cell);
     $("#c-lr").value = c.lr;
     $("#c-series").value = c.series;
@@ -507,7 +524,7 @@
     $("#c-logy").checked = c.logy;
     $("#c-mean").checked = c.mean;
     chips($("#c-arms"), data.arms.map((arm) => arm.name).filter((name) => here.some((run) => run.arm === name)), c.armsOff, (name) => [swatch(name), name]);
-    chips($("#c-seeds"), seedsIn(c.cell), c.seedsOff, (seed) => [`seed ${seed}`]);
+    chips($("#c-seeds"), seedsOf(here.filter((run) => lrFits(run) && isFresh(run))), c.seedsOff, (seed) => [`seed ${seed}`]);
     collect();
     soon();
   }
@@ -584,8 +601,8 @@
     const bottom = y + 6, reachTicks = how.log ? logTicks(Math.exp(f(how.zero) - reach), Math.exp(f(how.zero) + reach), 5) : niceTicks(how.zero - reach, how.zero + reach, right - left < 260 ? 4 : 7);
     parts.unshift(svg("line", { x1: x(how.zero), x2: x(how.zero), y1: above - 4, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }));
     const axis = [svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet })];
-    for (const t of reachTicks) axis.push(svg("line", { x1: x(t), x2: x(t), y1: bottom, y2: bottom + 4, stroke: quiet }), text({ x: x(t), y: bottom + 18, "text-anchor": "middle" }, how.log ? tickText(t) : (t > 0 ? "+" : "") + tickText(t)));
-    if (rows.length > 25) for (const t of reachTicks) axis.push(text({ x: x(t), y: 11, "text-anchor": "middle" }, how.log ? tickText(t) : (t > 0 ? "+" : "") + tickText(t)));
+    for (const t of reachTicks) axis.push(svg("line", { x1: x(t), x2: x(t), y1: bottom, y2: bottom + 4, stroke: quiet }), text({ x: x(t), y: bottom + 18, "text-anchor": "middle" }, how.log ? tickText(t) : signedText(t)));
+    if (rows.length > 25) for (const t of reachTicks) axis.push(text({ x: x(t), y: 11, "text-anchor": "middle" }, how.log ? tickText(t) : signedText(t)));
     const [arm, reference] = $("#forest-contrast").value.split("|")[0].split(" vs "), half = (right - left) / 2 - 8, favours = wide ? "favours " : "";
     for (const [words, side] of [[`← ${favours}${reference}`, -1], [`${favours}${arm} →`, 1]]) axis.push(text({ x: x(how.zero) + 8 * side, y: rows.length > 25 ? 29 : 11, "text-anchor": side < 0 ? "end" : "start" }, cut(words, half)));
     const caption = wide ? how.axis : how.name;
@@ -621,50 +638,56 @@
   }
 
   // ---- learning rates ------------------------------------------------------------------------------------------------------------
-  const METRICS = { tune: ["tuning criterion as a loss, nats (lower is better)", 3], report_loss: ["held-out loss, nats per token (lower is better)", 3], score: ["score, percent, mean over benchmarks (higher is better)", 1] };
+  const METRICS = { tune: ["tuning criterion (as a loss)", "tuning criterion as a loss, nats (lower is better)", 3], report_loss: ["held-out loss", "held-out loss, nats per token (lower is better)", 3], score: ["score", "score, percent, mean over benchmarks (higher is better)", 1] };
+  const STACK = 13;
   function drawRates() {
-    const place = $("#r-plot"), cell = Number($("#r-cell").value), metric = $("#r-metric").value, digits = METRICS[metric][1];
+    const place = $("#r-plot"), cell = Number($("#r-cell").value), metric = $("#r-metric").value, [, axisWords, digits] = METRICS[metric];
     const points = rates.filter((r) => r.cell === cell), known = points.filter((r) => Number.isFinite(r[metric]));
-    const width = Math.max(place.clientWidth, 280), height = 340, left = 58, right = width - 16, top = 44, bottom = height - 46;
     const ink = printing ? "#000" : colour("--ink"), quiet = printing ? "#444" : colour("--quiet"), faint = printing ? "#ddd" : colour("--line"), card = printing ? "#fff" : colour("--card"), font = colour("--sans");
     const names = data.arms.map((arm) => arm.name).filter((name) => points.some((r) => r.arm === name));
-    put($("#r-legend"), ...names.map((name) => el("li", {}, swatch(name), name)));
+    put($("#r-legend"), ...names.map((name) => { const sample = swatch(name); sample.append(mark(name, 11, 5)); sample.setAttribute("height", 14); sample.setAttribute("viewBox", "0 -2 22 14"); return el("li", {}, sample, name); }));
     if (!known.length) { put(place, el("p", { class: "quiet" }, "Nothing of this setting has this figure yet.")); $("#r-note").textContent = ""; return; }
-    const lrs = points.map((r) => r.lr), lo = Math.log(Math.min(...lrs)) - 0.35, hi = Math.log(Math.max(...lrs)) + 0.35;
-    const values = known.map((r) => r[metric]);
+    const values = known.map((r) => r[metric]), lrs = points.map((r) => r.lr), lo = Math.log(Math.min(...lrs)) - 0.35, hi = Math.log(Math.max(...lrs)) + 0.35;
     let y0 = Math.min(...values), y1 = Math.max(...values);
     // A few losses far above would flatten all others: from four times as far above the least as three quarters of them are, a triangle stands for them.
     const rising = [...values].sort((a, b) => a - b), far = metric === "score" ? Infinity : y0 + 4 * (rising[Math.floor(0.75 * (rising.length - 1))] - y0), isFar = (r) => r[metric] > far;
     if (y1 > far) y1 = Math.max(...values.filter((v) => v <= far));
     const pad = (y1 - y0) * 0.08 || Math.abs(y1) * 0.02 || 1;
     y0 -= pad; y1 += pad;
-    const x = (lr) => left + (Math.log(lr) - lo) / (hi - lo) * (right - left), y = (v) => bottom - (v - y0) / (y1 - y0) * (bottom - top);
+    // What has no place on the axis stands above it at its own rate, a line an arm.
+    const beyond = names.filter((name) => points.some((r) => r.arm === name && (r.diverged || isFar(r))));
+    const width = Math.max(place.clientWidth, 280), left = 58, right = width - 16, top = 46, edge = top + STACK * beyond.length, height = 340 + STACK * beyond.length, bottom = height - 46;
+    const x = (lr) => left + (Math.log(lr) - lo) / (hi - lo) * (right - left), y = (v) => bottom - (v - y0) / (y1 - y0) * (bottom - edge);
     const text = (attributes, content) => svg("text", { "font-family": font, "font-size": 12, fill: quiet, ...attributes }, content);
     const parts = [];
     for (const t of niceTicks(y0, y1, 6)) parts.push(svg("line", { x1: left, x2: right, y1: y(t), y2: y(t), stroke: faint }), text({ x: left - 7, y: y(t) + 4, "text-anchor": "end" }, tickText(t)));
-    const tickLrs = [...new Set(lrs)].sort((a, b) => a - b);
-    let edge = -Infinity;
-    for (const lr of tickLrs) if (x(lr) - edge > 54) { edge = x(lr); parts.push(text({ x: x(lr), y: bottom + 18, "text-anchor": "middle" }, tickText(Number(lr.toPrecision(3))))); }
+    let last = -Infinity;
+    for (const lr of [...new Set(lrs)].sort((a, b) => a - b)) if (x(lr) - last > 54) { last = x(lr); parts.push(text({ x: x(lr), y: bottom + 18, "text-anchor": "middle" }, lrText(lr))); }
     parts.push(svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet }), text({ x: (left + right) / 2, y: bottom + 38, "text-anchor": "middle" }, "learning rate (log axis)"));
-    parts.push(text({ x: 4, y: 14 }, METRICS[metric][0]));
-    if (data.shared_lr) parts.push(svg("line", { x1: x(data.shared_lr), x2: x(data.shared_lr), y1: top, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), text({ x: x(data.shared_lr), y: top - 3, fill: ink, "text-anchor": "middle" }, "shared lr"));
-    names.forEach((name, number) => {
+    parts.push(text({ x: 4, y: 14 }, axisWords));
+    if (data.shared_lr) parts.push(svg("line", { x1: x(data.shared_lr), x2: x(data.shared_lr), y1: top, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), text({ x: x(data.shared_lr), y: top - 5, fill: ink, "text-anchor": "middle" }, "shared lr"));
+    const most = Math.max(...known.map((r) => r.runs)), few = known.filter((r) => r.runs < most);
+    const sign = (d, r, told) => svg("path", { class: "beyond", d, transform: `translate(${x(r.lr)} ${top + STACK * (beyond.indexOf(r.arm) + 0.5)})`, fill: "none", stroke: armColour(r.arm), "stroke-width": 2.2 }, svg("title", {}, told));
+    for (const name of names) {
       const mine = points.filter((r) => r.arm === name).sort((a, b) => a.lr - b.lr), there = mine.filter((r) => Number.isFinite(r[metric]) && !isFar(r)), tint = armColour(name);
       parts.push(svg("polyline", { points: there.map((r) => `${x(r.lr).toFixed(1)},${y(r[metric]).toFixed(1)}`).join(" "), fill: "none", stroke: tint, "stroke-width": 2, "stroke-dasharray": dashOf(name) || null }));
       for (const r of mine) {
-        const told = `${name}, lr ${short(r.lr)}: ${Number.isFinite(r[metric]) ? r[metric].toFixed(digits) : "no value"}, ${plural(r.runs, "run")}${r.diverged ? `, ${r.diverged} diverged` : ""}${r.best ? ", best by the criterion" : ""}${r.edge ? `, the ${r.edge === "low" ? "lowest" : "highest"} rate tried` : ""}`;
-        if (isFar(r)) { const px = x(r.lr) + (number - (names.length - 1) / 2) * 12; parts.push(svg("path", { d: `M${px - 5} ${top + 10}L${px} ${top + 1}L${px + 5} ${top + 10}Z`, fill: card, stroke: tint, "stroke-width": 2 }, svg("title", {}, told))); }
+        const told = `${name}, lr ${lrText(r.lr)}: ${Number.isFinite(r[metric]) ? minus(r[metric].toFixed(digits)) : "no value"}, ${plural(r.runs, "run")}${r.diverged ? `, ${r.diverged} diverged` : ""}${r.best ? ", best by the criterion" : ""}${r.edge ? `, the ${r.edge === "low" ? "lowest" : "highest"} rate tried` : ""}`;
+        if (isFar(r)) parts.push(sign("M-5 4L0 -5L5 4Z", r, told));
         else if (Number.isFinite(r[metric])) {
           if (r.best) parts.push(svg("line", { x1: x(r.lr), x2: x(r.lr), y1: y(r[metric]), y2: bottom, stroke: tint, "stroke-dasharray": "2 4" }), svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 9, fill: "none", stroke: tint, "stroke-width": 2 }));
-          parts.push(svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 4.5, fill: r.diverged ? card : tint, stroke: tint, "stroke-width": 2 }, svg("title", {}, told)));
+          const point = mark(name, x(r.lr), y(r[metric]), r.runs < most ? card : tint);
+          point.append(svg("title", {}, told));
+          parts.push(point);
         }
-        if (r.diverged) { const px = x(r.lr) + (number - (names.length - 1) / 2) * 12, py = top + 9; parts.push(svg("path", { d: `M${px - 4} ${py - 4}L${px + 4} ${py + 4}M${px - 4} ${py + 4}L${px + 4} ${py - 4}`, stroke: tint, "stroke-width": 2.2 }, svg("title", {}, told))); }
+        if (r.diverged) parts.push(sign("M-4 -4L4 4M-4 4L4 -4", r, told));
       }
-    });
-    const best = points.filter((r) => r.best).map((r) => `${r.arm} ${short(r.lr)}${r.edge ? " (at an edge of what was tried)" : ""}`).join(", ");
-    put(place, svg("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${METRICS[metric][0]} against learning rate, ${data.cells[cell]}. Best: ${best || "none"}. All points stand in the table Learning rates.` }, ...parts));
+    }
+    const best = points.filter((r) => r.best).map((r) => `${r.arm} ${lrText(r.lr)}${r.edge ? " (at an edge of what was tried)" : ""}`).join(", ");
+    put(place, svg("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${axisWords} against learning rate, ${data.cells[cell]}. Best: ${best || "none"}. All points stand in the table Learning rates.` }, ...parts));
     place.dataset.points = known.length;
-    $("#r-note").textContent = `Ring: best by ${points[0].criterion.replace(/_/g, " ")}, the criterion of the choice${best ? `: ${best}` : ""}.${points.some((r) => r.diverged) ? " Cross: runs diverged there; a hollow point is the mean of those that did not." : ""}${known.some(isFar) ? " Triangle: far above." : ""}${data.shared_lr ? " Dashed line: the shared learning rate." : ""}`;
+    const range = [...new Set(few.map((r) => r.runs))].sort((a, b) => a - b);
+    $("#r-note").textContent = `Ring: best by ${points[0].criterion.replace(/_/g, " ")}, the criterion of the choice${best ? `: ${best}` : ""}.${range.length ? ` Hollow: mean of ${range.length > 1 ? `${range[0]} to ${range[range.length - 1]}` : plural(range[0], "run")}; filled: of ${most}.` : ""}${points.some((r) => r.diverged) ? " Cross above the axis: runs diverged at that rate." : ""}${known.some(isFar) ? " Triangle: far above." : ""}${data.shared_lr ? " Dashed line: the shared learning rate." : ""}`;
   }
   function startRates() {
     $("#rates").hidden = false;
