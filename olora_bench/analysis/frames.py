@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.answers import Answers
-from olora_bench.store.manifest import Contrast, TuningRule
+from olora_bench.store.manifest import Contrast, Margin, TuningRule
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class StudyFrames:
         problems: sentences on what could not be read, contradicts itself, or is not as declared.
         answers: how the items of an evaluation were answered.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
+        margin: the differences that matter to the study, as it declares them.
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
     """
@@ -57,6 +58,7 @@ class StudyFrames:
     problems: list[str]
     answers: Answers
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    margin: Margin = field(default_factory=Margin)
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
 from olora_bench.analysis.answers import Answered
 from olora_bench.analysis.outcome import Verdict
-from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds, Undecidable
+from olora_bench.analysis.reasons import ArmsAbsent, ItemsDiffer, ItemsUnread, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds
+from olora_bench.analysis.scopes import About
 from olora_bench.report import table_files
 from olora_bench.store.manifest import Contrast
 from olora_bench.words.caveats import worded
@@ -233,23 +235,47 @@ def test_one_answer_pays_where_luck_is_ruled_out() -> None:
     assert one_answer_pays(cells).tolist() == [True, False, False]
 
 
-def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -> None:
-    """Six blocks that all point one way have p 0.031, which Holm doubles where two contrasts are primary."""
-    frames, _ = synthetic("whole")
-    kinds = {"olora": "primary", "olora_plus_x4": "primary"}
-    primary = tuple(one.model_copy(update={"kind": kinds.get(one.arm, "secondary")}) for one in frames.contrasts)
-    for contrasts, wanted in ((frames.contrasts, []), (primary, [Undecidable(6, 2, 7)] * 2)):
-        verdicts = again(replace(frames, contrasts=contrasts))["verdicts"]
-        assert [one for reasons in verdicts["reasons"] for one in reasons if isinstance(one, Undecidable)] == wanted
-
-
-def test_one_comparison_with_blocks_enough_gives_the_others_hope(synthetic: Load) -> None:
-    """Twelve blocks pass Holm's first step among two, after which six that all agree pass the second."""
+def test_items_that_cannot_be_read_leave_no_verdict_on_new_items(synthetic: Load) -> None:
+    """Scores are there and answers to single items are not: the difference is known, and what it says of new items is not."""
     frames, _ = synthetic("planted")
-    primary = tuple(one.model_copy(update={"kind": "primary"}) for one in frames.contrasts)
-    verdicts = again(replace(frames, contrasts=primary))["verdicts"].set_index("contrast")
-    assert verdicts["blocks"].to_dict() == {"olora vs lora": 12, "olora_plus vs olora": 6} and verdicts["confirmatory"].all()
-    assert not any(isinstance(one, Undecidable) for reasons in verdicts["reasons"] for one in reasons)
+    hidden = set(frames.runs[(frames.runs["arm"] == "olora") & (frames.runs["seed"] == 0)]["train_id"])
+    tables = again(replace(frames, answers=lambda run, base, scoring: None if run in hidden else frames.answers(run, base, scoring)))
+    row = tables["verdicts"].iloc[0]
+    assert (row["verdict"], row["reasons"]) == (Verdict.NONE, (ItemsUnread(2, 12),))
+    assert row["difference"] == pytest.approx(3.125) and np.isnan(row["low"]) and np.isnan(row["p"])
+    assert set(tables["scopes"][tables["scopes"]["contrast"] == "olora vs lora"]["about"]) == {About.FLIPS, About.SEEDS}
+
+
+def test_items_in_another_order_are_the_same_items(synthetic: Load) -> None:
+    frames, tables = synthetic("planted")
+    first = str(frames.runs[frames.runs["arm"] == "olora"]["train_id"].iloc[0])
+
+    def turned(run: str | None, base: str | None, scoring: str) -> dict[str, Answered] | None:
+        found = frames.answers(run, base, scoring)
+        return found if run != first or found is None else {name: backwards(items) for name, items in found.items()}
+
+    pd.testing.assert_frame_equal(again(replace(frames, answers=turned))["verdicts"], tables["verdicts"])
+
+
+def backwards(items: Answered) -> Answered:
+    def turn(bits: Any) -> Any:
+        return np.packbits(np.unpackbits(bits, count=len(items.item_id))[::-1])
+
+    ids = items.item_id.take(np.arange(len(items.item_id))[::-1])
+    return replace(items, item_id=ids, correct=turn(items.correct), correct_norm=turn(items.correct_norm))
+
+
+def test_a_pair_with_other_items_leaves_no_verdict_on_new_items(synthetic: Load) -> None:
+    frames, _ = synthetic("planted")
+    first = str(frames.runs[frames.runs["arm"] == "olora"]["train_id"].iloc[0])
+
+    def renamed(run: str | None, base: str | None, scoring: str) -> dict[str, Answered] | None:
+        found = frames.answers(run, base, scoring)
+        other = pa.array([f"other {place}" for place in range(40)])
+        return found if run != first or found is None else found | {"boolq": replace(found["boolq"], item_id=other)}
+
+    row = again(replace(frames, answers=renamed))["verdicts"].iloc[0]
+    assert (row["verdict"], row["reasons"]) == (Verdict.NONE, (ItemsDiffer("boolq"),))
 
 
 def test_runs_that_never_warmed_up_are_said() -> None:
