@@ -104,7 +104,7 @@ class Outcome:
         score, loss: the difference in the mean score over benchmarks (pp), and in held-out loss (nats per token).
         p: of what it is judged by, Holm-corrected where the comparison carries a verdict.
         margin: the difference that matters to the study, in the unit of what it is judged by; NaN where none is declared.
-        models: how many models are among its pairs.
+        scope: which models it is about.
         blocks_for: blocks in which the arm is better, by what it is judged by.
         pairs_planned, pairs_missing, diverged: pairs of runs.
         runs: the train_ids behind it, separated by spaces.
@@ -118,17 +118,12 @@ class Outcome:
     loss: Effect
     p: float
     margin: float
-    models: int
+    scope: Scope
     blocks_for: int
     pairs_planned: int
     pairs_missing: int
     diverged: int
     runs: str
-
-    @property
-    def scope(self) -> Scope:
-        """Which models it is about."""
-        return scope_of(self.models)
 
     @property
     def judged(self) -> Effect:
@@ -140,9 +135,9 @@ class Outcome:
         """The outcome that a row of the table `verdicts` holds."""
         comparison, by_loss = Comparison.of_row(row), row["judged_by"] == "report_loss"
         p = float(row["p_holm"] if comparison.confirmatory else row["p"])
-        counts = {name: int(row[name]) for name in ("models", "blocks_for", "pairs_planned", "pairs_missing", "diverged")}
-        score, loss, margin = _effect(row, ""), _effect(row, "loss_"), float(row["margin"])
-        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, margin, **counts, runs=row["runs"])
+        counts = {name: int(row[name]) for name in ("blocks_for", "pairs_planned", "pairs_missing", "diverged")}
+        score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
+        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, margin, scope, **counts, runs=row["runs"])
 
 
 EFFECT = ("difference", "low", "high", "p", "found", "found_low", "found_high")
@@ -177,7 +172,7 @@ def _effect(row: Mapping[str, Any], prefix: str) -> Effect:
 
 def scope_of(models: int) -> Scope:
     """Which models a verdict over so many is about."""
-    return Scope.ONE_MODEL if models == 1 else Scope.NEW_MODELS if models >= MODELS_FOR_NEW else Scope.THESE_MODELS
+    return Scope.ONE_MODEL if models < 2 else Scope.NEW_MODELS if models >= MODELS_FOR_NEW else Scope.THESE_MODELS
 
 
 def outcomes(verdicts: pd.DataFrame) -> list[Outcome]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import rows_of, where
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.outcome import Outcome
+from olora_bench.analysis.outcome import Outcome, Verdict
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
 from olora_bench.figures._style import (
     BAND,
@@ -102,7 +102,7 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
 
 
 def _cell(r: Mapping[str, Any], arm: ArmStyle, reference: ArmStyle) -> Row:
-    style = {1: arm, -1: reference}.get(r["verdict"].side)
+    style = {1: arm, -1: reference}.get(Verdict(r["verdict"]).side)
     colour, marker = (style.colour, style.marker) if style else ("#8C8C8C", "o")
     crosses = f" ×{r['diverged']}" if r["diverged"] else ""
     note = "no score" if pd.isna(r["difference"]) else f"{_signed(r['difference'])}"

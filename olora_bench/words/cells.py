@@ -12,7 +12,7 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.frames import where
 from olora_bench.analysis.outcome import Outcome, Verdict
 from olora_bench.analysis.reasons import PairsDiverged, PairsMissing
-from olora_bench.words.numbers import NOTHING, number, rate
+from olora_bench.words.numbers import number, rate
 from olora_bench.words.reasons import clauses, counted, worded
 
 ARROWS = {1: "↑", -1: "↓"}
@@ -22,7 +22,7 @@ EXPLORATORY = f"* exploratory: {MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1
 
 def marked(cell: Mapping[str, Any]) -> str:
     """A cell's difference with the mark of its verdict, as `LEGEND` says. `cell` is a row of the table `cells`."""
-    return f"{number(cell['difference'], sign=True)} {'D' if cell['diverged'] else ARROWS.get(cell['verdict'].side, ' ')}"
+    return f"{number(cell['difference'], sign=True)} {'D' if cell['diverged'] else ARROWS.get(Verdict(cell['verdict']).side, ' ')}"
 
 
 def reading(cell: Mapping[str, Any]) -> str:
@@ -62,9 +62,8 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
 
 def found(cell: Mapping[str, Any]) -> str:
     """From where on a difference is found with 80% power, and what that may be."""
-    if pd.isna(cell["found"]):
-        return NOTHING
-    return f"{number(cell['found'])} ({number(cell['found_low'])} to {number(cell['found_high'])})"
+    least, low, high = (cell[name] for name in ("found", "found_low", "found_high"))
+    return f"{number(least)} ({number(low)} to {number(high)})" if low <= least <= high else number(least)
 
 
 def _too_few(cells: pd.DataFrame, seeds: int) -> str:

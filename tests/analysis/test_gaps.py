@@ -11,11 +11,22 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
 from olora_bench.analysis.answers import Answered
 from olora_bench.analysis.outcome import Verdict
-from olora_bench.analysis.reasons import ArmsAbsent, ItemsDiffer, ItemsUnread, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds
+from olora_bench.analysis.reasons import (
+    ArmsAbsent,
+    EqualDifferences,
+    ItemsDiffer,
+    ItemsUnread,
+    JudgedByLoss,
+    PairsMissing,
+    RunsDiffer,
+    SeedLacks,
+    TooFewSeeds,
+)
 from olora_bench.analysis.scopes import About
 from olora_bench.report import table_files
 from olora_bench.store.manifest import Contrast
@@ -114,7 +125,7 @@ def test_a_search_that_goes_on_is_said_to(synthetic: Load) -> None:
 
 @pytest.mark.parametrize("eval_state", ["none", "done"])
 def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_state: str) -> None:
-    """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks, 2 of 64 flips."""
+    """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks; scipy's paired t."""
     frames, _ = synthetic("whole")
     contrasts = (Contrast(arm="olora_plus_x4", reference="olora", kind="primary"),)
     runs = frames.runs.assign(eval_state=eval_state)
@@ -122,7 +133,10 @@ def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_stat
     tables = again(replace(frames, runs=runs, scores=frames.scores.iloc[:0], contrasts=contrasts))
     row = tables["verdicts"].set_index("role").loc["tuned"]
     assert (row["verdict"], row["judged_by"], row["blocks"], row["blocks_for"]) == (Verdict.BETTER, "report_loss", 0, 6)
-    assert row["p"] == row["loss_p"] == row["p_holm"] == 2 / 64 and row["pairs_missing"] == 0
+    assert row["p"] == row["loss_p"] == row["p_holm"] and row["pairs_missing"] == 0
+    losses = runs[(runs["roles"] == "tuned") & runs["longest"]].pivot_table(index="seed", columns="arm", values="metrics.report_loss")
+    want = stats.ttest_rel(losses["olora_plus_x4"], losses["olora"])
+    assert row["p"] == pytest.approx(want.pvalue) and not row["loss_new_items"]
     assert row["reasons"] == (JudgedByLoss(),) and np.isnan(row["difference"])
     assert tables["cells"].empty
 
@@ -143,7 +157,7 @@ def test_scores_of_two_machines_are_no_fair_comparison_unsaid(synthetic: Load) -
     tables = again(replace(frames, runs=frames.runs.assign(scored_on=where)))
     reasons = tables["verdicts"].set_index("contrast")["reasons"]
     differ = RunsDiffer("scored on", ("cpu torch 2.13.0", "cuda torch 2.13.0"))
-    assert reasons.to_dict() == {"olora vs lora": (differ,), "olora_plus vs olora": ()}
+    assert reasons.to_dict() == {"olora vs lora": (differ,), "olora_plus vs olora": (EqualDifferences(),)}
     assert "the runs do not share one scored on: cpu torch 2.13.0, cuda torch 2.13.0" in said(tables)
 
 
