@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from olora_bench.analysis.reasons import Undecidable
 from olora_bench.analysis.runs import has_role, with_role
+from olora_bench.analysis.scopes import About
 from olora_bench.identity import RESULTS_VERSION, digest
 from olora_bench.identity.code import init_digest
 from olora_bench.report import table_files
@@ -111,10 +111,10 @@ def of_role(role: str) -> dict[str, pd.DataFrame]:
     }
 
 
-def decided(there: dict[str, pd.DataFrame]) -> tuple[pd.Series, dict[str, str]]:
-    """The overall row, which is better on every block of six, and the verdict on each benchmark."""
+def judged(there: dict[str, pd.DataFrame], verdict: str) -> tuple[pd.Series, dict[str, str]]:
+    """The overall row, which leads on every block of six, and the verdict on each benchmark."""
     overall = there["verdicts"].iloc[0]
-    assert overall["verdict"] == "better" and overall["blocks_for"] == overall["blocks"] == 6
+    assert overall["verdict"] == verdict and overall["blocks_for"] == overall["blocks"] == 6
     counts = there["win_counts"].iloc[0]
     assert counts["null_low"] <= counts["wins"] <= counts["null_high"], "the count of cells won tells nothing"
     cells = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")["verdict"].to_dict()
@@ -124,14 +124,18 @@ def decided(there: dict[str, pd.DataFrame]) -> tuple[pd.Series, dict[str, str]]:
 
 def test_the_words_on_results_are_what_the_records_say() -> None:
     """The sentences above the table in docs/results.md, which no command writes."""
-    tuned, cells = decided(of_role("tuned"))
+    tuned, cells = judged(of_role("tuned"), "unresolved")
+    assert tuned["low"] < 0 < tuned["high"], "the interval includes zero"
+    assert tuned["difference"] < 1, "by less than a point"
     assert set(cells.values()) == {"unresolved"}, "no benchmark alone is decided"
     leans = of_role("tuned")["cells"].set_index("benchmark")["high"]
     assert leans.loc[leans < 0].index.unique().tolist() == ["piqa"], "PIQA leans to LoRA"
-    assert tuned["loss_low"] > 0, "a higher held-out loss, on all six seeds"
-    assert 0 < tuned["difference"] < tuned["detectable"], "smaller than what six seeds would find four times in five"
-    without = of_role("tuned")["left_out"].set_index("benchmark")["blocks_for"]
-    assert without.pop("piqa") == 6 and (without < 6).all(), "without any one of the others on fewer seeds"
+    assert tuned["loss_low"] > 0 and not tuned["loss_new_items"], "LoRA ends at the lower held-out loss, on these examples"
+    assert 0 < tuned["difference"] < tuned["found"], "less than the study finds four times in five"
+    without = of_role("tuned")["left_out"].set_index("benchmark")
+    assert (without["low"] < 0).all() and (without["high"] > 0).all(), "without any one of the benchmarks the interval includes zero too"
+    without = without["blocks_for"]
+    assert without.pop("piqa") == 6 and (without < 6).all(), "without any one but PIQA on fewer seeds"
     slow = of_role("tuned")["schedules"].set_index("share")
     assert slow["loss_arm"].notna().sum() == 3 and not slow["matches"].any() and (slow["low"] > 0).all(), (
         "neither takes OLoRA to LoRA's loss"
@@ -141,13 +145,12 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
     ends = ends.pivot_table(index="seed", columns=["arm", "length"], values="metrics.report_loss")
     gap = ends["lora", 32.0] - ends["olora", 64.0]
     found = scipy.stats.ttest_1samp(gap, 0).confidence_interval()
-    assert len(gap) == 6 and found.low < 0 < found.high, "no difference is found"
-    assert max(-found.low, found.high) < slow.loc[1, "difference"], "to within the size of that gap"
+    assert len(gap) == 6 and found.low < 0 < found.high, "which ends lower is unresolved"
     there = of_role("shared")
-    shared, cells = decided(there)
-    assert 2.75 < shared["difference"] / tuned["difference"] < 3.25, "three times as large"
-    without = there["left_out"].set_index("benchmark")["difference"]
-    assert without["boolq"] < shared["difference"] / 2, "most of it is BoolQ alone"
+    shared, cells = judged(there, "better")
+    without = there["left_out"].set_index("benchmark")
+    assert without.loc["boolq", "difference"] < shared["difference"] / 2, "most of it is BoolQ alone"
+    assert without.loc["boolq", "low"] < 0 < without.loc["boolq", "high"], "without BoolQ, the interval includes zero"
     rows = there["cells"][there["cells"]["primary"] & there["cells"]["longest"]].set_index("benchmark")
     assert rows.loc["boolq", "base"] < rows.loc["boolq", "chance"] - 2, "below chance"
     asked = read("smollm2").tables["cells"]
@@ -173,6 +176,8 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
     lora = rates[(rates["arm"] == "lora") & rates["searched"]].sort_values("lr").reset_index(drop=True)
     at = int(lora.index[lora["best"]][0])
     assert lora["tune"][at - 1] - lora["tune"][at] < 0.01 and lora["report_loss"][at - 1] < lora["report_loss"][at], "a close choice"
+    olora = rates[(rates["arm"] == "olora") & rates["searched"]].sort_values("tune")["tune"].to_list()
+    assert olora[1] - olora[0] < 0.01, "for either arm"
     tries = read("smollm2").frames.runs
     tries = with_role(tries[(tries["arm"] == "lora") & tries["longest"]], "tuning")
     tries = tries.set_index("lr")["metrics.report_loss"]
@@ -181,6 +186,37 @@ def test_the_words_on_results_are_what_the_records_say() -> None:
     assert rates[rates["searched"]].groupby("arm").size().nunique() == 1, "equally many tries"
     clipped = with_role(tables["run_measures"], "shared", "tuned").groupby("arm")["clipped_step_share"]
     assert clipped.min()["olora"] == 1 and clipped.mean()["lora"] < 0.2, "clipped at every step, and seldom"
+
+
+@pytest.mark.parametrize(
+    ("role", "wanted"),
+    [
+        ("tuned", {"difference": 0.648, "block_se": 0.280, "item_se": 0.352, "low": -0.35, "high": 1.65, "p": 0.177}),
+        ("shared", {"difference": 2.009, "block_se": 0.072, "item_se": 0.772, "low": 0.48, "high": 3.54, "p": 0.010}),
+    ],
+)
+def test_the_verdicts_have_the_errors_that_a_reviewer_found(role: str, wanted: dict[str, float]) -> None:
+    """By other code from raw items; percentage points. The ends are Banerjee's, a little wider than Satterthwaite's t."""
+    row = of_role(role)["verdicts"].iloc[0]
+    assert {name: row[name] for name in wanted} == pytest.approx(wanted, abs=6e-3)
+
+
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_no_number_has_two_intervals(study: str) -> None:
+    """A comparison's verdict, its scopes, its cells of one benchmark or measure: one scope, one interval."""
+    tables = read(study).tables
+    scopes = tables["scopes"].set_index(["contrast", "role", "measure", "about"])
+    assert scopes.index.is_unique
+    measures = tables["measures"][(tables["measures"]["measure"] == "report_loss") & tables["measures"]["longest"]]
+    measures = measures.set_index(["contrast", "role"])
+    assert measures.index.is_unique, "one cell a comparison: its loss is the comparison's"
+    for row in tables["verdicts"].to_dict("records"):
+        key, loss = (row["contrast"], row["role"]), [row["loss_difference"], row["loss_low"], row["loss_high"]]
+        assert loss == pytest.approx(measures.loc[key, ["difference", "low", "high"]].to_list())
+        assert loss == pytest.approx(scopes.loc[(*key, "report_loss", About.SEEDS), ["difference", "low", "high"]].to_list())
+        if row["judged_by"] == "score":
+            score = scopes.loc[(*key, "score", About.SEEDS_AND_ITEMS), ["difference", "low", "high"]].to_list()
+            assert [row["difference"], row["low"], row["high"]] == pytest.approx(score)
 
 
 def test_the_words_on_instructions_are_what_the_records_say() -> None:
@@ -192,14 +228,14 @@ def test_the_words_on_instructions_are_what_the_records_say() -> None:
         one["loss_blocks"] for one in (olora, quarter, four)
     } == {6}
     for one in (olora, quarter, four):
-        assert one["verdict"] == "unresolved" and Undecidable(6, 3, 7) in one["reasons"]
+        assert one["verdict"] in ("better", "worse") and one["p_holm"] <= 0.05 and not one["loss_new_items"]
     control = told.loc["olora_random vs olora"]
     assert control["loss_high"] < 0 and control["verdict"] == "better", "a lower loss than OLoRA"
     fresh = tables["run_measures"][~has_role(tables["run_measures"], "tuning")]
     clipped = fresh.groupby("arm")["clipped_step_share"].mean()
     assert clipped["olora"] > 0.5 and clipped["lora"] == clipped["olora_random"] == 0, "in most steps, in none"
     written = tables["measures"][tables["measures"]["measure"].isin(["bleu", "rouge1", "rouge2", "rougeL"])]
-    assert len(written) == 16 and set(written["verdict"]) == {"unresolved"}, "no difference between arms is found"
+    assert len(written) == 16 and set(written["verdict"]) == {"unresolved"}, "every comparison of arms is unresolved"
     base = read("smollm2_alpaca").frames.base_generation.iloc[0]
     assert all(row["value_arm"] > base[row["measure"]] < row["value_reference"] for row in written.to_dict("records")), (
         "above the untouched"

@@ -176,7 +176,8 @@ def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
     if (row := rows.get(About.ITEMS)) is not None and not pd.isna(row["low"]):
         lines.append(f"of these trainings on new items: {interval(row['low'], row['high'])} {unit(outcome)}")
     if (row := rows.get(About.FLIPS)) is not None and outcome.judged.has_interval:
-        lines.append(f"of these items only: p = {probability(row['p'])} by the exact sign flip over blocks, which needs symmetry")
+        drawn = "examples" if outcome.by_loss else "items"
+        lines.append(f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, which needs symmetry")
     return lines
 
 

@@ -296,7 +296,7 @@ BAD = {
     "no record": (rename, "No verdict yet on olora against lora"),
     "one arm": (keep(arm=["lora"]), "No verdict yet on olora against lora"),
     "one seed": (keep(seed=[0], arm=["lora", "olora"]), "Not enough runs for a verdict"),
-    "unscored": (unscored, "olora ends at a lower loss than lora, by 0.317 nats of held-out loss (95% interval"),
+    "unscored": (unscored, "olora is at -0.317 nats of held-out loss against lora (95% interval"),
     "one run": (keep(seed=[0], arm=["lora"], model=["syn_a"]), "No verdict yet on olora against lora"),
 }
 
