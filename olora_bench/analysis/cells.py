@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -259,7 +260,7 @@ def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: 
     if not isinstance(items, PairedItems):
         return row | {"lacking": (items,)}
     if seeds < MIN_SEEDS_FOR_VERDICT:
-        alone = items.new_items()
+        alone = replace(items.new_items(), block_df=np.asarray(1.0))  # seeds have no part in it
         return row | {"estimate": alone, "item_se": float(alone.item_se)}
     found = items.new_seeds_and_items()
     numbers = effect_columns(row["difference"], found, power=False)

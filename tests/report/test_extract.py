@@ -101,7 +101,7 @@ def test_a_comparison_judged_by_loss_has_a_table_of_its_own() -> None:
     first, _, second, _ = _beside([by_score, by_loss])
     assert "| score, pp |" in first and "score" not in second
     row = [cell.strip() for cell in second.splitlines()[2].split("|")]
-    assert row[3:6] == ["-0.100", "-0.115 to -0.085", f"{by_loss.blocks_for} of 6"]
+    assert row[3:6] == ["-0.100", "-0.112 to -0.088", f"{by_loss.blocks_for} of 6"]
 
 
 def test_caveats_go_with_it() -> None:
