@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from olora_bench.analysis.scopes import About
 from olora_bench.identity import RESULTS_VERSION, digest
 from olora_bench.identity.code import init_digest
 from olora_bench.report import table_files
@@ -91,6 +92,45 @@ def test_a_page_says_results_in_a_studys_place_only(page: str) -> None:
     prose = BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
     prose = re.sub(r"`[^`]*`", "", "\n".join(line for line in prose.splitlines() if not line.startswith("    ")))
     assert FIGURE.findall(prose) == []
+
+
+def of_role(role: str) -> dict[str, pd.DataFrame]:
+    """What the tables of the published study say of OLoRA against LoRA, at rates of their own (`tuned`) or at one (`shared`)."""
+    tables = read("smollm2").tables
+    return {
+        name: frame[(frame["contrast"] == "olora vs lora") & (frame["role"] == role)] for name, frame in tables.items() if "role" in frame
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "wanted"),
+    [
+        ("tuned", {"difference": 0.648, "block_se": 0.280, "item_se": 0.352, "low": -0.35, "high": 1.65, "p": 0.177}),
+        ("shared", {"difference": 2.009, "block_se": 0.072, "item_se": 0.772, "low": 0.48, "high": 3.54, "p": 0.010}),
+    ],
+)
+def test_the_verdicts_have_the_errors_that_a_reviewer_found(role: str, wanted: dict[str, float]) -> None:
+    """By other code from raw items; percentage points. The ends are Banerjee's, a little wider than Satterthwaite's t."""
+    row = of_role(role)["verdicts"].iloc[0]
+    assert {name: row[name] for name in wanted} == pytest.approx(wanted, abs=6e-3)
+
+
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_no_number_has_two_intervals(study: str) -> None:
+    """A comparison's verdict, its scopes, its cells of one benchmark or measure: one scope, one interval."""
+    tables = read(study).tables
+    scopes = tables["scopes"].set_index(["contrast", "role", "measure", "about"])
+    assert scopes.index.is_unique
+    measures = tables["measures"][(tables["measures"]["measure"] == "report_loss") & tables["measures"]["longest"]]
+    measures = measures.set_index(["contrast", "role"])
+    assert measures.index.is_unique, "one cell a comparison: its loss is the comparison's"
+    for row in tables["verdicts"].to_dict("records"):
+        key, loss = (row["contrast"], row["role"]), [row["loss_difference"], row["loss_low"], row["loss_high"]]
+        assert loss == pytest.approx(measures.loc[key, ["difference", "low", "high"]].to_list())
+        assert loss == pytest.approx(scopes.loc[(*key, "report_loss", About.SEEDS), ["difference", "low", "high"]].to_list())
+        if row["judged_by"] == "score":
+            score = scopes.loc[(*key, "score", About.SEEDS_AND_ITEMS), ["difference", "low", "high"]].to_list()
+            assert [row["difference"], row["low"], row["high"]] == pytest.approx(score)
 
 
 def test_readme_is_read_in_a_minute() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,14 @@ import pandas as pd
 
 from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS
+from olora_bench.analysis.compared import PairedItems, paired_items
 from olora_bench.analysis.comparison import comparisons
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import StudyFrames, rows_of
-from olora_bench.analysis.outcome import Judgement, Verdict, corrected
-from olora_bench.analysis.paired import LEVEL, detectable_by_seeds, detectable_difference, item_standard_error, paired_t
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement
+from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.pairs import CELL, PAIRS, SIDES, run_ids, runs_differ
 from olora_bench.analysis.reasons import (
-    EqualDifferences,
     Exploratory,
     NoRateChosen,
     PairsDiverged,
@@ -52,7 +53,8 @@ DIFFERENCES = Table(
         Column("chance", "what guessing scores, as a share"),
         Column("score_reference", "score of the reference's run", "percent"),
         Column("score_arm", "score of the arm's run", "percent"),
-        Column("difference", "arm minus reference", "pp"),
+        Column("more", "items that the arm answers correctly minus those that the reference does"),
+        Column("difference", "arm minus reference: `more` over `items`", "pp"),
         Column("flips_reference", "items that get a different answer than in fp32, reference", "percent"),
         Column("flips_arm", "items that get a different answer than in fp32, arm", "percent"),
         Column("flip_items", "items that were compared with fp32"),
@@ -81,15 +83,21 @@ CELLS = Table(
         Column("gave_reference", "how often the reference gave that same answer", "percent", "gave reference", "number"),
         Column("gave_arm", "how often the arm gave it", "percent", "gave arm", "number"),
         Column("difference", "arm minus reference", "pp", "difference", "pp"),
-        Column("low", "lower end of the 95% interval (paired t over seeds; empty below 3 seeds or where all agree)", "pp", "low", "pp"),
+        Column("low", "lower end of the 95% interval over new seeds and new items; empty below 3 seeds, or where neither shows a spread",
+               "pp", "low", "pp"),
         Column("high", "upper end of that interval", "pp", "high", "pp"),
-        Column("p", "of the paired t over seeds"),
+        Column("block_se", "standard error that new seeds bring; empty below 3 seeds", "pp", "se of seeds", "2 digits"),
+        Column("item_se", "standard error that new items add; below 3 seeds that of new items for these trainings", "pp", "se of items",
+               "2 digits"),
+        Column("p", "of the interval's test"),
         Column("p_holm", "corrected over all cells of confirmatory comparisons, primary metrics; empty for others"),
         Column("seeds", "pairs with a score", heading="seeds"),
         Column("seeds_planned", "seeds that the study plans"),
         Column("diverged", "pairs with a diverged run"),
-        Column("detectable", "found with 80% power, were items the only chance at work", "pp", "detectable (items)", "number"),
-        Column("detectable_seeds", "found with 80% power, were seeds the only chance at work", "pp", "detectable (seeds)", "number"),
+        Column("found", "the smallest difference that the test finds with 80% power, at Holm's strictest step; below 3 seeds, were items "
+               "the only chance at work", "pp", "found from", "number"),
+        Column("found_low", "lower end of what that may be, as well as the variances are known", "pp", "at least", "number"),
+        Column("found_high", "upper end", "pp", "at most", "number"),
         Column("flips_reference", "items that get a different answer than in fp32, reference", "percent", "flips reference", "number"),
         Column("flips_arm", "items that get a different answer than in fp32, arm", "percent", "flips arm", "number"),
         Column("flip_items", "items that were compared with fp32"),
@@ -103,20 +111,20 @@ _WHO = ("contrast", "role", "lr_arm", "model", "rank", "setting", "benchmark")
 GRID_VIEW = View(
     "grid",
     "Every cell",
-    "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval of a paired t over seeds; verdict by "
-    "Holm over the declared family, by each cell's own p outside of it. Detectable: the smallest difference found with 80% power, were "
-    "items or seeds the only chance at work. Constant: what the same answer to every item scores at best; gave: percent of items to which "
-    "each side gave it. Flips: percent of items that get a different answer than in fp32, where that was measured. Learning rates of a "
-    "tuned study were chosen by its criterion, and not by these scores.",
+    "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval over new seeds and new items; verdict "
+    "by Holm over the declared family, by each cell's own p outside of it. Found from: the smallest difference that this test finds with "
+    "80% power, and what that may be; below three seeds, were items the only chance at work. Constant: what the same answer to every item "
+    "scores at best; gave: percent of items to which each side gave it. Flips: percent of items that get a different answer than in fp32, "
+    "where that was measured. Learning rates of a tuned study were chosen by its criterion, and not by these scores.",
     CELLS,
     (*_WHO, "items", "chance", "constant", "base", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low",
-     "high", "seeds", "detectable", "detectable_seeds", "flips_reference", "flips_arm", "verdict", "reasons"),
+     "high", "block_se", "item_se", "seeds", "found", "found_low", "found_high", "flips_reference", "flips_arm", "verdict", "reasons"),
     rows=("primary", True),
 )  # fmt: skip
 APPENDIX_VIEW = View(
     "appendix",
     "Other metrics",
-    "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval of a paired t over seeds.",
+    "The metrics that are not primary: accuracy in percent, differences in percentage points, 95% interval over new seeds and new items.",
     CELLS,
     (*_WHO, "metric", "score_reference", "score_arm", "difference", "low", "high", "seeds"),
     rows=("primary", False),
@@ -142,8 +150,9 @@ def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     arm, reference = of_side["arm"], of_side["reference"].drop(columns=["primary", "items", "chance", "flip_items"])
     complete = pairs[pairs["pair"] == "complete"]
     both = complete.merge(arm, on=["arm_id", "arm_eval"]).merge(reference, on=["reference_id", "reference_eval", "benchmark", "metric"])
-    # Scores are counts over items: rounding in the last place would turn a tie into a win.
-    both["difference"] = (100 * (both["score_arm"] - both["score_reference"])).round(9)
+    counts = {side: (both[f"score_{side}"] * both["items"]).round().astype("int64") for side in SIDES}  # scores are counts over items
+    both["more"] = counts["arm"] - counts["reference"]
+    both["difference"] = 100 * both["more"] / both["items"]
     both[["score_arm", "score_reference", "flips_arm", "flips_reference"]] *= 100
     return DIFFERENCES.ordered(both)
 
@@ -159,8 +168,21 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
     Returns:
         The table `CELLS`. A cell whose benchmarks no record names has one row, benchmark and metric null.
     """
-    rows = corrected(list(_rows(frames, pairs, differences)), lambda row: row["confirmatory"] and row["primary"] and row["longest"])
-    return CELLS.frame([row | dict(zip(("verdict", "reasons"), _judge(row), strict=True)) for row in rows])
+    rows = corrected(list(_rows(frames, pairs, differences)), _in_family)
+    family = sum(map(_in_family, rows))
+    return CELLS.frame(_judged(row, LEVEL / family if _in_family(row) else LEVEL) for row in rows)
+
+
+def _in_family(row: dict[str, Any]) -> bool:
+    return bool(row["confirmatory"] and row["primary"] and row["longest"])
+
+
+def _judged(row: dict[str, Any], level: float) -> dict[str, Any]:
+    """A row with its verdict and what could have been found: with Holm's strictest `level`, known only with the family."""
+    estimate, lacking = row.pop("estimate"), row.pop("lacking")
+    found = effect_columns(row["difference"], estimate, level=level) if row["primary"] else {}
+    row |= {name: found.get(name, np.nan) for name in ("found", "found_low", "found_high")}
+    return row | dict(zip(("verdict", "reasons"), _judge(row, lacking), strict=True))
 
 
 def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -220,26 +242,29 @@ def _without_benchmarks(frames: StudyFrames) -> set[str]:
     return silent - set(done[done["eval_id"].isin(scored)]["base_eval_id"])
 
 
-_STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low", "high", "p",
-               "detectable", "detectable_seeds", "flips_reference", "flips_arm")  # fmt: skip
+_STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low", "high", "p", "block_se",
+               "item_se", "flips_reference", "flips_arm")  # fmt: skip
 
 
 def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
-    """What the seeds of a cell say on one metric. `scored`: its seed differences."""
+    """What the seeds of a cell say on one metric, `estimate` (of `outcome.effect_columns`) among it. `scored`: its seed differences."""
     seeds = len(scored)
-    row: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan)
+    row: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan) | {"estimate": None, "lacking": ()}
     row |= {"flip_items": 0, "seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
     if not seeds:
         return row
     means = ("score_reference", "score_arm", "difference", "flips_reference", "flips_arm")
     row |= {name: float(scored[name].mean()) for name in means} | {"flip_items": int(scored["flip_items"].max())}
-    row |= {"detectable": _item_part(answers, scored, benchmark, metric)} | _choices(answers, scored, benchmark, metric)
-    if seeds >= MIN_SEEDS_FOR_VERDICT:
-        test = paired_t(scored["difference"].to_numpy(dtype=float))
-        row |= {"low": float(test.low), "high": float(test.high), "p": float(test.p)}
-        if np.isfinite(test.error):
-            row["detectable_seeds"] = detectable_by_seeds(float(test.error), seeds)
-    return row
+    row |= {"difference": 100 * int(scored["more"].sum()) / int(scored["items"].sum())} | _choices(answers, scored, benchmark, metric)
+    items = paired_items(answers, scored)
+    if not isinstance(items, PairedItems):
+        return row | {"lacking": (items,)}
+    if seeds < MIN_SEEDS_FOR_VERDICT:
+        alone = replace(items.new_items(), block_df=np.asarray(1.0))  # seeds have no part in it
+        return row | {"estimate": alone, "item_se": float(alone.item_se)}
+    found = items.new_seeds_and_items()
+    numbers = effect_columns(row["difference"], found, power=False)
+    return row | {"estimate": found} | {name: numbers[name] for name in ("low", "high", "p", "block_se", "item_se")}
 
 
 def _warned(scored: pd.DataFrame) -> tuple[Reason, ...]:
@@ -274,31 +299,7 @@ def one_answer_pays(cells: pd.DataFrame) -> pd.Series[bool]:
     return cells["constant"] > chance + 3 * error
 
 
-def _item_part(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> float:
-    """Percentage points; NaN where no item was answered differently, so that their spread cannot be told, or where items are not there."""
-    sides: dict[str, list[Any]] = {"arm": [], "reference": []}
-    ids: Any = None
-    for row in rows_of(scored):
-        for side, kept in sides.items():
-            known = answers(row[f"{side}_id"], None, row[f"{side}_eval"])
-            if known is None or benchmark not in known:
-                return float("nan")
-            answered = known[benchmark]
-            right = answered.right(metric)
-            if ids is None:
-                ids = answered.item_id
-            elif ids is not answered.item_id and not ids.equals(answered.item_id):
-                index = pd.Index(answered.item_id.to_pylist())
-                places = index.get_indexer(ids.to_pylist()) if index.is_unique else np.array([-1])
-                if (places < 0).any():
-                    return float("nan")
-                right = right[places]
-            kept.append(right)
-    error = item_standard_error(np.array(sides["arm"]), np.array(sides["reference"]))
-    return 100 * detectable_difference(error) if error > 0 else float("nan")
-
-
-def _judge(row: dict[str, Any]) -> Judgement:
+def _judge(row: dict[str, Any], lacking: tuple[Reason, ...]) -> Judgement:
     reasons: tuple[Reason, ...] = row["reasons"] if row["longest"] else (*row["reasons"], ShorterSchedule())
     planned, seeds = row["seeds_planned"], row["seeds"]
     if row["diverged"]:
@@ -309,10 +310,9 @@ def _judge(row: dict[str, Any]) -> Judgement:
         return Verdict.NONE, (NoRateChosen(), *reasons)
     if seeds < MIN_SEEDS_FOR_VERDICT:
         return Verdict.NONE, (*reasons, TooFewSeeds(seeds, MIN_SEEDS_FOR_VERDICT))
-    if np.isnan(row["p"]):
-        return Verdict.UNRESOLVED, (*reasons, EqualDifferences())
+    if lacking:
+        return Verdict.NONE, (*reasons, *lacking)
     reasons += (Exploratory(seeds, EXPLORATORY_BELOW),) if row["exploratory"] else ()
-    own = bool(np.isnan(row["p_holm"]))
+    own = not _in_family(row)
     reasons += (Uncorrected(),) if own else ()
-    sure = (row["p"] if own else row["p_holm"]) <= LEVEL
-    return (Verdict.BETTER if row["difference"] > 0 else Verdict.WORSE) if sure else Verdict.UNRESOLVED, reasons
+    return judgement(row["difference"], row["p" if own else "p_holm"], np.nan, reasons)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.examples import Examples, no_examples
-from olora_bench.store.manifest import Contrast, TuningRule
+from olora_bench.store.manifest import Contrast, Margin, TuningRule
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class StudyFrames:
         problems: sentences on what could not be read, contradicts itself, or is not as declared.
         answers: how the items of an evaluation were answered.
         base_generation: one row an untouched base with answers: base, eval_id, and the generation metrics.
+        margin: the differences that matter to the study, as it declares them.
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
         examples: the final held-out loss of a run by example.
@@ -59,6 +60,7 @@ class StudyFrames:
     problems: list[str]
     answers: Answers
     base_generation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    margin: Margin = field(default_factory=Margin)
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     examples: Examples = no_examples

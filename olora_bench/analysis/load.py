@@ -57,6 +57,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         problems=reader.problems + contradictions(runs),
         answers=reader.answers.of,
         base_generation=_generations(generated),
+        margin=manifest.margin,
         overrides=overrides,
         damaged=reader.damaged,
         examples=reader.examples.of,

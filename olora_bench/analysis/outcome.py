@@ -11,27 +11,50 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.crossed import MODELS_FOR_NEW, Scope
+from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import rows_of
-from olora_bench.analysis.paired import holm
-from olora_bench.analysis.reasons import Reason
+from olora_bench.analysis.margins import kind
+from olora_bench.analysis.paired import LEVEL, holm
+from olora_bench.analysis.power import found
+from olora_bench.analysis.reasons import EqualDifferences, Reason
 
 
 class Verdict(StrEnum):
-    """Of an arm against its reference; its text is what tables show."""
+    """Of an arm against its reference; its text is what tables show. The first six are those of `margins.Kind`."""
 
     BETTER = "better"
-    WORSE = "worse"
+    BETTER_WITHIN_MARGIN = "better, within the margin"
+    EQUIVALENT = "equivalent"
     UNRESOLVED = "unresolved"
+    WORSE_WITHIN_MARGIN = "worse, within the margin"
+    WORSE = "worse"
     TOO_FEW_RUNS = "not enough runs"
     NONE = "no verdict"
 
     @property
+    def side(self) -> int:
+        """1 where the arm is better, -1 where the reference is, 0 where neither is shown to be."""
+        return _SIDES.get(self, 0)
+
+    @property
     def decided(self) -> bool:
         """Whether it says which of the two is better."""
-        return self in (Verdict.BETTER, Verdict.WORSE)
+        return self.side != 0
+
+    @property
+    def tested(self) -> bool:
+        """Whether a test stands behind it, whatever it came to."""
+        return self not in (Verdict.TOO_FEW_RUNS, Verdict.NONE)
 
 
+_SIDES = {Verdict.BETTER: 1, Verdict.BETTER_WITHIN_MARGIN: 1, Verdict.WORSE_WITHIN_MARGIN: -1, Verdict.WORSE: -1}
 Judgement = tuple[Verdict, tuple[Reason, ...]]
+
+
+def judgement(gain: float, p: float, p_inside: float, reasons: tuple[Reason, ...]) -> Judgement:
+    """A verdict from p's that are corrected where they are to be; a p of NaN is of differences without a spread."""
+    return Verdict(kind(gain, p, p_inside)), reasons if p == p else (*reasons, EqualDifferences())
 
 
 @dataclass(frozen=True)
@@ -41,17 +64,22 @@ class Effect:
     Attributes:
         difference: percentage points of score, or nats of held-out loss per token.
         low, high: its 95% interval; NaN below six blocks.
-        detectable: the smallest difference that so many blocks find with 80% power.
-        p: of the exact sign-flip test over blocks, as it is.
+        p: of no difference, as it is, by the test that the interval belongs to.
+        found: the smallest difference that this test finds with 80% power, Holm's strictest step included.
+        found_low, found_high: what `found` may be, as well as the variances are known.
         blocks: how many there are.
+        new_items: whether it is about new items; else about these items, or examples, only.
     """
 
     difference: float
     low: float
     high: float
-    detectable: float
     p: float
+    found: float
+    found_low: float
+    found_high: float
     blocks: int
+    new_items: bool
 
     @property
     def known(self) -> bool:
@@ -75,6 +103,8 @@ class Outcome:
         by_loss: whether it is judged by held-out loss, since no benchmark is asked.
         score, loss: the difference in the mean score over benchmarks (pp), and in held-out loss (nats per token).
         p: of what it is judged by, Holm-corrected where the comparison carries a verdict.
+        margin: the difference that matters to the study, in the unit of what it is judged by; NaN where none is declared.
+        scope: which models it is about.
         blocks_for: blocks in which the arm is better, by what it is judged by.
         pairs_planned, pairs_missing, diverged: pairs of runs.
         runs: the train_ids behind it, separated by spaces.
@@ -87,6 +117,8 @@ class Outcome:
     score: Effect
     loss: Effect
     p: float
+    margin: float
+    scope: Scope
     blocks_for: int
     pairs_planned: int
     pairs_missing: int
@@ -104,13 +136,43 @@ class Outcome:
         comparison, by_loss = Comparison.of_row(row), row["judged_by"] == "report_loss"
         p = float(row["p_holm"] if comparison.confirmatory else row["p"])
         counts = {name: int(row[name]) for name in ("blocks_for", "pairs_planned", "pairs_missing", "diverged")}
-        score, loss = _effect(row, ""), _effect(row, "loss_")
-        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, **counts, runs=row["runs"])
+        score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
+        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, margin, scope, **counts, runs=row["runs"])
+
+
+EFFECT = ("difference", "low", "high", "p", "found", "found_low", "found_high")
+
+
+def effect_columns(value: float, estimate: Estimate | None, *, level: float = LEVEL, power: bool = True) -> dict[str, float]:
+    """An effect and its error as columns of a table: those of `Effect`, and the standard errors `block_se` and `item_se`.
+
+    Args:
+        value: the difference.
+        estimate: None where there is none; then all but `difference` is NaN.
+        level: of the test at Holm's strictest step, for what could have been found.
+        power: whether that is asked.
+    """
+    row = dict.fromkeys((*EFFECT, "block_se", "item_se"), float("nan")) | {"difference": value}
+    if estimate is None:
+        return row
+    low, high = estimate.interval()
+    row |= {"low": float(low), "high": float(high), "p": float(estimate.p())}
+    row |= {"block_se": float(estimate.block_se), "item_se": float(estimate.item_se)}
+    if power:
+        least = found(estimate, level=level)
+        row |= {"found": least.difference, "found_low": least.low, "found_high": least.high}
+    return row
 
 
 def _effect(row: Mapping[str, Any], prefix: str) -> Effect:
-    numbers = {name: float(row[f"{prefix}{name}"]) for name in ("difference", "low", "high", "detectable", "p")}
-    return Effect(**numbers, blocks=int(row[f"{prefix}blocks"]))
+    numbers = {name: float(row[f"{prefix}{name}"]) for name in EFFECT}
+    new_items = not prefix or bool(row[f"{prefix}new_items"])
+    return Effect(**numbers, blocks=int(row[f"{prefix}blocks"]), new_items=new_items)
+
+
+def scope_of(models: int) -> Scope:
+    """Which models a verdict over so many is about."""
+    return Scope.ONE_MODEL if models < 2 else Scope.NEW_MODELS if models >= MODELS_FOR_NEW else Scope.THESE_MODELS
 
 
 def outcomes(verdicts: pd.DataFrame) -> list[Outcome]:
@@ -118,9 +180,9 @@ def outcomes(verdicts: pd.DataFrame) -> list[Outcome]:
     return [Outcome.of_row(row) for row in rows_of(verdicts)]
 
 
-def corrected(rows: Sequence[dict[str, Any]], member: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """The rows with `p_holm`: Holm's correction of `p` over the rows of a family, NaN outside of it."""
+def corrected(rows: Sequence[dict[str, Any]], member: Callable[[dict[str, Any]], bool], p: str = "p") -> list[dict[str, Any]]:
+    """The rows with `<p>_holm`: Holm's correction of the column `p` over the rows of a family, NaN outside of it."""
     family = [member(row) for row in rows]
     adjusted = np.full(len(rows), np.nan)
-    adjusted[family] = holm(np.array([row["p"] for row, own in zip(rows, family, strict=True) if own], dtype=float))
-    return [row | {"p_holm": float(p)} for row, p in zip(rows, adjusted, strict=True)]
+    adjusted[family] = holm(np.array([row[p] for row, own in zip(rows, family, strict=True) if own], dtype=float))
+    return [row | {f"{p}_holm": float(value)} for row, value in zip(rows, adjusted, strict=True)]

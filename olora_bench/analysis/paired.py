@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,8 @@ from scipy import optimize, stats
 LEVEL = 0.05
 POWER = 0.8
 MIN_BLOCKS = 6
-"""With fewer, even differences that all point one way leave 2/2^blocks > 5%."""
+"""Least blocks for a verdict on a comparison: from here on simulated studies hold the level, and fewer leave the seeds' spread unknown to a
+factor of three and more."""
 
 EXACT_BLOCKS = 18
 """Up to here all 2^blocks sign flips are listed; beyond, `RANDOM_FLIPS` of them are drawn."""
@@ -73,15 +73,6 @@ def holm(p: Floats) -> Floats:
     adjusted = np.empty_like(stepped)
     np.put_along_axis(adjusted, order, stepped, -1)
     return adjusted
-
-
-def blocks_needed(comparisons: int) -> int:
-    """With fewer blocks none of so many primary comparisons can be decided: Holm multiplies the least p, 2/2^blocks, by their number.
-
-    >>> [blocks_needed(count) for count in (1, 2, 3, 6)]
-    [6, 7, 7, 8]
-    """
-    return max(MIN_BLOCKS, math.ceil(math.log2(2 * comparisons / LEVEL)))
 
 
 _MOST_AT_ONCE = 2**18
@@ -155,17 +146,8 @@ def sign_flip(differences: Floats, rng: np.random.Generator, *, level: float = L
     return SignFlip(d.mean(axis=-1), low, high, p, exact)
 
 
-def detectable_difference(standard_error: float, *, level: float = LEVEL, power: float = POWER) -> float:
-    """The smallest true difference that a two-sided test at `level` finds with probability `power`, given a known standard error.
-
-    >>> round(detectable_difference(1.0), 2)
-    2.8
-    """
-    return float((stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power)) * standard_error)
-
-
 def detectable_by_seeds(standard_error: float, pairs: int, *, level: float = LEVEL, power: float = POWER) -> float:
-    """As `detectable_difference` for the paired t over `pairs` seeds, whose standard error is itself an estimate (non-central t).
+    """The smallest true difference that a paired t over `pairs` seeds finds with probability `power` (non-central t).
 
     >>> round(detectable_by_seeds(1.0, 3), 2)
     5.65
@@ -193,19 +175,3 @@ def detectable_of(differences: Floats) -> float:
         return float("nan")
     error = float(paired_t(differences).error)
     return detectable_by_seeds(error, len(differences)) if np.isfinite(error) else float("nan")
-
-
-def item_standard_error(arm: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
-    """Standard error of the mean difference of two arms on the same items, from resampling items only.
-
-    Args:
-        arm, reference: `(seeds, items)`, 1 where the item was answered correctly, the same items in the same order.
-
-    Returns:
-        In the unit of the scores. The spread between seeds is not in it. NaN for a single item.
-
-    >>> round(item_standard_error(np.array([[1, 1, 0, 0]]), np.array([[0, 1, 0, 0]])), 3)
-    0.25
-    """
-    difference = arm.mean(axis=0, dtype=float) - reference.mean(axis=0, dtype=float)
-    return float(difference.std(ddof=1) / np.sqrt(difference.size)) if difference.size > 1 else float("nan")

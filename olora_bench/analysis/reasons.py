@@ -45,11 +45,26 @@ class TooFewBlocks:
 
 
 @dataclass(frozen=True)
-class Undecidable:
-    """No outcome of so many blocks could be significant after Holm over so many primary comparisons."""
+class ItemsUnread:
+    """Pairs of runs whose answers to single items are not there: nothing can be said of new items."""
 
-    blocks: int
-    comparisons: int
+    pairs: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ItemsDiffer:
+    """A benchmark of which not all pairs answered the same items: nothing can be said of new items."""
+
+    benchmark: str
+
+
+@dataclass(frozen=True)
+class TooFewItems:
+    """A benchmark with fewer items than their spread needs."""
+
+    benchmark: str
+    items: int
     needed: int
 
 
@@ -154,7 +169,7 @@ class NoRateChosen:
 
 @dataclass(frozen=True)
 class EqualDifferences:
-    """Every seed gave the same difference, so that their spread cannot be told."""
+    """Neither seeds nor items show a spread, so that no error can be told."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,8 @@ class Uncorrected:
 
 
 Reason = (
-    PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | Undecidable | JudgedByLoss | ArmsAbsent
+    PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
+    | TooFewItems | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
 )  # fmt: skip

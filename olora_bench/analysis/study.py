@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis import convergence, gaps, losses, rates, runs, schedules, verdicts
+from olora_bench.analysis import convergence, gaps, losses, rates, runs, schedules, scopes, verdicts, win_counts
 from olora_bench.analysis.anatomy import ANATOMY, ANATOMY_VIEW, anatomy
 from olora_bench.analysis.cells import APPENDIX_VIEW, CELLS, DIFFERENCES, GRID_VIEW, compare_cells, seed_differences
+from olora_bench.analysis.compared import compared
 from olora_bench.analysis.described import Table, View
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.pairs import PAIRS, pairs
@@ -20,13 +21,15 @@ Tables = Mapping[str, pd.DataFrame]
 described where they are made. Differences are arm minus reference; NaN or null is "not known"."""
 
 TABLES: tuple[Table, ...] = (
-    PAIRS, DIFFERENCES, verdicts.VERDICTS, verdicts.WIN_COUNTS, verdicts.LEFT_OUT, CELLS, convergence.CROSSINGS, convergence.SPEEDUPS,
+    PAIRS, DIFFERENCES, verdicts.VERDICTS, scopes.SCOPES, win_counts.WIN_COUNTS, scopes.LEFT_OUT,
+    CELLS, convergence.CROSSINGS, convergence.SPEEDUPS,
     schedules.SCHEDULES, losses.RUN_MEASURES, losses.COMPARED, losses.COST_TABLE, losses.RATIOS, rates.RATES, rates.SENSITIVITY, ANATOMY,
     SCORING, gaps.COVERAGE, gaps.NOT_DONE, gaps.WARNINGS, runs.RUN_TABLE,
 )  # fmt: skip
 """The tables of a study."""
 VIEWS: tuple[View, ...] = (
-    verdicts.VERDICTS_VIEW, verdicts.WIN_COUNTS_VIEW, verdicts.LEFT_OUT_VIEW, GRID_VIEW, APPENDIX_VIEW, convergence.SPEEDUP_VIEW,
+    verdicts.VERDICTS_VIEW, scopes.SCOPES_VIEW, win_counts.WIN_COUNTS_VIEW, scopes.LEFT_OUT_VIEW,
+    GRID_VIEW, APPENDIX_VIEW, convergence.SPEEDUP_VIEW,
     schedules.SCHEDULE_VIEW, rates.RATE_VIEW, rates.SENSITIVITY_VIEW, losses.RATIO_VIEW, losses.LOSS_VIEW, losses.COST_VIEW,
     verdicts.CONTROLS_VIEW, ANATOMY_VIEW, SCORING_VIEW, gaps.COVERAGE_VIEW, gaps.NOT_DONE_VIEW, gaps.WARNING_VIEW,
 )  # fmt: skip
@@ -37,12 +40,14 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
     """All frames of a study, as `Tables` lists them; the same records and the same generator state give the same frames."""
     pair = pairs(frames)
     difference = seed_differences(frames, pair)
+    mine = compared(frames, pair, difference)
     crossed = convergence.crossings(frames, pair)
     measured = losses.run_measures(frames)
     rate = rates.learning_rates(frames, measured)
     tables = {
-        "verdicts": verdicts.confirmatory(frames, pair, difference, rng),
-        "win_counts": verdicts.win_counts(pair, difference, rng),
+        "verdicts": verdicts.confirmatory(frames, mine),
+        "scopes": scopes.scopes(mine),
+        "win_counts": win_counts.win_counts(mine, rng),
         "cells": compare_cells(frames, pair, difference),
         "coverage": gaps.coverage(pair),
         "differences": difference,
@@ -59,6 +64,6 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "anatomy": anatomy(frames),
         "scoring": scoring(frames),
         "not_done": gaps.not_done(frames),
-        "left_out": verdicts.left_out(pair, difference, rng),
+        "left_out": scopes.left_out(mine),
     }
     return tables | {"warnings": gaps.warnings(frames, tables)}

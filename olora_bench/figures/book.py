@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
+from olora_bench.analysis.compared import longest, primary
 from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.cost_pairs import cost_pairs
 from olora_bench.analysis.frames import Row, groups_of
@@ -17,13 +18,13 @@ from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.runs import REPORTED, has_role, with_role
-from olora_bench.analysis.verdicts import longest, primary
 from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._pages import pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import captions
 from olora_bench.words import cells as cell_words
+from olora_bench.words import comparisons as comparison_words
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
 from olora_bench.words import speed as speed_words
@@ -35,7 +36,6 @@ LINES_A_FOREST = 48
 CELLS_A_RATE_FIGURE = 5
 CELLS_A_FIGURE = 10
 CELL = ("cell", "model", "rank", "setting")
-ALONE = "Secondary contrasts stand beside the verdict and are not corrected for their number."
 
 
 @dataclass(frozen=True)
@@ -244,10 +244,7 @@ def _comparisons(s: Sources) -> Drawn:
     title = "Every declared comparison, arm minus reference"
     for name, shown in pages("comparisons", [row for _, row in known.groupby(level=0)], LINES_A_FOREST):
         parts = [
-            "Means over blocks (model, seed), arm minus reference, with 95% intervals by sign flips of blocks, from six on. The axis of "
-            "the held-out loss is turned, so that right of 0 favours the arm in both panels.",
-            "Filled where the verdict is better or worse; of the measure that carries no verdict, where the interval excludes 0.",
-            ALONE if (~shown["confirmatory"].astype(bool)).any() else "",
+            *comparison_words.caption(outcomes(shown)),
             captions.protocols(shown),
             captions.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
             captions.items(s.tables),

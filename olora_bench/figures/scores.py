@@ -102,7 +102,7 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
 
 
 def _cell(r: Mapping[str, Any], arm: ArmStyle, reference: ArmStyle) -> Row:
-    style = {Verdict.BETTER: arm, Verdict.WORSE: reference}.get(r["verdict"])
+    style = {1: arm, -1: reference}.get(Verdict(r["verdict"]).side)
     colour, marker = (style.colour, style.marker) if style else ("#8C8C8C", "o")
     crosses = f" ×{r['diverged']}" if r["diverged"] else ""
     note = "no score" if pd.isna(r["difference"]) else f"{_signed(r['difference'])}"

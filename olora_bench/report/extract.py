@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
+from olora_bench.analysis.compared import primary
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.losses import GENERATED, GENERATED_NAMES
 from olora_bench.analysis.outcome import Outcome, Verdict, outcomes
-from olora_bench.analysis.verdicts import primary
 from olora_bench.errors import BadInput
 from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.report.text import begun, cell_tables, limits_of, of_longest, sentences
@@ -118,7 +118,7 @@ def _beside(shown: Sequence[Outcome]) -> list[str]:
     parts = []
     for by_loss in (False, True):
         if alike := [one for one in shown if one.by_loss == by_loss]:
-            parts += [markdown_table(*words.comparison_table(alike, by_loss=by_loss)), words.table_legend(by_loss=by_loss)]
+            parts += [markdown_table(*words.comparison_table(alike, by_loss=by_loss)), words.table_legend(alike, by_loss=by_loss)]
     return parts
 
 

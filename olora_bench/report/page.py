@@ -123,7 +123,7 @@ def _folded(outcome: Outcome, tables: Tables) -> str:
 def _facts(outcome: Outcome, tables: Tables) -> str:
     """Test, gaps, the count of cells, speeds and runs of a comparison."""
     comparison = outcome.comparison
-    facts = words.facts(outcome, comparison.rows_in(tables["measures"]))
+    facts = words.facts(outcome, comparison.rows_in(tables["measures"]), comparison.rows_in(tables["scopes"]))
     parts = [f'<ul class="facts">{"".join(f"<li>{escape(line)}</li>" for line in facts)}</ul>']
     for count in rows_of(comparison.rows_in(tables["win_counts"])):
         parts.append(f"<figure>{count_strip(count)}<figcaption>{escape(words.count(count))}</figcaption></figure>")

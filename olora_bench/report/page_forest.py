@@ -8,7 +8,7 @@ from html import escape
 
 from olora_bench.analysis.outcome import Outcome
 from olora_bench.report.page_svg import nice_ticks
-from olora_bench.words.comparisons import FILLED, Measure, ends, ends_of, measures, named, verdict_word
+from olora_bench.words.comparisons import FILLED, Measure, ends, ends_of, found_words, measures, named, verdict_word
 from olora_bench.words.verdicts import mark
 
 Groups = Sequence[tuple[str, Sequence[Outcome]]]
@@ -70,8 +70,9 @@ def _row(outcome: Outcome, rows: Sequence[Outcome], shown: Sequence[Measure]) ->
     pairs = (f"{_strip(one, outcome, one.reach(rows))}<span>{_text(one, outcome)}</span>" for one in shown)
     cells = "".join(f'<td class="measure"><div class="pair">{pair}</div></td>' for pair in pairs)
     verdict = f'<span class="pill {mark(outcome.verdict)}">{escape(verdict_word(outcome))}</span>'
+    least = "" if outcome.verdict.decided else f' <span class="quiet">{escape(found_words(outcome))}</span>'
     name = escape(named(outcome.comparison)).replace(", lr ", ", lr&nbsp;")  # on one line with its number
-    return f'<tr><th scope="row" class="name">{name}</th>{cells}<td class="says">{verdict}</td></tr>'
+    return f'<tr><th scope="row" class="name">{name}</th>{cells}<td class="says">{verdict}{least}</td></tr>'
 
 
 def _text(measure: Measure, outcome: Outcome) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, where
+from olora_bench.analysis.compared import longest, primary
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Outcome, outcomes
-from olora_bench.analysis.verdicts import longest, primary
 from olora_bench.identity import run_title
 from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.words import cells as cell_words
@@ -60,7 +60,7 @@ def _sections(outcome: Outcome, tables: Tables) -> list[str]:
 def sentences(outcome: Outcome, tables: Tables) -> list[str]:
     """A comparison's verdict, what it stands on, and its count of cells. `tables`: those of the longest schedules."""
     comparison = outcome.comparison
-    facts = words.facts(outcome, comparison.rows_in(tables["measures"]))
+    facts = words.facts(outcome, comparison.rows_in(tables["measures"]), comparison.rows_in(tables["scopes"]))
     counts = rows_of(comparison.rows_in(tables["win_counts"]))
     return [words.headline(outcome), words.sentence("; ".join(facts)), *map(words.count, counts)]
 
@@ -108,14 +108,13 @@ def _cell_table(cells: pd.DataFrame, comparison: Comparison) -> tuple[list[str],
     judged, pays = int(cells["seeds"].max()) >= MIN_SEEDS_FOR_VERDICT, one_answer_pays(cells)
     arm, reference = comparison.arm, comparison.reference
     header = ["benchmark", "items", "chance", *(["one answer"] if pays.any() else []), "base", reference, arm, f"{arm} - {reference}"]
-    tail = ["95% interval", "items only", "seeds only", "verdict"] if judged else ["detectable"]
+    tail = ["95% interval", "found from", "verdict"] if judged else ["items alone"]
     rows = []
     for row, paid in zip(rows_of(cells), pays, strict=True):
         shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"])]
         shown += [number(row["constant"]) if paid else NOTHING] if pays.any() else []
-        shown += [*_scores(row), number(row["detectable"])]
-        if judged:
-            shown[-1:] = [interval(row["low"], row["high"]), shown[-1], number(row["detectable_seeds"]), cell_words.reading(row)]
+        shown += [*_scores(row), *([interval(row["low"], row["high"])] if judged else []), cell_words.found(row)]
+        shown += [cell_words.reading(row)] if judged else []
         rows.append(shown)
     complete = cells.dropna(subset=["difference"])
     means = _scores(complete[[*SCORES, "difference"]].astype(float).mean())

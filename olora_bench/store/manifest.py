@@ -99,6 +99,13 @@ class TuningRule(_Read):
     shared_lr: float | None = None
 
 
+class Margin(_Read):
+    """The difference that matters, as the study declares it: percentage points of score, nats of held-out loss; null where it does not."""
+
+    score: Annotated[float, Field(gt=0)] | None = None
+    loss: Annotated[float, Field(gt=0)] | None = None
+
+
 class Manifest(_Read):
     """Everything a report needs to find and order the study's records."""
 
@@ -109,6 +116,7 @@ class Manifest(_Read):
     overrides: tuple[str, ...] | None = None
     file: str | None = None
     declaration: str | None = None
+    margin: Margin = Margin()
     tuning: TuningRule | None = None
     searches: tuple[Search, ...] | None = None
     runs: Annotated[tuple[PlannedRun, ...], Field(min_length=1)]

@@ -77,6 +77,8 @@ def write_manifest(
         "searches": [search.model_dump(mode="json") for search in _searches(grids, loss_of)],
         "runs": [_planned(job) for job in grids.jobs],
     }
+    if study.margin is not None:
+        value["margin"] = study.margin.model_dump()
     _write(study_dir(results_dir, study.name, overrides) / "manifest.json", value, held)
 
 

@@ -66,15 +66,15 @@ def stages_text(grids: Grids) -> list[str]:
 
 def _power_text(grids: Grids) -> list[str]:
     """A line where the study could not decide what it asks, whatever its runs gave."""
-    from olora_bench.analysis.paired import blocks_needed  # brings scipy
+    from olora_bench.analysis.paired import MIN_BLOCKS  # brings scipy
 
-    rule, primary = grids.study.tuning, sum(c.kind == "primary" for c in grids.study.contrasts)
+    rule, primary = grids.study.tuning, any(c.kind == "primary" for c in grids.study.contrasts)
     models = {job.experiment.model.name for job in grids.jobs}
     run = {(job.experiment.model.name, job.experiment.seed) for job in grids.jobs}
     blocks = len(run) if rule is None else len(models) * len(rule.fresh_seeds)
-    if not primary or blocks >= blocks_needed(primary):
+    if not primary or blocks >= MIN_BLOCKS:
         return []
-    return [f"too few       {blocks} blocks (model, seed): to decide any of {primary} primary contrasts takes {blocks_needed(primary)}"]
+    return [f"too few       {blocks} blocks (model, seed): a verdict takes {MIN_BLOCKS}"]
 
 
 def _bases(jobs: Sequence[Job]) -> dict[str, Job]:

@@ -74,6 +74,17 @@ class Tuning(Strict):
         return self
 
 
+Least = Annotated[float, Field(gt=0)]
+
+
+class Margin(Strict):
+    """The smallest difference that matters: percentage points of score, nats of held-out loss per token. Left out: none is declared, and
+    then no contrast is called equivalent."""
+
+    score: Least | None = None
+    loss: Least | None = None
+
+
 class Study(Strict):
     """A study: contrasts, declared before the runs, over a union of grids.
 
@@ -87,6 +98,7 @@ class Study(Strict):
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)]
     grids: Annotated[tuple[Grid, ...], Field(min_length=1)]
     tuning: Tuning | None = None
+    margin: Margin | None = None
 
     @model_validator(mode="after")
     def _protocol_has_its_keys(self) -> Study:

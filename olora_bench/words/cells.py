@@ -15,14 +15,14 @@ from olora_bench.analysis.reasons import PairsDiverged, PairsMissing
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.reasons import clauses, counted, worded
 
-ARROWS = {Verdict.BETTER: "↑", Verdict.WORSE: "↓"}
+ARROWS = {1: "↑", -1: "↓"}
 LEGEND = "↑ better, ↓ worse, D a seed diverged (so unresolved), no mark: unresolved or no verdict. Every cell: tables/grid.md."
 EXPLORATORY = f"* exploratory: {MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1} seeds."
 
 
 def marked(cell: Mapping[str, Any]) -> str:
     """A cell's difference with the mark of its verdict, as `LEGEND` says. `cell` is a row of the table `cells`."""
-    return f"{number(cell['difference'], sign=True)} {'D' if cell['diverged'] else ARROWS.get(cell['verdict'], ' ')}"
+    return f"{number(cell['difference'], sign=True)} {'D' if cell['diverged'] else ARROWS.get(Verdict(cell['verdict']).side, ' ')}"
 
 
 def reading(cell: Mapping[str, Any]) -> str:
@@ -55,15 +55,20 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
     own = bool(cells["confirmatory"].any())
     family = "Holm over the declared family" if own else "outside the declared family and not corrected for their number"
     return (
-        f"Verdicts by a paired t over seeds, {family}.{star} `items only` and `seeds only`: the smallest difference that {seeds} seeds "
-        "find with 80% power, were items, or seeds, the only chance at work. Intervals are over seeds and take the items as they are. "
-        f"{unit}"
+        f"Intervals and verdicts over new seeds and new items, {family}.{star} `found from`: the smallest true difference that this test "
+        f"finds with 80% power, and what that may be, as well as the variances are known; a smaller one was not shown absent. {unit}"
     )
 
 
+def found(cell: Mapping[str, Any]) -> str:
+    """From where on a difference is found with 80% power, and what that may be."""
+    least, low, high = (cell[name] for name in ("found", "found_low", "found_high"))
+    return f"{number(least)} ({number(low)} to {number(high)})" if low <= least <= high else number(least)
+
+
 def _too_few(cells: pd.DataFrame, seeds: int) -> str:
-    low, high = cells["detectable"].min(), cells["detectable"].max()
-    items = f" From the items alone, nothing below {low:.1f} to {high:.1f} pp could be found (`detectable`: 80% power, 5% level)."
+    low, high = cells["found"].min(), cells["found"].max()
+    items = f" From the items alone, nothing below {low:.1f} to {high:.1f} pp could be found (`items alone`: 80% power, 5% level)."
     blind = "How far a score moves when only the seed changes cannot be told from so few."
     return f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(low) else items}"
 
@@ -77,11 +82,11 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
     comparison, reasons = outcome.comparison, clauses(outcome.reasons)
     judge = "Holm over the declared family" if cells["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
     return [
-        f"{comparison.arm} minus {comparison.reference} in accuracy (primary metric), 95% interval by a paired t over seeds; filled, in "
-        f"the winner's colour, where {judge} gives a verdict, grey and open otherwise.",
-        f"Fewer than {MIN_SEEDS_FOR_VERDICT} seeds, or equal differences, give no interval." if cells["low"].isna().any() else "",
+        f"{comparison.arm} minus {comparison.reference} in accuracy (primary metric), 95% interval over new seeds and new items; filled, "
+        f"in the winner's colour, where {judge} gives a verdict, grey and open otherwise.",
+        f"Fewer than {MIN_SEEDS_FOR_VERDICT} seeds, or no spread, give no interval." if cells["low"].isna().any() else "",
         f"{MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1} seeds: exploratory." if cells["exploratory"].astype(bool).any() else "",
         "×n: n pairs have a diverged run, so the cell is unresolved." if cells["diverged"].gt(0).any() else "",
-        f"Diamond: mean over benchmarks, interval by sign flips of {counted(outcome.score.blocks, 'block')} (model, seed), from six blocks "
-        f"on; verdict: {outcome.verdict}{f' ({reasons})' if reasons else ''}.",
+        f"Diamond: mean over benchmarks and {counted(outcome.score.blocks, 'block')} (model, seed), interval from six blocks on; verdict: "
+        f"{outcome.verdict}{f' ({reasons})' if reasons else ''}.",
     ]

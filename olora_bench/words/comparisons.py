@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.outcome import Effect, Outcome, Verdict
+from olora_bench.analysis.outcome import Effect, Outcome
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.words.numbers import number, rate
-from olora_bench.words.verdicts import span
+from olora_bench.words.verdicts import about, digits_of, found, span, unit
 
 GROUPS = {"Primary: carries the verdict": True, "Beside the verdict: not corrected": False}
 LONG_NAME = 20
@@ -97,9 +97,32 @@ def named(comparison: Comparison) -> str:
 
 
 def verdict_word(outcome: Outcome) -> str:
-    """The verdict on the arm, with what it is by, e.g. `better by score`."""
-    tested = outcome.verdict.decided or outcome.verdict is Verdict.UNRESOLVED
-    return f"{outcome.verdict} by {'loss' if outcome.by_loss else 'score'}" if tested else outcome.verdict.value
+    """The verdict on the arm, with what it is by, e.g. `better by score`, `worse by loss, within the margin`."""
+    word, *margin = outcome.verdict.split(", ")
+    by = f" by {'loss' if outcome.by_loss else 'score'}" if outcome.verdict.tested else ""
+    return ", ".join([word + by, *margin])
+
+
+def found_words(outcome: Outcome) -> str:
+    """From where on a difference would be found, e.g. `found from 1.4 (1.1 to 2.6) pp`; empty where that is not known."""
+    known = not math.isnan(outcome.judged.found)
+    return f"found from {found(outcome.judged, digits=digits_of(outcome))} {unit(outcome)}" if known else ""
+
+
+def caption(shown: Sequence[Outcome]) -> list[str]:
+    """What a forest of comparisons shows, in sentences."""
+    scores = {about(one, one.score) for one in shown if one.score.has_interval}
+    losses = {about(one, one.loss) for one in shown if one.loss.has_interval}
+    over = [f"{name} over {' or '.join(sorted(found))}" for name, found in (("of the score", scores), ("of the loss", losses)) if found]
+    return [
+        "Means over blocks (model, seed), arm minus reference. The axis of the held-out loss is turned, so that right of 0 favours the arm "
+        "in both panels.",
+        f"95% intervals, from six blocks on: {', '.join(over)}." if over else "",
+        "Filled where the verdict says which is better; of the measure that carries no verdict, where the interval excludes 0.",
+        "Secondary contrasts stand beside the verdict and are not corrected for their number."
+        if not all(one.comparison.confirmatory for one in shown)
+        else "",
+    ]
 
 
 def ends(reference: str, arm: str) -> tuple[str, str]:

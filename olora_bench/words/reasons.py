@@ -14,6 +14,8 @@ from olora_bench.analysis.reasons import (
     EqualDifferences,
     EvaluationsWarn,
     Exploratory,
+    ItemsDiffer,
+    ItemsUnread,
     JudgedByLoss,
     NeverReached,
     NoRateChosen,
@@ -27,10 +29,10 @@ from olora_bench.analysis.reasons import (
     SeedLacks,
     ShorterSchedule,
     TooFewBlocks,
+    TooFewItems,
     TooFewRates,
     TooFewSeeds,
     Uncorrected,
-    Undecidable,
 )
 from olora_bench.words.numbers import rate
 
@@ -64,8 +66,12 @@ def worded(reason: Reason) -> str:
             return f"{counted(searches, 'learning-rate search')} open or at an edge"
         case TooFewBlocks(blocks, needed):
             return f"{blocks} of at least {needed} blocks (model, seed)"
-        case Undecidable(blocks, comparisons, needed):
-            return f"{blocks} blocks can decide none of {comparisons} primary comparisons, whatever they show: {needed} can"
+        case ItemsUnread(pairs, of):
+            return f"answers to single items of {pairs} of {counted(of, 'pair')} are not there: nothing is said of new items"
+        case ItemsDiffer(benchmark):
+            return f"pairs do not share the items of {benchmark}: nothing is said of new items"
+        case TooFewItems(benchmark, items, needed):
+            return f"{items} of at least {needed} items of {benchmark}: nothing is said of new items"
         case JudgedByLoss():
             return "by held-out loss: no benchmark is asked"
         case ArmsAbsent(arms):
@@ -77,7 +83,7 @@ def worded(reason: Reason) -> str:
         case NoRateChosen():
             return "no learning rate chosen: a search is open or at an edge"
         case EqualDifferences():
-            return "every seed gave the same difference"
+            return "neither seeds nor items show a spread: no error can be told"
         case Exploratory(_, enough):
             return f"exploratory: fewer than {enough} seeds"
         case Uncorrected():

@@ -8,9 +8,11 @@ from typing import Any, assert_never
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.crossed import Scope
 from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.scopes import About
 from olora_bench.words.numbers import interval, number, probability, rate
 from olora_bench.words.reasons import clauses, counted
 
@@ -73,9 +75,28 @@ def span(effect: Effect, *, digits: int) -> str:
     return interval(effect.low, effect.high, digits=digits)
 
 
+def found(effect: Effect, *, digits: int) -> str:
+    """From where on a difference is found with 80% power, and what that may be, e.g. `1.4 (1.1 to 2.6)`; a dash for what is not known."""
+    least, low, high = (number(value, digits=digits) for value in (effect.found, effect.found_low, effect.found_high))
+    return f"{least} ({low} to {high})" if effect.found_low <= effect.found <= effect.found_high else least
+
+
+def about(outcome: Outcome, effect: Effect) -> str:
+    """What an interval is about, e.g. `new seeds and new items`."""
+    seeds = "new models, new seeds" if outcome.scope is Scope.NEW_MODELS else "new seeds"
+    models = ", these models" if outcome.scope is Scope.THESE_MODELS else ""
+    return f"{seeds} and {'new items' if effect.new_items else 'these examples'}{models}"
+
+
+def digits_of(outcome: Outcome) -> int:
+    """Decimals of what a comparison is judged by."""
+    return 3 if outcome.by_loss else 1
+
+
 def interval_words(outcome: Outcome) -> str:
-    """E.g. `95% interval +0.1 to +1.9`; empty where there is none."""
-    return f"95% interval {span(outcome.judged, digits=3 if outcome.by_loss else 1)}" if outcome.judged.has_interval else ""
+    """E.g. `95% interval +0.1 to +1.9 over new seeds and new items`; empty where there is none."""
+    effect = outcome.judged
+    return f"95% interval {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}" if effect.has_interval else ""
 
 
 def headline(outcome: Outcome) -> str:
@@ -88,9 +109,12 @@ def headline(outcome: Outcome) -> str:
     scale = "nats of held-out loss" if outcome.by_loss else "percentage points on average over benchmarks"
     at = f"{arm} is at {amount(outcome, effect.difference)} {scale} against {reference}"
     match outcome.verdict:
-        case Verdict.BETTER | Verdict.WORSE:
-            by = f"{amount(outcome, abs(effect.difference), sign=False)} {scale} ({extent})"
+        case Verdict.BETTER | Verdict.WORSE | Verdict.BETTER_WITHIN_MARGIN | Verdict.WORSE_WITHIN_MARGIN:
+            within = "" if outcome.verdict in (Verdict.BETTER, Verdict.WORSE) else f", within {_margin(outcome)}"
+            by = f"{amount(outcome, abs(effect.difference), sign=False)} {scale}{within} ({extent})"
             said = f"{arm} {_ends(outcome)} than {reference}, by {by}."
+        case Verdict.EQUIVALENT:
+            said = f"Equivalent within {_margin(outcome)}: {at} ({extent})."
         case Verdict.UNRESOLVED | Verdict.NONE:
             said = f"{sentence(outcome.verdict)[:-1]}: {at} ({extent})."
         case Verdict.TOO_FEW_RUNS:
@@ -100,30 +124,61 @@ def headline(outcome: Outcome) -> str:
     return f"{said} {sentence(clauses(outcome.reasons))}".rstrip()
 
 
+def _margin(outcome: Outcome) -> str:
+    return f"the margin of {outcome.margin:g} {unit(outcome)}"
+
+
 def _ends(outcome: Outcome) -> str:
-    better = outcome.verdict is Verdict.BETTER
+    better = outcome.verdict.side > 0
     if outcome.by_loss:
         return "ends at a lower loss" if better else "ends at a higher loss"
     return "scores higher" if better else "scores lower"
 
 
-def facts(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
-    """What stands below the headline, as clauses: blocks, test, gaps, what could have been found, the held-out loss.
+def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> list[str]:
+    """What stands below the headline, as clauses: blocks, test, other scopes, gaps, what could have been found, the held-out loss.
 
     Args:
         measures: the comparison's rows of that table, of the longest schedules.
+        scopes: its rows of that table.
     """
     arm, effect = outcome.comparison.arm, outcome.judged
     lines = [f"{outcome.blocks_for} of {counted(effect.blocks, 'block')} for {arm}"] if effect.known else []
     if not pd.isna(outcome.p):
-        lines.append(f"exact sign-flip test over blocks, {'Holm ' if outcome.comparison.confirmatory else ''}p = {probability(outcome.p)}")
+        holm = "Holm " if outcome.comparison.confirmatory else ""
+        lines.append(f"over {about(outcome, effect)}, {holm}p = {probability(outcome.p)}{_errors(outcome, scopes)}")
+    if not pd.isna(effect.found):
+        lines.append(f"a true difference is found four times in five from {found(effect, digits=digits_of(outcome))} {unit(outcome)} on")
+    lines += _other_scopes(outcome, scopes)
     gaps = [(outcome.pairs_missing, "missing"), (outcome.diverged, "diverged")]
     state = ", ".join(f"{count} {word}" for count, word in gaps if count) or "all done"
     lines.append(f"{counted(outcome.pairs_planned, 'pair')} of runs planned, {state}")
-    if not pd.isna(effect.detectable) and (outcome.verdict is Verdict.UNRESOLVED or abs(effect.difference) < effect.detectable):
-        least = f"{amount(outcome, effect.detectable, sign=False)} {unit(outcome)}"
-        lines.append(f"smallest difference that these blocks would find with 80% power: {least}")
     return lines + _held_out_loss(outcome, measures)
+
+
+def _of_judged(outcome: Outcome, scopes: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Its rows of the table `scopes` of the measure that it is judged by, by what they are about."""
+    measure = "report_loss" if outcome.by_loss else "score"
+    return {row["about"]: row for row in rows_of(scopes) if row["measure"] == measure}
+
+
+def _errors(outcome: Outcome, scopes: pd.DataFrame) -> str:
+    row = _of_judged(outcome, scopes).get(About.SEEDS_AND_ITEMS)
+    if row is None:
+        return ""
+    seeds = "seeds" if outcome.scope is Scope.ONE_MODEL else "models"
+    parts = " and ".join(f"{number(row[f'{part}_se'], digits=2)} from {name}" for part, name in (("block", seeds), ("item", "items")))
+    return f" (standard error, {unit(outcome)}: {parts})"
+
+
+def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
+    rows, lines = _of_judged(outcome, scopes), []
+    if (row := rows.get(About.ITEMS)) is not None and not pd.isna(row["low"]):
+        lines.append(f"of these trainings on new items: {interval(row['low'], row['high'])} {unit(outcome)}")
+    if (row := rows.get(About.FLIPS)) is not None and outcome.judged.has_interval:
+        drawn = "examples" if outcome.by_loss else "items"
+        lines.append(f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, which needs symmetry")
+    return lines
 
 
 def _held_out_loss(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
@@ -132,8 +187,9 @@ def _held_out_loss(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
     levels = ", ".join(f"{arm} {number(losses[f'value_{side}'].mean(), digits=3)}" for arm, side in sides) if len(losses) else ""
     if outcome.by_loss or not outcome.loss.known:
         return [f"held-out loss: {levels}"] if levels else []
-    test = f", 95% interval {span(outcome.loss, digits=3)}, p = {probability(outcome.loss.p)}" if outcome.loss.has_interval else ""
-    gap = f"{number(outcome.loss.difference, digits=3, sign=True)} nats per token{test}"
+    loss = outcome.loss
+    test = f", 95% interval {span(loss, digits=3)} over {about(outcome, loss)}, p = {probability(loss.p)}" if loss.has_interval else ""
+    gap = f"{number(loss.difference, digits=3, sign=True)} nats per token{test}"
     return [f"held-out loss: {levels} ({gap})" if levels else f"held-out loss: {gap}"]
 
 
@@ -144,7 +200,7 @@ def reading(outcome: Outcome) -> str:
 
 def mark(verdict: Verdict) -> str:
     """A verdict as a class of style: better, worse or open."""
-    return verdict.value if verdict.decided else "open"
+    return {1: "better", -1: "worse"}.get(verdict.side, "open")
 
 
 def overview(shown: Sequence[Outcome]) -> str:
@@ -196,18 +252,20 @@ def comparison_table(shown: Sequence[Outcome], *, by_loss: bool) -> tuple[list[s
 
 
 def _row(outcome: Outcome) -> list[str]:
-    comparison, effect = outcome.comparison, outcome.judged
+    comparison, effect, digits = outcome.comparison, outcome.judged, digits_of(outcome)
     row = [f"{comparison.arm} - {comparison.reference}", rates(comparison), amount(outcome, effect.difference)]
-    row += [span(effect, digits=3 if outcome.by_loss else 1), f"{outcome.blocks_for} of {effect.blocks}", probability(outcome.p)]
-    row.append(amount(outcome, effect.detectable, sign=False))
+    row += [span(effect, digits=digits), f"{outcome.blocks_for} of {effect.blocks}", probability(outcome.p), found(effect, digits=digits)]
     if not outcome.by_loss:
         row += [number(outcome.loss.difference, digits=3, sign=True), span(outcome.loss, digits=3)]
     return [*row, reading(outcome)]
 
 
-def table_legend(*, by_loss: bool) -> str:
-    """What the columns of `comparison_table` say."""
+def table_legend(shown: Sequence[Outcome], *, by_loss: bool) -> str:
+    """What the columns of `comparison_table` say. `shown`: its comparisons, at least one."""
+    first = shown[0]
+    loss = "" if by_loss else f", of the loss over {about(first, first.loss)}"
     return (
-        f"`reading`: of the {'loss' if by_loss else 'score'}, by the exact sign-flip test over blocks of model and seed, not corrected for "
-        "the number of comparisons. `found from`: the smallest difference that these blocks find with 80% power."
+        f"Intervals are over {about(first, first.judged)}{loss}. `reading`: of the {'loss' if by_loss else 'score'}, not corrected for the "
+        "number of comparisons. `found from`: the smallest true difference that the test finds with 80% power, and what that may be, as "
+        "well as the variances are known; a smaller one was not shown absent."
     )

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy.stats import binom, norm
 
 from olora_bench.analysis.paired import LEVEL, flip_sets, holm, paired_t, sign_flip
-from olora_bench.analysis.verdicts import count_with_null
+from olora_bench.analysis.win_counts import count_with_null
 
 SPREADS = (0.0, 0.25, 0.5, 1.0, 2.0)
 ITEMS = (500, 1267, 10042)
@@ -52,7 +52,7 @@ def differences(studies: int, spread: float, items: int, seeds: int, rng: np.ran
     return np.round(100 * (right[0] - right[1]) / items, 9)
 
 
-def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int) -> dict[str, np.ndarray[Any, Any]]:
+def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, items: int) -> dict[str, np.ndarray[Any, Any]]:
     """Per study, the rate of wrong verdicts of each method; `counted` studies for the count's null."""
     studies, seeds = d.shape[0], d.shape[-1]
     p = paired_t(d).p.reshape(studies, -1)
@@ -62,7 +62,7 @@ def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int) -> d
     sums = d.sum(axis=-1).reshape(studies, -1)
     wins, losses = (sums > 1e-9).sum(axis=1), (sums < -1e-9).sum(axis=1)
     naive = np.minimum(1.0, 2 * binom.cdf(np.minimum(wins, losses), wins + losses, 0.5))
-    outside = [_count_is_called(study, seeds, rng) for study in d[:counted]]
+    outside = [_count_is_called(study, seeds, rng) for study in np.rint(d[:counted] * items / 100)]
     return {
         "cell_t": (p <= LEVEL).mean(axis=1),
         "holm": (holm(p) <= LEVEL).any(axis=1).astype(float),
@@ -86,7 +86,7 @@ def simulate(spread: float, items: int, seeds: int, *, studies: int, counted: in
     found: dict[str, list[Any]] = {name: [] for name in METHODS}
     for start in range(0, studies, chunk):
         size = min(chunk, studies - start)
-        some = errors(differences(size, spread, items, seeds, rng), rng, max(0, min(size, counted - start)))
+        some = errors(differences(size, spread, items, seeds, rng), rng, max(0, min(size, counted - start)), items)
         for name, values in some.items():
             found[name].append(values)
     row: dict[str, Any] = {"spread_pp": spread, "items": items, "seeds": seeds, "studies": studies, "counted": counted}

@@ -9,12 +9,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
 from olora_bench.analysis.answers import Answered
 from olora_bench.analysis.outcome import Verdict
-from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsMissing, RunsDiffer, SeedLacks, TooFewSeeds, Undecidable
+from olora_bench.analysis.reasons import (
+    ArmsAbsent,
+    EqualDifferences,
+    ItemsDiffer,
+    ItemsUnread,
+    JudgedByLoss,
+    PairsMissing,
+    RunsDiffer,
+    SeedLacks,
+    TooFewSeeds,
+)
+from olora_bench.analysis.scopes import About
 from olora_bench.report import table_files
 from olora_bench.store.manifest import Contrast
 from olora_bench.words.caveats import worded
@@ -112,7 +125,7 @@ def test_a_search_that_goes_on_is_said_to(synthetic: Load) -> None:
 
 @pytest.mark.parametrize("eval_state", ["none", "done"])
 def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_state: str) -> None:
-    """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks, 2 of 64 flips."""
+    """No suite at all, or one that has answers written: olora_plus_x4 ends 0.1 nats lower in six of six blocks; scipy's paired t."""
     frames, _ = synthetic("whole")
     contrasts = (Contrast(arm="olora_plus_x4", reference="olora", kind="primary"),)
     runs = frames.runs.assign(eval_state=eval_state)
@@ -120,7 +133,10 @@ def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_stat
     tables = again(replace(frames, runs=runs, scores=frames.scores.iloc[:0], contrasts=contrasts))
     row = tables["verdicts"].set_index("role").loc["tuned"]
     assert (row["verdict"], row["judged_by"], row["blocks"], row["blocks_for"]) == (Verdict.BETTER, "report_loss", 0, 6)
-    assert row["p"] == row["loss_p"] == row["p_holm"] == 2 / 64 and row["pairs_missing"] == 0
+    assert row["p"] == row["loss_p"] == row["p_holm"] and row["pairs_missing"] == 0
+    losses = runs[(runs["roles"] == "tuned") & runs["longest"]].pivot_table(index="seed", columns="arm", values="metrics.report_loss")
+    want = stats.ttest_rel(losses["olora_plus_x4"], losses["olora"])
+    assert row["p"] == pytest.approx(want.pvalue) and not row["loss_new_items"]
     assert row["reasons"] == (JudgedByLoss(),) and np.isnan(row["difference"])
     assert tables["cells"].empty
 
@@ -141,7 +157,7 @@ def test_scores_of_two_machines_are_no_fair_comparison_unsaid(synthetic: Load) -
     tables = again(replace(frames, runs=frames.runs.assign(scored_on=where)))
     reasons = tables["verdicts"].set_index("contrast")["reasons"]
     differ = RunsDiffer("scored on", ("cpu torch 2.13.0", "cuda torch 2.13.0"))
-    assert reasons.to_dict() == {"olora vs lora": (differ,), "olora_plus vs olora": ()}
+    assert reasons.to_dict() == {"olora vs lora": (differ,), "olora_plus vs olora": (EqualDifferences(),)}
     assert "the runs do not share one scored on: cpu torch 2.13.0, cuda torch 2.13.0" in said(tables)
 
 
@@ -233,23 +249,47 @@ def test_one_answer_pays_where_luck_is_ruled_out() -> None:
     assert one_answer_pays(cells).tolist() == [True, False, False]
 
 
-def test_too_few_blocks_for_so_many_primary_contrasts_is_said(synthetic: Load) -> None:
-    """Six blocks that all point one way have p 0.031, which Holm doubles where two contrasts are primary."""
-    frames, _ = synthetic("whole")
-    kinds = {"olora": "primary", "olora_plus_x4": "primary"}
-    primary = tuple(one.model_copy(update={"kind": kinds.get(one.arm, "secondary")}) for one in frames.contrasts)
-    for contrasts, wanted in ((frames.contrasts, []), (primary, [Undecidable(6, 2, 7)] * 2)):
-        verdicts = again(replace(frames, contrasts=contrasts))["verdicts"]
-        assert [one for reasons in verdicts["reasons"] for one in reasons if isinstance(one, Undecidable)] == wanted
-
-
-def test_one_comparison_with_blocks_enough_gives_the_others_hope(synthetic: Load) -> None:
-    """Twelve blocks pass Holm's first step among two, after which six that all agree pass the second."""
+def test_items_that_cannot_be_read_leave_no_verdict_on_new_items(synthetic: Load) -> None:
+    """Scores are there and answers to single items are not: the difference is known, and what it says of new items is not."""
     frames, _ = synthetic("planted")
-    primary = tuple(one.model_copy(update={"kind": "primary"}) for one in frames.contrasts)
-    verdicts = again(replace(frames, contrasts=primary))["verdicts"].set_index("contrast")
-    assert verdicts["blocks"].to_dict() == {"olora vs lora": 12, "olora_plus vs olora": 6} and verdicts["confirmatory"].all()
-    assert not any(isinstance(one, Undecidable) for reasons in verdicts["reasons"] for one in reasons)
+    hidden = set(frames.runs[(frames.runs["arm"] == "olora") & (frames.runs["seed"] == 0)]["train_id"])
+    tables = again(replace(frames, answers=lambda run, base, scoring: None if run in hidden else frames.answers(run, base, scoring)))
+    row = tables["verdicts"].iloc[0]
+    assert (row["verdict"], row["reasons"]) == (Verdict.NONE, (ItemsUnread(2, 12),))
+    assert row["difference"] == pytest.approx(3.125) and np.isnan(row["low"]) and np.isnan(row["p"])
+    assert set(tables["scopes"][tables["scopes"]["contrast"] == "olora vs lora"]["about"]) == {About.FLIPS, About.SEEDS}
+
+
+def test_items_in_another_order_are_the_same_items(synthetic: Load) -> None:
+    frames, tables = synthetic("planted")
+    first = str(frames.runs[frames.runs["arm"] == "olora"]["train_id"].iloc[0])
+
+    def turned(run: str | None, base: str | None, scoring: str) -> dict[str, Answered] | None:
+        found = frames.answers(run, base, scoring)
+        return found if run != first or found is None else {name: backwards(items) for name, items in found.items()}
+
+    pd.testing.assert_frame_equal(again(replace(frames, answers=turned))["verdicts"], tables["verdicts"])
+
+
+def backwards(items: Answered) -> Answered:
+    def turn(bits: Any) -> Any:
+        return np.packbits(np.unpackbits(bits, count=len(items.item_id))[::-1])
+
+    ids = items.item_id.take(np.arange(len(items.item_id))[::-1])
+    return replace(items, item_id=ids, correct=turn(items.correct), correct_norm=turn(items.correct_norm))
+
+
+def test_a_pair_with_other_items_leaves_no_verdict_on_new_items(synthetic: Load) -> None:
+    frames, _ = synthetic("planted")
+    first = str(frames.runs[frames.runs["arm"] == "olora"]["train_id"].iloc[0])
+
+    def renamed(run: str | None, base: str | None, scoring: str) -> dict[str, Answered] | None:
+        found = frames.answers(run, base, scoring)
+        other = pa.array([f"other {place}" for place in range(40)])
+        return found if run != first or found is None else found | {"boolq": replace(found["boolq"], item_id=other)}
+
+    row = again(replace(frames, answers=renamed))["verdicts"].iloc[0]
+    assert (row["verdict"], row["reasons"]) == (Verdict.NONE, (ItemsDiffer("boolq"),))
 
 
 def test_runs_that_never_warmed_up_are_said() -> None:

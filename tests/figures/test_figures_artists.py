@@ -234,7 +234,7 @@ def test_what_carries_the_verdict_stands_first_and_is_named(book: Draw) -> None:
     left, right = book("planted").shown["comparisons"].figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["olora vs lora, lr 1e-3", "olora_plus vs olora, lr 1e-3"]
     said = [text.get_text() for text in right.texts if text.get_gid() == "verdict"]
-    assert said == ["better by score", "unresolved by score"]
+    assert said == ["unresolved by score", "unresolved by score"]
 
 
 def test_a_mark_is_open_where_its_measure_decides_nothing(book: Draw) -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.crossed import Scope
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict, outcomes
 from olora_bench.report import table_files
 from olora_bench.report.arm_styles import arm_styles
@@ -134,8 +135,8 @@ def test_every_row_leads_to_runs_of_the_study(pages: dict[str, tuple[Analysed, P
 def test_the_headline_has_difference_interval_and_blocks(pages: dict[str, tuple[Analysed, Page]]) -> None:
     words = {name: " ".join(page.words) for name, (_, page) in pages.items()}
     assert (
-        "olora scores higher than lora, by 3.1 percentage points on average over benchmarks "
-        "(95% interval +2.2 to +4.1; 12 blocks of model and seed)." in words["planted"]
+        "Unresolved: olora is at +3.1 percentage points on average over benchmarks against lora "
+        "(95% interval -1.2 to +7.5 over new seeds and new items, these models; 12 blocks of model and seed)." in words["planted"]
     )
     assert "olora has the higher mean in 3 of 8 cells (3 losses, 2 ties): inside the 1 to 4 wins" in words["planted"]
     assert "syn_b rank 8: at most 1.80 times as fast, unresolved" in words["planted"]
@@ -156,10 +157,11 @@ def test_the_forest_has_a_row_a_comparison_with_its_verdict(pages: dict[str, tup
 
 @pytest.mark.parametrize("measure", MEASURES, ids=["score", "loss"])
 def test_a_mark_right_of_the_middle_favours_the_arm(measure: Measure) -> None:
-    score, loss = Effect(1.0, 0.5, 2.0, 0.5, 0.03, 6), Effect(0.1, 0.05, 0.2, 0.05, 0.03, 6)
+    score = Effect(1.0, 0.5, 2.0, 0.03, 0.5, 0.4, 0.9, 6, new_items=True)
+    loss = Effect(0.1, 0.05, 0.2, 0.03, 0.05, 0.04, 0.09, 6, new_items=False)
     outcome = Outcome(
         Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.BETTER, (), by_loss=False, score=score,
-        loss=loss, p=0.03, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
+        loss=loss, p=0.03, margin=float("nan"), scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
     )  # fmt: skip
     tile = twins(outcome).split('<div><p class="eyebrow">')[1 + MEASURES.index(measure)]
     (place,) = map(float, re.findall(r'cx="([\d.]+)%"', tile))
@@ -309,7 +311,7 @@ BAD = {
     "no record": (rename, "No verdict yet on olora against lora"),
     "one arm": (keep(arm=["lora"]), "No verdict yet on olora against lora"),
     "one seed": (keep(seed=[0], arm=["lora", "olora"]), "Not enough runs for a verdict"),
-    "unscored": (unscored, "olora ends at a lower loss than lora, by 0.317 nats of held-out loss (95% interval"),
+    "unscored": (unscored, "olora is at -0.317 nats of held-out loss against lora (95% interval"),
     "one run": (keep(seed=[0], arm=["lora"], model=["syn_a"]), "No verdict yet on olora against lora"),
 }
 

@@ -9,59 +9,93 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.crossed import Scope
+from olora_bench.analysis.margins import Kind
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.reasons import JudgedByLoss, PairsMissing, RunsDiffer, SearchesOpen, TooFewBlocks
+from olora_bench.analysis.scopes import About
 from olora_bench.words import verdicts as words
 
 NAN = math.nan
-NOTHING = Effect(NAN, NAN, NAN, NAN, NAN, 0)
-SCORE = Effect(0.648, 0.056, 1.889, 0.98, 0.031, 6)
-LOSS = Effect(0.0322, 0.0052, 0.0752, 0.0377, 0.031, 6)
+NOTHING = Effect(NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, new_items=True)
+SCORE = Effect(0.648, 0.056, 1.889, 0.031, 1.21, 0.94, 2.64, 6, new_items=True)
+LOSS = Effect(0.0322, 0.0052, 0.0752, 0.031, 0.0377, 0.0236, 0.0926, 6, new_items=False)
 OUTCOME = Outcome(
     Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.BETTER, (), by_loss=False, score=SCORE,
-    loss=LOSS, p=0.031, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
+    loss=LOSS, p=0.031, margin=NAN, scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
 )  # fmt: skip
 BY_LOSS = replace(OUTCOME, by_loss=True, verdict=Verdict.WORSE, score=NOTHING, reasons=(JudgedByLoss(),), blocks_for=0)
 NO_LEVELS = pd.DataFrame({"measure": []})
+SCOPES = pd.DataFrame(
+    {"measure": "score", "about": [About.SEEDS_AND_ITEMS, About.ITEMS, About.FLIPS], "block_se": [0.28, NAN, NAN],
+     "item_se": [0.352, 0.477, NAN], "low": [-0.35, -0.29, NAN], "high": [1.65, 1.58, NAN], "p": [0.177, 0.17, 0.031]}
+)  # fmt: skip
 
 HEADLINES = {
     "better by score": (
         OUTCOME,
-        "olora scores higher than lora, by 0.6 percentage points on average over benchmarks (95% interval +0.1 to +1.9; 6 blocks of model "
+        "olora scores higher than lora, by 0.6 percentage points on average over benchmarks (95% interval +0.1 to +1.9 "
+        "over new seeds and new items; 6 blocks of model "
         "and seed).",
     ),
     "worse by score": (
         replace(OUTCOME, verdict=Verdict.WORSE, score=replace(SCORE, difference=-0.8, low=-1.5, high=-0.04)),
-        "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval −1.5 to 0.0; 6 blocks of model "
+        "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval −1.5 to 0.0 "
+        "over new seeds and new items; 6 blocks of model "
         "and seed).",
     ),
     "better by loss": (
         replace(BY_LOSS, verdict=Verdict.BETTER, loss=replace(LOSS, difference=-0.0322, low=-0.0752, high=-0.0052)),
-        "olora ends at a lower loss than lora, by 0.032 nats of held-out loss (95% interval −0.075 to −0.005; 6 blocks of model and "
+        "olora ends at a lower loss than lora, by 0.032 nats of held-out loss (95% interval −0.075 to −0.005 "
+        "over new seeds and these examples; 6 blocks of model and "
         "seed). By held-out loss: no benchmark is asked.",
     ),
     "worse by loss": (
         BY_LOSS,
-        "olora ends at a higher loss than lora, by 0.032 nats of held-out loss (95% interval +0.005 to +0.075; 6 blocks of model and "
+        "olora ends at a higher loss than lora, by 0.032 nats of held-out loss (95% interval +0.005 to +0.075 "
+        "over new seeds and these examples; 6 blocks of model and "
         "seed). By held-out loss: no benchmark is asked.",
     ),
     "better, and something to know": (
         replace(OUTCOME, reasons=(RunsDiffer("torch", ("2.12", "2.13")), RunsDiffer("harness", ("a", "b")))),
-        "olora scores higher than lora, by 0.6 percentage points on average over benchmarks (95% interval +0.1 to +1.9; 6 blocks of model "
+        "olora scores higher than lora, by 0.6 percentage points on average over benchmarks (95% interval +0.1 to +1.9 "
+        "over new seeds and new items; 6 blocks of model "
         "and seed). Runs differ in torch and harness.",
     ),
     "unresolved": (
         replace(OUTCOME, verdict=Verdict.UNRESOLVED, reasons=(PairsMissing(1, 7),)),
-        "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval +0.1 to +1.9; 6 blocks of "
+        "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval +0.1 to +1.9 "
+        "over new seeds and new items; 6 blocks of "
         "model and seed). 1 of 7 pairs missing.",
+    ),
+    "better within the margin": (
+        replace(OUTCOME, verdict=Verdict.BETTER_WITHIN_MARGIN, margin=2.5),
+        "olora scores higher than lora, by 0.6 percentage points on average over benchmarks, within the margin of 2.5 pp (95% interval "
+        "+0.1 to +1.9 over new seeds and new items; 6 blocks of model and seed).",
+    ),
+    "worse within the margin": (
+        replace(BY_LOSS, verdict=Verdict.WORSE_WITHIN_MARGIN, margin=0.1, reasons=()),
+        "olora ends at a higher loss than lora, by 0.032 nats of held-out loss, within the margin of 0.1 nats (95% interval +0.005 to "
+        "+0.075 over new seeds and these examples; 6 blocks of model and seed).",
+    ),
+    "equivalent, about two models": (
+        replace(OUTCOME, verdict=Verdict.EQUIVALENT, margin=2.0, scope=Scope.THESE_MODELS, score=replace(SCORE, low=-0.4, high=1.7)),
+        "Equivalent within the margin of 2 pp: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval "
+        "-0.4 to +1.7 over new seeds and new items, these models; 6 blocks of model and seed).",
+    ),
+    "unresolved, about new models": (
+        replace(OUTCOME, verdict=Verdict.UNRESOLVED, scope=Scope.NEW_MODELS, score=replace(SCORE, low=-0.4, high=1.7)),
+        "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval -0.4 to +1.7 over new "
+        "models, new seeds and new items; 6 blocks of model and seed).",
     ),
     "no verdict": (
         replace(OUTCOME, verdict=Verdict.NONE, reasons=(SearchesOpen(1),)),
-        "No verdict: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval +0.1 to +1.9; 6 blocks of "
+        "No verdict: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval +0.1 to +1.9 "
+        "over new seeds and new items; 6 blocks of "
         "model and seed). 1 learning-rate search open or at an edge.",
     ),
     "too few runs": (
-        replace(OUTCOME, verdict=Verdict.TOO_FEW_RUNS, score=Effect(0.6, NAN, NAN, NAN, NAN, 1), reasons=(TooFewBlocks(1, 6),)),
+        replace(OUTCOME, verdict=Verdict.TOO_FEW_RUNS, score=replace(NOTHING, difference=0.6, blocks=1), reasons=(TooFewBlocks(1, 6),)),
         "Not enough runs for a verdict: olora is at +0.6 percentage points on average over benchmarks against lora, but 1 block of model "
         "and seed cannot decide; 6 can.",
     ),
@@ -82,28 +116,41 @@ def test_every_verdict_is_among_the_sentences() -> None:
     assert {outcome.verdict for outcome, _ in HEADLINES.values()} == set(Verdict)
 
 
-def test_facts_say_blocks_test_pairs_what_could_be_found_and_the_loss() -> None:
-    assert words.facts(OUTCOME, NO_LEVELS) == [
+def test_facts_say_blocks_test_scopes_pairs_what_could_be_found_and_the_loss() -> None:
+    assert words.facts(OUTCOME, NO_LEVELS, SCOPES) == [
         "6 of 6 blocks for olora",
-        "exact sign-flip test over blocks, Holm p = 0.031",
+        "over new seeds and new items, Holm p = 0.031 (standard error, pp: 0.28 from seeds and 0.35 from items)",
+        "a true difference is found four times in five from 1.2 (0.9 to 2.6) pp on",
+        "of these trainings on new items: -0.3 to +1.6 pp",
+        "of these items only: p = 0.031 by the exact sign flip over blocks, which needs symmetry",
         "6 pairs of runs planned, all done",
-        "smallest difference that these blocks would find with 80% power: 1.0 pp",
-        "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075, p = 0.031",
+        "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, p = 0.031",
     ]
 
 
 def test_facts_give_both_losses_where_they_were_measured() -> None:
     levels = pd.DataFrame({"measure": ["report_loss", "spikes"], "value_reference": [3.372, 1.0], "value_arm": [3.405, 2.0]})
-    assert words.facts(OUTCOME, levels)[-1] == (
-        "held-out loss: lora 3.372, olora 3.405 (+0.032 nats per token, 95% interval +0.005 to +0.075, p = 0.031)"
+    assert words.facts(OUTCOME, levels, SCOPES)[-1] == (
+        "held-out loss: lora 3.372, olora 3.405 (+0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, "
+        "p = 0.031)"
     )
-    assert words.facts(BY_LOSS, levels)[-1] == "held-out loss: lora 3.372, olora 3.405", "its difference is the headline's"
+    assert words.facts(BY_LOSS, levels, SCOPES)[-1] == "held-out loss: lora 3.372, olora 3.405", "its difference is the headline's"
 
 
 def test_a_secondary_comparison_has_its_own_p_and_gaps_are_counted() -> None:
     beside = replace(OUTCOME, comparison=replace(OUTCOME.comparison, confirmatory=False), pairs_planned=9, pairs_missing=2, diverged=1)
-    facts = words.facts(beside, NO_LEVELS)
-    assert facts[1:3] == ["exact sign-flip test over blocks, p = 0.031", "9 pairs of runs planned, 2 missing, 1 diverged"]
+    facts = words.facts(beside, NO_LEVELS, SCOPES.iloc[:0])
+    assert facts[1] == "over new seeds and new items, p = 0.031" and facts[3] == "9 pairs of runs planned, 2 missing, 1 diverged"
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_what_was_not_shown_is_never_said_to_be_absent(verdict: Verdict) -> None:
+    said = words.headline(replace(OUTCOME, verdict=verdict, margin=1.0)) + " ".join(words.facts(OUTCOME, NO_LEVELS, SCOPES))
+    assert "no difference" not in said.lower() and ("quivalent" in said) == (verdict is Verdict.EQUIVALENT)
+
+
+def test_each_kind_of_judgement_is_a_verdict() -> None:
+    assert [Verdict(kind) for kind in Kind] == list(Verdict)[: len(Kind)]
 
 
 def test_one_loss_and_one_tie_are_singular() -> None:

@@ -1,0 +1,223 @@
+"""What a comparison is judged by: its pairs of runs, block by block and item by item, with the estimates that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from olora_bench.analysis.answers import Answered, Answers
+from olora_bench.analysis.comparison import Comparison, comparisons
+from olora_bench.analysis.crossed import Crossed, crossed, of_items
+from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
+from olora_bench.analysis.exact import macro_average
+from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, TooFewItems
+
+BLOCK = ["model", "seed"]
+"""Runs of one model and one seed share data order and base: they are exchanged as a whole."""
+
+_PAIR = ("arm_id", "arm_eval", "reference_id", "reference_eval")
+
+
+class Block(NamedTuple):
+    """The runs of one model and one seed."""
+
+    model: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class PairedItems:
+    """Both arms' answers to the same items.
+
+    Attributes:
+        tables: by benchmark `(items, blocks)`, 100 where the arm alone is right, -100 where the reference alone is, the mean over a
+            block's pairs: means are percentage points.
+        blocks: of the columns.
+    """
+
+    tables: Mapping[str, Floats]
+    blocks: tuple[Block, ...]
+
+    def without(self, benchmark: str) -> PairedItems:
+        """The other benchmarks."""
+        return replace(self, tables={name: table for name, table in self.tables.items() if name != benchmark})
+
+    def new_seeds_and_items(self) -> Crossed:
+        """What they say of new seeds and new items, with several models of these or of new models; two blocks at least."""
+        return crossed(self.tables, [block.model for block in self.blocks])
+
+    def new_items(self) -> Estimate:
+        """What they say of these trainings and new items."""
+        return of_items(self.tables)
+
+
+Lacking = ItemsUnread | ItemsDiffer | TooFewItems
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison with all that it is judged by; pairs of the longest schedules only.
+
+    Attributes:
+        pairs, differences: its rows of those tables, `differences` of primary metrics only.
+        blocks: each block's macro-average, percentage points, exactly.
+        losses: each block's mean difference of the final held-out loss, nats per supervised token.
+        items: item by item; or why that cannot be told; None where nothing is scored.
+    """
+
+    comparison: Comparison
+    pairs: pd.DataFrame
+    differences: pd.DataFrame
+    blocks: Mapping[Block, Fraction]
+    losses: Mapping[Block, float]
+    items: PairedItems | Lacking | None
+
+    @property
+    def lacking(self) -> tuple[Reason, ...]:
+        """Why nothing can be said of new items."""
+        return (self.items,) if isinstance(self.items, Lacking) else ()
+
+    def score(self) -> Crossed | None:
+        """The macro-average over new seeds and new items; None where the items are not there."""
+        return self.items.new_seeds_and_items() if isinstance(self.items, PairedItems) else None
+
+    def loss(self) -> Estimate:
+        """The held-out loss over new seeds and these examples: over blocks, or over models where there are several.
+
+        Records of runs keep no losses of single examples, without which nothing can be said of new examples.
+        """
+        models: dict[Hashable, list[float]] = {}
+        for block, value in self.losses.items():
+            models.setdefault(block.model, []).append(value)
+        own = list(models.values())
+        return of_blocks(np.array(own[0] if len(own) == 1 else [np.mean(values) for values in own]))
+
+
+def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> list[Compared]:
+    """Every comparison; declared primary contrasts that no pair of runs answers yet stand first.
+
+    Args:
+        frames, pairs, differences: the study, its pairs and its seed differences.
+    """
+    pairs, differences = longest(pairs), longest(primary(differences))
+    losses = frames.runs.drop_duplicates("train_id").set_index("train_id")["metrics.report_loss"]
+    there = comparisons(pairs)
+    shown = [*_without_pairs(frames, there), *there]
+    return [_compared(frames.answers, one, one.rows_in(pairs), one.rows_in(differences), losses) for one in shown]
+
+
+def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comparison]:
+    role = "tuned" if frames.protocol == "tuned" else "shared"
+    there = {one.contrast for one in compared if one.role == role}
+    declared = [c for c in frames.contrasts if c.kind == "primary"]
+    absent = [Comparison(c.arm, c.reference, c.kind, role, confirmatory=True, lr=None) for c in declared]
+    return [one for one in absent if one.contrast not in there]
+
+
+def _compared(
+    answers: Answers, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: pd.Series[float]
+) -> Compared:
+    blocks, items = block_differences(differences), paired_items(answers, differences) if len(differences) else None
+    return Compared(comparison, pairs, differences, blocks, block_losses(pairs, losses), items)
+
+
+def longest(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cells that no cell of their family outlasts: those that enter a verdict."""
+    return table[table["longest"].astype(bool)]
+
+
+def primary(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of primary metrics."""
+    return table[table["primary"].astype(bool)]
+
+
+def block_differences(differences: pd.DataFrame) -> dict[Block, Fraction]:
+    """The macro-average over benchmarks of each block, in percentage points, exactly: scores are counts over items.
+
+    A benchmark counts the same however many ranks and settings a block has: first the mean over benchmarks of each pair of runs, then
+    over the block's pairs.
+    """
+    more: dict[tuple[Block, object], dict[str, tuple[int, int]]] = {}
+    named = ("model", "seed", "cell", "arm_id", "reference_id", "benchmark", "more", "items")
+    for model, seed, cell, arm, reference, benchmark, lead, count in zip(*(differences[name].tolist() for name in named), strict=True):
+        more.setdefault((Block(model, seed), (cell, arm, reference)), {})[benchmark] = lead, count
+    found: dict[Block, list[Fraction]] = {}
+    for (block, _), leads in more.items():
+        averages = macro_average({name: lead for name, (lead, _) in leads.items()}, {name: count for name, (_, count) in leads.items()})
+        found.setdefault(block, []).append(100 * averages)
+    return {block: sum(found[block], Fraction(0)) / len(found[block]) for block in sorted(found)}
+
+
+def block_losses(pairs: pd.DataFrame, losses: pd.Series[float]) -> dict[Block, float]:
+    """The mean difference of the final held-out loss of each block, complete pairs only. `losses`: by train_id."""
+    complete = pairs[pairs["pair"] == "complete"]
+    difference = (complete["arm_id"].map(losses) - complete["reference_id"].map(losses)).astype(float)
+    means = difference.groupby([complete[name] for name in BLOCK], sort=True).mean().dropna()
+    return {Block(model, seed): value for (model, seed), value in zip(means.index.to_list(), means.to_list(), strict=True)}
+
+
+def paired_items(answers: Answers, differences: pd.DataFrame) -> PairedItems | Lacking:
+    """The answers of both arms to the same items, aligned by their ids.
+
+    Args:
+        answers: how the items of an evaluation were answered.
+        differences: rows of the table of seed differences, one metric a benchmark, at least one.
+
+    Returns:
+        The reason instead where items are not there, or pairs do not share them.
+    """
+    blocks = sorted({Block(model, seed) for model, seed in zip(differences["model"], differences["seed"], strict=True)})
+    pairs = set(_pairs(differences))
+    if unread := {pair for pair in pairs if None in (answers(pair[0], None, pair[1]), answers(pair[2], None, pair[3]))}:
+        return ItemsUnread(len(unread), len(pairs))
+    tables: dict[str, Floats] = {}
+    for benchmark, own in differences.groupby("benchmark", sort=False):
+        name = str(benchmark)
+        table = _table(answers, own, name, blocks) if set(_pairs(own)) == pairs else None
+        if table is None:
+            return ItemsDiffer(name)
+        if len(table) < 2:
+            return TooFewItems(name, len(table), 2)
+        tables[name] = table
+    return PairedItems(tables, tuple(blocks))
+
+
+def _pairs(differences: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
+    return zip(*(differences[name].tolist() for name in _PAIR), strict=True)
+
+
+def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Block]) -> Floats | None:
+    """`(items, blocks)` of one benchmark; None where an evaluation has other items than the first."""
+    columns = {block: place for place, block in enumerate(blocks)}
+    counts, sums, ids = np.zeros(len(blocks)), np.zeros((0, 0)), None
+    for model, seed, metric, pair in zip(own["model"], own["seed"], own["metric"], _pairs(own), strict=True):
+        known = [(answers(*who) or {}).get(benchmark) for who in ((pair[0], None, pair[1]), (pair[2], None, pair[3]))]
+        if ids is None and known[0] is not None:
+            ids = known[0].item_id
+            sums = np.zeros((len(ids), len(blocks)))
+        arm, reference = (None if one is None else _aligned(one, metric, ids) for one in known)
+        if arm is None or reference is None:
+            return None
+        place = columns[Block(model, seed)]
+        sums[:, place] += arm.astype(float) - reference
+        counts[place] += 1
+    return 100 * sums / counts
+
+
+def _aligned(answered: Answered, metric: str, ids: pa.Array[Any] | None) -> np.ndarray[Any, Any] | None:
+    """Which items are right, in the order of `ids`; None where they are other items."""
+    right = answered.right(metric)
+    if ids is None or ids is answered.item_id or ids.equals(answered.item_id):
+        return right
+    index = pd.Index(answered.item_id.to_pylist())
+    if len(index) != len(ids) or not index.is_unique:
+        return None
+    places = index.get_indexer(ids.to_pylist())
+    return None if (places < 0).any() else right[places]

@@ -1,0 +1,140 @@
+"""What a comparison says beside its verdict: of other scopes, and without each benchmark. It describes, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Sized
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
+from olora_bench.analysis.compared import Compared, PairedItems, block_differences
+from olora_bench.analysis.crossed import Crossed
+from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.estimate import Estimate
+from olora_bench.analysis.exact import sign_flip
+from olora_bench.analysis.outcome import effect_columns
+from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.pairs import run_ids
+
+
+class About(StrEnum):
+    """What a difference is held to be about: what would be drawn anew, were the study done again."""
+
+    SEEDS_AND_ITEMS = "new seeds and new items"
+    ITEMS = "these trainings, new items"
+    SEEDS = "new seeds, these items"
+    FLIPS = "these items, were each block as likely with either sign"
+
+
+_UNIT = "pp, or nats"
+SCOPES = Table(
+    "scopes",
+    "a (comparison, measure, scope): what the same runs say of other questions than the verdict's",
+    (
+        *COMPARISON_COLUMNS,
+        Column("measure", "score (pp) or report_loss (nats)", heading="measure"),
+        Column("about", f"{'; '.join(About)}. With several models, seeds are models", heading="about"),
+        Column("test", "crossed, over items, t over blocks, or exact sign flip", heading="test"),
+        Column("blocks", "blocks (model, seed)", heading="blocks"),
+        Column("difference", "arm minus reference", _UNIT, "difference", "3 digits signed"),
+        Column("block_se", "standard error that new seeds (or models) bring; empty where seeds are not drawn anew", _UNIT, "se of seeds",
+               "3 digits"),
+        Column("item_se", "standard error that new items bring; empty where items are not drawn anew", _UNIT, "se of items", "3 digits"),
+        Column("low", "lower end of the 95% interval about this scope; the sign flip has none", _UNIT, "low", "3 digits signed"),
+        Column("high", "upper end of that interval", _UNIT, "high", "3 digits signed"),
+        Column("p", "of no difference in this scope, as it is; the sign flip's is exact, and needs that with no difference a block is as "
+               "likely with either sign", heading="p", form="probability"),
+        RUNS,
+    ),
+)  # fmt: skip
+SCOPES_VIEW = View(
+    "scopes",
+    "What each difference is about",
+    "The same difference asked of new seeds and new items (the verdict), of new items for these trainings, and of these items only: by the "
+    "exact sign flip over blocks, which needs that with no difference a block is as likely with either sign. The held-out loss is about "
+    "these examples. One scope, one interval; p as it is.",
+    SCOPES,
+)
+
+LEFT_OUT = Table(
+    "left_out",
+    "a (comparison, benchmark) where several benchmarks are scored",
+    (
+        *COMPARISON_COLUMNS,
+        Column("benchmark", "the one that is left out of the mean over benchmarks", heading="without"),
+        Column("blocks", "blocks (model, seed) with a score", heading="blocks"),
+        Column("blocks_for", "blocks in which the arm is better", heading="for the arm"),
+        Column("blocks_against", "blocks in which the reference is better"),
+        Column("difference", "mean over the other benchmarks, arm minus reference", "pp", "difference", "pp"),
+        Column("low", "lower end of its 95% interval over new seeds and new items; empty below six blocks", "pp", "low", "pp"),
+        Column("high", "upper end of that interval", "pp", "high", "pp"),
+        Column("p", "of the interval's test, uncorrected: it describes, and decides nothing", heading="p", form="probability"),
+        RUNS,
+    ),
+)
+LEFT_OUT_VIEW = View(
+    "left_out",
+    "Without each benchmark",
+    "The macro-average without each benchmark in turn, percentage points: whether one of them carries the verdict. Intervals and p over "
+    "new seeds and new items, as they are.",
+    LEFT_OUT,
+)
+
+
+def scopes(compared: Sequence[Compared]) -> pd.DataFrame:
+    """What each comparison says of other scopes: the table `SCOPES`."""
+    rows = (one.comparison.columns | row | {"runs": run_ids(one.pairs)} for one in compared for row in (*_of_score(one), *_of_loss(one)))
+    return SCOPES.frame(rows)
+
+
+def _of_score(one: Compared) -> Iterator[dict[str, Any]]:
+    if not one.blocks:
+        return
+    value = float(sum(one.blocks.values()) / len(one.blocks))
+    if isinstance(one.items, PairedItems):
+        if len(one.blocks) >= MIN_BLOCKS:
+            yield _row("score", About.SEEDS_AND_ITEMS, "crossed", one.blocks, value, one.items.new_seeds_and_items())
+        yield _row("score", About.ITEMS, "over items", one.blocks, value, one.items.new_items())
+    yield _row("score", About.FLIPS, "exact sign flip", one.blocks, value, None) | {"p": _flips(list(one.blocks.values()))}
+
+
+def _of_loss(one: Compared) -> Iterator[dict[str, Any]]:
+    if not one.losses:
+        return
+    value = sum(one.losses.values()) / len(one.losses)
+    if len(one.losses) >= MIN_BLOCKS:
+        loss = one.loss()
+        about, test = (About.SEEDS_AND_ITEMS, "crossed") if isinstance(loss, Crossed) else (About.SEEDS, "t over blocks")
+        yield _row("report_loss", about, test, one.losses, value, loss)
+    yield _row("report_loss", About.FLIPS, "exact sign flip", one.losses, value, None) | {"p": _flips(list(one.losses.values()))}
+
+
+def _row(measure: str, about: About, test: str, blocks: Sized, value: float, estimate: Estimate | None) -> dict[str, Any]:
+    row = {"measure": measure, "about": about, "test": test, "blocks": len(blocks)} | effect_columns(value, estimate, power=False)
+    row |= {"block_se": np.nan} if about is About.ITEMS else {"item_se": np.nan} if about is About.SEEDS else {}
+    return {name: value for name, value in row.items() if not name.startswith("found")}
+
+
+def _flips(values: Sequence[Fraction] | Sequence[float]) -> float:
+    """p of the exact sign flip; a float is the fraction that it is."""
+    return float(sign_flip([Fraction(value) for value in values], np.random.default_rng(0)).p)
+
+
+def left_out(compared: Sequence[Compared]) -> pd.DataFrame:
+    """The macro-average again without each benchmark in turn: the table `LEFT_OUT`."""
+    rows = []
+    for one in compared:
+        names = list(dict.fromkeys(one.differences["benchmark"]))
+        for name in names if len(names) > 1 else ():
+            blocks = block_differences(one.differences[one.differences["benchmark"] != name])
+            known = isinstance(one.items, PairedItems) and len(blocks) >= MIN_BLOCKS
+            estimate = one.items.without(name).new_seeds_and_items() if known and isinstance(one.items, PairedItems) else None
+            row = effect_columns(float(sum(blocks.values()) / len(blocks)), estimate, power=False) if blocks else {}
+            row |= one.comparison.columns | {"benchmark": name, "blocks": len(blocks), "runs": run_ids(one.pairs)}
+            row |= {"blocks_for": sum(v > 0 for v in blocks.values()), "blocks_against": sum(v < 0 for v in blocks.values())}
+            rows.append({column: row[column] for column in LEFT_OUT.names})
+    return LEFT_OUT.frame(rows)
