@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from olora_bench.analysis import load_study
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.pairs import pairs
 from olora_bench.store import Store
+from olora_bench.store.manifest import Manifest, read_kept
 
 RESULTS = Path(__file__).parents[1] / "results"
 STUDY = "smollm2"
@@ -33,7 +33,9 @@ def differences(role: str, contrast: str) -> Items:
 
 @cache
 def _pairs() -> pd.DataFrame:
-    frames = load_study(Store(RESULTS), json.loads((RESULTS / STUDY / "manifest.json").read_bytes()))
+    manifest = read_kept(RESULTS / STUDY / "manifest.json", Manifest)
+    assert manifest is not None, "results/ is committed with the simulations"
+    frames = load_study(Store(RESULTS), manifest)
     found = seed_differences(frames, pairs(frames))
     return found[found["longest"].astype(bool)]
 

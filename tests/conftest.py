@@ -57,11 +57,3 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )  # fmt: skip
 
     return call
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that still expect what stood before the verdicts were judged anew fail in sight; each line of the list is to be rewritten."""
-    stale = set((Path(__file__).parent / "stale_expectations.txt").read_text(encoding="utf-8").splitlines())
-    for item in items:
-        if item.nodeid in stale:
-            item.add_marker(pytest.mark.xfail(reason="expects the words or numbers of before issue 19's verdicts: to be rewritten"))

@@ -235,7 +235,7 @@ def test_each_figure_of_the_log_is_marked_or_lies_in_a_file() -> None:
     for sentence in sentences("docs/log.md"):
         if not FIGURE.search(re.sub(r"`[^`]*`", "", sentence)) or "one-off" in sentence or "aim" in sentence:
             continue
-        files = re.findall(r"`((?:perf|tests)/[\w/]+\.(?:json|csv))`", sentence)
+        files = re.findall(r"`((?:perf|tests|simulations)/[\w/]+\.(?:json|csv))`", sentence)
         assert files and ("`make perf" in sentence or "`python " in sentence), sentence
         for file in files:
             shown = "".join(tables.table(key) for key, (path, _) in tables.TABLES.items() if file.endswith("/" + path))

@@ -120,7 +120,7 @@ def test_a_speed_up_says_what_bounds_it_as_values(synthetic: Load) -> None:
         (
             NoSensitivity("tuned", "m", (ArmGain("lora", -0.5, 1.75), ArmGain("olora", 0.25, 1.5))),
             "tuned: no assay sensitivity: in the mean over benchmarks arms of m are not shown to gain over the untouched base beyond what "
-            "one constant answer gives (lora -0.5 ± 1.8, olora +0.2 ± 1.5 pp, 95% over items): equal scores would not show that they "
+            "one constant answer gives (lora −0.5 ± 1.8, olora +0.2 ± 1.5 pp, 95% over items): equal scores would not show that they "
             "learned equally much",
         ),
         (

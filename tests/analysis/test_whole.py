@@ -142,7 +142,7 @@ def test_claims_about_adapters_and_ratios() -> None:
     text = claims.loc["refinement_against_exploration", "figure"]
     reading = "distance of A 0.25 and B 0.25 times as far, loss +0.150 nats (6 blocks)"
     assert text.startswith(f"ratios below 1 against those above: each at its own rate, {reading}; at shared rates, {reading}; ")
-    assert claims.loc["olora_plus_better", "figure"].startswith("olora_plus_x0.25: report_loss +0.050 nats; bleu -1.000 BLEU points")
+    assert claims.loc["olora_plus_better", "figure"].startswith("olora_plus_x0.25: report_loss +0.050 nats; bleu −1.000 BLEU points")
     assert len(claims.loc["refinement_against_exploration", "runs"].split()) == 24
 
 
@@ -180,7 +180,7 @@ def test_what_travels_less_and_ends_lower_is_no_trade_off(synthetic: Load) -> No
     frames, _ = synthetic("whole")
     losses = frames.runs["metrics.report_loss"] - 0.25 * (frames.runs["arm"] == "olora_plus_x0.25")
     found = judged(replace(frames, runs=frames.runs.assign(**{"metrics.report_loss": losses})), "refinement_against_exploration")
-    assert found["verdict"] == "not supported" and found["figure"].count("loss -0.100 nats") == 2
+    assert found["verdict"] == "not supported" and found["figure"].count("loss −0.100 nats") == 2
 
 
 def exchange(name: str, frames: StudyFrames, roles: str) -> StudyFrames:
@@ -197,7 +197,7 @@ def test_a_trade_off_at_one_choice_of_rates_alone_is_unresolved(synthetic: Load)
     frames, _ = synthetic("whole")
     found = judged(exchange("metrics.report_loss", frames, "tuned"), "refinement_against_exploration")
     assert found["verdict"] == "unresolved"
-    assert "loss -0.150 nats" in found["figure"] and "loss +0.150 nats" in found["figure"]
+    assert "loss −0.150 nats" in found["figure"] and "loss +0.150 nats" in found["figure"]
 
 
 def test_a_trade_off_is_not_read_where_a_and_b_disagree(synthetic: Load) -> None:

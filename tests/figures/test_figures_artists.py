@@ -38,10 +38,10 @@ def at(artist: Any) -> tuple[float, float]:
 
 
 def test_forest_marks_the_planted_differences(book: Draw) -> None:
-    """piqa +22.5 for olora, boolq -10 for lora, winogrande and openbookqa open; syn_a then syn_b."""
+    """piqa +22.5 is decided; boolq -10 is not, over new items of its 40; winogrande and openbookqa are open; syn_a then syn_b."""
     figure = book("planted").shown["forest_olora_vs_lora_lr1e-3"].figure
     styles = arm_styles(["lora", "olora"])
-    want = {"piqa": (22.5, "olora"), "boolq": (-10.0, "lora"), "winogrande": (0.0, None)}
+    want = {"piqa": (22.5, "olora"), "boolq": (-10.0, None), "winogrande": (0.0, None)}
     for benchmark, (difference, winner) in want.items():
         marks = artists(figure, f"row:{benchmark}")
         assert [at(mark)[0] for mark in marks] == pytest.approx([difference] * 2)
@@ -212,7 +212,8 @@ def test_every_comparison_has_a_mark_and_an_interval_a_measure(book: Draw, place
         (mark,) = artists_of(axes, f"row:{row['contrast']}, lr 1e-3")
         assert at(mark)[0] == pytest.approx(row[f"{prefix}difference"])
         spans = [tuple(map(float, line.get_xdata())) for line in axes.lines if len(line.get_xdata()) == 2]
-        assert (row[f"{prefix}low"], row[f"{prefix}high"]) in spans
+        interval = (row[f"{prefix}low"], row[f"{prefix}high"])
+        assert interval in spans or np.isnan(interval).all(), "without a spread there is none"
 
 
 def test_right_favours_the_arm_in_both_measures(book: Draw) -> None:

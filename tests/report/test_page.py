@@ -136,7 +136,7 @@ def test_the_headline_has_difference_interval_and_blocks(pages: dict[str, tuple[
     words = {name: " ".join(page.words) for name, (_, page) in pages.items()}
     assert (
         "Unresolved: olora is at +3.1 percentage points on average over benchmarks against lora "
-        "(95% interval -1.2 to +7.5 over new seeds and new items, these models; 12 blocks of model and seed)." in words["planted"]
+        "(95% interval −1.2 to +7.5 over new seeds and new items, these models; 12 blocks of model and seed)." in words["planted"]
     )
     assert "olora has the higher mean in 3 of 8 cells (3 losses, 2 ties): inside the 1 to 4 wins" in words["planted"]
     assert "syn_b rank 8: at most 1.80 times as fast, unresolved" in words["planted"]
@@ -311,7 +311,7 @@ BAD = {
     "no record": (rename, "No verdict yet on olora against lora"),
     "one arm": (keep(arm=["lora"]), "No verdict yet on olora against lora"),
     "one seed": (keep(seed=[0], arm=["lora", "olora"]), "Not enough runs for a verdict"),
-    "unscored": (unscored, "olora is at -0.317 nats of held-out loss against lora (95% interval"),
+    "unscored": (unscored, "olora is at −0.317 nats of held-out loss against lora (95% interval"),
     "one run": (keep(seed=[0], arm=["lora"], model=["syn_a"]), "No verdict yet on olora against lora"),
 }
 

@@ -441,7 +441,7 @@ def test_on_a_narrow_screen_the_verdict_is_in_sight(page: Callable[..., Browser]
 def test_the_forest_has_a_row_a_cell(page: Callable[..., Browser]) -> None:
     tab = page("planted")
     assert tab.evaluate("document.querySelector('#forest').dataset.rows") == "8"
-    assert "2 better, 2 worse, 4 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
+    assert "2 better, 6 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
     change(tab, "#forest-measure", "convergence")
     assert "1 faster, 1 unresolved" in tab.evaluate("document.querySelector('#forest-note').textContent")
 

@@ -106,7 +106,7 @@ def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
 def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> None:
     shown = text("planted")
     assert (
-        "Unresolved: olora is at +3.1 percentage points on average over benchmarks against lora (95% interval -1.2 to +7.5 over "
+        "Unresolved: olora is at +3.1 percentage points on average over benchmarks against lora (95% interval −1.2 to +7.5 over "
         "new seeds and new items, these models; 12 blocks of model and seed)." in shown
     )
     assert "12 of 12 blocks for olora; over new seeds and new items, these models, Holm p = 0.1 (" in shown

@@ -81,11 +81,11 @@ HEADLINES = {
     "equivalent, about two models": (
         replace(OUTCOME, verdict=Verdict.EQUIVALENT, margin=2.0, scope=Scope.THESE_MODELS, score=replace(SCORE, low=-0.4, high=1.7)),
         "Equivalent within the margin of 2 pp: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval "
-        "-0.4 to +1.7 over new seeds and new items, these models; 6 blocks of model and seed).",
+        "−0.4 to +1.7 over new seeds and new items, these models; 6 blocks of model and seed).",
     ),
     "unresolved, about new models": (
         replace(OUTCOME, verdict=Verdict.UNRESOLVED, scope=Scope.NEW_MODELS, score=replace(SCORE, low=-0.4, high=1.7)),
-        "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval -0.4 to +1.7 over new "
+        "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval −0.4 to +1.7 over new "
         "models, new seeds and new items; 6 blocks of model and seed).",
     ),
     "no verdict": (
@@ -121,7 +121,7 @@ def test_facts_say_blocks_test_scopes_pairs_what_could_be_found_and_the_loss() -
         "6 of 6 blocks for olora",
         "over new seeds and new items, Holm p = 0.031 (standard error, pp: 0.28 from seeds and 0.35 from items)",
         "a true difference is found four times in five from 1.2 (0.9 to 2.6) pp on",
-        "of these trainings on new items: -0.3 to +1.6 pp",
+        "of these trainings on new items: −0.3 to +1.6 pp",
         "of these items only: p = 0.031 by the exact sign flip over blocks, which needs symmetry",
         "6 pairs of runs planned, all done",
         "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, p = 0.031",
