@@ -15,6 +15,7 @@ from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_
 from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
 from olora_bench.figures.scores import comparison
 from olora_bench.words.comparisons import FILLED, Measure, ends_of, grouped, measures, verdict_word
+from olora_bench.words.numbers import signed
 
 VERDICT_PT = 34
 """How far right of the axes the verdict begins, in points: beyond the difference in figures."""
@@ -41,7 +42,7 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         reach = measure.reach(rows)
         axes.set_xlim(-measure.sign * reach, measure.sign * reach)
         few_ticks(axes, "x", 4)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.4g}".replace("-", "−") if value else "0"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
         light_grid(axes, "x")
         axes.set_title(measure.heading, pad=14, fontsize=TITLE_PT)
         axes.set_xlabel(f"difference, {measure.unit} ({measure.better})")
@@ -52,7 +53,7 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
 
 def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
     found = measure.of(row)
-    text = "" if math.isnan(found.value) else measure.text(found.value).replace("-", "−")
+    text = "" if math.isnan(found.value) else measure.text(found.value)
     return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
 
 

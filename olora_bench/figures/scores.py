@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +27,7 @@ from olora_bench.figures._style import (
 )
 from olora_bench.words import keys
 from olora_bench.words.comparisons import ends
-from olora_bench.words.numbers import lr_text
+from olora_bench.words.numbers import lr_text, pp
 
 
 @styled
@@ -84,7 +83,7 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
         styles: of both arms. A row that has a verdict is in the winner's colour and filled; the others are grey and open.
     """
     arm, reference, mean = outcome.comparison.arm, outcome.comparison.reference, outcome.score
-    overall = Row("mean over benchmarks", mean.difference, mean.low, mean.high, INK, "D", outcome.verdict.decided, _signed(mean.difference))
+    overall = Row("mean over benchmarks", mean.difference, mean.low, mean.high, INK, "D", outcome.verdict.decided, pp(mean.difference))
     groups = [Group("", [overall])]
     for _, group in cells.groupby("cell", sort=False):
         first = rows_of(group)[0]
@@ -105,9 +104,5 @@ def _cell(r: Mapping[str, Any], arm: ArmStyle, reference: ArmStyle) -> Row:
     style = {1: arm, -1: reference}.get(Verdict(r["verdict"]).side)
     colour, marker = (style.colour, style.marker) if style else ("#8C8C8C", "o")
     crosses = f" ×{r['diverged']}" if r["diverged"] else ""
-    note = "no score" if pd.isna(r["difference"]) else f"{_signed(r['difference'])}"
+    note = "no score" if pd.isna(r["difference"]) else pp(r["difference"])
     return Row(r["benchmark"], r["difference"], r["low"], r["high"], colour, marker, style is not None, note + crosses)
-
-
-def _signed(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0").replace("-", "−")

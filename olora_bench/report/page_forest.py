@@ -9,6 +9,7 @@ from html import escape
 from olora_bench.analysis.outcome import Outcome
 from olora_bench.report.page_svg import nice_ticks
 from olora_bench.words.comparisons import FILLED, Measure, ends, ends_of, found_words, measures, named, verdict_word
+from olora_bench.words.numbers import signed
 from olora_bench.words.verdicts import mark
 
 Groups = Sequence[tuple[str, Sequence[Outcome]]]
@@ -45,7 +46,7 @@ def _tile(measure: Measure, outcome: Outcome) -> str:
     reach = measure.reach([outcome])
     return (
         f'<div><p class="eyebrow">{escape(measure.heading)} ({escape(measure.better)})</p>'
-        f'<p class="big">{_minus(measure.text(measure.of(outcome).value))} <span>{escape(measure.unit)}</span></p>'
+        f'<p class="big">{measure.text(measure.of(outcome).value)} <span>{escape(measure.unit)}</span></p>'
         f'<p class="quiet">{escape(_spanned(measure, outcome))} <b>{escape(measure.favours(outcome))}</b></p>'
         f"{_ways(ends(outcome.comparison.reference, outcome.comparison.arm))}{_strip(measure, outcome, reach)}{_axis(measure, reach)}</div>"
     )
@@ -76,17 +77,13 @@ def _row(outcome: Outcome, rows: Sequence[Outcome], shown: Sequence[Measure]) ->
 
 
 def _text(measure: Measure, outcome: Outcome) -> str:
-    value = _minus(measure.text(measure.of(outcome).value))
-    return f'<b>{value}</b> <span class="quiet">{_minus(escape(measure.interval(outcome)))}</span>'
+    value = measure.text(measure.of(outcome).value)
+    return f'<b>{value}</b> <span class="quiet">{escape(measure.interval(outcome))}</span>'
 
 
 def _spanned(measure: Measure, outcome: Outcome) -> str:
     known = math.isfinite(measure.of(outcome).low)
-    return ("95% interval " if known else "") + _minus(measure.interval(outcome)) + ("," if known else "")
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    return ("95% interval " if known else "") + measure.interval(outcome) + ("," if known else "")
 
 
 def _strip(measure: Measure, outcome: Outcome, reach: float) -> str:
@@ -105,7 +102,7 @@ def _strip(measure: Measure, outcome: Outcome, reach: float) -> str:
 def _axis(measure: Measure, reach: float) -> str:
     parts = ['<line class="axis" x1="0" x2="100%" y1="1" y2="1"/>']
     for tick in nice_ticks(-0.9 * reach, 0.9 * reach, 4):
-        place, text = _at(tick, measure, reach), _minus(f"{tick:+.4g}") if tick else "0"
+        place, text = _at(tick, measure, reach), signed(tick)
         parts.append(f'<line class="axis" x1="{place}" x2="{place}" y1="1" y2="5"/>')
         parts.append(f'<text class="tick" x="{place}" y="18" text-anchor="middle">{text}</text>')
     return f'<svg class="strip row" width="100%" height="22" aria-hidden="true">{"".join(parts)}</svg>'

@@ -175,6 +175,8 @@ def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.Init
         same = "equal" if basis.same_size else "differ"
         return f"parameters {same}; memory above the base {basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
     if isinstance(basis, evidence.InitCost):
+        if basis.seconds <= 0:
+            return f"the init takes no longer than the reference's: by {number(-basis.seconds, digits=2)} s less at least"
         return f"the init takes at most {basis.seconds:.2f} s more than the reference's, {basis.share:.2%} of training"
     rates = ", but for the learning rate of each arm" if basis.own_rates else ""
     changed = "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"

@@ -119,6 +119,8 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
             "flips, uncorrected. Not read at equal rates",
         ),
         (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),
+        (evidence.InitCost(0.25, 0.004), "the init takes at most 0.25 s more than the reference's, 0.40% of training"),
+        (evidence.InitCost(-0.06, -0.001), "the init takes no longer than the reference's: by 0.06 s less at least"),
     ],
 )
 def test_evidence_is_worded_with_its_numbers(basis: evidence.Evidence, said: str) -> None:

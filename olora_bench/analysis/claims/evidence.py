@@ -162,7 +162,7 @@ class SizeAndMemory:
 
 @dataclass(frozen=True)
 class InitCost:
-    """The init's extra time: at most so many seconds, and at most so large a share of training."""
+    """The init's extra time: the most over cells, in seconds and as a share of training; below 0 where it takes less."""
 
     seconds: float
     share: float

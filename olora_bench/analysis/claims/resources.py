@@ -28,7 +28,7 @@ def negligible_init(asked: Asked) -> Finding:
     if extra.empty or train.empty:
         return Finding(NOT_TESTED, evidence.Lacking("costs"))
     share = float((extra["difference"].to_numpy() / train["value_arm"].to_numpy()).max())
-    found = evidence.InitCost(max(float(extra["difference"].max()), 0.0), max(share, 0.0))
+    found = evidence.InitCost(float(extra["difference"].max()), share)
     return Finding(SUPPORTED if share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(extra))
 
 
