@@ -196,19 +196,21 @@ def _pairs(differences: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
 def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Block]) -> Floats | None:
     """`(items, blocks)` of one benchmark; None where an evaluation has other items than the first."""
     columns = {block: place for place, block in enumerate(blocks)}
-    counts, sums, ids = np.zeros(len(blocks)), np.zeros((0, 0)), None
+    counts, sums, ids = np.zeros(len(blocks), np.int16), np.zeros((0, 0), np.int16), None
     for model, seed, metric, pair in zip(own["model"], own["seed"], own["metric"], _pairs(own), strict=True):
         known = [(answers(*who) or {}).get(benchmark) for who in ((pair[0], None, pair[1]), (pair[2], None, pair[3]))]
         if ids is None and known[0] is not None:
             ids = known[0].item_id
-            sums = np.zeros((len(ids), len(blocks)))
+            sums = np.zeros((len(ids), len(blocks)), np.int16)
         arm, reference = (None if one is None else _aligned(one, metric, ids) for one in known)
         if arm is None or reference is None:
             return None
         place = columns[Block(model, seed)]
-        sums[:, place] += arm.astype(float) - reference
+        sums[:, place] += arm.astype(np.int16) - reference
         counts[place] += 1
-    return 100 * sums / counts
+    if (100 % counts).any():
+        return 100 * sums / counts
+    return (sums * (100 // counts)).astype(np.int8)  # as exact, and an eighth of the memory: thousands of items by hundreds of blocks
 
 
 def _aligned(answered: Answered, metric: str, ids: pa.Array[Any] | None) -> np.ndarray[Any, Any] | None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from olora_bench.analysis.estimate import Estimate, Floats
 
+_ITEMS_AT_ONCE = 1024
 MODELS_FOR_NEW = 5
 """With fewer models a verdict is about these models: what they are a sample of cannot be told."""
 
@@ -99,7 +100,7 @@ def of_items(differences: Mapping[str, Floats] | Sequence[Floats]) -> Estimate:
 
 
 def _tables(differences: Mapping[str, Floats] | Sequence[Floats]) -> list[Floats]:
-    return [np.asarray(table, dtype=float) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
+    return [np.asarray(table) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
 
 
 def _scope(models: int, fixed: bool) -> Scope:
@@ -168,10 +169,13 @@ def _squares_of_items(table: Floats, groups: Sequence[NDArray[np.intp]]) -> tupl
     deviations, residuals = [], []
     for group in groups:
         mine = table if len(group) == table.shape[-1] else table[..., group]
-        centred = mine - mine.mean(axis=-2, keepdims=True)
-        own = centred.mean(axis=-1)
-        left = np.einsum("...is,...is->...i", centred, centred) - len(group) * own**2
-        deviations.append(own)
+        means, own, squares = mine.mean(axis=-2, keepdims=True), [], []
+        for start in range(0, mine.shape[-2], _ITEMS_AT_ONCE):
+            centred = mine[..., start : start + _ITEMS_AT_ONCE, :] - means
+            own.append(centred.mean(axis=-1))
+            squares.append(np.einsum("...is,...is->...i", centred, centred))
+        deviations.append(np.concatenate(own, axis=-1))
+        left = np.concatenate(squares, axis=-1) - len(group) * deviations[-1] ** 2
         residuals.append(left / (len(group) * max(len(group) - 1, 1) * len(groups) ** 2))
     return np.mean(deviations, axis=0) ** 2, np.sum(residuals, axis=0)
 

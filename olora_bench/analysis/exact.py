@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_SUMS = 2**22
-"""Distinct signed sums of half the blocks up to which a sign-flip test is exact: any 44 blocks, and far more where sums coincide."""
+MOST_SUMS = 2**16
+"""Distinct signed sums of half the blocks up to which a sign-flip test is exact: any 32 blocks, and far more where sums coincide."""
 RANDOM_FLIPS = 49_999
 """Flips drawn beyond."""
+_AT_ONCE = 1024
 
 
 def macro_average(more: Mapping[str, int], items: Mapping[str, int]) -> Fraction:
@@ -112,7 +113,7 @@ def _drawn(numbers: NDArray[Any], seen: int, rng: np.random.Generator | None) ->
     if rng is None:
         raise ValueError(f"{len(numbers)} blocks have too many distinct sums to list: a generator is needed to draw flips")
     far = 0
-    for _ in range(RANDOM_FLIPS):
-        signs = 1 - 2 * rng.integers(0, 2, len(numbers))
-        far += abs(int((signs.astype(numbers.dtype) * numbers).sum())) >= seen
+    for start in range(0, RANDOM_FLIPS, _AT_ONCE):
+        signs = 1 - 2 * rng.integers(0, 2, (min(_AT_ONCE, RANDOM_FLIPS - start), len(numbers)))
+        far += int((np.abs(signs.astype(numbers.dtype) @ numbers) >= seen).sum())
     return SignFlip(Fraction(1 + far, 1 + RANDOM_FLIPS), False)
