@@ -112,10 +112,8 @@ def _at_least(seen: int, left: _Sums, right: _Sums) -> int:
 def _drawn(numbers: NDArray[Any], seen: int, rng: np.random.Generator | None) -> SignFlip:
     if rng is None:
         raise ValueError(f"{len(numbers)} blocks have too many distinct sums to list: a generator is needed to draw flips")
-    if sum(numbers.tolist()) < 2**53:  # every sum is a whole number that a double holds
-        numbers = numbers.astype(float)
     far = 0
     for start in range(0, RANDOM_FLIPS, _AT_ONCE):
-        signs = 1 - 2 * rng.integers(0, 2, (min(_AT_ONCE, RANDOM_FLIPS - start), len(numbers)), dtype=np.int8)
+        signs = 1 - 2 * rng.integers(0, 2, (min(_AT_ONCE, RANDOM_FLIPS - start), len(numbers)))
         far += int((np.abs(signs.astype(numbers.dtype) @ numbers) >= seen).sum())
     return SignFlip(Fraction(1 + far, 1 + RANDOM_FLIPS), False)
