@@ -67,10 +67,10 @@ def found(cell: Mapping[str, Any]) -> str:
 
 
 def _too_few(cells: pd.DataFrame, seeds: int) -> str:
-    low, high = cells["found"].min(), cells["found"].max()
-    items = f" From the items alone, nothing below {low:.1f} to {high:.1f} pp could be found (`items alone`: 80% power, 5% level)."
+    least = cells["found"].min()  # the greatest is infinite where few items differ
+    items = f" From the items alone, no difference below {least:.1f} pp could be found (`items alone`: 80% power, 5% level)."
     blind = "How far a score moves when only the seed changes cannot be told from so few."
-    return f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(low) else items}"
+    return f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(least) else items}"
 
 
 def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:

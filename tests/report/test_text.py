@@ -75,7 +75,7 @@ def test_two_seeds(text: Callable[..., str]) -> None:
         "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
     ]
     assert "| piqa (acc_norm)       |    40 |   50.0 |          – | 45.0 | 51.2 |  72.5 |        +21.2 | " in shown
-    assert "From the items alone, nothing below" in shown and "∞" not in shown and " inf " not in shown
+    assert "From the items alone, no difference below" in shown and "∞" not in shown and " inf " not in shown
     assert "Two seeds: no verdict on a cell. How far a score moves when only the seed changes cannot be told from so few." in shown
     assert "nan" not in shown.lower() and "None" not in shown
 
