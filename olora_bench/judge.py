@@ -39,7 +39,7 @@ def judge(
 
     Args:
         frame_a, frame_b: one row an item and run with the columns seed, benchmark, item, correct, or one a run and benchmark with seed,
-            benchmark, score; further columns as `olora_bench.analysis.given.COLUMNS` describes them.
+            benchmark, score; further columns as `olora_bench.foreign.columns.COLUMNS` describes them.
         names: of the sides.
         seeds: only these; by default every seed that both have.
         margin: the difference that matters, percentage points of the mean over benchmarks.

@@ -16,7 +16,7 @@ from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.crossed import Crossed, crossed, of_items
 from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
 from olora_bench.analysis.exact import macro_average
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames
 from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, TooFewItems
 
 BLOCK = ["model", "seed"]
@@ -114,7 +114,7 @@ def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame
 
 
 def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comparison]:
-    role = "tuned" if frames.protocol == "tuned" else "shared"
+    role = JUDGED_ROLE[frames.protocol]
     there = {one.contrast for one in compared if one.role == role}
     declared = [c for c in frames.contrasts if c.kind == "primary"]
     absent = [Comparison(c.arm, c.reference, c.kind, role, confirmatory=True, lr=None) for c in declared]

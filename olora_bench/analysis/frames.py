@@ -20,7 +20,7 @@ class StudyFrames:
     """A study as its manifest lists it and its records fill it.
 
     Attributes:
-        study, title, protocol: of the study file; `protocol` is `shared_lr` or `tuned`.
+        study, title, protocol: of the study file; `protocol` is a key of `JUDGED_ROLE`.
         contrasts: as declared.
         tuning: the search's rule, or None.
         runs: one row a run of the manifest, in its order, whether or not it has a record. `cell` (what compared runs share, suite
@@ -66,6 +66,8 @@ class StudyFrames:
     examples: Examples = no_examples
 
 
+JUDGED_ROLE = {"tuned": "tuned", "shared_lr": "shared", "as_given": "given"}
+"""Protocol -> the role whose comparisons carry the verdicts. `given`: imported runs, each arm at the learning rate it came with."""
 UNSCORED = "unscored"
 
 

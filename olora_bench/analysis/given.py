@@ -1,6 +1,6 @@
 """Answers that others scored, as frames, put side by side: the same seeds, benchmarks and items in every run, or left out and said so.
 
-`COLUMNS` describes the frames; `shared` makes of them what the analysis of a study starts from.
+`foreign.columns.COLUMNS` describes the frames; `shared` makes of them what the analysis of a study starts from.
 """
 
 from __future__ import annotations
@@ -15,22 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from olora_bench.errors import BadInput
+from olora_bench.foreign.columns import checked_rows
 
-COLUMNS: Mapping[str, str] = {
-    "seed": "a whole number from 0 on: runs of both sides with one seed are a pair",
-    "benchmark": "text: benchmarks count the same, however many items they have",
-    "item": "the item's id, the same in every run",
-    "correct": "1 or true where the answer is right, 0 or false where it is not; empty where it is not known",
-    "score": "in place of item and correct, one row a (seed, benchmark): the share of right answers, from 0 to 1",
-    "items": "beside score, where known: how many items it is the share of",
-    "metric": "where known: what `correct` or `score` is by, e.g. acc",
-    "prompt": "where known: the item's prompt, or a digest of it",
-    "version": "where known: the version of the benchmark",
-    "fewshot": "where known: how many examples its prompts hold",
-    "base": "where known: the base model",
-    "harness": "where known: what scored the run, with its version",
-}
-"""The columns of a frame. The first four are needed, or the first two and `score`; others than these are not read."""
 MEASURE = ("metric", "version", "fewshot")
 """Runs that differ in one of these were asked other questions: that benchmark is left out."""
 BESIDE = {"base": "base", "harness": "harness"}
@@ -159,7 +145,7 @@ def shared(sides: Mapping[str, pd.DataFrame], seeds: Sequence[int] | None = None
     Raises:
         BadInput: a column or value is not as described, answers contradict each other, or no seed is in every side.
     """
-    checked = {arm: _checked(frame, arm) for arm, frame in sides.items()}
+    checked = {arm: checked_rows(frame, arm) for arm, frame in sides.items()}
     if not all("correct" in frame for frame in checked.values()):
         checked = {arm: _scores_of(frame) for arm, frame in checked.items()}
     rows = pd.concat([frame.assign(arm=arm) for arm, frame in checked.items()], ignore_index=True)
@@ -175,48 +161,6 @@ def shared(sides: Mapping[str, pd.DataFrame], seeds: Sequence[int] | None = None
         left_out += without
         benchmarks |= {str(name): one} if one is not None else {}
     return Shared(tuple(runs), benchmarks, tuple(left_out), dict(_beside(rows)))
-
-
-def _checked(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
-    if not isinstance(frame, pd.DataFrame):
-        raise BadInput(f"{arm}: {type(frame).__name__} is no pandas DataFrame. Its columns: {', '.join(COLUMNS)}")
-    needed = ("seed", "benchmark", "item", "correct") if "correct" in frame or "score" not in frame else ("seed", "benchmark", "score")
-    if absent := [name for name in needed if name not in frame]:
-        lacking = f"missing column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
-        raise BadInput(f"{arm}: {lacking}. Needed: seed, benchmark, item and correct, or seed, benchmark and score")
-    if frame.empty:
-        raise BadInput(f"{arm}: no rows. Give one row an item and run, or one a run with its score")
-    kept = frame[[name for name in COLUMNS if name in frame and (name in needed or name not in ("item", "correct", "score"))]].copy()
-    kept["seed"] = _seeds(kept["seed"], arm)
-    value = needed[-1]
-    kept[value] = _shares(kept[value], arm, value)
-    if kept["benchmark"].isna().any():
-        raise BadInput(f"{arm}: column benchmark is empty in {int(kept['benchmark'].isna().sum())} rows: name each")
-    if value == "correct" and kept["item"].isna().any():
-        raise BadInput(f"{arm}: column item is empty in {int(kept['item'].isna().sum())} rows: give each item its id")
-    return kept
-
-
-def _seeds(column: pd.Series[Any], arm: str) -> pd.Series[Any]:
-    numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() | (numbers < 0) | (numbers % 1 != 0) | (numbers >= 2**63)
-    if wrong.any():
-        raise BadInput(f"{arm}: seed {_shown(column[wrong])} is not allowed: whole numbers from 0 on, one for each run")
-    return numbers.astype("int64")
-
-
-def _shares(column: pd.Series[Any], arm: str, name: str) -> pd.Series[Any]:
-    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
-    wrong = numbers.isna() & column.notna() | np.isinf(numbers) | (numbers < 0) | (numbers > 1)
-    wrong |= ~numbers.isin([0.0, 1.0]) & numbers.notna() if name == "correct" else False
-    if wrong.any():
-        allowed = "0 or 1, or nothing" if name == "correct" else "a share from 0 to 1 (percent over 100)"
-        raise BadInput(f"{arm}: {name} {_shown(column[wrong])} is not allowed: {allowed}")
-    return numbers
-
-
-def _shown(wrong: pd.Series[Any]) -> str:
-    return repr(wrong.tolist()[0])
 
 
 def _scores_of(frame: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,7 @@ class Given:
 
     Attributes:
         name, title: of the study.
+        protocol: a key of `JUDGED_ROLE`, never `tuned`.
         contrasts: arms as `runs` names them.
         margin: the differences that matter.
         problems: sentences on what was left out, contradicts itself, or is not as declared.
@@ -34,6 +35,7 @@ class Given:
 
     name: str
     title: str
+    protocol: str
     contrasts: tuple[Contrast, ...]
     margin: Margin = field(default_factory=Margin)
     problems: tuple[str, ...] = ()
@@ -72,7 +74,7 @@ def study_frames(found: Shared, rows: Mapping[Run, RunRow], given: Given, curves
     return StudyFrames(
         study=given.name,
         title=given.title,
-        protocol="shared_lr",
+        protocol=given.protocol,
         contrasts=given.contrasts,
         tuning=None,
         runs=run_frame(list(rows.values())),
@@ -101,4 +103,4 @@ def _score(name: str, one: Together, run: Run, who: Who) -> dict[str, object]:
 def two_arms(names: Sequence[str], margin: float | None) -> Given:
     """The first of two sides against the second."""
     contrast = Contrast(arm=names[0], reference=names[1], kind="primary")
-    return Given(f"{names[0]} against {names[1]}", "", (contrast,), Margin(score=margin))
+    return Given(f"{names[0]} against {names[1]}", "", "as_given", (contrast,), Margin(score=margin))

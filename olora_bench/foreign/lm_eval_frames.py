@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from olora_bench.foreign.pattern import seed_in
 
 @dataclass(frozen=True)
 class Found:
-    """A side: its frame (columns of `analysis.given.COLUMNS`), and in words what was not read."""
+    """A side: its frame (columns of `foreign.columns.COLUMNS`), and in words what was not read."""
 
     frame: pd.DataFrame
     not_read: tuple[str, ...]
@@ -52,9 +52,9 @@ def of_folders(
     if not runs:
         there = sorted({seed for one in results if (seed := seed_in(str(one.path), pattern)) is not None})
         raise BadInput(f"{side}: no run of seed {', '.join(map(str, seeds or ()))}. There: {', '.join(map(str, there))}")
-    frame, more = frame_of(runs)
+    found = frame_of(runs)
     unusable = dict.fromkeys(f"{task}: {why}" for one in results for task, why in one.unusable.items())
-    return Found(frame, (*notes, *more, *unusable))
+    return Found(found.frame, (*notes, *found.not_read, *unusable))
 
 
 def _roots(side: str) -> list[Path]:
@@ -79,10 +79,10 @@ def _by_seed(results: Sequence[Results], pattern: str | None, seeds: Sequence[in
         if seeds is None or (seed or 0) in seeds:
             runs.setdefault(seed or 0, []).append(one)
     notes: list[str] = []
-    return {seed: _newest(seed, found, notes) for seed, found in runs.items()}, notes
+    return {seed: newest(seed, found, notes) for seed, found in runs.items()}, notes
 
 
-def _newest(seed: int, results: Sequence[Results], notes: list[str]) -> list[Evaluation]:
+def newest(seed: int, results: Sequence[Results], notes: list[str]) -> list[Evaluation]:
     """Each task once: of several evaluations in one folder the newest, which lm-eval's own pages count too."""
     tasks: dict[str, Evaluation] = {}
     for one in sorted(results, key=lambda one: (one.written, str(one.path))):
@@ -99,30 +99,43 @@ def _newest(seed: int, results: Sequence[Results], notes: list[str]) -> list[Eva
     return list(tasks.values())
 
 
-def frame_of(runs: Mapping[int, Sequence[Evaluation]]) -> tuple[pd.DataFrame, list[str]]:
-    """A side's frame: of items where every task of every run has its samples, else of scores; and what was not read."""
+def frame_of(runs: Mapping[int, Sequence[Evaluation]], digests: dict[Path, str] | None = None) -> Found:
+    """A side: of items where every task of every run has its samples, else of scores.
+
+    Args:
+        runs: by seed.
+        digests: takes the SHA-256 of each file of samples that is read.
+    """
     every = [(seed, one) for seed, found in runs.items() for one in found]
     lacking = list(dict.fromkeys(one.task.name for _, one in every if one.task.samples is None))
     notes = [f"single items of {', '.join(lacking)}: no samples beside the results (--log_samples)"] if lacking else []
-    known: dict[str, str] = {}
-    parts = [_scores(seed, one) for seed, one in every] if lacking else list(_items(every, known, notes))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"seed": [], "benchmark": [], "item": [], "correct": []}), notes
+    if lacking:
+        return Found(pd.concat([_scores(seed, one) for seed, one in every], ignore_index=True), tuple(notes))
+    parts, unusable = _items(every, {} if digests is None else digests)
+    empty = pd.DataFrame({"seed": [], "benchmark": [], "item": [], "correct": []})
+    return Found(pd.concat(parts, ignore_index=True) if parts else empty, tuple(unusable))
 
 
-def _items(every: Sequence[tuple[int, Evaluation]], known: dict[str, str], notes: list[str]) -> Iterator[pd.DataFrame]:
-    unusable: dict[str, str] = {}
+def _items(every: Sequence[tuple[int, Evaluation]], digests: dict[Path, str]) -> tuple[list[pd.DataFrame], list[str]]:
+    parts, unusable, known = [], dict[str, str](), dict[str, str]()
     for seed, one in every:
+        if one.task.name in unusable:
+            continue
         try:
-            if one.task.name not in unusable:
-                yield items_frame(seed, one, items_of(one.results, one.task, known))
+            items = items_of(one.results, one.task, known)
         except NoAnswers as error:
             unusable[one.task.name] = str(error)
-    notes += unusable.values()
+            continue
+        assert one.task.samples is not None
+        digests[one.task.samples] = items.sha256
+        parts.append(items_frame(seed, one, items))
+    return parts, list(unusable.values())
 
 
 def items_frame(seed: int, one: Evaluation, items: Items) -> pd.DataFrame:
     """One row an item of a task of a run."""
     columns = {"seed": seed, "benchmark": one.task.name, "item": pd.Series(items.item, dtype=object), "correct": items.correct}
+    columns |= {"doc_id": items.doc_id}
     frame = pd.DataFrame(columns | {"prompt": pd.Series(items.prompt, dtype=object)})
     return frame.assign(**_facts(one)).astype(dict.fromkeys(("benchmark", *_FACTS), "category"))
 

@@ -67,7 +67,8 @@ def _arm(name: str, style: ArmStyle) -> dict[str, str]:
 def _run(r: Row, cell: int) -> list[object]:
     """A run as `study_data` lists it."""
     words, only_tuning = run_title({**r, "lr": rate(r["lr"])}), set(REPORTED).isdisjoint(roles_of(r["roles"]))
-    return [r["train_id"], r["arm"], cell, float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], words, only_tuning]
+    lr: float | None = None if pd.isna(r["lr"]) else float(f"{r['lr']:.6g}")  # of an imported run it may not be known
+    return [r["train_id"], r["arm"], cell, lr, int(r["seed"]), r["state"], words, only_tuning]
 
 
 def cell_names(runs: pd.DataFrame) -> dict[str, str]:
@@ -170,6 +171,11 @@ def curve_data(frames: StudyFrames) -> Curves:
             series[name] = (steps, tokens, seconds, _rounded(losses[at], LOSS_DIGITS))
         curves[train_id] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
+
+
+def plotted(curves: Curves) -> dict[str, object]:
+    """The curves as JSON takes them: null on an axis that is not known, as tokens and seconds of an imported run may be."""
+    return {**curves, "axes": [[None if value != value else value for value in axis] for axis in curves["axes"]]}
 
 
 def thinned(values: Any, limit: int) -> Any:
