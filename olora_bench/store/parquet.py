@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import RecordError
-from olora_bench.formats import Unreadable, parse_parquet
+from olora_bench.formats import SharedColumns, Unreadable, parse_parquet
 from olora_bench.store.record import RESTORE, check_version
 
 if TYPE_CHECKING:
@@ -88,14 +88,17 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def arrow_table(content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pa.Table:
-    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked.
+def arrow_table(
+    content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None, shared: SharedColumns | None = None
+) -> pa.Table:
+    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked; what is in `shared`
+    is not decoded again.
 
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
     """
     try:
-        have, table = parse_parquet(content, path, columns)
+        have, table = parse_parquet(content, path, columns, shared)
     except Unreadable as error:
         raise RecordError(f"{error}. {RESTORE}") from error
     want = schema(kind)
