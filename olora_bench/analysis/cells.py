@@ -91,6 +91,7 @@ CELLS = Table(
                "2 digits"),
         Column("p", "of the interval's test"),
         Column("p_holm", "corrected over all cells of confirmatory comparisons, primary metrics; empty for others"),
+        Column("holm_over", "how many cells p_holm is corrected over; 0 for others", heading="Holm over"),
         Column("seeds", "pairs with a score", heading="seeds"),
         Column("seeds_planned", "seeds that the study plans"),
         Column("diverged", "pairs with a diverged run"),
@@ -112,13 +113,14 @@ GRID_VIEW = View(
     "grid",
     "Every cell",
     "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval over new seeds and new items; verdict "
-    "by Holm over the declared family, by each cell's own p outside of it. Found from: the smallest difference that this test finds with "
-    "80% power, and what that may be; below three seeds, were items the only chance at work. Constant: what the same answer to every item "
-    "scores at best; gave: percent of items to which each side gave it. Flips: percent of items that get a different answer than in fp32, "
-    "where that was measured. Learning rates of a tuned study were chosen by its criterion, and not by these scores.",
+    "by Holm over so many cells of the declared family, by each cell's own p outside of it (0). Found from: the smallest difference that "
+    "this test finds with 80% power, and what that may be; below three seeds, were items the only chance at work. Constant: what the same "
+    "answer to every item scores at best; gave: percent of items to which each side gave it. Flips: percent of items that get a different "
+    "answer than in fp32, where that was measured. Learning rates of a tuned study were chosen by its criterion, and not by these scores.",
     CELLS,
     (*_WHO, "items", "chance", "constant", "base", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low",
-     "high", "block_se", "item_se", "seeds", "found", "found_low", "found_high", "flips_reference", "flips_arm", "verdict", "reasons"),
+     "high", "block_se", "item_se", "seeds", "found", "found_low", "found_high", "flips_reference", "flips_arm", "holm_over", "verdict",
+     "reasons"),
     rows=("primary", True),
 )  # fmt: skip
 APPENDIX_VIEW = View(
@@ -170,17 +172,18 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
     """
     rows = corrected(list(_rows(frames, pairs, differences)), _in_family)
     family = sum(map(_in_family, rows))
-    return CELLS.frame(_judged(row, LEVEL / family if _in_family(row) else LEVEL) for row in rows)
+    return CELLS.frame(_judged(row, family if _in_family(row) else 0) for row in rows)
 
 
 def _in_family(row: dict[str, Any]) -> bool:
     return bool(row["confirmatory"] and row["primary"] and row["longest"])
 
 
-def _judged(row: dict[str, Any], level: float) -> dict[str, Any]:
-    """A row with its verdict and what could have been found: with Holm's strictest `level`, known only with the family."""
+def _judged(row: dict[str, Any], holm_over: int) -> dict[str, Any]:
+    """A row with its verdict and what could have been found: at Holm's strictest step, known only with the family."""
     estimate, lacking = row.pop("estimate"), row.pop("lacking")
-    found = effect_columns(row["difference"], estimate, level=level) if row["primary"] else {}
+    row |= {"holm_over": holm_over}
+    found = effect_columns(row["difference"], estimate, level=LEVEL / max(holm_over, 1)) if row["primary"] else {}
     row |= {name: found.get(name, np.nan) for name in ("found", "found_low", "found_high")}
     return row | dict(zip(("verdict", "reasons"), _judge(row, lacking), strict=True))
 

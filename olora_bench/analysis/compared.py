@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from olora_bench.analysis.answers import Answered, Answers
-from olora_bench.analysis.comparison import Comparison, comparisons
+from olora_bench.analysis.comparison import Block, Comparison, comparisons
 from olora_bench.analysis.crossed import Crossed, crossed, of_items
-from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
+from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.exact import macro_average
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
 from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, TooFewItems
 
-BLOCK = ["model", "seed"]
-"""Runs of one model and one seed share data order and base: they are exchanged as a whole."""
-
 _PAIR = ("arm_id", "arm_eval", "reference_id", "reference_eval")
-
-
-class Block(NamedTuple):
-    """The runs of one model and one seed."""
-
-    model: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -51,11 +42,19 @@ class PairedItems:
 
     def new_seeds_and_items(self) -> Crossed:
         """What they say of new seeds and new items, with several models of these or of new models; two blocks at least."""
-        return crossed(self.tables, [block.model for block in self.blocks])
+        return crossed(self.tables, self._models)
+
+    def within_models(self) -> Crossed | None:
+        """What they say of new seeds of just these models and new items; None with one seed of a model."""
+        return crossed(self.tables, self._models, fixed_models=True) if min(map(self._models.count, self._models)) > 1 else None
 
     def new_items(self) -> Estimate:
         """What they say of these trainings and new items."""
-        return of_items(self.tables)
+        return of_items(self.tables, self._models)
+
+    @property
+    def _models(self) -> list[str]:
+        return [block.model for block in self.blocks]
 
 
 Lacking = ItemsUnread | ItemsDiffer | TooFewItems
@@ -68,7 +67,7 @@ class Compared:
     Attributes:
         pairs, differences: its rows of those tables, `differences` of primary metrics only.
         blocks: each block's macro-average, percentage points, exactly.
-        losses: each block's mean difference of the final held-out loss, nats per supervised token.
+        held_out: what its pairs say of the final held-out loss.
         items: item by item; or why that cannot be told; None where nothing is scored.
     """
 
@@ -76,7 +75,7 @@ class Compared:
     pairs: pd.DataFrame
     differences: pd.DataFrame
     blocks: Mapping[Block, Fraction]
-    losses: Mapping[Block, float]
+    held_out: HeldOut
     items: PairedItems | Lacking | None
 
     @property
@@ -88,16 +87,15 @@ class Compared:
         """The macro-average over new seeds and new items; None where the items are not there."""
         return self.items.new_seeds_and_items() if isinstance(self.items, PairedItems) else None
 
-    def loss(self) -> Estimate:
-        """The held-out loss over new seeds and these examples: over blocks, or over models where there are several.
+    @property
+    def these_examples(self) -> tuple[Reason, ...]:
+        """Why nothing can be said of new examples."""
+        return (self.held_out.these,) if self.losses and self.held_out.these is not None else ()
 
-        Records of runs keep no losses of single examples, without which nothing can be said of new examples.
-        """
-        models: dict[Hashable, list[float]] = {}
-        for block, value in self.losses.items():
-            models.setdefault(block.model, []).append(value)
-        own = list(models.values())
-        return of_blocks(np.array(own[0] if len(own) == 1 else [np.mean(values) for values in own]))
+    @property
+    def losses(self) -> Mapping[Block, float]:
+        """Each block's mean difference of the final held-out loss, nats per supervised token."""
+        return self.held_out.blocks
 
 
 def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> list[Compared]:
@@ -107,10 +105,10 @@ def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame
         frames, pairs, differences: the study, its pairs and its seed differences.
     """
     pairs, differences = longest(pairs), longest(primary(differences))
-    losses = frames.runs.drop_duplicates("train_id").set_index("train_id")["metrics.report_loss"]
+    losses = final_losses(frames)
     there = comparisons(pairs)
     shown = [*_without_pairs(frames, there), *there]
-    return [_compared(frames.answers, one, one.rows_in(pairs), one.rows_in(differences), losses) for one in shown]
+    return [_compared(frames, one, one.rows_in(pairs), one.rows_in(differences), losses) for one in shown]
 
 
 def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comparison]:
@@ -122,10 +120,11 @@ def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comp
 
 
 def _compared(
-    answers: Answers, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: pd.Series[float]
+    frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: Mapping[str, float]
 ) -> Compared:
-    blocks, items = block_differences(differences), paired_items(answers, differences) if len(differences) else None
-    return Compared(comparison, pairs, differences, blocks, block_losses(pairs, losses), items)
+    blocks, items = block_differences(differences), paired_items(frames.answers, differences) if len(differences) else None
+    complete = pairs[pairs["pair"] == "complete"]
+    return Compared(comparison, pairs, differences, blocks, held_out(frames.examples, losses, complete), items)
 
 
 def longest(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,12 +154,12 @@ def block_differences(differences: pd.DataFrame) -> dict[Block, Fraction]:
     return {block: sum(found[block], Fraction(0)) / len(found[block]) for block in sorted(found)}
 
 
-def block_losses(pairs: pd.DataFrame, losses: pd.Series[float]) -> dict[Block, float]:
-    """The mean difference of the final held-out loss of each block, complete pairs only. `losses`: by train_id."""
-    complete = pairs[pairs["pair"] == "complete"]
-    difference = (complete["arm_id"].map(losses) - complete["reference_id"].map(losses)).astype(float)
-    means = difference.groupby([complete[name] for name in BLOCK], sort=True).mean().dropna()
-    return {Block(model, seed): value for (model, seed), value in zip(means.index.to_list(), means.to_list(), strict=True)}
+def mean_of(blocks: Mapping[Block, Fraction | float]) -> float:
+    """The mean over models, each with its mean over seeds: what the intervals are about. NaN without a block."""
+    models: dict[str, list[Fraction | float]] = {}
+    for block, value in blocks.items():
+        models.setdefault(block.model, []).append(value)
+    return float(sum(sum(values) / len(values) for values in models.values()) / len(models)) if models else float("nan")
 
 
 def paired_items(answers: Answers, differences: pd.DataFrame) -> PairedItems | Lacking:
