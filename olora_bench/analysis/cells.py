@@ -202,7 +202,7 @@ def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -
         for benchmark, metric in suites.get(base_eval, anywhere):  # a cell without any score is asked what the others are
             own = scored[(scored["benchmark"] == benchmark) & (scored["metric"] == metric)]
             row = cell | {"benchmark": benchmark, "metric": metric, "base": 100 * float(bases.get((base_eval, benchmark, metric), np.nan))}
-            statistics = _statistics(frames.answers, own, benchmark, metric)
+            statistics = _statistics(frames, own, benchmark, metric)
             yield row | known[benchmark, metric] | statistics | {"reasons": (*_warned(own), *cell["reasons"])}
 
 
@@ -249,7 +249,7 @@ _STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "ga
                "item_se", "flips_reference", "flips_arm")  # fmt: skip
 
 
-def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
+def _statistics(frames: StudyFrames, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
     """What the seeds of a cell say on one metric, `estimate` (of `outcome.effect_columns`) among it. `scored`: its seed differences."""
     seeds = len(scored)
     row: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan) | {"estimate": None, "lacking": ()}
@@ -258,8 +258,9 @@ def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: 
         return row
     means = ("score_reference", "score_arm", "difference", "flips_reference", "flips_arm")
     row |= {name: float(scored[name].mean()) for name in means} | {"flip_items": int(scored["flip_items"].max())}
-    row |= {"difference": 100 * int(scored["more"].sum()) / int(scored["items"].sum())} | _choices(answers, scored, benchmark, metric)
-    items = paired_items(answers, scored)
+    row |= {"difference": 100 * int(scored["more"].sum()) / int(scored["items"].sum())}
+    row |= _choices(frames.answers, scored, benchmark, metric)
+    items = paired_items(frames, scored)
     if not isinstance(items, PairedItems):
         return row | {"lacking": (items,)}
     if seeds < MIN_SEEDS_FOR_VERDICT:

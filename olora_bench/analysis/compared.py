@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from olora_bench.analysis.answers import Answered, Answers
 from olora_bench.analysis.comparison import Block, Comparison, comparisons
-from olora_bench.analysis.crossed import Crossed, crossed, of_items
+from olora_bench.analysis.crossed import Crossed, by_cluster, crossed, of_items
 from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.exact import macro_average
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
-from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, TooFewItems
+from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, SourcesUnread, TooFewItems
+from olora_bench.analysis.sources import Sources
 
 _PAIR = ("arm_id", "arm_eval", "reference_id", "reference_eval")
 
@@ -29,12 +30,14 @@ class PairedItems:
 
     Attributes:
         tables: by benchmark `(items, blocks)`, 100 where the arm alone is right, -100 where the reference alone is, the mean over a
-            block's pairs: means are percentage points.
+            block's pairs: means are percentage points. Items that share a passage or a source are one row (`crossed.by_cluster`).
         blocks: of the columns.
+        sources: whether records say which items share one; else each item is a row.
     """
 
     tables: Mapping[str, Floats]
     blocks: tuple[Block, ...]
+    sources: bool
 
     def without(self, benchmark: str) -> PairedItems:
         """The other benchmarks."""
@@ -83,6 +86,11 @@ class Compared:
         """Why nothing can be said of new items."""
         return (self.items,) if isinstance(self.items, Lacking) else ()
 
+    @property
+    def unclustered(self) -> tuple[Reason, ...]:
+        """Why each item counts as one of its own."""
+        return (SourcesUnread(),) if isinstance(self.items, PairedItems) and not self.items.sources else ()
+
     def score(self) -> Crossed | None:
         """The macro-average over new seeds and new items; None where the items are not there."""
         return self.items.new_seeds_and_items() if isinstance(self.items, PairedItems) else None
@@ -122,7 +130,7 @@ def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comp
 def _compared(
     frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: Mapping[str, float]
 ) -> Compared:
-    blocks, items = block_differences(differences), paired_items(frames.answers, differences) if len(differences) else None
+    blocks, items = block_differences(differences), paired_items(frames, differences) if len(differences) else None
     complete = pairs[pairs["pair"] == "complete"]
     return Compared(comparison, pairs, differences, blocks, held_out(frames.examples, losses, complete), items)
 
@@ -162,38 +170,53 @@ def mean_of(blocks: Mapping[Block, Fraction | float]) -> float:
     return float(sum(sum(values) / len(values) for values in models.values()) / len(models)) if models else float("nan")
 
 
-def paired_items(answers: Answers, differences: pd.DataFrame) -> PairedItems | Lacking:
+def paired_items(frames: StudyFrames, differences: pd.DataFrame) -> PairedItems | Lacking:
     """The answers of both arms to the same items, aligned by their ids.
 
     Args:
-        answers: how the items of an evaluation were answered.
+        frames: the study.
         differences: rows of the table of seed differences, one metric a benchmark, at least one.
 
     Returns:
         The reason instead where items are not there, or pairs do not share them.
     """
+    answers = frames.answers
     blocks = sorted({Block(model, seed) for model, seed in zip(differences["model"], differences["seed"], strict=True)})
     pairs = set(_pairs(differences))
     if unread := {pair for pair in pairs if None in (answers(pair[0], None, pair[1]), answers(pair[2], None, pair[3]))}:
         return ItemsUnread(len(unread), len(pairs))
-    tables: dict[str, Floats] = {}
+    sources, tables = _sources(frames.sources, list(dict.fromkeys(_pairs(differences)))), dict[str, Floats]()
     for benchmark, own in differences.groupby("benchmark", sort=False):
         name = str(benchmark)
-        table = _table(answers, own, name, blocks) if set(_pairs(own)) == pairs else None
-        if table is None:
+        found = _table(answers, own, name, blocks) if set(_pairs(own)) == pairs else None
+        if found is None:
             return ItemsDiffer(name)
+        table = _clustered(*found, (sources or {}).get(name, {}))
         if len(table) < 2:
             return TooFewItems(name, len(table), 2)
         tables[name] = table
-    return PairedItems(tables, tuple(blocks))
+    return PairedItems(tables, tuple(blocks), sources is not None)
+
+
+def _sources(known: Sources, pairs: list[tuple[str, str, str, str]]) -> Mapping[str, Mapping[str, str]] | None:
+    """Which items share a passage or a source, as the first or the last pair says: all share their items, and not all are as old."""
+    told = (known(*who) for pair in (pairs[0], pairs[-1]) for who in (pair[:2], pair[2:]))
+    return next((sources for sources in told if sources is not None), None)
+
+
+def _clustered(table: Floats, ids: pa.Array[Any], sources: Mapping[str, str]) -> Floats:
+    """`(items, blocks)` with a row for all items of a source."""
+    if len(set(sources.values())) == len(sources):
+        return table
+    return by_cluster(table, [sources.get(one, one) for one in ids.to_pylist()])
 
 
 def _pairs(differences: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
     return zip(*(differences[name].tolist() for name in _PAIR), strict=True)
 
 
-def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Block]) -> Floats | None:
-    """`(items, blocks)` of one benchmark; None where an evaluation has other items than the first."""
+def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Block]) -> tuple[Floats, pa.Array[Any]] | None:
+    """`(items, blocks)` of one benchmark, and the items' ids; None where an evaluation has other items than the first."""
     columns = {block: place for place, block in enumerate(blocks)}
     counts, sums, ids = np.zeros(len(blocks), np.int16), np.zeros((0, 0), np.int16), None
     for model, seed, metric, pair in zip(own["model"], own["seed"], own["metric"], _pairs(own), strict=True):
@@ -207,9 +230,9 @@ def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Blo
         place = columns[Block(model, seed)]
         sums[:, place] += arm.astype(np.int16) - reference
         counts[place] += 1
-    if (100 % counts).any():
-        return 100 * sums / counts
-    return (sums * (100 // counts)).astype(np.int8)  # as exact, and an eighth of the memory: thousands of items by hundreds of blocks
+    if ids is None or (100 % counts).any():
+        return None if ids is None else (100 * sums / counts, ids)
+    return (sums * (100 // counts)).astype(np.int8), ids  # as exact, and an eighth of the memory: thousands of items by hundreds of blocks
 
 
 def _aligned(answered: Answered, metric: str, ids: pa.Array[Any] | None) -> np.ndarray[Any, Any] | None:

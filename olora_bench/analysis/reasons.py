@@ -69,6 +69,11 @@ class TooFewItems:
 
 
 @dataclass(frozen=True)
+class SourcesUnread:
+    """Records do not say which items share a passage or a source (they are older): each item counts as one of its own."""
+
+
+@dataclass(frozen=True)
 class ExamplesUnread:
     """Runs whose losses of single examples are not there (their records are older): nothing can be said of new examples."""
 
@@ -200,7 +205,7 @@ class Uncorrected:
 
 Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
-    | TooFewItems | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
+    | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
 )  # fmt: skip

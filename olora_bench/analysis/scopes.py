@@ -99,7 +99,7 @@ def scopes(compared: Sequence[Compared]) -> pd.DataFrame:
 def _of_score(one: Compared) -> Iterator[dict[str, Any]]:
     if not one.blocks:
         return
-    row, items = _Row("score", one.blocks, one.lacking), one.items if isinstance(one.items, PairedItems) else None
+    row, items = _Row("score", one.blocks, (*one.lacking, *one.unclustered)), one.items if isinstance(one.items, PairedItems) else None
     if items is not None and len(one.blocks) >= MIN_BLOCKS:
         yield row.of(About.SEEDS_AND_ITEMS, items.new_seeds_and_items())
         yield from row.within_models(items.within_models())
@@ -128,14 +128,14 @@ _TESTS = {
 
 @dataclass(frozen=True)
 class _Row:
-    """Rows of one measure of a comparison. `lacking`: why nothing can be said of new items."""
+    """Rows of one measure of a comparison. `reasons`: why nothing can be said of new items, or each item is its own."""
 
     measure: str
     blocks: Mapping[Block, Fraction | float]
-    lacking: tuple[Reason, ...]
+    reasons: tuple[Reason, ...]
 
     def of(self, about: About, estimate: Estimate | None) -> dict[str, Any]:
-        row = {"measure": self.measure, "about": about, "test": _TESTS[about], "blocks": len(self.blocks), "reasons": self.lacking}
+        row = {"measure": self.measure, "about": about, "test": _TESTS[about], "blocks": len(self.blocks), "reasons": self.reasons}
         row |= effect_columns(mean_of(self.blocks), estimate, power=False)
         row |= {"block_se": np.nan} if about is About.ITEMS else {"item_se": np.nan} if about is About.SEEDS else {}
         return {name: value for name, value in row.items() if not name.startswith("found")}

@@ -30,6 +30,7 @@ from olora_bench.analysis.reasons import (
     SearchesOpen,
     SeedLacks,
     ShorterSchedule,
+    SourcesUnread,
     TooFewBlocks,
     TooFewItems,
     TooFewRates,
@@ -85,6 +86,8 @@ def worded(reason: Reason) -> str:
             return f"pairs do not share the items of {benchmark}: nothing is said of new items"
         case TooFewItems(benchmark, items, needed):
             return f"{items} of at least {needed} items of {benchmark}: nothing is said of new items"
+        case SourcesUnread():
+            return "each item is its own: records do not say which share a passage or a source"
         case ExamplesUnread(runs, of):
             return f"about these examples: {runs} of {counted(of, 'run')} {'keeps' if runs == 1 else 'keep'} no losses of single ones"
         case ExamplesDiffer():

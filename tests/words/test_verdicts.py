@@ -138,9 +138,8 @@ def test_facts_give_both_losses_where_they_were_measured() -> None:
 
 
 def test_a_secondary_comparison_has_its_own_p_and_gaps_are_counted() -> None:
-    beside = replace(
-        OUTCOME, comparison=replace(OUTCOME.comparison, confirmatory=False), holm_over=0, pairs_planned=9, pairs_missing=2, diverged=1
-    )
+    own = replace(OUTCOME.comparison, confirmatory=False)
+    beside = replace(OUTCOME, comparison=own, holm_over=0, pairs_planned=9, pairs_missing=2, diverged=1)
     facts = words.facts(beside, NO_LEVELS, SCOPES.iloc[:0])
     assert (
         facts[1] == "over new seeds and new items, p = 0.031, uncorrected" and facts[3] == "9 pairs of runs planned, 2 missing, 1 diverged"
