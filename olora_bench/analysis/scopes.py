@@ -16,7 +16,7 @@ from olora_bench.analysis.compared import Compared, PairedItems, block_differenc
 from olora_bench.analysis.comparison import Block
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
-from olora_bench.analysis.exact import sign_flip
+from olora_bench.analysis.exact import flip_p
 from olora_bench.analysis.outcome import effect_columns
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.pairs import run_ids
@@ -146,12 +146,7 @@ class _Row:
             yield self.of(About.WITHIN_MODELS, estimate)
 
     def flips(self) -> dict[str, Any]:
-        return self.of(About.FLIPS, None) | {"p": _flips(list(self.blocks.values()))}
-
-
-def _flips(values: Sequence[Fraction | float]) -> float:
-    """p of the exact sign flip; a float is the fraction that it is."""
-    return float(sign_flip([Fraction(value) for value in values], np.random.default_rng(0)).p)
+        return self.of(About.FLIPS, None) | {"p": flip_p(list(self.blocks.values()), np.random.default_rng(0))}
 
 
 def left_out(compared: Sequence[Compared]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.compared import Compared
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.paired import LEVEL, Floats, flip_sets
+from olora_bench.analysis.paired import LEVEL, Floats
 from olora_bench.analysis.pairs import run_ids
 
 COUNT_FLIPS_EXACT = 14
@@ -94,10 +94,19 @@ def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COU
     """
     blocks = table.shape[1]
     unflipped = np.zeros((1, blocks), dtype=bool)
-    sets = np.vstack([unflipped, flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)])
+    sets = np.vstack([unflipped, _flips(blocks, rng, flips)])
     counts = []
     for part in np.array_split(sets, -(-len(sets) // _AT_ONCE)):
         sums = np.where(part, -1.0, 1.0) @ table.T
         counts.append(np.stack([(sums > 0).sum(axis=1), (sums < 0).sum(axis=1)], axis=1))
     null = np.concatenate(counts)
     return int(null[0, 0]), int(null[0, 1]), null
+
+
+def _flips(blocks: int, rng: np.random.Generator, draws: int) -> np.ndarray[Any, Any]:
+    """Which blocks change sign: `(sets, blocks)`, every non-empty set, or `draws` random ones where there are too many."""
+    if blocks <= COUNT_FLIPS_EXACT:
+        return (np.arange(1, 2**blocks)[:, None] >> np.arange(blocks) & 1).astype(bool)
+    chosen = rng.integers(0, 2, (draws, blocks), dtype=np.int8).view(bool)
+    chosen[~chosen.any(axis=1)] = True  # one set in 2^15 at most: it stands for the empty one, which is counted apart
+    return chosen

@@ -7,10 +7,9 @@ one draw of N(0, sd) (half its variance shared by the ranks of a model and seed,
 that item's difficulty. Both arms draw from the same distribution, so every verdict is an error:
 - cell_t: share of cells with p <= 5% by the paired t over seeds, unadjusted;
 - holm: share of studies with any cell called after Holm over the 60;
-- sign_flip: share of studies whose confirmatory verdict is a win or a loss;
 - count_null: share of studies whose paper-style count lies outside its null by flipping blocks;
 - naive_signs: share of studies that a sign test over the 60 cells calls, as if they shared no runs.
-Each with its Monte-Carlo standard error. holds: none of the first four lies above 5% by more than `Z` standard errors.
+Each with its Monte-Carlo standard error. holds: none of the first three lies above 5% by more than `Z` standard errors.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm
 
-from olora_bench.analysis.paired import LEVEL, flip_sets, holm, paired_t, sign_flip
+from olora_bench.analysis.paired import LEVEL, holm, paired_t
 from olora_bench.analysis.win_counts import count_with_null
 
 SPREADS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -35,7 +34,7 @@ DIFFICULTIES = np.array([0.2, 0.45, 0.65, 0.8, 0.95])
 Z = float(norm.ppf(1 - 0.05 / (len(SPREADS) * len(ITEMS) * len(SEEDS))))
 """All 45 combinations together are within it with 95% probability."""
 HERE = Path(__file__).with_suffix(".csv")
-METHODS = ("cell_t", "holm", "sign_flip", "count_null", "naive_signs")
+METHODS = ("cell_t", "holm", "count_null", "naive_signs")
 
 
 def differences(studies: int, spread: float, items: int, seeds: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
@@ -56,9 +55,6 @@ def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, item
     """Per study, the rate of wrong verdicts of each method; `counted` studies for the count's null."""
     studies, seeds = d.shape[0], d.shape[-1]
     p = paired_t(d).p.reshape(studies, -1)
-    blocks = d.mean(axis=(2, 3)).reshape(studies, -1)
-    sets = flip_sets(blocks.shape[1], rng, exact_up_to=15, draws=4_999)
-    flipped = sign_flip(blocks, rng, sets=sets).p
     sums = d.sum(axis=-1).reshape(studies, -1)
     wins, losses = (sums > 1e-9).sum(axis=1), (sums < -1e-9).sum(axis=1)
     naive = np.minimum(1.0, 2 * binom.cdf(np.minimum(wins, losses), wins + losses, 0.5))
@@ -66,7 +62,6 @@ def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, item
     return {
         "cell_t": (p <= LEVEL).mean(axis=1),
         "holm": (holm(p) <= LEVEL).any(axis=1).astype(float),
-        "sign_flip": (flipped <= LEVEL).astype(float),
         "count_null": np.array(outside, dtype=float),
         "naive_signs": (naive <= LEVEL).astype(float),
     }
