@@ -78,10 +78,11 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
 
     want = schema(kind)
     _check_names(list(frame.columns), want.names, path)
+    want = pa.schema([field for field in want if field.name in frame], metadata=want.metadata)
     arrays = []
     for field in want:
         try:
-            array = pa.Array.from_pandas(frame[field.name], type=field.type) if field.name in frame else pa.nulls(len(frame), field.type)
+            array = pa.Array.from_pandas(frame[field.name], type=field.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise RecordError(f"{path}: column {field.name} must be {field.type}: {error}") from error
         arrays.append(array)
