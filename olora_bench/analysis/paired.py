@@ -71,21 +71,21 @@ def holm(p: Floats) -> Floats:
     return adjusted
 
 
-def detectable_by_seeds(standard_error: float, pairs: int, *, level: float = LEVEL, power: float = POWER) -> float:
-    """The smallest true difference that a paired t over `pairs` seeds finds with probability `power` (non-central t).
+def detectable_by_seeds(standard_error: float, pairs: int) -> float:
+    """The smallest true difference that a paired t over `pairs` seeds finds with 80% power (non-central t).
 
     >>> round(detectable_by_seeds(1.0, 3), 2)
     5.65
     """
-    return _shift(pairs, level, power) * standard_error
+    return _shift(pairs) * standard_error
 
 
 @lru_cache
-def _shift(pairs: int, level: float, power: float) -> float:
-    critical = stats.t.ppf(1 - level / 2, pairs - 1)
+def _shift(pairs: int) -> float:
+    critical = stats.t.ppf(1 - LEVEL / 2, pairs - 1)
 
     def lacking(shift: float) -> float:
-        return float(stats.nct.sf(critical, pairs - 1, shift)) - power  # the far tail adds less than a millionth at 80% power
+        return float(stats.nct.sf(critical, pairs - 1, shift)) - POWER  # the far tail adds less than a millionth at 80% power
 
     return float(optimize.brentq(lacking, 0.0, 4.0 * critical))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
@@ -94,7 +95,7 @@ def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COU
     """
     blocks = table.shape[1]
     unflipped = np.zeros((1, blocks), dtype=bool)
-    sets = np.vstack([unflipped, _flips(blocks, rng, flips)])
+    sets = np.vstack([unflipped, flip_sets(blocks, rng, exact_up_to=COUNT_FLIPS_EXACT, draws=flips)])
     counts = []
     for part in np.array_split(sets, -(-len(sets) // _AT_ONCE)):
         sums = np.where(part, -1.0, 1.0) @ table.T
@@ -103,10 +104,10 @@ def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COU
     return int(null[0, 0]), int(null[0, 1]), null
 
 
-def _flips(blocks: int, rng: np.random.Generator, draws: int) -> np.ndarray[Any, Any]:
-    """Which blocks change sign: `(sets, blocks)`, every non-empty set, or `draws` random ones where there are too many."""
-    if blocks <= COUNT_FLIPS_EXACT:
-        return (np.arange(1, 2**blocks)[:, None] >> np.arange(blocks) & 1).astype(bool)
+def flip_sets(blocks: int, rng: np.random.Generator, *, exact_up_to: int, draws: int) -> NDArray[np.bool_]:
+    """Which blocks change sign: `(sets, blocks)`, every non-empty set, or `draws` random ones of more than `exact_up_to` blocks."""
+    if blocks <= exact_up_to:
+        return np.arange(1, 2**blocks)[:, None] >> np.arange(blocks) & 1 == 1
     chosen = rng.integers(0, 2, (draws, blocks), dtype=np.int8).view(bool)
-    chosen[~chosen.any(axis=1)] = True  # one set in 2^15 at most: it stands for the empty one, which is counted apart
+    chosen[~chosen.any(axis=1)] = True  # one set in 2^14 at most: it stands for the empty one, which is counted apart
     return chosen

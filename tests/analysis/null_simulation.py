@@ -7,9 +7,10 @@ one draw of N(0, sd) (half its variance shared by the ranks of a model and seed,
 that item's difficulty. Both arms draw from the same distribution, so every verdict is an error:
 - cell_t: share of cells with p <= 5% by the paired t over seeds, unadjusted;
 - holm: share of studies with any cell called after Holm over the 60;
+- sign_flip: share of studies whose confirmatory verdict is a win or a loss;
 - count_null: share of studies whose paper-style count lies outside its null by flipping blocks;
 - naive_signs: share of studies that a sign test over the 60 cells calls, as if they shared no runs.
-Each with its Monte-Carlo standard error. holds: none of the first three lies above 5% by more than `Z` standard errors.
+Each with its Monte-Carlo standard error. holds: none of the first four lies above 5% by more than `Z` standard errors.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm
 
-from olora_bench.analysis.paired import LEVEL, holm, paired_t
-from olora_bench.analysis.win_counts import count_with_null
+from olora_bench.analysis.paired import LEVEL, Floats, holm, paired_t
+from olora_bench.analysis.win_counts import count_with_null, flip_sets
 
 SPREADS = (0.0, 0.25, 0.5, 1.0, 2.0)
 ITEMS = (500, 1267, 10042)
@@ -34,7 +35,7 @@ DIFFICULTIES = np.array([0.2, 0.45, 0.65, 0.8, 0.95])
 Z = float(norm.ppf(1 - 0.05 / (len(SPREADS) * len(ITEMS) * len(SEEDS))))
 """All 45 combinations together are within it with 95% probability."""
 HERE = Path(__file__).with_suffix(".csv")
-METHODS = ("cell_t", "holm", "count_null", "naive_signs")
+METHODS = ("cell_t", "holm", "sign_flip", "count_null", "naive_signs")
 
 
 def differences(studies: int, spread: float, items: int, seeds: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
@@ -55,6 +56,9 @@ def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, item
     """Per study, the rate of wrong verdicts of each method; `counted` studies for the count's null."""
     studies, seeds = d.shape[0], d.shape[-1]
     p = paired_t(d).p.reshape(studies, -1)
+    blocks = d.mean(axis=(2, 3)).reshape(studies, -1)
+    sets = flip_sets(blocks.shape[1], rng, exact_up_to=15, draws=4_999)
+    flipped = _sign_flip(blocks, sets)
     sums = d.sum(axis=-1).reshape(studies, -1)
     wins, losses = (sums > 1e-9).sum(axis=1), (sums < -1e-9).sum(axis=1)
     naive = np.minimum(1.0, 2 * binom.cdf(np.minimum(wins, losses), wins + losses, 0.5))
@@ -62,9 +66,18 @@ def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, item
     return {
         "cell_t": (p <= LEVEL).mean(axis=1),
         "holm": (holm(p) <= LEVEL).any(axis=1).astype(float),
+        "sign_flip": (flipped <= LEVEL).astype(float),
         "count_null": np.array(outside, dtype=float),
         "naive_signs": (naive <= LEVEL).astype(float),
     }
+
+
+def _sign_flip(blocks: Floats, sets: np.ndarray[Any, Any]) -> Floats:
+    """p of the sign flip over blocks of each study: flipping a set gives a sum at least as far off where the set's mean is not above 0."""
+    means = blocks @ (sets / sets.sum(axis=1, keepdims=True)).T
+    slack = 1e-12 * np.abs(blocks).max(axis=-1, keepdims=True)  # a mean that is zero but for rounding is zero
+    below, above = 1 + (means <= slack).sum(axis=-1), 1 + (means >= -slack).sum(axis=-1)
+    return np.minimum(1.0, 2 * np.minimum(below, above) / (len(sets) + 1))
 
 
 def _count_is_called(study: np.ndarray[Any, Any], seeds: int, rng: np.random.Generator) -> bool:

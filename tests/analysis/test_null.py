@@ -18,9 +18,9 @@ def test_every_combination_is_there_and_holds() -> None:
 
 
 def test_the_sign_test_over_cells_fails() -> None:
-    """Cells that share runs are no coins: with 1 pp between runs it calls a winner among equals in 14% to 41% of studies."""
+    """Cells that share runs are no coins: with 1 pp between runs it calls a winner among equals in 15% to 39% of studies."""
     naive = RESULT.set_index(["spread_pp", "items", "seeds"])["naive_signs"]
-    assert naive.loc[1.0].between(0.13, 0.42).all() and naive.loc[2.0].gt(0.27).all()
+    assert naive.loc[1.0].between(0.14, 0.40).all() and naive.loc[2.0].gt(0.27).all()
 
 
 @pytest.mark.parametrize(("spread", "items", "seeds"), [(0.0, 500, 3), (1.0, 1267, 6)])

@@ -112,7 +112,7 @@ def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> Non
     assert "12 of 12 blocks for olora; over new seeds and new items, these models, p = 0.1, one contrast, so uncorrected (" in shown
     assert "of these items only: p = 0.00049 by the exact sign flip over blocks, which needs symmetry" in shown
     assert "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells: 1 faster, 1 unresolved)." in shown
-    assert "syn_a r8: completed schedules of 10, 20, 40 steps against 40: olora matches lora's final loss with 1/2 of the steps." in shown
+    assert "syn_a r8: of olora's trainings of 10, 20 and 40 steps the shortest that ends as low as lora's of 40 has 20." in shown
 
 
 def test_searches_are_printed_with_edges_and_budgets(text: Callable[..., str]) -> None:
