@@ -87,6 +87,15 @@ def sign_flip(values: Sequence[Fraction | int], rng: np.random.Generator | None 
     return SignFlip(Fraction(2 * _at_least(seen, left, right), 2 ** len(numbers)), True)
 
 
+def flip_p(values: Sequence[Fraction | float], rng: np.random.Generator) -> float:
+    """The p of `sign_flip`; a float is the fraction that it is, so that what was rounded before is no tie.
+
+    Args:
+        values, rng: as for `sign_flip`.
+    """
+    return float(sign_flip([Fraction(value) for value in values], rng).p)
+
+
 _Sums = tuple[NDArray[Any], NDArray[Any]]
 
 

@@ -14,6 +14,7 @@ from olora_bench.analysis.answers import AnswersRead
 from olora_bench.analysis.examples import ExamplesRead
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
+from olora_bench.analysis.sources import SourcesRead
 from olora_bench.errors import RecordError
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
@@ -61,6 +62,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         overrides=overrides,
         damaged=reader.damaged,
         examples=reader.examples.of,
+        sources=SourcesRead(store).of,
     )
 
 

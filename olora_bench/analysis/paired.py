@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,3 +100,20 @@ def detectable_of(differences: Floats) -> float:
         return float("nan")
     error = float(paired_t(differences).error)
     return detectable_by_seeds(error, len(differences)) if np.isfinite(error) else float("nan")
+
+
+class Tested(NamedTuple):
+    """A test of a mean difference as numbers: its 95% interval, its p, and the smallest difference that it finds with 80% power."""
+
+    low: float
+    high: float
+    p: float
+    detectable: float
+
+
+def tested(differences: Floats) -> Tested:
+    """The paired t of differences `(n,)` as numbers, NaN where `paired_t` or `detectable_of` has none."""
+    if not len(differences):
+        return Tested(*[float("nan")] * 4)
+    found = paired_t(differences)
+    return Tested(float(found.low), float(found.high), float(found.p), detectable_of(differences))

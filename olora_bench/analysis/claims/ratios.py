@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
-from olora_bench.analysis.exact import sign_flip
+from olora_bench.analysis.exact import flip_p
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 from olora_bench.analysis.runs import REPORTED, with_role
 
@@ -57,7 +55,7 @@ def _column(name: str) -> str:
 
 
 def _known(side: pd.DataFrame, names: tuple[str, ...]) -> bool:
-    return len(side) > 0 and all(_column(name) in side and bool((side[_column(name)] > 0).all()) for name in names)
+    return len(side) > 0 and all(_column(name) in side and bool(side[_column(name)].notna().all()) for name in names)
 
 
 def _trade(gap: pd.DataFrame, rng: np.random.Generator) -> Verdict:
@@ -68,8 +66,7 @@ def _trade(gap: pd.DataFrame, rng: np.random.Generator) -> Verdict:
     """
     if len(gap) < MIN_BLOCKS:
         return UNRESOLVED
-    shown = {str(name): sign_flip([Fraction(value) for value in gap[name]], rng).p <= LEVEL for name in gap}
-    signs = {name: float(np.sign(gap[name].mean())) if sure else 0.0 for name, sure in shown.items()}
+    signs = {str(name): float(np.sign(gap[name].mean())) * (flip_p(gap[name].tolist(), rng) <= LEVEL) for name in gap}
     loss = signs.pop("loss")
     distances = set(signs.values())
     if distances == {1.0} or (distances == {-1.0} and loss < 0):
