@@ -99,6 +99,23 @@ def of_items(differences: Mapping[str, Floats] | Sequence[Floats]) -> Estimate:
     return Estimate(value, nothing, nothing + np.inf, variance, _df(variance, noise), np.sqrt(noise))
 
 
+def residual_variance(differences: Mapping[str, Floats] | Sequence[Floats]) -> Floats:
+    """The part of the variance between blocks that comes from single items answered now so, now so; more items make it smaller.
+
+    It estimates sum over benchmarks of MS_residual / (B^2 I_b), in the squared unit of the differences, and may come out above the
+    variance between blocks, of which it is a part.
+
+    Args:
+        differences: as `crossed` takes them, of one model; two blocks at least.
+    """
+    tables = _tables(differences)
+    groups = [np.arange(_checked(tables, None))]
+    parts = [
+        _squares_of_items(table, groups)[1].mean(axis=-1) * table.shape[-1] / ((table.shape[-2] - 1) * len(tables) ** 2) for table in tables
+    ]
+    return np.asarray(np.sum(parts, axis=0))
+
+
 def _tables(differences: Mapping[str, Floats] | Sequence[Floats]) -> list[Floats]:
     return [np.asarray(table) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
 
