@@ -146,7 +146,7 @@ def looks_drawn(design: Design, errors: Errors, studies: int, rng: np.random.Gen
         seeds += np.sqrt(errors.model) * _contrasts(design, (studies, design.models, 1), rng)
     items = np.sqrt(errors.item) * _contrasts(design, (studies,), rng)
     known = np.maximum(errors.item + errors.item_noise * rng.normal(size=items.shape), 0.0)
-    return [_look(seeds[..., :count], items, known, errors) for count in design.plan]
+    return [look_at(seeds[..., :count], items, known, errors) for count in design.plan]
 
 
 def _contrasts(design: Design, size: tuple[int, ...], rng: np.random.Generator) -> Floats:
@@ -156,7 +156,15 @@ def _contrasts(design: Design, size: tuple[int, ...], rng: np.random.Generator) 
     return (arms[1:] - arms[:1]) / np.sqrt(2)
 
 
-def _look(seeds: Floats, items: Floats, known: Floats, errors: Errors) -> Look:
+def look_at(seeds: Floats, items: Floats, known: Floats, errors: Errors) -> Look:
+    """What a look sees.
+
+    Args:
+        seeds: `(..., models, seeds)`, differences without items' part.
+        items: `(...)`, what the items add to each of them.
+        known: `(...)`, the estimated variance of that.
+        errors: how well it is known.
+    """
     models, count = seeds.shape[-2:]
     within = seeds.var(axis=-1, ddof=1).mean(axis=-1) / models
     means = seeds.mean(axis=-1)
