@@ -10,6 +10,7 @@ import pandas as pd
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
 from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.estimate import Floats
 from olora_bench.analysis.frames import StudyFrames, curves_by_run
 from olora_bench.analysis.held_out import final_losses, held_out
 from olora_bench.analysis.paired import LEVEL, Tested, tested
