@@ -84,30 +84,31 @@ def judge_folders(a: str, b: str, options: argparse.Namespace) -> Judgement:
     return _judged(_shared(frames, names, options.seeds), names, options.margin, left)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    one = argparse.ArgumentParser(
         prog="python -m olora_bench.judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("a", metavar="A", help="the side that is judged: a folder, a results file, or a glob in quotes")
-    parser.add_argument("b", metavar="B", help="the side that it is judged against")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="only these seeds")
-    parser.add_argument("--margin", type=float, metavar="PP", help="the difference that matters, percentage points")
-    parser.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call the two sides")
-    parser.add_argument("--pattern", metavar="PATTERN", help="where in a path the seed stands, e.g. 'run-{seed}'; see docs/judge.md")
-    parser.add_argument(
+    one.add_argument("a", metavar="A", help="the side that is judged: a folder, a results file, or a glob in quotes")
+    one.add_argument("b", metavar="B", help="the side that it is judged against")
+    one.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="only these seeds")
+    one.add_argument("--margin", type=float, metavar="PP", help="the difference that matters, percentage points")
+    one.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call the two sides")
+    one.add_argument("--pattern", metavar="PATTERN", help="where in a path the seed stands, e.g. 'run-{seed}'; see docs/judge.md")
+    one.add_argument(
         "--metric",
         action="append",
         default=[],
         metavar="TASK=METRIC",
         help="by what a task is judged, e.g. hellaswag=acc; again for others",
     )
-    return parser
+    return one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the command line. Exit codes: 0 a verdict was printed, whatever it is; 2 the request cannot be carried out."""
     terminal.prepare()
-    options = _parser().parse_intermixed_args(arguments)
+    options = parser().parse_intermixed_args(arguments)
     try:
         print(judge_folders(options.a, options.b, options))
     except (BadInput, RecordError, StoreError) as error:
