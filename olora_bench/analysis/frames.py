@@ -122,4 +122,5 @@ def where(row: Mapping[str, object] | pd.Series[Any]) -> str:
     >>> where({"model": "syn_a", "rank": 8, "setting": "alpha 4"})
     'syn_a, rank 8, alpha 4'
     """
-    return ", ".join(part for part in (str(row["model"]), f"rank {row['rank']}", str(row["setting"] or "")) if part)
+    rank = f"rank {row['rank']}" if row["rank"] else ""  # 0: of imported runs it may not be known, or not be one
+    return ", ".join(part for part in (str(row["model"]), rank, str(row["setting"] or "")) if part)

@@ -103,6 +103,7 @@ class Together:
         count: items.
         right: how many are right, by run.
         ids: `(items,)` text, and `answers` `(items,)` bool by run; None and empty where only scores are there.
+        sources: item -> what it shares with others, itself where nothing; None where that is not known.
     """
 
     metric: str
@@ -110,6 +111,7 @@ class Together:
     right: Mapping[Run, int]
     ids: pa.Array[Any] | None
     answers: Mapping[Run, NDArray[np.bool_]]
+    sources: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,17 @@ def _of_items(
         return None, left
     answers = {run: table[kept, place] > 0 for place, run in enumerate(runs)}
     names = pa.array([str(one) for one in np.asarray(ids, dtype=object)[kept]])
-    return Together(metric, int(kept.sum()), {run: int(own.sum()) for run, own in answers.items()}, names, answers), left
+    sources = _sources(rows, items, kept, names.to_pylist())
+    return Together(metric, int(kept.sum()), {run: int(own.sum()) for run, own in answers.items()}, names, answers, sources), left
+
+
+def _sources(rows: pd.DataFrame, items: NDArray[np.intp], kept: NDArray[np.bool_], names: Sequence[str]) -> dict[str, str] | None:
+    """Each item's source, as its first row tells it."""
+    if "source" not in rows:
+        return None
+    _, first = np.unique(items, return_index=True)
+    told = rows["source"].to_numpy()[first][kept]
+    return None if pd.isna(told).any() else {name: str(source) or name for name, source in zip(names, told, strict=True)}
 
 
 _ABSENT, _UNKNOWN = -2, -1

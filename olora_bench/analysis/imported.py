@@ -18,6 +18,7 @@ from olora_bench.errors import RecordError
 from olora_bench.foreign.evaluated import Key
 from olora_bench.foreign.importing import run_id
 from olora_bench.foreign.record import ImportedRecord, table
+from olora_bench.foreign.schema import Contrast as Pair
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.traces import CURVE
 from olora_bench.store.manifest import Contrast, Margin, PlannedRun
@@ -175,7 +176,7 @@ def _items(home: Path, one: ImportedRecord) -> pd.DataFrame:
     if found is None:
         raise RecordError(f"run {one.run_id}: its record names no items: import the study again")
     facts = {name: found["benchmark"].map({key: getattr(score, name) for key, score in one.scores.items()}) for name in _FACTS}
-    named = found.rename(columns={"item_id": "item"})[["benchmark", "item", "correct", "prompt"]]
+    named = found.rename(columns={"item_id": "item"})[["benchmark", "item", "correct", "prompt", "source"]]
     return named.assign(seed=one.seed, **facts).astype({"benchmark": "category"})
 
 
@@ -193,16 +194,20 @@ def _curves(home: Path, records: Sequence[ImportedRecord]) -> pd.DataFrame | Non
     return whole[["train_id", *CURVE]].astype({"train_id": object} | dict.fromkeys(CURVE, "float64"))
 
 
-def differ(records: Sequence[ImportedRecord]) -> dict[str, tuple[str, ...]]:
-    """In what the runs of one arm are not those of another although it can move numbers: base, rank, the adapter's shape.
-
-    What is not known does not count, nor what every arm has in the same kinds.
-    """
+def differ(records: Sequence[ImportedRecord], contrasts: Iterable[Pair]) -> dict[str, tuple[str, ...]]:
+    """In what the runs of a contrast's arms are not alike although it can move numbers: rank, the adapter's shape, bases that neither has
+    in common (runs are paired within a base). What is not known does not count."""
     values: dict[str, dict[str, set[str]]] = {}
     for one in records:
         facts: dict[str, Any] = {"base": one.base, "rank": one.rank} | {f"adapter.{name}": value for name, value in one.adapter.items()}
         for name, value in facts.items():
             if value is not None and name not in ("adapter.init_lora_weights", "adapter.r"):
                 values.setdefault(name, {}).setdefault(one.arm, set()).add(str(value))
-    apart = {name: of for name, of in values.items() if len({frozenset(own) for own in of.values()}) > 1}
-    return {name: tuple(sorted(set().union(*of.values()))) for name, of in apart.items()}
+    found: dict[str, set[str]] = {}
+    for contrast in contrasts:
+        for name, of in values.items():
+            own, other = of.get(contrast.arm, set()), of.get(contrast.reference, set())
+            apart = own.isdisjoint(other) if name == "base" else own != other
+            if own and other and apart:
+                found.setdefault(name, set()).update(own | other)
+    return {name: tuple(sorted(several)) for name, several in found.items()}

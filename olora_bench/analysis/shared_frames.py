@@ -69,6 +69,8 @@ def study_frames(found: Shared, rows: Mapping[Run, RunRow], given: Given, curves
     """
     ids = {run: (str(row.run.train_id), None, str(row.run.eval_id)) for run, row in rows.items()}
     answered = {ids[run]: {name: _answered(one, run) for name, one in found.benchmarks.items() if run in one.answers} for run in found.runs}
+    sources = {name: one.sources for name, one in found.benchmarks.items() if one.sources is not None}
+    told = sources if len(sources) == len(found.benchmarks) and sources else None
     known: dict[Who, dict[str, Answered]] = {who: own for who, own in answered.items() if own}
     scores = [_score(name, one, run, ids[run]) for name, one in found.benchmarks.items() for run in one.right]
     return StudyFrames(
@@ -84,6 +86,7 @@ def study_frames(found: Shared, rows: Mapping[Run, RunRow], given: Given, curves
         problems=list(given.problems),
         answers=lambda train_id, base, eval_id: known.get((train_id, base, eval_id)),
         margin=given.margin,
+        sources=lambda train_id, eval_id: told,
     )
 
 

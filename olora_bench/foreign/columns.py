@@ -19,6 +19,7 @@ COLUMNS: Mapping[str, str] = {
     "items": "beside score, where known: how many items it is the share of",
     "metric": "where known: what `correct` or `score` is by, e.g. acc",
     "prompt": "where known: the item's prompt, or a digest of it",
+    "source": "where known: what items share that are about one passage or from one source, which count once; empty text for an item alone",
     "version": "where known: the version of the benchmark",
     "fewshot": "where known: how many examples its prompts hold",
     "base": "where known: the base model",

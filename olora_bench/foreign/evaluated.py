@@ -109,10 +109,10 @@ def _known(column: pd.Series[Any]) -> Any:
 
 def _items(frame: pd.DataFrame) -> pd.DataFrame:
     benchmark = frame["benchmark"].astype(str)
-    prompt = frame["prompt"] if "prompt" in frame else pd.Series(None, index=frame.index, dtype=object)
+    told = {name: frame[name].astype(object) if name in frame else None for name in ("prompt", "source")}
     place = frame["doc_id"] if "doc_id" in frame else frame.groupby("benchmark", observed=True).cumcount()
-    return pd.DataFrame({"benchmark": benchmark, "item_id": frame["item"].astype(str), "doc_id": place.astype("int64"),
-                         "correct": frame["correct"].astype("float64"), "prompt": prompt.astype(object)})  # fmt: skip
+    columns = {"benchmark": benchmark, "item_id": frame["item"].astype(str), "doc_id": place.astype("int64")}
+    return pd.DataFrame({**columns, "correct": frame["correct"].astype("float64"), **told}, index=frame.index)
 
 
 def short(error: BadInput, root: Path) -> str:

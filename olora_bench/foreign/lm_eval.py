@@ -23,6 +23,7 @@ from olora_bench.config import load_benchmark, options
 from olora_bench.errors import BadInput
 from olora_bench.foreign.files import Digest, files_below, json_object, json_rows
 from olora_bench.formats import Unreadable
+from olora_bench.store.item_source import source_of
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
 _NO_RESULTS = re.compile(
@@ -87,6 +88,7 @@ class Items:
     item: list[str] = field(default_factory=list)
     doc_id: list[int] = field(default_factory=list)
     prompt: list[str | None] = field(default_factory=list)
+    source: list[str | None] = field(default_factory=list)
     correct: list[float] = field(default_factory=list)
     sha256: str = ""
 
@@ -228,6 +230,8 @@ def items_of(results: Results, task: Task, known: dict[str, str] | None = None) 
         found.doc_id.append(row["doc_id"])
         prompt = _prompt(row)
         found.prompt.append(None if prompt is None else once.setdefault(prompt, prompt))
+        source = source_of(row["doc"]) if isinstance(row.get("doc"), dict) else None
+        found.source.append(None if source is None else once.setdefault(source, source))
         found.correct.append(_value(row[task.metric], task))
     _as_counted(found, results, task)
     order = np.argsort(found.doc_id, kind="stable").tolist()
@@ -236,8 +240,8 @@ def items_of(results: Results, task: Task, known: dict[str, str] | None = None) 
         first = places.setdefault(document, doc_id)
         if first != doc_id:  # one text at two places of the data is two items
             ids[place] = once.setdefault(f"{document}-{doc_id}", f"{document}-{doc_id}")
-    docs, prompts, correct = ([column[place] for place in order] for column in (found.doc_id, found.prompt, found.correct))
-    return Items(ids, docs, prompts, correct, digest.text)
+    docs, prompts, sources = ([column[place] for place in order] for column in (found.doc_id, found.prompt, found.source))
+    return Items(ids, docs, prompts, sources, [found.correct[place] for place in order], digest.text)
 
 
 def _of_filter(rows: Iterator[dict[str, Any]], task: Task) -> Iterator[dict[str, Any]]:

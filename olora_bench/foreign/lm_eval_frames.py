@@ -136,7 +136,7 @@ def items_frame(seed: int, one: Evaluation, items: Items) -> pd.DataFrame:
     """One row an item of a task of a run."""
     columns = {"seed": seed, "benchmark": one.task.name, "item": pd.Series(items.item, dtype=object), "correct": items.correct}
     columns |= {"doc_id": items.doc_id}
-    frame = pd.DataFrame(columns | {"prompt": pd.Series(items.prompt, dtype=object)})
+    frame = pd.DataFrame(columns | {name: pd.Series(getattr(items, name), dtype=object) for name in ("prompt", "source")})
     return frame.assign(**_facts(one)).astype(dict.fromkeys(("benchmark", *_FACTS), "category"))
 
 

@@ -22,7 +22,6 @@ from olora_bench.store.sealed import is_whole, sha256
 
 VERSION: Final = 1
 PartName = Literal["items", "curve"]
-ITEMS = ("benchmark", "item_id", "doc_id", "correct", "prompt")
 
 
 class _Checked(BaseModel):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import View
-from olora_bench.analysis.frames import Row, curves_by_run, rows_of, training_cell
+from olora_bench.analysis.frames import Row, curves_by_run, rows_of, training_cell, where
 from olora_bench.analysis.runs import REPORTED, RUN_VIEW, roles_of
 from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
@@ -74,7 +74,7 @@ def _run(r: Row, cell: int) -> list[object]:
 def cell_names(runs: pd.DataFrame) -> dict[str, str]:
     """Each cell in words, in the order of the manifest: model, rank and what else tells it apart."""
     first = runs.drop_duplicates("cell")
-    words = {r["cell"]: f"{r['model']}, rank {r['rank']}" + (f", {r['setting']}" if r["setting"] else "") for r in rows_of(first)}
+    words = {r["cell"]: where(r) for r in rows_of(first)}
     steps = runs.groupby("cell", sort=False)["steps"].max()
     seen: dict[str, list[str]] = {}
     for cell, name in words.items():

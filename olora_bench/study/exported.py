@@ -138,7 +138,9 @@ def _metrics(name: str, score: Score) -> dict[str, Any]:
 def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, Any]]:
     """As lm-eval's samples: the item's id is the document, since records keep no text."""
     for number, row in enumerate(rows_of(items)):
-        doc, gold = {"item_id": row["item_id"]}, int(row["gold"])
+        shared = row.get("source")  # as data sets name it; null where the record is older
+        source = {"source_id": shared} if isinstance(shared, str) and shared else {}
+        doc, gold = {"item_id": row["item_id"], **source}, int(row["gold"])
         answers = [[[float(value), None]] for value in row["loglikelihoods"]]
         yield {
             "doc_id": number, "doc": doc, "target": str(gold), "arguments": {}, "resps": answers,

@@ -16,7 +16,7 @@ from olora_bench.analysis.imported import differ, frames_of
 from olora_bench.errors import BadInput
 from olora_bench.foreign.importing import Imported, import_runs
 from olora_bench.foreign.record import ImportedRecord, folder_of, ids_in, read, table
-from olora_bench.foreign.schema import read_study
+from olora_bench.foreign.schema import ForeignStudy, read_study
 from olora_bench.report import study_report, table_files
 from olora_bench.report.origins import Origins
 from olora_bench.report.page import study_page
@@ -93,7 +93,7 @@ def read_runs(path: Path, results_dir: Path) -> Read:
         raise BadInput(f"{path}: name={study.name} is taken in {results_dir}: a study ran there under it. Choose another name")
     found = import_runs(study, path.parent, home)
     records = tuple(read(home, one.run_id) for one in found.records)
-    asked = frames_of(study, home, records, found.absent, _problems(found, records))
+    asked = frames_of(study, home, records, found.absent, _problems(study, found, records))
     value: dict[str, Any] = {"schema_version": 1, "kind": "imported study", "file": path.name, "runs": [one.run_id for one in records]}
     atomic_write(home / FOREIGN, sealed(value))
     said = () if asked.found is None else asked.found.left_out
@@ -110,13 +110,13 @@ def _tables(frames: StudyFrames) -> dict[str, pd.DataFrame]:
     return tables | {"claims": CLAIM_TABLE.frame([]), "declared": DECLARED_TABLE.frame([]), "published": PUBLISHED_TABLE.frame([])}
 
 
-def _problems(found: Imported, records: Sequence[ImportedRecord]) -> list[str]:
+def _problems(study: ForeignStudy, found: Imported, records: Sequence[ImportedRecord]) -> list[str]:
     """What a reader must know before believing the tables."""
     problems = [f"these {len(records)} runs were trained and scored elsewhere: nothing here was run, and what their files say is believed"]
     rates = {one.arm: sorted({rate(other.lr) for other in records if other.arm == one.arm}) for one in records}
     listed = "; ".join(f"{arm} {', '.join(own)}" for arm, own in sorted(rates.items()))
     problems.append(f"learning rates are as given ({listed}): nothing says how they were chosen, so none is called tuned")
-    problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records).items()]
+    problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records, study.contrasts).items()]
     if any("report_loss" in one.losses for one in records):
         problems.append("the held-out loss is the trainer's eval_loss, over the examples that the trainer was given")
     unknown = sorted({name for one in records for name, score in one.scores.items() if score.items is None})

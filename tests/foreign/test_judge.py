@@ -385,3 +385,27 @@ def test_scopes_with_few_seeds_are_exploratory() -> None:
     assert [scope.about for scope in one.said] == [About.SEEDS_AND_ITEMS, About.ITEMS]
     assert one.verdict is Verdict.TOO_FEW_RUNS and one.said[0].verdict is None
     assert "exploratory: 4 seeds, and a verdict needs 6" in str(one)
+
+
+def test_items_of_one_source_count_once() -> None:
+    from olora_bench.analysis.crossed import by_cluster, crossed
+
+    sides = [frame({seed: answers(seed, lead)["boolq"] for seed in range(6)}) for lead in (0.1, 0.0)]
+    told = [one.assign(source=one["item"].str[1:].astype(int).floordiv(4).astype(str)) for one in sides]
+    one = judge(told[0], told[1])
+    tables = [side.set_index(["item", "seed"])["correct"].unstack(sort=False).to_numpy() for side in sides]
+    low, high = crossed([by_cluster(100.0 * (tables[0] - tables[1]), [place // 4 for place in range(90)])]).interval()
+    assert (one.outcome.score.low, one.outcome.score.high) == (pytest.approx(float(low)), pytest.approx(float(high)))
+    assert one.outcome.score.low != judge(sides[0], sides[1]).outcome.score.low
+
+
+def test_logs_tell_the_passage_that_items_share(tmp_path: Path) -> None:
+    from olora_bench.foreign.lm_eval_frames import of_folders
+    from olora_bench.store.item_source import source_of
+
+    Log({"boolq": [1, 0, 1, 1]}).write(tmp_path)
+    path = next(tmp_path.rglob("samples*"))
+    rows = [json.loads(line) | {"doc": {"passage": f"p{number // 2}"}} for number, line in enumerate(path.read_text().splitlines())]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = [source_of({"passage": name}) for name in ("p0", "p0", "p1", "p1")]
+    assert of_folders(str(tmp_path)).frame["source"].tolist() == expected
