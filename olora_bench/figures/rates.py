@@ -147,8 +147,8 @@ def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle, aside: 
     place = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
     known = points[points[column].notna()]
     axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5, transform=place)
-    for few, mine in known.groupby(known["few"]):
-        axes.plot(mine["lr"], mine[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
+    for few, part in known.groupby(known["few"]):
+        axes.plot(part["lr"], part[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
                   markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3,
                   transform=place)  # fmt: skip
     for _, point in known[known["best"].astype(bool)].iterrows():
