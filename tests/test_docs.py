@@ -88,7 +88,9 @@ def test_every_file_of_the_map_is_in_its_room() -> None:
     assert len(rows) == 18
     for rooms, files in rows:
         for file in re.findall(r"`([\w*/]+)`", files):
-            assert any(list((ROOT / "olora_bench" / room).glob(f"{file.rstrip('*')}*")) for room in re.findall(r"`(\w+)`", rooms)), (
+            folders = [ROOT / "olora_bench" / room for room in re.findall(r"`(\w+)`", rooms)]
+            pattern = file.rstrip("*") + "*"
+            assert any(list(folder.glob(pattern)) for folder in folders), (rooms, file)
                 rooms,
                 file,
             )
