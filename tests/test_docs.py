@@ -91,9 +91,6 @@ def test_every_file_of_the_map_is_in_its_room() -> None:
             folders = [ROOT / "olora_bench" / room for room in re.findall(r"`(\w+)`", rooms)]
             pattern = file.rstrip("*") + "*"
             assert any(list(folder.glob(pattern)) for folder in folders), (rooms, file)
-                rooms,
-                file,
-            )
 
 
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
