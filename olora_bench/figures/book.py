@@ -36,7 +36,6 @@ PANELS_A_FIGURE = 12
 LINES_A_FOREST = 48
 CELLS_A_RATE_FIGURE = 5
 CELLS_A_FIGURE = 10
-CELL = ("cell", "model", "rank", "setting")
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _forests(s: Sources) -> Drawn:
     drawn = False
     for outcome in outcomes(s.tables["verdicts"]):
         comparison = outcome.comparison
-        groups = [group for _, group in groups_of(comparison.rows_in(cells), CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(cells), rates.CELL)]
         if not any(group["seeds"].gt(0).any() for group in groups):
             continue
         for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
@@ -152,7 +151,7 @@ def _learning_rates(s: Sources) -> Drawn:
         yield LeftOut("learning_rates", reason)
         return
     shared = None if s.frames.tuning is None else s.frames.tuning.shared_lr
-    for name, shown in pages("learning_rates", [group for _, group in groups_of(table[several], CELL)], CELLS_A_RATE_FIGURE):
+    for name, shown in pages("learning_rates", [group for _, group in groups_of(table[several], rates.CELL)], CELLS_A_RATE_FIGURE):
         title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
         far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))
         parts = [*rate_words.rate_caption(shown, shared, far=far), captions.items(s.tables), s.missing(shown, "tuning", *REPORTED)]
@@ -165,7 +164,7 @@ def _speed_ups(s: Sources) -> Drawn:
     if table.empty:
         yield LeftOut("speed_up", "no pair of runs read its held-out loss on the way")
     for comparison in comparisons(s.tables["verdicts"]):
-        groups = [group for _, group in groups_of(comparison.rows_in(table), CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(table), rates.CELL)]
         for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
             title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
             protocol = captions.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
@@ -193,7 +192,7 @@ def _schedules(s: Sources) -> Drawn:
 
 def _ratio_maps(s: Sources) -> Drawn:
     tried = ratio_points(s.frames, s.tables["rates"])
-    found = [(key, part) for key, part in groups_of(tried, [*CELL, "family"]) if (part[["lr", "lr_ratio"]].nunique() > 1).all()]
+    found = [(key, part) for key, part in groups_of(tried, [*rates.CELL, "family"]) if (part[["lr", "lr_ratio"]].nunique() > 1).all()]
     if not found:
         yield LeftOut("ratio_map", "no ratio was tried at several learning rates")
     for number, (key, part) in enumerate(found, 1):
@@ -208,7 +207,7 @@ def _ratio_profiles(s: Sources) -> Drawn:
     role = "tuned" if has_role(reported, "tuned").any() else "shared"
     reported = with_role(reported, role)
     reported = reported.assign(panel=0.0 if role == "tuned" else reported["lr"])
-    several = [(key, part) for key, part in groups_of(reported, [*CELL, "family", "panel"]) if part["lr_ratio"].nunique() > 1]
+    several = [(key, part) for key, part in groups_of(reported, [*rates.CELL, "family", "panel"]) if part["lr_ratio"].nunique() > 1]
     found = [(key, part, _profile(part, s.tables["anatomy"])) for key, part in several]
     if not found:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")

@@ -41,7 +41,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         styles: of every arm in it.
     """
     rates = rates.assign(few=rates["n_runs"] < rates["n_runs"].max())
-    cells = groups_of(rates, _CELL)
+    cells = groups_of(rates, CELL)
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
@@ -83,7 +83,7 @@ def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
     ]))  # fmt: skip
 
 
-_CELL = ["cell", "model", "rank", "setting"]
+CELL = ("cell", "model", "rank", "setting")
 _Panel = tuple[Row, pd.DataFrame, str]
 
 
