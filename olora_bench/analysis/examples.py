@@ -89,4 +89,3 @@ class ExamplesRead:
     def of(self, train_id: str) -> ExampleLosses | None:
         """As `Examples`."""
         return self._known.get(train_id)
-

@@ -13,6 +13,7 @@ import pandas as pd
 from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.examples import Examples, no_examples
 from olora_bench.store.manifest import Contrast, Margin, TuningRule
+from olora_bench.store.record import Json
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class StudyFrames:
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
         examples: the final held-out loss of a run by example.
+        provenance: what the readable record of a run says of where it was made, by train_id.
     """
 
     study: str
@@ -64,6 +66,7 @@ class StudyFrames:
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     examples: Examples = no_examples
+    provenance: Mapping[str, Json] = field(default_factory=dict)
 
 
 UNSCORED = "unscored"

@@ -165,9 +165,7 @@ def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = Fa
         study_file: the file that declares the study, None where it is not known.
     """
     store = Store(found.results_dir)
-    where = origins(
-        store, found.frames.study, dict.fromkeys(found.frames.runs["train_id"]), study_file, found.frames.overrides, run_pages=run_pages
-    )
+    where = origins(found.frames, study_file, run_pages=run_pages)
     written = _write(found.folder, [("index.html", study_page(found.frames, found.tables, where))])
     pages = run_pages_of(store, found.frames) if run_pages else iter(())
     return written | _write(found.folder, ((f"runs/{train_id}.html", content) for train_id, content in pages))
