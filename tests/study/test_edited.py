@@ -27,8 +27,9 @@ def test_no_further_run_is_begun_and_both_declarations_are_named(study: MakeStud
     with pytest.raises(BadInput) as refused:
         sweep_module.sweep_study(opened, planter, opened.file.overrides)
     assert str(refused.value) == (
-        f"{path}: edited while its sweep runs: it declared {before} when that began and declares {declaration_of(path)} now (digests of all "
-        "but title and comments). No further run is begun. To run what it declares now, give the same command again; else undo the edit first"
+        f"{path}: edited while its sweep runs: it declared {before} when that began and declares {declaration_of(path)} now "
+        "(digests of all but title and comments). No further run is begun. To run what it declares now, give the same command again; "
+        "else undo the edit first"
     )
     assert len(planter.batches) == 1
     manifest = read_manifest(opened.store.root, opened.name)
