@@ -281,7 +281,7 @@ def _choices(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str
     column = "prediction_norm" if metric == "acc_norm" else "prediction"
     gave: dict[str, list[float]] = {"reference": [], "arm": []}
     constant, answer = float("nan"), None
-    for row in rows_of(scored):
+    for row in rows_of(scored[[f"{side}_{what}" for side in SIDES for what in ("id", "eval")]]):
         for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
             if known is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from olora_bench.assets import Asset, resolve
+from olora_bench.assets.resolve import Settled
 from olora_bench.config import Experiment, compose, load, plain
 from olora_bench.config.lines import line
 from olora_bench.identity import Identified, cell_key, identify
@@ -62,12 +63,14 @@ class Job:
 class Composer:
     """Makes jobs of combinations. Each option of a config group is composed once, values are set on copies; each run is checked once.
 
-    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine.
+    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine. `settled`: as `resolve` takes it,
+    for commands that only read.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str]) -> None:
         self.path, self.overrides = path, tuple(overrides)
         self.precision: str | None = None
+        self.settled: Settled | None = None
         self._composed: dict[tuple[str, ...], Json] = {}
         self._jobs: dict[tuple[object, ...], Job] = {}
 
@@ -105,7 +108,7 @@ class Composer:
 
     def _made(self, wanted: Wanted, scored: bool) -> Job:
         experiment = self.experiment(wanted, scored=scored)
-        assets = resolve(experiment)
+        assets = resolve(experiment, self.settled)
         what = identify(experiment, {key: asset.identity for key, asset in assets.items()})
         # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
         lines = (*(line(key, value) for key, value in wanted.values.items()), f"precision={experiment.precision}")
