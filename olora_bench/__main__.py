@@ -56,13 +56,13 @@ def task(cfg: DictConfig) -> str:
     try:
         study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
-        from olora_bench.run.experiment import run, told
+        from olora_bench.run.experiment import run, summary
         from olora_bench.study.status import announced
 
         with announced(experiment, study):
             status = run(experiment, study=study).status
         if HydraConfig.get().mode != RunMode.MULTIRUN:
-            print(told(experiment))
+            print(summary(experiment))
         return status
     except LeaseHeld as held:
         if HydraConfig.get().mode != RunMode.MULTIRUN:

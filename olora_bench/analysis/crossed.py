@@ -98,6 +98,45 @@ def of_items(differences: Mapping[str, Floats] | Sequence[Floats], models: Seque
     return Estimate(value, nothing, nothing + np.inf, variance, _df(variance, noise), np.sqrt(noise))
 
 
+def seed_variance(differences: Mapping[str, Floats] | Sequence[Floats], models: Sequence[Hashable] | None = None) -> Floats:
+    """What one seed of every model adds to the variance of the mean over models; it falls with the number of seeds.
+
+    Args:
+        differences, models: as `crossed` takes them.
+
+    Returns:
+        From the spread of seeds within their model, in the squared unit of the differences; NaN where a model has one seed.
+    """
+    tables = _tables(differences)
+    labels = list(models) if models is not None else [None] * _checked(tables, models)
+    groups = [np.flatnonzero([label == name for label in labels]) for name in dict.fromkeys(labels)]
+    macro = np.mean([table.mean(axis=-2) for table in tables], axis=0)
+    return seed_variance_of([macro[..., group] for group in groups])
+
+
+def seed_variance_of(models: Sequence[Floats]) -> Floats:
+    """`seed_variance` of the seeds' own values, `(..., seeds)` a model."""
+    own = [one.var(axis=-1, ddof=1) if one.shape[-1] > 1 else np.full(one.shape[:-1], np.nan) for one in models]
+    return np.asarray(np.sum(own, axis=0) / len(models) ** 2)
+
+
+def residual_variance(differences: Mapping[str, Floats] | Sequence[Floats]) -> Floats:
+    """The part of the variance between blocks that comes from single items answered now so, now so; more items make it smaller.
+
+    It estimates sum over benchmarks of MS_residual / (B^2 I_b), in the squared unit of the differences, and may come out above the
+    variance between blocks, of which it is a part.
+
+    Args:
+        differences: as `crossed` takes them, of one model; two blocks at least.
+    """
+    tables = _tables(differences)
+    groups = [np.arange(_checked(tables, None))]
+    parts = [
+        _squares_of_items(table, groups)[1].mean(axis=-1) * table.shape[-1] / ((table.shape[-2] - 1) * len(tables) ** 2) for table in tables
+    ]
+    return np.asarray(np.sum(parts, axis=0))
+
+
 def _tables(differences: Mapping[str, Floats] | Sequence[Floats]) -> list[Floats]:
     return [np.asarray(table) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
 

@@ -104,7 +104,14 @@ def groups_of(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[Row, pd.D
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
     """The rows of a frame as dicts."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    names = [str(name) for name in frame]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(_native(frame[name]) for name in frame), strict=True)]
+
+
+def _native(column: pd.Series[Any]) -> list[Any]:
+    """A column's values as Python's own, as `DataFrame.to_dict` gives them."""
+    values = column.tolist()
+    return [value.item() if isinstance(value, np.generic) else value for value in values] if column.dtype == object else values
 
 
 def where(row: Mapping[str, object] | pd.Series[Any]) -> str:

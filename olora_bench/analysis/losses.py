@@ -10,6 +10,7 @@ import pandas as pd
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
 from olora_bench.analysis.described import Column, Table, View
+from olora_bench.analysis.estimate import Floats
 from olora_bench.analysis.frames import StudyFrames, curves_by_run
 from olora_bench.analysis.held_out import final_losses, held_out
 from olora_bench.analysis.paired import LEVEL, Tested, tested
@@ -197,10 +198,10 @@ def _spikes(losses: np.ndarray[Any, Any]) -> int:
 _CELL = ["cell", "model", "rank", "setting", "longest"]
 
 
-def _anatomy(runs: pd.DataFrame) -> dict[str, Any]:
+def _anatomy(runs: pd.DataFrame) -> dict[str, pd.Series[float] | Floats]:
     """What the adapter became, where the runs measured it. Condition numbers are compared as logarithms: halving is as doubling."""
 
-    def fact(name: str) -> Any:
+    def fact(name: str) -> pd.Series[float]:
         return runs.get(f"init.anatomy.{name}.mean", pd.Series(np.nan, index=runs.index)).astype(float)
 
     return {
@@ -220,7 +221,7 @@ def compare_measures(frames: StudyFrames, pairs: pd.DataFrame, measures: pd.Data
     final = final_losses(frames)
     names = [m for m in (*MEASURES, *GENERATED) if m in measures]
     table = measures.drop_duplicates("train_id").set_index("train_id")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     keys = [*COMPARISON, *CELL]
     complete = pairs[pairs["pair"] == "complete"]
     for key, group in complete.groupby(keys, sort=False, dropna=False) if len(complete) else ():
@@ -235,7 +236,7 @@ def compare_measures(frames: StudyFrames, pairs: pd.DataFrame, measures: pd.Data
     return COMPARED.frame(rows)
 
 
-def _compared(arm: Any, reference: Any, test: Tested) -> dict[str, Any]:
+def _compared(arm: Floats, reference: Floats, test: Tested) -> dict[str, float | int | bool | str]:
     difference, seeds = arm - reference, len(arm)
     p = test.p if seeds >= MIN_SEEDS_FOR_VERDICT else float("nan")
     if not difference.any():

@@ -1,4 +1,7 @@
-"""What a study says on one comparison, as a value: a verdict, its reasons, and the numbers that it stands on."""
+"""What a study says on one comparison, as a value: a verdict, its reasons, and the numbers that it stands on.
+
+The bridge from numbers to sentences: `verdicts` makes the table, each row is read here as an `Outcome`, and `words.verdicts` says it.
+"""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def win_counts(compared: list[Compared], rng: np.random.Generator) -> pd.DataFra
     )
 
 
-def _count(differences: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+def _count(differences: pd.DataFrame, rng: np.random.Generator) -> dict[str, int | float | str]:
     seeds = differences.pivot_table(index=["model", "rank", "setting", "cell", "benchmark"], columns="seed", values="more", sort=True)
     models = seeds.index.get_level_values("model")
     blocks = [(m, s) for m in dict.fromkeys(models) for s in seeds.columns if seeds.loc[models == m, s].notna().any()]

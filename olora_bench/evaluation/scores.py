@@ -160,7 +160,7 @@ def _items(name: str, task: ConfigurableTask, split: str, rows: Sequence[int]) -
     return pd.DataFrame(table)
 
 
-def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any], items: pd.DataFrame, scorer: Scorer) -> Score:
+def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, float | str], items: pd.DataFrame, scorer: Scorer) -> Score:
     metrics = {m: float(found[f"{m},none"]) for m in benchmark.metrics}
     errors = {m: found[f"{m}_stderr,none"] for m in benchmark.metrics}
     gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]

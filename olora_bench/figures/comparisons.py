@@ -32,9 +32,9 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         styles: of every arm.
     """
     groups = grouped(outcomes(verdicts))
-    rows = [row for _, mine in groups for row in mine]
+    rows = [row for _, part in groups for row in part]
     shown = measures(rows)
-    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in mine]) for name, mine in groups] for measure in shown]
+    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in part]) for name, part in groups] for measure in shown]
     figure = figure_of(header_in(title, key=KEY) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
     header(figure, title, key=KEY)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
@@ -63,7 +63,7 @@ def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
 def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
     """On either side of 0, from where on what an open verdict is about would be found; nothing where that lies beyond the axis."""
     reach = max(map(abs, axes.get_xlim()))
-    for y, row in zip(axes.get_yticks(), [row for _, mine in groups for row in mine], strict=True):
+    for y, row in zip(axes.get_yticks(), [row for _, part in groups for row in part], strict=True):
         least = row.judged.found
         if row.by_loss == measure.by_loss and not row.verdict.decided and least < reach:
             axes.plot([-least, least], [y, y], linestyle="none", marker="|", markersize=FOUND_PT, color=QUIET, zorder=1.5, gid="found")
@@ -71,7 +71,7 @@ def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Ou
 
 def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
     """The verdict of each row, right of its difference; rows stand where `draw_rows` puts them."""
-    words = [verdict_word(row) for _, mine in groups for row in mine]
+    words = [verdict_word(row) for _, part in groups for row in part]
     for y, word in zip(axes.get_yticks(), words, strict=True):
         axes.annotate(word, (1, y), xycoords=axes.get_yaxis_transform(), xytext=(VERDICT_PT, 0), textcoords="offset points",
                       va="center_baseline", gid="verdict")  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import RecordError
-from olora_bench.formats import Unreadable, parse_parquet
+from olora_bench.formats import SharedColumns, Unreadable, parse_parquet
 from olora_bench.store.record import RESTORE, check_version
 
 if TYPE_CHECKING:
@@ -93,8 +93,11 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def arrow_table(content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pa.Table:
-    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked.
+def arrow_table(
+    content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None, shared: SharedColumns | None = None
+) -> pa.Table:
+    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked; what is in `shared`
+    is not decoded again.
 
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
@@ -104,7 +107,7 @@ def arrow_table(content: bytes, path: Path, kind: Kind, columns: Sequence[str] |
         if columns is not None and set(columns) & set(_MAY_LACK):
             there = parse_parquet(content, path, ())[0].names
             asked = [name for name in columns if name in there or name not in _MAY_LACK]
-        have, table = parse_parquet(content, path, asked)
+        have, table = parse_parquet(content, path, asked, shared)
     except Unreadable as error:
         raise RecordError(f"{error}. {RESTORE}") from error
     want = schema(kind)
