@@ -46,6 +46,7 @@ class StudyFrames:
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
         examples: the final held-out loss of a run by example.
+        settled: whether the study needs no more runs than these, whatever they come to.
     """
 
     study: str
@@ -64,6 +65,7 @@ class StudyFrames:
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     examples: Examples = no_examples
+    settled: bool = True
 
 
 UNSCORED = "unscored"

@@ -142,14 +142,16 @@ def sweep_here(study: Any, *, retry: bool = False) -> int:
     from olora_bench.__main__ import EXPECTED
     from olora_bench.process.progress import say
     from olora_bench.run.experiment import run
+    from olora_bench.run.finalists import run_finalists
     from olora_bench.study.sweep import sweep_study
 
     class Here:
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
-            known = {(*study.file.overrides, *job.overrides): job for job in study.grids().jobs}
+            known = {(*study.file.overrides, *job.launch.overrides): job.launch.experiment for job in study.grids().jobs}
             for lines in job_overrides:
+                experiment = known[tuple(lines)]
                 try:
-                    run(known[tuple(lines)].experiment, study=study.name)
+                    (run if experiment.finalists is None else run_finalists)(experiment, study=study.name)
                 except EXPECTED as error:
                     say(str(error))
 

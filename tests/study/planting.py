@@ -46,11 +46,14 @@ class Planter:
         self.batches: list[list[Experiment]] = []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
-        jobs = {(*self.opened.file.overrides, *job.overrides): job for job in self.opened.grids().jobs}
-        batch = [jobs[tuple(lines)] for lines in job_overrides]
-        self.batches.append([job.experiment for job in batch])
-        for job in batch:
-            plant(job.what, self.outcome(job.experiment))
+        self.batches.append([])
+        jobs = self.opened.grids().jobs
+        for lines in job_overrides:
+            batch = [job for job in jobs if (*self.opened.file.overrides, *job.launch.overrides) == tuple(lines)]
+            assert batch
+            self.batches[-1:] = [[*self.batches[-1], *(job.experiment for job in batch)]]
+            for job in batch:
+                plant(job.what, self.outcome(job.experiment))
 
 
 def plant(what: Identified, outcome: Outcome, **changes: object) -> RunRecord:
