@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from olora_bench.analysis.answers import AnswersRead, Who
+from olora_bench.analysis.answers import AnswersRead
 from olora_bench.analysis.examples import ExamplesRead
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
+from olora_bench.analysis.sources import SourcesRead
 from olora_bench.errors import RecordError
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
@@ -62,6 +63,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         damaged=reader.damaged,
         examples=reader.examples.of,
         settled=manifest.settled,
+        sources=SourcesRead(store).of,
     )
 
 
@@ -72,8 +74,8 @@ class _Reader:
         self.store = store
         self.scores: list[Mapping[str, object]] = []
         self.curves = _Curves()
-        self.answers = AnswersRead(store)
-        self.examples = ExamplesRead(store)
+        self.answers = AnswersRead()
+        self.examples = ExamplesRead()
         self.problems: list[str] = []
         self.damaged: list[str] = []
 
@@ -113,7 +115,8 @@ class _Reader:
         if record.status not in ("done", "diverged"):
             return
         try:
-            curve = self.store.curve_table(record.train_id)
+            beside = self.store.beside(record)
+            curve = beside.table("curve")
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
             self.damaged.append(f"run {record.train_id} has no readable curve: {error}")
@@ -121,11 +124,11 @@ class _Reader:
         if curve is not None:
             self.curves.add(record.train_id, curve)
         try:
-            self.examples.read(record.train_id)
+            self.examples.read(record.train_id, beside)
         except RecordError as error:
             self.damaged.append(f"run {record.train_id} has no readable losses by example: {error}")
             return
-        if (wrong := self.store.damage(record, thorough=True)) is not None:
+        if (wrong := beside.damage(thorough=True)) is not None:
             self.damaged.append(f"run {record.train_id} has no readable adapter: {wrong}")
 
     def base(self, model: str, eval_id: str) -> EvalRecord | None:
@@ -139,7 +142,7 @@ class _Reader:
             self.scores += _score_rows(record)
         return record
 
-    def _evaluation(self, who: Who) -> tuple[EvalRecord | None, str, str | None]:
+    def _evaluation(self, who: tuple[str | None, str | None, str]) -> tuple[EvalRecord | None, str, str | None]:
         """A readable evaluation that is done, its state, and the reason of that."""
         try:
             record = self.store.read_eval(*who)
@@ -150,8 +153,9 @@ class _Reader:
         if record.status != "done":
             return None, "failed", _first_line(record.error)
         try:
-            self.answers.read(who)
-            wrong = self.store.damage(record)
+            beside = self.store.beside(record)
+            self.answers.read(record, beside)
+            wrong = beside.damage()
         except RecordError as error:
             wrong = str(error)
         return (record, "done", None) if wrong is None else (None, "unreadable", wrong)

@@ -103,6 +103,7 @@ class Outcome:
         by_loss: whether it is judged by held-out loss, since no benchmark is asked.
         score, loss: the difference in the mean score over benchmarks (pp), and in held-out loss (nats per token).
         p: of what it is judged by, Holm-corrected where the comparison carries a verdict.
+        holm_over: how many contrasts that correction is over; 0 where there is none.
         margin: the difference that matters to the study, in the unit of what it is judged by; NaN where none is declared.
         scope: which models it is about.
         blocks_for: blocks in which the arm is better, by what it is judged by.
@@ -117,6 +118,7 @@ class Outcome:
     score: Effect
     loss: Effect
     p: float
+    holm_over: int
     margin: float
     scope: Scope
     blocks_for: int
@@ -135,9 +137,11 @@ class Outcome:
         """The outcome that a row of the table `verdicts` holds."""
         comparison, by_loss = Comparison.of_row(row), row["judged_by"] == "report_loss"
         p = float(row["p_holm"] if comparison.confirmatory else row["p"])
-        counts = {name: int(row[name]) for name in ("blocks_for", "pairs_planned", "pairs_missing", "diverged")}
+        counts = (int(row[name]) for name in ("holm_over", "blocks_for", "pairs_planned", "pairs_missing", "diverged"))
+        over, blocks_for, planned, missing, diverged = counts
         score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
-        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, margin, scope, **counts, runs=row["runs"])
+        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, over, margin, scope, blocks_for,
+                   planned, missing, diverged, row["runs"])  # fmt: skip
 
 
 EFFECT = ("difference", "low", "high", "p", "found", "found_low", "found_high")

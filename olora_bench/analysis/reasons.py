@@ -69,6 +69,24 @@ class TooFewItems:
 
 
 @dataclass(frozen=True)
+class SourcesUnread:
+    """Records do not say which items share a passage or a source (they are older): each item counts as one of its own."""
+
+
+@dataclass(frozen=True)
+class ExamplesUnread:
+    """Runs whose losses of single examples are not there (their records are older): nothing can be said of new examples."""
+
+    runs: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ExamplesDiffer:
+    """Runs that do not share the examples of their held-out loss, or have one only: nothing can be said of new examples."""
+
+
+@dataclass(frozen=True)
 class JudgedByLoss:
     """The runs are asked no benchmark, so their held-out loss is judged."""
 
@@ -187,7 +205,7 @@ class Uncorrected:
 
 Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
-    | TooFewItems | JudgedByLoss | ArmsAbsent
+    | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
 )  # fmt: skip

@@ -9,9 +9,9 @@ from sys import intern
 import pandas as pd
 from pydantic import JsonValue
 
-from olora_bench.analysis.frames import scored_cell
+from olora_bench.analysis.frames import rows_of, scored_cell
 from olora_bench.analysis.provenance import PROVENANCE, scored_on, table, trained_with
-from olora_bench.identity import family_key
+from olora_bench.identity import family_key, run_title
 from olora_bench.store import EvalRecord, RunRecord
 from olora_bench.store.manifest import PlannedRun
 
@@ -170,6 +170,6 @@ def contradictions(runs: pd.DataFrame) -> list[str]:
     key = ["cell", "arm", "lr", "seed"]
     twice = runs[runs.duplicated(key, keep=False)]
     return [
-        f"{len(group)} runs are {name[1]}, lr {name[2]:g}, seed {name[3]} of one cell ({', '.join(group['train_id'])}): the first counts"
-        for name, group in twice.groupby(key, sort=False)
+        f"{len(group)} runs are {run_title(rows_of(group)[0])} of one cell ({', '.join(group['train_id'])}): the first counts"
+        for _, group in twice.groupby(key, sort=False)
     ]

@@ -52,7 +52,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "coverage": gaps.coverage(pair),
         "differences": difference,
         "pairs": pair,
-        "measures": losses.compare_measures(pair, measured),
+        "measures": losses.compare_measures(frames, pair, measured),
         "run_measures": measured,
         "costs": losses.costs(measured),
         "crossings": crossed,

@@ -289,7 +289,6 @@ class Benchmark(Strict):
     hub: HubSource
     packaged: PackagedSource | None = None
     local: Inside
-    lossy_splits: tuple[str, ...] = ()
 
 
 class Experiment(Strict):

@@ -21,6 +21,7 @@ from olora_bench.analysis.runs import REPORTED, has_role, with_role
 from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._pages import pages, slug
+from olora_bench.identity import lr_text
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import captions
 from olora_bench.words import cells as cell_words
@@ -28,7 +29,7 @@ from olora_bench.words import comparisons as comparison_words
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
 from olora_bench.words import speed as speed_words
-from olora_bench.words.numbers import listed, lr_text
+from olora_bench.words.numbers import listed
 from olora_bench.words.verdicts import against, count_caption
 
 PANELS_A_FIGURE = 12

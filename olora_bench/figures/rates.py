@@ -24,8 +24,9 @@ from olora_bench.figures._style import (
     lr_axis,
     styled,
 )
+from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.numbers import listed, lr_text
+from olora_bench.words.numbers import listed
 
 
 @styled

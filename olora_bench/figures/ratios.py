@@ -29,8 +29,8 @@ from olora_bench.figures._style import (
     sparse,
     styled,
 )
+from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.numbers import lr_text
 
 LEAST_RANGE = {"Held-out loss (nats)": 0.05, "Score (%)": 2.0, "BLEU": 2.0, "ROUGE-1": 0.02, "ROUGE-2": 0.02, "ROUGE-L": 0.02}
 """What an axis spans at least: a smaller difference shall look small."""

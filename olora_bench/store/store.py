@@ -11,12 +11,13 @@ A record names its parts, with their SHA-256; the token is that of the lease und
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
+from olora_bench.formats import SharedColumns
 from olora_bench.store.atomic import leftovers, written
 from olora_bench.store.folders import (
     damaged_below,
@@ -33,6 +34,7 @@ from olora_bench.store.folders import (
 )
 from olora_bench.store.inside import inside
 from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
+from olora_bench.store.parquet import Kind
 from olora_bench.store.record import EvalRecord, Part, RunRecord
 from olora_bench.store.record_parts import damage, lacks, lies_there, orphans, write_part
 
@@ -41,6 +43,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 State = Literal["planned", "running", "interrupted", "done", "failed", "diverged"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The parts beside a record, for those who read thousands."""
+
+    folder: Path
+    parts: Mapping[Any, Part]
+
+    def table(self, kind: Kind, columns: Sequence[str] | None = None, shared: SharedColumns | None = None) -> pa.Table | None:
+        """A table, without a frame made of it; None where the record names none.
+
+        Args:
+            columns: only those, and only their values checked.
+            shared: columns decoded before, which this table may share.
+
+        Raises:
+            RecordError: the table is damaged, foreign, of another schema or gone.
+        """
+        return read_arrow(self.folder, self.parts, kind, columns, shared)
+
+    def damage(self, *, thorough: bool = False) -> str | None:
+        """As `Store.damage`."""
+        return damage(self.folder, self.parts, thorough=thorough)
 
 
 @dataclass(frozen=True)
@@ -143,7 +169,7 @@ class Store:
 
         A file is read once a process, and again when it was touched.
         """
-        return damage(self.folder_of(record), record.parts, thorough=thorough)  # type: ignore[arg-type]
+        return self.beside(record).damage(thorough=thorough)
 
     def mend(self, folder: Path) -> list[Path]:
         """Set aside what is damaged in a run's folder, its evaluations included, or in that of a base's evaluation: records that cannot be
@@ -266,7 +292,8 @@ class Store:
         Raises:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return read_arrow(self.run_dir(train_id), RunRecord, "examples")
+        folder = self.run_dir(train_id)
+        return read_arrow(folder, parts_named(folder, RunRecord), "examples")
 
     def write_eval(
         self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
@@ -324,13 +351,9 @@ class Store:
         """
         return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
 
-    def curve_table(self, train_id: str) -> pa.Table | None:
-        """`read_curve` without a frame made of it, for those who read thousands."""
-        return read_arrow(self.run_dir(train_id), RunRecord, "curve")
-
-    def items_table(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str]) -> pa.Table | None:
-        """`read_items` without a frame made of it, for those who read thousands."""
-        return read_arrow(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
+    def beside(self, record: RunRecord | EvalRecord) -> Beside:
+        """What a record that was read names beside it; its folder is looked at once."""
+        return Beside(self.folder_of(record), record.parts)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.

@@ -36,12 +36,11 @@ STEP_BYTES = 40.0  # a row of curve.parquet
 
 @dataclass(frozen=True)
 class Work:
-    """What a run computes: tokens trained on, tokens read for losses, requests scored (a prompt with one of its choices)."""
+    """What a run computes: tokens trained on, tokens read for losses."""
 
     steps: float
     train_tokens: float
     loss_tokens: float
-    requests: float
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def body(experiment: Experiment) -> int:
 
 
 def work(experiment: Experiment, tokens_per_example: Mapping[str, float]) -> Work:
-    """What training and scoring one experiment computes."""
+    """What training one experiment computes."""
     data, recipe = experiment.data, experiment.recipe
     tokens = tokens_per_example.get(data.name, min(TOKENS_PER_EXAMPLE[data.kind], float(data.cutoff)))
     steps = recipe.steps or recipe.epochs * (data.train_size or TRAIN_ROWS[data.kind]) / recipe.batch_size
@@ -79,7 +78,6 @@ def work(experiment: Experiment, tokens_per_example: Mapping[str, float]) -> Wor
         steps=steps,
         train_tokens=steps * recipe.batch_size * tokens,
         loss_tokens=_read_examples(data, recipe) * tokens,
-        requests=requests(experiment),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.identity import lr_text
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
 from olora_bench.store import Store
@@ -53,9 +54,9 @@ def stages_text(grids: Grids) -> list[str]:
     over = [one for one in searches if one.chosen is not None]
     edges = [one for one in searches if one.edge is not None]
     left = len(searches) - len(over) - len(edges)
-    shared = f" and the shared {rule.shared_lr:g}" if rule.shared_lr is not None else ""
+    shared = f" and the shared {lr_text(rule.shared_lr)}" if rule.shared_lr is not None else ""
     lines = [
-        f"search        {rule.criterion} over {', '.join(f'{lr:g}' for lr in rule.lrs)}{shared}, {len(rule.seeds)} seeds each",
+        f"search        {rule.criterion} over {', '.join(map(lr_text, rule.lrs))}{shared}, {len(rule.seeds)} seeds each",
         f"searches      {len(searches)} (arm x cell): {len(over)} over, {len(edges)} at an edge, {left} going on",
     ]
     if left:

@@ -114,15 +114,20 @@ class Tuning(Strict):
         return self
 
 
-Least = Annotated[float, Field(gt=0)]
-
-
 class Margin(Strict):
     """The smallest difference that matters: percentage points of score, nats of held-out loss per token. Left out: none is declared, and
     then no contrast is called equivalent."""
 
-    score: Least | None = None
-    loss: Least | None = None
+    score: Annotated[float, Field(gt=0, lt=100, strict=True)] | None = None
+    loss: Annotated[float, Field(gt=0, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declares_one(cls, value: object) -> object:
+        if not isinstance(value, dict) or not {name for name, one in value.items() if one is not None}:
+            raise ValueError(f"study.margin={value} declares none: give score (percentage points), loss (nats per token) or both, as "
+                             "{score: 1.0, loss: 0.01}, or leave study.margin out")  # fmt: skip
+        return value
 
 
 class Study(Strict):

@@ -24,6 +24,7 @@ from olora_bench.study.open import find_and_open
 from olora_bench.study.plan import stages_text
 from olora_bench.study.states import Standing, counts, standings
 from olora_bench.words.declared import CHANGED, since_text
+from olora_bench.words.numbers import rate
 
 
 def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
@@ -66,7 +67,7 @@ def edges_text(grids: Grids) -> list[str]:
     ends = {"low": "lowest", "high": "highest"}
     return [
         f"  {cell.job.experiment.model.name} r{cell.job.experiment.rank} {one.arm}: no tuned verdict, "
-        f"its best lr {one.best:g} is still the {ends[one.edge]} of {len(one.tried)} tried"
+        f"its best lr {rate(one.best)} is still the {ends[one.edge]} of {len(one.tried)} tried"
         for cell in grids.searches
         for one in cell.arms
         if one.edge is not None

@@ -13,7 +13,7 @@ from olora_bench.analysis.frames import where
 from olora_bench.analysis.outcome import Outcome, Verdict
 from olora_bench.analysis.reasons import PairsDiverged, PairsMissing
 from olora_bench.words.numbers import number, rate
-from olora_bench.words.reasons import clauses, counted, worded
+from olora_bench.words.reasons import clauses, counted, holm, worded
 
 ARROWS = {1: "↑", -1: "↓"}
 LEGEND = "↑ better, ↓ worse, D a seed diverged (so unresolved), no mark: unresolved or no verdict. Every cell: tables/grid.md."
@@ -52,8 +52,8 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
     if seeds < MIN_SEEDS_FOR_VERDICT:
         return f"{_too_few(cells, seeds)} {unit}"
     star = f" {EXPLORATORY}" if cells["exploratory"].any() else ""
-    own = bool(cells["confirmatory"].any())
-    family = "Holm over the declared family" if own else "outside the declared family and not corrected for their number"
+    over = int(cells["holm_over"].max())
+    family = holm(over, "cell") if over else "outside the declared family and not corrected for their number"
     return (
         f"Intervals and verdicts over new seeds and new items, {family}.{star} `found from`: the smallest true difference that this test "
         f"finds with 80% power, and what that may be, as well as the variances are known; a smaller one was not shown absent. {unit}"
@@ -80,7 +80,8 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
         cells: the rows of the table `cells` that it draws.
     """
     comparison, reasons = outcome.comparison, clauses(outcome.reasons)
-    judge = "Holm over the declared family" if cells["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
+    over = int(cells["holm_over"].max())
+    judge = holm(over, "cell") if over > 1 else "each cell's own p, not corrected for their number,"
     return [
         f"{comparison.arm} minus {comparison.reference} in accuracy (primary metric), 95% interval over new seeds and new items; filled, "
         f"in the winner's colour, where {judge} gives a verdict, grey and open otherwise.",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from olora_bench.identity import lr_text
+
 NOTHING, MINUS = "–", "−"
 
 Format = Callable[[Any], str]
@@ -99,18 +101,6 @@ def probability(value: Any) -> str:
 def times(value: Any) -> str:
     """A ratio."""
     return NOTHING if value is None or pd.isna(value) else f"{value:.2f}x"
-
-
-def lr_text(value: float) -> str:
-    """A learning rate, three digits, in the fewest characters that people read without counting zeros.
-
-    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(0.25)
-    ('3.16e-4', '1e-3', '0.25')
-    """
-    if value >= 0.1 or value <= 0:
-        return f"{value:.3g}"
-    digits, power = f"{value:.2e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def listed(values: pd.Series[Any]) -> str:

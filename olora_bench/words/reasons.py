@@ -13,6 +13,8 @@ from olora_bench.analysis.reasons import (
     DivergedAt,
     EqualDifferences,
     EvaluationsWarn,
+    ExamplesDiffer,
+    ExamplesUnread,
     Exploratory,
     ItemsDiffer,
     ItemsUnread,
@@ -28,6 +30,7 @@ from olora_bench.analysis.reasons import (
     SearchesOpen,
     SeedLacks,
     ShorterSchedule,
+    SourcesUnread,
     TooFewBlocks,
     TooFewItems,
     TooFewRates,
@@ -47,6 +50,17 @@ def counted(count: int, noun: str) -> str:
     """
     ending = "" if count == 1 else "es" if noun.endswith(("s", "ch", "x")) else "s"
     return f"{count} {noun}{ending}"
+
+
+def holm(over: int, noun: str) -> str:
+    """How p's are corrected: over a family of so many.
+
+    >>> holm(3, "contrast"), holm(1, "contrast"), holm(0, "cell")
+    ('Holm over 3 contrasts', 'one contrast, so uncorrected', 'uncorrected')
+    """
+    if over < 2:
+        return f"one {noun}, so uncorrected" if over else "uncorrected"
+    return f"Holm over {counted(over, noun)}"
 
 
 def worded(reason: Reason) -> str:
@@ -72,6 +86,12 @@ def worded(reason: Reason) -> str:
             return f"pairs do not share the items of {benchmark}: nothing is said of new items"
         case TooFewItems(benchmark, items, needed):
             return f"{items} of at least {needed} items of {benchmark}: nothing is said of new items"
+        case SourcesUnread():
+            return "each item is its own: records do not say which share a passage or a source"
+        case ExamplesUnread(runs, of):
+            return f"about these examples: {runs} of {counted(of, 'run')} {'keeps' if runs == 1 else 'keep'} no losses of single ones"
+        case ExamplesDiffer():
+            return "about these examples: runs do not share two or more of them"
         case JudgedByLoss():
             return "by held-out loss: no benchmark is asked"
         case ArmsAbsent(arms):

@@ -161,7 +161,8 @@ def test_a_mark_right_of_the_middle_favours_the_arm(measure: Measure) -> None:
     loss = Effect(0.1, 0.05, 0.2, 0.03, 0.05, 0.04, 0.09, 6, new_items=False)
     outcome = Outcome(
         Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.BETTER, (), by_loss=False, score=score,
-        loss=loss, p=0.03, margin=float("nan"), scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
+        loss=loss, p=0.03, holm_over=1, margin=float("nan"), scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0,
+        diverged=0, runs="",
     )  # fmt: skip
     tile = twins(outcome).split('<div><p class="eyebrow">')[1 + MEASURES.index(measure)]
     (place,) = map(float, re.findall(r'cx="([\d.]+)%"', tile))

@@ -136,6 +136,44 @@ CASES = {
         TUNING.replace("olora]}", "olora], data.block: 3}").replace("fresh_seeds: [1]", "fresh_seeds: [1], finalists: 3"),
         "{path}: study.grids.0.data.block: study.tuning sets it for each run: leave it out",
     ),
+    "a margin of nothing": (
+        GOOD + "margin: {score: 0}\n",
+        "{path}: study.margin.score=0 is not allowed: input should be greater than 0",
+    ),
+    "a margin below nothing": (
+        GOOD + "margin: {loss: -0.01}\n",
+        "{path}: study.margin.loss=-0.01 is not allowed: input should be greater than 0",
+    ),
+    "a margin that every score is inside": (
+        GOOD + "margin: {score: 100}\n",
+        "{path}: study.margin.score=100 is not allowed: input should be less than 100",
+    ),
+    "a margin without end": (
+        GOOD + "margin: {loss: .inf}\n",
+        "{path}: study.margin.loss=inf is not allowed: input should be a finite number",
+    ),
+    "a margin in words": (
+        GOOD + "margin: {score: small}\n",
+        "{path}: study.margin.score='small' is not allowed: input should be a valid number",
+    ),
+    "a margin that is a flag": (
+        GOOD + "margin: {score: true}\n",
+        "{path}: study.margin.score=True is not allowed: input should be a valid number",
+    ),
+    "a margin of neither measure": (
+        GOOD + "margin: {}\n",
+        "{path}: study.margin={{}} declares none: give score (percentage points), loss (nats per token) or both, as "
+        "{{score: 1.0, loss: 0.01}}, or leave study.margin out",
+    ),
+    "a margin without its measure": (
+        GOOD + "margin: 1.0\n",
+        "{path}: study.margin=1.0 declares none: give score (percentage points), loss (nats per token) or both, as "
+        "{{score: 1.0, loss: 0.01}}, or leave study.margin out",
+    ),
+    "a margin of another measure": (
+        GOOD + "margin: {points: 1.0}\n",
+        "{path}: study.margin.points: there is no such key. Check its spelling; `--cfg job` prints every key",
+    ),
     "two inits of one name": (
         GOOD.replace("[0, 1]}]", "[0]}, {init: lora, init.options.init_lora_weights: pissa_niter_4, seed: 2}]"),
         "{path}: two different inits are both called lora (init.options.init_lora_weights: True -> 'pissa_niter_4'): "

@@ -95,6 +95,6 @@ def test_status_names_who_runs_what_failed_and_what_diverged(study: MakeStudy, p
     with lease(opened.store.run_dir(d.what.train_id)):
         text, done = status_text(str(opened.file.path), opened.file.overrides)
     assert not done
-    assert f"{d.what.train_id} tiny_tinyllama olora r4 lr0.0003 seed 1: running: process {os.getpid()} on " in text
-    assert f"{b.what.train_id} tiny_tinyllama lora r4 lr0.0003 seed 1: diverged: loss is nan after step 3" in text
+    assert f"{d.what.train_id} tiny_tinyllama olora r4 lr 3e-4 seed 1: running: process {os.getpid()} on " in text
+    assert f"{b.what.train_id} tiny_tinyllama lora r4 lr 3e-4 seed 1: diverged: loss is nan after step 3" in text
     assert "time left" in text
