@@ -67,18 +67,25 @@ def warm_server() -> None:
         os.environ["PYTHONPATH"] = before
 
 
+BLOCKS = """[{init: [lora, olora]}]
+  tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], max_extensions: 1, refinement: parabola, finalists: 3}
+  seeds: {looks: [1, 2]}
+"""
+"""Grids of a study that searches, trains blocks of finalists and looks twice."""
+
+
 def write_study(folder: Path, name: str, grids: str) -> None:
     """A tiny study's file in `folder`; `grids` is YAML."""
     node = f"""
     study:
       name: {name}
       title: killed, broken, spread out
-      protocol: shared_lr
+      protocol: {"tuned" if "tuning" in grids else "shared_lr"}
       contrasts: [{{arm: olora, reference: lora, kind: primary}}]
-      grids: {grids}
     """
+    node = textwrap.dedent(node) + f"  grids: {grids}\n"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.yaml").write_text(STUDY + textwrap.dedent(node))
+    (folder / f"{name}.yaml").write_text(STUDY + node)
 
 
 def places(folder: Path, results: Path) -> list[str]:
