@@ -68,6 +68,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         overrides=overrides,
         damaged=reader.damaged,
         examples=reader.examples.of,
+        settled=manifest.settled,
         sources=SourcesRead(store).of,
         provenance=reader.provenance,
     )

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.config.schema import Data, Recipe
 from olora_bench.errors import RecordError
 from olora_bench.process.hardware import Hardware, describe, resolve_device
 from olora_bench.run.scoring import BASE_FLIP_ITEMS, FLIP_ITEMS
@@ -81,8 +82,14 @@ def work(experiment: Experiment, tokens_per_example: Mapping[str, float]) -> Wor
     return Work(
         steps=steps,
         train_tokens=steps * recipe.batch_size * tokens,
-        loss_tokens=(recipe.loss_evaluations + 1) * (data.tune_size + data.report_size) * tokens,
+        loss_tokens=_read_examples(data, recipe) * tokens,
     )
+
+
+def _read_examples(data: Data, recipe: Recipe) -> int:
+    """Examples of the tune and the report part whose loss is read."""
+    once = data.tune_size + (0 if recipe.read == "tune" else data.report_size)
+    return once * (recipe.loss_evaluations + 1 if recipe.read == "everything" else 1)
 
 
 def items(experiment: Experiment) -> int:

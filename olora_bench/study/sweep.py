@@ -71,8 +71,8 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
         grids = study.grids()
         found, todo = worklist.look(grids.jobs)
         todo = in_order(grids, todo)
-        # One run at a time where a launcher has no use for more: each run may make a learning rate known, or another worker may have.
-        batch = todo[:1] if serial else todo
+        # One piece of work at a time where a launcher has no use for more: it may make a learning rate known, or another worker may have.
+        batch = [job for job in todo if job.launch == todo[0].launch] if serial else todo
         stage = f"study {study.name}{_stage(batch)}: {len(grids.jobs)} runs{merged_text(grids)}"
         if seen is None or (batch and stage != said):
             say(f"{stage}: {counts(found)}")
@@ -88,7 +88,7 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             say_changes(study)
         if batch:
             worklist.launching(batch)
-            launch(launcher, [(*overrides, *job.overrides) for job in batch])
+            launch(launcher, [(*overrides, *lines) for lines in dict.fromkeys(job.launch.overrides for job in batch)])
         elif not worklist.wait(found) and study.grids().jobs == grids.jobs:
             return found  # read once more: since the runs were looked up, another worker's may have opened the next stage
         seen = grids.jobs
