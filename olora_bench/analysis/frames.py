@@ -14,6 +14,7 @@ from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.examples import Examples, no_examples
 from olora_bench.analysis.sources import Sources, no_sources
 from olora_bench.store.manifest import Contrast, Margin, TuningRule
+from olora_bench.store.record import Json
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class StudyFrames:
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
         examples: the final held-out loss of a run by example.
+        settled: whether the study needs no more runs than these, whatever they come to.
         sources: which items share a passage or a source.
+        provenance: what the readable record of a run says of where it was made, by train_id.
     """
 
     study: str
@@ -66,7 +69,9 @@ class StudyFrames:
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     examples: Examples = no_examples
+    settled: bool = True
     sources: Sources = no_sources
+    provenance: Mapping[str, Json] = field(default_factory=dict)
 
 
 JUDGED_ROLE = {"tuned": "tuned", "shared_lr": "shared", "as_given": "given"}

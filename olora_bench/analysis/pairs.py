@@ -11,7 +11,7 @@ from olora_bench.analysis.described import Column, Table
 from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import RunsDiffer
-from olora_bench.analysis.runs import with_role
+from olora_bench.analysis.runs import at_chosen_rate, with_role
 from olora_bench.store.manifest import Contrast
 
 COMPARISON = [column.name for column in COMPARISON_COLUMNS]
@@ -35,8 +35,8 @@ PAIRS = Table(
         *COMPARISON_COLUMNS,
         *CELL_COLUMNS,
         Column("seed", "the seed that both runs have"),
-        Column("cell_lr_reference", "learning rate of the reference's run"),
-        Column("cell_lr_arm", "learning rate of the arm's run"),
+        Column("cell_lr_reference", "learning rate of the reference's run; of a kept finalist the one that its search chose"),
+        Column("cell_lr_arm", "the same of the arm's run"),
         *_of_side("arm"),
         *_of_side("reference"),
         Column("base_eval_id", "the id of the scoring of the untouched base; empty where nothing is scored"),
@@ -59,7 +59,7 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
 
 def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
     arm, reference, own_rates = contrast.arm, contrast.reference, role != "shared"
-    runs = with_role(frames.runs, "shared" if role == "given" else role)
+    runs = with_role(at_chosen_rate(frames.runs), "shared" if role == "given" else role)
     paired = _sides(runs, arm, reference, ["seed"] if own_rates else ["lr", "seed"])
     if paired.empty:
         return paired

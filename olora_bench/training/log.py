@@ -37,7 +37,7 @@ COLUMNS = {name: "int64" if name in ("step", "tokens") else "float64" for name i
 
 
 FINAL = ("tune_loss", "tune_gold_logprob", "report_loss", "report_gold_logprob")
-"""The metrics that a run has at its end, as `PartLosses` names them."""
+"""The metrics that a run has at its end, as `PartLosses` names them; those of the report part where it was read."""
 
 
 class Update(NamedTuple):
@@ -90,7 +90,8 @@ class Log:
         loss, lr, grad_norm = (None, None, None) if update is None else (update.loss, update.lr, update.grad_norm)
         tune, report = (None, None) if read is None else (read.tune_loss, read.report_loss)
         if read is not None:
-            self.metrics |= {name if step else f"{name}_start": getattr(read, name) for name in FINAL}
+            known = {name: value for name in FINAL if (value := getattr(read, name)) is not None}
+            self.metrics |= {name if step else f"{name}_start": value for name, value in known.items()}
             self.last_read = read
             self.totals.reading_s += read.seconds
         self.rows.append(

@@ -23,14 +23,14 @@ from olora_bench.process.progress import say
 class PartLosses(NamedTuple):
     """Of the parts that are not trained on: the loss in nats per supervised token; an example's mean log-probability of its supervised
     text, in nats; the loss of each example, summed over its supervised tokens, nats, the longest example first, fp32 `(examples,)`; and the
-    seconds that reading them took."""
+    seconds that reading them took. What is of the report part is None where that was not read."""
 
     tune_loss: float
     tune_gold_logprob: float
-    report_loss: float
-    report_gold_logprob: float
+    report_loss: float | None
+    report_gold_logprob: float | None
     tune_sums: Tensor
-    report_sums: Tensor
+    report_sums: Tensor | None
     seconds: float
 
 
@@ -77,11 +77,12 @@ class Losses:
                 total += loss.detach()
         return total
 
-    def of_parts(self, parts: Parts) -> PartLosses:
-        """The losses of the tune and the report part; no dropout."""
+    def of_parts(self, parts: Parts, *, report_too: bool = True) -> PartLosses:
+        """The losses of the tune part, and of the report part where it is read; no dropout."""
         start = time.perf_counter()
-        tune, report = self.read(parts.tune), self.read(parts.report)
-        return PartLosses(*tune[:2], *report[:2], tune[2], report[2], time.perf_counter() - start)
+        tune = self.read(parts.tune)
+        loss, logprob, sums = self.read(parts.report) if report_too else (None, None, None)
+        return PartLosses(tune[0], tune[1], loss, logprob, tune[2], sums, time.perf_counter() - start)
 
     @torch.no_grad()
     def read(self, examples: Sequence[Example]) -> tuple[float, float, Tensor]:
@@ -103,6 +104,7 @@ def by_example(parts: Parts, read: PartLosses) -> pd.DataFrame:
     rows = [
         (part, example.group, example.id, loss, int(example.supervised[1:].sum()))
         for part, examples, sums in (("tune", parts.tune, read.tune_sums), ("report", parts.report, read.report_sums))
+        if sums is not None
         for example, loss in zip(longest_first(examples), sums.tolist(), strict=True)
     ]
     return pd.DataFrame(rows, columns=["part", "group", "example_id", "loss_sum", "tokens"])

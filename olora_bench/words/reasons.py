@@ -16,15 +16,19 @@ from olora_bench.analysis.reasons import (
     ExamplesDiffer,
     ExamplesUnread,
     Exploratory,
+    GivenSearch,
     ItemsDiffer,
     ItemsUnread,
     JudgedByLoss,
     NeverReached,
+    NoFiniteFinalist,
     NoRateChosen,
+    NothingFound,
     PairsDiverged,
     PairsMissing,
     ReadingsDiffer,
     Reason,
+    RestsOnRate,
     RunsDiffer,
     ScoresWarned,
     SearchesOpen,
@@ -104,12 +108,28 @@ def worded(reason: Reason) -> str:
             return "no learning rate chosen: a search is open or at an edge"
         case EqualDifferences():
             return "neither seeds nor items show a spread: no error can be told"
+        case NothingFound():
+            return "too little differs for any difference to be found four times in five"
         case Exploratory(_, enough):
             return f"exploratory: fewer than {enough} seeds"
         case Uncorrected():
             return "outside the declared family: p as it is"
+        case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
+            return _on_finalists(reason)
         case _:
             return _on_runs(reason)
+
+
+def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
+    match reason:
+        case GivenSearch(runs):
+            return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
+        case NoFiniteFinalist(blocks):
+            return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
+        case RestsOnRate(places):
+            return f"rests on the choice of rate: in held-out loss the fixed finalist {' and '.join(places)} says other than what was kept"
+        case _:
+            assert_never(reason)
 
 
 Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned
