@@ -119,6 +119,14 @@ def load(found: dict[str, Any], path: Path) -> list[str]:
     return [*_table(("command", "CPU seconds", "peak, MB"), rows), "", *_source(found, path, "python -m perf.load", f"{runs} runs")]
 
 
+def judge(found: dict[str, Any], path: Path) -> list[str]:
+    """The one row of perf.judge."""
+    rows, cost = found["asked"]["rows"], found["judge"]
+    row = (f"{rows:,}", _mib(found["samples_bytes"]), f"{cost['cpu_seconds']:.1f}", f"{cost['peak_bytes'] / 1e6:.0f}")
+    head = ("item rows", "samples, MiB", "CPU seconds", "peak, MB")
+    return [*_table(head, [row]), "", *_source(found, path, "python -m perf.judge", "two sides, six seeds, two tasks")]
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "train": ("train_alpaca_cpu.json", train),
     "train_commonsense": ("train_commonsense_cpu.json", train),
@@ -127,6 +135,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "complete": ("eval_complete.json", complete),
     "init": ("init_cpu.json", init),
     "load": ("load.json", load),
+    "judge": ("judge.json", judge),
 }
 """Name in the page -> file below perf/results, and what makes the table of it."""
 
