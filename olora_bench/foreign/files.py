@@ -81,9 +81,11 @@ def whole(path: Path) -> bytes:
     """A regular file's bytes.
 
     Raises:
-        Unreadable: the system refuses, or something else lies there.
+        Unreadable: the system refuses, something else lies there, or it is too long.
     """
     try:
+        if path.stat().st_size > MOST_ARRAY_BYTES:
+            raise Unreadable(path, f"{path.stat().st_size} bytes; at most {MOST_ARRAY_BYTES} are read at once")
         return read_regular(path)
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from error

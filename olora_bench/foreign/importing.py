@@ -127,6 +127,8 @@ def _record(
         tables["curve"] = pd.DataFrame(training.curve, dtype="float64")
     sources = [SourceFile(path=one.path, sha256=one.sha256) for one in training.sources] + scores.sources
     lr, whence = _rate(study, key, training)
+    if lr is not None and training.lr is not None and training.lr > 1.01 * lr:
+        notes.append(f"{named(key)}: the trainer's log rises to a learning rate of {training.lr:g}, and {whence} says {lr:g}")
     values: dict[str, Any] = {
         "lr": lr, "lr_from": whence, "rank": _rank(study, key, training), "base": key.base or study.base or training.base or scores.base,
         "steps": training.steps, "train_s": training.seconds, "adapter_bytes": training.adapter_bytes,
