@@ -49,6 +49,7 @@ class StudyFrames:
         examples: the final held-out loss of a run by example.
         settled: whether the study needs no more runs than these, whatever they come to.
         sources: which items share a passage or a source.
+        looks: seeds a model, from `first_seed` on, at which contrasts may be decided; empty where all seeds are judged at once.
     """
 
     study: str
@@ -69,6 +70,8 @@ class StudyFrames:
     examples: Examples = no_examples
     settled: bool = True
     sources: Sources = no_sources
+    looks: tuple[int, ...] = ()
+    first_seed: int = 0
 
 
 UNSCORED = "unscored"

@@ -13,6 +13,7 @@ from olora_bench.analysis.cells import APPENDIX_VIEW, CELLS, DIFFERENCES, GRID_V
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.described import Table, View
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.looked import at_looks, stood
 from olora_bench.analysis.pairs import PAIRS, pairs
 from olora_bench.analysis.scoring import SCORING, SCORING_VIEW, scoring
 
@@ -40,15 +41,18 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
     """All frames of a study, as `Tables` lists them; the same records and the same generator state give the same frames."""
     pair = pairs(frames)
     difference = seed_differences(frames, pair)
+    seen = at_looks(frames, pair, difference)
+    if seen:
+        pair, difference = stood(frames, seen, pair), stood(frames, seen, difference)
     mine = compared(frames, pair, difference)
     crossed = convergence.crossings(frames, pair)
     measured = losses.run_measures(frames)
     rate = rates.learning_rates(frames, measured)
     tables = {
-        "verdicts": verdicts.confirmatory(frames, mine),
-        "scopes": scopes.scopes(mine),
+        "verdicts": verdicts.confirmatory(frames, mine, seen),
+        "scopes": scopes.scopes(mine, seen),
         "win_counts": win_counts.win_counts(mine, rng),
-        "cells": compare_cells(frames, pair, difference),
+        "cells": compare_cells(frames, pair, difference, seen),
         "coverage": gaps.coverage(pair),
         "differences": difference,
         "pairs": pair,
