@@ -120,10 +120,10 @@ def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
 
 def stood(frames: StudyFrames, looked: Iterable[Looked], table: pd.DataFrame) -> pd.DataFrame:
     """A table about comparisons, with a column `seed`, without the seeds that a verdict does not stand on."""
-    kept = pd.Series(True, index=table.index)
     for one in looked:
-        kept[one.comparison.rows_in(table).index] = table["seed"] < frames.first_seed + one.seeds
-    return table[kept]
+        own = one.comparison.rows_in(table)
+        table = table.drop(own.index[own["seed"] >= frames.first_seed + one.seeds])
+    return table.reset_index(drop=True)
 
 
 def _looks(frames: StudyFrames, one: Compared, by_loss: bool) -> Iterator[Look]:
