@@ -215,10 +215,32 @@ class Uncorrected:
     """Outside the declared family: the p-value is not corrected for the number of such cells."""
 
 
+@dataclass(frozen=True)
+class GivenSearch:
+    """Each block chose among finalists around a rate that one search for all blocks found: (arm, runs of its search)."""
+
+    runs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class NoFiniteFinalist:
+    """Blocks of an arm in which every finalist diverged, so that there was none to keep."""
+
+    blocks: int
+
+
+@dataclass(frozen=True)
+class RestsOnRate:
+    """Places among the finalists at which a fixed choice would say other than what was kept, in held-out loss."""
+
+    places: tuple[str, ...]
+
+
 Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected | AtLook
+    | GivenSearch | NoFiniteFinalist | RestsOnRate
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

@@ -17,15 +17,18 @@ from olora_bench.analysis.reasons import (
     ExamplesDiffer,
     ExamplesUnread,
     Exploratory,
+    GivenSearch,
     ItemsDiffer,
     ItemsUnread,
     JudgedByLoss,
     NeverReached,
+    NoFiniteFinalist,
     NoRateChosen,
     PairsDiverged,
     PairsMissing,
     ReadingsDiffer,
     Reason,
+    RestsOnRate,
     RunsDiffer,
     ScoresWarned,
     SearchesOpen,
@@ -111,6 +114,8 @@ def worded(reason: Reason) -> str:
             return "outside the declared family: p as it is"
         case AtLook():
             return at_look(reason)
+        case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
+            return _on_finalists(reason)
         case _:
             return _on_runs(reason)
 
@@ -128,6 +133,18 @@ def at_look(one: AtLook) -> str:
         return f"no look yet: the first of {one.looks} needs {seeds}"
     goes_on = "" if one.next is None else f": the next needs {one.next}"
     return f"{'decided' if one.decided else 'open'} at look {one.look} of {one.looks}, {seeds}{goes_on}"
+
+
+def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
+    match reason:
+        case GivenSearch(runs):
+            return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
+        case NoFiniteFinalist(blocks):
+            return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
+        case RestsOnRate(places):
+            return f"rests on the choice of rate: in held-out loss the fixed finalist {' and '.join(places)} says other than what was kept"
+        case _:
+            assert_never(reason)
 
 
 Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned
