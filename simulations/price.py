@@ -11,7 +11,7 @@ times `spread`.
 - better, worse, equivalent, undecided: shares of studies; `error`: called on the wrong side of what the arms' best rates say.
 Kinds: `arms of smollm2`; `identical arms`: one curve for both, 0.8 decades apart, so that all that differs is where a search ends;
 `noisier search`: the better arm's search has twice the noise; `judged by loss`: identical arms, judged by the held-out loss of what was
-kept, which holds what was kept to a thousandth of a nat, and so holds where the search ended against an arm.
+kept. That tells a few thousandths of a nat, and so tells where the search ended.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def price(found: pd.DataFrame) -> str:
         mine, fixed = (pair[pair["design"] == name].iloc[0] for name in ("looks", "fixed"))
         kind, truth, items, spread, finalists = key if isinstance(key, tuple) else (key,)
         cells = [
-            f"{kind}{', blocks twice as wide' if spread > 1 else ''}",
+            f"{kind}{', blocks of twice the variance' if spread > 1 else ''}",
             f"{truth:g}",
             str(items),
             str(finalists),

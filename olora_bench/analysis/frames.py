@@ -14,6 +14,7 @@ from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.examples import Examples, no_examples
 from olora_bench.analysis.sources import Sources, no_sources
 from olora_bench.store.manifest import Contrast, Margin, TuningRule
+from olora_bench.store.record import Json
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class StudyFrames:
         settled: whether the study needs no more runs than these, whatever they come to.
         sources: which items share a passage or a source.
         looks: seeds a model, from `first_seed` on, at which contrasts may be decided; empty where all seeds are judged at once.
+        provenance: what the readable record of a run says of where it was made, by train_id.
     """
 
     study: str
@@ -72,6 +74,7 @@ class StudyFrames:
     sources: Sources = no_sources
     looks: tuple[int, ...] = ()
     first_seed: int = 0
+    provenance: Mapping[str, Json] = field(default_factory=dict)
 
 
 UNSCORED = "unscored"
