@@ -14,8 +14,10 @@ from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.sequential import Look
 
-SEED, ITEM = 0.47, 223.0
-"""Squared percentage points, of results/smollm2 at tuned rates: of a macro-average from block to block; and of one item, from items."""
+SEED = 0.47
+"""Squared percentage points, of results/smollm2 at tuned rates: of a macro-average from block to block."""
+ITEM = 223.0
+"""Squared percentage points, of the same: of an item's own difference, so that the mean over n of a benchmark has 1/n of it."""
 ITEM_DF_SHARE = 0.37
 """Degrees of freedom that an item brings to what is known of the items' variance: most items say the same of both arms."""
 SEED_LOSS = 0.0007
