@@ -21,7 +21,8 @@ from tests.fixture_types import Cli
 TINY = [
     "model=tiny_tinyllama", "rank=4", "precision=fp32", "data=made_up", "suite=commonsense6_made_up", "tracker=none", "recipe.steps=3",
     "suite.benchmarks=[piqa]", "suite.limit=4", "data.benchmarks=[piqa]", "data.decontaminate=[piqa]", "data.train_size=24",
-    "data.tune_size=4", "data.report_size=4", "data.block=10", "seed=10", "machine.threads=1", "recipe.read=final", "finalists=[1e-3,1e-1,1e4]",
+    "data.tune_size=4", "data.report_size=4", "data.block=10", "seed=10", "machine.threads=1",
+    "recipe.read=final", "finalists=[1e-3,1e-1,1e4]",
 ]  # fmt: skip
 
 
