@@ -13,7 +13,7 @@ from olora_bench import training
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput, RunFailed
 from olora_bench.run.experiment import identified
-from olora_bench.run.finalists import finalist, run_finalists, told_finalists
+from olora_bench.run.finalists import finalist, finalists_summary, run_finalists
 from olora_bench.store import LeaseHeld, RunRecord, Store, lease
 from olora_bench.study.__main__ import main as study_main
 from tests.fixture_types import Cli
@@ -64,7 +64,7 @@ def test_every_finalist_is_trained_and_the_best_by_its_tune_part_alone_is_scored
     assert scored(block) == [0.1] and outcome.status == "done" and outcome.train_id == record_of(block, 0.1).train_id  # type: ignore[union-attr]
     assert run_finalists(block).computed is False and len(trained) == 3, "all is there: nothing is done again"
     assert record_of(block, 0.1).config["finalists"] is None  # type: ignore[union-attr]
-    assert told_finalists(block).splitlines()[1] == f"finalist lr 0.1: tune_loss as a loss {losses[0.1]:.4f}"
+    assert finalists_summary(block).splitlines()[1] == f"finalist lr 0.1: tune_loss as a loss {losses[0.1]:.4f}"
 
 
 def test_an_adapter_that_did_not_travel_is_trained_again_before_it_is_scored(block: Experiment, trained: list[float]) -> None:

@@ -114,10 +114,11 @@ def _by_benchmark(names: pa.Array[Any]) -> list[tuple[str, _Rows]]:
 
 def _answered(table: pa.Table, asked: _Asked) -> dict[str, Answered]:
     chosen, chosen_norm, correct, correct_norm = (table[name].to_numpy() for name in COLUMNS[len(_SHARED) :])
-    return {
-        name: Answered(ids, gold, _counts(chosen[at]), _counts(chosen_norm[at]), np.packbits(correct[at]), np.packbits(correct_norm[at]))
-        for name, (at, ids, gold) in asked.parts.items()
-    }
+    found = {}
+    for name, (at, ids, gold) in asked.parts.items():
+        right = np.packbits(correct[at]), np.packbits(correct_norm[at])
+        found[name] = Answered(ids, gold, _counts(chosen[at]), _counts(chosen_norm[at]), *right)
+    return found
 
 
 def _counts(values: NDArray[np.int64]) -> dict[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from olora_bench.analysis.compared import PairedItems, paired_items
 from olora_bench.analysis.comparison import comparisons
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import StudyFrames, rows_of
-from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.pairs import CELL, PAIRS, SIDES, run_ids, runs_differ
 from olora_bench.analysis.reasons import (
@@ -185,6 +184,8 @@ def _judged(row: dict[str, Any], holm_over: int) -> dict[str, Any]:
     row |= {"holm_over": holm_over}
     found = effect_columns(row["difference"], estimate, level=LEVEL / max(holm_over, 1)) if row["primary"] else {}
     row |= {name: found.get(name, np.nan) for name in ("found", "found_low", "found_high")}
+    if row["primary"] and estimate is not None:
+        row |= {"reasons": (*row["reasons"], *never_found(row))}
     return row | dict(zip(("verdict", "reasons"), _judge(row, lacking), strict=True))
 
 
@@ -264,7 +265,7 @@ def _statistics(frames: StudyFrames, scored: pd.DataFrame, benchmark: str, metri
     if not isinstance(items, PairedItems):
         return row | {"lacking": (items,)}
     if seeds < MIN_SEEDS_FOR_VERDICT:
-        alone = replace(items.new_items(), block_df=np.asarray(1.0))  # seeds have no part in it
+        alone = items.new_items()
         return row | {"estimate": alone, "item_se": float(alone.item_se)}
     found = items.new_seeds_and_items()
     numbers = effect_columns(row["difference"], found, power=False)
@@ -281,7 +282,7 @@ def _choices(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str
     column = "prediction_norm" if metric == "acc_norm" else "prediction"
     gave: dict[str, list[float]] = {"reference": [], "arm": []}
     constant, answer = float("nan"), None
-    for row in rows_of(scored):
+    for row in rows_of(scored[[f"{side}_{what}" for side in SIDES for what in ("id", "eval")]]):
         for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
             if known is None:

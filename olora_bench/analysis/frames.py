@@ -14,6 +14,7 @@ from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.examples import Examples, no_examples
 from olora_bench.analysis.sources import Sources, no_sources
 from olora_bench.store.manifest import Contrast, Margin, TuningRule
+from olora_bench.store.record import Json
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class StudyFrames:
         examples: the final held-out loss of a run by example.
         settled: whether the study needs no more runs than these, whatever they come to.
         sources: which items share a passage or a source.
+        provenance: what the readable record of a run says of where it was made, by train_id.
     """
 
     study: str
@@ -69,6 +71,7 @@ class StudyFrames:
     examples: Examples = no_examples
     settled: bool = True
     sources: Sources = no_sources
+    provenance: Mapping[str, Json] = field(default_factory=dict)
 
 
 UNSCORED = "unscored"

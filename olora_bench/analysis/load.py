@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,10 @@ from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
 from olora_bench.analysis.sources import SourcesRead
 from olora_bench.errors import RecordError
-from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.formats import SharedColumns
+from olora_bench.store import Beside, EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
+from olora_bench.store.record import Json
 
 SCORE_COLUMNS = {
     "train_id": "object", "base": "object", "eval_id": "object", "benchmark": "object", "metric": "object", "primary": "bool",
@@ -41,7 +46,8 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
     overrides = manifest.overrides or ()
     if overrides:
         reader.problems.append(f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares")
-    rows = [reader.run(run) for run in reader.once(manifest.runs)]
+    with _uncollected():
+        rows = [reader.run(run) for run in reader.once(manifest.runs)]
     bases = dict.fromkeys((run.model, run.base_eval_id) for run in manifest.runs if run.base_eval_id is not None)
     generated = [reader.base(model, eval_id) for model, eval_id in bases]
     runs = run_frame(rows)
@@ -64,7 +70,20 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         examples=reader.examples.of,
         settled=manifest.settled,
         sources=SourcesRead(store).of,
+        provenance=reader.provenance,
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Records hold no circles: what looks for them would look through all that was read, again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class _Reader:
@@ -74,10 +93,13 @@ class _Reader:
         self.store = store
         self.scores: list[Mapping[str, object]] = []
         self.curves = _Curves()
+        self._along = SharedColumns(("step", "tokens", "lr"))
         self.answers = AnswersRead()
         self.examples = ExamplesRead()
         self.problems: list[str] = []
         self.damaged: list[str] = []
+        self.provenance: dict[str, Json] = {}
+        self._provenances: dict[str, Json] = {}
 
     def once(self, runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
         """Those runs, each once."""
@@ -93,13 +115,14 @@ class _Reader:
         """A run with its record, its curve and its scores."""
         row, record = RunRow(run), None
         try:
-            record = self.store.read_run(run.train_id)
+            record, beside = self.store.run_beside(run.train_id)
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
         if record is not None:
             row.state, row.reason = record.status, _first_line(record.error)
             row.keep(record)
-            self._curve(row, record)
+            self.provenance[run.train_id] = self._same(record.provenance)
+            self._curve(row, record, beside)
         if run.eval_id is None:
             row.eval_state = "none"
             return row
@@ -111,12 +134,15 @@ class _Reader:
             self.scores += _score_rows(scored)
         return row
 
-    def _curve(self, row: RunRow, record: RunRecord) -> None:
+    def _same(self, provenance: Json) -> Json:
+        """Provenance that runs share, once."""
+        return self._provenances.setdefault(json.dumps(provenance), provenance)
+
+    def _curve(self, row: RunRow, record: RunRecord, beside: Beside) -> None:
         if record.status not in ("done", "diverged"):
             return
         try:
-            beside = self.store.beside(record)
-            curve = beside.table("curve")
+            curve = beside.table("curve", shared=self._along)
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
             self.damaged.append(f"run {record.train_id} has no readable curve: {error}")
@@ -145,7 +171,7 @@ class _Reader:
     def _evaluation(self, who: tuple[str | None, str | None, str]) -> tuple[EvalRecord | None, str, str | None]:
         """A readable evaluation that is done, its state, and the reason of that."""
         try:
-            record = self.store.read_eval(*who)
+            record, beside = self.store.eval_beside(*who)
         except RecordError as error:
             return None, "unreadable", str(error)
         if record is None:
@@ -153,7 +179,6 @@ class _Reader:
         if record.status != "done":
             return None, "failed", _first_line(record.error)
         try:
-            beside = self.store.beside(record)
             self.answers.read(record, beside)
             wrong = beside.damage()
         except RecordError as error:

@@ -1,4 +1,7 @@
-"""What a study says on one comparison, as a value: a verdict, its reasons, and the numbers that it stands on."""
+"""What a study says on one comparison, as a value: a verdict, its reasons, and the numbers that it stands on.
+
+The bridge from numbers to sentences: `verdicts` makes the table, each row is read here as an `Outcome`, and `words.verdicts` says it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
-from olora_bench.analysis.reasons import EqualDifferences, Reason
+from olora_bench.analysis.reasons import EqualDifferences, NothingFound, Reason
 
 
 class Verdict(StrEnum):
@@ -65,8 +68,9 @@ class Effect:
         difference: percentage points of score, or nats of held-out loss per token.
         low, high: its 95% interval; NaN below six blocks.
         p: of no difference, as it is, by the test that the interval belongs to.
-        found: the smallest difference that this test finds with 80% power, Holm's strictest step included.
-        found_low, found_high: what `found` may be, as well as the variances are known.
+        found: the smallest difference that this test finds with 80% power, Holm's strictest step included; NaN also where no difference
+            is (`never_found`).
+        found_low, found_high: what `found` may be, as well as the variances are known; an upper end of NaN is none.
         blocks: how many there are.
         new_items: whether it is about new items; else about these items, or examples, only.
     """
@@ -164,8 +168,15 @@ def effect_columns(value: float, estimate: Estimate | None, *, level: float = LE
     row |= {"block_se": float(estimate.block_se), "item_se": float(estimate.item_se)}
     if power:
         least = found(estimate, level=level)
-        row |= {"found": least.difference, "found_low": least.low, "found_high": least.high}
+        ends = {"found": least.difference, "found_low": least.low, "found_high": least.high}
+        row |= {name: value for name, value in ends.items() if np.isfinite(value)}
     return row
+
+
+def never_found(row: Mapping[str, Any], prefix: str = "") -> tuple[Reason, ...]:
+    """Why no difference, however large, would be found four times in five, though there is an error; of columns of `effect_columns`."""
+    error = np.nansum([row[f"{prefix}block_se"], row[f"{prefix}item_se"]])
+    return (NothingFound(),) if error > 0 and row[f"{prefix}found"] != row[f"{prefix}found"] else ()
 
 
 def _effect(row: Mapping[str, Any], prefix: str) -> Effect:

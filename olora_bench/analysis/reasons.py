@@ -191,6 +191,11 @@ class EqualDifferences:
 
 
 @dataclass(frozen=True)
+class NothingFound:
+    """So few items or blocks differ that no difference, however large, would be found four times in five."""
+
+
+@dataclass(frozen=True)
 class Exploratory:
     """Seeds enough for an interval, and too few to lean on it: a t with so few stands on the normal shape of what is not seen."""
 
@@ -228,7 +233,7 @@ Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
-    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
+    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected
     | GivenSearch | NoFiniteFinalist | RestsOnRate
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

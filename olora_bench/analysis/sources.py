@@ -31,10 +31,13 @@ class SourcesRead:
 
     def _read(self, train_id: str, eval_id: str) -> Mapping[str, Mapping[str, str]] | None:
         try:
+            told = self._store.read_items(train_id, None, eval_id, ("source",))
+            if told is None or told["source"].isna().any():  # an older table: its ids, which take longer, are not decoded for nothing
+                return None
             items = self._store.read_items(train_id, None, eval_id, ("benchmark", "item_id", "source"))
         except RecordError:
             return None
-        if items is None or items["source"].isna().any():
+        if items is None:
             return None
         items["source"] = items["source"].where(items["source"] != "", items["item_id"])
         return {str(name): dict(zip(own["item_id"], own["source"], strict=True)) for name, own in items.groupby("benchmark", sort=False)}

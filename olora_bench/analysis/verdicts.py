@@ -14,7 +14,7 @@ from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import StudyFrames, training_cell
 from olora_bench.analysis.margins import p_inside
-from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, scope_of
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found, scope_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 from olora_bench.analysis.pairs import cells_of_both, run_ids, runs_differ
 from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsDiverged, PairsMissing, Reason, SearchesOpen, TooFewBlocks
@@ -181,6 +181,7 @@ def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...]
     if lacking:
         return Verdict.NONE, (*reasons, *lacking)
     end = "_holm" if row["confirmatory"] else ""
+    reasons += never_found(row, "loss_" if by_loss else "")
     return judgement(gain, row[f"p{end}"], row[f"p_inside{end}"], reasons)
 
 

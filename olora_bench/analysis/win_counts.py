@@ -64,16 +64,15 @@ def win_counts(compared: list[Compared], rng: np.random.Generator) -> pd.DataFra
 def _count(differences: pd.DataFrame, rng: np.random.Generator) -> dict[str, int | float | str]:
     seeds = differences.pivot_table(index=["model", "rank", "setting", "cell", "benchmark"], columns="seed", values="more", sort=True)
     models = seeds.index.get_level_values("model")
-    blocks = [(m, s) for m in dict.fromkeys(models) for s in seeds.columns if seeds.loc[models == m, s].notna().any()]
-    table = np.zeros((len(seeds), len(blocks)))
-    for column, (model, seed) in enumerate(blocks):
-        table[:, column] = np.where(models == model, seeds[seed].fillna(0.0), 0.0)
+    more = seeds.to_numpy(dtype=float)
+    blocks = [np.where(models == m, column, np.nan) for m in dict.fromkeys(models) for column in more.T]
+    table = np.nan_to_num(np.stack([block for block in blocks if not np.isnan(block).all()], axis=1))
     wins, losses, null = count_with_null(table, rng)
     low, high = np.quantile(null[:, 0], [LEVEL / 2, 1 - LEVEL / 2], method="inverted_cdf")
     tied = [f"{m} r{r} {b}" for (m, r, _, _, b), row in zip(seeds.index, table, strict=True) if row.sum() == 0]
     margin = np.abs(null[:, 0] - null[:, 1]) >= abs(wins - losses)
     return {
-        "cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": len(blocks),
+        "cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": table.shape[1],
         "null_low": int(low), "null_high": int(high), "p": float(margin.mean()),
         "p_coins": float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0,
     }  # fmt: skip

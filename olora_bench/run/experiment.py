@@ -19,7 +19,7 @@ from olora_bench.run.outcome import Outcome, record_crashes
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.store.record import RESTORE
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "tidy", "told"]
+__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "summary", "tidy"]
 
 CRASHES_THAT_PARK = 5
 
@@ -68,17 +68,19 @@ def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | N
     store.check_writable()
     asset_room.check(experiment, found)
     with stop_signals() as stop, store.hold(store.run_dir(what.train_id)) as held:
+        # Asked again, now that nobody else can write: another worker may have finished between the first look and the lease.
         if is_done(store, what):
             say(f"{what.train_id}: another worker has just finished it")
             return _nothing_to_do(store, what)
         if study is not None and held.crashes >= CRASHES_THAT_PARK:
             raise RunFailed(f"{what.train_id} is given up: {record_crashes(store, what, held)}")
         outcome = compute(store, what, found, study, held, stop)
+        # After the record, never before: a kill between the two leaves a needless file, the other order would lose the training.
         held.remove([store.checkpoint_path(what.train_id)])
         return outcome
 
 
-def told(experiment: Experiment) -> str:
+def summary(experiment: Experiment) -> str:
     """What became of a run, for a terminal: held-out loss, each benchmark's primary metric beside the base's, and where its records lie."""
     store, what = Store(experiment.machine.results_dir), identified(experiment)[0]
     record = store.read_run(what.train_id)

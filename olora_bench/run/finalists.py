@@ -10,7 +10,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.schema import Criterion
 from olora_bench.errors import RecordError, RunFailed
 from olora_bench.process.progress import say
-from olora_bench.run.experiment import identified, run, told
+from olora_bench.run.experiment import identified, run, summary
 from olora_bench.run.outcome import Outcome
 from olora_bench.store import LeaseHeld, RunRecord, Store
 
@@ -86,10 +86,10 @@ def _loss(experiment: Experiment, lr: float) -> float | None:
     return as_loss(Store(one.machine.results_dir).read_run(identified(one)[0].train_id), experiment.criterion)
 
 
-def told_finalists(experiment: Experiment) -> str:
+def finalists_summary(experiment: Experiment) -> str:
     """What became of each finalist and of the one that is kept, for a terminal."""
     losses = {lr: loss for lr in experiment.finalists or () if (loss := _loss(experiment, lr)) is not None}
     return "\n".join(
         [f"finalist lr {lr:g}: {experiment.criterion} as a loss {loss:.4f}" for lr, loss in losses.items()]
-        + [told(finalist(experiment, kept(losses)))]
+        + [summary(finalist(experiment, kept(losses)))]
     )

@@ -38,7 +38,7 @@ def inside(root: Path, path: Path) -> Path:
 def _links(root: Path, parts: Sequence[str]) -> Iterator[str]:
     place = str(root)
     for part in parts:
-        place = f"{place}{os.sep}{part}"  # no Path: thousands of folders are looked at
+        place = f"{place}/{part}"  # no Path: thousands of folders are looked at
         try:
             link = stat.S_ISLNK(os.lstat(place).st_mode)
         except ValueError:

@@ -169,7 +169,7 @@ class Store:
 
         A file is read once a process, and again when it was touched.
         """
-        return self.beside(record).damage(thorough=thorough)
+        return Beside(self.folder_of(record), record.parts).damage(thorough=thorough)
 
     def mend(self, folder: Path) -> list[Path]:
         """Set aside what is damaged in a run's folder, its evaluations included, or in that of a base's evaluation: records that cannot be
@@ -212,11 +212,20 @@ class Store:
         Raises:
             RecordError: the file is truncated, foreign, of another schema, or of another run.
         """
-        path = self.run_dir(train_id) / "record.json"
-        record = read_record(path, RunRecord)
-        if record is not None and record.train_id != train_id:
-            raise moved(path, "train_id", record.train_id)
+        record, _ = self.run_beside(train_id)
         return record
+
+    def run_beside(self, train_id: str) -> tuple[RunRecord | None, Beside]:
+        """A run's record, None where there is none yet, and what it names beside it, in a folder that is looked at once.
+
+        Raises:
+            RecordError: as for `read_run`.
+        """
+        folder = self.run_dir(train_id)
+        record = read_record(folder / "record.json", RunRecord)
+        if record is not None and record.train_id != train_id:
+            raise moved(folder / "record.json", "train_id", record.train_id)
+        return record, Beside(folder, {} if record is None else record.parts)
 
     def named_run(self, name: str) -> RunRecord:
         """The record of a run named by a person: its `train_id`, or the beginning of it that no other run shares.
@@ -334,14 +343,23 @@ class Store:
         Raises:
             RecordError: the file is truncated, foreign, of another schema, or of another evaluation.
         """
-        path = self.eval_dir(train_id, base, eval_id) / "record.json"
-        record = read_record(path, EvalRecord)
+        record, _ = self.eval_beside(train_id, base, eval_id)
+        return record
+
+    def eval_beside(self, train_id: str | None, base: str | None, eval_id: str) -> tuple[EvalRecord | None, Beside]:
+        """As `run_beside`, of an evaluation.
+
+        Raises:
+            RecordError: as for `read_eval`.
+        """
+        folder = self.eval_dir(train_id, base, eval_id)
+        record = read_record(folder / "record.json", EvalRecord)
         if record is None:
-            return None
+            return None, Beside(folder, {})
         for field, want in (("train_id", train_id), ("base", base), ("eval_id", eval_id)):
             if getattr(record, field) != want:
-                raise moved(path, field, getattr(record, field))
-        return record
+                raise moved(folder / "record.json", field, getattr(record, field))
+        return record, Beside(folder, record.parts)
 
     def read_items(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
         """The items of an evaluation, or None where there are none; with `columns` only those, and only their values checked.
@@ -350,10 +368,6 @@ class Store:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
         return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
-
-    def beside(self, record: RunRecord | EvalRecord) -> Beside:
-        """What a record that was read names beside it; its folder is looked at once."""
-        return Beside(self.folder_of(record), record.parts)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.

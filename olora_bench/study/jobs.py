@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from olora_bench.assets import Asset, resolve
+from olora_bench.assets.resolve import Settled
 from olora_bench.config import Experiment, compose, load, plain
 from olora_bench.config.lines import line
 from olora_bench.config.schema import Criterion
@@ -81,12 +82,14 @@ class Job:
 class Composer:
     """Makes jobs of combinations. Each option of a config group is composed once, values are set on copies; each run is checked once.
 
-    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine.
+    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine. `settled`: as `resolve` takes it,
+    for commands that only read.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str]) -> None:
         self.path, self.overrides = path, tuple(overrides)
         self.precision: str | None = None
+        self.settled: Settled | None = None
         self._composed: dict[tuple[str, ...], Json] = {}
         self._jobs: dict[tuple[object, ...], Job] = {}
 
@@ -123,7 +126,7 @@ class Composer:
 
     def _made(self, wanted: Wanted) -> Job:
         experiment = self.experiment(wanted, scored=wanted.role != "tuning")
-        assets = resolve(experiment)
+        assets = resolve(experiment, self.settled)
         what = identify(experiment, {key: asset.identity for key, asset in assets.items()})
         lines = _lines(wanted.values, experiment)
         unscored = ("suite=none", "suite.benchmarks=[]", "suite.generation=null") if wanted.role in ("tuning", "finalist") else ()

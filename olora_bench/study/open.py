@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from olora_bench.errors import RecordError
 from olora_bench.run.finalists import as_loss
 from olora_bench.store import Store
 from olora_bench.store.manifest import Manifest
 from olora_bench.study.expand import Grids, StudyFile, find_study
-from olora_bench.study.manifest import manifest_of, read_lock
+from olora_bench.study.manifest import manifest_of, read_lock, read_manifest
 from olora_bench.study.names import check_name
 from olora_bench.study.states import standing
 
@@ -79,6 +82,26 @@ def open_study(path: Path, overrides: Sequence[str] = ()) -> OpenStudy:
     if lock is not None:
         file.composer.precision = str(lock.precision)
     return OpenStudy(file, Store(file.results_dir))
+
+
+def open_to_read(name: str, overrides: Sequence[str] = ()) -> OpenStudy:
+    """`find_and_open` for commands that only read: the Hub is asked nothing. An unpinned repository's commit is the one that the study's
+    records name, or its head when this machine last asked."""
+    opened = find_and_open(name, overrides)
+
+    @cache
+    def named() -> dict[str, str]:
+        found: dict[str, str] = {}
+        manifest = read_manifest(opened.store.root, opened.name, overrides)
+        for run in () if manifest is None else manifest.runs:
+            with suppress(RecordError):
+                record = opened.store.read_run(run.train_id)
+                used: Any = [] if record is None else record.provenance.get("assets") or []
+                found = {str(one["key"]): str(one["identity"]) for one in used if one.get("source") == "hub"} | found
+        return found
+
+    opened.file.composer.settled = named
+    return opened
 
 
 def find_and_open(name: str, overrides: Sequence[str] = ()) -> OpenStudy:

@@ -14,14 +14,14 @@ from olora_bench.store import Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
-from olora_bench.study.open import find_and_open
+from olora_bench.study.open import open_to_read
 from olora_bench.study.states import counts, standings
 from olora_bench.study.sweep import merged_text
 
 
 def plan_text(name: str, overrides: Sequence[str]) -> str:
     """The plan of a study as text: comparisons, runs, evaluations, where they stand, and what it takes to finish them."""
-    study = find_and_open(name, overrides)
+    study = open_to_read(name, overrides)
     grids = study.grids()
     found = standings(study.store, grids.jobs)
     first = grids.jobs[0].experiment

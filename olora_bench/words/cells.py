@@ -11,8 +11,8 @@ from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT,
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.frames import where
 from olora_bench.analysis.outcome import Outcome, Verdict
-from olora_bench.analysis.reasons import PairsDiverged, PairsMissing
-from olora_bench.words.numbers import number, rate
+from olora_bench.analysis.reasons import NothingFound, PairsDiverged, PairsMissing
+from olora_bench.words.numbers import found_range, number, rate
 from olora_bench.words.reasons import clauses, counted, holm, worded
 
 ARROWS = {1: "↑", -1: "↓"}
@@ -62,15 +62,16 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
 
 def found(cell: Mapping[str, Any]) -> str:
     """From where on a difference is found with 80% power, and what that may be."""
-    least, low, high = (cell[name] for name in ("found", "found_low", "found_high"))
-    return f"{number(least)} ({number(low)} to {number(high)})" if low <= least <= high else number(least)
+    return found_range(cell["found"], cell["found_low"], cell["found_high"])
 
 
 def _too_few(cells: pd.DataFrame, seeds: int) -> str:
-    least = cells["found"].min()  # the greatest is infinite where few items differ
+    least = cells["found"].min()
     items = f" From the items alone, no difference below {least:.1f} pp could be found (`items alone`: 80% power, 5% level)."
     blind = "How far a score moves when only the seed changes cannot be told from so few."
-    return f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(least) else items}"
+    told = f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(least) else items}"
+    never = any(isinstance(reason, NothingFound) for reasons in cells["reasons"] for reason in reasons)
+    return told + (f" A dash there: {worded(NothingFound())}." if never else "")
 
 
 def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:

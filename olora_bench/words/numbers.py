@@ -59,6 +59,18 @@ def interval(low: Any, high: Any, *, digits: int = 1) -> str:
     return f"{number(low, digits=digits, sign=True)} to {number(high, digits=digits, sign=True)}"
 
 
+def found_range(least: float, low: float, high: float, *, digits: int = 1) -> str:
+    """From where on a difference is found, and what that may be; an unknown upper end is none.
+
+    >>> found_range(1.4, 1.1, 2.6), found_range(1.4, 1.1, float("nan")), found_range(1.4, 1.5, 2.0)
+    ('1.4 (1.1 to 2.6)', '1.4 (1.1 or more)', '1.4')
+    """
+    at, low_at, high_at = (number(value, digits=digits) for value in (least, low, high))
+    if not low <= least or least > high:
+        return at
+    return f"{at} ({low_at} to {high_at})" if high == high else f"{at} ({low_at} or more)"
+
+
 def rate(value: Any) -> str:
     """A learning rate as `lr_text` writes it, a dash where there is none."""
     return NOTHING if value is None or pd.isna(value) else lr_text(value)

@@ -23,6 +23,7 @@ from olora_bench.analysis.reasons import (
     NeverReached,
     NoFiniteFinalist,
     NoRateChosen,
+    NothingFound,
     PairsDiverged,
     PairsMissing,
     ReadingsDiffer,
@@ -107,6 +108,8 @@ def worded(reason: Reason) -> str:
             return "no learning rate chosen: a search is open or at an edge"
         case EqualDifferences():
             return "neither seeds nor items show a spread: no error can be told"
+        case NothingFound():
+            return "too little differs for any difference to be found four times in five"
         case Exploratory(_, enough):
             return f"exploratory: fewer than {enough} seeds"
         case Uncorrected():

@@ -13,7 +13,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.scopes import About
-from olora_bench.words.numbers import interval, number, probability, rate
+from olora_bench.words.numbers import found_range, interval, number, probability, rate
 from olora_bench.words.reasons import clauses, counted, holm
 
 PROTOCOLS = {"shared": "one learning rate for both", "tuned": "each arm at its own learning rate"}
@@ -77,8 +77,7 @@ def span(effect: Effect, *, digits: int) -> str:
 
 def found(effect: Effect, *, digits: int) -> str:
     """From where on a difference is found with 80% power, and what that may be, e.g. `1.4 (1.1 to 2.6)`; a dash for what is not known."""
-    least, low, high = (number(value, digits=digits) for value in (effect.found, effect.found_low, effect.found_high))
-    return f"{least} ({low} to {high})" if effect.found_low <= effect.found <= effect.found_high else least
+    return found_range(effect.found, effect.found_low, effect.found_high, digits=digits)
 
 
 def about(outcome: Outcome, effect: Effect) -> str:
