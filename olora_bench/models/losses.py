@@ -16,6 +16,7 @@ from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.compiled import EAGER, Steps
 from olora_bench.models.fused import fused
 from olora_bench.models.head import LmHead
+from olora_bench.models.kernels import sent
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Packed:
         targets: int64 [m], those tokens.
         owners: int64 [m], the example of each.
         examples: how many.
-        layout: how attention sets the examples side by side.
+        layout: how the examples lie.
     """
 
     input_ids: Tensor
@@ -45,13 +46,8 @@ class Packed:
         if device.type == "cpu":
             return self
         columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
-        input_ids, positions, reads, targets, owners = (_sent(column, device) for column in columns)
-        layout = tuple(group.to(device, _sent) for group in self.layout)
-        return Packed(input_ids, positions, reads, targets, owners, self.examples, layout)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+        input_ids, positions, reads, targets, owners = (sent(column, device) for column in columns)
+        return Packed(input_ids, positions, reads, targets, owners, self.examples, self.layout.to(device))
 
 
 def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:

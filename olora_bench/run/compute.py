@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
 from olora_bench.config import Machine
+from olora_bench.config.memory import token_budgets
 from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
 from olora_bench.identity import Identified, title
 from olora_bench.process import device
@@ -74,11 +75,13 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
 
 
 def _facts(machine: Machine, found: Mapping[str, Asset], threads: int) -> Json:
+    used = resolve_device(machine.device)
+    train, evaluate = token_budgets(machine, on_gpu=used.startswith("cuda"))
     return provenance(
         assets=[{"key": a.key, "source": a.source, "identity": a.identity} for a in found.values()],
         threads=threads,
-        device=resolve_device(machine.device),
-        token_budget={"train": machine.train_token_budget, "eval": machine.eval_token_budget},
+        device=used,
+        token_budget={"train": train, "eval": evaluate},
     )
 
 

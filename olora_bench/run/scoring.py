@@ -91,7 +91,7 @@ def _choices(
         tasks = data.benchmark_tasks(benchmarks, paths, suite.num_fewshot)
     if not benchmarks:
         return {}, None
-    asked = evaluation.Scoring(suite, benchmarks, tasks, machine.eval_token_budget, machine.cache_dir)
+    asked = evaluation.Scoring(suite, benchmarks, tasks, evaluation.token_budget(experiment, base.device), machine.cache_dir)
     with clock.phase("score"):
         scores, items = evaluation.evaluate(model, base, asked, dtype=_dtype(experiment))
     if _dtype(experiment) == "fp32" or experiment.model.quantization is not None:
@@ -103,16 +103,14 @@ def _choices(
 def _with_flips(
     scores: Mapping[str, Score], model: torch.nn.Module, base: Base, asked: evaluation.Scoring, items: pd.DataFrame
 ) -> dict[str, Score]:
-    """The scores with the share of choices that differ in fp32; where its weights do not fit the GPU a warning, and no score is lost."""
-    import torch
-
+    """The scores with the share of choices that differ in fp32; where its weights do not fit a warning, and no score is lost."""
     from olora_bench import evaluation
 
     limit = BASE_FLIP_ITEMS if model is base.model else FLIP_ITEMS
     try:
         flips = evaluation.measure_flips(model, base, asked, items, limit=limit)
-    except torch.OutOfMemoryError:
-        unknown = "not compared with fp32, whose weights do not fit the GPU's memory"
+    except evaluation.NoRoom as error:
+        unknown = f"not compared with fp32: {error}"
         return {name: score.model_copy(update={"warnings": [*score.warnings, unknown]}) for name, score in scores.items()}
     return {name: score.model_copy(update=dict(flips[name])) for name, score in scores.items()}
 
@@ -124,11 +122,12 @@ def _answers(
     from olora_bench import data, evaluation
     from olora_bench.models import torch_dtype
 
-    wanted, budget = experiment.suite.generation, experiment.machine.eval_token_budget
+    wanted = experiment.suite.generation
     if wanted is None:
         return None, {}
     with clock.phase("generate"):
         asked, dtype = data.report_items(experiment, paths)[: wanted.limit], torch_dtype(_dtype(experiment))
+        budget = evaluation.token_budget(experiment, base.device)
         answers = evaluation.generate(model, base, asked, max_new_tokens=wanted.max_new_tokens, token_budget=budget, dtype=dtype)
         return answers, evaluation.text_metrics(answers["output"].tolist(), answers["reference"].tolist())
 
