@@ -73,7 +73,8 @@ def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int |
     model, machine = experiment.model, experiment.machine
     number = _BYTES[experiment.precision]
     longest = longest or experiment.data.cutoff
-    tokens = max(longest, token_budget or token_budgets(machine, on_gpu=on_gpu)[0])
+    read = max(longest, token_budget or token_budgets(machine, on_gpu=on_gpu)[0])
+    tokens = min(read, experiment.recipe.batch_size * longest)  # an optimiser batch has no more; part losses are read without a gradient
     layer = tokens * _kept(experiment, on_gpu=on_gpu)
     kept = model.layers * tokens * model.hidden_size * number + layer if machine.gradient_checkpointing else model.layers * layer
     head = model.vocab_size * model.hidden_size * 4 if not on_gpu and experiment.precision != "fp32" else 0
@@ -83,7 +84,7 @@ def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int |
         # Embeddings and the LM head are never quantised.
         weights=projections * _QUANTISED_BYTES.get(model.quantization or "", number) + (model.parameters - projections) * number,
         adapter=16 * adapter_parameters(experiment),
-        activations=kept + _passing(experiment, tokens, longest, on_gpu=on_gpu),
+        activations=max(kept + _passing(experiment, tokens, longest, on_gpu=on_gpu), _passing(experiment, read, longest, on_gpu=True)),
         logits=head + logits + 4 * tokens * model.hidden_size,
     )
 

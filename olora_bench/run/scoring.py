@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from olora_bench.config import Experiment
 from olora_bench.run.worker import Clock, Worker
-from olora_bench.store import EvalRecord, RunRecord, Score, utc_now
+from olora_bench.store import EvalRecord, LeaseHeld, RunRecord, Score, utc_now
 from olora_bench.store.record import Json
 
 if TYPE_CHECKING:
@@ -26,16 +27,22 @@ FLIP_ITEMS = 25
 """The same of a trained model: every run pays for them."""
 
 
-def score_base(worker: Worker, base: Base, paths: Mapping[str, Path]) -> None:
-    """Score the untouched base once for all runs that start from it."""
+def score_base(worker: Worker, base: Base, paths: Mapping[str, Path], *, wait: bool) -> bool:
+    """Score the untouched base once for all runs that start from it; false where another worker is at it and `wait` does not ask for its
+    end."""
     store, what = worker.store, worker.what
     if what.base_eval_id is None:
-        return
+        return True
     name = what.experiment.model.name
-    with store.hold(store.base_eval_dir(name, what.base_eval_id), wait=True) as held:
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(store.hold(store.base_eval_dir(name, what.base_eval_id), wait=wait))
+        except LeaseHeld:
+            return False
         known = store.read_eval(None, name, what.base_eval_id)
         if known is None or known.status != "done" or store.lacks(known):
             _score(replace(worker, held=held), base, base.model, paths, None)
+    return True
 
 
 def score_run(worker: Worker, run: RunRecord, base: Base, model: torch.nn.Module, paths: Mapping[str, Path]) -> dict[str, float]:

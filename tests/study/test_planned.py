@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import cast
 
-from olora_bench.study.expand import CellSearch, planned
+from olora_bench.study.expand import CellSearch, find_study, planned
 from olora_bench.study.jobs import Job, Wanted
+from olora_bench.study.plan import plan_text
 from olora_bench.study.schema import Tuning
 from olora_bench.study.search import Search
 
@@ -36,3 +39,11 @@ def test_searched_rates_come_first_and_only_a_chosen_rate_gets_fresh_seeds() -> 
 def test_a_wanted_run_keeps_the_number_of_its_grid() -> None:
     """By which a message names the grid."""
     assert OLORA.at(1e-3, 4, "start", "tuning") == Wanted(1, {"init": "olora", "lr": 1e-3, "seed": 4}, "start", "tuning")
+
+
+def test_the_papers_study_states_the_memory_that_its_plan_computes(tmp_path: Path) -> None:
+    """On a GPU, for its largest model."""
+    plan = plan_text("paper", [f"machine.results_dir={tmp_path}", "machine.device=cuda"])
+    memory, largest = re.search(r"^memory +([\d.]+ GB) .*, (\w+ r\d+)$", plan, re.MULTILINE).groups()  # type: ignore[union-attr]
+    stated = re.sub(r"\n# *", " ", find_study("paper").read_text(encoding="utf-8"))
+    assert f"training takes up to {memory} of it ({largest.replace(' r', ' at rank ')})" in stated
