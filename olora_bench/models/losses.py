@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from olora_bench.models import kernels
 from olora_bench.models.attention import NAME, Layout, layout_of
 from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.compiled import EAGER, Steps
 from olora_bench.models.fused import fused
 from olora_bench.models.head import LmHead
-from olora_bench.models.kernels import sent
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Packed:
         if device.type == "cpu":
             return self
         columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
-        input_ids, positions, reads, targets, owners = (sent(column, device) for column in columns)
+        input_ids, positions, reads, targets, owners = (kernels.sent(column, device) for column in columns)
         return Packed(input_ids, positions, reads, targets, owners, self.examples, self.layout.to(device))
 
 
