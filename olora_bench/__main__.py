@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from olora_bench.config import check_folder, conf_dir, load
+from olora_bench.config import Experiment, check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.schema import NAME
@@ -49,6 +49,22 @@ def _study_name(cfg: DictConfig) -> str | None:
     return None if study is None else str(study.name)
 
 
+def _carried_out(experiment: Experiment, study: str | None) -> str:
+    """Run an experiment, or its finalists; returns the status of what is reported."""
+    from olora_bench.run.experiment import run, summary
+    from olora_bench.run.finalists import run_finalists, summary_of_finalists
+    from olora_bench.study.status import announced
+
+    if experiment.finalists is not None:
+        status = run_finalists(experiment, study=study, announce=lambda one: announced(one, study)).status
+    else:
+        with announced(experiment, study):
+            status = run(experiment, study=study).status
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        print(summary(experiment) if experiment.finalists is None else summary_of_finalists(experiment))
+    return status
+
+
 def task(cfg: DictConfig) -> str:
     """Run the composed experiment; returns its status. In a study the record is what counts: a failure is said and stops nothing."""
     terminal.prepare()  # a launcher may have started this process
@@ -56,14 +72,7 @@ def task(cfg: DictConfig) -> str:
     try:
         study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
-        from olora_bench.run.experiment import run, told
-        from olora_bench.study.status import announced
-
-        with announced(experiment, study):
-            status = run(experiment, study=study).status
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            print(told(experiment))
-        return status
+        return _carried_out(experiment, study)
     except LeaseHeld as held:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             print(held, file=sys.stderr)

@@ -19,6 +19,7 @@ from olora_bench.errors import BadInput
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 MOST_YAML_BYTES = 128 * 1024
 MOST_YAML_NODES = 20_000
@@ -215,8 +216,56 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table |
     return None if content is None else parse_parquet(content, path, columns)[1]
 
 
-def parse_parquet(content: bytes, path: Path | str, columns: Sequence[str] | None = None) -> tuple[pa.Schema, pa.Table]:
+class SharedColumns:
+    """Columns that many Parquet files hold alike (ids of items, gold answers): told by their packed bytes, and decoded once.
+
+    Args:
+        names: of the columns. Of each the last few that differed are kept.
+    """
+
+    _KEPT = 8
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._known: dict[str, list[tuple[object, bytes, pa.ChunkedArray[Any]]]] = {name: [] for name in names}
+
+    def read(self, file: pq.ParquetFile, content: bytes, names: Sequence[str]) -> pa.Table:
+        """Those columns of a file with this content."""
+        import pyarrow as pa
+
+        schema = file.schema_arrow
+        places = {name: place for name in names if name in self._known and (place := _packed(file.metadata, schema, name)) is not None}
+        found = {name: column for name, place in places.items() if (column := self._same(name, place, content)) is not None}
+        rest = file.read(columns=[name for name in names if name not in found], use_threads=False)
+        for name, (what, start, end) in places.items():
+            if name not in found:
+                self._known[name] = [(what, content[start:end], rest[name]), *self._known[name][: self._KEPT - 1]]
+        columns = [found[name] if name in found else rest[name] for name in names]
+        return pa.Table.from_arrays(columns, schema=pa.schema([schema.field(name) for name in names]))
+
+    def _same(self, name: str, place: tuple[object, int, int], content: bytes) -> pa.ChunkedArray[Any] | None:
+        what, start, end = place
+        alike = (one for one in self._known[name] if len(one[1]) == end - start and content.startswith(one[1], start))
+        return next((array for known, _, array in alike if known == what), None)
+
+
+def _packed(metadata: pq.FileMetaData, schema: pa.Schema, name: str) -> tuple[object, int, int] | None:
+    """What decides, beside a column's packed bytes, what they say; and where these begin and end. None where they lie in parts."""
+    at = schema.get_field_index(name)
+    chunk = metadata.row_group(0).column(at) if metadata.num_row_groups == 1 and at >= 0 else None
+    if chunk is None or chunk.path_in_schema != name:  # behind a nested column places are counted otherwise
+        return None
+    start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+    what = schema.field(at), chunk.physical_type, chunk.compression, chunk.num_values
+    return what, start, start + chunk.total_compressed_size
+
+
+def parse_parquet(
+    content: bytes, path: Path | str, columns: Sequence[str] | None = None, shared: SharedColumns | None = None
+) -> tuple[pa.Schema, pa.Table]:
     """The whole schema of a Parquet file's content, and its table, with `columns` only those.
+
+    Args:
+        shared: columns decoded before, from other files, which this one may share.
 
     Raises:
         Unreadable: as for `read_parquet`.
@@ -233,7 +282,10 @@ def parse_parquet(content: bytes, path: Path | str, columns: Sequence[str] | Non
             schema = file.schema_arrow
             if absent := [name for name in columns or () if name not in schema.names]:
                 raise Unreadable(path, f"missing column {', '.join(absent)}")
-            return schema, file.read(columns=None if columns is None else list(columns), use_threads=False)
+            names = None if columns is None else list(columns)
+            if shared is not None:
+                return schema, shared.read(file, content, schema.names if names is None else names)
+            return schema, file.read(columns=names, use_threads=False)
     except Unreadable:
         raise
     # Arrow's errors are several of Python's own: ValueError, KeyError, TypeError, NotImplementedError, OSError, MemoryError.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-STREAMS = ("adapter", "data_order", "dropout", "generation", "bootstrap", "split", "limit", "made_up", "mixture")
+STREAMS = ("adapter", "data_order", "dropout", "generation", "bootstrap", "split", "limit", "made_up", "mixture", "block")
 
 
 def derive(seed: int, stream: str) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from olora_bench.analysis import load_study
 from olora_bench.analysis.cells import seed_differences
+from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.pairs import pairs
 from olora_bench.store import Store
 from olora_bench.store.manifest import Manifest, read_kept
@@ -32,11 +33,24 @@ def differences(role: str, contrast: str) -> Items:
 
 
 @cache
-def _pairs() -> pd.DataFrame:
+def tune_losses(arm: str) -> dict[float, float]:
+    """By learning rate, the mean tune loss of an arm's longest runs, nats; infinite where they diverged."""
+    runs = _frames().runs
+    mine = runs[runs["longest"].astype(bool) & (runs["arm"] == arm) & runs["state"].isin(["done", "diverged"])]
+    losses = mine["metrics.tune_loss"].where(mine["state"] == "done", np.inf)
+    return {float(lr): float(loss) for lr, loss in losses.astype(float).groupby(mine["lr"]).mean().items()}
+
+
+@cache
+def _frames() -> StudyFrames:
     manifest = read_kept(RESULTS / STUDY / "manifest.json", Manifest)
     assert manifest is not None, "results/ is committed with the simulations"
-    frames = load_study(Store(RESULTS), manifest)
-    found = seed_differences(frames, pairs(frames))
+    return load_study(Store(RESULTS), manifest)
+
+
+@cache
+def _pairs() -> pd.DataFrame:
+    found = seed_differences(_frames(), pairs(_frames()))
     return found[found["longest"].astype(bool)]
 
 

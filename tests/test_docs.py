@@ -82,6 +82,17 @@ def test_every_named_file_is_there(page: Path) -> None:
             assert (ROOT / span).exists(), f"{name(page)}: {span}"
 
 
+def test_every_file_of_the_map_is_in_its_room() -> None:
+    """The table of docs/README.md: a row's first column names rooms, its last one the files in them."""
+    rows = re.findall(r"^\| (`[^|]*) \| [^|]* \| ([^|]*) \|$", text("docs/README.md"), re.MULTILINE)
+    assert len(rows) == 18
+    for rooms, files in rows:
+        for file in re.findall(r"`([\w*/]+)`", files):
+            folders = [ROOT / "olora_bench" / room for room in re.findall(r"`(\w+)`", rooms)]
+            pattern = file.rstrip("*") + "*"
+            assert any(list(folder.glob(pattern)) for folder in folders), (rooms, file)
+
+
 def commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     """(page, words) of every `make ...` and `python -m ...` in code, each once."""
     seen: set[tuple[str, ...]] = set()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput, RunFailed, StoreError
-from olora_bench.run.experiment import Outcome, run, told
+from olora_bench.run.experiment import Outcome, run, summary
 from olora_bench.store import Store
 
 TINY = [
@@ -167,7 +167,7 @@ def test_a_run_alone_ends_by_saying_what_became_of_it(experiment) -> None:  # ty
     one = experiment("suite.benchmarks=[piqa]")
     outcome = run(one)
     curve, items, _ = read(one, outcome)
-    text = told(one)
+    text = summary(one)
     losses = curve["report_loss"].dropna()
     assert f"{outcome.train_id} done: held-out loss {losses.iloc[0]:.3f} before, {losses.iloc[-1]:.3f} after" in text
     assert f"piqa: acc_norm {items['correct_norm'].mean():.1%} (base " in text and f"chance 50.0%, {len(items)} items" in text

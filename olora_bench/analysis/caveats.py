@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from olora_bench.analysis.reasons import ArmsAbsent, EvaluationsWarn, RunsDiffer
+from olora_bench.analysis.reasons import ArmsAbsent, EvaluationsWarn, RunsDiffer, SourcesUnread
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,6 @@ class NotComparedWithFp32:
 Caveat = (
     Problem | NoRecords | NeverWarm | ArmsAbsent | CellsOfOneArm | SearchesGoOn | PairsOfOneArm | ClippedUnequally | RunsDiffer
     | BudgetsDiffer | ChosenByOther | ScoresWarn | LowPrecision | BelowOneAnswer
-    | NoSensitivity | NoGain | NotComparedWithFp32
+    | NoSensitivity | NoGain | NotComparedWithFp32 | SourcesUnread
 )  # fmt: skip
 """Every caveat there is; `words.caveats.worded` must know each, and mypy checks that it does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from olora_bench.analysis.compared import PairedItems, paired_items
 from olora_bench.analysis.comparison import comparisons
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import StudyFrames, rows_of
-from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.pairs import CELL, PAIRS, SIDES, run_ids, runs_differ
 from olora_bench.analysis.reasons import (
@@ -91,6 +90,7 @@ CELLS = Table(
                "2 digits"),
         Column("p", "of the interval's test"),
         Column("p_holm", "corrected over all cells of confirmatory comparisons, primary metrics; empty for others"),
+        Column("holm_over", "how many cells p_holm is corrected over; 0 for others", heading="Holm over"),
         Column("seeds", "pairs with a score", heading="seeds"),
         Column("seeds_planned", "seeds that the study plans"),
         Column("diverged", "pairs with a diverged run"),
@@ -112,13 +112,14 @@ GRID_VIEW = View(
     "grid",
     "Every cell",
     "Every cell, primary metric: accuracy in percent, differences in percentage points; 95% interval over new seeds and new items; verdict "
-    "by Holm over the declared family, by each cell's own p outside of it. Found from: the smallest difference that this test finds with "
-    "80% power, and what that may be; below three seeds, were items the only chance at work. Constant: what the same answer to every item "
-    "scores at best; gave: percent of items to which each side gave it. Flips: percent of items that get a different answer than in fp32, "
-    "where that was measured. Learning rates of a tuned study were chosen by its criterion, and not by these scores.",
+    "by Holm over so many cells of the declared family, by each cell's own p outside of it (0). Found from: the smallest difference that "
+    "this test finds with 80% power, and what that may be; below three seeds, were items the only chance at work. Constant: what the same "
+    "answer to every item scores at best; gave: percent of items to which each side gave it. Flips: percent of items that get a different "
+    "answer than in fp32, where that was measured. Learning rates of a tuned study were chosen by its criterion, and not by these scores.",
     CELLS,
     (*_WHO, "items", "chance", "constant", "base", "score_reference", "score_arm", "gave_reference", "gave_arm", "difference", "low",
-     "high", "block_se", "item_se", "seeds", "found", "found_low", "found_high", "flips_reference", "flips_arm", "verdict", "reasons"),
+     "high", "block_se", "item_se", "seeds", "found", "found_low", "found_high", "flips_reference", "flips_arm", "holm_over", "verdict",
+     "reasons"),
     rows=("primary", True),
 )  # fmt: skip
 APPENDIX_VIEW = View(
@@ -170,18 +171,21 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
     """
     rows = corrected(list(_rows(frames, pairs, differences)), _in_family)
     family = sum(map(_in_family, rows))
-    return CELLS.frame(_judged(row, LEVEL / family if _in_family(row) else LEVEL) for row in rows)
+    return CELLS.frame(_judged(row, family if _in_family(row) else 0) for row in rows)
 
 
 def _in_family(row: dict[str, Any]) -> bool:
     return bool(row["confirmatory"] and row["primary"] and row["longest"])
 
 
-def _judged(row: dict[str, Any], level: float) -> dict[str, Any]:
-    """A row with its verdict and what could have been found: with Holm's strictest `level`, known only with the family."""
+def _judged(row: dict[str, Any], holm_over: int) -> dict[str, Any]:
+    """A row with its verdict and what could have been found: at Holm's strictest step, known only with the family."""
     estimate, lacking = row.pop("estimate"), row.pop("lacking")
-    found = effect_columns(row["difference"], estimate, level=level) if row["primary"] else {}
+    row |= {"holm_over": holm_over}
+    found = effect_columns(row["difference"], estimate, level=LEVEL / max(holm_over, 1)) if row["primary"] else {}
     row |= {name: found.get(name, np.nan) for name in ("found", "found_low", "found_high")}
+    if row["primary"] and estimate is not None:
+        row |= {"reasons": (*row["reasons"], *never_found(row))}
     return row | dict(zip(("verdict", "reasons"), _judge(row, lacking), strict=True))
 
 
@@ -199,7 +203,7 @@ def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -
         for benchmark, metric in suites.get(base_eval, anywhere):  # a cell without any score is asked what the others are
             own = scored[(scored["benchmark"] == benchmark) & (scored["metric"] == metric)]
             row = cell | {"benchmark": benchmark, "metric": metric, "base": 100 * float(bases.get((base_eval, benchmark, metric), np.nan))}
-            statistics = _statistics(frames.answers, own, benchmark, metric)
+            statistics = _statistics(frames, own, benchmark, metric)
             yield row | known[benchmark, metric] | statistics | {"reasons": (*_warned(own), *cell["reasons"])}
 
 
@@ -246,7 +250,7 @@ _STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "ga
                "item_se", "flips_reference", "flips_arm")  # fmt: skip
 
 
-def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
+def _statistics(frames: StudyFrames, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
     """What the seeds of a cell say on one metric, `estimate` (of `outcome.effect_columns`) among it. `scored`: its seed differences."""
     seeds = len(scored)
     row: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan) | {"estimate": None, "lacking": ()}
@@ -255,12 +259,13 @@ def _statistics(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: 
         return row
     means = ("score_reference", "score_arm", "difference", "flips_reference", "flips_arm")
     row |= {name: float(scored[name].mean()) for name in means} | {"flip_items": int(scored["flip_items"].max())}
-    row |= {"difference": 100 * int(scored["more"].sum()) / int(scored["items"].sum())} | _choices(answers, scored, benchmark, metric)
-    items = paired_items(answers, scored)
+    row |= {"difference": 100 * int(scored["more"].sum()) / int(scored["items"].sum())}
+    row |= _choices(frames.answers, scored, benchmark, metric)
+    items = paired_items(frames, scored)
     if not isinstance(items, PairedItems):
         return row | {"lacking": (items,)}
     if seeds < MIN_SEEDS_FOR_VERDICT:
-        alone = replace(items.new_items(), block_df=np.asarray(1.0))  # seeds have no part in it
+        alone = items.new_items()
         return row | {"estimate": alone, "item_se": float(alone.item_se)}
     found = items.new_seeds_and_items()
     numbers = effect_columns(row["difference"], found, power=False)
@@ -277,7 +282,7 @@ def _choices(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str
     column = "prediction_norm" if metric == "acc_norm" else "prediction"
     gave: dict[str, list[float]] = {"reference": [], "arm": []}
     constant, answer = float("nan"), None
-    for row in rows_of(scored):
+    for row in rows_of(scored[[f"{side}_{what}" for side in SIDES for what in ("id", "eval")]]):
         for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
             if known is None:

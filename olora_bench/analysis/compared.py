@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from olora_bench.analysis.answers import Answered, Answers
-from olora_bench.analysis.comparison import Comparison, comparisons
-from olora_bench.analysis.crossed import Crossed, crossed, of_items
-from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
+from olora_bench.analysis.comparison import Block, Comparison, comparisons
+from olora_bench.analysis.crossed import Crossed, by_cluster, crossed, of_items
+from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.exact import macro_average
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, TooFewItems
-
-BLOCK = ["model", "seed"]
-"""Runs of one model and one seed share data order and base: they are exchanged as a whole."""
+from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
+from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, SourcesUnread, TooFewItems
+from olora_bench.analysis.sources import Sources
 
 _PAIR = ("arm_id", "arm_eval", "reference_id", "reference_eval")
-
-
-class Block(NamedTuple):
-    """The runs of one model and one seed."""
-
-    model: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -38,12 +30,14 @@ class PairedItems:
 
     Attributes:
         tables: by benchmark `(items, blocks)`, 100 where the arm alone is right, -100 where the reference alone is, the mean over a
-            block's pairs: means are percentage points.
+            block's pairs: means are percentage points. Items that share a passage or a source are one row (`crossed.by_cluster`).
         blocks: of the columns.
+        sources: whether records say which items share one; else each item is a row.
     """
 
     tables: Mapping[str, Floats]
     blocks: tuple[Block, ...]
+    sources: bool
 
     def without(self, benchmark: str) -> PairedItems:
         """The other benchmarks."""
@@ -51,11 +45,19 @@ class PairedItems:
 
     def new_seeds_and_items(self) -> Crossed:
         """What they say of new seeds and new items, with several models of these or of new models; two blocks at least."""
-        return crossed(self.tables, [block.model for block in self.blocks])
+        return crossed(self.tables, self._models)
+
+    def within_models(self) -> Crossed | None:
+        """What they say of new seeds of just these models and new items; None with one seed of a model."""
+        return crossed(self.tables, self._models, fixed_models=True) if min(map(self._models.count, self._models)) > 1 else None
 
     def new_items(self) -> Estimate:
         """What they say of these trainings and new items."""
-        return of_items(self.tables)
+        return of_items(self.tables, self._models)
+
+    @property
+    def _models(self) -> list[str]:
+        return [block.model for block in self.blocks]
 
 
 Lacking = ItemsUnread | ItemsDiffer | TooFewItems
@@ -68,7 +70,7 @@ class Compared:
     Attributes:
         pairs, differences: its rows of those tables, `differences` of primary metrics only.
         blocks: each block's macro-average, percentage points, exactly.
-        losses: each block's mean difference of the final held-out loss, nats per supervised token.
+        held_out: what its pairs say of the final held-out loss.
         items: item by item; or why that cannot be told; None where nothing is scored.
     """
 
@@ -76,7 +78,7 @@ class Compared:
     pairs: pd.DataFrame
     differences: pd.DataFrame
     blocks: Mapping[Block, Fraction]
-    losses: Mapping[Block, float]
+    held_out: HeldOut
     items: PairedItems | Lacking | None
 
     @property
@@ -84,20 +86,24 @@ class Compared:
         """Why nothing can be said of new items."""
         return (self.items,) if isinstance(self.items, Lacking) else ()
 
+    @property
+    def unclustered(self) -> tuple[Reason, ...]:
+        """Why each item counts as one of its own."""
+        return (SourcesUnread(),) if isinstance(self.items, PairedItems) and not self.items.sources else ()
+
     def score(self) -> Crossed | None:
         """The macro-average over new seeds and new items; None where the items are not there."""
         return self.items.new_seeds_and_items() if isinstance(self.items, PairedItems) else None
 
-    def loss(self) -> Estimate:
-        """The held-out loss over new seeds and these examples: over blocks, or over models where there are several.
+    @property
+    def these_examples(self) -> tuple[Reason, ...]:
+        """Why nothing can be said of new examples."""
+        return (self.held_out.these,) if self.losses and self.held_out.these is not None else ()
 
-        Records of runs keep no losses of single examples, without which nothing can be said of new examples.
-        """
-        models: dict[Hashable, list[float]] = {}
-        for block, value in self.losses.items():
-            models.setdefault(block.model, []).append(value)
-        own = list(models.values())
-        return of_blocks(np.array(own[0] if len(own) == 1 else [np.mean(values) for values in own]))
+    @property
+    def losses(self) -> Mapping[Block, float]:
+        """Each block's mean difference of the final held-out loss, nats per supervised token."""
+        return self.held_out.blocks
 
 
 def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> list[Compared]:
@@ -107,10 +113,10 @@ def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame
         frames, pairs, differences: the study, its pairs and its seed differences.
     """
     pairs, differences = longest(pairs), longest(primary(differences))
-    losses = frames.runs.drop_duplicates("train_id").set_index("train_id")["metrics.report_loss"]
+    losses = final_losses(frames)
     there = comparisons(pairs)
     shown = [*_without_pairs(frames, there), *there]
-    return [_compared(frames.answers, one, one.rows_in(pairs), one.rows_in(differences), losses) for one in shown]
+    return [_compared(frames, one, one.rows_in(pairs), one.rows_in(differences), losses) for one in shown]
 
 
 def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comparison]:
@@ -122,10 +128,11 @@ def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comp
 
 
 def _compared(
-    answers: Answers, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: pd.Series[float]
+    frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: Mapping[str, float]
 ) -> Compared:
-    blocks, items = block_differences(differences), paired_items(answers, differences) if len(differences) else None
-    return Compared(comparison, pairs, differences, blocks, block_losses(pairs, losses), items)
+    blocks, items = block_differences(differences), paired_items(frames, differences) if len(differences) else None
+    complete = pairs[pairs["pair"] == "complete"]
+    return Compared(comparison, pairs, differences, blocks, held_out(frames.examples, losses, complete), items)
 
 
 def longest(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,46 +162,61 @@ def block_differences(differences: pd.DataFrame) -> dict[Block, Fraction]:
     return {block: sum(found[block], Fraction(0)) / len(found[block]) for block in sorted(found)}
 
 
-def block_losses(pairs: pd.DataFrame, losses: pd.Series[float]) -> dict[Block, float]:
-    """The mean difference of the final held-out loss of each block, complete pairs only. `losses`: by train_id."""
-    complete = pairs[pairs["pair"] == "complete"]
-    difference = (complete["arm_id"].map(losses) - complete["reference_id"].map(losses)).astype(float)
-    means = difference.groupby([complete[name] for name in BLOCK], sort=True).mean().dropna()
-    return {Block(model, seed): value for (model, seed), value in zip(means.index.to_list(), means.to_list(), strict=True)}
+def mean_of(blocks: Mapping[Block, Fraction | float]) -> float:
+    """The mean over models, each with its mean over seeds: what the intervals are about. NaN without a block."""
+    models: dict[str, list[Fraction | float]] = {}
+    for block, value in blocks.items():
+        models.setdefault(block.model, []).append(value)
+    return float(sum(sum(values) / len(values) for values in models.values()) / len(models)) if models else float("nan")
 
 
-def paired_items(answers: Answers, differences: pd.DataFrame) -> PairedItems | Lacking:
+def paired_items(frames: StudyFrames, differences: pd.DataFrame) -> PairedItems | Lacking:
     """The answers of both arms to the same items, aligned by their ids.
 
     Args:
-        answers: how the items of an evaluation were answered.
+        frames: the study.
         differences: rows of the table of seed differences, one metric a benchmark, at least one.
 
     Returns:
         The reason instead where items are not there, or pairs do not share them.
     """
+    answers = frames.answers
     blocks = sorted({Block(model, seed) for model, seed in zip(differences["model"], differences["seed"], strict=True)})
     pairs = set(_pairs(differences))
     if unread := {pair for pair in pairs if None in (answers(pair[0], None, pair[1]), answers(pair[2], None, pair[3]))}:
         return ItemsUnread(len(unread), len(pairs))
-    tables: dict[str, Floats] = {}
+    sources, tables = _sources(frames.sources, list(dict.fromkeys(_pairs(differences)))), dict[str, Floats]()
     for benchmark, own in differences.groupby("benchmark", sort=False):
         name = str(benchmark)
-        table = _table(answers, own, name, blocks) if set(_pairs(own)) == pairs else None
-        if table is None:
+        found = _table(answers, own, name, blocks) if set(_pairs(own)) == pairs else None
+        if found is None:
             return ItemsDiffer(name)
+        table = _clustered(*found, (sources or {}).get(name, {}))
         if len(table) < 2:
             return TooFewItems(name, len(table), 2)
         tables[name] = table
-    return PairedItems(tables, tuple(blocks))
+    return PairedItems(tables, tuple(blocks), sources is not None)
+
+
+def _sources(known: Sources, pairs: list[tuple[str, str, str, str]]) -> Mapping[str, Mapping[str, str]] | None:
+    """Which items share a passage or a source, as the first or the last pair says: all share their items, and not all are as old."""
+    told = (known(*who) for pair in (pairs[0], pairs[-1]) for who in (pair[:2], pair[2:]))
+    return next((sources for sources in told if sources is not None), None)
+
+
+def _clustered(table: Floats, ids: pa.Array[Any], sources: Mapping[str, str]) -> Floats:
+    """`(items, blocks)` with a row for all items of a source."""
+    if len(set(sources.values())) == len(sources):
+        return table
+    return by_cluster(table, [sources.get(one, one) for one in ids.to_pylist()])
 
 
 def _pairs(differences: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
     return zip(*(differences[name].tolist() for name in _PAIR), strict=True)
 
 
-def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Block]) -> Floats | None:
-    """`(items, blocks)` of one benchmark; None where an evaluation has other items than the first."""
+def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Block]) -> tuple[Floats, pa.Array[Any]] | None:
+    """`(items, blocks)` of one benchmark, and the items' ids; None where an evaluation has other items than the first."""
     columns = {block: place for place, block in enumerate(blocks)}
     counts, sums, ids = np.zeros(len(blocks), np.int16), np.zeros((0, 0), np.int16), None
     for model, seed, metric, pair in zip(own["model"], own["seed"], own["metric"], _pairs(own), strict=True):
@@ -208,9 +230,9 @@ def _table(answers: Answers, own: pd.DataFrame, benchmark: str, blocks: list[Blo
         place = columns[Block(model, seed)]
         sums[:, place] += arm.astype(np.int16) - reference
         counts[place] += 1
-    if (100 % counts).any():
-        return 100 * sums / counts
-    return (sums * (100 // counts)).astype(np.int8)  # as exact, and an eighth of the memory: thousands of items by hundreds of blocks
+    if ids is None or (100 % counts).any():
+        return None if ids is None else (100 * sums / counts, ids)
+    return (sums * (100 // counts)).astype(np.int8), ids  # as exact, and an eighth of the memory: thousands of items by hundreds of blocks
 
 
 def _aligned(answered: Answered, metric: str, ids: pa.Array[Any] | None) -> np.ndarray[Any, Any] | None:

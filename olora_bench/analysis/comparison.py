@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,6 +12,16 @@ from olora_bench.analysis.frames import rows_of
 
 KEYS = ["contrast", "role", "lr_arm"]
 """The columns that tell one comparison from another; every table about comparisons has them."""
+
+BLOCK = ["model", "seed"]
+"""Runs of one model and one seed share data order and base: they are exchanged as a whole."""
+
+
+class Block(NamedTuple):
+    """The runs of one model and one seed."""
+
+    model: str
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def lacking(frames: StudyFrames) -> list[str]:
     """What a study lacks, in words; nothing where it is complete.
 
     It is complete once every run of its manifest is done or diverged, the done ones have the scores that are asked of them, untouched bases
-    theirs, no search for a learning rate goes on, and nothing that was read is damaged.
+    theirs, no search for a learning rate goes on, no block or look is waited for, and nothing that was read is damaged.
     """
     runs = frames.runs
     scored = runs["eval_state"].isin(["done", "none"]) | ((runs["state"] == "diverged") & (runs["eval_state"] != "unreadable"))
@@ -31,6 +31,7 @@ def lacking(frames: StudyFrames) -> list[str]:
         *(f"scores of {count} runs {state}" for state, count in scores.items()),
         *(f"no scores of the untouched base {model}" for model, eval_id in asked if eval_id is not None and (model, eval_id) not in there),
         *([f"{len(open_ones)} learning-rate searches go on"] if len(open_ones) else []),
+        *(["further runs are handed out once these are finished"] if not frames.settled and not len(open_ones) else []),
         *frames.damaged,
     ]
 

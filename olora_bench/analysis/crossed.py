@@ -68,28 +68,27 @@ def crossed(
     """
     tables = _tables(differences)
     blocks = _checked(tables, models)
-    labels = list(models) if models is not None else [None] * blocks
-    names = list(dict.fromkeys(labels))
-    groups = [np.flatnonzero([label == name for label in labels]) for name in names]
+    groups = _groups(blocks, models)
     if fixed_models and min(len(group) for group in groups) < 2:
         raise ValueError("the error within a model needs at least two seeds of each: compare the models with each other instead")
-    if len(names) > 1 and not fixed_models:
-        tables = [np.stack([table[..., group].mean(axis=-1) for group in groups], axis=-1) for table in tables]
-        groups = [np.arange(len(names))]
+    units, several = sum(map(len, groups)), len(groups)
+    if several > 1 and not fixed_models:
+        tables, units = _model_means(tables, groups), several
+        groups = [np.arange(several)]
     value, block, block_df = _block_part([table.mean(axis=-2) for table in tables], groups)
     item, item_df, noise = _item_part(tables, groups)
-    units = sum(len(group) for group in groups)
-    return Crossed(value, block, block_df, np.maximum(item, 0.0), item_df, noise, units, len(names), _scope(len(names), fixed_models))
+    return Crossed(value, block, block_df, np.maximum(item, 0.0), item_df, noise, units, several, _scope(several, fixed_models))
 
 
-def of_items(differences: Mapping[str, Floats] | Sequence[Floats]) -> Estimate:
+def of_items(differences: Mapping[str, Floats] | Sequence[Floats], models: Sequence[Hashable] | None = None) -> Estimate:
     """An estimate about these trainings only and new items: what one pair of runs, or the mean of several, says of other items.
 
     Args:
-        differences: as `crossed` takes them; one block is enough.
+        differences, models: as `crossed` takes them; one block is enough.
     """
     tables = _tables(differences)
-    blocks = _checked(tables, None)
+    tables = _model_means(tables, _groups(_checked(tables, models), models)) if models is not None and len(set(models)) > 1 else tables
+    blocks = tables[0].shape[-1]
     value = np.mean([table.mean(axis=(-2, -1)) for table in tables], axis=0)
     groups = [np.arange(blocks)]
     shares = [_squares_of_items(table, groups)[0] / ((table.shape[-2] - 1) * len(tables) ** 2) for table in tables]
@@ -99,8 +98,58 @@ def of_items(differences: Mapping[str, Floats] | Sequence[Floats]) -> Estimate:
     return Estimate(value, nothing, nothing + np.inf, variance, _df(variance, noise), np.sqrt(noise))
 
 
+def seed_variance(differences: Mapping[str, Floats] | Sequence[Floats], models: Sequence[Hashable] | None = None) -> Floats:
+    """What one seed of every model adds to the variance of the mean over models; it falls with the number of seeds.
+
+    Args:
+        differences, models: as `crossed` takes them.
+
+    Returns:
+        From the spread of seeds within their model, in the squared unit of the differences; NaN where a model has one seed.
+    """
+    tables = _tables(differences)
+    labels = list(models) if models is not None else [None] * _checked(tables, models)
+    groups = [np.flatnonzero([label == name for label in labels]) for name in dict.fromkeys(labels)]
+    macro = np.mean([table.mean(axis=-2) for table in tables], axis=0)
+    return seed_variance_of([macro[..., group] for group in groups])
+
+
+def seed_variance_of(models: Sequence[Floats]) -> Floats:
+    """`seed_variance` of the seeds' own values, `(..., seeds)` a model."""
+    own = [one.var(axis=-1, ddof=1) if one.shape[-1] > 1 else np.full(one.shape[:-1], np.nan) for one in models]
+    return np.asarray(np.sum(own, axis=0) / len(models) ** 2)
+
+
+def residual_variance(differences: Mapping[str, Floats] | Sequence[Floats]) -> Floats:
+    """The part of the variance between blocks that comes from single items answered now so, now so; more items make it smaller.
+
+    It estimates sum over benchmarks of MS_residual / (B^2 I_b), in the squared unit of the differences, and may come out above the
+    variance between blocks, of which it is a part.
+
+    Args:
+        differences: as `crossed` takes them, of one model; two blocks at least.
+    """
+    tables = _tables(differences)
+    groups = [np.arange(_checked(tables, None))]
+    parts = [
+        _squares_of_items(table, groups)[1].mean(axis=-1) * table.shape[-1] / ((table.shape[-2] - 1) * len(tables) ** 2) for table in tables
+    ]
+    return np.asarray(np.sum(parts, axis=0))
+
+
 def _tables(differences: Mapping[str, Floats] | Sequence[Floats]) -> list[Floats]:
     return [np.asarray(table) for table in (differences.values() if isinstance(differences, Mapping) else differences)]
+
+
+def _groups(blocks: int, models: Sequence[Hashable] | None) -> list[NDArray[np.intp]]:
+    """The places of each model's blocks."""
+    labels = list(models) if models is not None else [None] * blocks
+    return [np.flatnonzero([label == name for label in labels]) for name in dict.fromkeys(labels)]
+
+
+def _model_means(tables: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -> list[Floats]:
+    """Models in the place of blocks, each with its mean over seeds."""
+    return [np.stack([table[..., group].mean(axis=-1) for group in groups], axis=-1) for table in tables]
 
 
 def _scope(models: int, fixed: bool) -> Scope:

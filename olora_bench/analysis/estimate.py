@@ -64,7 +64,7 @@ class Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.variance**2 / (self.block_variance**2 / self.block_df + self.item_noise**2 / 2)
 
-    def half_width(self, level: float = LEVEL) -> Floats:
+    def half_width(self, level: float | Floats = LEVEL) -> Floats:
         """Half the interval that misses the truth in at most `level` of studies; NaN where the differences show no spread."""
         return _half_width(self, level / 2)
 

@@ -87,6 +87,15 @@ def sign_flip(values: Sequence[Fraction | int], rng: np.random.Generator | None 
     return SignFlip(Fraction(2 * _at_least(seen, left, right), 2 ** len(numbers)), True)
 
 
+def flip_p(values: Sequence[Fraction | float], rng: np.random.Generator) -> float:
+    """The p of `sign_flip`; a float is the fraction that it is, so that what was rounded before is no tie.
+
+    Args:
+        values, rng: as for `sign_flip`.
+    """
+    return float(sign_flip([Fraction(value) for value in values], rng).p)
+
+
 _Sums = tuple[NDArray[Any], NDArray[Any]]
 
 
@@ -115,5 +124,13 @@ def _drawn(numbers: NDArray[Any], seen: int, rng: np.random.Generator | None) ->
     far = 0
     for start in range(0, RANDOM_FLIPS, _AT_ONCE):
         signs = 1 - 2 * rng.integers(0, 2, (min(_AT_ONCE, RANDOM_FLIPS - start), len(numbers)))
-        far += int((np.abs(signs.astype(numbers.dtype) @ numbers) >= seen).sum())
+        far += int((np.abs(_signed(signs, numbers.tolist())) >= seen).sum())
     return SignFlip(Fraction(1 + far, 1 + RANDOM_FLIPS), False)
+
+
+def _signed(signs: NDArray[np.int64], numbers: Sequence[int]) -> NDArray[Any]:
+    """`signs @ numbers`, exactly, for numbers of any size, none below 0: by digits so small that a double holds each of their sums."""
+    width = 53 - len(numbers).bit_length()
+    places = range(0, max(numbers).bit_length(), width)
+    digits = np.array([[(number >> place) & (2**width - 1) for place in places] for number in numbers], dtype=float)
+    return (signs.astype(float) @ digits).astype(np.int64).astype(object) @ np.array([2**place for place in places], dtype=object)

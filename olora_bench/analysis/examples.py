@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from olora_bench.store import Store
+from olora_bench.formats import SharedColumns
+from olora_bench.store import Beside
+
+_SHARED = ("part", "group", "example_id", "tokens")
 
 
 @dataclass(frozen=True)
@@ -48,31 +51,40 @@ def no_examples(train_id: str) -> None:
 
 
 class ExamplesRead:
-    """The losses by example of the runs that were read; ids and token counts that runs share are kept once."""
+    """The losses by example of the runs that were read; ids and token counts that runs share are decoded and kept once."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._known: dict[str, ExampleLosses] = {}
+        self._columns = SharedColumns(_SHARED)
         self._shared: list[ExampleLosses] = []
+        self._last: tuple[tuple[pa.ChunkedArray[Any], ...], NDArray[np.bool_], ExampleLosses] | None = None
 
-    def read(self, train_id: str) -> None:
-        """Read those of a run.
+    def read(self, train_id: str, beside: Beside) -> None:
+        """Read those of a run, which lie beside its record.
 
         Raises:
             RecordError: they are damaged, or gone though the record names them.
         """
-        table = self._store.examples_table(train_id)
+        table = beside.table("examples", (*_SHARED, "loss_sum"), self._columns)
         if table is None:
             return
-        table = table.filter(pc.equal(table["part"], "report"))
-        ids = pc.binary_join_element_wise(table["group"], table["example_id"], "/").combine_chunks()
-        tokens = table["tokens"].to_numpy().astype(float)
-        sums = table["loss_sum"].to_numpy()
+        columns = tuple(table[name] for name in _SHARED)
+        if self._last is None or not all(mine.equals(last) for mine, last in zip(columns, self._last[0], strict=True)):
+            self._last = columns, *self._reported(table)
+        _, reported, same = self._last
+        self._known[train_id] = ExampleLosses(same.ids, table["loss_sum"].to_numpy()[reported], same.tokens)
+
+    def _reported(self, table: pa.Table) -> tuple[NDArray[np.bool_], ExampleLosses]:
+        """Which rows are of the report part, and examples like them."""
+        reported = pc.equal(table["part"], "report")
+        part = table.filter(reported)
+        ids = pc.binary_join_element_wise(part["group"], part["example_id"], "/").combine_chunks()
+        tokens = part["tokens"].to_numpy().astype(float)
         same = next((one for one in self._shared if one.ids.equals(ids) and np.array_equal(one.tokens, tokens)), None)
         if same is None:
-            same = ExampleLosses(pa.array(ids.to_pylist(), ids.type), sums, tokens)  # a slice would keep its whole file's column
+            same = ExampleLosses(ids, part["loss_sum"].to_numpy(), tokens)
             self._shared.append(same)
-        self._known[train_id] = ExampleLosses(same.ids, sums.copy(), same.tokens)
+        return reported.to_numpy(), same
 
     def of(self, train_id: str) -> ExampleLosses | None:
         """As `Examples`."""

@@ -12,7 +12,9 @@ import pandas as pd
 
 from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.examples import Examples, no_examples
+from olora_bench.analysis.sources import Sources, no_sources
 from olora_bench.store.manifest import Contrast, Margin, TuningRule
+from olora_bench.store.record import Json
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class StudyFrames:
         overrides: the command line's, which made other runs than the study file declares.
         damaged: what lies there and is not what was written, curves, adapters and bases, each named.
         examples: the final held-out loss of a run by example.
+        settled: whether the study needs no more runs than these, whatever they come to.
+        sources: which items share a passage or a source.
+        provenance: what the readable record of a run says of where it was made, by train_id.
     """
 
     study: str
@@ -64,6 +69,9 @@ class StudyFrames:
     overrides: tuple[str, ...] = ()
     damaged: list[str] = field(default_factory=list)
     examples: Examples = no_examples
+    settled: bool = True
+    sources: Sources = no_sources
+    provenance: Mapping[str, Json] = field(default_factory=dict)
 
 
 UNSCORED = "unscored"
@@ -101,7 +109,14 @@ def groups_of(frame: pd.DataFrame, names: Sequence[str]) -> list[tuple[Row, pd.D
 
 def rows_of(frame: pd.DataFrame) -> list[Row]:
     """The rows of a frame as dicts."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    names = [str(name) for name in frame]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(_native(frame[name]) for name in frame), strict=True)]
+
+
+def _native(column: pd.Series[Any]) -> list[Any]:
+    """A column's values as Python's own, as `DataFrame.to_dict` gives them."""
+    values = column.tolist()
+    return [value.item() if isinstance(value, np.generic) else value for value in values] if column.dtype == object else values
 
 
 def where(row: Mapping[str, object] | pd.Series[Any]) -> str:

@@ -15,7 +15,7 @@ from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.provenance import mixed_provenance
-from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks
+from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks, SourcesUnread
 from olora_bench.analysis.runs import RUN_TABLE, with_role
 from olora_bench.analysis.sensitivity import insensitive
 from olora_bench.store.manifest import Contrast
@@ -113,7 +113,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
 
     Args:
         frames: the study.
-        tables: its pairs, cells, run_measures, sensitivity and scoring, as `analyse` makes them.
+        tables: its pairs, cells, scopes, run_measures, sensitivity and scoring, as `analyse` makes them.
     """
     rows = [(frames.study, caveat) for caveat in _of_study(frames)]
     rows += [(f"{one.arm} vs {one.reference}", caveat) for one in frames.contrasts for caveat in _of_contrast(frames.runs, one)]
@@ -128,7 +128,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
         *_doubts(tables["scoring"]),
         *_leanings(tables["cells"]),
     )
-    told += (*insensitive(frames, tables["cells"]), *_not_in_fp32(frames.scores))
+    told += (*insensitive(frames, tables["cells"]), *_not_in_fp32(frames.scores), *_unclustered(tables["scopes"]))
     rows += [(frames.study, caveat) for caveat in told]
     return WARNINGS.frame([{"about": about, "caveat": caveat} for about, caveat in rows])
 
@@ -220,3 +220,8 @@ def _not_in_fp32(scores: pd.DataFrame) -> Iterator[caveats.NotComparedWithFp32]:
     trained = compared[compared.index.get_level_values("base").isna()]
     if compared[compared.index.get_level_values("base").notna()].any() and not trained.all():
         yield caveats.NotComparedWithFp32(int((~trained).sum()), len(trained))
+
+
+def _unclustered(scopes: pd.DataFrame) -> Iterator[SourcesUnread]:
+    if any(isinstance(reason, SourcesUnread) for reasons in scopes["reasons"] for reason in reasons):
+        yield SourcesUnread()

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from olora_bench.analysis.answers import AnswersRead, Who
+from olora_bench.analysis.answers import AnswersRead
 from olora_bench.analysis.examples import ExamplesRead
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_frame
+from olora_bench.analysis.sources import SourcesRead
 from olora_bench.errors import RecordError
-from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.formats import SharedColumns
+from olora_bench.store import Beside, EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
+from olora_bench.store.record import Json
 
 SCORE_COLUMNS = {
     "train_id": "object", "base": "object", "eval_id": "object", "benchmark": "object", "metric": "object", "primary": "bool",
@@ -40,7 +46,8 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
     overrides = manifest.overrides or ()
     if overrides:
         reader.problems.append(f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares")
-    rows = [reader.run(run) for run in reader.once(manifest.runs)]
+    with _uncollected():
+        rows = [reader.run(run) for run in reader.once(manifest.runs)]
     bases = dict.fromkeys((run.model, run.base_eval_id) for run in manifest.runs if run.base_eval_id is not None)
     generated = [reader.base(model, eval_id) for model, eval_id in bases]
     runs = run_frame(rows)
@@ -61,7 +68,22 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         overrides=overrides,
         damaged=reader.damaged,
         examples=reader.examples.of,
+        settled=manifest.settled,
+        sources=SourcesRead(store).of,
+        provenance=reader.provenance,
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Records hold no circles: what looks for them would look through all that was read, again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class _Reader:
@@ -71,10 +93,13 @@ class _Reader:
         self.store = store
         self.scores: list[Mapping[str, object]] = []
         self.curves = _Curves()
-        self.answers = AnswersRead(store)
-        self.examples = ExamplesRead(store)
+        self._along = SharedColumns(("step", "tokens", "lr"))
+        self.answers = AnswersRead()
+        self.examples = ExamplesRead()
         self.problems: list[str] = []
         self.damaged: list[str] = []
+        self.provenance: dict[str, Json] = {}
+        self._provenances: dict[str, Json] = {}
 
     def once(self, runs: Iterable[PlannedRun]) -> Iterator[PlannedRun]:
         """Those runs, each once."""
@@ -90,13 +115,14 @@ class _Reader:
         """A run with its record, its curve and its scores."""
         row, record = RunRow(run), None
         try:
-            record = self.store.read_run(run.train_id)
+            record, beside = self.store.run_beside(run.train_id)
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
         if record is not None:
             row.state, row.reason = record.status, _first_line(record.error)
             row.keep(record)
-            self._curve(row, record)
+            self.provenance[run.train_id] = self._same(record.provenance)
+            self._curve(row, record, beside)
         if run.eval_id is None:
             row.eval_state = "none"
             return row
@@ -108,11 +134,15 @@ class _Reader:
             self.scores += _score_rows(scored)
         return row
 
-    def _curve(self, row: RunRow, record: RunRecord) -> None:
+    def _same(self, provenance: Json) -> Json:
+        """Provenance that runs share, once."""
+        return self._provenances.setdefault(json.dumps(provenance), provenance)
+
+    def _curve(self, row: RunRow, record: RunRecord, beside: Beside) -> None:
         if record.status not in ("done", "diverged"):
             return
         try:
-            curve = self.store.curve_table(record.train_id)
+            curve = beside.table("curve", shared=self._along)
         except RecordError as error:
             row.state, row.reason = "unreadable", str(error)
             self.damaged.append(f"run {record.train_id} has no readable curve: {error}")
@@ -120,11 +150,11 @@ class _Reader:
         if curve is not None:
             self.curves.add(record.train_id, curve)
         try:
-            self.examples.read(record.train_id)
+            self.examples.read(record.train_id, beside)
         except RecordError as error:
             self.damaged.append(f"run {record.train_id} has no readable losses by example: {error}")
             return
-        if (wrong := self.store.damage(record, thorough=True)) is not None:
+        if (wrong := beside.damage(thorough=True)) is not None:
             self.damaged.append(f"run {record.train_id} has no readable adapter: {wrong}")
 
     def base(self, model: str, eval_id: str) -> EvalRecord | None:
@@ -138,10 +168,10 @@ class _Reader:
             self.scores += _score_rows(record)
         return record
 
-    def _evaluation(self, who: Who) -> tuple[EvalRecord | None, str, str | None]:
+    def _evaluation(self, who: tuple[str | None, str | None, str]) -> tuple[EvalRecord | None, str, str | None]:
         """A readable evaluation that is done, its state, and the reason of that."""
         try:
-            record = self.store.read_eval(*who)
+            record, beside = self.store.eval_beside(*who)
         except RecordError as error:
             return None, "unreadable", str(error)
         if record is None:
@@ -149,8 +179,8 @@ class _Reader:
         if record.status != "done":
             return None, "failed", _first_line(record.error)
         try:
-            self.answers.read(who)
-            wrong = self.store.damage(record)
+            self.answers.read(record, beside)
+            wrong = beside.damage()
         except RecordError as error:
             wrong = str(error)
         return (record, "done", None) if wrong is None else (None, "unreadable", wrong)

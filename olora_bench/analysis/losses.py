@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
-from olora_bench.analysis.crossed import crossed, linearised_ratio
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
+from olora_bench.analysis.estimate import Floats
 from olora_bench.analysis.frames import StudyFrames, curves_by_run
-from olora_bench.analysis.paired import LEVEL, detectable_of, paired_t
-from olora_bench.analysis.pairs import CELL, COMPARISON, SIDES, run_ids
+from olora_bench.analysis.held_out import final_losses, held_out
+from olora_bench.analysis.paired import LEVEL, Tested, tested
+from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.runs import REPORTED, ROLES, roles_of, with_role
 
 SPIKE_NATS = 0.5
@@ -99,7 +97,7 @@ COMPARED = Table(
         Column("difference", "arm minus reference", "unit", "difference", "4 digits signed"),
         *interval("unit", "4 digits signed"),
         Column("ratio", "arm over reference", "", "ratio", "3 digits"),
-        Column("p", "of the paired t, as it is: these rows are described, not judged as a family"),
+        Column("p", "of the interval's test, as it is: these rows are described, not judged as a family"),
         Column("seeds", "pairs that both have the measure", heading="seeds"),
         Column("exploratory", "3 to 5 seeds"),
         Column("verdict", "lower, higher, equal (on every seed), unresolved or no verdict", heading="verdict"),
@@ -110,8 +108,8 @@ LOSS_VIEW = View(
     "losses",
     "Loss, stability, time and memory",
     "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, clipped steps, time, memory, parameters, "
-    "written answers, condition numbers of A and B after training, distance travelled. 95% interval of a paired t; detectable: found "
-    "with 80% power; described, not judged as a family.",
+    "written answers, condition numbers of A and B after training, distance travelled. 95% interval of a paired t, for the held-out loss "
+    "over new examples too where records keep the loss of each; detectable: found with 80% power; described, not judged as a family.",
     COMPARED,
 )
 COST_TABLE = Table(
@@ -200,10 +198,10 @@ def _spikes(losses: np.ndarray[Any, Any]) -> int:
 _CELL = ["cell", "model", "rank", "setting", "longest"]
 
 
-def _anatomy(runs: pd.DataFrame) -> dict[str, Any]:
+def _anatomy(runs: pd.DataFrame) -> dict[str, pd.Series[float] | Floats]:
     """What the adapter became, where the runs measured it. Condition numbers are compared as logarithms: halving is as doubling."""
 
-    def fact(name: str) -> Any:
+    def fact(name: str) -> pd.Series[float]:
         return runs.get(f"init.anatomy.{name}.mean", pd.Series(np.nan, index=runs.index)).astype(float)
 
     return {
@@ -218,11 +216,12 @@ def generation_metrics(runs: pd.DataFrame) -> list[str]:
     return [name for name in GENERATED if f"generation.{name}" in runs]
 
 
-def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """What a comparison's two arms differ in, measure by measure: `COMPARED`."""
+def compare_measures(frames: StudyFrames, pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
+    """What a comparison's two arms differ in, measure by measure: `COMPARED`. The held-out loss has the verdict's test."""
+    final = final_losses(frames)
     names = [m for m in (*MEASURES, *GENERATED) if m in measures]
     table = measures.drop_duplicates("train_id").set_index("train_id")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     keys = [*COMPARISON, *CELL]
     complete = pairs[pairs["pair"] == "complete"]
     for key, group in complete.groupby(keys, sort=False, dropna=False) if len(complete) else ():
@@ -231,14 +230,15 @@ def compare_measures(pairs: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFram
             known = np.isfinite(arm) & np.isfinite(reference)
             if known.any():
                 named = dict(zip(keys, key, strict=True)) | {"measure": name, "unit": (MEASURES | GENERATED).get(name, "")}
-                rows.append(named | _compared(arm[known], reference[known]) | {"runs": run_ids(group)})
+                arm, reference = arm[known], reference[known]
+                by = held_out(frames.examples, final, group).tested() if name == "report_loss" else tested(arm - reference)
+                rows.append(named | _compared(arm, reference, by) | {"runs": run_ids(group)})
     return COMPARED.frame(rows)
 
 
-def _compared(arm: Any, reference: Any) -> dict[str, Any]:
+def _compared(arm: Floats, reference: Floats, test: Tested) -> dict[str, float | int | bool | str]:
     difference, seeds = arm - reference, len(arm)
-    test = paired_t(difference)
-    p = float(test.p) if seeds >= MIN_SEEDS_FOR_VERDICT else float("nan")
+    p = test.p if seeds >= MIN_SEEDS_FOR_VERDICT else float("nan")
     if not difference.any():
         verdict = "equal"
     elif seeds < MIN_SEEDS_FOR_VERDICT:
@@ -248,7 +248,7 @@ def _compared(arm: Any, reference: Any) -> dict[str, Any]:
     shown = seeds >= MIN_SEEDS_FOR_VERDICT
     return {
         "value_reference": float(reference.mean()), "value_arm": float(arm.mean()), "difference": float(difference.mean()),
-        "low": float(test.low) if shown else np.nan, "high": float(test.high) if shown else np.nan, "detectable": detectable_of(difference),
+        "low": test.low if shown else np.nan, "high": test.high if shown else np.nan, "detectable": test.detectable,
         "ratio": float(arm.mean() / reference.mean()) if reference.mean() else np.nan, "p": p, "seeds": seeds,
         "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW, "verdict": verdict,
     }  # fmt: skip
@@ -294,71 +294,3 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
             | {"runs": " ".join(sorted(group["train_id"]))}
         )
     return RATIOS.frame(rows)
-
-
-@dataclass(frozen=True)
-class TheseExamples:
-    """Why a difference in held-out loss is about these examples only: of so many runs some keep no losses by example (their records are
-    older), or (`without` 0) not all runs have the same examples."""
-
-    without: int
-    runs: int
-
-
-@dataclass(frozen=True)
-class LossEstimate:
-    """The difference in held-out loss that a comparison came to, nats per supervised token, arm minus reference.
-
-    `estimate` is `crossed.Crossed`, about new seeds and new examples, where `these` is None; else it is about new seeds and just these
-    examples, by Student's t over blocks, and `these` says why.
-    """
-
-    estimate: Estimate
-    these: TheseExamples | None
-
-
-def loss_estimate(frames: StudyFrames, pairs: pd.DataFrame, *, fixed_models: bool = False) -> LossEstimate | None:
-    """What the pairs of one comparison say of its held-out loss.
-
-    The loss is a ratio, nats over supervised tokens, so an example's part in it is `crossed.linearised_ratio`.
-
-    Args:
-        frames: the study.
-        pairs: rows of `pairs.pairs(frames)` of one comparison; those enter that are complete and whose runs both have a loss. A block
-            (model, seed) with several pairs counts by their mean.
-        fixed_models: as for `crossed.crossed`.
-
-    Returns:
-        None where no pair has a loss. The value is the mean over blocks of the difference of `metrics.report_loss`.
-    """
-    losses = frames.runs.drop_duplicates("train_id").set_index("train_id")["metrics.report_loss"]
-    complete = pairs[pairs["pair"] == "complete"]
-    arm, reference = (complete[f"{side}_id"].map(losses).astype(float) for side in SIDES)
-    difference = (arm - reference).dropna()
-    if difference.empty:
-        return None
-    complete = complete.loc[difference.index]
-    by_example = _by_example(frames, complete)
-    if isinstance(by_example, TheseExamples):
-        blocks: Floats = np.array(difference.groupby([complete[name] for name in _BLOCK]).mean(), dtype=np.float64)
-        return LossEstimate(of_blocks(blocks), by_example)
-    groups = list(complete.reset_index(drop=True).groupby(_BLOCK))
-    table = np.stack([by_example[:, group.index].mean(axis=1) for _, group in groups], axis=1)
-    return LossEstimate(crossed([table], [block[0] for block, _ in groups], fixed_models=fixed_models), None)
-
-
-_BLOCK = ["model", "seed"]
-
-
-def _by_example(frames: StudyFrames, pairs: pd.DataFrame) -> Floats | TheseExamples:
-    """Each example's part in the difference of each pair: `(examples, pairs)`, or why there is none."""
-    runs = list(dict.fromkeys([*pairs["arm_id"], *pairs["reference_id"]]))
-    known = {run: found for run in runs if (found := frames.examples(run)) is not None}
-    if len(known) < len(runs):
-        return TheseExamples(len(runs) - len(known), len(runs))
-    ids: pa.Array[Any] = known[runs[0]].ids
-    aligned = {run: one.at(ids) for run, one in known.items()}
-    parts = {run: linearised_ratio(one[0][:, None], one[1]) for run, one in aligned.items() if one is not None}
-    if len(parts) < len(runs) or len(ids) < 2:
-        return TheseExamples(0, len(runs))
-    return np.hstack([parts[arm] - parts[reference] for arm, reference in zip(pairs["arm_id"], pairs["reference_id"], strict=True)])

@@ -1,4 +1,7 @@
-"""What a study says on one comparison, as a value: a verdict, its reasons, and the numbers that it stands on."""
+"""What a study says on one comparison, as a value: a verdict, its reasons, and the numbers that it stands on.
+
+The bridge from numbers to sentences: `verdicts` makes the table, each row is read here as an `Outcome`, and `words.verdicts` says it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
-from olora_bench.analysis.reasons import EqualDifferences, Reason
+from olora_bench.analysis.reasons import EqualDifferences, NothingFound, Reason
 
 
 class Verdict(StrEnum):
@@ -65,8 +68,9 @@ class Effect:
         difference: percentage points of score, or nats of held-out loss per token.
         low, high: its 95% interval; NaN below six blocks.
         p: of no difference, as it is, by the test that the interval belongs to.
-        found: the smallest difference that this test finds with 80% power, Holm's strictest step included.
-        found_low, found_high: what `found` may be, as well as the variances are known.
+        found: the smallest difference that this test finds with 80% power, Holm's strictest step included; NaN also where no difference
+            is (`never_found`).
+        found_low, found_high: what `found` may be, as well as the variances are known; an upper end of NaN is none.
         blocks: how many there are.
         new_items: whether it is about new items; else about these items, or examples, only.
     """
@@ -103,6 +107,7 @@ class Outcome:
         by_loss: whether it is judged by held-out loss, since no benchmark is asked.
         score, loss: the difference in the mean score over benchmarks (pp), and in held-out loss (nats per token).
         p: of what it is judged by, Holm-corrected where the comparison carries a verdict.
+        holm_over: how many contrasts that correction is over; 0 where there is none.
         margin: the difference that matters to the study, in the unit of what it is judged by; NaN where none is declared.
         scope: which models it is about.
         blocks_for: blocks in which the arm is better, by what it is judged by.
@@ -117,6 +122,7 @@ class Outcome:
     score: Effect
     loss: Effect
     p: float
+    holm_over: int
     margin: float
     scope: Scope
     blocks_for: int
@@ -135,9 +141,11 @@ class Outcome:
         """The outcome that a row of the table `verdicts` holds."""
         comparison, by_loss = Comparison.of_row(row), row["judged_by"] == "report_loss"
         p = float(row["p_holm"] if comparison.confirmatory else row["p"])
-        counts = {name: int(row[name]) for name in ("blocks_for", "pairs_planned", "pairs_missing", "diverged")}
+        counts = (int(row[name]) for name in ("holm_over", "blocks_for", "pairs_planned", "pairs_missing", "diverged"))
+        over, blocks_for, planned, missing, diverged = counts
         score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
-        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, margin, scope, **counts, runs=row["runs"])
+        return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, over, margin, scope, blocks_for,
+                   planned, missing, diverged, row["runs"])  # fmt: skip
 
 
 EFFECT = ("difference", "low", "high", "p", "found", "found_low", "found_high")
@@ -160,8 +168,15 @@ def effect_columns(value: float, estimate: Estimate | None, *, level: float = LE
     row |= {"block_se": float(estimate.block_se), "item_se": float(estimate.item_se)}
     if power:
         least = found(estimate, level=level)
-        row |= {"found": least.difference, "found_low": least.low, "found_high": least.high}
+        ends = {"found": least.difference, "found_low": least.low, "found_high": least.high}
+        row |= {name: value for name, value in ends.items() if np.isfinite(value)}
     return row
+
+
+def never_found(row: Mapping[str, Any], prefix: str = "") -> tuple[Reason, ...]:
+    """Why no difference, however large, would be found four times in five, though there is an error; of columns of `effect_columns`."""
+    error = np.nansum([row[f"{prefix}block_se"], row[f"{prefix}item_se"]])
+    return (NothingFound(),) if error > 0 and row[f"{prefix}found"] != row[f"{prefix}found"] else ()
 
 
 def _effect(row: Mapping[str, Any], prefix: str) -> Effect:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,6 @@ POWER = 0.8
 MIN_BLOCKS = 6
 """Least blocks for a verdict on a comparison: from here on simulated studies hold the level, and fewer leave the seeds' spread unknown to a
 factor of three and more."""
-
-EXACT_BLOCKS = 18
-"""Up to here all 2^blocks sign flips are listed; beyond, `RANDOM_FLIPS` of them are drawn."""
-RANDOM_FLIPS = 49_999
 
 Floats = NDArray[np.float64]
 
@@ -75,92 +71,21 @@ def holm(p: Floats) -> Floats:
     return adjusted
 
 
-_MOST_AT_ONCE = 2**18
-
-
-@dataclass(frozen=True)
-class SignFlip:
-    """A mean over blocks, the interval that the test inverts to (infinite below six blocks) and its two-sided p."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
-    p: Floats
-    exact: bool
-
-
-def flip_sets(blocks: int, rng: np.random.Generator, *, exact_up_to: int = EXACT_BLOCKS, draws: int = RANDOM_FLIPS) -> NDArray[np.bool_]:
-    """Which blocks change sign: `(sets, blocks)`, every non-empty set, or `draws` random ones where there are too many."""
-    return np.concatenate(list(_parts(blocks, rng, exact_up_to, draws)))
-
-
-def _parts(blocks: int, rng: np.random.Generator, exact_up_to: int, draws: int) -> Iterator[NDArray[np.bool_]]:
-    """`flip_sets`, some at a time: all of them, as numbers, take tens of MB. The same sets come out however many are drawn at a time."""
-    count = 2**blocks - 1 if blocks <= exact_up_to else draws
-    step = 64 * max(1, _MOST_AT_ONCE // (64 * max(1, blocks)))
-    for start in range(0, count, step):
-        some = min(step, count - start)
-        if blocks <= exact_up_to:
-            numbers = np.arange(start + 1, start + 1 + some, dtype="<u4").view(np.uint8).reshape(-1, 4)
-            yield np.unpackbits(numbers, axis=1, count=blocks, bitorder="little").view(bool)
-        else:
-            chosen = rng.integers(0, 2, (some, blocks), dtype=np.int8).view(bool)
-            chosen[~chosen.any(axis=1)] = True  # one set in 2^18 at most: it stands for the empty one, which is counted apart
-            yield chosen
-
-
-def sign_flip(differences: Floats, rng: np.random.Generator, *, level: float = LEVEL, sets: NDArray[np.bool_] | None = None) -> SignFlip:
-    """The sign-flip test of a mean over independent blocks, and the interval of all values it does not reject.
-
-    Under the null, swapping the arms inside a block changes nothing, so each block's difference is as likely with either sign. Flipping
-    the blocks of a set F gives a sum at least as large as the one seen exactly when the mean over F is not above zero; for a shifted
-    null theta, when it is not above theta. So the means over all sets hold both the p-value and the interval (Tukey's inversion).
-
-    Args:
-        differences: `(..., blocks)`.
-        rng: draws the sets where there are too many to list (more than `EXACT_BLOCKS` blocks).
-        sets: sets to use instead, e.g. to share them among simulated studies.
-
-    Returns:
-        Arrays `(...)` in the unit of the differences.
-
-    >>> result = sign_flip(np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), np.random.default_rng(0))
-    >>> float(result.p), float(result.low), float(result.high)
-    (0.03125, 1.0, 6.0)
-    """
-    d = np.asarray(differences, dtype=float)
-    blocks = d.shape[-1]
-    exact = sets is None and blocks <= EXACT_BLOCKS
-    parts = _parts(blocks, rng, EXACT_BLOCKS, RANDOM_FLIPS) if sets is None else [sets]
-    means = np.concatenate([d @ (part / part.sum(axis=1, keepdims=True)).T for part in parts], axis=-1)
-    slack = 1e-12 * np.abs(d).max(axis=-1, keepdims=True)  # a mean that is zero but for rounding is zero
-    count = means.shape[-1] + 1
-    below, above = 1 + (means <= slack).sum(axis=-1), 1 + (means >= -slack).sum(axis=-1)
-    p = np.minimum(1.0, 2 * np.minimum(below, above) / count)
-    k = int(np.floor(level / 2 * count + 1e-9))
-    if k == 0:
-        low, high = np.full(p.shape, -np.inf), np.full(p.shape, np.inf)
-    else:
-        ordered = np.partition(means, (k - 1, means.shape[-1] - k), axis=-1)
-        low, high = ordered[..., k - 1], ordered[..., -k]
-    return SignFlip(d.mean(axis=-1), low, high, p, exact)
-
-
-def detectable_by_seeds(standard_error: float, pairs: int, *, level: float = LEVEL, power: float = POWER) -> float:
-    """The smallest true difference that a paired t over `pairs` seeds finds with probability `power` (non-central t).
+def detectable_by_seeds(standard_error: float, pairs: int) -> float:
+    """The smallest true difference that a paired t over `pairs` seeds finds with 80% power (non-central t).
 
     >>> round(detectable_by_seeds(1.0, 3), 2)
     5.65
     """
-    return _shift(pairs, level, power) * standard_error
+    return _shift(pairs) * standard_error
 
 
 @lru_cache
-def _shift(pairs: int, level: float, power: float) -> float:
-    critical = stats.t.ppf(1 - level / 2, pairs - 1)
+def _shift(pairs: int) -> float:
+    critical = stats.t.ppf(1 - LEVEL / 2, pairs - 1)
 
     def lacking(shift: float) -> float:
-        return float(stats.nct.sf(critical, pairs - 1, shift)) - power  # the far tail adds less than a millionth at 80% power
+        return float(stats.nct.sf(critical, pairs - 1, shift)) - POWER  # the far tail adds less than a millionth at 80% power
 
     return float(optimize.brentq(lacking, 0.0, 4.0 * critical))
 
@@ -175,3 +100,20 @@ def detectable_of(differences: Floats) -> float:
         return float("nan")
     error = float(paired_t(differences).error)
     return detectable_by_seeds(error, len(differences)) if np.isfinite(error) else float("nan")
+
+
+class Tested(NamedTuple):
+    """A test of a mean difference as numbers: its 95% interval, its p, and the smallest difference that it finds with 80% power."""
+
+    low: float
+    high: float
+    p: float
+    detectable: float
+
+
+def tested(differences: Floats) -> Tested:
+    """The paired t of differences `(n,)` as numbers, NaN where `paired_t` or `detectable_of` has none."""
+    if not len(differences):
+        return Tested(*[float("nan")] * 4)
+    found = paired_t(differences)
+    return Tested(float(found.low), float(found.high), float(found.p), detectable_of(differences))

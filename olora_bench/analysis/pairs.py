@@ -11,7 +11,7 @@ from olora_bench.analysis.described import Column, Table
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import RunsDiffer
-from olora_bench.analysis.runs import with_role
+from olora_bench.analysis.runs import at_chosen_rate, with_role
 from olora_bench.store.manifest import Contrast
 
 COMPARISON = [column.name for column in COMPARISON_COLUMNS]
@@ -35,8 +35,8 @@ PAIRS = Table(
         *COMPARISON_COLUMNS,
         *CELL_COLUMNS,
         Column("seed", "the seed that both runs have"),
-        Column("cell_lr_reference", "learning rate of the reference's run"),
-        Column("cell_lr_arm", "learning rate of the arm's run"),
+        Column("cell_lr_reference", "learning rate of the reference's run; of a kept finalist the one that its search chose"),
+        Column("cell_lr_arm", "the same of the arm's run"),
         *_of_side("arm"),
         *_of_side("reference"),
         Column("base_eval_id", "the id of the scoring of the untouched base; empty where nothing is scored"),
@@ -59,7 +59,7 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
 
 def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
     arm, reference, tuned = contrast.arm, contrast.reference, role == "tuned"
-    paired = _sides(with_role(frames.runs, role), arm, reference, ["seed"] if tuned else ["lr", "seed"])
+    paired = _sides(with_role(at_chosen_rate(frames.runs), role), arm, reference, ["seed"] if tuned else ["lr", "seed"])
     if paired.empty:
         return paired
     paired = paired[paired["cell"].isin(cells_of_both(frames.runs, arm, reference))]

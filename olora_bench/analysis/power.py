@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import optimize, stats
 
-from olora_bench.analysis.estimate import Estimate
+from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.paired import LEVEL, POWER
 
 BLOCK_POINTS, ITEM_POINTS = 200, 9
@@ -54,7 +54,7 @@ def found(estimate: Estimate, *, level: float = LEVEL, wanted: float = POWER) ->
         level: of the two-sided test; `level` / k for one of k contrasts under Holm.
 
     Returns:
-        NaN where the estimate has no spread; an infinite upper end where the wanted power is never reached.
+        NaN where the estimate has no spread; infinite where the wanted power is never reached: too few items differ, however far.
     """
     lower, upper = (_at_end(estimate, side) for side in (-1, 1))
     return Found(*(_smallest(one, level, wanted) for one in (estimate, lower, upper)))
@@ -76,9 +76,9 @@ def planned(estimate: Estimate, *, blocks: float = 1.0, items: float = 1.0) -> E
     )
 
 
-def _half_widths(estimate: Estimate, level: float) -> np.ndarray:
+def _half_widths(estimate: Estimate, level: float) -> Floats:
     """The test's half-widths in equally likely studies."""
-    block = float(estimate.block_variance) * stats.chi2.ppf(_midpoints(BLOCK_POINTS), estimate.block_df) / estimate.block_df
+    block = float(estimate.block_variance) * _share(_midpoints(BLOCK_POINTS), float(estimate.block_df))
     item = float(estimate.item_variance) + float(estimate.item_noise) * stats.norm.ppf(_midpoints(ITEM_POINTS))
     many = Estimate(
         np.zeros((BLOCK_POINTS, ITEM_POINTS)),
@@ -91,7 +91,12 @@ def _half_widths(estimate: Estimate, level: float) -> np.ndarray:
     return many.half_width(level)
 
 
-def _midpoints(count: int) -> np.ndarray:
+def _share(tails: Floats | float, df: float) -> Floats:
+    """Quantiles of a variance's estimate as a share of its truth; 1 where infinite degrees of freedom know it exactly."""
+    return stats.chi2.ppf(tails, df) / df if np.isfinite(df) else np.ones_like(tails)
+
+
+def _midpoints(count: int) -> Floats:
     return (np.arange(count) + 0.5) / count
 
 
@@ -110,6 +115,6 @@ def _smallest(estimate: Estimate, level: float, wanted: float) -> float:
 def _at_end(estimate: Estimate, side: int) -> Estimate:
     """The estimate with both variances at one end of their 95% intervals."""
     tail = (1 - side * CONFIDENCE) / 2  # the upper end of a variance has the lower quantile of chi-square under it
-    block = estimate.block_variance * estimate.block_df / stats.chi2.ppf(tail, estimate.block_df)
+    block = estimate.block_variance / _share(tail, float(estimate.block_df))
     item = estimate.item_variance + side * stats.norm.ppf((1 + CONFIDENCE) / 2) * estimate.item_noise
     return replace(estimate, block_variance=block, item_variance=np.maximum(item, 0.0))

@@ -114,7 +114,8 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     searches = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
     rows: list[Row] = []
     for named, group in groups_of(runs.assign(criterion=criterion), [*_CELL, "criterion"]):
-        points = [named | {"lr": lr} | _point(at) for lr, at in group.groupby("lr", sort=True)]
+        by_search = bool(group["tuning"].any())
+        points = [named | {"lr": lr} | _point(at, by_search=by_search) for lr, at in group.groupby("lr", sort=True)]
         rows += _with_best(points, searches.get((training_cell(named["cell"]), named["arm"])))
     return RATES.frame(rows)
 
@@ -132,12 +133,12 @@ def _as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[fl
 _MEANS = (("report_loss", "metrics.report_loss"), ("score", "score"), ("spikes", "spikes"))
 
 
-def _point(at: pd.DataFrame) -> Row:
-    """The runs at one learning rate; those of a search, where there are any, say what the criterion is."""
-    judged = at[at["tuning"]] if at["tuning"].any() else at
+def _point(at: pd.DataFrame, *, by_search: bool) -> Row:
+    """The runs at one learning rate; where there was a search, its runs say what the criterion is: others may have other tune parts."""
+    judged = at[at["tuning"]] if by_search else at
     complete = bool((judged["state"] == "done").all())
     return {
-        "stage": judged["stage"].iloc[0],
+        "stage": (at if judged.empty else judged)["stage"].iloc[0],
         "tune": float(judged["tune"].mean()) if complete else np.nan,
         "searched": bool(at["tuning"].any()),
         **{name: float(at[column].mean()) for name, column in _MEANS},

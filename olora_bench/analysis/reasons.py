@@ -69,6 +69,24 @@ class TooFewItems:
 
 
 @dataclass(frozen=True)
+class SourcesUnread:
+    """Records do not say which items share a passage or a source (they are older): each item counts as one of its own."""
+
+
+@dataclass(frozen=True)
+class ExamplesUnread:
+    """Runs whose losses of single examples are not there (their records are older): nothing can be said of new examples."""
+
+    runs: int
+    of: int
+
+
+@dataclass(frozen=True)
+class ExamplesDiffer:
+    """Runs that do not share the examples of their held-out loss, or have one only: nothing can be said of new examples."""
+
+
+@dataclass(frozen=True)
 class JudgedByLoss:
     """The runs are asked no benchmark, so their held-out loss is judged."""
 
@@ -173,6 +191,11 @@ class EqualDifferences:
 
 
 @dataclass(frozen=True)
+class NothingFound:
+    """So few items or blocks differ that no difference, however large, would be found four times in five."""
+
+
+@dataclass(frozen=True)
 class Exploratory:
     """Seeds enough for an interval, and too few to lean on it: a t with so few stands on the normal shape of what is not seen."""
 
@@ -185,10 +208,32 @@ class Uncorrected:
     """Outside the declared family: the p-value is not corrected for the number of such cells."""
 
 
+@dataclass(frozen=True)
+class GivenSearch:
+    """Each block chose among finalists around a rate that one search for all blocks found: (arm, runs of its search)."""
+
+    runs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class NoFiniteFinalist:
+    """Blocks of an arm in which every finalist diverged, so that there was none to keep."""
+
+    blocks: int
+
+
+@dataclass(frozen=True)
+class RestsOnRate:
+    """Places among the finalists at which a fixed choice would say other than what was kept, in held-out loss."""
+
+    places: tuple[str, ...]
+
+
 Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
-    | TooFewItems | JudgedByLoss | ArmsAbsent
+    | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
-    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | Exploratory | Uncorrected
+    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected
+    | GivenSearch | NoFiniteFinalist | RestsOnRate
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

@@ -9,13 +9,14 @@ from sys import intern
 import pandas as pd
 from pydantic import JsonValue
 
-from olora_bench.analysis.frames import scored_cell
+from olora_bench.analysis.frames import rows_of, scored_cell
 from olora_bench.analysis.provenance import PROVENANCE, scored_on, table, trained_with
-from olora_bench.identity import family_key
+from olora_bench.identity import family_key, run_title
 from olora_bench.store import EvalRecord, RunRecord
 from olora_bench.store.manifest import PlannedRun
 
-PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets"})
+PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model", "rank", "benchmarks", "suite", "assets", "finalists",
+                     "criterion", "data.block", "recipe.read"})  # fmt: skip
 """What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
 
 _COUNTED = ("tokens_per_s", "examples_per_s", "base_bytes", "peak_bytes", "peak_above_base_bytes", "parameters_total",
@@ -76,7 +77,8 @@ class RunRow:
 
     def settings(self) -> dict[str, JsonValue]:
         """What may tell its cell from another of the same model and rank, by dotted key; empty without a record."""
-        return dict(flat({key: value for key, value in self.config.items() if key not in PER_RUN}))
+        shared = flat({key: value for key, value in self.config.items() if key not in PER_RUN})
+        return {key: value for key, value in shared if key not in PER_RUN}
 
 
 def _of_record(record: RunRecord) -> dict[str, object]:
@@ -168,6 +170,6 @@ def contradictions(runs: pd.DataFrame) -> list[str]:
     key = ["cell", "arm", "lr", "seed"]
     twice = runs[runs.duplicated(key, keep=False)]
     return [
-        f"{len(group)} runs are {name[1]}, lr {name[2]:g}, seed {name[3]} of one cell ({', '.join(group['train_id'])}): the first counts"
-        for name, group in twice.groupby(key, sort=False)
+        f"{len(group)} runs are {run_title(rows_of(group)[0])} of one cell ({', '.join(group['train_id'])}): the first counts"
+        for _, group in twice.groupby(key, sort=False)
     ]

@@ -30,7 +30,19 @@ def with_role(runs: pd.DataFrame, *roles: str) -> pd.DataFrame:
     return runs[has_role(runs, *roles)]
 
 
-ROLES = Column("roles", "what the run is for: shared and tuned runs are reported, tuning runs choose a learning rate", heading="for")
+AS_BLOCK = ["cell", "arm", "seed"]
+"""What the finalists of which one is kept share."""
+
+
+def at_chosen_rate(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs with, in place of a kept finalist's own learning rate, the one that its search chose: that of all blocks of its arm and cell."""
+    middle = with_role(runs, "finalist").groupby(AS_BLOCK)["lr"].median()
+    chosen = pd.Series(pd.MultiIndex.from_frame(runs[AS_BLOCK]).map(middle.to_dict()), index=runs.index, dtype=float)
+    return runs.assign(lr=chosen.where(has_role(runs, "finalist"), runs["lr"]))
+
+
+ROLES = Column("roles", "what the run is for: shared and tuned runs are reported, tuning runs choose a learning rate, and of the finalist "
+               "runs of a seed the tuned one is kept", heading="for")  # fmt: skip
 
 RUN_TABLE = Table(
     "runs",

@@ -12,7 +12,8 @@ from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASO
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, groups_of
-from olora_bench.analysis.paired import detectable_of, paired_t
+from olora_bench.analysis.held_out import final_losses, held_out
+from olora_bench.analysis.paired import Tested
 from olora_bench.analysis.reasons import PairsDiverged, PairsMissing, Reason, TooFewSeeds
 from olora_bench.analysis.runs import with_role
 from olora_bench.store.manifest import Contrast
@@ -52,7 +53,8 @@ SCHEDULE_VIEW = View(
     "schedules",
     "Whole schedules that are shorter",
     "Separately completed schedules: the arm trained for T/4, T/2 or T steps against the reference at T. Final held-out loss, nats, "
-    "95% interval of a paired t over seeds; beside it the reference's own loss after as few steps. Seconds of training.",
+    "95% interval over new seeds, and over new examples where records keep the loss of each; beside it the reference's own loss after as "
+    "few steps. Seconds of training.",
     SCHEDULES,
 )
 
@@ -74,7 +76,7 @@ def schedules(frames: StudyFrames) -> pd.DataFrame:
                 arm, reference = (group[group["arm"] == side] for side in (contrast.arm, contrast.reference))
                 if arm["length"].nunique() < 2 or reference.empty:
                     continue
-                of_shares = _shares(arm, reference)
+                of_shares = _shares(frames, arm, reference)
                 smallest = next((row["share"] for row in of_shares if row["matches"]), None)  # shares are in order: T/4 first
                 named = {"contrast": f"{contrast.arm} vs {contrast.reference}", **contrast.model_dump(), "role": role}
                 named |= {name: cell[name] for name in ("family", "model", "rank")}
@@ -104,7 +106,7 @@ def _of_role(runs: pd.DataFrame, contrast: Contrast | Comparison, role: str) -> 
     return ours.assign(seconds=seconds, loss=losses).drop_duplicates(["family", "model", "rank", "arm", "lr", "length", "seed"])
 
 
-def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[Row]:
+def _shares(frames: StudyFrames, arm: pd.DataFrame, reference: pd.DataFrame) -> list[Row]:
     longest = float(reference["length"].max())
     full = reference[reference["length"] == longest]
     rows = []
@@ -112,30 +114,36 @@ def _shares(arm: pd.DataFrame, reference: pd.DataFrame) -> list[Row]:
         short = arm[(arm["length"] * share - longest).abs() < share]  # T need not be divisible by four
         own = reference[(reference["length"] * share - longest).abs() < share]
         if len(short):
-            rows.append(_schedule(full, short, own, longest, share))
+            both = full.merge(short, on=["model", "seed"], suffixes=("_reference", "_arm"))
+            of_t = {"steps_reference": longest, "share": share, "lr_reference": float(full["lr"].iloc[0])}
+            rows.append(of_t | _schedule(both, short, own, _tested(frames, both)))
     return rows
 
 
-def _schedule(full: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, longest: float, share: int) -> Row:
-    both = full.merge(short, on="seed", suffixes=("_reference", "_arm"))
+def _tested(frames: StudyFrames, both: pd.DataFrame) -> Tested:
+    """The same test as of the comparison itself: at T it is the same difference."""
+    pairs = both.rename(columns={"train_id_arm": "arm_id", "train_id_reference": "reference_id"})
+    return held_out(frames.examples, final_losses(frames), pairs[pairs["loss_arm"].notna() & pairs["loss_reference"].notna()]).tested()
+
+
+def _schedule(both: pd.DataFrame, short: pd.DataFrame, own: pd.DataFrame, test: Tested) -> Row:
     died = int(((both["state_arm"] == "diverged") | (both["state_reference"] == "diverged")).sum())
     planned = short["seed"].nunique()
     paired = both.dropna(subset=["loss_arm", "loss_reference"])
     difference = (paired["loss_arm"] - paired["loss_reference"]).to_numpy(dtype=float)
     seeds = len(difference)
-    test = paired_t(difference) if seeds >= MIN_SEEDS_FOR_VERDICT else None
-    low, high = (np.nan, np.nan) if test is None else (float(test.low), float(test.high))
+    enough = seeds >= MIN_SEEDS_FOR_VERDICT
+    low, high = (test.low, test.high) if enough else (np.nan, np.nan)
     mean = float(difference.mean()) if seeds else np.nan
     missing = planned - died - seeds
     reasons: list[Reason] = [PairsDiverged(died, planned)] if died else []
     reasons += [PairsMissing(missing, planned)] if missing else []
-    reasons += [TooFewSeeds(seeds, MIN_SEEDS_FOR_VERDICT)] if test is None else []
+    reasons += [] if enough else [TooFewSeeds(seeds, MIN_SEEDS_FOR_VERDICT)]
     return {
-        "steps_reference": longest, "share": share, "steps_arm": float(short["length"].iloc[0]),
-        "lr_reference": float(full["lr"].iloc[0]), "lr_arm": float(short["lr"].iloc[0]),
+        "steps_arm": float(short["length"].iloc[0]), "lr_arm": float(short["lr"].iloc[0]),
         "loss_reference": float(paired["loss_reference"].mean()), "loss_arm": float(paired["loss_arm"].mean()),
         "loss_reference_short": float(own[own["seed"].isin(paired["seed"])]["loss"].mean()),
-        "difference": mean, "low": low, "high": high, "detectable": detectable_of(difference),
+        "difference": mean, "low": low, "high": high, "detectable": test.detectable,
         "seconds_reference": float(paired["seconds_reference"].mean()), "seconds_arm": float(paired["seconds_arm"].mean()),
         "seeds": seeds, "seeds_planned": planned, "diverged": died,
         "matches": bool(mean <= 0) and not died, "sure": bool(high <= 0 or low > 0) and not died, "reasons": tuple(reasons),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -10,21 +11,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
-from olora_bench.analysis.compared import Compared, PairedItems, block_differences
-from olora_bench.analysis.crossed import Crossed
+from olora_bench.analysis.columns import COMPARISON_COLUMNS, REASONS, RUNS
+from olora_bench.analysis.compared import Compared, PairedItems, block_differences, mean_of
+from olora_bench.analysis.comparison import Block
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
-from olora_bench.analysis.exact import sign_flip
+from olora_bench.analysis.exact import flip_p
 from olora_bench.analysis.outcome import effect_columns
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.pairs import run_ids
+from olora_bench.analysis.reasons import Reason
 
 
 class About(StrEnum):
     """What a difference is held to be about: what would be drawn anew, were the study done again."""
 
     SEEDS_AND_ITEMS = "new seeds and new items"
+    WITHIN_MODELS = "new seeds within these models, and new items"
     ITEMS = "these trainings, new items"
     SEEDS = "new seeds, these items"
     FLIPS = "these items, were each block as likely with either sign"
@@ -37,7 +40,8 @@ SCOPES = Table(
     (
         *COMPARISON_COLUMNS,
         Column("measure", "score (pp) or report_loss (nats)", heading="measure"),
-        Column("about", f"{'; '.join(About)}. With several models, seeds are models", heading="about"),
+        Column("about", f"{'; '.join(About)}. With several models, new seeds are new models but within these; the loss has examples "
+               "for items", heading="about"),
         Column("test", "crossed, over items, t over blocks, or exact sign flip", heading="test"),
         Column("blocks", "blocks (model, seed)", heading="blocks"),
         Column("difference", "arm minus reference", _UNIT, "difference", "3 digits signed"),
@@ -48,15 +52,16 @@ SCOPES = Table(
         Column("high", "upper end of that interval", _UNIT, "high", "3 digits signed"),
         Column("p", "of no difference in this scope, as it is; the sign flip's is exact, and needs that with no difference a block is as "
                "likely with either sign", heading="p", form="probability"),
+        REASONS,
         RUNS,
     ),
 )  # fmt: skip
 SCOPES_VIEW = View(
     "scopes",
     "What each difference is about",
-    "The same difference asked of new seeds and new items (the verdict), of new items for these trainings, and of these items only: by the "
-    "exact sign flip over blocks, which needs that with no difference a block is as likely with either sign. The held-out loss is about "
-    "these examples. One scope, one interval; p as it is.",
+    "The same difference asked of new seeds and new items (the verdict), of new seeds within these models where there are several, of new "
+    "items for these trainings, and of these items only: by the exact sign flip over blocks, which needs that with no difference a block "
+    "is as likely with either sign. Examples are the items of the held-out loss. One scope, one interval; p as it is.",
     SCOPES,
 )
 
@@ -94,34 +99,54 @@ def scopes(compared: Sequence[Compared]) -> pd.DataFrame:
 def _of_score(one: Compared) -> Iterator[dict[str, Any]]:
     if not one.blocks:
         return
-    value = float(sum(one.blocks.values()) / len(one.blocks))
-    if isinstance(one.items, PairedItems):
-        if len(one.blocks) >= MIN_BLOCKS:
-            yield _row("score", About.SEEDS_AND_ITEMS, "crossed", one.blocks, value, one.items.new_seeds_and_items())
-        yield _row("score", About.ITEMS, "over items", one.blocks, value, one.items.new_items())
-    yield _row("score", About.FLIPS, "exact sign flip", one.blocks, value, None) | {"p": _flips(list(one.blocks.values()))}
+    row, items = _Row("score", one.blocks, (*one.lacking, *one.unclustered)), one.items if isinstance(one.items, PairedItems) else None
+    if items is not None and len(one.blocks) >= MIN_BLOCKS:
+        yield row.of(About.SEEDS_AND_ITEMS, items.new_seeds_and_items())
+        yield from row.within_models(items.within_models())
+    if items is not None:
+        yield row.of(About.ITEMS, items.new_items())
+    yield row.flips()
 
 
 def _of_loss(one: Compared) -> Iterator[dict[str, Any]]:
     if not one.losses:
         return
-    value = sum(one.losses.values()) / len(one.losses)
+    row, held_out = _Row("report_loss", one.losses, one.these_examples), one.held_out
     if len(one.losses) >= MIN_BLOCKS:
-        loss = one.loss()
-        about, test = (About.SEEDS_AND_ITEMS, "crossed") if isinstance(loss, Crossed) else (About.SEEDS, "t over blocks")
-        yield _row("report_loss", about, test, one.losses, value, loss)
-    yield _row("report_loss", About.FLIPS, "exact sign flip", one.losses, value, None) | {"p": _flips(list(one.losses.values()))}
+        yield row.of(About.SEEDS if held_out.these else About.SEEDS_AND_ITEMS, held_out.estimate())
+        yield from row.within_models(held_out.within_models())
+    if (alone := held_out.new_examples()) is not None:
+        yield row.of(About.ITEMS, alone)
+    yield row.flips()
 
 
-def _row(measure: str, about: About, test: str, blocks: Sized, value: float, estimate: Estimate | None) -> dict[str, Any]:
-    row = {"measure": measure, "about": about, "test": test, "blocks": len(blocks)} | effect_columns(value, estimate, power=False)
-    row |= {"block_se": np.nan} if about is About.ITEMS else {"item_se": np.nan} if about is About.SEEDS else {}
-    return {name: value for name, value in row.items() if not name.startswith("found")}
+_TESTS = {
+    About.SEEDS_AND_ITEMS: "crossed", About.WITHIN_MODELS: "crossed", About.ITEMS: "over items", About.SEEDS: "t over blocks",
+    About.FLIPS: "exact sign flip",
+}  # fmt: skip
 
 
-def _flips(values: Sequence[Fraction] | Sequence[float]) -> float:
-    """p of the exact sign flip; a float is the fraction that it is."""
-    return float(sign_flip([Fraction(value) for value in values], np.random.default_rng(0)).p)
+@dataclass(frozen=True)
+class _Row:
+    """Rows of one measure of a comparison. `reasons`: why nothing can be said of new items, or each item is its own."""
+
+    measure: str
+    blocks: Mapping[Block, Fraction | float]
+    reasons: tuple[Reason, ...]
+
+    def of(self, about: About, estimate: Estimate | None) -> dict[str, Any]:
+        row = {"measure": self.measure, "about": about, "test": _TESTS[about], "blocks": len(self.blocks), "reasons": self.reasons}
+        row |= effect_columns(mean_of(self.blocks), estimate, power=False)
+        row |= {"block_se": np.nan} if about is About.ITEMS else {"item_se": np.nan} if about is About.SEEDS else {}
+        return {name: value for name, value in row.items() if not name.startswith("found")}
+
+    def within_models(self, estimate: Estimate | None) -> Iterator[dict[str, Any]]:
+        """A row where there are several models, and seeds of each to tell their spread."""
+        if estimate is not None and len({block.model for block in self.blocks}) > 1:
+            yield self.of(About.WITHIN_MODELS, estimate)
+
+    def flips(self) -> dict[str, Any]:
+        return self.of(About.FLIPS, None) | {"p": flip_p(list(self.blocks.values()), np.random.default_rng(0))}
 
 
 def left_out(compared: Sequence[Compared]) -> pd.DataFrame:
@@ -133,7 +158,7 @@ def left_out(compared: Sequence[Compared]) -> pd.DataFrame:
             blocks = block_differences(one.differences[one.differences["benchmark"] != name])
             known = isinstance(one.items, PairedItems) and len(blocks) >= MIN_BLOCKS
             estimate = one.items.without(name).new_seeds_and_items() if known and isinstance(one.items, PairedItems) else None
-            row = effect_columns(float(sum(blocks.values()) / len(blocks)), estimate, power=False) if blocks else {}
+            row = effect_columns(mean_of(blocks), estimate, power=False) if blocks else {}
             row |= one.comparison.columns | {"benchmark": name, "blocks": len(blocks), "runs": run_ids(one.pairs)}
             row |= {"blocks_for": sum(v > 0 for v in blocks.values()), "blocks_against": sum(v < 0 for v in blocks.values())}
             rows.append({column: row[column] for column in LEFT_OUT.names})

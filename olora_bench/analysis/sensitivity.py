@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from olora_bench.analysis import caveats
 from olora_bench.analysis.cells import one_answer_pays
-from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.runs import REPORTED, with_role
 
+_WHO = ("train_id", "model", "eval_id", "base_eval_id")
 _Z = float(stats.norm.ppf(1 - LEVEL / 2))
 
 
@@ -63,17 +65,21 @@ def _gains(frames: StudyFrames, runs: pd.DataFrame, cells: pd.DataFrame) -> pd.D
 
 def _gain(frames: StudyFrames, runs: pd.DataFrame, benchmark: str, metric: str, constant: float) -> dict[str, float] | None:
     """An arm's gain on one benchmark and its standard error over items; None where answers are not there, or are of other items."""
-    trained, untouched = [], []
-    for run in rows_of(runs):
-        answers = [frames.answers(run["train_id"], None, run["eval_id"]), frames.answers(None, run["model"], run["base_eval_id"])]
+    right: list[NDArray[np.int64]] = []  # over runs, how often each item is: theirs, their untouched bases'
+    for train_id, model, own, of_base in zip(*(runs[name].tolist() for name in _WHO), strict=True):
+        answers = frames.answers(train_id, None, own), frames.answers(None, model, of_base)
         known = [found[benchmark] for found in answers if found is not None and benchmark in found]
         if len(known) < 2 or not known[0].item_id.equals(known[1].item_id):
             return None
-        trained.append(known[0].right(metric))
-        untouched.append(known[1].right(metric))
-    if not trained or len({len(right) for right in trained}) > 1:
+        more = [one.right(metric) for one in known]
+        right = right or [np.zeros(len(more[0]), np.int64) for _ in more]
+        if len(more[0]) != len(right[0]):
+            return None
+        for sums, one in zip(right, more, strict=True):
+            sums += one
+    if not right:
         return None
-    arm, base = np.mean(trained, axis=0), np.mean(untouched, axis=0)
+    arm, base = (sums / len(runs) for sums in right)
     floor = max(float(base.mean()), constant)
     # Which items a constant answer gets right is not kept: its errors count as if they were independent of the arm's.
     spread = np.var(arm - base, ddof=1) if floor > constant else np.var(arm, ddof=1) + constant * (1 - constant)

@@ -12,6 +12,7 @@ from olora_bench.analysis.anatomy import ANATOMY, ANATOMY_VIEW, anatomy
 from olora_bench.analysis.cells import APPENDIX_VIEW, CELLS, DIFFERENCES, GRID_VIEW, compare_cells, seed_differences
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.described import Table, View
+from olora_bench.analysis.finalists import FINALISTS, FINALISTS_VIEW, finalists, with_finalists
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.pairs import PAIRS, pairs
 from olora_bench.analysis.scoring import SCORING, SCORING_VIEW, scoring
@@ -21,14 +22,14 @@ Tables = Mapping[str, pd.DataFrame]
 described where they are made. Differences are arm minus reference; NaN or null is "not known"."""
 
 TABLES: tuple[Table, ...] = (
-    PAIRS, DIFFERENCES, verdicts.VERDICTS, scopes.SCOPES, win_counts.WIN_COUNTS, scopes.LEFT_OUT,
+    PAIRS, DIFFERENCES, verdicts.VERDICTS, FINALISTS, scopes.SCOPES, win_counts.WIN_COUNTS, scopes.LEFT_OUT,
     CELLS, convergence.CROSSINGS, convergence.SPEEDUPS,
     schedules.SCHEDULES, losses.RUN_MEASURES, losses.COMPARED, losses.COST_TABLE, losses.RATIOS, rates.RATES, rates.SENSITIVITY, ANATOMY,
     SCORING, gaps.COVERAGE, gaps.NOT_DONE, gaps.WARNINGS, runs.RUN_TABLE,
 )  # fmt: skip
 """The tables of a study."""
 VIEWS: tuple[View, ...] = (
-    verdicts.VERDICTS_VIEW, scopes.SCOPES_VIEW, win_counts.WIN_COUNTS_VIEW, scopes.LEFT_OUT_VIEW,
+    verdicts.VERDICTS_VIEW, FINALISTS_VIEW, scopes.SCOPES_VIEW, win_counts.WIN_COUNTS_VIEW, scopes.LEFT_OUT_VIEW,
     GRID_VIEW, APPENDIX_VIEW, convergence.SPEEDUP_VIEW,
     schedules.SCHEDULE_VIEW, rates.RATE_VIEW, rates.SENSITIVITY_VIEW, losses.RATIO_VIEW, losses.LOSS_VIEW, losses.COST_VIEW,
     verdicts.CONTROLS_VIEW, ANATOMY_VIEW, SCORING_VIEW, gaps.COVERAGE_VIEW, gaps.NOT_DONE_VIEW, gaps.WARNING_VIEW,
@@ -44,15 +45,17 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
     crossed = convergence.crossings(frames, pair)
     measured = losses.run_measures(frames)
     rate = rates.learning_rates(frames, measured)
+    fixed = finalists(frames, mine)
     tables = {
-        "verdicts": verdicts.confirmatory(frames, mine),
+        "verdicts": with_finalists(frames, verdicts.confirmatory(frames, mine), fixed),
+        **({} if fixed.empty else {"finalists": fixed}),
         "scopes": scopes.scopes(mine),
         "win_counts": win_counts.win_counts(mine, rng),
         "cells": compare_cells(frames, pair, difference),
         "coverage": gaps.coverage(pair),
         "differences": difference,
         "pairs": pair,
-        "measures": losses.compare_measures(pair, measured),
+        "measures": losses.compare_measures(frames, pair, measured),
         "run_measures": measured,
         "costs": losses.costs(measured),
         "crossings": crossed,

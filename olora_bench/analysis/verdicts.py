@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import pandas as pd
 
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, REASONS, RUNS
-from olora_bench.analysis.compared import Compared
+from olora_bench.analysis.compared import Compared, mean_of
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Crossed
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import StudyFrames, training_cell
 from olora_bench.analysis.margins import p_inside
-from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, scope_of
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found, scope_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 from olora_bench.analysis.pairs import cells_of_both, run_ids, runs_differ
 from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsDiverged, PairsMissing, Reason, SearchesOpen, TooFewBlocks
@@ -29,10 +27,11 @@ def _effect_of_loss() -> tuple[Column, ...]:
     return (
         Column("loss_blocks", "blocks with a held-out loss"),
         Column("loss_difference", "mean difference of the final held-out loss, arm minus reference", "nats", "loss", "3 digits signed"),
-        Column("loss_low", "lower end of its 95% interval over new seeds, these examples; empty below six blocks", "nats", "loss low",
+        Column("loss_low", "lower end of its 95% interval over new seeds, and examples as `loss_new_items` says; empty below six "
+               "blocks", "nats", "loss low",
                "3 digits signed"),
         Column("loss_high", "upper end of that interval", "nats", "loss high", "3 digits signed"),
-        Column("loss_new_items", "whether the interval is over new examples too; not where records keep no loss of single examples"),
+        Column("loss_new_items", "whether the interval is over new examples too; else over these, for records keep no loss of single ones"),
         Column("loss_found", _FOUND, "nats", "loss found", "3 digits"),
         Column("loss_found_low", "lower end of what that may be, as well as the variances are known", "nats"),
         Column("loss_found_high", "upper end", "nats"),
@@ -61,6 +60,7 @@ VERDICTS = Table(
         Column("found_high", "upper end", "pp", "at most", "number"),
         Column("p", f"of the interval's test, {_OF}", heading="p", form="probability"),
         Column("p_holm", "corrected over the study's confirmatory comparisons; empty for others", heading="p (Holm)", form="probability"),
+        Column("holm_over", "how many contrasts p_holm and p_inside_holm are corrected over; 0 for others", heading="Holm over"),
         Column("margin", f"the difference that matters, as the study declares it, {_OF}; empty where it declares none"),
         Column("p_inside", "of a difference of the margin or more; empty without a margin"),
         Column("p_inside_holm", "corrected over the study's confirmatory comparisons; empty for others"),
@@ -84,17 +84,17 @@ VERDICTS_VIEW = View(
     "Verdicts",
     "Confirmatory verdict of each declared comparison: macro-average over benchmarks, percentage points; 95% interval and test over new "
     "seeds and new items of these benchmarks (crossed), Holm over the primary contrasts. Found from: the smallest difference that this "
-    "test finds with 80% power, with what it may be. Beside it the held-out loss (nats per token, lower is better) over new seeds and "
-    "these examples, which is judged where no benchmark is asked.",
+    "test finds with 80% power, with what it may be. Beside it the held-out loss (nats per token, lower is better) over new seeds, and "
+    "over new examples where records keep the loss of each, which is judged where no benchmark is asked.",
     VERDICTS,
-    (*_SHOWN, "p", "p_holm", "verdict", "reasons"),
+    (*_SHOWN, "p", "p_holm", "holm_over", "verdict", "reasons"),
     rows=("confirmatory", True),
 )
 CONTROLS_VIEW = View(
     "controls",
     "Secondary contrasts",
     "Contrasts beside the verdict, controls among them: macro-average difference in percentage points over new seeds and new items, "
-    "held-out loss in nats over new seeds and these examples; p as it is.",
+    "held-out loss in nats over new seeds, and over new examples where records keep the loss of each; p as it is.",
     VERDICTS,
     (*_SHOWN, "p", "verdict", "reasons"),
     rows=("confirmatory", False),
@@ -113,23 +113,24 @@ def confirmatory(frames: StudyFrames, compared: list[Compared]) -> pd.DataFrame:
     Returns:
         The table `VERDICTS`. Declared primary contrasts that no pair of runs answers yet stand first.
     """
-    family = max(sum(one.comparison.confirmatory for one in compared), 1)
-    rows = [_row(frames, one, LEVEL / family if one.comparison.confirmatory else LEVEL) for one in compared]
+    family = sum(one.comparison.confirmatory for one in compared)
+    rows = [_row(frames, one, family if one.comparison.confirmatory else 0) for one in compared]
     for name in ("p", "p_inside"):
         rows = corrected(rows, lambda row: row["confirmatory"], name)
     return VERDICTS.frame(_judged(frames, row) for row in rows)
 
 
-def _row(frames: StudyFrames, one: Compared, level: float) -> dict[str, Any]:
+def _row(frames: StudyFrames, one: Compared, holm_over: int) -> dict[str, Any]:
+    level = LEVEL / max(holm_over, 1)
     by_loss, group = _asked_no_benchmark(frames, one.pairs), one.pairs
     scored = one.differences[["arm_id", "reference_id"]].drop_duplicates()
     unscored = 0 if by_loss else int((group["pair"] == "complete").sum()) - len(scored)
     enough = {"score": len(one.blocks) >= MIN_BLOCKS, "loss": len(one.losses) >= MIN_BLOCKS}
-    score, loss = one.score() if enough["score"] else None, one.loss() if enough["loss"] else None
+    score, loss = one.score() if enough["score"] else None, one.held_out.estimate() if enough["loss"] else None
     row: dict[str, Any] = one.comparison.columns | {"blocks": len(one.blocks), "loss_blocks": len(one.losses)}
-    row |= {"judged_by": "nothing" if group.empty else "report_loss" if by_loss else "score"}
-    row |= effect_columns(_mean(list(one.blocks.values())), score, level=level)
-    row |= {f"loss_{name}": value for name, value in effect_columns(_mean(list(one.losses.values())), loss, level=level).items()}
+    row |= {"holm_over": holm_over, "judged_by": "nothing" if group.empty else "report_loss" if by_loss else "score"}
+    row |= effect_columns(mean_of(one.blocks), score, level=level)
+    row |= {f"loss_{name}": value for name, value in effect_columns(mean_of(one.losses), loss, level=level).items()}
     row |= {"loss_new_items": isinstance(loss, Crossed)} | _inside(
         loss if by_loss else score, frames.margin.loss if by_loss else frames.margin.score
     )
@@ -139,11 +140,8 @@ def _row(frames: StudyFrames, one: Compared, level: float) -> dict[str, Any]:
     row |= {"models": group["model"].nunique(), "scope": scope_of(len({block.model for block in (one.losses if by_loss else one.blocks)}))}
     row |= {"pairs_planned": len(group), "pairs_missing": int((group["pair"] == "incomplete").sum()) + unscored}
     row |= {"diverged": int((group["pair"] == "diverged").sum()), "open_searches": _open_searches(frames, one.comparison)}
-    return row | {"reasons": runs_differ(frames, group), "runs": run_ids(group), "lacking": one.lacking}
-
-
-def _mean(values: Sequence[Fraction] | Sequence[float]) -> float:
-    return float(sum(values) / len(values)) if values else float("nan")
+    by: tuple[Reason, ...] = (JudgedByLoss(), *one.these_examples) if row["judged_by"] == "report_loss" else ()
+    return row | {"reasons": (*runs_differ(frames, group), *by), "runs": run_ids(group), "lacking": () if by_loss else one.lacking}
 
 
 def _inside(estimate: Estimate | None, margin: float | None) -> dict[str, float]:
@@ -172,7 +170,7 @@ def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...]
         return Verdict.TOO_FEW_RUNS, (ArmsAbsent(absent),)
     by_loss, planned = row["judged_by"] == "report_loss", row["pairs_planned"]
     reasons: tuple[Reason, ...] = (PairsMissing(row["pairs_missing"], planned),) if row["pairs_missing"] else ()
-    reasons += row["reasons"] + ((JudgedByLoss(),) if by_loss else ())
+    reasons += row["reasons"]
     blocks, gain = (row["loss_blocks"], -row["loss_difference"]) if by_loss else (row["blocks"], row["difference"])
     if row["open_searches"]:
         return Verdict.NONE, (*reasons, SearchesOpen(row["open_searches"]))
@@ -180,9 +178,10 @@ def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...]
         return Verdict.UNRESOLVED, (*reasons, PairsDiverged(row["diverged"], planned))
     if blocks < MIN_BLOCKS:
         return Verdict.TOO_FEW_RUNS, (*reasons, TooFewBlocks(blocks, MIN_BLOCKS))
-    if lacking and not by_loss:
+    if lacking:
         return Verdict.NONE, (*reasons, *lacking)
     end = "_holm" if row["confirmatory"] else ""
+    reasons += never_found(row, "loss_" if by_loss else "")
     return judgement(gain, row[f"p{end}"], row[f"p_inside{end}"], reasons)
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.compared import Compared
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.paired import LEVEL, Floats, flip_sets
+from olora_bench.analysis.paired import LEVEL, Floats
 from olora_bench.analysis.pairs import run_ids
 
 COUNT_FLIPS_EXACT = 14
@@ -60,19 +61,18 @@ def win_counts(compared: list[Compared], rng: np.random.Generator) -> pd.DataFra
     )
 
 
-def _count(differences: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:
+def _count(differences: pd.DataFrame, rng: np.random.Generator) -> dict[str, int | float | str]:
     seeds = differences.pivot_table(index=["model", "rank", "setting", "cell", "benchmark"], columns="seed", values="more", sort=True)
     models = seeds.index.get_level_values("model")
-    blocks = [(m, s) for m in dict.fromkeys(models) for s in seeds.columns if seeds.loc[models == m, s].notna().any()]
-    table = np.zeros((len(seeds), len(blocks)))
-    for column, (model, seed) in enumerate(blocks):
-        table[:, column] = np.where(models == model, seeds[seed].fillna(0.0), 0.0)
+    more = seeds.to_numpy(dtype=float)
+    blocks = [np.where(models == m, column, np.nan) for m in dict.fromkeys(models) for column in more.T]
+    table = np.nan_to_num(np.stack([block for block in blocks if not np.isnan(block).all()], axis=1))
     wins, losses, null = count_with_null(table, rng)
     low, high = np.quantile(null[:, 0], [LEVEL / 2, 1 - LEVEL / 2], method="inverted_cdf")
     tied = [f"{m} r{r} {b}" for (m, r, _, _, b), row in zip(seeds.index, table, strict=True) if row.sum() == 0]
     margin = np.abs(null[:, 0] - null[:, 1]) >= abs(wins - losses)
     return {
-        "cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": len(blocks),
+        "cells": len(seeds), "wins": wins, "losses": losses, "ties": len(tied), "tied": "; ".join(tied), "blocks": table.shape[1],
         "null_low": int(low), "null_high": int(high), "p": float(margin.mean()),
         "p_coins": float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0,
     }  # fmt: skip
@@ -101,3 +101,12 @@ def count_with_null(table: Floats, rng: np.random.Generator, *, flips: int = COU
         counts.append(np.stack([(sums > 0).sum(axis=1), (sums < 0).sum(axis=1)], axis=1))
     null = np.concatenate(counts)
     return int(null[0, 0]), int(null[0, 1]), null
+
+
+def flip_sets(blocks: int, rng: np.random.Generator, *, exact_up_to: int, draws: int) -> NDArray[np.bool_]:
+    """Which blocks change sign: `(sets, blocks)`, every non-empty set, or `draws` random ones of more than `exact_up_to` blocks."""
+    if blocks <= exact_up_to:
+        return np.arange(1, 2**blocks)[:, None] >> np.arange(blocks) & 1 == 1
+    chosen = rng.integers(0, 2, (draws, blocks), dtype=np.int8).view(bool)
+    chosen[~chosen.any(axis=1)] = True  # one set in 2^14 at most: it stands for the empty one, which is counted apart
+    return chosen

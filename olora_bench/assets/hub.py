@@ -46,23 +46,29 @@ def commit_of(source: HubSource, kind: Kind) -> str:
         return source.revision
     from huggingface_hub import HfApi
 
-    head = _home(source, kind) / "refs" / "main"
     try:
         commit = HfApi().repo_info(source.id, repo_type=kind, timeout=_ASKING_S).sha
         if commit is None:
             raise transfer.NotAHub("it names no commit")
     except Exception as error:  # the client's errors are many and change between versions; each means that there is no commit
-        known = head.read_text(encoding="utf-8").strip() if head.is_file() else ""
+        known = last_head(source, kind)
         if known and _unreachable(error) and kept(source, kind, known) is not None:
             say(f"assets: {source.id} is unpinned and {_reason(error, source, 'main')}; taking {known}, its head when it was last asked")
             return known
         raise MissingAssets(
             f"{source.id} is unpinned and its commit cannot be looked up ({_reason(error, source, 'main')}): set its hub.revision"
         ) from error
+    head = _home(source, kind) / "refs" / "main"
     with suppress(OSError):  # only a memory
         head.parent.mkdir(parents=True, exist_ok=True)
         head.write_text(commit, encoding="utf-8")
     return commit
+
+
+def last_head(source: HubSource, kind: Kind) -> str | None:
+    """The head of a repository when it was last asked for, where it is kept; asks nobody."""
+    head = _home(source, kind) / "refs" / "main"
+    return (head.read_text(encoding="utf-8").strip() or None) if head.is_file() else None
 
 
 def _home(source: HubSource, kind: Kind) -> Path:

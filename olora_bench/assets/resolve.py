@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from functools import cache as cache_once
 from pathlib import Path
 
 from olora_bench.assets import cache, hub, layout, packaged
 from olora_bench.assets.check import refuse, unobtainable
 from olora_bench.assets.kinds import Asset, Missing, Source, Spec, Wanted, generated_spec, wanted
-from olora_bench.config import Data, Experiment, Model
+from olora_bench.config import Data, Experiment, HubSource, Model
 from olora_bench.config.schema import AssetSource
 from olora_bench.errors import MissingAssets
 from olora_bench.process.progress import say
 from olora_bench.store.sealed import digest_of
 
+Settled = Callable[[], Mapping[str, str]]
+"""Key -> identity of assets that came from the Hub, as records name them."""
 
-def resolve(experiment: Experiment) -> dict[str, Asset]:
+
+def resolve(experiment: Experiment, settled: Settled | None = None) -> dict[str, Asset]:
     """The first source of `experiment.assets` that each asset's YAML declares.
 
     `local` counts as declared when its files lie below `machine.local_dir`.
 
     Fast, without a download: local files are read once for their digest, an unpinned Hub repository's commit is looked up.
+
+    Args:
+        settled: for those who only read: asks the Hub nothing, and takes an unpinned repository's commit from here.
 
     Raises:
         MissingAssets: some assets have no source among `experiment.assets`; lists these and whatever else is not to be had.
@@ -36,11 +44,11 @@ def resolve(experiment: Experiment) -> dict[str, Asset]:
         for folder, problem in _passed_over(want, source, experiment).items():
             _say_once(f"{key}: {folder} is passed over: {problem}; taken from: {source}")
         try:
-            found[key] = Asset(key, source, _identity(want, source, experiment))
+            found[key] = Asset(key, source, _identity(want, source, experiment, settled))
         except MissingAssets as error:
             missing.append(Missing(key, "hub", str(error), "set hub.revision to a full commit"))
     if missing:
-        refuse([experiment], [*missing, *unobtainable([(experiment, found)])])
+        refuse([experiment], missing if settled is not None else [*missing, *unobtainable([(experiment, found)])])
     return found
 
 
@@ -100,7 +108,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     )
 
 
-def _identity(want: Wanted, source: Source, experiment: Experiment) -> str:
+def _identity(want: Wanted, source: Source, experiment: Experiment, settled: Settled | None) -> str:
     spec, machine = want.spec, experiment.machine
     if source == "generated":
         return f"generated:{digest_of(generated_spec(spec))}"
@@ -109,10 +117,25 @@ def _identity(want: Wanted, source: Source, experiment: Experiment) -> str:
         return packaged.identity(spec.packaged)
     if source == "hub":
         assert spec.hub is not None
-        commit = hub.commit_of(spec.hub, hub.kind_of(spec))
+        commit = hub.commit_of(spec.hub, hub.kind_of(spec)) if settled is None else _settled(want, spec.hub, settled)
         return f"{spec.hub.id}@{commit}" + (f"#{spec.hub.config}" if spec.hub.config else "")
     assert machine.local_dir is not None
     return f"sha256:{local_digest(spec, machine.local_dir, machine.cache_dir)}"
+
+
+def _settled(want: Wanted, source: HubSource, settled: Settled) -> str:
+    """The commit of a repository, without asking the Hub: the pinned one, that of the records, or its head when it was last asked.
+
+    Raises:
+        MissingAssets: none is known here.
+    """
+    if source.revision is not None:
+        return source.revision
+    named = re.fullmatch(rf"{re.escape(source.id)}@([0-9a-f]{{40}})(?:#.*)?", settled().get(want.key, ""))
+    commit = named[1] if named else hub.last_head(source, hub.kind_of(want.spec))
+    if commit is None:
+        raise MissingAssets(f"{source.id} is unpinned, and no run of this study has settled its commit: set its hub.revision")
+    return commit
 
 
 def local_digest(spec: Spec, local_dir: Path, cache_dir: Path) -> str:

@@ -20,6 +20,10 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 AssetSource = Literal["packaged", "local", "hub"]
 Rows = Literal["real", "made_up"]
+Read = Literal["everything", "final", "tune"]
+Criterion = Literal["tune_loss", "tune_gold_logprob"]
+"""What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
+Rate = Annotated[float, Field(gt=0)]
 
 # A name becomes a folder name and a column label.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
@@ -166,6 +170,8 @@ class Data(Strict):
     tune_size: int = Field(ge=1)
     report_size: int = Field(ge=1)
     split_seed: int = Field(default=0, ge=0)
+    block: int | None = Field(default=None, ge=0, lt=2**63)
+    """The train and tune parts are drawn anew from this seed; the report part stays that of `split_seed`. Null: all three are its own."""
     cutoff: int = Field(default=256, ge=8)
     decontaminate: tuple[str, ...] = ()
     """Train examples that overlap an evaluation item of these benchmarks are removed. Named here and not taken from the suite:
@@ -181,7 +187,11 @@ class Data(Strict):
 
 
 class Recipe(Strict):
-    """The optimisation. Step count is `steps`, or else `epochs` over the train part."""
+    """The optimisation. Step count is `steps`, or else `epochs` over the train part.
+
+    `read` says which losses are read beside the train loss: tune and report part `loss_evaluations` times (`everything`), both at the end
+    alone (`final`), or the tune part alone at the end (`tune`, all that a search asks for).
+    """
 
     name: Name
     epochs: float = Field(default=1.0, gt=0)
@@ -196,6 +206,7 @@ class Recipe(Strict):
     eps: float = Field(default=1e-8, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     loss_evaluations: int = Field(default=20, ge=1)
+    read: Read = "everything"
 
     @model_validator(mode="after")
     def _betas_in_range(self) -> Recipe:
@@ -278,7 +289,6 @@ class Benchmark(Strict):
     hub: HubSource
     packaged: PackagedSource | None = None
     local: Inside
-    lossy_splits: tuple[str, ...] = ()
 
 
 class Experiment(Strict):
@@ -298,6 +308,9 @@ class Experiment(Strict):
     assets: tuple[AssetSource, ...] = Field(min_length=1)
     exportable: tuple[Export, ...] = ()
     """What `python -m olora_bench.export` must be able to make of the run: what it could not is refused before training. Part of no id."""
+    finalists: tuple[Rate, ...] | None = Field(default=None, min_length=1)
+    """Learning rates that are trained in place of `lr`; only the one with the best `criterion` is kept and scored. Part of no id."""
+    criterion: Criterion = "tune_loss"
     machine: Machine
     benchmarks: dict[str, Benchmark]
     """Every benchmark that `data` or `suite` names, read from `conf/benchmark/`."""
@@ -311,6 +324,12 @@ class Experiment(Strict):
         """What tables call this run's method: the init's name, and what makes it another method, e.g. `olora_plus_x4`."""
         ratio = "" if self.init.lr_ratio == 1 else f"_x{self.init.lr_ratio:g}"
         return self.init.name + ratio + "_rslora" * self.init.rslora + "_dora" * self.init.dora
+
+    @model_validator(mode="after")
+    def _finalists_differ(self) -> Experiment:
+        if self.finalists is not None and len(set(self.finalists)) < len(self.finalists):
+            raise ValueError(f"finalists={list(self.finalists)} names a learning rate twice: name each once")
+        return self
 
     @model_validator(mode="after")
     def _rank_fits(self) -> Experiment:

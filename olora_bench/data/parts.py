@@ -82,9 +82,9 @@ def check(experiment: Experiment, paths: Mapping[str, Path], *, training: bool =
 def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
     """Tokenise the three parts of `experiment.data`.
 
-    Which item is in which part depends on `data.split_seed`, never on `seed`. What is trained is the tokenisation of the text as written,
-    BOS in front where the tokenizer puts it. Benchmark items are lm-eval's context and gold continuation, and lose their beginning, but
-    not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end.
+    Which item is in which part depends on `data.split_seed` and, for train and tune, `data.block`, never on `seed`. What is trained is the
+    tokenisation of the text as written, BOS in front where the tokenizer puts it. Benchmark items are lm-eval's context and gold
+    continuation, and lose their beginning, but not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end.
 
     Args:
         paths: asset key -> folder, for `benchmark:<name>` of every benchmark that `data` names, and `data:<name>` for instructions.

@@ -1,4 +1,4 @@
-"""Which items make up train, tune and report: seeded by `data.split_seed`, balanced over benchmarks, free of overlap."""
+"""Which items make up train, tune and report: seeded by `data.split_seed` and `data.block`, balanced over benchmarks, free of overlap."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ class _Pool:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def reorder(self, order: np.ndarray) -> None:
+        """Hand out what is left in another order, `(len(self),)`."""
+        self._rows = [self._rows[place] for place in order]
+
     def take(self, count: int, seen: list[Seen], removed: Counter[str]) -> list[Item]:
         """The next `count` items, or fewer when the pool runs dry."""
         kept: list[Item] = []
@@ -89,6 +93,8 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
             pool = _instruction_pool(data, paths)
             _check_sizes(data, len(pool) - data.report_size, len(pool))
             report = pool.take(data.report_size, [], Counter())
+            if data.block is not None:
+                pool.reorder(_order(data, data.name, "train", len(pool), block=True))
             pools = {data.name: pool}
         removed = {part: Counter({"exact": 0, "near": 0}) for part in PARTS}
         seen = [Seen([*(item for items in scored.values() for item in items), *report])]
@@ -136,9 +142,10 @@ def _draw(pools: Mapping[str, _Pool], total: int | None, seen: list[Seen], remov
         capacities |= short
 
 
-def _order(data: Data, name: str, split: str, count: int) -> np.ndarray:
-    """A permutation of a split's rows that no other benchmark of the mixture influences."""
-    return np.random.default_rng([derive(data.split_seed, "split"), zlib.crc32(f"{name}/{split}".encode())]).permutation(count)
+def _order(data: Data, name: str, split: str, count: int, *, block: bool = False) -> np.ndarray:
+    """A permutation of a split's rows that no other benchmark of the mixture influences; with `block`, that of `data.block` if given."""
+    drawn = [derive(data.block, "block")] if block and data.block is not None else []
+    return np.random.default_rng([derive(data.split_seed, "split"), zlib.crc32(f"{name}/{split}".encode()), *drawn]).permutation(count)
 
 
 def _train_pool(data: Data, name: str, task: object, paths: Mapping[str, Path]) -> _Pool:
@@ -148,7 +155,7 @@ def _train_pool(data: Data, name: str, task: object, paths: Mapping[str, Path]) 
             f"data={data.name} trains on {name}: {Path(paths[f'benchmark:{name}']) / 'train.parquet'} is missing. "
             f"Run `make assets`, put the file there, or leave {name} out of data.benchmarks"
         )
-    return _Pool(_order(data, name, "train", len(docs)), lambda row: benchmark_item(task, name, docs[row], "train", row))
+    return _Pool(_order(data, name, "train", len(docs), block=True), lambda row: benchmark_item(task, name, docs[row], "train", row))
 
 
 def _report_part(data: Data, scored: Mapping[str, list[Item]]) -> list[Item]:

@@ -119,7 +119,9 @@ class Scorer(LM):
             raise BadInput("model argument pretrained is missing: give the folder of a model")
         own = {key: given[key] for key in ("device", "token_budget", "cache_dir") if key in given}
         tokenizer = AutoTokenizer.from_pretrained(given.get("tokenizer", given["pretrained"]))
-        return cls(_loaded(given).to(given.get("device", "cpu")), tokenizer, **own)
+        return cls(
+            _loaded(given["pretrained"], given.get("dtype", "auto"), given.get("peft")).to(given.get("device", "cpu")), tokenizer, **own
+        )
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
@@ -215,12 +217,11 @@ def pair_cost(causal: nn.Module) -> float:
     return float(round(_ATTENTION_SLOWNESS * 2 * config.num_hidden_layers * width / max(1, products), 9))
 
 
-def _loaded(given: dict[str, Any]) -> nn.Module:
-    dtype = given.get("dtype", "auto")
-    loaded: Any = AutoModelForCausalLM.from_pretrained(given["pretrained"], dtype=dtype, attn_implementation="sdpa")
-    if "peft" in given:
+def _loaded(pretrained: str, dtype: str, adapter: str | None) -> nn.Module:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(pretrained, dtype=dtype, attn_implementation="sdpa")
+    if adapter is not None:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(loaded, given["peft"])
+        loaded = PeftModel.from_pretrained(loaded, adapter)
     evaluating: nn.Module = loaded.eval()
     return evaluating

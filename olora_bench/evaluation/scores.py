@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from olora_bench.config import Benchmark, Experiment, Suite
 from olora_bench.config.memory import scoring_budget
 from olora_bench.config.schema import Dtype
-from olora_bench.data.items import gold_index, item_id
+from olora_bench.data.items import gold_index, item_id, source_of
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation.scorer import Scorer
 from olora_bench.models import Base, restore
@@ -177,12 +177,13 @@ def _items(name: str, task: ConfigurableTask, split: str, rows: Sequence[int]) -
                 "correct_norm": prediction_norm == gold,
                 "loglikelihoods": loglikelihoods.tolist(),
                 "lengths": lengths.tolist(),
+                "source": source_of(doc),
             }
         )
     return pd.DataFrame(table)
 
 
-def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, Any], items: pd.DataFrame, scorer: Scorer) -> Score:
+def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, float | str], items: pd.DataFrame, scorer: Scorer) -> Score:
     metrics = {m: float(found[f"{m},none"]) for m in benchmark.metrics}
     errors = {m: found[f"{m}_stderr,none"] for m in benchmark.metrics}
     gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]

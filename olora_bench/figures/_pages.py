@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.words.numbers import lr_text
+from olora_bench.identity import lr_text
 
 
 def pages(name: str, groups: Sequence[pd.DataFrame], most: int) -> list[tuple[str, pd.DataFrame]]:

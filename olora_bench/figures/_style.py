@@ -17,8 +17,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from olora_bench.identity import lr_text
 from olora_bench.report.arm_styles import ArmStyle
-from olora_bench.words.numbers import lr_text
 
 WIDTH_IN, WIDE_IN = 3.3, 6.9
 TEXT_PT = 7.0

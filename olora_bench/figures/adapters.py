@@ -60,9 +60,9 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ARM_IN * len(arms) + 0.58), between_in=(0.06, 0.05))
     header(figure, title, key=keys.ANATOMY)
     for (before, after, fact, name, meaning), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
-        mine = facts[facts["fact"] == fact]
+        part = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
-            stages = {r["stage"]: r for r in rows_of(mine[mine["arm"] == arm])}
+            stages = {r["stage"]: r for r in rows_of(part[part["arm"] == arm])}
             ends = (stages.get(before or ""), stages.get(after))
             _dumbbell(axes, (y - APART, y + APART) if before else (y, y), ends, styles[arm], f"{fact}:{arm}")
             if before is not None and ends[0] is None and ends[1] is not None:
@@ -76,7 +76,7 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
         axes.set_yticks(range(len(arms)), arms if leftmost else [""] * len(arms))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        _scale(axes, mine[mine["stage"].isin([before, after])], fact)
+        _scale(axes, part[part["stage"].isin([before, after])], fact)
         light_grid(axes, "x")
     return figure
 

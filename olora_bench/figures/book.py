@@ -21,6 +21,7 @@ from olora_bench.analysis.runs import REPORTED, has_role, with_role
 from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._pages import pages, slug
+from olora_bench.identity import lr_text
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import captions
 from olora_bench.words import cells as cell_words
@@ -28,14 +29,13 @@ from olora_bench.words import comparisons as comparison_words
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
 from olora_bench.words import speed as speed_words
-from olora_bench.words.numbers import listed, lr_text
+from olora_bench.words.numbers import listed
 from olora_bench.words.verdicts import against, count_caption
 
 PANELS_A_FIGURE = 12
 LINES_A_FOREST = 48
 CELLS_A_RATE_FIGURE = 5
 CELLS_A_FIGURE = 10
-CELL = ("cell", "model", "rank", "setting")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def _loss_curves(s: Sources) -> Drawn:
     if bands.empty:
         yield LeftOut("loss_curves", "no finished run read its held-out loss on the way")
     title = "Held-out loss along training"
-    for role, mine in bands.groupby("role", sort=False):
-        for name, shown in pages(f"loss_curves_{role}", [group for _, group in groups_of(mine, PANEL)], PANELS_A_FIGURE):
+    for role, part in bands.groupby("role", sort=False):
+        for name, shown in pages(f"loss_curves_{role}", [group for _, group in groups_of(part, PANEL)], PANELS_A_FIGURE):
             gone = died[(died["role"] == role) & died["cell"].isin(shown["cell"])]
             yield captioned(
                 name,
@@ -128,7 +128,7 @@ def _forests(s: Sources) -> Drawn:
     drawn = False
     for outcome in outcomes(s.tables["verdicts"]):
         comparison = outcome.comparison
-        groups = [group for _, group in groups_of(comparison.rows_in(cells), CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(cells), rates.CELL)]
         if not any(group["seeds"].gt(0).any() for group in groups):
             continue
         for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
@@ -151,7 +151,7 @@ def _learning_rates(s: Sources) -> Drawn:
         yield LeftOut("learning_rates", reason)
         return
     shared = None if s.frames.tuning is None else s.frames.tuning.shared_lr
-    for name, shown in pages("learning_rates", [group for _, group in groups_of(table[several], CELL)], CELLS_A_RATE_FIGURE):
+    for name, shown in pages("learning_rates", [group for _, group in groups_of(table[several], rates.CELL)], CELLS_A_RATE_FIGURE):
         title = f"Loss{' and score' if shown['score'].notna().any() else ''} by learning rate"
         far = any(rates.far_above(cell).any() for _, cell in shown.groupby("cell"))
         parts = [*rate_words.rate_caption(shown, shared, far=far), captions.items(s.tables), s.missing(shown, "tuning", *REPORTED)]
@@ -164,7 +164,7 @@ def _speed_ups(s: Sources) -> Drawn:
     if table.empty:
         yield LeftOut("speed_up", "no pair of runs read its held-out loss on the way")
     for comparison in comparisons(s.tables["verdicts"]):
-        groups = [group for _, group in groups_of(comparison.rows_in(table), CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(table), rates.CELL)]
         for name, shown in pages(f"speed_up_{slug(comparison)}", groups, CELLS_A_FIGURE):
             title = f"Speed-up of {comparison.arm} over {comparison.reference}{s.apart(comparison)}"
             protocol = captions.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))
@@ -192,13 +192,13 @@ def _schedules(s: Sources) -> Drawn:
 
 def _ratio_maps(s: Sources) -> Drawn:
     tried = ratio_points(s.frames, s.tables["rates"])
-    found = [(key, mine) for key, mine in groups_of(tried, [*CELL, "family"]) if (mine[["lr", "lr_ratio"]].nunique() > 1).all()]
+    found = [(key, part) for key, part in groups_of(tried, [*rates.CELL, "family"]) if (part[["lr", "lr_ratio"]].nunique() > 1).all()]
     if not found:
         yield LeftOut("ratio_map", "no ratio was tried at several learning rates")
-    for number, (key, mine) in enumerate(found, 1):
+    for number, (key, part) in enumerate(found, 1):
         title = f"Tuning loss by ratio, {where(key)}"
-        parts = [*rate_words.ratio_map_caption(key["family"], mine), s.missing(mine, "tuning", *REPORTED)]
-        yield captioned(f"ratio_map_{number}", title, parts, ratios.ratio_map(mine, title=title))
+        parts = [*rate_words.ratio_map_caption(key["family"], part), s.missing(part, "tuning", *REPORTED)]
+        yield captioned(f"ratio_map_{number}", title, parts, ratios.ratio_map(part, title=title))
 
 
 def _ratio_profiles(s: Sources) -> Drawn:
@@ -207,14 +207,18 @@ def _ratio_profiles(s: Sources) -> Drawn:
     role = "tuned" if has_role(reported, "tuned").any() else "shared"
     reported = with_role(reported, role)
     reported = reported.assign(panel=0.0 if role == "tuned" else reported["lr"])
-    several = [(key, mine) for key, mine in groups_of(reported, [*CELL, "family", "panel"]) if mine["lr_ratio"].nunique() > 1]
-    found = [(key, mine, _profile(mine, s.tables["anatomy"])) for key, mine in several]
+    several = [(key, part) for key, part in groups_of(reported, [*rates.CELL, "family", "panel"]) if part["lr_ratio"].nunique() > 1]
+    found = [(key, part, _profile(part, s.tables["anatomy"])) for key, part in several]
     if not found:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
-    for number, (key, mine, profile) in enumerate(found, 1):
+    for number, (key, part, profile) in enumerate(found, 1):
         title = f"What the ratio does, {where(key)}"
-        parts = [*rate_words.ratio_profile_caption(key["family"], mine), captions.protocol(role, mine["lr"]), captions.items(s.tables)]
-        parts.append(s.missing(mine, role))
+        parts = [
+            *rate_words.ratio_profile_caption(key["family"], part),
+            captions.protocol(role, part["lr"]),
+            captions.items(s.tables),
+        ]
+        parts.append(s.missing(part, role))
         yield captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
 
 
@@ -262,10 +266,10 @@ def _anatomy(s: Sources) -> Drawn:
         facts = facts.drop_duplicates(["model", "rank", "setting", "arm", "stage", "fact"]).assign(panel=0.0)
     else:
         facts = facts.assign(panel=facts["lr"])
-    for number, (key, mine) in enumerate(groups_of(facts, ["model", "rank", "setting", "panel"]), 1):
+    for number, (key, part) in enumerate(groups_of(facts, ["model", "rank", "setting", "panel"]), 1):
         title = f"Adapters of {where(key)}"
-        parts = [*cost_words.anatomy_caption(mine), captions.protocol(s.frames.protocol, mine["lr"]), s.missing(mine, *REPORTED)]
-        yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(mine, s.styles, title=title))
+        parts = [*cost_words.anatomy_caption(part), captions.protocol(s.frames.protocol, part["lr"]), s.missing(part, *REPORTED)]
+        yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(part, s.styles, title=title))
 
 
 def _cost(s: Sources) -> Drawn:

@@ -19,6 +19,8 @@ from olora_bench.words.numbers import signed
 
 VERDICT_PT = 34
 """How far right of the axes the verdict begins, in points: beyond the difference in figures."""
+FOUND_PT = 9
+KEY = f"{FILLED} Grey ticks: an open difference is found from there on."
 
 
 @styled
@@ -30,11 +32,11 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         styles: of every arm.
     """
     groups = grouped(outcomes(verdicts))
-    rows = [row for _, mine in groups for row in mine]
+    rows = [row for _, part in groups for row in part]
     shown = measures(rows)
-    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in mine]) for name, mine in groups] for measure in shown]
-    figure = figure_of(header_in(title, key=FILLED) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
-    header(figure, title, key=FILLED)
+    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in part]) for name, part in groups] for measure in shown]
+    figure = figure_of(header_in(title, key=KEY) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
+    header(figure, title, key=KEY)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for number, (axes, measure, lines) in enumerate(zip(panels, shown, drawn, strict=True)):
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
@@ -47,6 +49,7 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         axes.set_title(measure.heading, pad=14, fontsize=TITLE_PT)
         axes.set_xlabel(f"difference, {measure.unit} ({measure.better})")
         directions(axes, *ends_of(rows))
+        _found(axes, measure, groups)
     _verdicts(panels[-1], groups)
     return figure
 
@@ -57,9 +60,18 @@ def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
     return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
 
 
+def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
+    """On either side of 0, from where on what an open verdict is about would be found; nothing where that lies beyond the axis."""
+    reach = max(map(abs, axes.get_xlim()))
+    for y, row in zip(axes.get_yticks(), [row for _, part in groups for row in part], strict=True):
+        least = row.judged.found
+        if row.by_loss == measure.by_loss and not row.verdict.decided and least < reach:
+            axes.plot([-least, least], [y, y], linestyle="none", marker="|", markersize=FOUND_PT, color=QUIET, zorder=1.5, gid="found")
+
+
 def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
     """The verdict of each row, right of its difference; rows stand where `draw_rows` puts them."""
-    words = [verdict_word(row) for _, mine in groups for row in mine]
+    words = [verdict_word(row) for _, part in groups for row in part]
     for y, word in zip(axes.get_yticks(), words, strict=True):
         axes.annotate(word, (1, y), xycoords=axes.get_yaxis_transform(), xytext=(VERDICT_PT, 0), textcoords="offset points",
                       va="center_baseline", gid="verdict")  # fmt: skip

@@ -22,8 +22,8 @@ from olora_bench.figures._style import (
     panels_of,
     styled,
 )
+from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.numbers import lr_text
 
 FEW_READINGS = 12
 """A curve with no more readings than this shows where it was read."""

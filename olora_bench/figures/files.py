@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -12,19 +11,19 @@ from olora_bench.figures._style import styled
 from olora_bench.figures.book import Captioned, LeftOut
 
 DPI = 300
-FORMATS: Mapping[str, Mapping[str, Any]] = {
-    "pdf": {"metadata": {"CreationDate": None, "ModDate": None}},
-    "svg": {"metadata": {"Date": None}},
-    "png": {"metadata": {"Software": None}},
+FORMATS: Mapping[str, Mapping[str, None]] = {
+    "pdf": {"CreationDate": None, "ModDate": None},
+    "svg": {"Date": None},
+    "png": {"Software": None},
 }
-"""What to save as, with what keeps the hour of writing out of the file."""
+"""What to save as, with the metadata that keep the hour of writing out of the file."""
 
 
 @styled
 def file_bytes(figure: Figure, form: str, *, dpi: int = DPI) -> bytes:
     """A figure as a file of one of `FORMATS`; notebooks ask for fewer dots than print."""
     into = io.BytesIO()
-    figure.savefig(into, format=form, dpi=dpi, **FORMATS[form])
+    figure.savefig(into, format=form, dpi=dpi, metadata=FORMATS[form])
     return into.getvalue()
 
 

@@ -24,8 +24,9 @@ from olora_bench.figures._style import (
     lr_axis,
     styled,
 )
+from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.numbers import listed, lr_text
+from olora_bench.words.numbers import listed
 
 
 @styled
@@ -40,7 +41,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         styles: of every arm in it.
     """
     rates = rates.assign(few=rates["n_runs"] < rates["n_runs"].max())
-    cells = groups_of(rates, _CELL)
+    cells = groups_of(rates, CELL)
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
@@ -82,7 +83,7 @@ def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
     ]))  # fmt: skip
 
 
-_CELL = ["cell", "model", "rank", "setting"]
+CELL = ("cell", "model", "rank", "setting")
 _Panel = tuple[Row, pd.DataFrame, str]
 
 
@@ -146,8 +147,8 @@ def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle, aside: 
     place = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
     known = points[points[column].notna()]
     axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5, transform=place)
-    for few, mine in known.groupby(known["few"]):
-        axes.plot(mine["lr"], mine[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
+    for few, part in known.groupby(known["few"]):
+        axes.plot(part["lr"], part[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
                   markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3,
                   transform=place)  # fmt: skip
     for _, point in known[known["best"].astype(bool)].iterrows():

@@ -29,8 +29,8 @@ from olora_bench.figures._style import (
     sparse,
     styled,
 )
+from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.numbers import lr_text
 
 LEAST_RANGE = {"Held-out loss (nats)": 0.05, "Score (%)": 2.0, "BLEU": 2.0, "ROUGE-1": 0.02, "ROUGE-2": 0.02, "ROUGE-L": 0.02}
 """What an axis spans at least: a smaller difference shall look small."""
@@ -104,10 +104,10 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
     header(figure, title, shown, lines=False, key=keys.RATIO_PROFILE)
     ratios = sorted(set(profile["lr_ratio"]))
     for measure, (axes, _, lowest) in zip(measures, panels_of(figure, len(measures), columns, sharex=True), strict=True):
-        mine = profile[profile["measure"] == measure].sort_values("lr_ratio")
+        part = profile[profile["measure"] == measure].sort_values("lr_ratio")
         axes.axvline(1, color=GRID, linewidth=1.2, zorder=1)
-        axes.plot(mine["lr_ratio"], mine["value"], color=QUIET, linewidth=0.8, zorder=2)
-        for r in rows_of(mine):
+        axes.plot(part["lr_ratio"], part["value"], color=QUIET, linewidth=0.8, zorder=2)
+        for r in rows_of(part):
             style = shown[r["arm"]]
             axes.plot([r["lr_ratio"]], [r["value"]], marker=style.marker, color=style.colour, linestyle="none", zorder=3,
                       gid=f"{measure}:{r['lr_ratio']:g}")  # fmt: skip
@@ -115,7 +115,7 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
         axes.set_xscale("log", base=2)
         log_ticks(axes, sparse(ratios, 1.0 if columns == 2 else 2.2), lambda value: f"{value:g}")
         axes.set_xlim(ratios[0] / 1.5, ratios[-1] * 1.5)
-        axes.set_ylim(*_range(mine["value"], LEAST_RANGE.get(str(measure), 0.0)))
+        axes.set_ylim(*_range(part["value"], LEAST_RANGE.get(str(measure), 0.0)))
         few_ticks(axes, "y", 3)
         light_grid(axes, "y")
         if lowest:

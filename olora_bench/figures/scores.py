@@ -25,9 +25,10 @@ from olora_bench.figures._style import (
     light_grid,
     styled,
 )
+from olora_bench.identity import lr_text
 from olora_bench.words import keys
 from olora_bench.words.comparisons import ends
-from olora_bench.words.numbers import lr_text, pp
+from olora_bench.words.numbers import pp
 
 
 @styled

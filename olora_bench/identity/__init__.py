@@ -16,7 +16,7 @@ from olora_bench.identity.ids import (
     train_identity,
     training_assets,
 )
-from olora_bench.identity.title import run_title, title
+from olora_bench.identity.title import lr_text, run_title, title
 
 __all__ = [
     "ANALYSIS_VERSION",
@@ -32,6 +32,7 @@ __all__ = [
     "explain",
     "family_key",
     "identify",
+    "lr_text",
     "run_title",
     "settings",
     "title",

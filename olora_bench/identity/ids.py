@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -19,7 +19,7 @@ from olora_bench.identity.code import init_digest
 RESULTS_VERSION = 3
 """Raised whenever a change of code changes numbers; `tests/test_golden.py` fails when numbers moved and this did not."""
 
-ANALYSIS_VERSION = 2
+ANALYSIS_VERSION = 3
 """Raised whenever a change of code changes what the same records are found to say; `tests/analysis/test_version.py` fails when verdicts
 moved and this did not."""
 
@@ -32,7 +32,10 @@ DATA_DESCRIBES = frozenset({"hub", "local"})
 RECIPE_DESCRIBES = frozenset({"name"})
 BENCHMARK_DECIDES = frozenset({"task", "version", "report_split", "metrics", "chance"})
 
-LATER: Mapping[str, JsonValue] = {}
+PER_BLOCK = ("block", "read")
+"""Keys of `data` and `recipe` that differ between runs which are compared: the parts that a seed draws, and which losses are read."""
+
+LATER: Mapping[str, JsonValue] = {"data.block": None, "recipe.read": "everything"}
 """Keys that joined the schema after committed results were made, by dotted name, each with the value that all runs before had.
 
 At that value a key enters no id, so that committed ids stay what they are. `tests/identity` fails when a new key stands in neither.
@@ -166,7 +169,7 @@ def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dic
     read = training_assets(experiment) if generates else []
     return {
         "results_version": RESULTS_VERSION,
-        **({"data": _data(experiment.data, experiment.benchmarks)} if generates else {}),
+        **({"data": _without(_data(experiment.data, experiment.benchmarks), *PER_BLOCK)} if generates else {}),
         "base": {k: v for k, v in _values("model", experiment.model, MODEL_DESCRIBES).items() if k != "target_modules"},
         "suite": _suite(experiment.suite, experiment.benchmarks, _dtype(experiment)),
         "assets": {name: assets[name] for name in (key, *sorted({*read, *(f"benchmark:{b}" for b in experiment.suite.benchmarks)}))},
@@ -174,8 +177,14 @@ def base_eval_identity(experiment: Experiment, assets: Mapping[str, str]) -> dic
 
 
 def cell_identity(train: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """What two runs must share to be compared: a train identity without arm (init), lr and seed."""
-    return {k: v for k, v in train.items() if k not in ("init", "lr", "seed")}
+    """What two runs must share to be compared: a train identity without arm (init), lr, seed, the block that goes with a seed, and which
+    losses were read."""
+    rest = {k: v for k, v in train.items() if k not in ("init", "lr", "seed")}
+    return {k: _without(v, *PER_BLOCK) if k in ("data", "recipe") else v for k, v in rest.items()}
+
+
+def _without(values: JsonValue, *keys: str) -> JsonValue:
+    return {key: value for key, value in values.items() if key not in keys} if isinstance(values, dict) else values
 
 
 def cell_key(train: Mapping[str, JsonValue]) -> str:
@@ -192,7 +201,8 @@ def family_key(train: Mapping[str, JsonValue]) -> str:
 
 @dataclass(frozen=True)
 class Identified:
-    """One experiment with its ids and the values they stand for. Eval ids are null for `suite=none`."""
+    """One experiment with its ids and the values they stand for. Eval ids are null for `suite=none`; `eval_id` alone where the run is not
+    scored, although others of its cell are."""
 
     experiment: Experiment
     train: Mapping[str, JsonValue]
@@ -201,6 +211,10 @@ class Identified:
     eval_id: str | None
     base_evaluation: Mapping[str, JsonValue] | None
     base_eval_id: str | None
+
+    def unscored(self) -> Identified:
+        """The same run, of which no scores are asked."""
+        return replace(self, evaluation=None, eval_id=None)
 
 
 def identify(experiment: Experiment, assets: Mapping[str, str]) -> Identified:

@@ -141,7 +141,7 @@ class Adapted:
 
     def remove(self) -> None:
         """Take the adapter off and leave the base bit for bit as loaded. This object is of no use afterwards."""
-        strip(self.base.model)
+        strip(self.base.model)  # first: `restore` names parameters as they are without an adapter
         restore(self.base, self.changed)
 
     def _state(self) -> dict[str, Tensor]:
@@ -174,10 +174,12 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
         with seeded(seed, base.device):
             model = adapt()
     except BaseException:
+        # How far the init came is not known, so the whole wrapped part is compared with the file; Ctrl-C must leave the base whole too.
         restore(base, differing(base, strip(base.model)))
         raise
     seconds = time.perf_counter() - start
     model.eval()
+    # By bits and not by what the init says of itself: what is missed here would stay in the base of every later run.
     changed = differing(base, (name for name, _ in _wrapped(base.model)))
     if anatomy is not None:
         anatomy.start(base, model, changed)

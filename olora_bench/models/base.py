@@ -287,5 +287,6 @@ def _owner(base: Base, name: str) -> tuple[nn.Module, str]:
 def _as_loaded(module: nn.Module, kind: str, tensor: Tensor) -> bool:
     parameter = getattr(module, kind)
     loaded = quantised_like(parameter, tensor) if is_quantised(parameter) else tensor
+    # As bytes: by value, NaN differs from itself and -0.0 equals 0.0.
     pairs = zip(stored(module, parameter), stored(module, loaded), strict=True)
     return all(torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8)) for left, right in pairs)

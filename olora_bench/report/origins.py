@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from olora_bench.errors import RecordError
+from olora_bench.analysis import StudyFrames
 from olora_bench.process.progress import size
-from olora_bench.store import RunRecord, Store
 
 LABELS = {
     "harness": "olora_bench, commit", "processor": "Processor", "gpus": "GPU", "memory": "Memory", "device": "Device", "threads": "Threads",
@@ -38,38 +37,25 @@ class Origins:
     assets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def origins(
-    store: Store, study: str, train_ids: Iterable[str], study_file: Path | None, overrides: Sequence[str] = (), *, run_pages: bool = False
-) -> Origins:
-    """Read the records of a study's runs for what its page says of their origin; a record that cannot be read is left out.
+def origins(frames: StudyFrames, study_file: Path | None, *, run_pages: bool = False) -> Origins:
+    """What a study's readable records say of their origin, for its page.
 
     Args:
         study_file: the file that declares the study, None where it is not known.
-        overrides: the command line's, on which the runs depend.
     """
-    read, facts, assets, commits = 0, dict[str, Counter[str]](), dict[str, Counter[str]](), set[str]()
-    for train_id in train_ids:
-        record = _read(store, train_id)
-        if record is None:
-            continue
-        read += 1
-        for label, value in _facts(record.provenance):
+    facts, assets, commits = dict[str, Counter[str]](), dict[str, Counter[str]](), set[str]()
+    for provenance in frames.provenance.values():
+        for label, value in _facts(provenance):
             facts.setdefault(LABELS[label], Counter())[value] += 1
-        used: Any = record.provenance.get("assets") or []
+        used: Any = provenance.get("assets") or []
         for one in used:
             assets.setdefault(f"{one['source']}: {one['identity']}", Counter())[one["key"]] += 1
-        harness: Any = record.provenance.get("harness") or {}
+        harness: Any = provenance.get("harness") or {}
         commits |= {str(harness["commit"])} if harness.get("commit") else set()
     ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
     came = {source: dict(sorted(keys.items())) for source, keys in sorted(assets.items())}
-    return Origins(read, ordered, _remake(study, study_file, overrides, commits), run_pages, came)
-
-
-def _read(store: Store, train_id: str) -> RunRecord | None:
-    try:
-        return store.read_run(train_id)
-    except RecordError:
-        return None
+    remake = _remake(frames.study, study_file, frames.overrides, commits)
+    return Origins(len(frames.provenance), ordered, remake, run_pages, came)
 
 
 def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.report.render import csv_bytes, strings
 from olora_bench.report.tables import VIEWS, printed_tables
-from olora_bench.words.numbers import NOTHING, rate
+from olora_bench.words.numbers import NOTHING
 from olora_bench.words.tables import worded, written_name
 
 CURVE_POINTS, FEWEST_POINTS = 160, 24
@@ -66,7 +66,7 @@ def _arm(name: str, style: ArmStyle) -> dict[str, str]:
 
 def _run(r: Row, cell: int) -> list[object]:
     """A run as `study_data` lists it."""
-    words, only_tuning = run_title({**r, "lr": rate(r["lr"])}), set(REPORTED).isdisjoint(roles_of(r["roles"]))
+    words, only_tuning = run_title(r), set(REPORTED).isdisjoint(roles_of(r["roles"]))
     return [r["train_id"], r["arm"], cell, float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], words, only_tuning]
 
 

@@ -21,12 +21,12 @@ def forest(groups: Groups) -> str:
     Args:
         groups: as `words.comparisons.grouped` returns them.
     """
-    rows = [one for _, mine in groups for one in mine]
+    rows = [one for _, part in groups for one in part]
     shown = measures(rows)
     if not shown:
         return ""
     heads = "".join(f'<th scope="col" class="measure">{_head(measure, ends_of(rows))}</th>' for measure in shown)
-    body = "".join(_group(name, mine, rows, shown) for name, mine in groups)
+    body = "".join(_group(name, part, rows, shown) for name, part in groups)
     feet = "".join(f'<td class="measure"><div class="pair">{_axis(measure, measure.reach(rows))}</div></td>' for measure in shown)
     return (
         f'<section class="card forest-card" aria-labelledby="forest-title"><h3 id="forest-title">Every comparison</h3>'
@@ -62,9 +62,9 @@ def _ways(sides: tuple[str, str]) -> str:
     return f'<span class="ways quiet"><span>{left}</span><span>{right}</span></span>'
 
 
-def _group(name: str, mine: Sequence[Outcome], rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
+def _group(name: str, part: Sequence[Outcome], rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
     head = f'<tr class="group"><th scope="rowgroup" colspan="{len(shown) + 2}">{escape(name)}</th></tr>'
-    return f"<tbody>{head}{''.join(_row(one, rows, shown) for one in mine)}</tbody>"
+    return f"<tbody>{head}{''.join(_row(one, rows, shown) for one in part)}</tbody>"
 
 
 def _row(outcome: Outcome, rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:

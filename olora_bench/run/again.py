@@ -133,7 +133,8 @@ def _copy_base(store: Store, other: Store, what: Identified) -> None:
 
 
 def _compared(record: RunRecord, found: RunRecord, was: EvalRecord | None, now: EvalRecord | None) -> list[Compared]:
-    rows = [Compared(name, record.metrics.get(name), found.metrics.get(name), LOSS_TOLERANCE, 4) for name in ("report_loss", "tune_loss")]
+    read = [name for name in ("report_loss", "tune_loss") if f"metrics.{name}" not in record.missing]
+    rows = [Compared(name, record.metrics.get(name), found.metrics.get(name), LOSS_TOLERANCE, 4) for name in read]
     if was is None or was.status != "done":
         return rows
     assert now is not None

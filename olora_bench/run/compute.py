@@ -158,7 +158,7 @@ def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Pat
         mirror.finish({"status": "failed"}, failed=True)
         raise
     finally:
-        adapted.remove()
+        adapted.remove()  # the next run of this process starts from the same base, whatever became of this one
 
 
 def _open_mirror(what: Identified, study: str | None) -> Mirror:
@@ -189,6 +189,7 @@ def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, part
                 on_row=lambda row: mirror.log(row["step"], row),
                 checkpoints=checkpoints,
             )
+        # A signal waits until the record is there: a finished training without one would be trained again from its last checkpoint.
         with clock.phase("save"):
             content = adapted.to_bytes()
             kept = {
@@ -197,6 +198,7 @@ def _train(worker: Worker, record: RunRecord, base: Base, adapted: Adapted, part
             }
             if result.examples is not None:
                 kept["examples"] = store.write_examples(what.train_id, result.examples, worker.held)
+        # Parts first, record last: a record that is there names nothing that is not.
         record = ended(worker, record, result, adapted, parts.counts, adapter_bytes=len(content), parts=kept)
         store.write_run(record, worker.held)
         return record

@@ -19,7 +19,7 @@ from olora_bench.run.outcome import Outcome, record_crashes
 from olora_bench.store import EvalRecord, RunRecord, Store
 from olora_bench.store.record import RESTORE
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "tidy", "told"]
+__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "summary", "tidy"]
 
 CRASHES_THAT_PARK = 5
 
@@ -36,12 +36,13 @@ def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:
     return identify(settle(experiment), {key: asset.identity for key, asset in found.items()}), found
 
 
-def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
+def run(experiment: Experiment, *, study: str | None = None, scored: bool = True) -> Outcome:
     """Train and score one experiment, unless its records exist. A training that was cut off goes on from its checkpoint.
 
     Args:
-        experiment: checked by `olora_bench.config.load`.
+        experiment: checked by `olora_bench.config.load`; its `finalists` are those of `run.finalists`.
         study: the study that asks for the run: the tracker's group. In a study a run that keeps killing its process is given up.
+        scored: whether scores are asked of it.
 
     Raises:
         BadInput: something needed is missing or impossible here; nothing was computed.
@@ -53,11 +54,12 @@ def run(experiment: Experiment, *, study: str | None = None) -> Outcome:
             does the same as `KeyboardInterrupt`.
     """
     with machine_faults():
-        return _run(Store(experiment.machine.results_dir), experiment, study)
+        what, found = identified(experiment)
+        return _run(Store(experiment.machine.results_dir), what if scored else what.unscored(), found, study)
 
 
-def _run(store: Store, experiment: Experiment, study: str | None) -> Outcome:
-    what, found = identified(experiment)
+def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | None) -> Outcome:
+    experiment = what.experiment
     if is_done(store, what):
         say(f"{what.train_id}: done already, nothing to do ({store.run_dir(what.train_id)})")
         tidy(store, what)
@@ -66,24 +68,27 @@ def _run(store: Store, experiment: Experiment, study: str | None) -> Outcome:
     store.check_writable()
     asset_room.check(experiment, found)
     with stop_signals() as stop, store.hold(store.run_dir(what.train_id)) as held:
+        # Asked again, now that nobody else can write: another worker may have finished between the first look and the lease.
         if is_done(store, what):
             say(f"{what.train_id}: another worker has just finished it")
             return _nothing_to_do(store, what)
         if study is not None and held.crashes >= CRASHES_THAT_PARK:
             raise RunFailed(f"{what.train_id} is given up: {record_crashes(store, what, held)}")
         outcome = compute(store, what, found, study, held, stop)
+        # After the record, never before: a kill between the two leaves a needless file, the other order would lose the training.
         held.remove([store.checkpoint_path(what.train_id)])
         return outcome
 
 
-def told(experiment: Experiment) -> str:
+def summary(experiment: Experiment) -> str:
     """What became of a run, for a terminal: held-out loss, each benchmark's primary metric beside the base's, and where its records lie."""
     store, what = Store(experiment.machine.results_dir), identified(experiment)[0]
     record = store.read_run(what.train_id)
     if record is None:
         return f"{what.train_id} has no record"
     before, after = (record.metrics.get(name) for name in ("report_loss_start", "report_loss"))
-    loss = "" if before is None or after is None else f": held-out loss {before:.3f} before, {after:.3f} after, in nats per token"
+    started = "" if before is None else f"{before:.3f} before, "
+    loss = "" if after is None else f": held-out loss {started}{after:.3f} after, in nats per token"
     lines = [f"{what.train_id} {record.status}{loss}"]
     if record.status == "done" and record.steps and (cold := never_warm(what.experiment.recipe, record.steps)) is not None:
         lines.append(f"  it ended at {cold}")

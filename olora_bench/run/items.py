@@ -110,11 +110,11 @@ def _rows_folder(name: str, run: RunRecord, evaluation: EvalRecord, cache_dir: P
     listed: Any = evaluation.provenance.get("assets") or run.provenance.get("assets") or []
     try:
         spec = load_benchmark(name)
-        mine = next(Asset(one["key"], one["source"], one["identity"]) for one in listed if one["key"] == f"benchmark:{name}")
+        used = next(Asset(one["key"], one["source"], one["identity"]) for one in listed if one["key"] == f"benchmark:{name}")
     except (BadInput, StopIteration, KeyError, TypeError):
         return None
     # The record says which rows they were, this machine's conf where they would lie.
-    if mine.source == "packaged" and (spec.packaged is None or packaged.identity(spec.packaged) != mine.identity):
+    if used.source == "packaged" and (spec.packaged is None or packaged.identity(spec.packaged) != used.identity):
         return None
-    place = cached_place(Wanted(mine.key, spec, mine.source == "generated", (spec.report_split,)), mine, cache_dir)
+    place = cached_place(Wanted(used.key, spec, used.source == "generated", (spec.report_split,)), used, cache_dir)
     return place.folder if place is not None and (place.folder / f"{spec.report_split}.parquet").is_file() else None

@@ -5,10 +5,11 @@ from olora_bench.store.inside import inside
 from olora_bench.store.lease import Holder, Lease, LeaseHeld, LeaseLost, lease, read_lease
 from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, Part, RunRecord, Score, utc_now
 from olora_bench.store.sealed import is_whole, sealed
-from olora_bench.store.store import Store
+from olora_bench.store.store import Beside, Store
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Beside",
     "EvalRecord",
     "Holder",
     "Lease",

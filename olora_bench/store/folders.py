@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_bench.errors import RecordError
+from olora_bench.formats import SharedColumns
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.lease import Lease
 from olora_bench.store.parquet import Kind, arrow_table, to_parquet
 from olora_bench.store.record import RESTORE, AnyRecord, EvalRecord, Part, RunRecord, parse, to_json
 from olora_bench.store.record_parts import (
     ALWAYS_KEPT,
-    PartKind,
     Stamp,
     cannot_read,
     damaged,
@@ -96,14 +96,6 @@ def parts_named(folder: Path, kind: type[RunRecord] | type[EvalRecord]) -> Mappi
     return {} if record is None else record.parts
 
 
-def _part_bytes(folder: Path, record: type[RunRecord] | type[EvalRecord], kind: PartKind) -> bytes | None:
-    part = parts_named(folder, record).get(kind)
-    content = None if part is None else read_part(folder, part)
-    if part is not None and content is None and kind in ALWAYS_KEPT:
-        raise RecordError(f"{folder / part.file}: gone, though the record beside it names it. {RESTORE}")
-    return content
-
-
 def read_table(
     folder: Path, record: type[RunRecord] | type[EvalRecord], kind: Kind, columns: Sequence[str] | None = None
 ) -> pd.DataFrame | None:
@@ -112,20 +104,24 @@ def read_table(
     Raises:
         RecordError: the table or the record is damaged, foreign or of another schema, or the table is gone.
     """
-    table = read_arrow(folder, record, kind, columns)
+    table = read_arrow(folder, parts_named(folder, record), kind, columns)
     return None if table is None else table.to_pandas(use_threads=False)
 
 
 def read_arrow(
-    folder: Path, record: type[RunRecord] | type[EvalRecord], kind: Kind, columns: Sequence[str] | None = None
+    folder: Path, parts: Mapping[Any, Part], kind: Kind, columns: Sequence[str] | None = None, shared: SharedColumns | None = None
 ) -> pa.Table | None:
-    """`read_table` without a frame made of it.
+    """`read_table` of a record with these parts, without a frame made of it.
 
     Raises:
         RecordError: as for `read_table`.
     """
-    content = _part_bytes(folder, record, kind)
-    return None if content is None else arrow_table(content, folder / parts_named(folder, record)[kind].file, kind, columns)
+    if (part := parts.get(kind)) is None:
+        return None
+    content = read_part(folder, part)
+    if content is None and kind in ALWAYS_KEPT:
+        raise RecordError(f"{folder / part.file}: gone, though the record beside it names it. {RESTORE}")
+    return None if content is None else arrow_table(content, folder / part.file, kind, columns, shared)
 
 
 def write_table(folder: Path, kind: Kind, frame: pd.DataFrame, held: Lease | None) -> Part:

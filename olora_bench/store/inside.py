@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from olora_bench.errors import RecordError, StoreError
+
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def inside(root: Path, path: Path) -> Path:
@@ -31,13 +35,17 @@ def inside(root: Path, path: Path) -> Path:
     return path
 
 
-def _links(root: Path, parts: Sequence[str]) -> Iterator[Path]:
-    place = root
+def _links(root: Path, parts: Sequence[str]) -> Iterator[str]:
+    place = str(root)
     for part in parts:
-        place = place / part
+        place = f"{place}/{part}"  # no Path: thousands of folders are looked at
         try:
-            link = place.is_symlink()
+            link = stat.S_ISLNK(os.lstat(place).st_mode)
+        except ValueError:
+            return
         except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return
             raise StoreError(
                 f"{place} cannot be looked at: {error.strerror or error}. Put that right, then give the same command again"
             ) from error
@@ -45,6 +53,6 @@ def _links(root: Path, parts: Sequence[str]) -> Iterator[Path]:
             yield place
     try:
         with os.scandir(place) as entries:
-            yield from (Path(entry.path) for entry in entries if entry.is_symlink())
+            yield from (entry.path for entry in entries if entry.is_symlink())
     except OSError:  # not there, or no folder
         return

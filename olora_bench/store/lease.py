@@ -191,7 +191,8 @@ class Lease:
 
 @contextlib.contextmanager
 def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
-    """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be.
+    """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be, and removed again
+    where it is still empty then.
 
     Temporary files below the folder are removed, but for those of processes that live and hold no lease of it.
 
@@ -203,7 +204,7 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
         LeaseHeld: a live process holds it, and `wait` is false; names host, process and since when.
         StoreError: the system refuses to write.
     """
-    make_folder(folder)
+    new = not folder.exists()
     held = _acquire_in_turn(folder) if wait else _acquire(folder)
     stop = threading.Event()
     thread = threading.Thread(target=_keep_beating, args=(held, stop), name=f"lease {folder.name}", daemon=True)
@@ -217,6 +218,9 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
         if thread.ident is not None:
             thread.join()
         _release(held)
+        with contextlib.suppress(OSError):  # what was refused before anything was written leaves no folder
+            if new:
+                folder.rmdir()
 
 
 def read_lease(folder: Path) -> Holder | None:
@@ -290,6 +294,17 @@ def _acquire_in_turn(folder: Path) -> Lease:
 
 
 def _acquire(folder: Path) -> Lease:
+    while True:
+        make_folder(folder)
+        try:
+            return _taken(folder)
+        except FileNotFoundError as error:
+            if folder.exists():
+                raise cannot_write(folder / FILE_NAME, error) from error
+            # its holder before has just removed it, empty
+
+
+def _taken(folder: Path) -> Lease:
     path = folder / FILE_NAME
     try:
         with _locked(folder):
@@ -301,6 +316,8 @@ def _acquire(folder: Path) -> Lease:
             return _create(path, 0 if holder is None else holder.crashes + 1)
     except FileExistsError:  # another taker was faster, on a file system without locks
         raise LeaseHeld(folder, read_lease(folder) or Holder()) from None
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise cannot_write(path, error) from error
 

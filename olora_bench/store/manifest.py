@@ -14,8 +14,9 @@ from olora_bench.store.record import FolderName, Id, problems
 from olora_bench.store.sealed import is_whole
 
 MANIFEST_VERSION: Final = 2
-Role = Literal["shared", "tuning", "tuned"]
-"""What a run is for: `shared` and `tuned` runs are reported, `tuning` ones only choose a learning rate."""
+Role = Literal["shared", "tuning", "finalist", "tuned"]
+"""What a run is for: `shared` and `tuned` runs are reported, `tuning` ones only choose a learning rate; of a seed's `finalist` runs one is
+kept, which is `tuned` too."""
 
 
 class _Read(BaseModel):
@@ -93,10 +94,12 @@ class Search(_Read):
 
 
 class TuningRule(_Read):
-    """What the analysis needs of the study's tuning: the criterion, and the learning rate that arms share beside their own."""
+    """What the analysis needs of the study's tuning: the criterion, the learning rate that arms share beside their own, and how many
+    finalists each seed trains."""
 
     criterion: Literal["tune_loss", "tune_gold_logprob"] = "tune_loss"
     shared_lr: float | None = None
+    finalists: int = 1
 
 
 class Margin(_Read):
@@ -107,7 +110,11 @@ class Margin(_Read):
 
 
 class Manifest(_Read):
-    """Everything a report needs to find and order the study's records."""
+    """Everything a report needs to find and order the study's records.
+
+    `looks` are the numbers of seeds, from `first_seed` on, after which contrasts may be decided; null where all seeds are run at once.
+    `settled` is false while records yet to come decide which further runs the study needs.
+    """
 
     study: FolderName
     title: str
@@ -119,6 +126,9 @@ class Manifest(_Read):
     margin: Margin = Margin()
     tuning: TuningRule | None = None
     searches: tuple[Search, ...] | None = None
+    first_seed: int | None = None
+    looks: tuple[int, ...] | None = None
+    settled: bool = True
     runs: Annotated[tuple[PlannedRun, ...], Field(min_length=1)]
 
 

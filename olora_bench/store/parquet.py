@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import RecordError
-from olora_bench.formats import Unreadable, parse_parquet
+from olora_bench.formats import SharedColumns, Unreadable, parse_parquet
 from olora_bench.store.record import RESTORE, check_version
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Kind = Literal["curve", "examples", "items", "generations"]
 _VERSION_KEY = b"olora_bench.schema"
 _VERSION = 1
+_MAY_LACK = ("source",)  # columns that older tables do not have
 
 
 @cache
@@ -28,7 +29,8 @@ def schema(kind: Kind) -> Any:
     `curve`: losses in nats per supervised token, null where none was read; `tokens` cumulative, those really processed;
     `wall_s` seconds since training began. `examples`: of the parts `tune` and `report` after training, an example's loss summed over its
     supervised tokens (nats), and their number; `group` is its benchmark or data set. `items`: one log-likelihood
-    (nats) and one length (characters) for each choice; `prediction_norm` and `correct_norm` judge by log-likelihood over length.
+    (nats) and one length (characters) for each choice; `prediction_norm` and `correct_norm` judge by log-likelihood over length; `source`
+    is the same for items that share a passage or a source, empty for one that shares none, null where that was not recorded.
     `generations`: a greedy answer and its reference; `finished` says that it ended before the cap, `truncated` that its prompt lost its
     beginning.
     """
@@ -55,6 +57,8 @@ def schema(kind: Kind) -> Any:
     fields = [pa.field(name, type_, nullable=False) for name, type_ in required[kind].items()]
     if kind == "curve":
         fields += [pa.field(name, real) for name in ("train_loss", "tune_loss", "report_loss", "lr", "grad_norm")]
+    if kind == "items":
+        fields.append(pa.field("source", text))
     return pa.schema(fields, metadata={_VERSION_KEY: str(_VERSION).encode()})
 
 
@@ -62,7 +66,7 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     """A checked frame as Parquet (zstd).
 
     Args:
-        frame: exactly the columns of `schema(kind)`, in any order.
+        frame: exactly the columns of `schema(kind)`, in any order; `source` may be left out.
         kind: of table.
         path: where it will be written, for the message.
 
@@ -74,6 +78,7 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
 
     want = schema(kind)
     _check_names(list(frame.columns), want.names, path)
+    want = pa.schema([field for field in want if field.name in frame], metadata=want.metadata)
     arrays = []
     for field in want:
         try:
@@ -88,27 +93,42 @@ def to_parquet(frame: pd.DataFrame, kind: Kind, path: Path) -> bytes:
     return sink.getvalue()
 
 
-def arrow_table(content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None) -> pa.Table:
-    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked.
+def arrow_table(
+    content: bytes, path: Path, kind: Kind, columns: Sequence[str] | None = None, shared: SharedColumns | None = None
+) -> pa.Table:
+    """Check a table's bytes, read from `path`. With `columns` only those are decoded, and only their nulls checked; what is in `shared`
+    is not decoded again.
 
     Raises:
         RecordError: truncated, foreign, from another schema, or a column is wrong; names file and column.
     """
     try:
-        have, table = parse_parquet(content, path, columns)
+        asked = columns
+        if columns is not None and set(columns) & set(_MAY_LACK):
+            there = parse_parquet(content, path, ())[0].names
+            asked = [name for name in columns if name in there or name not in _MAY_LACK]
+        have, table = parse_parquet(content, path, asked, shared)
     except Unreadable as error:
         raise RecordError(f"{error}. {RESTORE}") from error
     want = schema(kind)
     _check_version(have.metadata or {}, path)
     _check_names(have.names, want.names, path)
     for field in want:
-        if have.field(field.name).type != field.type:
+        if field.name not in have.names:
+            table = table.append_column(field, _nulls(table, field))
+        elif have.field(field.name).type != field.type:
             raise RecordError(f"{path}: column {field.name} must be {field.type}, it is {have.field(field.name).type}")
     names = want.names if columns is None else list(columns)
     _check_nulls(table, kind, path)
     if kind == "items" and columns is None:
         _check_items(table, path)
     return table.select(names)
+
+
+def _nulls(table: pa.Table, field: pa.Field[Any]) -> pa.Array[Any]:
+    import pyarrow as pa
+
+    return pa.nulls(table.num_rows, field.type)
 
 
 def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
@@ -121,7 +141,7 @@ def _check_version(metadata: dict[bytes, bytes], path: Path) -> None:
 
 
 def _check_names(have: list[str], want: list[str], path: Path) -> None:
-    absent, unknown = [n for n in want if n not in have], [n for n in have if n not in want]
+    absent, unknown = [n for n in want if n not in have and n not in _MAY_LACK], [n for n in have if n not in want]
     if absent:
         raise RecordError(f"{path}: missing column {', '.join(absent)}")
     if unknown:

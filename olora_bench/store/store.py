@@ -11,12 +11,13 @@ A record names its parts, with their SHA-256; the token is that of the lease und
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from olora_bench.errors import BadInput, RecordError, StoreError
+from olora_bench.formats import SharedColumns
 from olora_bench.store.atomic import leftovers, written
 from olora_bench.store.folders import (
     damaged_below,
@@ -33,6 +34,7 @@ from olora_bench.store.folders import (
 )
 from olora_bench.store.inside import inside
 from olora_bench.store.lease import Lease, LeaseHeld, has_leftovers, lease, read_lease
+from olora_bench.store.parquet import Kind
 from olora_bench.store.record import EvalRecord, Part, RunRecord
 from olora_bench.store.record_parts import damage, lacks, lies_there, orphans, write_part
 
@@ -41,6 +43,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 State = Literal["planned", "running", "interrupted", "done", "failed", "diverged"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The parts beside a record, for those who read thousands."""
+
+    folder: Path
+    parts: Mapping[Any, Part]
+
+    def table(self, kind: Kind, columns: Sequence[str] | None = None, shared: SharedColumns | None = None) -> pa.Table | None:
+        """A table, without a frame made of it; None where the record names none.
+
+        Args:
+            columns: only those, and only their values checked.
+            shared: columns decoded before, which this table may share.
+
+        Raises:
+            RecordError: the table is damaged, foreign, of another schema or gone.
+        """
+        return read_arrow(self.folder, self.parts, kind, columns, shared)
+
+    def damage(self, *, thorough: bool = False) -> str | None:
+        """As `Store.damage`."""
+        return damage(self.folder, self.parts, thorough=thorough)
 
 
 @dataclass(frozen=True)
@@ -143,7 +169,7 @@ class Store:
 
         A file is read once a process, and again when it was touched.
         """
-        return damage(self.folder_of(record), record.parts, thorough=thorough)  # type: ignore[arg-type]
+        return Beside(self.folder_of(record), record.parts).damage(thorough=thorough)
 
     def mend(self, folder: Path) -> list[Path]:
         """Set aside what is damaged in a run's folder, its evaluations included, or in that of a base's evaluation: records that cannot be
@@ -186,11 +212,20 @@ class Store:
         Raises:
             RecordError: the file is truncated, foreign, of another schema, or of another run.
         """
-        path = self.run_dir(train_id) / "record.json"
-        record = read_record(path, RunRecord)
-        if record is not None and record.train_id != train_id:
-            raise moved(path, "train_id", record.train_id)
+        record, _ = self.run_beside(train_id)
         return record
+
+    def run_beside(self, train_id: str) -> tuple[RunRecord | None, Beside]:
+        """A run's record, None where there is none yet, and what it names beside it, in a folder that is looked at once.
+
+        Raises:
+            RecordError: as for `read_run`.
+        """
+        folder = self.run_dir(train_id)
+        record = read_record(folder / "record.json", RunRecord)
+        if record is not None and record.train_id != train_id:
+            raise moved(folder / "record.json", "train_id", record.train_id)
+        return record, Beside(folder, {} if record is None else record.parts)
 
     def named_run(self, name: str) -> RunRecord:
         """The record of a run named by a person: its `train_id`, or the beginning of it that no other run shares.
@@ -266,7 +301,8 @@ class Store:
         Raises:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
-        return read_arrow(self.run_dir(train_id), RunRecord, "examples")
+        folder = self.run_dir(train_id)
+        return read_arrow(folder, parts_named(folder, RunRecord), "examples")
 
     def write_eval(
         self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
@@ -307,14 +343,23 @@ class Store:
         Raises:
             RecordError: the file is truncated, foreign, of another schema, or of another evaluation.
         """
-        path = self.eval_dir(train_id, base, eval_id) / "record.json"
-        record = read_record(path, EvalRecord)
+        record, _ = self.eval_beside(train_id, base, eval_id)
+        return record
+
+    def eval_beside(self, train_id: str | None, base: str | None, eval_id: str) -> tuple[EvalRecord | None, Beside]:
+        """As `run_beside`, of an evaluation.
+
+        Raises:
+            RecordError: as for `read_eval`.
+        """
+        folder = self.eval_dir(train_id, base, eval_id)
+        record = read_record(folder / "record.json", EvalRecord)
         if record is None:
-            return None
+            return None, Beside(folder, {})
         for field, want in (("train_id", train_id), ("base", base), ("eval_id", eval_id)):
             if getattr(record, field) != want:
-                raise moved(path, field, getattr(record, field))
-        return record
+                raise moved(folder / "record.json", field, getattr(record, field))
+        return record, Beside(folder, record.parts)
 
     def read_items(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
         """The items of an evaluation, or None where there are none; with `columns` only those, and only their values checked.
@@ -323,14 +368,6 @@ class Store:
             RecordError: the file or its record is damaged, foreign or of another schema.
         """
         return read_table(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
-
-    def curve_table(self, train_id: str) -> pa.Table | None:
-        """`read_curve` without a frame made of it, for those who read thousands."""
-        return read_arrow(self.run_dir(train_id), RunRecord, "curve")
-
-    def items_table(self, train_id: str | None, base: str | None, eval_id: str, columns: Sequence[str]) -> pa.Table | None:
-        """`read_items` without a frame made of it, for those who read thousands."""
-        return read_arrow(self.eval_dir(train_id, base, eval_id), EvalRecord, "items", columns)
 
     def read_generations(self, train_id: str | None, base: str | None, eval_id: str) -> pd.DataFrame | None:
         """The generated texts of an evaluation, or None where there are none.

@@ -60,12 +60,11 @@ def check_overrides(study: Study, overrides: Sequence[str], path: Path) -> None:
     Raises:
         BadInput: names the override and where the value is set.
     """
-    fixed = {key for grid in study.grids for key in grid} | ({"lr", "seed"} if study.tuning else set())
+    fixed = {key: "study.grids" for grid in study.grids for key in grid} | study.set_for_each_run
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
         if key in fixed:
-            where = "study.tuning" if key in ("lr", "seed") and study.tuning else "study.grids"
-            raise BadInput(f"{override}: {where} of {path} sets {key} for each run. Change it there, or in a copy of the file")
+            raise BadInput(f"{override}: {fixed[key]} of {path} sets {key} for each run. Change it there, or in a copy of the file")
 
 
 def check_arms(jobs: Sequence[Job], path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from olora_bench.assets import Asset, resolve
+from olora_bench.assets.resolve import Settled
 from olora_bench.config import Experiment, compose, load, plain
 from olora_bench.config.lines import line
+from olora_bench.config.schema import Criterion
 from olora_bench.identity import Identified, cell_key, identify
 from olora_bench.process.hardware import has_cuda, resolve_precision
 from olora_bench.store.manifest import Role
@@ -26,24 +29,35 @@ UNSCORED: Json = {"name": "none", "benchmarks": [], "generation": None}
 
 @dataclass(frozen=True)
 class Wanted:
-    """A run that a study asks for: a combination of values, the number of its grid, the stage that asks for it, and what it is for."""
+    """A run that a study asks for: a combination of values, the number of its grid, the stage that asks for it, and what it is for; and the
+    learning rates, its own among them, of which its block keeps one by `criterion`."""
 
     grid: int
     values: dict[str, Scalar]
     stage: str = "grid"
     role: Role = "shared"
+    finalists: tuple[float, ...] = ()
+    criterion: Criterion = "tune_loss"
 
-    def at(self, lr: float, seed: int, stage: str, role: Role) -> Wanted:
-        """The same combination at a learning rate and a seed."""
-        return Wanted(self.grid, {**self.values, "lr": lr, "seed": seed}, stage, role)
+    def at(self, stage: str, role: Role, values: Mapping[str, Scalar]) -> Wanted:
+        """The same combination with further values, such as a learning rate and a seed."""
+        return replace(self, values={**self.values, **values}, stage=stage, role=role)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher is handed: the overrides, and the experiment that they compose."""
+
+    overrides: tuple[str, ...]
+    experiment: Experiment
 
 
 @dataclass(frozen=True)
 class Job:
     """One run of a study: the overrides that compose it, the experiment, its ids and its assets.
 
-    `roles` says what the run is for: `shared` and `tuned` runs are reported, `tuning` ones only choose a learning rate. `stage` is the
-    step of the study that first asked for it.
+    `roles` says what the run is for, as `store.manifest.Role` does. `stage` is the step of the study that first asked for it. `block` is
+    the work that the run is a part of, where it is no piece of work of its own.
     """
 
     overrides: tuple[str, ...]
@@ -52,6 +66,12 @@ class Job:
     assets: dict[str, Asset]
     stage: str = "grid"
     roles: tuple[Role, ...] = ("shared",)
+    block: Launch | None = None
+
+    @property
+    def launch(self) -> Launch:
+        """What to hand to a launcher to get the run."""
+        return self.block or Launch(self.overrides, self.experiment)
 
     @cached_property
     def cell(self) -> str:
@@ -63,13 +83,14 @@ class Composer:
     """Makes jobs of combinations. Each option of a config group is composed once, values are set on copies; each run is checked once.
 
     `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine. `guessed` says that this was done
-    on a machine without a GPU, though the runs may be made on another.
+    on a machine without a GPU, though the runs may be made on another. `settled`: as `resolve` takes it, for commands that only read.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str]) -> None:
         self.path, self.overrides = path, tuple(overrides)
         self.precision: str | None = None
         self.guessed = False
+        self.settled: Settled | None = None
         self._composed: dict[tuple[str, ...], Json] = {}
         self._jobs: dict[tuple[object, ...], Job] = {}
 
@@ -79,10 +100,9 @@ class Composer:
         Raises:
             BadInput: the combination cannot be carried out as written.
         """
-        scored = wanted.role != "tuning"
-        key = (scored, *wanted.values.items())
+        key = (wanted.role in ("tuning", "finalist") and wanted.role, wanted.finalists, *wanted.values.items())
         if key not in self._jobs:
-            self._jobs[key] = self._made(wanted, scored)
+            self._jobs[key] = self._made(wanted)
         job, roles = self._jobs[key], (wanted.role,)
         return job if (job.stage, job.roles) == (wanted.stage, roles) else replace(job, stage=wanted.stage, roles=roles)
 
@@ -105,14 +125,14 @@ class Composer:
         check_trust(experiment.model, self.path, self.overrides)
         return experiment
 
-    def _made(self, wanted: Wanted, scored: bool) -> Job:
-        experiment = self.experiment(wanted, scored=scored)
-        assets = resolve(experiment)
+    def _made(self, wanted: Wanted) -> Job:
+        experiment = self.experiment(wanted, scored=wanted.role != "tuning")
+        assets = resolve(experiment, self.settled)
         what = identify(experiment, {key: asset.identity for key, asset in assets.items()})
-        # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
-        lines = (*(line(key, value) for key, value in wanted.values.items()), f"precision={experiment.precision}")
-        unscored = () if scored else ("suite=none", "suite.benchmarks=[]", "suite.generation=null")
-        return Job(lines + unscored, experiment, what, assets)
+        lines = _lines(wanted.values, experiment)
+        unscored = ("suite=none", "suite.benchmarks=[]", "suite.generation=null") if wanted.role in ("tuning", "finalist") else ()
+        block = _block(wanted, experiment) if wanted.finalists else None
+        return Job(lines + unscored, experiment, what.unscored() if wanted.role == "finalist" else what, assets, block=block)
 
     def _raw(self, wanted: Wanted) -> Json:
         """The composed config of a combination, as plain values."""
@@ -130,6 +150,20 @@ class Composer:
             self.guessed |= self.precision is None and device == "auto" and not has_cuda()
             raw["precision"] = self.precision or resolve_precision("auto", device)
         return raw
+
+
+def _lines(values: Mapping[str, Scalar], experiment: Experiment) -> tuple[str, ...]:
+    # A job is composed again where it runs, perhaps on other hardware: the settled precision travels with it.
+    return (*(line(key, value) for key, value in values.items()), f"precision={experiment.precision}")
+
+
+def _block(wanted: Wanted, experiment: Experiment) -> Launch:
+    """All finalists of a block as one piece of work: whoever trains them scores the one that is kept, since adapters do not travel."""
+    middle = wanted.finalists[len(wanted.finalists) // 2]
+    lines = _lines({**wanted.values, "lr": middle}, experiment)
+    more = (f"finalists={json.dumps(wanted.finalists)}", f"criterion={wanted.criterion}")
+    whole = {"lr": middle, "finalists": wanted.finalists, "criterion": wanted.criterion}
+    return Launch(lines + more, experiment.model_copy(update=whole))
 
 
 def _set(raw: Json, key: str, value: JsonValue) -> None:

@@ -13,7 +13,7 @@ from olora_bench.errors import BadInput, RecordError
 from olora_bench.identity import ANALYSIS_VERSION, RESULTS_VERSION, settings
 from olora_bench.store.manifest import Covers
 from olora_bench.study.expand import StudyFile, find_study
-from olora_bench.study.manifest import read_lock, read_manifest
+from olora_bench.study.manifest import as_declared, read_lock, read_manifest
 from olora_bench.study.names import study_dir
 
 
@@ -37,7 +37,9 @@ def settled(file: StudyFile) -> dict[str, JsonValue]:
     Raises:
         BadInput: a combination cannot be carried out as written.
     """
-    study: JsonValue = file.study.model_dump(mode="json", exclude={"name", "title"})
+    study = file.study.model_dump(mode="json", exclude={"name", "title"})
+    if file.study.tuning is not None:
+        study["tuning"] = as_declared("study.tuning", study["tuning"])
     found: dict[str, JsonValue] = {"analysis_version": ANALYSIS_VERSION, "results_version": RESULTS_VERSION, **dict(_flat("study", study))}
     taken: dict[str, dict[str, JsonValue]] = {}
     for experiment in file.experiments():

@@ -63,7 +63,16 @@ def write_manifest(
         overrides: the command line's, which hold for every run.
         held: the lease of the study's folder.
     """
-    study = grids.study
+    _write(study_dir(results_dir, grids.study.name, overrides) / "manifest.json", _listed(results_dir, grids, loss_of, overrides), held)
+
+
+def manifest_of(results_dir: Path, grids: Grids, loss_of: LossOf, overrides: Sequence[str]) -> Manifest:
+    """What `write_manifest` would write."""
+    return Manifest.model_validate_json(json.dumps(_listed(results_dir, grids, loss_of, overrides)))
+
+
+def _listed(results_dir: Path, grids: Grids, loss_of: LossOf, overrides: Sequence[str]) -> dict[str, JsonValue]:
+    study, tuning = grids.study, grids.study.tuning
     value: dict[str, JsonValue] = {
         "schema_version": MANIFEST_VERSION,
         "study": study.name,
@@ -73,13 +82,26 @@ def write_manifest(
         "overrides": [*changing(overrides)],
         "file": place_of(grids.path, results_dir),
         "declaration": declaration_of(grids.path),
-        "tuning": None if study.tuning is None else study.tuning.model_dump(mode="json"),
+        "tuning": None if tuning is None else as_declared("study.tuning", tuning.model_dump(mode="json")),
         "searches": [search.model_dump(mode="json") for search in _searches(grids, loss_of)],
         "runs": [_planned(job) for job in grids.jobs],
     }
-    if study.margin is not None:
-        value["margin"] = study.margin.model_dump()
-    _write(study_dir(results_dir, study.name, overrides) / "manifest.json", value, held)
+    value |= {} if study.margin is None else {"margin": study.margin.model_dump()}
+    value |= {} if study.seeds is None else {"first_seed": study.seeds.first, "looks": list(study.seeds.looks)}
+    return value | ({} if grids.settled else {"settled": False})
+
+
+LATER: Mapping[str, JsonValue] = {
+    "study.tuning.refinement": "neighbours",
+    "study.tuning.finalists": 1,
+    "study.tuning.fresh_seeds": None,
+}
+"""Keys of a study that joined the schema after the first locks, by dotted name, each with the value that all studies before had."""
+
+
+def as_declared(node: str, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The values of a study's node, without keys that came later and are at their first value."""
+    return {key: value for key, value in values.items() if (name := f"{node}.{key}") not in LATER or LATER[name] != value}
 
 
 def _planned(job: Job) -> JsonValue:

@@ -86,13 +86,13 @@ def check_name(results_dir: Path, name: str, path: Path) -> None:
     """
     from olora_bench.study.manifest import manifest_in
 
-    mine, place = declaration_of(path), place_of(path, results_dir)
+    own, place = declaration_of(path), place_of(path, results_dir)
     for home in homes(results_dir, name):
         try:
             manifest = manifest_in(home)
         except RecordError:  # what it was of is not known; where it is needed, it is refused
             continue
-        if manifest is not None and manifest.declaration not in (None, mine) and manifest.file != place:
+        if manifest is not None and manifest.declaration not in (None, own) and manifest.file != place:
             raise BadInput(
                 f"{path}: study.name={name} is taken in {results_dir}: {manifest.file} ran there under it and declares "
                 "something else. Give one of the two another study.name; or, if this file is to replace that one, move "

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.identity import lr_text
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
 from olora_bench.store import Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
-from olora_bench.study.open import find_and_open
+from olora_bench.study.open import open_to_read
 from olora_bench.study.states import counts, standings
 from olora_bench.study.sweep import merged_text
 
 
 def plan_text(name: str, overrides: Sequence[str]) -> str:
     """The plan of a study as text: comparisons, runs, evaluations, where they stand, and what it takes to finish them."""
-    study = find_and_open(name, overrides)
+    study = open_to_read(name, overrides)
     grids = study.grids()
     found = standings(study.store, grids.jobs)
     first = grids.jobs[0].experiment
@@ -47,34 +49,51 @@ def stages_text(grids: Grids) -> list[str]:
     if rule is None:
         return []
     searches = [one for cell in grids.searches for one in cell.arms]
-    refine, fresh = 2 * len(rule.seeds), len(rule.fresh_seeds)
+    refine = (2 if rule.refinement == "neighbours" else 1) * len(rule.seeds)
+    fresh = rule.finalists * (len(grids.study.reported_seeds or ()) if grids.study.seeds is None else grids.study.seeds.looks[0])
     over = [one for one in searches if one.chosen is not None]
     edges = [one for one in searches if one.edge is not None]
     left = len(searches) - len(over) - len(edges)
-    shared = f" and the shared {rule.shared_lr:g}" if rule.shared_lr is not None else ""
+    shared = f" and the shared {lr_text(rule.shared_lr)}" if rule.shared_lr is not None else ""
     lines = [
-        f"search        {rule.criterion} over {', '.join(f'{lr:g}' for lr in rule.lrs)}{shared}, {len(rule.seeds)} seeds each",
+        f"search        {rule.criterion} over {', '.join(map(lr_text, rule.lrs))}{shared}, {len(rule.seeds)} seeds each",
         f"searches      {len(searches)} (arm x cell): {len(over)} over, {len(edges)} at an edge, {left} going on",
     ]
     if left:
+        first = "" if grids.study.seeds is None else " in the first look"
+        most = "at most " if rule.refinement == "parabola" else ""
+        runs = "fresh seeds" if rule.finalists == 1 else "runs of finalists"
         lines.append(
-            f"              still to come: {refine} refinement runs and {fresh} fresh seeds a search, and at most {rule.max_extensions} "
-            f"extensions a side of {len(rule.seeds)} runs for every arm; the counts below are without them"
+            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, and at most "
+            f"{rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm; the counts below are without them"
         )
-    return lines
+    return [*lines, f"budgets       {budgets_text(grids)}"]
+
+
+def budgets_text(grids: Grids) -> str:
+    """How many runs each arm's search has come to, so far: for each cell where cells differ."""
+    tuning = [(job.cell, job.experiment.arm) for job in grids.jobs if "tuning" in job.roles]
+    counts = Counter(tuning)
+    cells = [
+        ", ".join(f"{arm} {counts[cell, arm]}" for arm in dict.fromkeys(arm for at, arm in tuning if at == cell))
+        for cell in dict.fromkeys(cell for cell, _ in tuning)
+    ]
+    return f"runs of the search: {'; '.join(dict.fromkeys(cells))}"
 
 
 def _power_text(grids: Grids) -> list[str]:
     """A line where the study could not decide what it asks, whatever its runs gave."""
     from olora_bench.analysis.paired import MIN_BLOCKS  # brings scipy
 
-    rule, primary = grids.study.tuning, any(c.kind == "primary" for c in grids.study.contrasts)
+    seeds, primary = grids.study.reported_seeds, any(c.kind == "primary" for c in grids.study.contrasts)
     models = {job.experiment.model.name for job in grids.jobs}
     run = {(job.experiment.model.name, job.experiment.seed) for job in grids.jobs}
-    blocks = len(run) if rule is None else len(models) * len(rule.fresh_seeds)
-    if not primary or blocks >= MIN_BLOCKS:
+    blocks = len(run) if seeds is None else len(models) * len(seeds)
+    first = blocks if grids.study.seeds is None else len(models) * grids.study.seeds.looks[0]
+    if not primary or first >= MIN_BLOCKS:
         return []
-    return [f"too few       {blocks} blocks (model, seed): a verdict takes {MIN_BLOCKS}"]
+    what = f"{blocks} blocks (model, seed)" if blocks < MIN_BLOCKS else f"{first} blocks (model, seed) at the first look"
+    return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
 
 
 def _bases(jobs: Sequence[Job]) -> dict[str, Job]:

@@ -22,7 +22,7 @@ from olora_bench.report.page_runs import run_pages_of
 from olora_bench.report.published import beside_ours, read_claims, read_published
 from olora_bench.report.render import markdown_escape
 from olora_bench.seeds import derive
-from olora_bench.store import Store, atomic_write, inside
+from olora_bench.store import Store, atomic_write, inside, lease
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declared
 from olora_bench.study.expand import find_study
@@ -129,10 +129,11 @@ def report(name: str, overrides: Sequence[str], *, run_pages: bool = False) -> R
     lacks = lacking(found.frames)
     text = study_report(found.frames, found.tables, notes(found, lacks))
     try:
-        outputs = write_page(found, file, run_pages=run_pages)
-        tables = ((f"tables/{name}", content) for name, content in table_files(found.tables).items())
-        outputs |= _write(found.folder, [("report.md", (text + "\n").encode()), *tables])
-        keep_made_from(found.folder, inputs, outputs, complete=not lacks)
+        with lease(found.folder.parent, wait=True):  # of two reports at once one is written after the other, and none is mixed of both
+            outputs = write_page(found, file, run_pages=run_pages)
+            tables = ((f"tables/{name}", content) for name, content in table_files(found.tables).items())
+            outputs |= _write(found.folder, [("report.md", (text + "\n").encode()), *tables])
+            keep_made_from(found.folder, inputs, outputs, complete=not lacks)
     except StoreError as error:
         return Report(text, lacks, f"{found.folder}: this report could not be written there: {error}")
     return Report(text, lacks)
@@ -165,9 +166,7 @@ def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = Fa
         study_file: the file that declares the study, None where it is not known.
     """
     store = Store(found.results_dir)
-    where = origins(
-        store, found.frames.study, dict.fromkeys(found.frames.runs["train_id"]), study_file, found.frames.overrides, run_pages=run_pages
-    )
+    where = origins(found.frames, study_file, run_pages=run_pages)
     written = _write(found.folder, [("index.html", study_page(found.frames, found.tables, where))])
     pages = run_pages_of(store, found.frames) if run_pages else iter(())
     return written | _write(found.folder, ((f"runs/{train_id}.html", content) for train_id, content in pages))
@@ -202,9 +201,10 @@ def figures_text(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """
     study, results_dir = open_results(name, overrides)
     found = analysed(results_dir, study, find_study(name), overrides)
-    for file, content in table_files(found.tables).items():
-        atomic_write(found.folder / "tables" / file, content)
-    return write_figures(found.frames, found.tables, found.folder / "figures"), lacking(found.frames)
+    with lease(found.folder.parent, wait=True):
+        for file, content in table_files(found.tables).items():
+            atomic_write(found.folder / "tables" / file, content)
+        return write_figures(found.frames, found.tables, found.folder / "figures"), lacking(found.frames)
 
 
 def write_figures(frames: StudyFrames, tables: Tables, folder: Path) -> str:

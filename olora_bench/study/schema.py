@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config import Model, compose, options
 from olora_bench.config.compose import validation_message
-from olora_bench.config.schema import Name, Strict
+from olora_bench.config.schema import Criterion, Name, Rate, Strict
 from olora_bench.errors import BadInput
 from olora_bench.formats import read_yaml
 
@@ -34,8 +35,29 @@ class Contrast(Strict):
     kind: Literal["primary", "secondary"]
 
 
-Rate = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Seeds(Strict):
+    """The seeds of the reported runs: `first` and those after it, as many as the last of `looks`.
+
+    `looks` are numbers of seeds after which a contrast may be decided: its arms get the seeds of the next look only while it is not.
+    """
+
+    first: Annotated[int, Field(ge=0, lt=2**62)] = 10
+    looks: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST_RUNS)], ...], Field(min_length=1)]
+
+    @field_validator("looks")
+    @classmethod
+    def _ascend(cls, looks: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(looks)):
+            raise ValueError(f"study.seeds.looks={list(looks)}: each must be larger than the one before, e.g. [6, 8, 12, 16, 20]")
+        return looks
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every seed, up to the last look."""
+        return tuple(range(self.first, self.first + self.looks[-1]))
 
 
 class Tuning(Strict):
@@ -44,14 +66,22 @@ class Tuning(Strict):
     `criterion` is read on the tune part: `tune_loss` is minimised, `tune_gold_logprob` maximised. `lrs` is the start grid of all arms,
     in steps of a factor sqrt(10); `shared_lr`, when given, is a tuning point of every arm too, and is run at the fresh seeds beside the
     tuned ones. `max_extensions` is how many points may be added to either side of the start grid.
+
+    `refinement` says what is tried about an arm's best on that grid: a point either side of it (`neighbours`), or the vertex of the
+    parabola in log lr through it and the two beside it (`parabola`), on the common fine grid 10^(n/4).
+
+    With 3 or 5 `finalists`, a fresh seed draws train and tune parts of its own (`data.block`), trains the chosen rate and as many of the
+    fine grid on either side, and keeps, by its own tune part, the one that is scored. With 1 it trains the chosen rate on the common parts.
     """
 
-    criterion: Literal["tune_loss", "tune_gold_logprob"]
+    criterion: Criterion
     lrs: Annotated[tuple[Rate, ...], Field(min_length=3)]
     shared_lr: Rate | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    fresh_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    fresh_seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     max_extensions: int = Field(default=4, ge=0)
+    refinement: Literal["neighbours", "parabola"] = "neighbours"
+    finalists: Literal[1, 3, 5] = 1
 
     @field_validator("lrs")
     @classmethod
@@ -66,27 +96,42 @@ class Tuning(Strict):
     @model_validator(mode="after")
     def _seeds_are_fresh(self) -> Tuning:
         for name in ("seeds", "fresh_seeds"):
-            if len(set(getattr(self, name))) != len(getattr(self, name)):
-                raise ValueError(f"study.tuning.{name}={list(getattr(self, name))} names a seed twice: name each once")
-        used = sorted(set(self.seeds) & set(self.fresh_seeds))
-        if used:
-            raise ValueError(f"study.tuning.fresh_seeds={list(self.fresh_seeds)}: {used} are tuning seeds: choose seeds that chose nothing")
+            named = getattr(self, name) or ()
+            if len(set(named)) != len(named):
+                raise ValueError(f"study.tuning.{name}={list(named)} names a seed twice: name each once")
+        fresh = self.fresh_seeds or ()
+        if used := sorted(set(self.seeds) & set(fresh)):
+            raise ValueError(f"study.tuning.fresh_seeds={list(fresh)}: {used} are tuning seeds: choose seeds that chose nothing")
         return self
 
-
-Least = Annotated[float, Field(gt=0)]
+    @model_validator(mode="after")
+    def _finalists_stand_alone(self) -> Tuning:
+        if self.finalists > 1 and self.shared_lr is not None:
+            raise ValueError(
+                f"study.tuning.shared_lr={self.shared_lr:g} with finalists={self.finalists}: a shared rate chooses nothing. Leave one of "
+                "the two out, and compare at a shared rate in a study of its own (protocol: shared_lr)"
+            )
+        return self
 
 
 class Margin(Strict):
     """The smallest difference that matters: percentage points of score, nats of held-out loss per token. Left out: none is declared, and
     then no contrast is called equivalent."""
 
-    score: Least | None = None
-    loss: Least | None = None
+    score: Annotated[float, Field(gt=0, lt=100, strict=True)] | None = None
+    loss: Annotated[float, Field(gt=0, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declares_one(cls, value: object) -> object:
+        if not isinstance(value, dict) or not {name for name, one in value.items() if one is not None}:
+            raise ValueError(f"study.margin={value} declares none: give score (percentage points), loss (nats per token) or both, as "
+                             "{score: 1.0, loss: 0.01}, or leave study.margin out")  # fmt: skip
+        return value
 
 
 class Study(Strict):
-    """A study: contrasts, declared before the runs, over a union of grids.
+    """A study: contrasts, declared before the runs, over a union of grids, and over the `seeds` of its looks, where it has any.
 
     A grid maps a config key (a group such as `init`, or a value such as `rank` or `data.cutoff`) to a value or a list of values;
     a grid's runs are the product of its lists, the study's runs the union over its grids.
@@ -98,18 +143,46 @@ class Study(Strict):
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)]
     grids: Annotated[tuple[Grid, ...], Field(min_length=1)]
     tuning: Tuning | None = None
+    seeds: Seeds | None = None
     margin: Margin | None = None
+
+    @property
+    def reported_seeds(self) -> tuple[int, ...] | None:
+        """The seeds of the reported runs, all looks included; None where the grids name them."""
+        fresh = None if self.tuning is None else self.tuning.fresh_seeds
+        return fresh if self.seeds is None else self.seeds.all
+
+    @property
+    def set_for_each_run(self) -> dict[str, str]:
+        """What neither a grid nor an override may set, since the study sets it for each run: key -> where."""
+        keys = {"finalists": "study.tuning", "criterion": "study.tuning"}
+        keys |= dict.fromkeys(("lr", "seed"), "study.tuning") if self.tuning is not None else {}
+        keys |= {"data.block": "study.tuning"} if self.tuning is not None and self.tuning.finalists > 1 else {}
+        return keys | ({"seed": "study.seeds"} if self.seeds is not None else {})
 
     @model_validator(mode="after")
     def _protocol_has_its_keys(self) -> Study:
         if self.protocol == "shared_lr" and self.tuning is not None:
             raise ValueError("study.tuning is given, but study.protocol is shared_lr: leave study.tuning out, or use protocol: tuned")
         if self.protocol == "tuned" and self.tuning is None:
-            raise ValueError("study.protocol is tuned, but study.tuning is missing: give criterion, lrs, seeds and fresh_seeds")
+            raise ValueError("study.protocol is tuned, but study.tuning is missing: give criterion, lrs and seeds")
         for number, grid in enumerate(self.grids):
-            for key in ("lr", "seed") if self.protocol == "tuned" else ():
-                if key in grid:
-                    raise ValueError(f"study.grids.{number}.{key}: under protocol tuned study.tuning gives lrs and seeds: leave it out")
+            for key in self.set_for_each_run.keys() & grid.keys():
+                raise ValueError(f"study.grids.{number}.{key}: {self.set_for_each_run[key]} sets it for each run: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_given_once(self) -> Study:
+        if self.tuning is None:
+            return self
+        if self.seeds is None and self.tuning.fresh_seeds is None:
+            raise ValueError("study.seeds is missing: under protocol tuned give study.seeds.looks, e.g. [6, 8, 12, 16, 20]")
+        if self.seeds is not None and self.tuning.fresh_seeds is not None:
+            raise ValueError(
+                "study.seeds and study.tuning.fresh_seeds are both given: study.seeds gives the reported seeds; leave the other out"
+            )
+        if self.seeds is not None and (used := sorted(set(self.tuning.seeds) & set(self.seeds.all))):
+            raise ValueError(f"study.seeds.first={self.seeds.first}: {used} are tuning seeds: choose seeds that chose nothing")
         return self
 
     @model_validator(mode="after")

@@ -84,6 +84,8 @@ def counts(found: Sequence[Standing]) -> str:
 
 
 _POLL_S = 1.0
+_Piece = tuple[str, str | None, int]
+"""What is launched: a run's id, that of its evaluation, and of how many runs of its block the end is known."""
 
 
 class Worklist:
@@ -95,8 +97,11 @@ class Worklist:
 
     def __init__(self, store: Store, *, retry: bool = False) -> None:
         self.store, self.retry = store, retry
-        self._launched: Counter[str] = Counter()
+        self._launched: Counter[_Piece] = Counter()
+        self._tried: set[str] = set()
         self._left_to_others: set[str] = set()
+        self._elsewhere: set[tuple[str, ...]] = set()
+        self._over: Counter[tuple[str, ...]] = Counter()
         self._said: set[str] = set()
         self._mended: set[str] = set()
         self._tidied: set[str] = set()
@@ -106,7 +111,7 @@ class Worklist:
         damaged is set aside first."""
         found = []
         for job in jobs:
-            fresh = job.what.train_id not in self._launched
+            fresh = job.what.train_id not in self._tried
             if self.retry and fresh and job.what.train_id not in self._mended:
                 self._mended.add(job.what.train_id)
                 for path in mend(self.store, job.what):
@@ -117,13 +122,21 @@ class Worklist:
                 self._tidied.add(one.job.what.train_id)
                 tidy(self.store, one.job.what)
         self._left_to_others |= {s.job.what.train_id for s in found if s.state == "running"}
+        # Another worker's block is all its own: the finalist that it keeps is scored where it was trained.
+        self._elsewhere = {s.job.block.overrides for s in found if s.job.block is not None and s.state == "running"}
+        self._over = Counter(s.job.block.overrides for s in found if s.job.block is not None and s.state in ("done", "diverged"))
         return found, [s.job for s in found if self._due(s)]
 
     def launching(self, jobs: Sequence[Job]) -> None:
         """Remember that these are handed to the launcher now."""
         for job in jobs:
-            self._launched[job.what.train_id] += 1
+            self._launched[self._piece(job)] += 1
+            self._tried.add(job.what.train_id)
             self._left_to_others.discard(job.what.train_id)
+
+    def _piece(self, job: Job) -> _Piece:
+        # A run of a block is begun anew with what became known of the others: it may be the one that is kept by now.
+        return job.what.train_id, job.what.eval_id, 0 if job.block is None else self._over[job.block.overrides]
 
     def wait(self, found: Sequence[Standing]) -> bool:
         """Wait until one of the runs in other workers' hands leaves them; false when there are none."""
@@ -143,7 +156,7 @@ class Worklist:
 
     def _due(self, one: Standing) -> bool:
         train_id = one.job.what.train_id
-        if one.state not in ("missing", "interrupted"):
+        if one.state not in ("missing", "interrupted") or (one.job.block is not None and one.job.block.overrides in self._elsewhere):
             return False
-        launched, crashed = self._launched[train_id], one.holder is not None
+        launched, crashed = self._launched[self._piece(one.job)], one.holder is not None
         return launched == 0 or train_id in self._left_to_others or (crashed and launched <= CRASHES_THAT_PARK)

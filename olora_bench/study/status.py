@@ -20,10 +20,11 @@ from olora_bench.study.expand import Grids
 from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
-from olora_bench.study.open import find_and_open
+from olora_bench.study.open import open_to_read
 from olora_bench.study.plan import stages_text
 from olora_bench.study.states import Standing, counts, standings
 from olora_bench.words.declared import CHANGED, since_text
+from olora_bench.words.numbers import rate
 
 
 def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
@@ -32,7 +33,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     Raises:
         BadInput: there is no such study, or it cannot be carried out as written.
     """
-    study = find_and_open(name, overrides)
+    study = open_to_read(name, overrides)
     grids = study.grids()
     found = standings(study.store, grids.jobs, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
@@ -66,7 +67,7 @@ def edges_text(grids: Grids) -> list[str]:
     ends = {"low": "lowest", "high": "highest"}
     return [
         f"  {cell.job.experiment.model.name} r{cell.job.experiment.rank} {one.arm}: no tuned verdict, "
-        f"its best lr {one.best:g} is still the {ends[one.edge]} of {len(one.tried)} tried"
+        f"its best lr {rate(one.best)} is still the {ends[one.edge]} of {len(one.tried)} tried"
         for cell in grids.searches
         for one in cell.arms
         if one.edge is not None

@@ -19,7 +19,7 @@ from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.locked import since_locked, to_lock
 from olora_bench.study.manifest import write_lock, write_manifest
-from olora_bench.study.names import study_dir
+from olora_bench.study.names import declaration_of, study_dir
 from olora_bench.study.open import OpenStudy, open_study
 from olora_bench.study.states import Standing, Worklist, counts
 
@@ -65,13 +65,14 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
     worklist = Worklist(study.store, retry=retry)
     serial = one_by_one(launcher)
     seen: Sequence[Job] | None = None
-    said = ""
+    said, declared = "", declaration_of(study.file.path)
     while True:
+        check_unchanged(study.file.path, declared)
         grids = study.grids()
         found, todo = worklist.look(grids.jobs)
         todo = in_order(grids, todo)
-        # One run at a time where a launcher has no use for more: each run may make a learning rate known, or another worker may have.
-        batch = todo[:1] if serial else todo
+        # One piece of work at a time where a launcher has no use for more: it may make a learning rate known, or another worker may have.
+        batch = [job for job in todo if job.launch == todo[0].launch] if serial else todo
         stage = f"study {study.name}{_stage(batch)}: {len(grids.jobs)} runs{merged_text(grids)}"
         if seen is None or (batch and stage != said):
             say(f"{stage}: {counts(found)}")
@@ -88,10 +89,26 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             say_changes(study)
         if batch:
             worklist.launching(batch)
-            launch(launcher, [(*overrides, *job.overrides) for job in batch])
+            launch(launcher, [(*overrides, *lines) for lines in dict.fromkeys(job.launch.overrides for job in batch)])
         elif not worklist.wait(found) and study.grids().jobs == grids.jobs:
             return found  # read once more: since the runs were looked up, another worker's may have opened the next stage
         seen = grids.jobs
+
+
+def check_unchanged(path: Path, declared: str) -> None:
+    """Refuse to go on with a study whose file was edited meanwhile: each run is composed from the file as it lies there.
+
+    Args:
+        declared: the digest of what the file declared when the sweep began.
+
+    Raises:
+        BadInput: it declares something else now; names both.
+    """
+    if (now := declaration_of(path)) != declared:
+        raise BadInput(
+            f"{path}: edited while its sweep runs: it declared {declared} when that began and declares {now} now (digests of all but title "
+            "and comments). No further run is begun. To run what it declares now, give the same command again; else undo the edit first"
+        )
 
 
 def say_changes(study: OpenStudy) -> None:

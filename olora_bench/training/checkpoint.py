@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import safetensors.torch
 import torch
@@ -28,7 +28,7 @@ from olora_bench.store import Lease, LeaseLost, atomic_write
 from olora_bench.store.record import Json
 from olora_bench.training.log import LogState
 
-FORMAT = 1
+FORMAT = 2
 RETRY_AFTER_S = 60.0
 FIRST_GUESS_S = 0.02
 """What a checkpoint is taken to cost, in seconds, before one was written: by this the first one comes early."""
@@ -48,6 +48,17 @@ class Checkpoints:
     writer: Json = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
     held: Lease | None = None
+
+
+class _State(TypedDict):
+    """What a checkpoint holds beside its tensors. `scaler`: fp16's loss scale; `writers`: the provenance of each process."""
+
+    format: int
+    owner: str
+    step: int
+    log: LogState
+    scaler: dict[str, float]
+    writers: list[Json]
 
 
 class Keeper:
@@ -88,7 +99,7 @@ class Keeper:
             LeaseLost: another process has taken the run over.
         """
         began = time.monotonic()
-        state = {
+        state: _State = {
             "format": FORMAT,
             "owner": self.plan.owner,
             "step": step,
@@ -140,7 +151,7 @@ class Keeper:
             return None
         self._put(tensors)  # the random states among them: nothing may be drawn between here and the next step
         self.scaler.load_state_dict(state["scaler"])
-        writers: list[Json] = state["writers"]
+        writers = state["writers"]
         self.earlier = writers[:-1] if writers[-1] == json.loads(json.dumps(self.plan.writer)) else writers
         return state["step"], state["log"]
 
@@ -154,7 +165,7 @@ class Keeper:
             tensors["rng/cuda"] = torch.cuda.get_rng_state(self.device)
         return {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
 
-    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _read(self) -> tuple[_State, dict[str, Tensor]]:
         content = read_regular(self.plan.path)
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -162,7 +173,7 @@ class Keeper:
         text = metadata.get("state", "")
         if metadata.get("digest") != _digest(tensors, text):
             raise _Unusable("its bytes are not those that were written")
-        state = json.loads(text)
+        state: _State = json.loads(text)
         if state["format"] != FORMAT:
             raise _Unusable(f"it has format {state['format']}, this olora_bench reads {FORMAT}")
         if state["owner"] != self.plan.owner:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple, TypedDict
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple, TypedDict
 
 import pandas as pd
 
@@ -25,14 +25,19 @@ class Row(TypedDict):
     grad_norm: float | None
 
 
-LogState = dict[str, Any]
-"""A log as JSON values, as a checkpoint keeps it: rows, metrics and each of the totals."""
+class LogState(TypedDict):
+    """A log as JSON values, as a checkpoint keeps it."""
+
+    rows: list[Row]
+    metrics: dict[str, float | None]
+    totals: dict[str, float]
+
 
 COLUMNS = {name: "int64" if name in ("step", "tokens") else "float64" for name in Row.__annotations__}
 
 
 FINAL = ("tune_loss", "tune_gold_logprob", "report_loss", "report_gold_logprob")
-"""The metrics that a run has at its end, as `PartLosses` names them."""
+"""The metrics that a run has at its end, as `PartLosses` names them; those of the report part where it was read."""
 
 
 class Update(NamedTuple):
@@ -85,7 +90,8 @@ class Log:
         loss, lr, grad_norm = (None, None, None) if update is None else (update.loss, update.lr, update.grad_norm)
         tune, report = (None, None) if read is None else (read.tune_loss, read.report_loss)
         if read is not None:
-            self.metrics |= {name if step else f"{name}_start": getattr(read, name) for name in FINAL}
+            known = {name: value for name in FINAL if (value := getattr(read, name)) is not None}
+            self.metrics |= {name if step else f"{name}_start": value for name, value in known.items()}
             self.last_read = read
             self.totals.reading_s += read.seconds
         self.rows.append(
@@ -106,12 +112,13 @@ class Log:
     def state(self, memory: PeakMemory) -> LogState:
         """Everything of this, as JSON values. Only a run that has not diverged has a state to keep."""
         self.saw(memory)
-        return {"rows": self.rows, "metrics": self.metrics, **asdict(self.totals)}
+        return {"rows": self.rows, "metrics": self.metrics, "totals": asdict(self.totals)}
 
     def restore(self, state: LogState) -> None:
         """Go on from a state, and pass its rows on."""
         self.rows, self.metrics = state["rows"], state["metrics"]
-        self.totals = Totals(**{one.name: state[one.name] for one in fields(Totals)})
+        for name, value in state["totals"].items():
+            setattr(self.totals, name, value)
         self.train_losses = [row["train_loss"] for row in self.rows[1:] if row["train_loss"] is not None]
         if self.on_row is not None:
             for row in self.rows:

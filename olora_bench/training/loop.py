@@ -66,16 +66,18 @@ def train(
                         keeper.after(step, lambda: log.state(memory))
     adapted.train_mode(False)
     log.saw(memory)
-    return summed_up(log, run.losses, run.parts, diverged, experiment.recipe.max_grad_norm, [] if keeper is None else keeper.earlier)
+    return summed_up(log, run.losses, run.parts, diverged, experiment.recipe, [] if keeper is None else keeper.earlier)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What is fixed before the first step. `order` has each batch's examples, `read_after` the steps after which part losses are read."""
+    """What is fixed before the first step. `order` has each batch's examples, `read_after` the steps after which part losses are
+    read, those of the report part where `report_too`."""
 
     parts: Parts
     order: Sequence[np.ndarray]
     read_after: frozenset[int]
+    report_too: bool
     losses: Losses
     optimiser: Optimiser
 
@@ -102,8 +104,8 @@ def _prepared(adapted: Adapted, parts: Parts, experiment: Experiment, device: to
     keep_freed_memory()
     budget = _budget(experiment, max(len(e.input_ids) for part in (parts.train, parts.tune, parts.report) for e in part), device)
     losses = Losses(adapted, budget, device, checkpointing=machine.gradient_checkpointing, compiled=machine.compile)
-    read_after = frozenset(loss_schedule(steps, recipe.loss_evaluations))
-    return _Run(parts, order, read_after, losses, Optimiser(adapted, recipe, steps, device))
+    read_after = frozenset(loss_schedule(steps, recipe.loss_evaluations) if recipe.read == "everything" else [steps])
+    return _Run(parts, order, read_after, recipe.read != "tune", losses, Optimiser(adapted, recipe, steps, device))
 
 
 def _resumed(keeper: Keeper | None, log: Log, steps: int) -> int:
@@ -122,9 +124,12 @@ def _read_and_judge(run: _Run, log: Log, step: int, update: Update | None = None
     if update is not None:
         log.count(update)
         diverged = diverged or divergence(log.train_losses)
-    read = run.losses.of_parts(run.parts) if step in run.read_after and diverged is None else None
+    to_read = step in run.read_after and diverged is None
+    read = run.losses.of_parts(run.parts, report_too=run.report_too) if to_read else None
     log.add_row(step, update, read)
-    return diverged or (None if read is None else part_divergence({"tune": read.tune_loss, "report": read.report_loss}, step))
+    if read is None or diverged is not None:
+        return diverged
+    return part_divergence({"tune": read.tune_loss} | ({"report": read.report_loss} if read.report_loss is not None else {}), step)
 
 
 def _check_supervision(examples: Sequence[Example], order: Sequence[np.ndarray]) -> None:

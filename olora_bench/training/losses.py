@@ -22,14 +22,14 @@ from olora_bench.models.memory import Budget
 class PartLosses(NamedTuple):
     """Of the parts that are not trained on: the loss in nats per supervised token; an example's mean log-probability of its supervised
     text, in nats; the loss of each example, summed over its supervised tokens, nats, the longest example first, fp32 `(examples,)`; and the
-    seconds that reading them took."""
+    seconds that reading them took. What is of the report part is None where that was not read."""
 
     tune_loss: float
     tune_gold_logprob: float
-    report_loss: float
-    report_gold_logprob: float
+    report_loss: float | None
+    report_gold_logprob: float | None
     tune_sums: Tensor
-    report_sums: Tensor
+    report_sums: Tensor | None
     seconds: float
 
 
@@ -71,12 +71,15 @@ class Losses:
                 total += loss.detach()
         return total
 
-    def of_parts(self, parts: Parts) -> PartLosses:
-        """The losses of the tune and the report part; no dropout."""
+    def of_parts(self, parts: Parts, *, report_too: bool = True) -> PartLosses:
+        """The losses of the tune part, and of the report part where it is read; no dropout."""
         start = time.perf_counter()
-        (tune_sums, tune), (report_sums, report) = self._read(parts.tune), self._read(parts.report)
-        means = (*_means(parts.tune, tune.item()), *_means(parts.report, report.item()))  # here a GPU is waited for
-        return PartLosses(*means, tune_sums, report_sums, time.perf_counter() - start)
+        (tune_sums, tune), report = self._read(parts.tune), self._read(parts.report) if report_too else None
+        loss, logprob = _means(parts.tune, tune.item())  # here a GPU is waited for
+        if report is None:
+            return PartLosses(loss, logprob, None, None, tune_sums, None, time.perf_counter() - start)
+        means = _means(parts.report, report[1].item())
+        return PartLosses(loss, logprob, means[0], means[1], tune_sums, report[0], time.perf_counter() - start)
 
     @torch.no_grad()
     def _read(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
@@ -101,6 +104,7 @@ def by_example(parts: Parts, read: PartLosses) -> pd.DataFrame:
     rows = [
         (part, example.group, example.id, loss, int(example.supervised[1:].sum()))
         for part, examples, sums in (("tune", parts.tune, read.tune_sums), ("report", parts.report, read.report_sums))
+        if sums is not None
         for example, loss in zip(longest_first(examples), sums.tolist(), strict=True)
     ]
     return pd.DataFrame(rows, columns=["part", "group", "example_id", "loss_sum", "tokens"])

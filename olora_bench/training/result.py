@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from olora_bench.config.schema import Recipe
 from olora_bench.data import Parts
 from olora_bench.inits import Adapted
 from olora_bench.store.record import Json
@@ -48,17 +49,17 @@ class TrainResult:
     earlier: list[Json]
 
 
-def summed_up(log: Log, losses: Losses, parts: Parts, diverged: str | None, max_grad_norm: float, earlier: list[Json]) -> TrainResult:
+def summed_up(log: Log, losses: Losses, parts: Parts, diverged: str | None, recipe: Recipe, earlier: list[Json]) -> TrainResult:
     """The result of a training that came to its end.
 
     Args:
         parts: whose losses were read.
         diverged: why it has diverged, if it has.
-        max_grad_norm: above which a gradient was clipped.
+        recipe: above which norm a gradient was clipped, and which losses were read.
         earlier: the provenance of earlier processes.
     """
     totals, adapted, done = log.totals, losses.adapted, log.rows[1:]
-    missing = {} if diverged is None else dict.fromkeys(FINAL, f"diverged: {diverged}")
+    missing = _unread(log, recipe) | ({} if diverged is None else dict.fromkeys(FINAL, f"diverged: {diverged}"))
     adapter_bytes = sum(p.numel() * p.element_size() for p in adapted.model.parameters() if p.requires_grad)
     return TrainResult(
         curve=log.curve(),
@@ -69,7 +70,7 @@ def summed_up(log: Log, losses: Losses, parts: Parts, diverged: str | None, max_
         missing={f"metrics.{key}": reason for key, reason in missing.items()},
         steps=len(done),
         tokens=totals.tokens,
-        clipped_step_share=sum(not (row["grad_norm"] or 0.0) <= max_grad_norm for row in done) / len(done),
+        clipped_step_share=sum(not (row["grad_norm"] or 0.0) <= recipe.max_grad_norm for row in done) / len(done),
         tokens_per_s=totals.tokens / totals.seconds,
         examples_per_s=totals.examples / totals.seconds,
         cost=_cost(log, adapted, losses.budget.tokens),
@@ -80,6 +81,12 @@ def summed_up(log: Log, losses: Losses, parts: Parts, diverged: str | None, max_
         timings_s={"optimise": totals.seconds, "part_losses": totals.reading_s},
         earlier=earlier,
     )
+
+
+def _unread(log: Log, recipe: Recipe) -> dict[str, str]:
+    """The metrics that nothing asked for, each with the reason."""
+    names = [name for final in FINAL for name in (final, f"{final}_start") if name not in log.metrics]
+    return {} if recipe.read == "everything" else dict.fromkeys(names, f"not read: recipe.read={recipe.read}")
 
 
 def _cost(log: Log, adapted: Adapted, token_budget: int) -> dict[str, float]:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.runs import with_role
-from olora_bench.words.numbers import listed, lr_text
+from olora_bench.identity import lr_text
+from olora_bench.words.numbers import listed
 from olora_bench.words.reasons import counted
 
 

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from olora_bench.analysis import StudyFrames, Tables, caveats, rows_of
 from olora_bench.analysis.caveats import Caveat
-from olora_bench.analysis.reasons import ArmsAbsent, RunsDiffer
+from olora_bench.analysis.reasons import ArmsAbsent, RunsDiffer, SourcesUnread
 from olora_bench.words import reasons
 from olora_bench.words.numbers import pp
 from olora_bench.words.reasons import counted
@@ -27,7 +27,7 @@ def worded(caveat: Caveat) -> str:
             low, high = (f"{100 * share:.3g}%" for share in (least, greatest))
             at = low if low == high else f"{low} to {high}"
             return f"{runs} of {counted(of, 'run')} ended at {at} of their learning rate: their warm-up was as long as their training"
-        case ArmsAbsent():
+        case ArmsAbsent() | SourcesUnread():
             return reasons.worded(caveat)
         case caveats.CellsOfOneArm(cells, of):
             return f"in {cells} of {counted(of, 'cell')} only one arm has runs: left out"

@@ -11,9 +11,9 @@ from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT,
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.frames import where
 from olora_bench.analysis.outcome import Outcome, Verdict
-from olora_bench.analysis.reasons import PairsDiverged, PairsMissing
-from olora_bench.words.numbers import number, rate
-from olora_bench.words.reasons import clauses, counted, worded
+from olora_bench.analysis.reasons import NothingFound, PairsDiverged, PairsMissing
+from olora_bench.words.numbers import found_range, number, rate
+from olora_bench.words.reasons import clauses, counted, holm, worded
 
 ARROWS = {1: "↑", -1: "↓"}
 LEGEND = "↑ better, ↓ worse, D a seed diverged (so unresolved), no mark: unresolved or no verdict. Every cell: tables/grid.md."
@@ -52,8 +52,8 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
     if seeds < MIN_SEEDS_FOR_VERDICT:
         return f"{_too_few(cells, seeds)} {unit}"
     star = f" {EXPLORATORY}" if cells["exploratory"].any() else ""
-    own = bool(cells["confirmatory"].any())
-    family = "Holm over the declared family" if own else "outside the declared family and not corrected for their number"
+    over = int(cells["holm_over"].max())
+    family = holm(over, "cell") if over else "outside the declared family and not corrected for their number"
     return (
         f"Intervals and verdicts over new seeds and new items, {family}.{star} `found from`: the smallest true difference that this test "
         f"finds with 80% power, and what that may be, as well as the variances are known; a smaller one was not shown absent. {unit}"
@@ -62,15 +62,16 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
 
 def found(cell: Mapping[str, Any]) -> str:
     """From where on a difference is found with 80% power, and what that may be."""
-    least, low, high = (cell[name] for name in ("found", "found_low", "found_high"))
-    return f"{number(least)} ({number(low)} to {number(high)})" if low <= least <= high else number(least)
+    return found_range(cell["found"], cell["found_low"], cell["found_high"])
 
 
 def _too_few(cells: pd.DataFrame, seeds: int) -> str:
-    least = cells["found"].min()  # the greatest is infinite where few items differ
+    least = cells["found"].min()
     items = f" From the items alone, no difference below {least:.1f} pp could be found (`items alone`: 80% power, 5% level)."
     blind = "How far a score moves when only the seed changes cannot be told from so few."
-    return f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(least) else items}"
+    told = f"{({1: 'One seed', 2: 'Two seeds'})[seeds]}: no verdict on a cell. {blind}{'' if pd.isna(least) else items}"
+    never = any(isinstance(reason, NothingFound) for reasons in cells["reasons"] for reason in reasons)
+    return told + (f" A dash there: {worded(NothingFound())}." if never else "")
 
 
 def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
@@ -80,7 +81,8 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
         cells: the rows of the table `cells` that it draws.
     """
     comparison, reasons = outcome.comparison, clauses(outcome.reasons)
-    judge = "Holm over the declared family" if cells["p_holm"].notna().any() else "each cell's own p, not corrected for their number,"
+    over = int(cells["holm_over"].max())
+    judge = holm(over, "cell") if over > 1 else "each cell's own p, not corrected for their number,"
     return [
         f"{comparison.arm} minus {comparison.reference} in accuracy (primary metric), 95% interval over new seeds and new items; filled, "
         f"in the winner's colour, where {judge} gives a verdict, grey and open otherwise.",

@@ -47,13 +47,13 @@ def declared_sentences(declared: pd.DataFrame) -> list[str]:
     return [*_commit_sentences(row), *_locked_sentences(row)]
 
 
-def _commit_sentences(row: Mapping[str, Any]) -> list[str]:
+def _commit_sentences(row: Mapping[str, object]) -> list[str]:
     if not row["commit"]:
         return [f"The commit that declared this study is not known: {row['reason'] or 'its file is in no git repository'}."]
     early = f", {row['runs_before']} before it" if row["runs_before"] else ""
     lines = [
         f"What {row['file']} declares (contrasts, grids, seeds) has stood unchanged since commit {row['commit']} of {row['committed_at']}.",
-        f"Of {counted(int(row['runs'] or 0), 'run')} with a record {row['runs_after']} started after that commit{early}.",
+        f"Of {counted(int(str(row['runs'] or 0)), 'run')} with a record {row['runs_after']} started after that commit{early}.",
     ]
     return [*lines, "Later commits changed only its title or comments."] if row["changed_since"] else lines
 
@@ -61,7 +61,7 @@ def _commit_sentences(row: Mapping[str, Any]) -> list[str]:
 _SHOWN = 10
 
 
-def _locked_sentences(row: Mapping[str, Any]) -> list[str]:
+def _locked_sentences(row: Mapping[str, object]) -> list[str]:
     if row["locked"] == Covers.FILE:
         return [
             f"Nothing but {row['file']} itself was settled before the first run: its lock does not cover what that file composes to "

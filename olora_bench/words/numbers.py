@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from olora_bench.identity import lr_text
+
 NOTHING, MINUS = "–", "−"
 
 Format = Callable[[Any], str]
@@ -57,6 +59,18 @@ def interval(low: Any, high: Any, *, digits: int = 1) -> str:
     return f"{number(low, digits=digits, sign=True)} to {number(high, digits=digits, sign=True)}"
 
 
+def found_range(least: float, low: float, high: float, *, digits: int = 1) -> str:
+    """From where on a difference is found, and what that may be; an unknown upper end is none.
+
+    >>> found_range(1.4, 1.1, 2.6), found_range(1.4, 1.1, float("nan")), found_range(1.4, 1.5, 2.0)
+    ('1.4 (1.1 to 2.6)', '1.4 (1.1 or more)', '1.4')
+    """
+    at, low_at, high_at = (number(value, digits=digits) for value in (least, low, high))
+    if not low <= least or least > high:
+        return at
+    return f"{at} ({low_at} to {high_at})" if high == high else f"{at} ({low_at} or more)"
+
+
 def rate(value: Any) -> str:
     """A learning rate as `lr_text` writes it, a dash where there is none."""
     return NOTHING if value is None or pd.isna(value) else lr_text(value)
@@ -99,18 +113,6 @@ def probability(value: Any) -> str:
 def times(value: Any) -> str:
     """A ratio."""
     return NOTHING if value is None or pd.isna(value) else f"{value:.2f}x"
-
-
-def lr_text(value: float) -> str:
-    """A learning rate, three digits, in the fewest characters that people read without counting zeros.
-
-    >>> lr_text(3.16e-4), lr_text(1e-3), lr_text(0.25)
-    ('3.16e-4', '1e-3', '0.25')
-    """
-    if value >= 0.1 or value <= 0:
-        return f"{value:.3g}"
-    digits, power = f"{value:.2e}".split("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def listed(values: pd.Series[Any]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from olora_bench.analysis.frames import Row, rows_of
-from olora_bench.words.numbers import NOTHING, listed, lr_text, number, rate
+from olora_bench.identity import lr_text
+from olora_bench.words.numbers import NOTHING, listed, number, rate
 from olora_bench.words.reasons import EDGES
 
 

@@ -13,21 +13,28 @@ from olora_bench.analysis.reasons import (
     DivergedAt,
     EqualDifferences,
     EvaluationsWarn,
+    ExamplesDiffer,
+    ExamplesUnread,
     Exploratory,
+    GivenSearch,
     ItemsDiffer,
     ItemsUnread,
     JudgedByLoss,
     NeverReached,
+    NoFiniteFinalist,
     NoRateChosen,
+    NothingFound,
     PairsDiverged,
     PairsMissing,
     ReadingsDiffer,
     Reason,
+    RestsOnRate,
     RunsDiffer,
     ScoresWarned,
     SearchesOpen,
     SeedLacks,
     ShorterSchedule,
+    SourcesUnread,
     TooFewBlocks,
     TooFewItems,
     TooFewRates,
@@ -47,6 +54,17 @@ def counted(count: int, noun: str) -> str:
     """
     ending = "" if count == 1 else "es" if noun.endswith(("s", "ch", "x")) else "s"
     return f"{count} {noun}{ending}"
+
+
+def holm(over: int, noun: str) -> str:
+    """How p's are corrected: over a family of so many.
+
+    >>> holm(3, "contrast"), holm(1, "contrast"), holm(0, "cell")
+    ('Holm over 3 contrasts', 'one contrast, so uncorrected', 'uncorrected')
+    """
+    if over < 2:
+        return f"one {noun}, so uncorrected" if over else "uncorrected"
+    return f"Holm over {counted(over, noun)}"
 
 
 def worded(reason: Reason) -> str:
@@ -72,6 +90,12 @@ def worded(reason: Reason) -> str:
             return f"pairs do not share the items of {benchmark}: nothing is said of new items"
         case TooFewItems(benchmark, items, needed):
             return f"{items} of at least {needed} items of {benchmark}: nothing is said of new items"
+        case SourcesUnread():
+            return "each item is its own: records do not say which share a passage or a source"
+        case ExamplesUnread(runs, of):
+            return f"about these examples: {runs} of {counted(of, 'run')} {'keeps' if runs == 1 else 'keep'} no losses of single ones"
+        case ExamplesDiffer():
+            return "about these examples: runs do not share two or more of them"
         case JudgedByLoss():
             return "by held-out loss: no benchmark is asked"
         case ArmsAbsent(arms):
@@ -84,12 +108,28 @@ def worded(reason: Reason) -> str:
             return "no learning rate chosen: a search is open or at an edge"
         case EqualDifferences():
             return "neither seeds nor items show a spread: no error can be told"
+        case NothingFound():
+            return "too little differs for any difference to be found four times in five"
         case Exploratory(_, enough):
             return f"exploratory: fewer than {enough} seeds"
         case Uncorrected():
             return "outside the declared family: p as it is"
+        case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
+            return _on_finalists(reason)
         case _:
             return _on_runs(reason)
+
+
+def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
+    match reason:
+        case GivenSearch(runs):
+            return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
+        case NoFiniteFinalist(blocks):
+            return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
+        case RestsOnRate(places):
+            return f"rests on the choice of rate: in held-out loss the fixed finalist {' and '.join(places)} says other than what was kept"
+        case _:
+            assert_never(reason)
 
 
 Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned

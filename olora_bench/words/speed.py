@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
@@ -62,17 +64,17 @@ def schedule_lines(schedules: pd.DataFrame, comparison: Comparison) -> list[str]
         if not (group["share"] > 1).any():
             continue  # no shorter schedule has runs yet
         missing = " (pairs missing)" if (planned["seeds"] + planned["diverged"] < planned["seeds_planned"]).any() else ""
-        lengths = ", ".join(f"{steps:g}" for steps in group["steps_arm"])
-        ran = f"{model} r{rank}: completed schedules of {lengths} steps against {group['steps_reference'].iloc[0]:g}{missing}"
+        ran = f"{model} r{rank}: of {comparison.arm}'s trainings of {_listed(group['steps_arm'])} steps{missing}"
+        goal = f"as low as {comparison.reference}'s of {group['steps_reference'].iloc[0]:g}"
         best = rows_of(group[group["smallest"]])
-        if best:
-            sure = "" if best[0]["sure"] else " (not sure: the interval holds 0)"
-            lines.append(
-                f"{ran}: {comparison.arm} matches {comparison.reference}'s final loss with 1/{best[0]['share']} of the steps{sure}."
-            )
-        else:
-            lines.append(f"{ran}: none matches {comparison.reference}'s final loss.")
+        sure = "" if not best or best[0]["sure"] else " (not sure: the interval includes 0)"
+        lines.append(f"{ran} the shortest that ends {goal} has {best[0]['steps_arm']:g}{sure}." if best else f"{ran} none ends {goal}.")
     return lines
+
+
+def _listed(lengths: Iterable[float]) -> str:
+    *rest, last = (f"{steps:g}" for steps in lengths)
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def speed_caption(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:

@@ -13,8 +13,8 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.scopes import About
-from olora_bench.words.numbers import interval, number, probability, rate
-from olora_bench.words.reasons import clauses, counted
+from olora_bench.words.numbers import found_range, interval, number, probability, rate
+from olora_bench.words.reasons import clauses, counted, holm
 
 PROTOCOLS = {"shared": "one learning rate for both", "tuned": "each arm at its own learning rate"}
 
@@ -77,15 +77,15 @@ def span(effect: Effect, *, digits: int) -> str:
 
 def found(effect: Effect, *, digits: int) -> str:
     """From where on a difference is found with 80% power, and what that may be, e.g. `1.4 (1.1 to 2.6)`; a dash for what is not known."""
-    least, low, high = (number(value, digits=digits) for value in (effect.found, effect.found_low, effect.found_high))
-    return f"{least} ({low} to {high})" if effect.found_low <= effect.found <= effect.found_high else least
+    return found_range(effect.found, effect.found_low, effect.found_high, digits=digits)
 
 
 def about(outcome: Outcome, effect: Effect) -> str:
     """What an interval is about, e.g. `new seeds and new items`."""
     seeds = "new models, new seeds" if outcome.scope is Scope.NEW_MODELS else "new seeds"
     models = ", these models" if outcome.scope is Scope.THESE_MODELS else ""
-    return f"{seeds} and {'new items' if effect.new_items else 'these examples'}{models}"
+    drawn = "new items" if effect is outcome.score else "new examples" if effect.new_items else "these examples"
+    return f"{seeds} and {drawn}{models}"
 
 
 def digits_of(outcome: Outcome) -> int:
@@ -145,8 +145,8 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     arm, effect = outcome.comparison.arm, outcome.judged
     lines = [f"{outcome.blocks_for} of {counted(effect.blocks, 'block')} for {arm}"] if effect.known else []
     if not pd.isna(outcome.p):
-        holm = "Holm " if outcome.comparison.confirmatory else ""
-        lines.append(f"over {about(outcome, effect)}, {holm}p = {probability(outcome.p)}{_errors(outcome, scopes)}")
+        corrected = holm(outcome.holm_over, "contrast")
+        lines.append(f"over {about(outcome, effect)}, p = {probability(outcome.p)}, {corrected}{_errors(outcome, scopes)}")
     if not pd.isna(effect.found):
         lines.append(f"a true difference is found four times in five from {found(effect, digits=digits_of(outcome))} {unit(outcome)} on")
     lines += _other_scopes(outcome, scopes)
@@ -167,16 +167,25 @@ def _errors(outcome: Outcome, scopes: pd.DataFrame) -> str:
     if row is None:
         return ""
     seeds = "seeds" if outcome.scope is Scope.ONE_MODEL else "models"
-    parts = " and ".join(f"{number(row[f'{part}_se'], digits=2)} from {name}" for part, name in (("block", seeds), ("item", "items")))
+    named, digits = (("block", seeds), ("item", _items(outcome))), digits_of(outcome) + 1
+    parts = " and ".join(f"{number(row[f'{part}_se'], digits=digits)} from {name}" for part, name in named)
     return f" (standard error, {unit(outcome)}: {parts})"
 
 
+def _items(outcome: Outcome) -> str:
+    return "examples" if outcome.by_loss else "items"
+
+
 def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
-    rows, lines = _of_judged(outcome, scopes), []
-    if (row := rows.get(About.ITEMS)) is not None and not pd.isna(row["low"]):
-        lines.append(f"of these trainings on new items: {interval(row['low'], row['high'])} {unit(outcome)}")
+    rows, lines, drawn = _of_judged(outcome, scopes), [], _items(outcome)
+    asked = (
+        (About.WITHIN_MODELS, f"of just these models on new seeds and new {drawn}"),
+        (About.ITEMS, f"of these trainings on new {drawn}"),
+    )
+    for scope, name in asked:
+        if (row := rows.get(scope)) is not None and not pd.isna(row["low"]):
+            lines.append(f"{name}: {interval(row['low'], row['high'], digits=digits_of(outcome))} {unit(outcome)}")
     if (row := rows.get(About.FLIPS)) is not None and outcome.judged.has_interval:
-        drawn = "examples" if outcome.by_loss else "items"
         lines.append(f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, which needs symmetry")
     return lines
 
@@ -188,7 +197,11 @@ def _held_out_loss(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
     if outcome.by_loss or not outcome.loss.known:
         return [f"held-out loss: {levels}"] if levels else []
     loss = outcome.loss
-    test = f", 95% interval {span(loss, digits=3)} over {about(outcome, loss)}, p = {probability(loss.p)}" if loss.has_interval else ""
+    test = (
+        f", 95% interval {span(loss, digits=3)} over {about(outcome, loss)}, p = {probability(loss.p)}, uncorrected"
+        if loss.has_interval
+        else ""
+    )
     gap = f"{number(loss.difference, digits=3, sign=True)} nats per token{test}"
     return [f"held-out loss: {levels} ({gap})" if levels else f"held-out loss: {gap}"]
 
@@ -262,10 +275,10 @@ def _row(outcome: Outcome) -> list[str]:
 
 def table_legend(shown: Sequence[Outcome], *, by_loss: bool) -> str:
     """What the columns of `comparison_table` say. `shown`: its comparisons, at least one."""
-    first = shown[0]
-    loss = "" if by_loss else f", of the loss over {about(first, first.loss)}"
+    over = " or ".join(dict.fromkeys(about(one, one.judged) for one in shown))
+    loss = "" if by_loss else f", of the loss over {' or '.join(dict.fromkeys(about(one, one.loss) for one in shown))}"
     return (
-        f"Intervals are over {about(first, first.judged)}{loss}. `reading`: of the {'loss' if by_loss else 'score'}, not corrected for the "
+        f"Intervals are over {over}{loss}. `reading`: of the {'loss' if by_loss else 'score'}, not corrected for the "
         "number of comparisons. `found from`: the smallest true difference that the test finds with 80% power, and what that may be, as "
         "well as the variances are known; a smaller one was not shown absent."
     )

@@ -237,3 +237,12 @@ def test_an_interval_of_the_loss_covers_new_examples_and_seeds() -> None:
         found = crossed([linearised_ratio(arms[1], tokens) - linearised_ratio(arms[0], tokens)])
         missed += abs(float(found.value) - 0.05) > float(found.half_width())
     assert 0.02 < missed / 500 < 0.075
+
+
+def test_three_blocks_of_two_items_by_hand() -> None:
+    """Blocks of 2, 1 and 0: s2 = 1, a third of it for the mean. Item means 2 and 0: MS(items) = 3 (1 + 1) / 1 = 6; residuals 1, 0, -1 and
+    -1, 0, 1: MS(residual) = 4 / 2 = 2; v = (6 - 2) / (3 x 2) = 2/3. Both items deviate alike, so v is taken as known: t is 1.96."""
+    found = crossed([np.array([[4.0, 2.0, 0.0], [0.0, 0.0, 0.0]])])
+    assert [float(x) for x in (found.value, found.block_variance, found.item_variance, found.se)] == pytest.approx([1, 1 / 3, 2 / 3, 1])
+    half = np.sqrt(4.302653**2 / 3 + 1.959964**2 * 2 / 3)
+    assert [*map(float, found.interval())] == pytest.approx([1 - half, 1 + half], rel=1e-6)

@@ -19,6 +19,7 @@ from olora_bench.analysis.outcome import Verdict
 from olora_bench.analysis.reasons import (
     ArmsAbsent,
     EqualDifferences,
+    ExamplesUnread,
     ItemsDiffer,
     ItemsUnread,
     JudgedByLoss,
@@ -137,7 +138,7 @@ def test_where_no_benchmark_is_asked_the_loss_decides(synthetic: Load, eval_stat
     losses = runs[(runs["roles"] == "tuned") & runs["longest"]].pivot_table(index="seed", columns="arm", values="metrics.report_loss")
     want = stats.ttest_rel(losses["olora_plus_x4"], losses["olora"])
     assert row["p"] == pytest.approx(want.pvalue) and not row["loss_new_items"]
-    assert row["reasons"] == (JudgedByLoss(),) and np.isnan(row["difference"])
+    assert row["reasons"] == (JudgedByLoss(), ExamplesUnread(12, 12)) and np.isnan(row["difference"])
     assert tables["cells"].empty
 
 

@@ -10,10 +10,8 @@ from scipy import stats
 
 from olora_bench.analysis.paired import (
     detectable_by_seeds,
-    flip_sets,
     holm,
     paired_t,
-    sign_flip,
 )
 from olora_bench.analysis.win_counts import count_with_null
 
@@ -58,43 +56,6 @@ def test_an_untested_member_costs_power_and_is_never_called() -> None:
     assert found[0] == 0.04 and np.isnan(found[1])
 
 
-@pytest.mark.parametrize("n", [6, 8, 12])
-def test_the_sign_flip_is_scipys_permutation_test(n: int) -> None:
-    d = rng().normal(0.6, 1, n)
-    want = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert float(sign_flip(d, rng()).p) == pytest.approx(want.pvalue)
-
-
-def test_the_sign_flip_counts_ties_and_zeros_as_scipy_does() -> None:
-    d = np.array([1.0, 1.0, -1.0, 0.0, 2.0, 2.0, -0.5])
-    want = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
-    assert float(sign_flip(d, rng()).p) == pytest.approx(want.pvalue)
-
-
-@pytest.mark.parametrize("n", [6, 7, 10])
-def test_the_interval_is_what_the_test_does_not_reject(n: int) -> None:
-    """Tested value by value with the test itself, just inside and just outside either end."""
-    d = rng().normal(1, 2, n)
-    found = sign_flip(d, rng())
-    for end, outward in ((float(found.low), -1), (float(found.high), 1)):
-        assert float(sign_flip(d - (end - outward * 1e-6), rng()).p) > 0.05
-        assert float(sign_flip(d - (end + outward * 1e-6), rng()).p) <= 0.05
-
-
-def test_below_six_blocks_nothing_can_be_shown() -> None:
-    found = sign_flip(np.arange(1.0, 6.0), rng())
-    assert float(found.p) == 2 / 32 and (found.low, found.high) == (-np.inf, np.inf)
-
-
-def test_many_blocks_are_flipped_at_random() -> None:
-    """Close to the normal approximation, and the same for the same generator."""
-    d = np.random.default_rng(1).normal(0.3, 1, 40)
-    found, again = sign_flip(d, rng()), sign_flip(d, rng())
-    assert not found.exact and float(found.p) == float(again.p)
-    assert float(found.p) == pytest.approx(2 * stats.norm.sf(abs(d.sum()) / np.sqrt((d**2).sum())), abs=0.01)
-    assert (float(found.low) + float(found.high)) / 2 == pytest.approx(d.mean(), abs=0.05)
-
-
 @pytest.mark.parametrize("seeds", [3, 6, 10])
 def test_what_seeds_detect_is_found_with_the_stated_power(seeds: int) -> None:
     """Simulated, and equal to statsmodels' power of the one-sample t."""
@@ -122,12 +83,3 @@ def test_cells_of_one_run_pair_are_one_coin() -> None:
     assert (wins, losses) == (48, 12)
     assert stats.binomtest(wins, wins + losses).pvalue < 1e-5
     assert (np.abs(null[:, 0] - null[:, 1]) >= wins - losses).mean() == pytest.approx(stats.binomtest(8, 10).pvalue)
-
-
-@pytest.mark.parametrize("blocks", [7, 25])
-def test_sign_flips_are_the_same_however_many_are_drawn_at_a_time(blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    d = rng().normal(0.3, 1.0, blocks)
-    sets, whole = flip_sets(blocks, rng(), draws=999), sign_flip(d, rng())
-    monkeypatch.setattr("olora_bench.analysis.paired._MOST_AT_ONCE", 1)
-    assert np.array_equal(flip_sets(blocks, rng(), draws=999), sets)
-    assert sign_flip(d, rng()) == whole

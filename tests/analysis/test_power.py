@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from olora_bench.analysis.crossed import crossed
+from olora_bench.analysis.crossed import crossed, of_items
 from olora_bench.analysis.estimate import Estimate, of_blocks
+from olora_bench.analysis.outcome import effect_columns, never_found
 from olora_bench.analysis.power import found, planned, power
+from olora_bench.analysis.reasons import NothingFound
 
 
 def truth(items: int, blocks: int, item: float, block: float, left: float) -> Estimate:
@@ -98,3 +100,19 @@ def test_the_far_side_is_no_find() -> None:
     of = truth(60, 6, 0.5, 0.3, 1.0)
     assert 0.015 < power(of, 0.0) <= 0.025
     assert power(replace(of, value=np.asarray(9.0)), -2.0) == power(of, 2.0)
+
+
+def test_trainings_that_are_held_fixed_have_a_power_of_their_items_alone() -> None:
+    """Infinite degrees of freedom of a block part that is none; beside a z test that knows the item part, which finds a little less."""
+    of = of_items([np.random.default_rng(4).normal(0, 1, (400, 6))])
+    least = found(of)
+    assert np.isinf(of.block_df) and least.low < least.difference < least.high
+    assert least.difference == pytest.approx((stats.norm.isf(0.025) + stats.norm.isf(0.2)) * float(of.se), rel=0.02)
+
+
+def test_where_one_item_of_many_differs_no_difference_is_found_and_a_reason_says_so() -> None:
+    table = np.zeros((300, 6))
+    table[0] = 100.0
+    row = effect_columns(1 / 3, of_items([table]))
+    assert np.isinf(found(of_items([table])).difference) and np.isnan(row["found"]) and row["item_se"] > 0
+    assert never_found(row) == (NothingFound(),) and never_found(row | {"found": 3.0}) == ()

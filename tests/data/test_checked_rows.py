@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pytest
@@ -20,7 +19,7 @@ ANSWERS["winogrande"] = "answer"
 STEP = "Correct the row, or take it out"
 
 
-def put(folder: Path, name: str, changes: dict[int, dict[str, Any]], *, split: str | None = None, count: int = 6) -> dict[str, Path]:
+def put(folder: Path, name: str, changes: dict[int, dict[str, object]], *, split: str | None = None, count: int = 6) -> dict[str, Path]:
     """Both splits of a benchmark; in `split` (default: the scored one) row n is changed by `changes[n]`."""
     rng, scored = random.Random(name), read_benchmarks((name,))[name].report_split
     for one in ("train", scored):
@@ -30,7 +29,7 @@ def put(folder: Path, name: str, changes: dict[int, dict[str, Any]], *, split: s
     return {f"benchmark:{name}": folder}
 
 
-def refused(folder: Path, name: str, changes: dict[int, dict[str, Any]]) -> str:
+def refused(folder: Path, name: str, changes: dict[int, dict[str, object]]) -> str:
     with pytest.raises(BadInput) as caught:
         benchmark_tasks(read_benchmarks((name,)), put(folder, name, changes), 0)
     return str(caught.value)
@@ -57,7 +56,7 @@ def refused(folder: Path, name: str, changes: dict[int, dict[str, Any]]) -> str:
          "choices is {'text': ['a', '', 'c', 'd'], 'label': ['A', 'B', 'C', 'D']}, so that one of its choices is blank"),
     ],
 )  # fmt: skip
-def test_a_bad_row_is_named(tmp_path: Path, name: str, changes: dict[str, Any], message: str, row_: int) -> None:
+def test_a_bad_row_is_named(tmp_path: Path, name: str, changes: dict[str, object], message: str, row_: int) -> None:
     """File, row (from 1), column and value, be it the first row or another."""
     found = refused(tmp_path, name, {row_: changes})
     file = tmp_path / f"{read_benchmarks((name,))[name].report_split}.parquet"
@@ -68,7 +67,7 @@ def test_a_bad_row_is_named(tmp_path: Path, name: str, changes: dict[str, Any], 
 def test_scored_rows_without_an_answer_are_refused(tmp_path: Path, name: str) -> None:
     """Whichever way the data set marks them."""
     column = ANSWERS[name]
-    mark: Any = -1 if name in ("boolq", "piqa") else ""
+    mark = -1 if name in ("boolq", "piqa") else ""
     file = tmp_path / f"{read_benchmarks((name,))[name].report_split}.parquet"
     assert refused(tmp_path, name, {n: {column: mark} for n in (2, 4)}) == (
         f"benchmark {name}: {file}, row 3: {column} is {mark!r}, which marks a row without an answer. 2 of the 6 rows of this split are "
@@ -82,7 +81,7 @@ def test_train_rows_without_an_answer_are_left_out_and_counted(
     tmp_path: Path, name: str, null: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They are in no part, the count is the run's, and it is said."""
-    mark: Any = None if null else -1 if name in ("boolq", "piqa") else ""
+    mark = None if null else -1 if name in ("boolq", "piqa") else ""
     paths = put(tmp_path, name, {n: {ANSWERS[name]: mark} for n in (0, 5)}, split="train")
     sizes = ("data.train_size=null", "data.tune_size=1", "data.report_size=1", "data.decontaminate=[]", "data.cutoff=2000")
     one = load(compose(["model=tinyllama", "suite=none", "data=made_up", f"data.benchmarks=[{name}]", *sizes]))
@@ -144,7 +143,7 @@ def test_keys_that_do_not_tell_choices_apart_are_refused(
         ("winogrande", "3", "2 choices. Allowed: '1', '2'"),
     ],
 )
-def test_the_answers_that_a_row_may_have_are_said(tmp_path: Path, name: str, value: Any, told: str) -> None:
+def test_the_answers_that_a_row_may_have_are_said(tmp_path: Path, name: str, value: object, told: str) -> None:
     """A row's own keys, positions, or whatever else lm-eval's task takes, also of the first row."""
     choices = {"choices": {"text": FOUR, "label": list("ABCD")}} if name == "arc_challenge" else {}
     found = refused(tmp_path, name, {0: {ANSWERS[name]: value, **choices}})

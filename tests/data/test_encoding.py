@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 from tiny_rows import gpt_like_tokenizer, llama_like_tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from olora_bench.data.encoding import encode_pairs, encode_requests
 from olora_bench.models.tokenizer import byte_tokenizer
@@ -18,7 +18,7 @@ PAIRS = [
 ]  # fmt: skip
 
 
-def hflm(tokenizer: Any) -> HFLM:
+def hflm(tokenizer: PreTrainedTokenizerBase) -> HFLM:
     config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
     return HFLM(pretrained=LlamaForCausalLM(config), tokenizer=tokenizer, device="cpu")
 

@@ -68,6 +68,27 @@ def test_parts_are_disjoint_and_balanced(rows: dict[str, Path]) -> None:
     assert not any("/train" in i for i in found["report"])
 
 
+@pytest.mark.parametrize("kind", ["mixture", "alpaca"])
+def test_a_block_draws_train_and_tune_anew_and_leaves_the_report_part(
+    kind: str, rows: dict[str, Path], instructions: dict[str, Path]
+) -> None:
+    """Of every block the report part is the same to the last token, the others differ, and no id is in two parts."""
+    make, paths = (mixture, rows) if kind == "mixture" else (alpaca, instructions)
+    built = [build_parts(make(*block), paths, TOKENIZER) for block in ((), ("data.block=0",), ("data.block=10",), ("data.block=11",))]
+    found = [ids(parts) for parts in built]
+    assert all(one["report"] == found[0]["report"] for one in found)
+    assert all((a.input_ids == b.input_ids).all() for parts in built[1:] for a, b in zip(parts.report, built[0].report, strict=True))
+    for part in ("train", "tune"):
+        assert len({frozenset(one[part]) for one in found}) == 4
+    assert all(len({i for part in one.values() for i in part}) == 30 for one in found)
+    assert all(parts.counts[part]["by_group"] == built[0].counts[part]["by_group"] for parts in built for part in parts.counts)
+
+
+def test_a_block_hangs_on_split_seed_too(rows: dict[str, Path]) -> None:
+    one, other = (ids(build_parts(mixture("data.block=3", f"data.split_seed={seed}"), rows, TOKENIZER)) for seed in (0, 1))
+    assert all(one[part] != other[part] for part in one)
+
+
 def test_a_prompt_is_the_request_that_lm_eval_scores(rows: dict[str, Path]) -> None:
     """For each item of all six tasks: tokens and supervised tokens are those of the gold request that lm-eval builds."""
     experiment_ = mixture("data.report_size=36", "data.cutoff=4000")

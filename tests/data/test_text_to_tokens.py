@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seeded_tokenizers import BYTES, FAMILIES, TEMPLATES, around, make_tokenizer
-from transformers import ByT5Tokenizer, CanineTokenizer
+from transformers import ByT5Tokenizer, CanineTokenizer, PreTrainedTokenizerBase
 
 from olora_bench.config.compose import compose, load
 from olora_bench.data import build_parts
@@ -28,7 +28,7 @@ TEXTS = st.lists(PIECES, max_size=6).map("".join)
 PROMPTS = st.tuples(st.sampled_from(["", "<s>", "### "]), TEXTS, st.sampled_from(["", ":", ":\n", ":\n    ", " is", "☃ "])).map("".join)
 
 
-def trained(tokenizer: Any, prompt: str, answer: str) -> tuple[list[int], list[int]]:
+def trained(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> tuple[list[int], list[int]]:
     return encode_pairs(tokenizer, [(prompt, answer)])[0]
 
 
@@ -95,7 +95,7 @@ def test_a_prompt_to_be_answered_is_where_training_has_its_answer(family: str) -
 
 
 @pytest.mark.parametrize("tokenizer", [ByT5Tokenizer(), CanineTokenizer()], ids=["eos", "both"])
-def test_tokenizers_in_python_are_encoded_alike(tokenizer: Any) -> None:
+def test_tokenizers_in_python_are_encoded_alike(tokenizer: PreTrainedTokenizerBase) -> None:
     """ByT5's puts EOS after a text, CANINE's BOS and EOS around it; neither says where a token lies."""
     asked, answered = trained(tokenizer, "ab:\n", "cd")
     assert asked + answered == tokenizer("ab:\ncd")["input_ids"][:-1]
@@ -128,7 +128,7 @@ def test_eos_in_front_stands_in_for_a_bos_that_is_not_there() -> None:
     assert trained(tokenizer, "no", " lad")[0][0] == tokenizer.eos_token_id
 
 
-def parts_of(tokenizer: Any, folder: Path, *overrides: str) -> Any:
+def parts_of(tokenizer: PreTrainedTokenizerBase, folder: Path, *overrides: str) -> Any:
     table = [{"instruction": f"Say word {i}", "input": "", "output": f"word {i}"} for i in range(9)]
     table += [{"instruction": "Say it", "input": "", "output": "word</s>"}]
     pq.write_table(pa.Table.from_pylist(table), folder / "train.parquet")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tiny_models import TinyBase
@@ -54,6 +55,17 @@ def test_items_keep_the_data_sets_own_ids(bases: dict[str, TinyBase], rows: dict
     _, items = score(bases["llama"], rows, "arc_challenge", "boolq", "hellaswag", "piqa")
     last = items.groupby("benchmark")["item_id"].last().to_dict()
     assert last == {"arc_challenge": "test_9", "boolq": "validation-9", "hellaswag": "validation-4-9", "piqa": "validation-9"}
+
+
+def test_items_of_one_passage_or_source_share_their_source(bases: dict[str, TinyBase], rows: dict[str, Path], tmp_path: Path) -> None:
+    """Made-up HellaSwag is from one source, each BoolQ question has a passage of its own unless it is written twice; PIQA names none."""
+    twice = pq.read_table(rows["benchmark:boolq"] / "validation.parquet").to_pylist()
+    twice[3]["passage"] = twice[0]["passage"]
+    write_rows(tmp_path, "validation", twice)
+    _, items = score(bases["llama"], rows | {"benchmark:boolq": tmp_path}, "boolq", "hellaswag", "piqa")
+    boolq, hellaswag, piqa = (items[items["benchmark"] == name]["source"] for name in ("boolq", "hellaswag", "piqa"))
+    assert boolq.nunique() == len(boolq) - 1 and boolq.iloc[0] == boolq.iloc[3]
+    assert hellaswag.nunique() == 1 and set(piqa) == {""}
 
 
 def test_the_items_frame_is_what_the_store_writes(bases: dict[str, TinyBase], rows: dict[str, Path], tmp_path: Path) -> None:

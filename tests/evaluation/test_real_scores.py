@@ -35,7 +35,7 @@ def requests_of(task: Any, name: str) -> list[Any]:
 @pytest.mark.skipif(not (CACHE / "packaged").is_dir(), reason=f"the packaged assets are not in {CACHE}: run `make assets`")
 @pytest.mark.parametrize("shots", [0, 2])
 def test_every_choice_of_real_items_equals_lm_evals(shots: int) -> None:
-    """SmolLM2-135M in fp32, seeded items of each of the six: within 1e-4 (both round: fp64 is 6e-4 away from either)."""
+    """SmolLM2-135M-Instruct in fp32, seeded items of each of the six: within 1e-4 (both round: fp64 is 6e-4 away from either)."""
     experiment = load(compose(["model=smollm2_135m_q4", "tracker=none", "machine.device=cpu", f"machine.cache_dir={CACHE}"]))
     found = assets.resolve(experiment)
     paths = assets.fetch(experiment, found)

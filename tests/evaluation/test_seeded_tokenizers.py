@@ -13,13 +13,13 @@ from lm_eval.api.instance import Instance
 from seeded_tokenizers import TEMPLATES, around, corpus, make_tokenizer, seeded_tokenizer
 from test_tries import assert_same, lm_eval_says
 from tiny_models import TinyBase
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerBase
 
 from olora_bench.errors import BadInput
 from olora_bench.evaluation import Scorer, generate
 
 
-def base_of(tokenizer: Any, kind: str = "llama") -> TinyBase:
+def base_of(tokenizer: PreTrainedTokenizerBase, kind: str = "llama") -> TinyBase:
     sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
     config = GPT2Config(**sizes) if kind == "gpt2" else LlamaConfig(**sizes, intermediate_size=48, max_position_embeddings=256)
@@ -35,7 +35,7 @@ def asked(pairs: list[tuple[str, str]]) -> list[Instance]:
     return [Instance("loglikelihood", {}, pair, k, metadata=("odd", k // 2, 1)) for k, pair in enumerate(pairs)]
 
 
-def pairs_of(seed: int, tokenizer: Any) -> list[tuple[str, str]]:
+def pairs_of(seed: int, tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str]]:
     """Prompts of the corpus' kind, two choices each, borders that merge and empty prompts among them; no choice without a token."""
     rng, found = random.Random(seed), list[tuple[str, str]]()
     for line in corpus(rng)[:12]:
@@ -44,12 +44,12 @@ def pairs_of(seed: int, tokenizer: Any) -> list[tuple[str, str]]:
     return [pair for pair in found if adds_a_token(tokenizer, *pair)]
 
 
-def adds_a_token(tokenizer: Any, context: str, continuation: str) -> bool:
+def adds_a_token(tokenizer: PreTrainedTokenizerBase, context: str, continuation: str) -> bool:
     alone, whole = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (context.rstrip(), context + continuation))
     return len(whole) > len(alone)
 
 
-def without_eos(tokenizer: Any) -> Any:
+def without_eos(tokenizer: PreTrainedTokenizerBase) -> Any:
     """The tokenizer as the method means it: lm-eval given this one scores what we score."""
     twin = copy.deepcopy(tokenizer)
     begins = tokenizer("no")["input_ids"][0] == tokenizer.bos_token_id

@@ -67,18 +67,25 @@ def warm_server() -> None:
         os.environ["PYTHONPATH"] = before
 
 
+BLOCKS = """[{init: [lora, olora]}]
+  tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], max_extensions: 1, refinement: parabola, finalists: 3}
+  seeds: {looks: [1, 2]}
+"""
+"""Grids of a study that searches, trains blocks of finalists and looks twice."""
+
+
 def write_study(folder: Path, name: str, grids: str) -> None:
     """A tiny study's file in `folder`; `grids` is YAML."""
     node = f"""
     study:
       name: {name}
       title: killed, broken, spread out
-      protocol: shared_lr
+      protocol: {"tuned" if "tuning" in grids else "shared_lr"}
       contrasts: [{{arm: olora, reference: lora, kind: primary}}]
-      grids: {grids}
     """
+    node = textwrap.dedent(node) + f"  grids: {grids}\n"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.yaml").write_text(STUDY + textwrap.dedent(node))
+    (folder / f"{name}.yaml").write_text(STUDY + node)
 
 
 def places(folder: Path, results: Path) -> list[str]:
@@ -142,14 +149,16 @@ def sweep_here(study: Any, *, retry: bool = False) -> int:
     from olora_bench.__main__ import EXPECTED
     from olora_bench.process.progress import say
     from olora_bench.run.experiment import run
+    from olora_bench.run.finalists import run_finalists
     from olora_bench.study.sweep import sweep_study
 
     class Here:
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
-            known = {(*study.file.overrides, *job.overrides): job for job in study.grids().jobs}
+            known = {(*study.file.overrides, *job.launch.overrides): job.launch.experiment for job in study.grids().jobs}
             for lines in job_overrides:
+                experiment = known[tuple(lines)]
                 try:
-                    run(known[tuple(lines)].experiment, study=study.name)
+                    (run if experiment.finalists is None else run_finalists)(experiment, study=study.name)
                 except EXPECTED as error:
                     say(str(error))
 

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import warm  # noqa: F401
-from fault_workers import differences, events, into_files, places, sweep_here, write_study
+from fault_workers import BLOCKS, differences, events, into_files, places, sweep_here, write_study
 from faulty_calls import Fault
 from faulty_calls import plant as plant_fault
 from stubs import plant as plant_stubs
@@ -65,9 +65,9 @@ class Field:
         return self.study.store.root
 
 
-def prepared(folder: Path) -> Field:
+def prepared(folder: Path, grids: str = "[{init: [lora, olora], seed: [0, 1]}]") -> Field:
     """An undisturbed study's results in `folder/calm`, and how many calls its worker made."""
-    write_study(folder, "storm", "[{init: [lora, olora], seed: [0, 1]}]")
+    write_study(folder, "storm", grids)
     results = folder / "results"
     study = open_study(folder / "storm.yaml", places(folder, results))
     study.grids()
@@ -191,7 +191,7 @@ def outcome(seen: Storm, seed: int, kind: str) -> dict[str, Any]:
     """A row of the table."""
     return {
         "training": kind, "seed": seed, "faults": dict(sorted(seen.faults.items())), "faults_in_all": seen.faults.total(),
-        "studies_of_4_runs": seen.studies, "starts": seen.starts, "stopped_by_the_fence": seen.fenced, "runs_parked": seen.parked,
+        "studies": seen.studies, "starts": seen.starts, "stopped_by_the_fence": seen.fenced, "runs_parked": seen.parked,
         "lost_doubled_overwritten_or_left_over": len(seen.problems),
     }  # fmt: skip
 
@@ -201,19 +201,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--stub", type=int, default=450, help="faults with stub training")
     parser.add_argument("--real", type=int, default=50, help="faults with a tiny model's training")
+    parser.add_argument("--blocks", type=int, default=100, help="faults with stub training in a study of searches, finalists and looks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, help="where to write what happened, as JSON")
     options = parser.parse_args()
     LEASE.HEARTBEAT_S, LEASE.DEAD_AFTER_S, LEASE._POLL_S, states._POLL_S = HEARTBEAT_S, DEAD_AFTER_S, 0.05, 0.05
     began, rows, problems = time.monotonic(), [], []
-    for kind, faults in (("real", options.real), ("stub", options.stub)):
+    for kind, faults in (("real", options.real), ("stub", options.stub), ("blocks", options.blocks)):
         if not faults:
             continue
-        if kind == "stub":
+        if kind != "real":
             plant_stubs()
         with tempfile.TemporaryDirectory() as folder:
             seen = Storm()
-            storm(prepared(Path(folder)), faults, options.seed, seen)
+            storm(prepared(Path(folder), *([BLOCKS] if kind == "blocks" else [])), faults, options.seed, seen)
             rows.append(outcome(seen, options.seed, kind))
             problems += seen.problems
             if seen.problems:

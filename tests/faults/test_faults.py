@@ -64,12 +64,18 @@ def stormy(*options: str) -> str:
 
 def test_a_share_of_the_storm_leaves_no_trace() -> None:
     """Faults among two to four workers: nothing is lost, doubled, overwritten or left over. The whole: `make storm`."""
-    assert '"lost_doubled_overwritten_or_left_over": 0' in stormy("--stub", "30", "--real", "0", "--seed", "1")
+    assert '"lost_doubled_overwritten_or_left_over": 0' in stormy("--stub", "30", "--real", "0", "--blocks", "0", "--seed", "1")
+
+
+@pytest.mark.parametrize("faults", [3, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_storm_over_searches_finalists_and_looks_leaves_no_trace(faults: int) -> None:
+    """Between any two steps: the same runs are kept, scored and listed as in an undisturbed study."""
+    assert '"lost_doubled_overwritten_or_left_over": 0' in stormy("--stub", "0", "--real", "0", "--blocks", str(faults), "--seed", "3")
 
 
 @pytest.mark.slow
 def test_a_share_of_the_storm_with_real_training_leaves_no_trace() -> None:
-    assert '"lost_doubled_overwritten_or_left_over": 0' in stormy("--stub", "0", "--real", "10", "--seed", "2")
+    assert '"lost_doubled_overwritten_or_left_over": 0' in stormy("--stub", "0", "--real", "10", "--blocks", "0", "--seed", "2")
 
 
 @pytest.mark.slow

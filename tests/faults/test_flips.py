@@ -10,7 +10,6 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +29,7 @@ from olora_bench.training import Checkpoints
 from olora_bench.training.checkpoint import Keeper
 
 NOTICED = object()
-Kept = tuple[list[Path], Callable[[], Any]]
+Kept = tuple[list[Path], Callable[[], object]]
 
 
 def study_files(folder: Path, _: Path) -> Kept:
@@ -42,7 +41,7 @@ def study_files(folder: Path, _: Path) -> Kept:
     (folder / "s" / "manifest.json").write_bytes(sealed(manifest))
     (folder / "s" / "lock.json").write_bytes(sealed({"schema_version": 2, "precision": "bf16"}))
 
-    def read() -> Any:
+    def read() -> object:
         try:
             return read_manifest(folder, "s"), read_lock(folder, "s")
         except RecordError:
@@ -67,7 +66,7 @@ def rows(folder: Path, _: Path) -> Kept:
     table, spec = pa.table({"question": ["what?", "who?"], "label": [0, 1]}), {"from": "here"}
     cache.publish(folder / "rows", spec, lambda target: pq.write_table(table, target / "train.parquet"))
 
-    def read() -> Any:
+    def read() -> object:
         found = cache.problem(folder / "rows", spec, read_files=True)
         return NOTICED if found else pq.read_table(folder / "rows" / "train.parquet").to_pylist()
 
@@ -87,7 +86,7 @@ def tokenised(folder: Path, _: Path) -> Kept:
     path = folder / "a.plan"
     prompts._write(path, build_plan(pairs, [0, 0, 1, 1], merged=[False] * 4, begin=None, max_length=32, pair_cost=1.0))
 
-    def read() -> Any:
+    def read() -> object:
         plan = prompts._read(path)
         return NOTICED if plan is None else {name: (str(a.dtype), a.tolist()) for name, a in plan.arrays().items()}
 
@@ -105,7 +104,7 @@ def checkpoint(folder: Path, _: Path) -> Kept:
     keeper.save(3, {"rows": [1.5]})
     right = copy.deepcopy(layer.state_dict())
 
-    def read() -> Any:
+    def read() -> object:
         with torch.no_grad():
             layer.weight.fill_(0)
         state, rng = keeper.restore(), torch.get_rng_state()

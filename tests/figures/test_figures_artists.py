@@ -248,6 +248,18 @@ def test_a_mark_is_open_where_its_measure_decides_nothing(book: Draw) -> None:
         assert (of_loss.get_markerfacecolor() == "white") == (row["loss_low"] <= 0 <= row["loss_high"])
 
 
+def test_an_open_verdict_has_ticks_from_where_on_it_would_be_found(book: Draw) -> None:
+    """On the axis of what is judged; where that lies beyond the axis, as in a study of two models, there are none."""
+    drawn = book("whole")
+    score, loss = drawn.shown["comparisons"].figure.axes
+    verdicts = drawn.found.tables["verdicts"]
+    least = verdicts[verdicts["verdict"] == "unresolved"]["found"].dropna()
+    want = sorted(value for value in least if value < score.get_xlim()[1])
+    ticks = np.array(sorted((line.get_xdata() for line in artists_of(score, "found")), key=max))
+    assert want and ticks[:, 1] == pytest.approx(want) and (ticks[:, 0] == -ticks[:, 1]).all()
+    assert not artists_of(loss, "found")
+
+
 def test_where_nothing_is_scored_the_loss_stands_alone(book: Draw) -> None:
     found = book("planted").found
     unscored = found.tables["verdicts"].assign(difference=np.nan, low=np.nan, high=np.nan, judged_by="report_loss")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olora_bench.config import Experiment, compose, load
-from olora_bench.identity import base_eval_identity, cell_key, differences, digest, eval_identity, explain, ids, train_identity
+from olora_bench.identity import base_eval_identity, cell_key, differences, digest, eval_identity, explain, family_key, ids, train_identity
 from olora_bench.identity.explain import flat
 from olora_bench.identity.ids import DATA_DESCRIBES, MODEL_DESCRIBES, RECIPE_DESCRIBES, canonical_json, training_assets
 from tests.fixture_types import Json
@@ -57,7 +57,7 @@ PINNED = {"tinyllama olora": "654af64dc8cfb7a3", "llama lora r64": "18bce0ed25b0
 @pytest.mark.parametrize(
     "override",
     ["machine.results_dir=a", "machine.cache_dir=a", "machine.device=cpu", "machine.threads=1", "machine.train_token_budget=128",
-     "machine.gradient_checkpointing=true", "machine.compile=true",
+     "machine.gradient_checkpointing=true", "machine.compile=true", "finalists=[1e-3]", "criterion=tune_gold_logprob",
      "machine.eval_token_budget=128", "machine.local_dir=a", "machine.wandb_dir=a", "tracker=none", "tracker.project=other",
      "assets=[hub]", "recipe.name=renamed", "model.note=text", "model.licence=text", "model.gated=true", "exportable=[lora]"],
 )  # fmt: skip
@@ -83,7 +83,7 @@ REAL = {"init.module": "peft", "data.template": "author_no_input"}
 """Names of files and texts that an id looks into: another that there is."""
 
 DESCRIBES = {"model": MODEL_DESCRIBES, "data": DATA_DESCRIBES, "recipe": RECIPE_DESCRIBES}
-IN_NO_TRAIN_ID = {"machine", "tracker", "assets", "benchmarks", "suite", "precision", "exportable"}
+IN_NO_TRAIN_ID = {"machine", "tracker", "assets", "benchmarks", "suite", "precision", "exportable", "finalists", "criterion"}
 HASHED = sorted(
     key
     for key, _ in flat(experiment().model_dump(mode="json", exclude=IN_NO_TRAIN_ID))
@@ -133,6 +133,19 @@ def test_a_key_that_came_later_is_in_an_id_only_off_its_first_value(monkeypatch:
     monkeypatch.setattr(ids, "LATER", {"recipe.dropout": 0.0})
     usual, other = (train_identity(e, assets(e))["recipe"] for e in (experiment(), experiment("recipe.dropout=0.1")))
     assert "dropout" not in usual and other["dropout"] == 0.1
+
+
+@pytest.mark.parametrize("override", ["data.block=10", "recipe.read=tune", "recipe.read=final"])
+def test_a_block_and_what_is_read_make_another_run_of_the_same_cell_and_family(override: str) -> None:
+    one, other = (train_identity(e, assets(e)) for e in (experiment(), experiment(override)))
+    assert digest(one) != digest(other)
+    assert (cell_key(one), family_key(one)) == (cell_key(other), family_key(other))
+
+
+@pytest.mark.parametrize("suite", ["commonsense6", "alpaca_generation"])
+def test_a_block_leaves_the_untouched_bases_evaluation_as_it_is(suite: str) -> None:
+    one, other = experiment("data=alpaca_1k", f"suite={suite}"), experiment("data=alpaca_1k", f"suite={suite}", "data.block=10")
+    assert base_id(one) == base_id(other) and eval_id(one) != eval_id(other)
 
 
 def test_another_prompt_under_a_templates_name_is_another_run(monkeypatch: pytest.MonkeyPatch) -> None:

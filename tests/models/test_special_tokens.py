@@ -5,18 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tokenizers import processors
+from transformers import PreTrainedTokenizerBase
 
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
 from olora_bench.models import Base, load_base, padding_id
 from olora_bench.models import base as base_room
 
-Change = Callable[[Any], None]
+Change = Callable[[PreTrainedTokenizerBase], None]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def load(
 
 
 def test_a_tokenizer_with_bos_at_the_end_is_refused_before_the_weights_are_read(load: Callable[..., Base]) -> None:
-    def change(tokenizer: Any) -> None:
+    def change(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A <s>", special_tokens=[("<s>", 1)])
 
     with pytest.raises(BadInput, match=r"puts '<s>' after every text\. Allowed: nothing, or once its EOS token \('</s>'\)"):
@@ -50,7 +50,7 @@ def test_a_tokenizer_with_bos_at_the_end_is_refused_before_the_weights_are_read(
 def test_a_tokenizer_without_a_padding_token_stays_without(load: Callable[..., Base]) -> None:
     """So that what is exported has the tokenizer of its base; rows are filled up with EOS."""
 
-    def change(tokenizer: Any) -> None:
+    def change(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = None
 
     tokenizer = load(change).tokenizer

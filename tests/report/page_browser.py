@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 PROGRAM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -148,3 +148,9 @@ def browser(profile: Path) -> Iterator[Browser]:
         os.close(from_chromium[0])
         process.terminate()
         process.wait(20)
+
+
+class OpenPage(Protocol):
+    """Opens a planted study's page, at a fragment of its address, in a window so many pixels wide."""
+
+    def __call__(self, name: str, fragment: str = "", width: int = 1400) -> Browser: ...

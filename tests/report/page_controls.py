@@ -36,3 +36,8 @@ def column(tab: Browser, table: str, heading: str) -> list[str]:
             return [...t.tBodies[0].rows].map(r => r.cells[c].textContent); }})()"""
         )
     )
+
+
+def number(text: str) -> float:
+    """A number as the page writes it."""
+    return float(text.replace("−", "-"))

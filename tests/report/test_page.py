@@ -7,15 +7,12 @@ import dataclasses
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from page_files import STUDIES, SYNTHETIC, Page, page_of, written
 
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Scope
@@ -27,51 +24,10 @@ from olora_bench.report.page import _assets, _seeds, asset
 from olora_bench.report.page_data import curve_data, thinned
 from olora_bench.report.page_forest import twins
 from olora_bench.report.page_svg import nice_ticks
-from olora_bench.store import Store, sealed
-from olora_bench.study.__main__ import main
-from olora_bench.study.report import Analysed, analysed, write_page
+from olora_bench.study.report import Analysed, analysed
 from olora_bench.words.comparisons import LOSS, SCORE, Measure, verdict_word
-from tests.fixture_types import Json
 
-SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 MEASURES = (SCORE, LOSS)
-STUDIES = ("planted", "searched", "broken", "whole")
-EVIL = '</script><img src=x onerror="window.struck=1">&amp;<b>bold</b>'
-
-
-class Page(HTMLParser):
-    """A page's elements, their text, and the data it carries."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__()
-        self.text = content.decode()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.words: list[str] = []
-        self.scripts: list[tuple[dict[str, str], str]] = []
-        self.feed(self.text)
-        self.data: Json = next((json.loads(t) for a, t in self.scripts if a.get("id") == "study-data"), {})
-        self.curves: Json = next((json.loads(t) for a, t in self.scripts if a.get("id") == "curve-data"), {})
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        tag, attributes = self.tags[-1] if self.tags else ("", {})
-        if tag in ("script", "style"):
-            self.scripts.append((attributes | {"tag": tag}, data))
-        else:
-            self.words.append(data)
-
-
-def page_of(found: Analysed, *, run_pages: bool = False) -> Page:
-    write_page(found, None, run_pages=run_pages)
-    return Page((found.folder / "index.html").read_bytes())
-
-
-def written(name: str, to: Path, root: Path = SYNTHETIC, *, run_pages: bool = False) -> tuple[Analysed, Page]:
-    """A study's page, written and parsed."""
-    found = dataclasses.replace(analysed(root, name), folder=to)
-    return found, page_of(found, run_pages=run_pages)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +117,8 @@ def test_a_mark_right_of_the_middle_favours_the_arm(measure: Measure) -> None:
     loss = Effect(0.1, 0.05, 0.2, 0.03, 0.05, 0.04, 0.09, 6, new_items=False)
     outcome = Outcome(
         Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.BETTER, (), by_loss=False, score=score,
-        loss=loss, p=0.03, margin=float("nan"), scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
+        loss=loss, p=0.03, holm_over=1, margin=float("nan"), scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0,
+        diverged=0, runs="",
     )  # fmt: skip
     tile = twins(outcome).split('<div><p class="eyebrow">')[1 + MEASURES.index(measure)]
     (place,) = map(float, re.findall(r'cx="([\d.]+)%"', tile))
@@ -243,131 +200,6 @@ def test_a_diverged_curve_stops_where_it_is_no_number(pages: dict[str, tuple[Ana
     series = data["curves"][curve["train_id"].iloc[0]]
     assert data["axes"][series["train"][0]][-1] == 30 and data["axes"][series["report"][0]][-1] == 30
     json.dumps(data, allow_nan=False)
-
-
-def change(root: Path, act: Callable[[Json], None], name: str = "broken") -> None:
-    path = root / name / "manifest.json"
-    manifest = json.loads(path.read_text())
-    act(manifest)
-    path.write_bytes(sealed(manifest))
-
-
-@pytest.fixture
-def copied(tmp_path: Path) -> Path:
-    """The planted results, to be changed."""
-    return shutil.copytree(SYNTHETIC, tmp_path / "results")
-
-
-def test_titles_and_error_texts_stay_text(copied: Path, tmp_path: Path) -> None:
-    failed = next(r for r in json.loads((copied / "broken" / "manifest.json").read_text())["runs"] if (r["arm"], r["seed"]) == ("olora", 1))
-    record = copied / "runs" / failed["train_id"] / "record.json"
-    record.write_bytes(sealed(json.loads(record.read_text()) | {"error": EVIL}))
-    change(copied, lambda manifest: manifest.update(title=EVIL))
-    _, page = written("broken", tmp_path / "out", copied, run_pages=True)
-    assert EVIL in page.words[0] or EVIL in " ".join(page.words)
-    reasons = next(t["csv"] for t in page.data["tables"] if t["name"] == "not_done")
-    assert EVIL.replace('"', '""') in reasons
-    run = Page((tmp_path / "out" / "runs" / f"{failed['train_id']}.html").read_bytes())
-    assert EVIL in " ".join(run.words)
-    for one in (page, run):
-        assert not [a for tag, a in one.tags if (tag in ("img", "b") and "onerror" in a) or any(k.startswith("on") for k in a)]
-        assert "</script><img" not in one.text
-
-
-def test_no_text_of_data_is_in_any_page(copied: Path, tmp_path: Path) -> None:
-    store = Store(copied)
-    run = next(r for r in json.loads((copied / "planted" / "manifest.json").read_text())["runs"] if r["eval_id"])
-    record, items = store.read_eval(run["train_id"], None, run["eval_id"]), store.read_items(run["train_id"], None, run["eval_id"])
-    assert record is not None and items is not None
-    texts = {"prompt": "what is asked", "reference": "what is right", "output": "what was answered"}
-    answers = pd.DataFrame([{"item_id": "secret-item", **texts, "tokens": 3, "finished": True, "truncated": False}])
-    store.write_eval(record, items.assign(item_id=[f"secret-{i}" for i in items.index]), answers)
-    written("planted", tmp_path / "out", copied, run_pages=True)
-    files = list((tmp_path / "out").rglob("*.html"))
-    assert len(files) == 43
-    for path in files:
-        text = path.read_text()
-        assert not any(part in text for part in (*texts.values(), "secret-")), path
-
-
-def rename(manifest: Json) -> None:
-    for run in manifest["runs"]:
-        run["train_id"] = run["train_id"][::-1]
-
-
-def keep(**wanted: Any) -> Callable[[Json], None]:
-    def act(manifest: Json) -> None:
-        manifest["runs"] = [r for r in manifest["runs"] if all(r[key] in values for key, values in wanted.items())]
-
-    return act
-
-
-def unscored(manifest: Json) -> None:
-    for run in manifest["runs"]:
-        run["eval_id"] = run["base_eval_id"] = None
-
-
-BAD = {
-    "no record": (rename, "No verdict yet on olora against lora"),
-    "one arm": (keep(arm=["lora"]), "No verdict yet on olora against lora"),
-    "one seed": (keep(seed=[0], arm=["lora", "olora"]), "Not enough runs for a verdict"),
-    "unscored": (unscored, "olora is at −0.317 nats of held-out loss against lora (95% interval"),
-    "one run": (keep(seed=[0], arm=["lora"], model=["syn_a"]), "No verdict yet on olora against lora"),
-}
-
-
-@pytest.mark.parametrize("how", BAD)
-def test_a_study_with_little_in_it_says_so(copied: Path, tmp_path: Path, how: str) -> None:
-    act, said = BAD[how]
-    change(copied, act, "planted")
-    _, page = written("planted", tmp_path / "out", copied, run_pages=True)
-    words = " ".join(page.words)
-    assert said in words, words[:1500]
-    assert not re.search(r"\b(nan|None|inf)\b", words)
-
-
-def write_study_file(folder: Path, name: str) -> Path:
-    """A study file whose records are the planted ones."""
-    path = folder / f"{name}.yaml"
-    path.write_text(
-        "defaults: [config, {override hydra/sweeper: study}, _self_]\nhydra: {mode: MULTIRUN}\n"
-        f"study:\n  name: {name}\n  title: t\n  protocol: shared_lr\n  contrasts: [{{arm: olora, reference: lora, kind: primary}}]\n"
-        "  grids: [{seed: 0}]\n"
-    )
-    return path
-
-
-def test_make_report_writes_the_same_bytes_each_time(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["report", str(write_study_file(tmp_path, "planted")), f"machine.results_dir={copied}", "--run-pages"]
-    seen = []
-    for _ in range(2):
-        with pytest.raises(SystemExit) as done:
-            main(command)
-        assert done.value.code == 0, capsys.readouterr().err
-        folder = copied / "planted" / "report"
-        seen.append({str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
-        shutil.rmtree(folder)
-    assert seen[0] == seen[1] and "index.html" in seen[0] and sum(name.startswith("runs/") for name in seen[0]) == 42
-    assert f"{copied}/planted/report/index.html" in capsys.readouterr().out
-
-
-def test_items_of_a_run_are_printed(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = next(r for r in json.loads((copied / "planted" / "manifest.json").read_text())["runs"] if r["arm"] == "olora" and r["eval_id"])
-    where = f"machine.results_dir={copied}"
-
-    def items(*more: str) -> tuple[Any, str, str]:
-        with pytest.raises(SystemExit) as done:
-            main(["items", run["train_id"], where, *more])
-        said = capsys.readouterr()
-        return done.value.code, said.out, said.err
-
-    code, out, _ = items()
-    assert code == 0 and out.count("; gold ") == out.count(", predicted ") == 160
-    assert "piqa: 40 items, 28 right" in out and "The text of piqa is not on this machine" in out
-    code, out, _ = items("--benchmark", "boolq", "--limit", "3")
-    assert code == 0 and out.count(", predicted ") == 3 and "piqa" not in out
-    code, _, err = items("--benchmark", "nope")
-    assert code == 2 and "Allowed: boolq, openbookqa, piqa, winogrande" in err
 
 
 def channel(value: int) -> float:

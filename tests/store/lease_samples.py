@@ -54,6 +54,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def plant(folder: Path, **changes: Any) -> Path:
     """A lease file as this process would have written it, with changes."""
+    folder.mkdir(parents=True, exist_ok=True)
     with lease(folder):
         fields = json.loads((folder / "lease.json").read_text())
     path = folder / "lease.json"

@@ -24,7 +24,28 @@ def test_held_and_removed(tmp_path: Path) -> None:
         holder = read_lease(tmp_path / "run")
         assert holder is not None and holder.pid == os.getpid() and holder.alive()
         assert not held.lost
-    assert list((tmp_path / "run").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_which_nothing_was_written_does_not_stay(tmp_path: Path) -> None:
+    """One that was there before, or that holds something, does."""
+    for name in ("empty", "written", "there"):
+        if name == "there":
+            (tmp_path / name).mkdir()
+        with lease(tmp_path / name) as held:
+            if name == "written":
+                held.publish(tmp_path / name / "file", b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "written"]
+
+
+def test_a_folder_that_its_holder_removes_is_made_again_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one made sure of it just before."""
+    folder, gone = tmp_path / "run", iter([True, False])
+    module = sys.modules["olora_bench.store.lease"]  # the package's attribute of that name is the function
+    make = module.make_folder
+    monkeypatch.setattr(module, "make_folder", lambda path: (make(path), next(gone) and path.rmdir()))
+    with lease(folder):
+        assert read_lease(folder) is not None
 
 
 def test_removed_after_an_error(tmp_path: Path) -> None:

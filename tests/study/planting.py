@@ -10,7 +10,7 @@ from olora_bench.identity import Identified
 from olora_bench.store import RunRecord, Store
 from olora_bench.store.manifest import Manifest
 from olora_bench.study.open import OpenStudy
-from olora_bench.study.states import Standing
+from olora_bench.study.states import Standing, standing
 
 Outcome = float | None | str
 """What a planted run comes to: its tune loss, None for a diverged one, a text for a failed one."""
@@ -44,13 +44,19 @@ class Planter:
     def __init__(self, opened: OpenStudy, outcome: OutcomeOf) -> None:
         self.opened, self.outcome = opened, outcome
         self.batches: list[list[Experiment]] = []
+        self.launched: list[tuple[str, ...]] = []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> None:
-        jobs = {(*self.opened.file.overrides, *job.overrides): job for job in self.opened.grids().jobs}
-        batch = [jobs[tuple(lines)] for lines in job_overrides]
-        self.batches.append([job.experiment for job in batch])
-        for job in batch:
-            plant(job.what, self.outcome(job.experiment))
+        self.batches.append([])
+        self.launched += [tuple(lines) for lines in job_overrides]
+        jobs = self.opened.grids().jobs
+        for lines in job_overrides:
+            batch = [job for job in jobs if (*self.opened.file.overrides, *job.launch.overrides) == tuple(lines)]
+            assert batch
+            batch = [job for job in batch if job.block is None or standing(self.opened.store, job).state not in ("done", "diverged")]
+            self.batches[-1:] = [[*self.batches[-1], *(job.experiment for job in batch)]]
+            for job in batch:
+                plant(job.what, self.outcome(job.experiment))
 
 
 def plant(what: Identified, outcome: Outcome, **changes: object) -> RunRecord:

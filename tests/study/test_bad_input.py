@@ -76,11 +76,11 @@ CASES = {
     ),
     "tuned without tuning": (
         GOOD.replace("shared_lr", "tuned"),
-        "{path}: study.protocol is tuned, but study.tuning is missing: give criterion, lrs, seeds and fresh_seeds",
+        "{path}: study.protocol is tuned, but study.tuning is missing: give criterion, lrs and seeds",
     ),
     "lr in a tuned grid": (
         TUNING.replace("olora]}", "olora], lr: [1.0e-3]}"),
-        "{path}: study.grids.0.lr: under protocol tuned study.tuning gives lrs and seeds: leave it out",
+        "{path}: study.grids.0.lr: study.tuning sets it for each run: leave it out",
     ),
     "lrs off the ladder": (
         TUNING.replace("3.16e-4", "2.0e-4"),
@@ -93,6 +93,86 @@ CASES = {
     "seeds not fresh": (
         TUNING.replace("fresh_seeds: [1]", "fresh_seeds: [0, 1]"),
         "{path}: study.tuning.fresh_seeds=[0, 1]: [0] are tuning seeds: choose seeds that chose nothing",
+    ),
+    "an even number of finalists": (
+        TUNING.replace("fresh_seeds: [1]", "fresh_seeds: [1], finalists: 2"),
+        "{path}: study.tuning.finalists=2 is not allowed: input should be 1, 3 or 5",
+    ),
+    "a refinement that there is not": (
+        TUNING.replace("fresh_seeds: [1]", "fresh_seeds: [1], refinement: cubic"),
+        "{path}: study.tuning.refinement='cubic' is not allowed: input should be 'neighbours' or 'parabola'",
+    ),
+    "finalists at a shared rate": (
+        TUNING.replace("fresh_seeds: [1]", "fresh_seeds: [1], finalists: 3, shared_lr: 3.0e-4"),
+        "{path}: study.tuning.shared_lr=0.0003 with finalists=3: a shared rate chooses nothing. Leave one of the two out, and compare at a "
+        "shared rate in a study of its own (protocol: shared_lr)",
+    ),
+    "looks that do not rise": (
+        GOOD.replace(", seed: [0, 1]", "") + "seeds: {looks: [6, 6]}\n",
+        "{path}: study.seeds.looks=[6, 6]: each must be larger than the one before, e.g. [6, 8, 12, 16, 20]",
+    ),
+    "no look": (
+        GOOD.replace(", seed: [0, 1]", "") + "seeds: {looks: []}\n",
+        "{path}: study.seeds.looks=[] is not allowed: tuple should have at least 1 item after validation, not 0",
+    ),
+    "a look at nothing": (
+        GOOD.replace(", seed: [0, 1]", "") + "seeds: {looks: [0, 6]}\n",
+        "{path}: study.seeds.looks.0=0 is not allowed: input should be greater than or equal to 1",
+    ),
+    "seeds twice": (GOOD + "seeds: {looks: [6]}\n", "{path}: study.grids.0.seed: study.seeds sets it for each run: leave it out"),
+    "reported seeds twice": (
+        TUNING + "seeds: {looks: [6]}\n",
+        "{path}: study.seeds and study.tuning.fresh_seeds are both given: study.seeds gives the reported seeds; leave the other out",
+    ),
+    "tuned without reported seeds": (
+        TUNING.replace(", fresh_seeds: [1]", ""),
+        "{path}: study.seeds is missing: under protocol tuned give study.seeds.looks, e.g. [6, 8, 12, 16, 20]",
+    ),
+    "reported seeds that chose": (
+        TUNING.replace("seeds: [0], fresh_seeds: [1]", "seeds: [0, 12]") + "seeds: {looks: [6]}\n",
+        "{path}: study.seeds.first=10: [12] are tuning seeds: choose seeds that chose nothing",
+    ),
+    "a block in a grid": (
+        TUNING.replace("olora]}", "olora], data.block: 3}").replace("fresh_seeds: [1]", "fresh_seeds: [1], finalists: 3"),
+        "{path}: study.grids.0.data.block: study.tuning sets it for each run: leave it out",
+    ),
+    "a margin of nothing": (
+        GOOD + "margin: {score: 0}\n",
+        "{path}: study.margin.score=0 is not allowed: input should be greater than 0",
+    ),
+    "a margin below nothing": (
+        GOOD + "margin: {loss: -0.01}\n",
+        "{path}: study.margin.loss=-0.01 is not allowed: input should be greater than 0",
+    ),
+    "a margin that every score is inside": (
+        GOOD + "margin: {score: 100}\n",
+        "{path}: study.margin.score=100 is not allowed: input should be less than 100",
+    ),
+    "a margin without end": (
+        GOOD + "margin: {loss: .inf}\n",
+        "{path}: study.margin.loss=inf is not allowed: input should be a finite number",
+    ),
+    "a margin in words": (
+        GOOD + "margin: {score: small}\n",
+        "{path}: study.margin.score='small' is not allowed: input should be a valid number",
+    ),
+    "a margin that is a flag": (
+        GOOD + "margin: {score: true}\n",
+        "{path}: study.margin.score=True is not allowed: input should be a valid number",
+    ),
+    "a margin of neither measure": (
+        GOOD + "margin: {}\n",
+        "{path}: study.margin={{}} declares none: give score (percentage points), loss (nats per token) or both, as "
+        "{{score: 1.0, loss: 0.01}}, or leave study.margin out",
+    ),
+    "a margin without its measure": (
+        GOOD + "margin: 1.0\n",
+        "{path}: study.margin=1.0 declares none: give score (percentage points), loss (nats per token) or both, as "
+        "{{score: 1.0, loss: 0.01}}, or leave study.margin out",
+    ),
+    "a margin of another measure": (
+        GOOD + "margin: {points: 1.0}\n",
+        "{path}: study.margin.points: there is no such key. Check its spelling; `--cfg job` prints every key",
     ),
     "two inits of one name": (
         GOOD.replace("[0, 1]}]", "[0]}, {init: lora, init.options.init_lora_weights: pissa_niter_4, seed: 2}]"),
@@ -137,6 +217,25 @@ def test_an_override_of_what_the_grids_set_is_refused(study: MakeStudy, tmp_path
     with pytest.raises(BadInput) as error:
         study(TUNING, "lr=1e-3")
     assert str(error.value) == f"lr=1e-3: study.tuning of {path} sets lr for each run. Change it there, or in a copy of the file"
+    with pytest.raises(BadInput) as error:
+        study(GOOD, "finalists=[1e-3]")
+    assert str(error.value) == (
+        f"finalists=[1e-3]: study.tuning of {path} sets finalists for each run. Change it there, or in a copy of the file"
+    )
+
+
+def test_finalists_of_one_run_are_no_finalists_of_a_study(study: MakeStudy, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        study(GOOD, more="finalists: [1.0e-3]\n")
+    assert str(error.value) == (
+        f"{tmp_path}/sweeps/throwaway.yaml: finalists=[0.001] is one run's: in a study study.tuning.finalists says how many there are"
+    )
+
+
+def test_a_first_look_without_a_verdict_is_said(study: MakeStudy, tmp_path: Path) -> None:
+    opened = study(GOOD.replace(", seed: [0, 1]", "") + "seeds: {looks: [2, 12]}\n")
+    text = plan_text(str(opened.file.path), [f"machine.results_dir={tmp_path / 'results'}"])
+    assert "too few       2 blocks (model, seed) at the first look: a verdict takes 6\n" in text
 
 
 def test_a_live_lease_on_this_host(study: MakeStudy) -> None:

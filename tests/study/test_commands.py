@@ -63,10 +63,23 @@ def test_flops_of_a_run_by_hand(study: MakeStudy) -> None:
     opened = study(node(), more="recipe: {steps: 100, loss_evaluations: 1}")
     job = opened.grids().jobs[0]
     body = 131904 - 260 * 64
-    nothing = estimate.Speeds({}, {}, None, {}, {}, 0)
+    nothing = estimate.Speeds({}, {}, {}, None, {}, {}, 0)
     rate = estimate.CPU_FLOPS_PER_CORE * describe().cores
     by_hand = (100 * 16 * 50 + 2 * 32 * 50 / 2) * 4 * body / rate
     assert estimate.seconds([job], [], nothing, "cpu").seconds == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(
+    ("precision", "rates", "again"),
+    [("fp32", {"tiny_tinyllama": 5.0}, 0), ("bf16", {"tiny_tinyllama": 5.0}, 50 / 5), ("bf16", {}, 50 * estimate.FP32_TAKES / 10)],
+)
+def test_what_is_compared_with_fp32_takes_its_time(study: MakeStudy, precision: str, rates: dict[str, float], again: float) -> None:
+    """40 items of two choices at ten requests a second; 25 of them again in fp32, and all 40 of the untouched base."""
+    opened = study(node(), f"precision={precision}", more="suite: {name: small, rows: made_up, benchmarks: [piqa], limit: 40}")
+    job = opened.grids().jobs[0]
+    known = estimate.Speeds({"tiny_tinyllama": 1e12}, {"tiny_tinyllama": 10.0}, rates, None, {}, {}, 0)
+    assert estimate.seconds([job], [], known, "cpu").seconds == pytest.approx(80 / 10 + again, abs=1e-3)
+    assert estimate.seconds([], [job], known, "cpu").seconds == pytest.approx(80 / 10 + again * 80 / 50)
 
 
 def test_finished_runs_of_the_same_hardware_replace_the_flops(study: MakeStudy, plant_run: PlantRun) -> None:
@@ -95,6 +108,6 @@ def test_status_names_who_runs_what_failed_and_what_diverged(study: MakeStudy, p
     with lease(opened.store.run_dir(d.what.train_id)):
         text, done = status_text(str(opened.file.path), opened.file.overrides)
     assert not done
-    assert f"{d.what.train_id} tiny_tinyllama olora r4 lr0.0003 seed 1: running: process {os.getpid()} on " in text
-    assert f"{b.what.train_id} tiny_tinyllama lora r4 lr0.0003 seed 1: diverged: loss is nan after step 3" in text
+    assert f"{d.what.train_id} tiny_tinyllama olora r4 lr 3e-4 seed 1: running: process {os.getpid()} on " in text
+    assert f"{b.what.train_id} tiny_tinyllama lora r4 lr 3e-4 seed 1: diverged: loss is nan after step 3" in text
     assert "time left" in text

@@ -69,7 +69,7 @@ def test_what_was_run_by_hand_goes_only_when_asked_for(
     plant_run(busy.what, 1.5)
     root = opened.store.root
     (root / "runs" / ("0" * 16)).mkdir()
-    by_hand = f"  {root}/runs/{other.what.train_id}: tiny_tinyllama {other.experiment.arm} r4 lr0.0003 seed 7, done, "
+    by_hand = f"  {root}/runs/{other.what.train_id}: tiny_tinyllama {other.experiment.arm} r4 lr 3e-4 seed 7, done, "
     with lease(root / "runs" / busy.what.train_id):
         assert {one.folder.name for one in unneeded(root)} == {other.what.train_id, "0" * 16}
         listed = gc(root).splitlines()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from planting import MakeStudy, SweepStudy
 
 from olora_bench.config import conf_dir
 from olora_bench.store import sealed
@@ -15,6 +15,7 @@ from olora_bench.study.open import OpenStudy
 from olora_bench.study.report import report
 from olora_bench.study.status import status_text
 from olora_bench.words.declared import since_text
+from tests.fixture_types import Json
 
 NODE = """
 protocol: shared_lr
@@ -32,7 +33,7 @@ CHANGES = {
 
 
 @pytest.fixture
-def ran(study: Any, sweep: Any) -> OpenStudy:
+def ran(study: MakeStudy, sweep: SweepStudy) -> OpenStudy:
     """A study whose runs are made; its scores are not there."""
     opened = study(NODE, more=SUITE)
     sweep(opened, lambda _: 1.0)
@@ -45,7 +46,7 @@ def said(opened: OpenStudy) -> tuple[str, str]:
     return status_text(*words)[0], report(*words).text  # type: ignore[arg-type]
 
 
-def test_each_change_after_the_first_run_is_found(study: Any, ran: OpenStudy) -> None:
+def test_each_change_after_the_first_run_is_found(study: MakeStudy, ran: OpenStudy) -> None:
     for what, (more, node, change) in CHANGES.items():
         again = study(node, more=more)
         assert since_text(since_locked(again.store.root, again.name, again.file.path).changes).startswith(change), what
@@ -65,7 +66,7 @@ def plain(text: str) -> str:
     return text.replace("\\", "")
 
 
-def test_a_comment_a_title_and_a_machine_are_no_change(study: Any, ran: OpenStudy) -> None:
+def test_a_comment_a_title_and_a_machine_are_no_change(study: MakeStudy, ran: OpenStudy) -> None:
     again = study(NODE, more=f"# why\n{SUITE}")
     again.file.path.write_text(again.file.path.read_text().replace("title: a study", "title: another"))
     status, printed = said(again)
@@ -78,12 +79,12 @@ def test_another_version_of_the_analysis_is_a_change(ran: OpenStudy, monkeypatch
     assert all("analysis" in text and "and is 99" in text for text in said(ran))
 
 
-def lock(opened: OpenStudy) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((opened.store.root / opened.name / "lock.json").read_text())
+def lock(opened: OpenStudy) -> Json:
+    found: Json = json.loads((opened.store.root / opened.name / "lock.json").read_text())
     return found
 
 
-def test_until_a_run_has_a_record_a_study_may_change(study: Any, sweep: Any, capsys: Any) -> None:
+def test_until_a_run_has_a_record_a_study_may_change(study: MakeStudy, sweep: SweepStudy, capsys: pytest.CaptureFixture[str]) -> None:
     """Its first sweep was stopped at the door. After the first record the lock stays what it is, and a sweep says what has changed."""
     first = study(NODE, more=SUITE)
     sweep(first, lambda _: 1.0)
@@ -99,7 +100,7 @@ def test_until_a_run_has_a_record_a_study_may_change(study: Any, sweep: Any, cap
     assert "study throwaway: changed since the first run: recipe.default.batch_size was 8 and is 4" in capsys.readouterr().err
 
 
-def test_a_lock_of_an_earlier_version_says_that_it_covered_the_file_alone(ran: OpenStudy, sweep: Any) -> None:
+def test_a_lock_of_an_earlier_version_says_that_it_covered_the_file_alone(ran: OpenStudy, sweep: SweepStudy) -> None:
     """And stays so: what its runs were begun under is not known."""
     path = ran.store.root / ran.name / "lock.json"
     path.write_bytes(sealed({"schema_version": 2, "precision": "fp32"}))
@@ -125,13 +126,13 @@ def test_committed_studies_say_that_their_locks_covered_the_file_alone() -> None
     assert {since_locked(results, name).covers for name in ("smollm2", "smollm2_alpaca")} == {"the study file"}
 
 
-def test_what_is_settled_is_neither_machine_nor_tracker(study: Any) -> None:
+def test_what_is_settled_is_neither_machine_nor_tracker(study: MakeStudy) -> None:
     one, other = study(NODE, more=SUITE), study(NODE, "machine.threads=1", "tracker=wandb", more=SUITE)
     assert settled(one.file) == settled(other.file)
     assert str(one.store.root) not in json.dumps(settled(one.file))
 
 
-def test_a_combination_counts_whatever_its_rate_and_seed(study: Any) -> None:
+def test_a_combination_counts_whatever_its_rate_and_seed(study: MakeStudy) -> None:
     """Two inits at two seeds: each init once, its option by name."""
     found = settled(study(NODE, more=SUITE).file)
     assert {name for name in found if name.endswith(".code")} == {"init.lora.code", "init.olora.code"}

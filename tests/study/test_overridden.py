@@ -28,7 +28,7 @@ def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: Ma
     frames = load_study(opened.store, manifest)
     told = analyse(frames, np.random.default_rng(0))["warnings"]["caveat"]
     said = [line for line in map(worded, told) if "overrides" in line]
-    remade = origins(opened.store, opened.name, [], opened.file.path, frames.overrides).remake
+    remade = origins(frames, opened.file.path).remake
     if overrides:
         assert said == ["run with overrides (recipe.steps=7 alpha=3): these are not the runs that the study file declares"]
         assert remade[1].startswith("make sweep SWEEP=throwaway ARGS='recipe.steps=7 alpha=3' ")

@@ -32,7 +32,7 @@ def test_lines_of_a_run_carry_its_place_in_the_study(tmp_path: Path, capsys: pyt
     with announced(grids.jobs[1].experiment, "little"):
         say("at work")
     assert capsys.readouterr().err.splitlines() == [
-        "[run 2 of 2: tiny_tinyllama olora r4 lr0.0003 seed 0] at work",
+        "[run 2 of 2: tiny_tinyllama olora r4 lr 3e-4 seed 0] at work",
         "study little: 0 of 2 runs trained",
     ]
 

@@ -104,7 +104,7 @@ def test_a_run_has_one_name_live_and_made_again(finished: OpenStudy, tmp_path: P
     name = read_offline(live).name
     assert "2 made again just now" in sync(finished)[0]  # within one second in the very folder of the live run, which W&B names by it
     [again] = offline_files(tmp_path / "wandb", job.what.train_id)
-    assert read_offline(again).name == name == "tiny_tinyllama olora r4 lr0.0003 seed 0"
+    assert read_offline(again).name == name == "tiny_tinyllama olora r4 lr 3e-4 seed 0"
 
 
 def test_a_study_without_a_tracker_has_nothing_to_mirror(study: MakeStudy) -> None:

@@ -340,3 +340,17 @@ def test_gpu_trains_close_to_the_cpu(dtype: torch.dtype, experiment: Make, adapt
     result = train(adapt(what, dtype, "cuda"), parts, what, device=torch.device("cuda"))
     np.testing.assert_allclose(result.curve["train_loss"][1:], reference, rtol=0.02)
     assert result.peak_above_base_bytes > 0
+
+
+def test_reading_less_trains_the_same_adapter(adapt: Adapt, parts: Parts, experiment: Make) -> None:
+    """What is left out is only what is read: the last losses that are read are those of a run that reads everything, bit for bit."""
+    whole, final, tune = (run(adapt, parts, experiment(f"recipe.read={read}")) for read in ("everything", "final", "tune"))
+    ends = {name: value for name, value in whole.metrics.items() if not name.endswith("_start")}
+    assert {name: value for name, value in final.metrics.items() if value is not None} == ends
+    assert {name: value for name, value in tune.metrics.items() if value is not None} == {k: v for k, v in ends.items() if "tune" in k}
+    assert all(result.curve["train_loss"].equals(whole.curve["train_loss"]) for result in (final, tune))
+    read = [[int(result.curve[part].notna().sum()) for part in ("tune_loss", "report_loss")] for result in (whole, final, tune)]
+    assert read == [[13, 13], [1, 1], [1, 0]]
+    assert set(tune.examples["part"]) == {"tune"} and final.examples.equals(whole.examples)
+    assert whole.missing == {} and tune.missing["metrics.report_loss"] == "not read: recipe.read=tune"
+    assert set(final.missing) == {f"metrics.{name}_start" for name in ends}

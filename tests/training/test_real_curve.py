@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 @pytest.mark.assets
 @pytest.mark.skipif(not (CACHE / "packaged").is_dir(), reason=f"the packaged assets are not in {CACHE}: run `make assets`")
 def test_a_real_curve_is_that_of_a_loop_written_out() -> None:
-    """SmolLM2-135M in fp32, 62 steps of four short examples: each step's loss within 1e-3 nats of transformers' with padding."""
+    """SmolLM2-135M-Instruct in fp32, 62 steps of four short examples: each step's loss within 1e-3 nats of transformers' with padding."""
     what = load(
         compose(
             [

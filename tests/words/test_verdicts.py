@@ -22,7 +22,7 @@ SCORE = Effect(0.648, 0.056, 1.889, 0.031, 1.21, 0.94, 2.64, 6, new_items=True)
 LOSS = Effect(0.0322, 0.0052, 0.0752, 0.031, 0.0377, 0.0236, 0.0926, 6, new_items=False)
 OUTCOME = Outcome(
     Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.BETTER, (), by_loss=False, score=SCORE,
-    loss=LOSS, p=0.031, margin=NAN, scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
+    loss=LOSS, p=0.031, holm_over=1, margin=NAN, scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0, diverged=0, runs="",
 )  # fmt: skip
 BY_LOSS = replace(OUTCOME, by_loss=True, verdict=Verdict.WORSE, score=NOTHING, reasons=(JudgedByLoss(),), blocks_for=0)
 NO_LEVELS = pd.DataFrame({"measure": []})
@@ -119,12 +119,12 @@ def test_every_verdict_is_among_the_sentences() -> None:
 def test_facts_say_blocks_test_scopes_pairs_what_could_be_found_and_the_loss() -> None:
     assert words.facts(OUTCOME, NO_LEVELS, SCOPES) == [
         "6 of 6 blocks for olora",
-        "over new seeds and new items, Holm p = 0.031 (standard error, pp: 0.28 from seeds and 0.35 from items)",
+        "over new seeds and new items, p = 0.031, one contrast, so uncorrected (standard error, pp: 0.28 from seeds and 0.35 from items)",
         "a true difference is found four times in five from 1.2 (0.9 to 2.6) pp on",
         "of these trainings on new items: −0.3 to +1.6 pp",
         "of these items only: p = 0.031 by the exact sign flip over blocks, which needs symmetry",
         "6 pairs of runs planned, all done",
-        "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, p = 0.031",
+        "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, p = 0.031, uncorrected",
     ]
 
 
@@ -132,15 +132,18 @@ def test_facts_give_both_losses_where_they_were_measured() -> None:
     levels = pd.DataFrame({"measure": ["report_loss", "spikes"], "value_reference": [3.372, 1.0], "value_arm": [3.405, 2.0]})
     assert words.facts(OUTCOME, levels, SCOPES)[-1] == (
         "held-out loss: lora 3.372, olora 3.405 (+0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, "
-        "p = 0.031)"
+        "p = 0.031, uncorrected)"
     )
     assert words.facts(BY_LOSS, levels, SCOPES)[-1] == "held-out loss: lora 3.372, olora 3.405", "its difference is the headline's"
 
 
 def test_a_secondary_comparison_has_its_own_p_and_gaps_are_counted() -> None:
-    beside = replace(OUTCOME, comparison=replace(OUTCOME.comparison, confirmatory=False), pairs_planned=9, pairs_missing=2, diverged=1)
+    own = replace(OUTCOME.comparison, confirmatory=False)
+    beside = replace(OUTCOME, comparison=own, holm_over=0, pairs_planned=9, pairs_missing=2, diverged=1)
     facts = words.facts(beside, NO_LEVELS, SCOPES.iloc[:0])
-    assert facts[1] == "over new seeds and new items, p = 0.031" and facts[3] == "9 pairs of runs planned, 2 missing, 1 diverged"
+    assert (
+        facts[1] == "over new seeds and new items, p = 0.031, uncorrected" and facts[3] == "9 pairs of runs planned, 2 missing, 1 diverged"
+    )
 
 
 @pytest.mark.parametrize("verdict", Verdict)

@@ -6,8 +6,10 @@ import pandas as pd
 
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
+from olora_bench.analysis.compared import block_differences, mean_of
+from olora_bench.analysis.exact import flip_p
 from olora_bench.analysis.frames import rows_of
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, sign_flip
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 
 
 def win_count(asked: Asked) -> Finding:
@@ -35,16 +37,16 @@ def every_model(asked: Asked) -> Finding:
     models = list(dict.fromkeys(primary["model"]))
     if len(models) < 2:
         return Finding(NOT_TESTED, evidence.TooFewModels(len(models)))
-    seeds = primary.groupby(["model", "seed"])["difference"].mean()
+    blocks = block_differences(primary)
     good = bad = 0
     gains = []
     for model in models:
-        differences = seeds[model].to_numpy(dtype=float)
-        p, mean = float(sign_flip(differences, asked.rng).p), float(differences.mean())
+        own = {block: value for block, value in blocks.items() if block.model == model}
+        p, mean = flip_p(list(own.values()), asked.rng), mean_of(own)
         # That all models gain needs no correction, since each must be shown; that some model loses does.
         good += p <= LEVEL and mean > 0
         bad += p <= LEVEL / len(models) and mean < 0
-        gains.append(evidence.ModelGain(model, mean, len(differences)))
+        gains.append(evidence.ModelGain(model, mean, len(own)))
     verdict = SUPPORTED if good == len(models) else NOT_SUPPORTED if bad else UNRESOLVED
     return Finding(verdict, evidence.ModelGains(tuple(gains)), runs_of(asked.tables["cells"]))
 
@@ -55,13 +57,11 @@ def most_gain_on(asked: Asked) -> Finding:
     scored = set(primary["benchmark"])
     if not named <= scored or scored == named:
         return Finding(NOT_TESTED, evidence.BenchmarksLacking(tuple(sorted(named))))
-    sides = [
-        primary[primary["benchmark"].isin(named) == inside].groupby(["model", "seed"])["difference"].mean() for inside in (True, False)
-    ]
-    gap = (sides[0] - sides[1]).dropna().to_numpy(dtype=float)
-    p = float(sign_flip(gap, asked.rng).p)
-    found = evidence.GainBySide(float(sides[0].mean()), float(sides[1].mean()), len(gap), p)
-    return Finding(_beyond_chance(p, len(gap), bool(gap.mean() > 0)), found, runs_of(asked.tables["cells"]))
+    here, elsewhere = (block_differences(primary[primary["benchmark"].isin(named) == inside]) for inside in (True, False))
+    gap = {block: here[block] - elsewhere[block] for block in here if block in elsewhere}
+    p = flip_p(list(gap.values()), asked.rng)
+    found = evidence.GainBySide(mean_of(here), mean_of(elsewhere), len(gap), p)
+    return Finding(_beyond_chance(p, len(gap), mean_of(gap) > 0), found, runs_of(asked.tables["cells"]))
 
 
 def _primary(asked: Asked) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, sign_flip
+from olora_bench.analysis.exact import flip_p
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 from olora_bench.analysis.runs import REPORTED, with_role
 
 SLACK = 0.05
@@ -65,8 +66,7 @@ def _trade(gap: pd.DataFrame, rng: np.random.Generator) -> Verdict:
     """
     if len(gap) < MIN_BLOCKS:
         return UNRESOLVED
-    tests = {str(name): sign_flip(gap[name].to_numpy(dtype=float), rng) for name in gap}
-    signs = {name: float(np.sign(test.mean)) if float(test.p) <= LEVEL else 0.0 for name, test in tests.items()}
+    signs = {str(name): float(np.sign(gap[name].mean())) * (flip_p(gap[name].tolist(), rng) <= LEVEL) for name in gap}
     loss = signs.pop("loss")
     distances = set(signs.values())
     if distances == {1.0} or (distances == {-1.0} and loss < 0):

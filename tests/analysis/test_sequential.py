@@ -1,0 +1,123 @@
+"""Contrasts judged look by look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from olora_bench.analysis.design import Design, Errors, looks_drawn, sample
+from olora_bench.analysis.estimate import of_blocks
+from olora_bench.analysis.margins import judge
+from olora_bench.analysis.sequential import Look, Sequential, half_widths, levels, median_unbiased, sequential
+
+PLAN = (6, 8, 12)
+Floats = NDArray[np.float64]
+
+
+def look(differences: Floats, item: float = 0.1) -> Look:
+    """What a look sees of these blocks, items adding a variance that is known well."""
+    blocks = of_blocks(differences)
+    estimate = replace(blocks, item_variance=np.asarray(item), item_df=np.asarray(100.0), item_noise=np.asarray(0.01))
+    return Look(estimate, estimate.block_variance * len(differences))
+
+
+def looks(differences: Floats, plan: tuple[int, ...] = PLAN, item: float = 0.1) -> list[Look]:
+    return [look(differences[:count], item) for count in plan if count <= len(differences)]
+
+
+def drawn(seed: int, mean: float = 0.0, count: int = 12) -> Floats:
+    rng = np.random.default_rng(seed)
+    return rng.normal(mean + 0.3 * rng.normal(), 0.7, count)
+
+
+@pytest.mark.parametrize("mean", [-1.0, 0.0, 0.3, 2.0])
+def test_one_look_is_the_verdict_without_looks(mean: float) -> None:
+    family = [drawn(1, mean), drawn(2)]
+    found = sequential([looks(one, (12,)) for one in family], (12,), margin=0.8)
+    known = judge([look(one).estimate for one in family], margin=0.8)
+    for mine, other, blocks in zip(found, known, family, strict=True):
+        assert (mine.p, mine.p_holm) == pytest.approx((other.p, other.p_holm), rel=1e-12)
+        assert (mine.p_inside, mine.p_inside_holm) == pytest.approx((other.p_inside, other.p_inside_holm), rel=1e-12)
+        assert (mine.low, mine.high) == pytest.approx(tuple(map(float, look(blocks).estimate.interval())), rel=1e-12)
+        assert mine.median_unbiased == pytest.approx(blocks.mean())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_later_looks_do_not_move_what_is_decided(seed: int) -> None:
+    family = [looks(drawn(10 * seed + i, mean)) for i, mean in enumerate((0.0, 0.5, 1.0))]
+    before: list[Sequential] | None = None
+    for seen in (1, 2, 3):
+        after = sequential([one[:seen] for one in family], PLAN, margin=1.0)
+        for i, earlier in enumerate(before or []):
+            if earlier.decided:
+                assert (after[i].decided, after[i].look, after[i].p, after[i].low) == (True, earlier.look, earlier.p, earlier.low)
+        before = after
+
+
+def test_a_contrast_is_decided_where_its_sequential_p_crosses() -> None:
+    """The sequential p is at most a level exactly when the boundary of that level is crossed."""
+    for seed in range(6):
+        one = looks(drawn(seed, 0.4))
+        p = sequential([one], PLAN, level=1e-12)[0].p
+        for level in (0.01, 0.05, 0.2):
+            crossed = any(float(at.estimate.p()) <= 2 * float(own) for at, own in zip(one, levels(one, PLAN, level / 2), strict=True))
+            assert crossed == (p <= level)
+
+
+def test_the_half_width_is_where_the_test_calls() -> None:
+    one = looks(drawn(3, 0.8))
+    for at, own, half in zip(one, levels(one, PLAN, 0.025), half_widths(one, PLAN, 0.025), strict=True):
+        assert float(at.estimate.p(float(at.estimate.value) - float(half))) == pytest.approx(2 * float(own), rel=1e-9)
+
+
+@pytest.mark.parametrize("contrasts", [1, 3])
+def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int) -> None:
+    design, rng = Design(PLAN, contrasts, margin=1.0), np.random.default_rng(5)
+    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02), 12, rng)
+    stops = sample(design, many).stops([0.9, 0.0, 0.3][:contrasts])
+    for study in range(12):
+        family = [[_one(at, i, study, [0.9, 0.0, 0.3][i]) for at in many] for i in range(contrasts)]
+        for i, one in enumerate(sequential(family, PLAN, margin=1.0)):
+            called = one.p_holm <= 0.05
+            mine = (one.look, called and one.side > 0, called and one.side < 0, one.p_inside_holm <= 0.05)
+            assert mine == (stops.look[i, study], stops.better[i, study], stops.worse[i, study], stops.equivalent[i, study])
+
+
+def _one(many: Look, contrast: int, study: int, added: float) -> Look:
+    parts = {name: np.asarray(getattr(many.estimate, name))[contrast, study] for name in vars(many.estimate)}
+    parts["value"] = parts["value"] + added
+    return Look(type(many.estimate)(**parts), many.seed_variance[contrast, study])
+
+
+def test_a_member_without_a_look_stays_in_the_family() -> None:
+    alone, beside = sequential([looks(drawn(1, 3.0))], PLAN)[0], sequential([looks(drawn(1, 3.0)), []], PLAN)
+    assert alone.look == beside[0].look == 0
+    assert beside[0].p_holm == pytest.approx(2 * alone.p) and beside[1].look == -1 and not beside[1].decided
+
+
+def test_equal_differences_decide_nothing() -> None:
+    found = sequential([looks(np.ones(12), item=0.0)], PLAN, margin=2.0)[0]
+    assert found.p != found.p and not found.decided
+
+
+def test_the_estimate_after_stopping_turns_with_the_sign() -> None:
+    one = drawn(4, 0.4)
+    up, down = (median_unbiased(looks(sign * one), PLAN, 0.05) for sign in (1, -1))
+    assert up == pytest.approx(-down, abs=1e-6)
+
+
+def test_the_estimate_after_stopping_is_drawn_towards_no_difference_by_an_early_stop() -> None:
+    one = drawn(8, 2.0)
+    later = looks(one)[:2]
+    assert median_unbiased(later, PLAN, 0.05) < float(later[-1].estimate.value)
+
+
+def test_half_of_the_estimates_lie_above_the_truth() -> None:
+    design = Design(PLAN)
+    many = looks_drawn(design, Errors(0.5, 0.05, item_df=1000.0), 120, np.random.default_rng(2))
+    stops = sample(design, many).stops(0.6)
+    ends = [[_one(at, 0, study, 0.6) for at in many][: stops.look[0, study] + 1] for study in range(120)]
+    assert 0.38 < np.mean([median_unbiased(end, PLAN, 0.05) > 0.6 for end in ends]) < 0.62

@@ -1,0 +1,105 @@
+"""What a study of finalists says beside its verdict: fixed choices of the rate, the search that it is given, blocks without any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from planting import MakeStudy, PlantRun, ReadManifest, SweepStudy
+
+from olora_bench.analysis import analyse, load_study
+from olora_bench.analysis.reasons import GivenSearch, NoFiniteFinalist, RestsOnRate
+from olora_bench.config import Experiment
+from olora_bench.words.reasons import worded
+
+SIX = """
+protocol: tuned
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+grids: [{init: [lora, olora]}]
+tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], refinement: parabola, finalists: 3}
+seeds: {looks: [6]}
+"""
+Report = Callable[[Experiment], float | None]
+Analyse = Callable[[Report], tuple]
+
+
+def bowl(experiment: Experiment) -> float:
+    best = -3.5 + (experiment.seed % 5 - 2) / 10 * (experiment.seed >= 10)
+    return 1 + (math.log10(experiment.lr) - best) ** 2
+
+
+@pytest.fixture
+def analysed(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun, read_manifest: ReadManifest) -> Analyse:
+    """The tables of a study whose runs have planted report losses; a loss of None is a diverged run."""
+
+    def make(report: Report) -> tuple:
+        opened = study(SIX)
+        sweep(opened, lambda one: None if one.seed >= 10 and report(one) is None else bowl(one))
+        for job in opened.grids().jobs:
+            if job.experiment.seed >= 10 and (loss := report(job.experiment)) is not None:
+                plant_run(job.what, 0.0, metrics={"tune_loss": bowl(job.experiment), "report_loss": loss})
+        frames = load_study(opened.store, read_manifest(opened))
+        return frames, analyse(frames, np.random.default_rng(0))
+
+    return make
+
+
+def olora_gains(experiment: Experiment, gain: float) -> float:
+    """2 nats, olora's lower by the gain, which seeds move a little."""
+    moved = (experiment.seed % 3 - 1) / 1000
+    return 2 - (gain + moved) * (experiment.arm == "olora")
+
+
+def test_a_verdict_that_every_fixed_finalist_shares_says_which_search_it_is_given(analysed: Analyse) -> None:
+    _, tables = analysed(lambda one: olora_gains(one, 0.05))
+    table = tables["finalists"]
+    assert table["place"].tolist() == ["kept", "-1", "0", "+1"] and table["agrees"].all() and set(table["blocks"]) == {6}
+    assert table["loss_difference"].tolist() == pytest.approx([-0.05] * 4, abs=1e-3)
+    (reasons,) = tables["verdicts"]["reasons"]
+    assert GivenSearch((("lora", 3), ("olora", 3))) in reasons and not any(
+        isinstance(one, RestsOnRate | NoFiniteFinalist) for one in reasons
+    )
+    assert tables["verdicts"]["verdict"].tolist() == ["better"]
+    assert worded(GivenSearch((("lora", 3), ("olora", 5)))) == "given this search (runs of it: lora 3, olora 5)"
+
+
+def test_a_kept_gain_that_is_none_at_a_fixed_finalist_rests_on_the_choice_of_rate(analysed: Analyse) -> None:
+    _, tables = analysed(lambda one: olora_gains(one, -0.05 if one.lr > 5e-4 and one.seed != 14 else 0.05))
+    assert tables["finalists"].set_index("place")["agrees"].to_dict() == {"kept": True, "-1": True, "0": True, "+1": False}
+    (reasons,) = tables["verdicts"]["reasons"]
+    assert RestsOnRate(("+1",)) in reasons
+    assert worded(RestsOnRate(("-1", "+1"))) == (
+        "rests on the choice of rate: in held-out loss the fixed finalist -1 and +1 says other than what was kept"
+    )
+
+
+def test_kept_runs_are_paired_by_seed_whatever_their_rates(analysed: Analyse) -> None:
+    """A cell shows the rate that the search chose, of which the kept ones are neighbours."""
+    frames, tables = analysed(lambda one: olora_gains(one, 0.05))
+    kept = frames.runs[frames.runs["roles"] == "finalist tuned"]
+    assert len(set(kept["lr"])) == 3 and len(kept) == 12
+    assert len(tables["pairs"]) == 6 and set(tables["pairs"]["cell_lr_arm"]) == {3.16e-4}
+    assert tables["pairs"]["pair"].eq("complete").all()
+
+
+def test_a_block_without_a_finite_finalist_leaves_the_contrast_unresolved(analysed: Analyse) -> None:
+    _, tables = analysed(lambda one: None if (one.arm, one.seed) == ("olora", 12) else olora_gains(one, 0.05))
+    (verdict,), (reasons,) = tables["verdicts"]["verdict"], tables["verdicts"]["reasons"]
+    assert verdict == "unresolved" and NoFiniteFinalist(1) in reasons
+    assert worded(NoFiniteFinalist(1)) == "in 1 block of one arm every finalist diverged, so that there is none to keep"
+
+
+def test_a_diverged_finalist_drops_its_pair_at_that_place_alone(analysed: Analyse) -> None:
+    _, tables = analysed(lambda one: None if one.lr > 5e-4 and one.seed == 10 else olora_gains(one, 0.05))
+    table = tables["finalists"].set_index("place")
+    assert table["blocks"].to_dict() == {"kept": 6, "-1": 6, "0": 6, "+1": 5} and table["diverged"].to_dict()["+1"] == 1
+    assert tables["verdicts"]["diverged"].tolist() == [0]
+
+
+def test_rates_beside_a_search_have_no_criterion_of_it(analysed: Analyse) -> None:
+    """A finalist's loss is read on its block's own tune part: it is no point of the search's curve."""
+    _, tables = analysed(lambda one: olora_gains(one, 0.05))
+    rates = tables["rates"].set_index("lr")
+    assert rates.loc[1.78e-4, "tune"].isna().all() and rates.loc[3.16e-4, "tune"].tolist() == pytest.approx([1.0, 1.0], abs=1e-6)
