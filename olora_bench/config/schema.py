@@ -261,8 +261,8 @@ class Machine(Strict):
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
     threads: int | None = Field(default=None, ge=1)
-    train_token_budget: int = Field(default=2048, ge=64)
-    eval_token_budget: int = Field(default=4096, ge=64)
+    train_token_budget: int | None = Field(default=None, ge=64)
+    eval_token_budget: int | None = Field(default=None, ge=64)
     gradient_checkpointing: bool = False
     compile: bool = False
     checkpoint_share: float | None = Field(default=0.01, gt=0, le=1)

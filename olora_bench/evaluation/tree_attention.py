@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache
 
+from olora_bench.models import kernels
 from olora_bench.models.causal import attending_as, causal_model
 
 # Families whose position comes from position_ids alone and whose log-likelihoods are the LM head on the last hidden state
@@ -99,11 +100,17 @@ def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.
         real = column < sizes[:, None]
         at = np.array(starts[first:last])[:, None] - begin + np.minimum(column, sizes[:, None] - 1)
         end = np.where(real, ends[begin + at], column + 1)  # padding sees itself, for want of anything else
-        seen = seen_by(torch.from_numpy(depths[begin + at]), torch.from_numpy(end), p, window)
-        mask = torch.zeros(seen.shape).masked_fill_(~seen, -math.inf).to(weight).repeat_interleave(repeats, dim=1)[:, None]
-        scatter = None if real.all() else torch.from_numpy(np.flatnonzero(real)).to(weight.device)
-        groups.append(Group(begin, starts[last], torch.from_numpy(at).to(weight.device), scatter, mask))
+        # Two numbers a token go to a GPU and the mask is made there: it has as many as there are pairs of tokens.
+        seen = seen_by(_sent(depths[begin + at], weight), _sent(end, weight), p, window)
+        mask = torch.zeros(seen.shape, dtype=weight.dtype, device=weight.device).masked_fill_(~seen, -math.inf)
+        scatter = None if real.all() else _sent(np.flatnonzero(real), weight)
+        mask = mask.repeat_interleave(repeats, dim=1)[:, None]
+        groups.append(Group(begin, starts[last], _sent(at, weight), scatter, mask))
     return Layout(tuple(groups), prefix)
+
+
+def _sent(numbers: np.ndarray, weight: Tensor) -> Tensor:
+    return kernels.sent(torch.from_numpy(numbers), weight.device)
 
 
 def _cut(lengths: Sequence[int], prefix: int) -> Iterator[tuple[int, int]]:
@@ -122,14 +129,14 @@ def _cut(lengths: Sequence[int], prefix: int) -> Iterator[tuple[int, int]]:
 
 def seen_by(depths: Tensor, ends: Tensor, prefix: int, window: int | None) -> Tensor:
     """Who sees whom, from depths and ends [n, t]: bool [n, t, prefix + t], the shared beginning first; `window` counts the seeing token."""
-    n, t = depths.shape
-    column = torch.arange(t)
+    (n, t), device = depths.shape, depths.device
+    column = torch.arange(t, device=device)
     seen = (column[None, :, None] >= column[None, None, :]) & (column[None, :, None] < ends[:, None, :])
     if prefix:
         seen = torch.cat([seen.new_ones(n, t, prefix), seen], dim=2)
     if window is not None:
         at = depths + prefix
-        keys = torch.cat([torch.arange(prefix).expand(n, -1), at], dim=1)
+        keys = torch.cat([torch.arange(prefix, device=device).expand(n, -1), at], dim=1)
         seen &= at[:, :, None] - keys[:, None, :] < window
     return seen
 

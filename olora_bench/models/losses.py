@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from olora_bench.models import kernels
 from olora_bench.models.attention import NAME, Layout, layout_of
 from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.compiled import EAGER, Steps
@@ -29,7 +30,7 @@ class Packed:
         targets: int64 [m], those tokens.
         owners: int64 [m], the example of each.
         examples: how many.
-        layout: how attention sets the examples side by side.
+        layout: how the examples lie.
     """
 
     input_ids: Tensor
@@ -45,13 +46,8 @@ class Packed:
         if device.type == "cpu":
             return self
         columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
-        input_ids, positions, reads, targets, owners = (_sent(column, device) for column in columns)
-        layout = tuple(group.to(device, _sent) for group in self.layout)
-        return Packed(input_ids, positions, reads, targets, owners, self.examples, layout)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+        input_ids, positions, reads, targets, owners = (kernels.sent(column, device) for column in columns)
+        return Packed(input_ids, positions, reads, targets, owners, self.examples, self.layout.to(device))
 
 
 def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
