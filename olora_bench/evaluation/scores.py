@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from olora_bench.config import Benchmark, Experiment, Suite
 from olora_bench.config.memory import scoring_budget
 from olora_bench.config.schema import Dtype
-from olora_bench.data.items import gold_index, item_id, source_of
+from olora_bench.data.items import gold_index, item_id
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation.scorer import Scorer
 from olora_bench.models import Base, restore
@@ -31,6 +31,7 @@ from olora_bench.process.machine_faults import is_memory
 from olora_bench.process.progress import size
 from olora_bench.seeds import derive
 from olora_bench.store import Score
+from olora_bench.store.item_source import source_of
 from olora_bench.store.record import Metric
 
 _FEWSHOT_SEED = 1234  # lm-eval's own default
