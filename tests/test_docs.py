@@ -28,7 +28,7 @@ from simulations import tables as simulated
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-THE_READERS = re.compile(r"^(my_\w*|[A-Z]+)$")
+THE_READERS = re.compile(r"^((local:)?my_\w*|hub:my_\w*/my_\w*(@[A-Z]+)?|[A-Z]+)$")
 
 
 def name(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from olora_bench.config.schema import Experiment, Machine
+from olora_bench.config.schema import PLAIN_FAMILIES, Experiment, Machine
 
 _BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "auto": 4.0}
 _QUANTISED_BYTES = {"nf4": 0.55, "int8": 1.05}
@@ -79,6 +79,8 @@ def training_memory(experiment: Experiment, *, on_gpu: bool, token_budget: int |
     kept = model.layers * tokens * model.hidden_size * number + layer if machine.gradient_checkpointing else model.layers * layer
     head = model.vocab_size * model.hidden_size * 4 if not on_gpu and experiment.precision != "fp32" else 0
     logits = min(_LOGITS, 4 * tokens * model.vocab_size) * (_GPU_LOGITS if on_gpu else 1)
+    if model.family not in PLAIN_FAMILIES:  # a batch's logits are whole, with their softmax and gradient
+        logits = 4 * max(logits, 4 * longest * model.vocab_size)
     projections = model.layers * sum(out * inside for out, inside in model.shapes.values())
     return TrainingMemory(
         # Embeddings and the LM head are never quantised.
@@ -96,8 +98,8 @@ def _kept(experiment: Experiment, *, on_gpu: bool) -> float:
     numbers = sum(out for out, _ in model.shapes.values()) + 4 * model.hidden_size
     numbers += sum(inside for _, inside in targets if inside != model.hidden_size)
     found = numbers * number + 4 * experiment.rank * len(targets)
-    if model.family == "gemma":  # transformers' own norms, in fp32, and gated activation
-        found += 8 * model.hidden_size + number * model.shapes["gate_proj"][0]
+    if model.family not in ("llama", "mistral", "opt"):  # transformers' own norms, in fp32, and gated activation
+        found += 8 * model.hidden_size + number * model.shapes.get("gate_proj", (0, 0))[0]
     # Where an adapter runs PEFT's own way, each keeps its input for itself in fp32, beside what drops it out, and DoRA two outputs.
     dropout, dora = experiment.recipe.dropout > 0, experiment.init.dora
     if dropout or dora or (number < 4 and model.quantization is not None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from olora_bench.models.attention import NAME, Layout, layout_of
 from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.compiled import EAGER, Steps
 from olora_bench.models.fused import fused
+from olora_bench.models.general import example_nll, is_general
 from olora_bench.models.head import LmHead
 
 
@@ -78,7 +79,7 @@ def packed_rows(model: nn.Module, *, checkpointing: bool = False, steps: Steps =
         checkpointing: keep only each layer's input for the backward pass and compute the rest again there: less memory, a third more work.
         steps: what is done between matrix products, compiled or not.
     """
-    with attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
+    with nullcontext() if is_general(model) else attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
         yield
 
 
@@ -94,10 +95,13 @@ def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
     Returns:
         fp32 [examples], differentiable.
     """
-    hidden = (
-        causal_model(model)
-        .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
-        .last_hidden_state
-    )
-    nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
+    if is_general(model):
+        nll = example_nll(model, packed.input_ids, packed.positions, packed.reads, packed.targets)
+    else:
+        hidden = (
+            causal_model(model)
+            .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
+            .last_hidden_state
+        )
+        nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
     return nll.new_zeros(packed.examples).index_add(0, packed.owners, nll)
