@@ -85,8 +85,9 @@ def _add_rows(found: dict[Key, Traces], table: pd.DataFrame) -> None:
         same = [key for key in found if (key.arm, key.seed) == (arm, seed) and (rate is None or key.lr in (None, rate))]
         if len(same) > 1:
             raise BadInput(f"scores: rows of {arm}, seed {seed} may be of {len(same)} runs: give their lr")
-        key = same[0] if same else Key(str(arm), rate, int(seed))
-        found.setdefault(key, Traces()).rows = rows.drop(columns=["arm", "lr"])
+        traces = found.pop(same[0]) if same else Traces()
+        key = same[0]._replace(lr=same[0].lr if rate is None else rate) if same else Key(str(arm), rate, int(seed))
+        found.setdefault(key, traces).rows = rows.drop(columns=["arm", "lr"])
 
 
 def _declared(study: ForeignStudy, key: Key, notes: list[str]) -> bool:

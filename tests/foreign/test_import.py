@@ -214,6 +214,16 @@ def test_a_table_of_scores_is_a_source(tmp_path: Path, importer: Importer) -> No
     assert "how many items piqa has is not known: its scores are read to a millionth" in found.frames.problems
 
 
+def test_a_table_of_scores_tells_the_rate_of_a_folders_run(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    rows = [(arm, 0, 3e-4, "gsm8k", 0.5) for arm in LEAD]
+    pd.DataFrame(rows, columns=["arm", "seed", "lr", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
+    importer(scores="scores.csv")
+    found = records(tmp_path)
+    assert {(one.lr, one.lr_from) for one in found} == {(3e-4, "the path or table")}
+    assert {tuple(sorted(one.scores)) for one in found} == {("boolq", "gsm8k", "piqa")}
+
+
 def test_two_sources_of_one_benchmark_are_refused(tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path)
     pd.DataFrame([("lora", 0, "piqa", 0.5)], columns=["arm", "seed", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
