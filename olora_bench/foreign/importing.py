@@ -161,7 +161,7 @@ def _rate(study: ForeignStudy, key: Key, training: Training) -> tuple[float | No
 
 def _rank(study: ForeignStudy, key: Key, training: Training) -> int | None:
     given = training.adapter.get("r")
-    return key.rank or study.rank or (given if isinstance(given, int) and given > 0 else None)
+    return key.rank or study.rank or (given if type(given) is int and 0 < given < 2**31 else None)
 
 
 def _training(traces: Traces, root: Path) -> tuple[Training, str | None]:
