@@ -181,3 +181,23 @@ def test_scopes_with_few_seeds_are_exploratory() -> None:
     assert [scope.about for scope in one.said] == [About.SEEDS_AND_ITEMS, About.ITEMS]
     assert one.verdict is Verdict.TOO_FEW_RUNS and one.said[0].verdict is None
     assert "exploratory: 4 seeds, and a verdict needs 6" in str(one)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["rows name their filter", "rows do not (before 0.4.5)"])
+@pytest.mark.parametrize("metric, right", [(None, [1.0, 0, 1]), ("exact_match,flexible-extract", [1.0, 1, 1])])
+def test_of_several_filters_one_is_judged(named: bool, metric: str | None, right: list[float], tmp_path: Path) -> None:
+    """lm-eval lists every document once for each filter; its first one counts unless another is asked for."""
+    from olora_bench.foreign.lm_eval_frames import of_folders
+
+    answers = {"strict-match": [1.0, 0, 1], "flexible-extract": [1.0, 1, 1]}
+    path = Log({"gsm8k": [1, 0, 1]}, metric="exact_match").write(tmp_path)
+    raw = json.loads(path.read_text())
+    raw["results"]["gsm8k"] = {f"exact_match,{name}": sum(own) / 3 for name, own in answers.items()}
+    path.write_text(json.dumps(raw))
+    samples = next(tmp_path.rglob("samples*"))
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    told = [row | {"filter": name, "exact_match": own[row["doc_id"]]} for name, own in answers.items() for row in rows]
+    kept = [row if named else {key: value for key, value in row.items() if key != "filter"} for row in told]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    found = of_folders(str(tmp_path), metrics={} if metric is None else {"gsm8k": metric}).frame
+    assert found["correct"].tolist() == right
