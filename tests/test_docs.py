@@ -18,6 +18,7 @@ import yaml
 
 from olora_bench.config import compose, load, sweeps_dir
 from olora_bench.config.compose import claims_dir
+from olora_bench.judge import parser as judge_parser
 from olora_bench.report.tables import TABLES, VIEWS
 from olora_bench.study.__main__ import parser
 from olora_bench.study.schema import parse_study
@@ -27,7 +28,7 @@ from simulations import tables as simulated
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-THE_READERS = re.compile(r"^(my_\w*|[A-Z]+)$")
+THE_READERS = re.compile(r"^((local:)?my_\w*|hub:my_\w*/my_\w*(@[A-Z]+)?|[A-Z]+)$")
 
 
 def name(path: Path) -> str:
@@ -174,11 +175,15 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
         if "{" in " ".join(rest):
             return
         asked = parser().parse_args(rest) if rest != ["--help"] else None
-        if asked is not None and asked.command not in ("explain", "again", "items", "gc"):
+        if asked is not None and asked.command == "import":
+            assert asked.name.startswith("my_") or (ROOT / asked.name).is_file()
+        elif asked is not None and asked.command not in ("explain", "again", "items", "gc"):
             assert is_study(asked.name)
             composed(asked.overrides, asked.name)
     elif module == "olora_bench.assets":
         composed(overrides)
+    elif module == "olora_bench.judge":
+        judge_parser().parse_intermixed_args(rest)
     elif module == "olora_bench.report":
         assert not rest
     elif module == "olora_bench.export":
@@ -224,9 +229,10 @@ def test_the_page_of_tables_is_what_the_descriptions_make() -> None:
     assert text("docs/tables.md") == column_page(TABLES, VIEWS.values()), "python -m olora_bench.report > docs/tables.md"
 
 
-def test_simulated_tables_are_what_the_results_make() -> None:
-    page = text("docs/statistics.md")
-    assert {block[2] for block in simulated.BLOCK.finditer(page)} == set(simulated.TABLES)
+@pytest.mark.parametrize("name", simulated.PAGES)
+def test_simulated_tables_are_what_the_results_make(name: str) -> None:
+    page = text(f"docs/{name}")
+    assert {block[2] for block in simulated.BLOCK.finditer(page)} == {key for key, (own, _, _) in simulated.TABLES.items() if own == name}
     assert page == simulated.filled(page), "python -m simulations.tables --write"
 
 

@@ -152,18 +152,20 @@ def unresolved_at_rates_of_their_own() -> None:
     assert overall("tuned")["verdict"] == "unresolved"
 
 
-@says("OLoRA leads on average over the six benchmarks on all six seeds, by less than a point")
-def a_lead_below_a_point_on_every_seed() -> None:
+@says("OLoRA leads in the mean over the six benchmarks on all six seeds, on one of them by a single item; its lead is below a point")
+def a_lead_of_one_item_and_more() -> None:
     assert overall("tuned")["blocks_for"] == overall("tuned")["blocks"] == 6
     assert 0 < overall("tuned")["difference"] < 1
+    differences = against_lora("tuned", "differences")
+    assert differences[differences["primary"] & differences["longest"]].groupby("seed")["more"].sum().min() == 1
 
 
-@says("less than the study finds four times in five")
+@says("below what the study finds four times in five")
 def a_lead_below_what_is_found() -> None:
     assert overall("tuned")["difference"] < overall("tuned")["found"]
 
 
-@says("over new seeds and new items of these benchmarks the interval includes zero")
+@says("Over new seeds and new items of these benchmarks the interval includes zero")
 def the_interval_includes_zero() -> None:
     assert overall("tuned")["low"] < 0 < overall("tuned")["high"]
 
@@ -249,9 +251,10 @@ def no_arm_reaches_yes_to_all() -> None:
     assert (boolq[["score_arm", "score_reference"]].max(axis=1) < boolq["constant"]).all()
 
 
-@says("Without BoolQ, the interval includes zero")
-def zero_without_boolq() -> None:
-    assert without_each("shared").loc["boolq", "low"] < 0 < without_each("shared").loc["boolq", "high"]
+@says("Without BoolQ the interval includes zero, and so it does without ARC-Challenge")
+def zero_without_either() -> None:
+    found = without_each("shared")
+    assert set(found[(found["low"] < 0) & (found["high"] > 0)].index) == {"boolq", "arc_challenge"}
 
 
 # Speed.
@@ -290,13 +293,13 @@ def a_neighbouring_rate_was_nearly_as_good() -> None:
     assert olora[1] - olora[0] < 0.01
 
 
-@says("LoRA's next lower rate was better on the held-out examples, by more than the two arms differ")
+@says("LoRA's next lower rate was better on the held-out examples, by three times what the two arms differ")
 def the_next_lower_rate_was_better_on_held_out_examples() -> None:
     lora, best = searched_by_lora()
     assert lora["report_loss"][best - 1] < lora["report_loss"][best]
     runs = read("smollm2").frames.runs
     losses = with_role(runs[(runs["arm"] == "lora") & runs["longest"]], "tuning").set_index("lr")["metrics.report_loss"]
-    assert losses[lora["lr"][best]] - losses[lora["lr"][best - 1]] > overall("tuned")["loss_difference"]
+    assert losses[lora["lr"][best]] - losses[lora["lr"][best - 1]] > 3 * overall("tuned")["loss_difference"]
 
 
 # The control and OLoRA+.

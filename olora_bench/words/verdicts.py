@@ -16,7 +16,11 @@ from olora_bench.analysis.scopes import About
 from olora_bench.words.numbers import found_range, interval, number, probability, rate
 from olora_bench.words.reasons import clauses, counted, holm
 
-PROTOCOLS = {"shared": "one learning rate for both", "tuned": "each arm at its own learning rate"}
+PROTOCOLS = {
+    "shared": "one learning rate for both",
+    "tuned": "each arm at its own learning rate",
+    "given": "each arm at the learning rate it was given",
+}
 
 
 def sentence(text: str) -> str:
@@ -57,7 +61,7 @@ def progress(outcome: Outcome) -> str:
 
 def rates(comparison: Comparison) -> str:
     """The learning rates of a comparison in a cell of a table: `own`, `both 0.0003`."""
-    return "own" if comparison.role == "tuned" else f"both {rate(comparison.lr)}"
+    return {"tuned": "own", "given": "as given"}.get(comparison.role, f"both {rate(comparison.lr)}")
 
 
 def unit(outcome: Outcome) -> str:
@@ -96,7 +100,8 @@ def digits_of(outcome: Outcome) -> int:
 def interval_words(outcome: Outcome) -> str:
     """E.g. `95% interval +0.1 to +1.9 over new seeds and new items`; empty where there is none."""
     effect = outcome.judged
-    return f"95% interval {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}" if effect.has_interval else ""
+    kind = "repeated 95% interval" if outcome.by_looks else "95% interval"
+    return f"{kind} {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}" if effect.has_interval else ""
 
 
 def headline(outcome: Outcome) -> str:
@@ -117,6 +122,8 @@ def headline(outcome: Outcome) -> str:
             said = f"Equivalent within {_margin(outcome)}: {at} ({extent})."
         case Verdict.UNRESOLVED | Verdict.NONE:
             said = f"{sentence(outcome.verdict)[:-1]}: {at} ({extent})."
+        case Verdict.TOO_FEW_RUNS if outcome.look == 0:
+            said = f"Not enough runs for a verdict: {at} ({blocks})."
         case Verdict.TOO_FEW_RUNS:
             return f"Not enough runs for a verdict: {at}, but {blocks} cannot decide; {MIN_BLOCKS} can."
         case _:
@@ -146,7 +153,10 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     lines = [f"{outcome.blocks_for} of {counted(effect.blocks, 'block')} for {arm}"] if effect.known else []
     if not pd.isna(outcome.p):
         corrected = holm(outcome.holm_over, "contrast")
-        lines.append(f"over {about(outcome, effect)}, p = {probability(outcome.p)}, {corrected}{_errors(outcome, scopes)}")
+        kind = "sequential p" if outcome.by_looks else "p"
+        lines.append(f"over {about(outcome, effect)}, {kind} = {probability(outcome.p)}, {corrected}{_errors(outcome, scopes)}")
+    if not pd.isna(outcome.median_unbiased):
+        lines.append(f"median-unbiased after stopping: {amount(outcome, outcome.median_unbiased)} {unit(outcome)}")
     if not pd.isna(effect.found):
         lines.append(f"a true difference is found four times in five from {found(effect, digits=digits_of(outcome))} {unit(outcome)} on")
     lines += _other_scopes(outcome, scopes)
