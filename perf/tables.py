@@ -137,6 +137,14 @@ def profile(found: dict[str, Any], path: Path) -> list[str]:
     ]
 
 
+def judge(found: dict[str, Any], path: Path) -> list[str]:
+    """The one row of perf.judge."""
+    rows, cost = found["asked"]["rows"], found["judge"]
+    row = (f"{rows:,}", _mib(found["samples_bytes"]), f"{cost['cpu_seconds']:.1f}", f"{cost['peak_bytes'] / 1e6:.0f}")
+    head = ("item rows", "samples, MiB", "CPU seconds", "peak, MB")
+    return [*_table(head, [row]), "", *_source(found, path, "python -m perf.judge", "two sides, six seeds, two tasks")]
+
+
 _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "train": ("train_alpaca_cpu.json", train),
     "train_commonsense": ("train_commonsense_cpu.json", train),
@@ -146,6 +154,7 @@ _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "init": ("init_cpu.json", init),
     "load": ("load.json", load),
     "profile": ("profile_cpu.json", profile),
+    "judge": ("judge.json", judge),
 }
 TABLES = {name: (file, make) for name, (file, make) in _ALL.items() if (RESULTS / file).exists()}
 """Name in the page -> file below perf/results, and what makes the table of it: of what has been measured."""
