@@ -155,9 +155,7 @@ def _requests_per_s(evals: Iterable[EvalRecord], model_of: Mapping[str, str], ph
 
 def seconds(jobs: Sequence[Job], bases: Sequence[Job], known: Speeds, device: str) -> Estimate:
     """How long it takes to train and score `jobs`, and to score the untouched bases of `bases`, one after the other on this machine."""
-    cores = describe().cores
-    assumed = GPU_FLOPS if resolve_device(device).startswith("cuda") else CPU_FLOPS_PER_CORE * cores
-    rate = known.flops or assumed
+    cores, rate = describe().cores, _rate(known, device)
     total, guessed = 0.0, 0
     for job in jobs:
         total += _train_seconds(job.experiment, known, rate) + _score_seconds(job.experiment, known, rate)
@@ -168,6 +166,17 @@ def seconds(jobs: Sequence[Job], bases: Sequence[Job], known: Speeds, device: st
         return Estimate(total, f"from FLOPs, assuming {where}: no finished run on this hardware")
     scaled = f"; {guessed} runs of models not seen here scaled by their FLOPs" if guessed else ""
     return Estimate(total, f"from {known.runs} finished runs on this hardware{scaled}")
+
+
+def seed_seconds(experiments: Sequence[Experiment], finalists: int, known: Speeds, device: str) -> float:
+    """How long one seed of these takes here: each trains its finalists, and scores the one that is kept."""
+    rate = _rate(known, device)
+    return sum(finalists * _train_seconds(one, known, rate) + _score_seconds(one, known, rate) for one in experiments)
+
+
+def _rate(known: Speeds, device: str) -> float:
+    """FLOPs a second: as finished runs had them, else assumed."""
+    return known.flops or (GPU_FLOPS if resolve_device(device).startswith("cuda") else CPU_FLOPS_PER_CORE * describe().cores)
 
 
 def gpu_seconds(jobs: Sequence[Job], bases: Sequence[Job]) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from olora_bench.config import Experiment
 from olora_bench.store.manifest import Margin
-from olora_bench.study.estimate import items
+from olora_bench.study.estimate import items, seed_seconds, speeds
 from olora_bench.study.expand import Grids
 from olora_bench.study.manifest import manifest_of
 from olora_bench.study.open import OpenStudy
@@ -41,7 +41,7 @@ def power_text(study: OpenStudy, grids: Grids) -> list[str]:
     unit, matters = ("pp", margin.score) if suite.benchmarks else ("nats", margin.loss)
     design = Design(plan, len(primary), models, matters)
     said = foretold(design, foreseen.errors, studies=STUDIES)
-    lines = [_found_text(design, said, foreseen, unit), *_ends_text(grids, design, said, unit)]
+    lines = [_found_text(design, said, foreseen, unit), *_ends_text(study, grids, design, said, unit)]
     if suite.benchmarks:
         share = information(design, foreseen.errors)[0]
         changes = what_pays(design, foreseen.errors, items=(1.0, 4.0), seeds=(2.0,), studies=STUDIES // 4)
@@ -69,19 +69,25 @@ def _found_text(design: Design, said: Foretold, foreseen: Foreseen, unit: str) -
     return f"power         {at_margin}{least}; Holm over {design.contrasts}, variances {where}"
 
 
-def _ends_text(grids: Grids, design: Design, said: Foretold, unit: str) -> list[str]:
+def _ends_text(study: OpenStudy, grids: Grids, design: Design, said: Foretold, unit: str) -> list[str]:
     if len(design.plan) == 1:
         return []
-    runs = _runs_a_seed(grids)
-    ends = [f"{one.difference:.3g} {unit}: {one.seeds:.1f} seeds, about {runs * one.seeds:.0f} runs" for one in said.expected]
+    runs, hours = _a_seed(study, grids)
+    ends = [
+        f"{one.difference:.3g} {unit}: {one.seeds:.1f} seeds, about {runs * one.seeds:.0f} runs and {hours * one.seeds:.2g} hours"
+        for one in said.expected
+    ]
     return [f"ends          on average, after the search, at a difference of {'; '.join(ends)}; at most {design.plan[-1]} seeds"]
 
 
-def _runs_a_seed(grids: Grids) -> int:
-    """Of all arms of primary contrasts and all cells: the finalists of each."""
+def _a_seed(study: OpenStudy, grids: Grids) -> tuple[int, float]:
+    """Runs and hours of one seed: all arms of primary contrasts in all cells, each with its finalists, one after another here."""
     arms = {arm for c in grids.study.contrasts if c.kind == "primary" for arm in (c.arm, c.reference)}
-    cells = {(job.cell, job.experiment.arm) for job in grids.jobs if job.experiment.arm in arms}
-    return len(cells) * (1 if grids.study.tuning is None else grids.study.tuning.finalists)
+    finalists = 1 if grids.study.tuning is None else grids.study.tuning.finalists
+    read = {"read": "final"} if finalists > 1 else {}
+    asked = [one.model_copy(update={"recipe": one.recipe.model_copy(update=read)}) for one in study.file.experiments() if one.arm in arms]
+    device = asked[0].machine.device
+    return finalists * len(asked), seed_seconds(asked, finalists, speeds(study.store, device), device) / 3600
 
 
 def _pays_text(share: float, changes: Sequence[Change], limit: int | None, unit: str) -> str:
