@@ -27,6 +27,7 @@ from olora_bench.study.__main__ import main
 from olora_bench.study.exported import export_frames
 from olora_bench.study.imported import Read, import_study, imported_item_lines, imported_run, read_runs
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import check_name
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 LEAD = {"lora": 0.0, "olora": 0.1}
@@ -341,6 +342,16 @@ def test_a_study_file_that_is_not_as_described_is_refused(
     with pytest.raises(BadInput) as caught:
         importer(**keys)
     assert str(caught.value).startswith(message.replace("{path}", str(tmp_path / "study.yaml")))
+
+
+def test_a_name_is_either_a_studys_or_an_imported_ones(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    importer()
+    with pytest.raises(BadInput, match="runs that others made were imported under it"):
+        check_name(tmp_path / "results", "mine", tmp_path / "study.yaml")
+    (tmp_path / "results" / "mine" / "manifest.json").write_text("{}")
+    with pytest.raises(BadInput, match="a study ran there under it"):
+        importer()
 
 
 def test_nothing_found_lists_what_is_there(tmp_path: Path, importer: Importer) -> None:
