@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 from olora_bench.analysis.answers import Answers
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASONS, RUNS
 from olora_bench.analysis.compared import PairedItems, paired_items
-from olora_bench.analysis.comparison import comparisons
+from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.pairs import CELL, PAIRS, SIDES, run_ids, runs_differ
@@ -158,18 +159,21 @@ def seed_differences(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
     return DIFFERENCES.ordered(both)
 
 
-def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame, looked: Sequence[Looked] = ()) -> pd.DataFrame:
     """Every cell of every comparison, with its verdict.
 
     Args:
         frames: the study.
         pairs: as `pairs.pairs(frames)` returns it.
         differences: as `seed_differences(frames, pairs)` returns it.
+        looked: what its looks came to. They stop for the mean over benchmarks, so a cell pays for each of them: Bonferroni over looks.
 
     Returns:
         The table `CELLS`. A cell whose benchmarks no record names has one row, benchmark and metric null.
     """
-    rows = corrected(list(_rows(frames, pairs, differences)), _in_family)
+    shares = {one.comparison: one.share for one in looked}
+    rows = [row | {"share": shares.get(Comparison.of_row(row), 1.0)} for row in _rows(frames, pairs, differences)]
+    rows = corrected([row | {"p_priced": min(row["p"] / row["share"], 1.0)} for row in rows], _in_family, "p_priced")
     family = sum(map(_in_family, rows))
     return CELLS.frame(_judged(row, family if _in_family(row) else 0) for row in rows)
 
@@ -180,9 +184,9 @@ def _in_family(row: dict[str, Any]) -> bool:
 
 def _judged(row: dict[str, Any], holm_over: int) -> dict[str, Any]:
     """A row with its verdict and what could have been found: at Holm's strictest step, known only with the family."""
-    estimate, lacking = row.pop("estimate"), row.pop("lacking")
-    row |= {"holm_over": holm_over}
-    found = effect_columns(row["difference"], estimate, level=LEVEL / max(holm_over, 1)) if row["primary"] else {}
+    estimate, lacking, share, _ = (row.pop(name) for name in ("estimate", "lacking", "share", "p_priced"))
+    row |= {"holm_over": holm_over, "p_holm": row.pop("p_priced_holm")}
+    found = effect_columns(row["difference"], estimate, level=LEVEL * share / max(holm_over, 1)) if row["primary"] else {}
     row |= {name: found.get(name, np.nan) for name in ("found", "found_low", "found_high")}
     if row["primary"] and estimate is not None:
         row |= {"reasons": (*row["reasons"], *never_found(row))}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from olora_bench.analysis.answers import Answered, Answers
 from olora_bench.analysis.comparison import Block, Comparison, comparisons
-from olora_bench.analysis.crossed import Crossed, by_cluster, crossed, of_items
+from olora_bench.analysis.crossed import Crossed, by_cluster, crossed, of_items, seed_variance
 from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.exact import macro_average
 from olora_bench.analysis.frames import StudyFrames
@@ -46,6 +46,16 @@ class PairedItems:
     def new_seeds_and_items(self) -> Crossed:
         """What they say of new seeds and new items, with several models of these or of new models; two blocks at least."""
         return crossed(self.tables, self._models)
+
+    def seed_variance(self) -> Floats:
+        """What one seed of every model adds to the variance of `new_seeds_and_items`."""
+        return seed_variance(self.tables, self._models)
+
+    def before(self, seed: int) -> PairedItems:
+        """Of the seeds below this one alone."""
+        kept = [block.seed < seed for block in self.blocks]
+        tables = {name: table[:, kept] for name, table in self.tables.items()}
+        return replace(self, tables=tables, blocks=tuple(block for block in self.blocks if block.seed < seed))
 
     def within_models(self) -> Crossed | None:
         """What they say of new seeds of just these models and new items; None with one seed of a model."""
@@ -95,6 +105,13 @@ class Compared:
         """The macro-average over new seeds and new items; None where the items are not there."""
         return self.items.new_seeds_and_items() if isinstance(self.items, PairedItems) else None
 
+    def before(self, seed: int) -> Compared:
+        """Of the seeds below this one alone."""
+        kept = {block: value for block, value in self.blocks.items() if block.seed < seed}
+        items = self.items.before(seed) if isinstance(self.items, PairedItems) else self.items
+        pairs, differences = (table[table["seed"] < seed] for table in (self.pairs, self.differences))
+        return Compared(self.comparison, pairs, differences, kept, self.held_out.before(seed), items)
+
     @property
     def these_examples(self) -> tuple[Reason, ...]:
         """Why nothing can be said of new examples."""
@@ -133,6 +150,14 @@ def _compared(
     blocks, items = block_differences(differences), paired_items(frames, differences) if len(differences) else None
     complete = pairs[pairs["pair"] == "complete"]
     return Compared(comparison, pairs, differences, blocks, held_out(frames.examples, losses, complete), items)
+
+
+def asked_no_benchmark(frames: StudyFrames, pairs: pd.DataFrame) -> bool:
+    """Whether the runs of a comparison's pairs are asked no benchmark: no suite, or one that only has them write answers."""
+    if (pairs["arm_eval_state"].isin(["none"]) | pairs["reference_eval_state"].isin(["none"])).all():
+        return True
+    done = {e for side in ("arm", "reference") for e in pairs[pairs[f"{side}_eval_state"] == "done"][f"{side}_eval"]}
+    return bool(done) and not done & set(frames.scores["eval_id"])
 
 
 def longest(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.looked import at_looks
 from olora_bench.analysis.pairs import pairs
 
 
-def decided(frames: StudyFrames) -> set[tuple[str, str]]:
-    """The declared contrasts (arm, reference) that further seeds cannot change.
+@dataclass(frozen=True)
+class Standing:
+    """A contrast that carries a verdict, after its looks so far.
 
-    One with a diverged pair of what carries its verdict stays unresolved whatever comes.
+    `seeds`: a model, at the look that decided it; None while it is open. `next`: that its next look needs; None where it needs none, since
+    it is decided, lost or has had its last.
+    """
+
+    arm: str
+    reference: str
+    seeds: int | None
+    next: int | None
+
+
+def standings(frames: StudyFrames) -> list[Standing]:
+    """How each contrast that carries a verdict stands; with several shared learning rates it is decided when it is at each of them.
+
+    One with a diverged pair of what carries its verdict is lost: it stays unresolved whatever comes.
     """
     table = pairs(frames)
     lost = table[table["confirmatory"].astype(bool) & (table["pair"] == "diverged")]
-    return set(zip(lost["arm"], lost["reference"], strict=True))
+    apart = set(zip(lost["arm"], lost["reference"], strict=True))
+    found: dict[tuple[str, str], Standing] = {}
+    for one in at_looks(frames, table, seed_differences(frames, table)):
+        key = one.comparison.arm, one.comparison.reference
+        mine = Standing(*key, one.seeds if one.said.decided else None, None if key in apart else one.next)
+        found[key] = _later(found.get(key, mine), mine)
+    return list(found.values())
+
+
+def _later(one: Standing, other: Standing) -> Standing:
+    """The two as one: open where either is."""
+    seeds = None if one.seeds is None or other.seeds is None else max(one.seeds, other.seeds)
+    waits = [each.next for each in (one, other) if each.next is not None]
+    return Standing(one.arm, one.reference, seeds, min(waits, default=None))
+
+
+def decided(frames: StudyFrames) -> set[tuple[str, str]]:
+    """The contrasts (arm, reference) that further seeds cannot change."""
+    return {(one.arm, one.reference) for one in standings(frames) if one.next is None}

@@ -11,6 +11,7 @@ from scipy import optimize, stats
 
 from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.paired import LEVEL, POWER
+from olora_bench.analysis.power import Found
 from olora_bench.analysis.sequential import Look, half_widths
 
 STUDIES = 10_000
@@ -71,18 +72,19 @@ class Errors:
         return (self.seed / seeds + (self.model if models > 1 else 0.0)) / models + self.item
 
 
-def errors_of(estimate: Estimate, seeds: int, residual: float = 0.0) -> Errors:
-    """What an estimate about one model tells a later study of it.
+def errors_of(look: Look, seeds: int, models: int = 1, residual: float = 0.0) -> Errors:
+    """What a look tells a later study of the same models.
 
     Args:
-        estimate: of a study of one model.
-        seeds: that it has seen.
+        look: of a study; its value plays no part.
+        seeds: a model, that it has seen.
+        models: how many there are.
         residual: the part of the variance between seeds that single items answered by chance bring, as `crossed.residual_variance` has it.
     """
-    seed, item, df, noise = (
-        float(one) for one in (estimate.block_variance * seeds, estimate.item_variance, estimate.item_df, estimate.item_noise)
-    )
-    return Errors(seed, item, item_df=df, item_noise=noise, residual=min(residual, seed), seed_df=float(estimate.block_df))
+    of, seed = look.estimate, float(look.seed_variance) * models
+    model = max(float(of.block_variance) * models - seed / seeds, 0.0) if models > 1 else 0.0
+    item, df, noise = float(of.item_variance), float(of.item_df), float(of.item_noise)
+    return Errors(seed, item, model, df, noise, min(residual, seed), float(models * (seeds - 1)))
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,20 @@ class Foretold:
 def foretold(design: Design, errors: Errors, *, studies: int = STUDIES, seed: int = 0) -> Foretold:
     """What a design can find with these variances, and when it will end."""
     of = simulate_design(design, errors, studies=studies, seed=seed)
-    low, high = (found_from(simulate_design(design, errors.at_end(side), studies=max(studies // 5, 1), seed=seed)) for side in (-1, 1))
     least, power = found_from(of), float("nan") if design.margin is None else power_at(of, design.margin)
+    low, high = _found_at_ends(design, errors, studies, seed)
     unit = least if design.margin is None else design.margin
     return Foretold(least, low, high, power, tuple(expected(of, times * unit) for times in (0.0, 1.0, 2.0)))
+
+
+def found(design: Design, errors: Errors, *, studies: int = STUDIES) -> Found:
+    """The smallest difference of one contrast found four times in five, and what that may be, as well as the variances are known."""
+    return Found(found_from(simulate_design(design, errors, studies=studies)), *_found_at_ends(design, errors, studies, 0))
+
+
+def _found_at_ends(design: Design, errors: Errors, studies: int, seed: int) -> tuple[float, float]:
+    less, more = (simulate_design(design, errors.at_end(side), studies=max(studies // 5, 1), seed=seed) for side in (-1, 1))
+    return found_from(less), found_from(more)
 
 
 def expected(of: Sample, difference: float) -> Expected:

@@ -50,6 +50,7 @@ class StudyFrames:
         examples: the final held-out loss of a run by example.
         settled: whether the study needs no more runs than these, whatever they come to.
         sources: which items share a passage or a source.
+        looks: seeds a model, from `first_seed` on, at which contrasts may be decided; empty where all seeds are judged at once.
         provenance: what the readable record of a run says of where it was made, by train_id.
     """
 
@@ -71,6 +72,8 @@ class StudyFrames:
     examples: Examples = no_examples
     settled: bool = True
     sources: Sources = no_sources
+    looks: tuple[int, ...] = ()
+    first_seed: int = 0
     provenance: Mapping[str, Json] = field(default_factory=dict)
 
 

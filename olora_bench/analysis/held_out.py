@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.comparison import BLOCK, Block
-from olora_bench.analysis.crossed import crossed, linearised_ratio, of_items
+from olora_bench.analysis.crossed import crossed, linearised_ratio, of_items, seed_variance
 from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
 from olora_bench.analysis.examples import Examples
 from olora_bench.analysis.frames import StudyFrames
@@ -46,6 +46,18 @@ class HeldOut:
             return crossed([self.by_example], models)
         own = [[value for (model, _), value in self.blocks.items() if model == name] for name in dict.fromkeys(models)]
         return of_blocks(np.array(own[0] if len(own) == 1 else [np.mean(values) for values in own]))
+
+    def seed_variance(self) -> Floats:
+        """What one seed of every model adds to the variance of `estimate`."""
+        models = [model for model, _ in self.blocks]
+        each = np.array([*self.blocks.values()])[None, :]
+        return seed_variance([self.by_example if isinstance(self.by_example, np.ndarray) else each], models)
+
+    def before(self, seed: int) -> HeldOut:
+        """Of the seeds below this one alone."""
+        kept = {block: value for block, value in self.blocks.items() if block.seed < seed}
+        known = self.by_example
+        return HeldOut(kept, known[:, [block in kept for block in self.blocks]] if isinstance(known, np.ndarray) else known)
 
     def tested(self) -> Tested:
         """`estimate` of one model as numbers, for a table that describes."""

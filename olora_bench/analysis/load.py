@@ -70,6 +70,8 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         examples=reader.examples.of,
         settled=manifest.settled,
         sources=SourcesRead(store).of,
+        looks=manifest.looks or (),
+        first_seed=manifest.first_seed or 0,
         provenance=reader.provenance,
     )
 

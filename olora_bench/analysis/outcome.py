@@ -113,6 +113,8 @@ class Outcome:
         blocks_for: blocks in which the arm is better, by what it is judged by.
         pairs_planned, pairs_missing, diverged: pairs of runs.
         runs: the train_ids behind it, separated by spaces.
+        look: the look that it stands on, 0 before the first; NaN in a study without looks.
+        median_unbiased: the estimate after stopping, in the unit of what it is judged by; NaN without one.
     """
 
     comparison: Comparison
@@ -130,6 +132,13 @@ class Outcome:
     pairs_missing: int
     diverged: int
     runs: str
+    look: float = float("nan")
+    median_unbiased: float = float("nan")
+
+    @property
+    def by_looks(self) -> bool:
+        """Whether p is sequential and the interval the repeated one."""
+        return self.look == self.look
 
     @property
     def judged(self) -> Effect:
@@ -145,9 +154,10 @@ class Outcome:
         over, blocks_for, planned, missing, diverged = counts
         score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
         return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, over, margin, scope, blocks_for,
-                   planned, missing, diverged, row["runs"])  # fmt: skip
+                   planned, missing, diverged, row["runs"], *(float(row.get(name, "nan")) for name in _AFTER_STOPPING))  # fmt: skip
 
 
+_AFTER_STOPPING = ("look", "median_unbiased")
 EFFECT = ("difference", "low", "high", "p", "found", "found_low", "found_high")
 
 

@@ -63,6 +63,9 @@ def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirma
     if paired.empty:
         return paired
     paired = paired[paired["cell"].isin(cells_of_both(frames.runs, arm, reference))]
+    if frames.looks:  # a later look's seeds that one arm has for another contrast's sake
+        both = paired["arm_id"].notna() & paired["reference_id"].notna()
+        paired = paired[both | (paired["seed"] < frames.first_seed + frames.looks[0])]
     lr = np.nan if tuned else paired["lr"]
     paired = paired.assign(**Comparison(arm, reference, contrast.kind, role, confirmatory, None).columns)
     return paired.assign(lr_reference=lr, lr_arm=lr).drop(columns=[] if tuned else "lr")

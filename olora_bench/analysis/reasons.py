@@ -45,6 +45,18 @@ class TooFewBlocks:
 
 
 @dataclass(frozen=True)
+class AtLook:
+    """Where a contrast of a study with looks stands: at its look number `look` of `looks`, 0 before the first, of so many seeds a model;
+    `next` are those that the look needs which may decide it, None where it is decided or has had its last."""
+
+    look: int
+    looks: int
+    seeds: int
+    decided: bool
+    next: int | None
+
+
+@dataclass(frozen=True)
 class ItemsUnread:
     """Pairs of runs whose answers to single items are not there: nothing can be said of new items."""
 
@@ -233,7 +245,7 @@ Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
-    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected
+    | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected | AtLook
     | GivenSearch | NoFiniteFinalist | RestsOnRate
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

@@ -17,6 +17,7 @@ from olora_bench.analysis.comparison import Block
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.exact import flip_p
+from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.outcome import effect_columns
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.pairs import run_ids
@@ -42,7 +43,8 @@ SCOPES = Table(
         Column("measure", "score (pp) or report_loss (nats)", heading="measure"),
         Column("about", f"{'; '.join(About)}. With several models, new seeds are new models but within these; the loss has examples "
                "for items", heading="about"),
-        Column("test", "crossed, over items, t over blocks, or exact sign flip", heading="test"),
+        Column("test", "crossed, over items, t over blocks, or exact sign flip; at looks, where the study declares any: p is then "
+               "sequential, and the interval the repeated one", heading="test"),
         Column("blocks", "blocks (model, seed)", heading="blocks"),
         Column("difference", "arm minus reference", _UNIT, "difference", "3 digits signed"),
         Column("block_se", "standard error that new seeds (or models) bring; empty where seeds are not drawn anew", _UNIT, "se of seeds",
@@ -90,10 +92,31 @@ LEFT_OUT_VIEW = View(
 )
 
 
-def scopes(compared: Sequence[Compared]) -> pd.DataFrame:
-    """What each comparison says of other scopes: the table `SCOPES`."""
-    rows = (one.comparison.columns | row | {"runs": run_ids(one.pairs)} for one in compared for row in (*_of_score(one), *_of_loss(one)))
+def scopes(compared: Sequence[Compared], looked: Sequence[Looked] = ()) -> pd.DataFrame:
+    """What each comparison says of other scopes: the table `SCOPES`.
+
+    Args:
+        compared: the comparisons.
+        looked: what its looks came to, where the study declares any: of what is judged at them, the verdict's scope and the sign flip are.
+    """
+    seen = {one.comparison: one for one in looked}
+    rows = (
+        one.comparison.columns | _at_looks(row, one, seen.get(one.comparison)) | {"runs": run_ids(one.pairs)}
+        for one in compared
+        for row in (*_of_score(one), *_of_loss(one))
+    )
     return SCOPES.frame(rows)
+
+
+def _at_looks(row: dict[str, Any], one: Compared, looked: Looked | None) -> dict[str, Any]:
+    """A row of what is judged at looks, with what they say of the verdict's scope and of the sign flip."""
+    judged = looked is not None and looked.said.look >= 0 and looked.by_loss == (row["measure"] == "report_loss")
+    if looked is None or not judged or row["about"] not in (About.SEEDS_AND_ITEMS, About.SEEDS, About.FLIPS):
+        return row
+    row = row | {"test": f"{row['test']}, at looks"}
+    if row["about"] is About.FLIPS:
+        return row | {"p": looked.flips(one.losses if looked.by_loss else one.blocks)}
+    return row | {name: getattr(looked.said, name) for name in ("low", "high", "p")}
 
 
 def _of_score(one: Compared) -> Iterator[dict[str, Any]]:

@@ -90,22 +90,23 @@ def half_widths(looks: Sequence[Look], plan: Sequence[int], level: float) -> lis
 
 
 def sequential(
-    contrasts: Sequence[Sequence[Look]], plan: Sequence[int], *, margin: float | None = None, level: float = LEVEL
+    contrasts: Sequence[Sequence[Look]], plan: Sequence[int], *, margins: Sequence[float | None] | float | None = None, level: float = LEVEL
 ) -> list[Sequential]:
     """Judge a family of contrasts by the looks that there are.
 
     Args:
         contrasts: each with the looks seen so far, from the first on; with none yet it is a member of the family without a p.
         plan: seeds a model at every declared look, ascending.
-        margin: the difference that matters; None declares none.
+        margins: the difference that matters, or one a contrast; None declares none.
         level: of each question's family.
     """
+    margins = [margins] * len(contrasts) if margins is None or isinstance(margins, float | int) else margins
     asked, count = np.full((4, len(contrasts)), np.nan), len(contrasts)
     at, decided = np.full(count, -1), np.zeros(count, dtype=bool)
     for k in range(len(plan)):
         for i, looks in enumerate(contrasts):
             if len(looks) > k and not decided[i]:
-                asked[:, i], at[i] = _least_levels(asked[:, i], looks[: k + 1], plan, margin), k
+                asked[:, i], at[i] = _least_levels(asked[:, i], looks[: k + 1], plan, margins[i]), k
         p, inside = _two_sided(asked)
         decided |= (holm(p) <= level) | (holm(inside) <= level)
     found, within, sides = holm(p), holm(inside), np.where(asked[0] <= asked[1], 1, -1)

@@ -14,6 +14,7 @@ from olora_bench.analysis.compared import compared
 from olora_bench.analysis.described import Table, View
 from olora_bench.analysis.finalists import FINALISTS, FINALISTS_VIEW, finalists, with_finalists
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.looked import at_looks, stood
 from olora_bench.analysis.pairs import PAIRS, pairs
 from olora_bench.analysis.scoring import SCORING, SCORING_VIEW, scoring
 
@@ -41,17 +42,20 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
     """All frames of a study, as `Tables` lists them; the same records and the same generator state give the same frames."""
     pair = pairs(frames)
     difference = seed_differences(frames, pair)
+    seen = at_looks(frames, pair, difference)
+    if seen:
+        pair, difference = stood(frames, seen, pair), stood(frames, seen, difference)
     mine = compared(frames, pair, difference)
     crossed = convergence.crossings(frames, pair)
     measured = losses.run_measures(frames)
     rate = rates.learning_rates(frames, measured)
     fixed = finalists(frames, mine)
     tables = {
-        "verdicts": with_finalists(frames, verdicts.confirmatory(frames, mine), fixed),
+        "verdicts": with_finalists(frames, verdicts.confirmatory(frames, mine, seen), fixed),
         **({} if fixed.empty else {"finalists": fixed}),
-        "scopes": scopes.scopes(mine),
+        "scopes": scopes.scopes(mine, seen),
         "win_counts": win_counts.win_counts(mine, rng),
-        "cells": compare_cells(frames, pair, difference),
+        "cells": compare_cells(frames, pair, difference, seen),
         "coverage": gaps.coverage(pair),
         "differences": difference,
         "pairs": pair,

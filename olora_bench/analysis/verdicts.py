@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, REASONS, RUNS
-from olora_bench.analysis.compared import Compared, mean_of
+from olora_bench.analysis.compared import Compared, asked_no_benchmark, mean_of
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Crossed
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import StudyFrames, training_cell
+from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.margins import p_inside
 from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found, scope_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
@@ -67,6 +69,10 @@ VERDICTS = Table(
         Column("blocks_for", f"blocks in which the arm is better, {_OF}"),
         Column("blocks_against", f"blocks in which the reference is better, {_OF}"),
         *_effect_of_loss(),
+        Column("look", "the look that it stands on, of those that the study declares; 0 before the first. p is then sequential (the least "
+               "level crossed at any look so far), and the interval the repeated one", optional=True),
+        Column("look_seeds", "seeds a model of that look; later ones do not enter", optional=True),
+        Column("median_unbiased", f"the true difference at which what was seen is as likely to be exceeded as not, {_OF}", optional=True),
         Column("pairs_planned", "pairs of runs that the study plans"),
         Column("pairs_missing", "of these, not there or without a score"),
         Column("diverged", "of these, with a diverged run"),
@@ -101,7 +107,7 @@ CONTROLS_VIEW = View(
 )
 
 
-def confirmatory(frames: StudyFrames, compared: list[Compared]) -> pd.DataFrame:
+def confirmatory(frames: StudyFrames, compared: list[Compared], looked: Sequence[Looked] = ()) -> pd.DataFrame:
     """One verdict a comparison: the macro-average over benchmarks, over new seeds and new items.
 
     Where a comparison's runs are asked no benchmark, their held-out loss is judged, and lower is better.
@@ -109,20 +115,22 @@ def confirmatory(frames: StudyFrames, compared: list[Compared]) -> pd.DataFrame:
     Args:
         frames: the study.
         compared: its comparisons.
+        looked: what its looks came to, where it declares any; `compared` then holds the seeds that these stand on.
 
     Returns:
         The table `VERDICTS`. Declared primary contrasts that no pair of runs answers yet stand first.
     """
     family = sum(one.comparison.confirmatory for one in compared)
-    rows = [_row(frames, one, family if one.comparison.confirmatory else 0) for one in compared]
+    seen = {one.comparison: one for one in looked}
+    rows = [_row(frames, one, family if one.comparison.confirmatory else 0, seen.get(one.comparison)) for one in compared]
     for name in ("p", "p_inside"):
         rows = corrected(rows, lambda row: row["confirmatory"], name)
     return VERDICTS.frame(_judged(frames, row) for row in rows)
 
 
-def _row(frames: StudyFrames, one: Compared, holm_over: int) -> dict[str, Any]:
+def _row(frames: StudyFrames, one: Compared, holm_over: int, looked: Looked | None) -> dict[str, Any]:
     level = LEVEL / max(holm_over, 1)
-    by_loss, group = _asked_no_benchmark(frames, one.pairs), one.pairs
+    by_loss, group = asked_no_benchmark(frames, one.pairs), one.pairs
     scored = one.differences[["arm_id", "reference_id"]].drop_duplicates()
     unscored = 0 if by_loss else int((group["pair"] == "complete").sum()) - len(scored)
     enough = {"score": len(one.blocks) >= MIN_BLOCKS, "loss": len(one.losses) >= MIN_BLOCKS}
@@ -135,13 +143,19 @@ def _row(frames: StudyFrames, one: Compared, holm_over: int) -> dict[str, Any]:
         loss if by_loss else score, frames.margin.loss if by_loss else frames.margin.score
     )
     row |= {"p": row["loss_p"]} if by_loss else {}
+    row |= {} if looked is None else looked.columns(level)
     better = [-value for value in one.losses.values()] if by_loss else list(one.blocks.values())
     row |= {"blocks_for": sum(value > 0 for value in better), "blocks_against": sum(value < 0 for value in better)}
     row |= {"models": group["model"].nunique(), "scope": scope_of(len({block.model for block in (one.losses if by_loss else one.blocks)}))}
     row |= {"pairs_planned": len(group), "pairs_missing": int((group["pair"] == "incomplete").sum()) + unscored}
     row |= {"diverged": int((group["pair"] == "diverged").sum()), "open_searches": _open_searches(frames, one.comparison)}
     by: tuple[Reason, ...] = (JudgedByLoss(), *one.these_examples) if row["judged_by"] == "report_loss" else ()
-    return row | {"reasons": (*runs_differ(frames, group), *by), "runs": run_ids(group), "lacking": () if by_loss else one.lacking}
+    return row | {
+        "reasons": (*runs_differ(frames, group), *by),
+        "runs": run_ids(group),
+        "lacking": () if by_loss else one.lacking,
+        "looked": looked,
+    }
 
 
 def _inside(estimate: Estimate | None, margin: float | None) -> dict[str, float]:
@@ -149,21 +163,13 @@ def _inside(estimate: Estimate | None, margin: float | None) -> dict[str, float]
     return row if estimate is None or margin is None else row | {"p_inside": p_inside(estimate, margin)}
 
 
-def _asked_no_benchmark(frames: StudyFrames, group: pd.DataFrame) -> bool:
-    """Whether the runs are asked no benchmark: no suite, or one that only has them write answers."""
-    if (group["arm_eval_state"].isin(["none"]) | group["reference_eval_state"].isin(["none"])).all():
-        return True
-    done = {e for side in ("arm", "reference") for e in group[group[f"{side}_eval_state"] == "done"][f"{side}_eval"]}
-    return bool(done) and not done & set(frames.scores["eval_id"])
-
-
 def _judged(frames: StudyFrames, row: dict[str, Any]) -> dict[str, Any]:
-    lacking = row.pop("lacking")
+    lacking, looked = row.pop("lacking"), row.pop("looked")
     shown = {name: value for name, value in row.items() if name not in ("loss_block_se", "loss_item_se")}
-    return shown | dict(zip(("verdict", "reasons"), _judge(frames, row, lacking), strict=True))
+    return shown | dict(zip(("verdict", "reasons"), _judge(frames, row, lacking, looked), strict=True))
 
 
-def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...]) -> Judgement:
+def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...], looked: Looked | None) -> Judgement:
     arms = set(frames.runs["arm"])
     absent = tuple(arm for arm in (row["arm"], row["reference"]) if arm not in arms)
     if absent:
@@ -180,6 +186,10 @@ def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...]
         return Verdict.TOO_FEW_RUNS, (*reasons, TooFewBlocks(blocks, MIN_BLOCKS))
     if lacking:
         return Verdict.NONE, (*reasons, *lacking)
+    if looked is not None:
+        reasons, gain = (*reasons, looked.reason), -looked.said.side if by_loss else looked.said.side
+        if looked.said.look < 0:
+            return Verdict.TOO_FEW_RUNS, reasons
     end = "_holm" if row["confirmatory"] else ""
     reasons += never_found(row, "loss_" if by_loss else "")
     return judgement(gain, row[f"p{end}"], row[f"p_inside{end}"], reasons)

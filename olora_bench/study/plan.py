@@ -15,6 +15,7 @@ from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.open import open_to_read
+from olora_bench.study.power import power_text
 from olora_bench.study.states import counts, standings
 from olora_bench.study.sweep import merged_text
 
@@ -34,6 +35,7 @@ def plan_text(name: str, overrides: Sequence[str]) -> str:
         f"runs          {len(grids.jobs)}{merged_text(grids)}",
         *stages_text(grids),
         *_power_text(grids),
+        *power_text(study, grids),
         f"evaluations   {evaluations} of trained runs, {len(_bases(grids.jobs))} of untouched bases",
         f"precision     {first.precision}",
         f"state         {counts(found)}",

@@ -9,6 +9,7 @@ from typing import assert_never
 from olora_bench.analysis.reasons import (
     ArmsAbsent,
     AtEdge,
+    AtLook,
     CoarseReadings,
     DivergedAt,
     EqualDifferences,
@@ -114,10 +115,27 @@ def worded(reason: Reason) -> str:
             return f"exploratory: fewer than {enough} seeds"
         case Uncorrected():
             return "outside the declared family: p as it is"
+        case AtLook():
+            return at_look(reason)
         case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
             return _on_finalists(reason)
         case _:
             return _on_runs(reason)
+
+
+def at_look(one: AtLook) -> str:
+    """Where a contrast stands among its looks.
+
+    >>> at_look(AtLook(2, 5, 8, True, None)), at_look(AtLook(2, 5, 8, False, 12))
+    ('decided at look 2 of 5, 8 seeds a model', 'open at look 2 of 5, 8 seeds a model: the next needs 12')
+    >>> at_look(AtLook(0, 5, 6, False, 6))
+    'no look yet: the first of 5 needs 6 seeds a model'
+    """
+    seeds = f"{counted(one.seeds, 'seed')} a model"
+    if not one.look:
+        return f"no look yet: the first of {one.looks} needs {seeds}"
+    goes_on = "" if one.next is None else f": the next needs {one.next}"
+    return f"{'decided' if one.decided else 'open'} at look {one.look} of {one.looks}, {seeds}{goes_on}"
 
 
 def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:

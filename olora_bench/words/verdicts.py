@@ -96,7 +96,8 @@ def digits_of(outcome: Outcome) -> int:
 def interval_words(outcome: Outcome) -> str:
     """E.g. `95% interval +0.1 to +1.9 over new seeds and new items`; empty where there is none."""
     effect = outcome.judged
-    return f"95% interval {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}" if effect.has_interval else ""
+    kind = "repeated 95% interval" if outcome.by_looks else "95% interval"
+    return f"{kind} {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}" if effect.has_interval else ""
 
 
 def headline(outcome: Outcome) -> str:
@@ -117,6 +118,8 @@ def headline(outcome: Outcome) -> str:
             said = f"Equivalent within {_margin(outcome)}: {at} ({extent})."
         case Verdict.UNRESOLVED | Verdict.NONE:
             said = f"{sentence(outcome.verdict)[:-1]}: {at} ({extent})."
+        case Verdict.TOO_FEW_RUNS if outcome.look == 0:
+            said = f"Not enough runs for a verdict: {at} ({blocks})."
         case Verdict.TOO_FEW_RUNS:
             return f"Not enough runs for a verdict: {at}, but {blocks} cannot decide; {MIN_BLOCKS} can."
         case _:
@@ -146,7 +149,10 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     lines = [f"{outcome.blocks_for} of {counted(effect.blocks, 'block')} for {arm}"] if effect.known else []
     if not pd.isna(outcome.p):
         corrected = holm(outcome.holm_over, "contrast")
-        lines.append(f"over {about(outcome, effect)}, p = {probability(outcome.p)}, {corrected}{_errors(outcome, scopes)}")
+        kind = "sequential p" if outcome.by_looks else "p"
+        lines.append(f"over {about(outcome, effect)}, {kind} = {probability(outcome.p)}, {corrected}{_errors(outcome, scopes)}")
+    if not pd.isna(outcome.median_unbiased):
+        lines.append(f"median-unbiased after stopping: {amount(outcome, outcome.median_unbiased)} {unit(outcome)}")
     if not pd.isna(effect.found):
         lines.append(f"a true difference is found four times in five from {found(effect, digits=digits_of(outcome))} {unit(outcome)} on")
     lines += _other_scopes(outcome, scopes)

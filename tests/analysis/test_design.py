@@ -19,6 +19,7 @@ from olora_bench.analysis.design import (
     what_pays,
 )
 from olora_bench.analysis.power import found, power
+from olora_bench.analysis.sequential import Look
 
 PLAN = (6, 8, 12, 16, 20)
 TUNED = Errors(0.47, 0.124, item_df=120.0, item_noise=0.012, residual=0.4, seed_df=5.0)
@@ -30,7 +31,8 @@ def one_look(blocks: int) -> tuple[float, float, float, float]:
     rng = np.random.default_rng(1)
     table = rng.normal(size=(300, 1)) + rng.normal(size=(300, blocks)) + rng.normal(size=blocks)
     estimate = crossed([table])
-    of = simulate_design(Design((blocks,)), errors_of(estimate, blocks), studies=20_000)
+    look = Look(estimate, estimate.block_variance * blocks)
+    of = simulate_design(Design((blocks,)), errors_of(look, blocks), studies=20_000)
     return power_at(of, 1.0), power(estimate, 1.0), found_from(of), found(estimate).difference
 
 

@@ -1,0 +1,158 @@
+"""A study with looks: what each contrast that carries a verdict came to at them, and which of its seeds that stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+
+from olora_bench.analysis.compared import Compared, PairedItems, asked_no_benchmark, compared
+from olora_bench.analysis.comparison import Block, Comparison
+from olora_bench.analysis.design import Design, errors_of, found
+from olora_bench.analysis.exact_looks import sequential_sign_flip
+from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.looks import spent
+from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.power import Found
+from olora_bench.analysis.reasons import AtLook
+from olora_bench.analysis.sequential import Look, Sequential, sequential
+
+_STUDIES = 4000
+"""Simulated to say what could have been found: power is known to 0.6 points."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A contrast after its looks so far.
+
+    Attributes:
+        comparison: whose.
+        by_loss: whether its held-out loss is judged.
+        plan: seeds a model at every declared look, from `first_seed` on.
+        looks: what those seen saw.
+        said: what they say.
+        models: how many there are.
+    """
+
+    comparison: Comparison
+    by_loss: bool
+    plan: tuple[int, ...]
+    first_seed: int
+    looks: tuple[Look, ...]
+    said: Sequential
+    models: int
+
+    @property
+    def seeds(self) -> int:
+        """Seeds a model that its verdict stands on; before the first look, those that it waits for."""
+        return self.plan[max(self.said.look, 0)]
+
+    @property
+    def next(self) -> int | None:
+        """Seeds a model that the look needs which may decide it; None where it is decided or there is none."""
+        after = self.said.look + 1
+        return None if self.said.decided or after == len(self.plan) else self.plan[after]
+
+    @property
+    def reason(self) -> AtLook:
+        """Where it stands, as what to know beside its verdict."""
+        return AtLook(self.said.look + 1, len(self.plan), self.seeds, self.said.decided, self.next)
+
+    @property
+    def share(self) -> float:
+        """The share of a level that this look alone may spend: a p over it is one whenever a study stopped (Bonferroni over looks)."""
+        shares = np.diff(spent(self.plan), prepend=0.0)
+        return float(shares[max(self.said.look, 0)])
+
+    def columns(self, level: float) -> dict[str, float]:
+        """Its columns of the table of verdicts, those of the judged effect with the prefix that it has there.
+
+        Args:
+            level: of the contrast, at Holm's strictest step.
+        """
+        said, found, prefix = self.said, self.found(level), "loss_" if self.by_loss else ""
+        effect = {"low": said.low, "high": said.high, "found": found.difference, "found_low": found.low, "found_high": found.high}
+        row = {
+            "p": said.p,
+            "p_inside": said.p_inside,
+            "median_unbiased": said.median_unbiased,
+            "look": said.look + 1,
+            "look_seeds": self.seeds,
+        }
+        return row | {f"{prefix}{name}": value for name, value in effect.items()} | {f"{prefix}p": said.p}
+
+    def flips(self, blocks: Mapping[Block, Fraction | float]) -> float:
+        """p of the exact sign flip at the looks so far. `blocks`: the differences that its verdict stands on."""
+        by_seed = sorted(blocks, key=lambda block: (block.seed, block.model))
+        seen = self.plan[: self.said.look + 1]
+        ends = [sum(block.seed < self.first_seed + seeds for block in by_seed) for seeds in seen]
+        values = [Fraction(blocks[block]) for block in by_seed]
+        return float(sequential_sign_flip(values, ends, self.plan, np.random.default_rng(0)).p)
+
+    def found(self, level: float) -> Found:
+        """The smallest difference that the looks find four times in five. `level`: of the contrast, at Holm's strictest step."""
+        if self.said.p != self.said.p:
+            return Found(*[float("nan")] * 3)
+        errors = errors_of(self.looks[self.said.look], self.seeds, self.models)
+        return found(Design(self.plan, models=self.models, level=level), errors, studies=_STUDIES)
+
+
+def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
+    """Judge the contrasts that carry a verdict at the looks that there are; none where the study declares no looks.
+
+    Args:
+        frames: the study.
+        all_seeds: its comparisons, with all seeds that there are.
+    """
+    family = [one for one in all_seeds if one.comparison.confirmatory] if frames.looks else []
+    by_loss = [asked_no_benchmark(frames, one.pairs) for one in family]
+    seen = [tuple(_looks(frames, one, loss)) for one, loss in zip(family, by_loss, strict=True)]
+    margins = [frames.margin.loss if loss else frames.margin.score for loss in by_loss]
+    said = sequential(seen, frames.looks, margins=margins)
+    return [
+        Looked(one.comparison, loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1))
+        for one, loss, looks, what in zip(family, by_loss, seen, said, strict=True)
+    ]
+
+
+def stood(frames: StudyFrames, looked: Iterable[Looked], table: pd.DataFrame) -> pd.DataFrame:
+    """A table about comparisons, with a column `seed`, without the seeds that a verdict does not stand on."""
+    for one in looked:
+        own = one.comparison.rows_in(table)
+        table = table.drop(own.index[own["seed"] >= frames.first_seed + one.seeds])
+    return table.reset_index(drop=True)
+
+
+def _looks(frames: StudyFrames, one: Compared, by_loss: bool) -> Iterator[Look]:
+    """What each look sees, up to the first of which a run is not finished or a pair diverged, which leaves the contrast unresolved."""
+    for seeds in frames.looks:
+        now = one.before(frames.first_seed + seeds)
+        if now.pairs.empty or not _finished(now, seeds, by_loss):
+            return
+        if by_loss:
+            look = Look(now.held_out.estimate(), now.held_out.seed_variance()) if now.losses else None
+        else:
+            known = now.items if isinstance(now.items, PairedItems) else None
+            look = Look(known.new_seeds_and_items(), known.seed_variance()) if known is not None else None
+        if look is None:
+            return
+        blocks = len(now.losses if by_loss else now.blocks)
+        yield look if blocks >= MIN_BLOCKS else replace(look, estimate=replace(look.estimate, block_variance=np.asarray(np.nan)))
+
+
+def _finished(now: Compared, seeds: int, by_loss: bool) -> bool:
+    """Whether all seeds of a look have their runs, and scores where they are asked for; a failed one drops its pair."""
+    pairs, failed = now.pairs, (now.pairs[["arm_state", "reference_state"]] == "failed").any(axis=1)
+    done = pairs["pair"] == "complete"
+    if not by_loss:
+        failed |= (pairs[["arm_eval_state", "reference_eval_state"]] == "failed").any(axis=1)
+        done &= (pairs[["arm_eval_state", "reference_eval_state"]] == "done").all(axis=1)
+    return bool((done | failed).all()) and bool((pairs.groupby("cell")["seed"].nunique() == seeds).all())
+
+
+def at_looks(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> list[Looked]:
+    """`looked` of a study's pairs and seed differences."""
+    return looked(frames, compared(frames, pairs, differences)) if frames.looks else []

@@ -1,0 +1,213 @@
+"""What a verdict costs, tuning included: looks, finalists and a short search, beside a fixed design of twenty blocks with a long one.
+
+    OMP_NUM_THREADS=1 python -m simulations.price              # about ten minutes on one core; rewrites results/price.csv
+
+Each row is a kind of study under one design, `studies` of them. In each both arms are searched anew, by `olora_bench.study.search` itself,
+on curves of tune loss over learning rates that `results/smollm2` recorded, with the noise of one seed; each block then trains the
+finalists about what was chosen, keeps one by its own tune part, and scores it. Arms differ by `truth` percentage points at their best
+rates; a rate that is not the best costs `SLOPE` points a nat. Blocks and items bring the variances of `results/smollm2`, tuned, blocks
+times `spread`.
+- search_runs, seeds, runs, hours: means over studies; a study is at its full cost where it stays undecided;
+- better, worse, equivalent, undecided: shares of studies; `error`: called on the wrong side of what the arms' best rates say.
+Kinds: `arms of smollm2`; `identical arms`: one curve for both, 0.8 decades apart, so that all that differs is where a search ends;
+`noisier search`: the better arm's search has twice the noise; `judged by loss`: identical arms, judged by the held-out loss of what was
+kept. That tells a few thousandths of a nat, and so tells where the search ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+from scipy.interpolate import PchipInterpolator
+
+from olora_bench.analysis.design import Design, Errors, Sample, look_at, sample
+from olora_bench.analysis.estimate import Floats
+from olora_bench.study.schema import Tuning
+from olora_bench.study.search import finalists, search
+from simulations.committed import tune_losses
+
+RESULTS = Path(__file__).parent / "results" / "price.csv"
+STUDIES = 10_000
+ARMS = ("lora", "olora")
+SEED, ITEM, ITEM_WHOLE = 0.470, 0.124, 0.0251
+"""Squared percentage points, results/smollm2 tuned: between blocks; of items at 300 a benchmark; and at all that the benchmarks have.
+Whole benchmarks also lower what blocks bring, by the answers that come now so, now so; that is left out."""
+ITEM_DF, ITEM_NOISE = 660.0, 0.1
+"""Degrees of freedom of the items' variance, and the standard deviation of its estimate, as a share of it."""
+SLOPE = 6.0
+"""Points lost a nat: LoRA at 3e-4 against its best rate, the steeper of the two arms there."""
+NOISE, LUCK = 0.027, 0.02
+"""Nats: of a search's tune loss from seed to seed; of a block's finalists one from the other."""
+SHIFT = 0.8
+DIVERGED = 6.0
+TRAIN, READ, SCORED, SCORED_WHOLE = 106.0, 53.0, 97.0, 1050.0
+"""Seconds of one core: 64 steps; all readings of all parts' losses; scoring 300 items a benchmark, or all."""
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How a study is made. `search_run`, `block_run`: seconds of one run of either, before scores."""
+
+    name: str
+    plan: tuple[int, ...]
+    rule: Tuning
+    search_run: float
+    block_run: float
+
+
+SHORT = Tuning(criterion="tune_loss", lrs=(1e-3, 3.16e-3, 1e-2), seeds=(0,), refinement="parabola")
+LONG = Tuning(criterion="tune_loss", lrs=(1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2), shared_lr=3e-4, seeds=(0,), fresh_seeds=(10,))
+LOOKS = Procedure("looks", (6, 8, 12, 16, 20), SHORT, TRAIN + READ / 3, TRAIN + READ / 8)
+"""A search reads the tune part alone, a third of what is read else; a block reads its losses at the end alone, of eight times."""
+FIXED = Procedure("fixed", (20,), LONG, TRAIN + READ, TRAIN + READ)
+"""The search of results/smollm2, nine runs an arm where it meets an edge; every run reads all that was read there."""
+PROCEDURES = (LOOKS, FIXED)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of study; see the module."""
+
+    name: str
+    truth: float
+    whole: bool
+    spread: float = 1.0
+    margin: float = 1.0
+    finalists: int = 3
+
+
+KINDS = (
+    Kind("arms of smollm2", 3.0, whole=False),
+    Kind("arms of smollm2", 3.0, whole=True),
+    Kind("arms of smollm2", 0.0, whole=True),
+    Kind("arms of smollm2", 3.0, whole=False, spread=2.0),
+    Kind("arms of smollm2", 0.0, whole=True, spread=2.0),
+    Kind("identical arms", 0.0, whole=False),
+    Kind("identical arms", 0.0, whole=True),
+    Kind("identical arms", 1.0, whole=True),
+    Kind("noisier search", 1.5, whole=True),
+    Kind("judged by loss", 0.0, whole=False, margin=0.02),
+    Kind("judged by loss", 0.0, whole=False, margin=0.02, finalists=5),
+)
+
+
+@cache
+def curve(arm: str) -> Callable[[float], float]:
+    """The mean tune loss over log10 of the learning rate, nats, as recorded; flat beyond."""
+    known = {np.log10(lr): min(loss, DIVERGED) for lr, loss in tune_losses(arm).items()}
+    shape = PchipInterpolator(*zip(*sorted(known.items()), strict=True))
+    return lambda place: float(shape(np.clip(place, min(known), max(known))))
+
+
+def curves(kind: Kind) -> dict[str, Callable[[float], float]]:
+    """Of both arms, the lowest loss of either being its own."""
+    if kind.name in ("identical arms", "judged by loss"):
+        return {"lora": curve("lora"), "olora": lambda place: curve("lora")(place + SHIFT)}
+    return {arm: curve(arm) for arm in ARMS}
+
+
+@cache
+def least(arm: str) -> float:
+    """The lowest loss on a curve."""
+    return min(curve(arm)(place) for place in np.linspace(-4, -1.5, 501))
+
+
+def searched(kind: Kind, rule: Tuning, rng: np.random.Generator) -> tuple[dict[str, float | None], int]:
+    """What one search chose for each arm, and how many runs it took."""
+    shapes, seen = curves(kind), dict[tuple[str, float], float]()
+
+    def loss(arm: str, lr: float) -> float:
+        if (arm, lr) not in seen:
+            noise = NOISE * (2 if kind.name == "noisier search" and arm == "olora" else 1)
+            mean = shapes[arm](np.log10(lr))
+            seen[arm, lr] = np.inf if mean >= DIVERGED - 0.1 else mean + noise * rng.normal()
+        return seen[arm, lr]
+
+    found = search(list(ARMS), rule, loss)
+    return {one.arm: one.chosen for one in found}, sum(len(one.tried) for one in found)
+
+
+def excess(kind: Kind, rates: Floats, arm: str) -> Floats:
+    """By how much the loss at these rates lies above the arm's lowest, nats."""
+    shape, names = curves(kind)[arm], np.unique(rates)
+    known = {lr: shape(np.log10(lr)) for lr in names}
+    lowest = least("lora" if kind.name in ("identical arms", "judged by loss") else arm)
+    return np.vectorize(known.__getitem__, otypes=[float])(rates) - lowest
+
+
+def kept(kind: Kind, chosen: Floats, arm: str, seeds: int, rng: np.random.Generator) -> Floats:
+    """`(studies, seeds, 2)`: of the finalist that each block keeps, its mean loss above the arm's lowest, and its own luck; nats."""
+    near = np.array([finalists(lr, kind.finalists) for lr in chosen])
+    means = np.broadcast_to(excess(kind, near, arm)[:, None, :], (len(chosen), seeds, kind.finalists))
+    luck = LUCK * rng.normal(size=means.shape)
+    best = (means + luck).argmin(axis=-1)[..., None]
+    return np.concatenate([np.take_along_axis(one, best, axis=-1) for one in (means, luck)], axis=-1)
+
+
+def simulate(kind: Kind, procedure: Procedure, count: int, seed: int = 1) -> dict[str, Any]:
+    """One row of the result."""
+    rng = np.random.default_rng([seed, crc32(repr((kind, procedure.name)).encode())])
+    made = [searched(kind, procedure.rule, rng) for _ in range(count)]
+    open_ones = np.array([None in chosen.values() for chosen, _ in made])
+    rates = {arm: np.array([chosen[arm] or 1e-3 for chosen, _ in made]) for arm in ARMS}
+    of = _sample(kind, procedure, rates, rng)
+    stops = of.stops(kind.truth)
+    decided = stops.decided[0] & ~open_ones
+    seeds = np.where(open_ones, 0, np.array(procedure.plan)[stops.look[0]])
+    runs = np.array([runs for _, runs in made])
+    blocks = len(ARMS) * seeds
+    hours = runs * procedure.search_run + blocks * (kind.finalists * procedure.block_run + (SCORED_WHOLE if kind.whole else SCORED))
+    row: dict[str, Any] = {"kind": kind.name, "truth": kind.truth, "items": "all" if kind.whole else "300", "spread": kind.spread}
+    row |= {"finalists": kind.finalists, "margin": kind.margin, "design": procedure.name, "studies": count, "open": float(open_ones.mean())}
+    row |= {"search_runs": float(runs.mean()), "seeds": float(seeds.mean()), "runs": float((runs + kind.finalists * blocks).mean())}
+    row |= {"hours": float(hours.mean()) / 3600}
+    better, worse, inside = (one[0] & ~open_ones for one in (stops.better, stops.worse, stops.equivalent))
+    row |= {"better": float(better.mean()), "worse": float(worse.mean()), "equivalent": float((inside & ~better & ~worse).mean())}
+    wrong = better | worse if kind.truth == 0 else worse | (inside & (kind.truth >= kind.margin))
+    return row | {"undecided": float((~decided).mean()), "error": float(wrong.mean())}
+
+
+def _sample(kind: Kind, procedure: Procedure, rates: Mapping[str, Floats], rng: np.random.Generator) -> Sample:
+    """Differences, arm minus reference, of studies whose searches chose these rates; higher is better."""
+    count, most = len(rates["lora"]), procedure.plan[-1]
+    found = {arm: kept(kind, rates[arm], arm, most, rng) for arm in ARMS}
+    if kind.name == "judged by loss":
+        seeds, errors = (found["lora"] - found["olora"]).sum(axis=-1), Errors(0.0, 0.0)
+    else:
+        item = ITEM_WHOLE if kind.whole else ITEM
+        errors = Errors(SEED * kind.spread, item, item_df=ITEM_DF, item_noise=ITEM_NOISE * item)
+        seeds = SLOPE * (found["lora"] - found["olora"])[..., 0] + np.sqrt(errors.seed) * rng.normal(size=(count, most))
+    items = np.sqrt(errors.item) * rng.normal(size=(1, count))
+    known = np.maximum(errors.item + errors.item_noise * rng.normal(size=items.shape), 0.0)
+    design = Design(procedure.plan, margin=kind.margin)
+    return sample(design, [look_at(seeds[None, :, None, :look], items, known, errors) for look in procedure.plan])
+
+
+def main() -> int:
+    """Simulate all rows and write the CSV."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=STUDIES, help="a row")
+    asked = parser.parse_args()
+    found = []
+    for kind, procedure in _rows():
+        found.append(simulate(kind, procedure, asked.studies))
+        print(pd.DataFrame(found[-1:]).to_string(header=len(found) == 1, index=False), file=sys.stderr, flush=True)
+    pd.DataFrame(found).to_csv(RESULTS, index=False, float_format="%.4f", lineterminator="\n")
+    return 0
+
+
+def _rows() -> Iterator[tuple[Kind, Procedure]]:
+    return ((kind, procedure) for kind in KINDS for procedure in PROCEDURES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The simulations of looks and of the price: their committed results, and a small part of them run again."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from simulations import looks, price
+from simulations.tables import RESULTS
+
+FOUND = pd.read_csv(RESULTS / "looks.csv")
+PRICE = pd.read_csv(RESULTS / "price.csv")
+BOTH = PRICE.pivot_table(index=["kind", "truth", "items", "spread", "finalists"], columns="design")
+
+
+def test_every_row_is_there() -> None:
+    names = ["kind", "role", "models", "seeds", "item", "seed", "model", "contrasts", "truth"]
+    assert FOUND[names].to_dict("records") == [{name: getattr(row.setting, name) for name in names} for row in looks.rows()]
+    assert (FOUND["studies"] >= 10_000).all() and (PRICE["studies"] >= 10_000).all()
+
+
+def test_looking_errs_no_more_often_than_the_level() -> None:
+    """Neither a false difference nor a false equivalence, nor an interval after stopping that misses, beyond the simulation's error."""
+    assert FOUND[~FOUND["holds"]].empty
+    assert (FOUND["coverage"] >= 0.94).all()
+
+
+def test_looking_without_a_price_errs() -> None:
+    assert FOUND.loc[FOUND["contrasts"] == 1, "naive"].max() > 0.09
+
+
+def test_a_plan_foretells_within_two_points() -> None:
+    power = FOUND[FOUND["kind"] == "power"]
+    for name in ("better", "equivalent"):
+        assert (power[f"{name}_foretold"] - power[name]).abs().max() < 0.02
+    assert (power["seeds_until_foretold"] / power["seeds_until"] - 1).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(("truth", "items", "runs", "hours"), [(3.0, "300", 0.45, 0.35), (3.0, "all", 0.45, 0.35), (0.0, "all", 0.6, 0.5)])
+def test_a_verdict_costs_less(truth: float, items: str, runs: float, hours: float) -> None:
+    row = BOTH.loc[("arms of smollm2", truth, items, 1.0, 3)]
+    assert row["runs", "looks"] <= runs * row["runs", "fixed"] and row["hours", "looks"] <= hours * row["hours", "fixed"]
+    assert abs(row["undecided", "looks"] - row["undecided", "fixed"]) < 0.01 and max(row["error"]) < 0.056
+
+
+def test_arms_that_differ_in_their_best_rates_alone_are_called_no_more_often_than_the_level() -> None:
+    same = PRICE[(PRICE["kind"] == "identical arms") & (PRICE["truth"] == 0) & (PRICE["design"] == "looks")]
+    assert len(same) == 2 and ((same["better"] + same["worse"]) < 0.056).all()
+
+
+def test_an_arm_whose_search_is_noisier_is_found() -> None:
+    assert (PRICE.loc[PRICE["kind"] == "noisier search", "better"] > 0.99).all()
+
+
+def test_a_small_part_runs_again() -> None:
+    row = looks.simulate(next(iter(looks.rows())), 60)
+    assert row["holds"] and 0 <= row["naive"] < 0.4
+
+
+def test_a_small_part_of_the_price_runs_again() -> None:
+    mine, fixed = (price.simulate(price.KINDS[0], one, 40) for one in price.PROCEDURES)
+    assert mine["runs"] < 0.5 * fixed["runs"] and mine["better"] == fixed["better"] == 1.0
