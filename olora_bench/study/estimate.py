@@ -75,14 +75,22 @@ def disk_bytes(experiment: Experiment) -> float:
     return 4 * adapter_parameters(experiment) + STEP_BYTES * work(experiment, {}).steps + ITEM_BYTES * items(experiment) + 2e4
 
 
-def seconds(jobs: Sequence[Job], bases: Sequence[Job], known: Paces) -> float:
-    """How long it takes to train and score `jobs`, and to score the untouched bases of `bases`, one after the other in one process."""
-    total = START_S if jobs or bases else 0.0
-    for job in jobs:
-        pace = known.of(job.experiment)
-        total += train_seconds(job.experiment, pace, known.tokens_per_example)
-        total += score_seconds(job.experiment, pace) if job.what.eval_id is not None else 0.0
-    return total + sum(score_seconds(job.experiment, known.of(job.experiment), BASE_FLIP_ITEMS) for job in bases)
+def bases(jobs: Sequence[Job]) -> list[Job]:
+    """One job of each untouched base that is scored."""
+    return list({job.what.base_eval_id: job for job in jobs if job.what.base_eval_id is not None and job.what.eval_id is not None}.values())
+
+
+def job_seconds(job: Job, known: Paces) -> float:
+    """How long it takes to train a job, and to score it where it is scored."""
+    pace = known.of(job.experiment)
+    scored = score_seconds(job.experiment, pace) if job.what.eval_id is not None else 0.0
+    return train_seconds(job.experiment, pace, known.tokens_per_example) + scored
+
+
+def seconds(jobs: Sequence[Job], untouched: Sequence[Job], known: Paces) -> float:
+    """How long it takes to train and score `jobs`, and to score the bases of `untouched`, one after the other in one process."""
+    scored = sum(score_seconds(job.experiment, known.of(job.experiment), BASE_FLIP_ITEMS) for job in untouched)
+    return (START_S if jobs or untouched else 0.0) + sum(job_seconds(job, known) for job in jobs) + scored
 
 
 def source(jobs: Sequence[Job], known: Paces) -> str:
@@ -97,10 +105,10 @@ def source(jobs: Sequence[Job], known: Paces) -> str:
     return "; ".join(told)
 
 
-def gpu_seconds(jobs: Sequence[Job], bases: Sequence[Job]) -> float:
-    """The same from FLOPs on the GPU that `GPU_NAME` assumes."""
-    names = {job.experiment.model.name: assumed(job.experiment, on_gpu=True) for job in (*jobs, *bases)}
-    return seconds(jobs, bases, Paces({}, 0, {}, {}, names))
+def gpu_seconds(jobs: Sequence[Job], untouched: Sequence[Job]) -> float:
+    """`seconds` from FLOPs on the GPU that `GPU_NAME` assumes."""
+    names = {job.experiment.model.name: assumed(job.experiment, on_gpu=True) for job in (*jobs, *untouched)}
+    return seconds(jobs, untouched, Paces({}, 0, {}, {}, names))
 
 
 def train_seconds(experiment: Experiment, pace: Pace, tokens: Mapping[str, float]) -> float:
