@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from olora_bench.config import Experiment
 from olora_bench.process.hardware import resolve_device
-from olora_bench.study.pace import CHOICE_SHARE, SETUP_S, TOKENS_PER_CHOICE, Pace, threads_of
+from olora_bench.study.pace import CHOICE_SHARE, TOKENS_PER_CHOICE, Pace, threads_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60.0
 FLOPS_AT_ONCE = 4e10
 """A measured pass is made short enough to take no more operations than this."""
+WRITING_S = 1.0  # parts made and records written, of results/smollm2
 LAYERS_OF_SVD = 3  # an init's and its anatomy's decompositions, in those of one top subspace
 
 
@@ -29,19 +30,16 @@ def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str 
     """The pace of these models on this machine, a few seconds each; or why there is none.
 
     Args:
-        experiments: one of each model, with the tokens of an example as `tokens_per_step` takes them.
+        experiments: one of each model.
     """
-    found: dict[str, Pace] = {}
-    for one in experiments:
-        asked = json.dumps(_asked(one))
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", __name__], input=asked, capture_output=True, text=True, timeout=TIMEOUT_S, check=True
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return found, f"{one.model.name} could not be measured here ({type(error).__name__})"
-        found[one.model.name] = Pace(**json.loads(done.stdout))
-    return found, None
+    command, asked = [sys.executable, "-m", __name__], json.dumps([_asked(one) for one in experiments])
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=TIMEOUT_S * len(experiments), check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        names = ", ".join(one.model.name for one in experiments)
+        return {}, f"{names} could not be measured here ({type(error).__name__}): the time is from FLOPs"
+    found = [Pace(**one) for one in json.loads(done.stdout)]
+    return {one.model.name: pace for one, pace in zip(experiments, found, strict=True)}, None
 
 
 def _asked(one: Experiment) -> dict[str, Any]:
@@ -63,12 +61,16 @@ def measure(asked: Mapping[str, Any]) -> Pace:
     torch.set_num_threads(asked["threads"])
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked["precision"]]
     bench = _Bench(asked, dtype)
-    exact = _Bench(asked, torch.float32)
     train = (asked["layers"] * bench.layer(backward=True) + bench.head(backward=True)) / bench.tokens + bench.optimiser() / asked["step"]
     read = (asked["layers"] * bench.layer(backward=False) + bench.head(backward=False)) / bench.tokens
-    slow = (asked["layers"] * exact.layer(backward=False) + exact.head(backward=False)) / exact.tokens
+    slow = read
+    if dtype is not torch.float32:
+        exact = _Bench(asked, torch.float32)
+        slow = (asked["layers"] * exact.layer(backward=False) + exact.head(backward=False)) / exact.tokens
     each = CHOICE_SHARE * TOKENS_PER_CHOICE
-    return Pace(train, read, each * read, each * slow, train, SETUP_S / 5 + asked["layers"] * bench.decomposition())
+    # The anatomy reads the first batch's loss before and after the init, and its gradient.
+    setup = WRITING_S + asked["layers"] * bench.decomposition() + asked["step"] * (train + read)
+    return Pace(train, read, each * read, each * slow, train, setup)
 
 
 class _Bench:
@@ -110,7 +112,7 @@ class _Bench:
         total = x
         for number, name in enumerate(self.weights):
             out, inside = self.weights[name].shape
-            y = self._project(wide.get(inside, wide[self.asked["hidden"]] if inside == self.asked["hidden"] else x.new_ones(len(x), inside)), name)
+            y = self._project(wide[inside] if inside in wide else x.new_ones(len(x), inside), name)
             y = self._attend(y) if number == 0 else functional.silu(y) if out > self.asked["hidden"] else y
             wide = {**wide, out: y} if out != self.asked["hidden"] else wide
             total = total + y if out == self.asked["hidden"] else total
@@ -202,4 +204,4 @@ class _Bench:
 if __name__ == "__main__":
     from dataclasses import asdict
 
-    print(json.dumps(asdict(measure(json.load(sys.stdin)))))
+    print(json.dumps([asdict(measure(one)) for one in json.load(sys.stdin)]))

@@ -18,22 +18,23 @@ from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import GPU_NAME, Paces, paces
 from olora_bench.study.stages import Stage, stages
-from olora_bench.study.states import counts, standings
+from olora_bench.study.states import Standing, counts, standings
 from olora_bench.study.sweep import merged_text
 from olora_bench.words.plans import hours_text
 
 
-def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True) -> str:
+def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True, known: Paces | None = None) -> str:
     """The plan of a study as text: comparisons, runs, power, where they stand, and what it takes to finish them.
 
     Args:
         calibrate: measure how fast models go here that no record tells of.
+        known: how fast they go, in place of what records and measuring tell of this machine.
     """
     study = open_to_read(name, overrides)
     grids = study.grids()
     found = standings(study.store, grids.jobs)
     coming = stages(study.file, grids)
-    known, unmeasured = _known(study, coming[-1].jobs, calibrate=calibrate)
+    known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, calibrate=calibrate)
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
@@ -45,7 +46,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True) ->
         *_power_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
-        *_resources(study.store, grids, coming, known),
+        *_resources(study.store, found, coming, known),
     ]
     lines += [f"              {unmeasured}"] if unmeasured is not None else []
     lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")]
@@ -144,11 +145,11 @@ def _few_text(grids: Grids) -> list[str]:
     return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
 
 
-def _resources(store: Store, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage], known: Paces) -> list[str]:
     """Of all that the study takes at most, and what is left of it."""
-    jobs, device = coming[-1].jobs, grids.jobs[0].experiment.machine.device
-    ends = standings(store, jobs)
-    left = [s.job for s in ends if s.state not in ("done", "diverged")]
+    jobs = coming[-1].jobs
+    over = {s.job.what.train_id for s in found if s.state in ("done", "diverged")}  # a run that is not listed yet is not over
+    left, device = [job for job in jobs if job.what.train_id not in over], jobs[0].experiment.machine.device
     open_bases = [job for job in estimate.bases(jobs) if not _scored(store, job)]
     largest = max((job.experiment for job in jobs), key=estimate.memory_bytes)
     peak = known.peak_bytes.get(largest.model.name)
