@@ -8,7 +8,7 @@ ARGS   ?=
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep plan report figures assets test test-all fuzz storm lint perf clean
+.PHONY: help sweep plan report figures assets test test-all fuzz storm lint perf gpu-check gpu-wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -64,6 +64,16 @@ lint: $(VENV)/.dev  ## ruff and mypy
 
 perf: $(VENV)/.dev  ## speed and memory beside PEFT (PERF=init), TRL (PERF=train) and lm-eval (PERF=eval)
 	@for part in $(PERF); do $(PY) -m perf.$$part $(ARGS) || exit 1; done
+
+gpu-check: $(VENV)/.dev  ## what only a GPU can show, in at most nine minutes
+	@$(PY) -m perf.gpu $(ARGS)
+
+# For a machine without a network that has torch, transformers and peft: copy the checkout with this folder (a few MB) there.
+GPU_PIP = $(PY) -m pip download -q --disable-pip-version-check -d build/gpu-wheels --python-version 3.12 --platform manylinux2014_x86_64
+gpu-wheels: $(VENV)/.run  ## what a bare machine with a GPU needs for: python3 -m perf.gpu --wheels build/gpu-wheels
+	@$(GPU_PIP) --only-binary=:all: pydantic
+	@$(GPU_PIP) --only-binary=:all: --no-deps -r perf/gpu/wheels.txt
+	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps -w build/gpu-wheels antlr4-python3-runtime==4.9.3 rouge-score
 
 clean:  ## remove caches and .venv; never results/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -1,4 +1,7 @@
-"""The thin file through which Hydra finds the study sweeper and its folder: Hydra 1.3 accepts plugins under `hydra_plugins` only."""
+"""The thin file through which Hydra finds the study sweeper, its folder, and models that have no YAML.
+
+Hydra 1.3 accepts plugins under `hydra_plugins` only.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 # `override hydra/sweeper: study` in a study file chooses it. A plain dict: Hydra executes plugin files before they are importable,
 # which dataclasses do not survive.
@@ -30,6 +35,33 @@ class StudyFolder(SearchPathPlugin):
         folder = searched_first()
         if folder is not None:
             search_path.prepend("olora_bench", f"file://{folder}", anchor="main")
+        search_path.append("olora_bench", "olora-bench://models")
+
+
+class DescribedModels(ConfigSource):
+    """The options `model=hub:org/name` and `model=local:FOLDER`, each made of what its config.json says."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "olora-bench"
+
+    def available(self) -> bool:
+        return True
+
+    def is_config(self, config_path: str) -> bool:
+        return config_path.startswith(("model/hub:", "model/local:"))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        from olora_bench.assets.describe import described
+
+        node = OmegaConf.create(described(config_path.removeprefix("model/")), flags={"allow_objects": False})
+        return ConfigResult(self.provider, self.full_path(), node, {"package": None})
+
+    def is_group(self, config_path: str) -> bool:
+        return False
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return []
 
 
 class StudySweeper(Sweeper):

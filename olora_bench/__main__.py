@@ -52,7 +52,7 @@ def _study_name(cfg: DictConfig) -> str | None:
 def _carried_out(experiment: Experiment, study: str | None) -> str:
     """Run an experiment, or its finalists; returns the status of what is reported."""
     from olora_bench.run.experiment import run, summary
-    from olora_bench.run.finalists import run_finalists, summary_of_finalists
+    from olora_bench.run.finalists import finalists_summary, run_finalists
     from olora_bench.study.status import announced
 
     if experiment.finalists is not None:
@@ -61,7 +61,7 @@ def _carried_out(experiment: Experiment, study: str | None) -> str:
         with announced(experiment, study):
             status = run(experiment, study=study).status
     if HydraConfig.get().mode != RunMode.MULTIRUN:
-        print(summary(experiment) if experiment.finalists is None else summary_of_finalists(experiment))
+        print(summary(experiment) if experiment.finalists is None else finalists_summary(experiment))
     return status
 
 

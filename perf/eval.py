@@ -26,6 +26,7 @@ from lm_eval.models.huggingface import HFLM
 
 from olora_bench import assets
 from olora_bench.config import Suite, compose, load
+from olora_bench.config.memory import token_budgets
 from olora_bench.data import benchmark_tasks
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation import Scorer
@@ -115,7 +116,7 @@ def main() -> int:
     found = assets.resolve(experiment)
     paths = assets.fetch(experiment, found)
     device = torch.device(asked.device)
-    budget = asked.token_budget or experiment.machine.eval_token_budget
+    budget = asked.token_budget or token_budgets(experiment.machine, on_gpu=device.type == "cuda")[1]
     names = tuple(asked.benchmarks.split(",")) if asked.benchmarks else experiment.suite.benchmarks
     sizes = [int(size) for size in asked.batch_sizes.split(",")]
     table: list[dict[str, Any]] = []

@@ -20,6 +20,7 @@ from lm_eval.models.huggingface import HFLM
 
 from olora_bench import assets
 from olora_bench.config import Suite, compose, load
+from olora_bench.config.memory import token_budgets
 from olora_bench.data import benchmark_tasks
 from olora_bench.evaluation import Scorer, Scoring, evaluate
 from olora_bench.models import load_base, torch_dtype
@@ -45,6 +46,7 @@ def main() -> int:
     dtype = asked.dtype if asked.part == "complete" else "fp32"
     base = load_base(experiment.model, paths[f"model:{asked.model}"], torch_dtype(dtype), "cpu", experiment.machine.cache_dir)
     tasks = benchmark_tasks(experiment.benchmarks, paths, 0)
+    _, tokens = token_budgets(experiment.machine, on_gpu=False)
     part = f"complete {dtype}" if asked.part == "complete" else f"exact {asked.items}"
     for name in sorted(experiment.suite.benchmarks, key=lambda name: len(tasks[name].eval_docs)):
         known = json.loads(asked.out.read_text()) if asked.out.exists() else {}
@@ -53,8 +55,8 @@ def main() -> int:
         if asked.part == "complete":
             row = complete(name, tasks, base, experiment, dtype)
         else:
-            row = exact(name, tasks[name], base, asked.items, asked.batch_size, experiment.machine.eval_token_budget)
-        budget = {"eval": experiment.machine.eval_token_budget}
+            row = exact(name, tasks[name], base, asked.items, asked.batch_size, tokens)
+        budget = {"eval": tokens}
         row["provenance"] = provenance(assets=[], threads=torch.get_num_threads(), device="cpu", token_budget=budget)
         known.setdefault(part, {})[name] = row
         asked.out.parent.mkdir(exist_ok=True)
@@ -71,7 +73,7 @@ def complete(name: str, tasks: dict[str, Any], base: Any, experiment: Any, dtype
     """Scores of every item, and the seconds from texts to metrics by the clock and of the processor."""
     began, busy = time.perf_counter(), time.process_time()
     suite, benchmarks = Suite(name="complete", benchmarks=(name,)), {name: experiment.benchmarks[name]}
-    asked = Scoring(suite, benchmarks, {name: tasks[name]}, experiment.machine.eval_token_budget)
+    asked = Scoring(suite, benchmarks, {name: tasks[name]}, token_budgets(experiment.machine, on_gpu=False)[1])
     scores, _ = evaluate(base.model, base, asked, dtype=dtype)
     return {
         "seconds": time.perf_counter() - began,

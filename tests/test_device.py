@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,7 @@ import torch
 from olora_bench.config import compose, load
 from olora_bench.errors import BadInput
 from olora_bench.process import device, hardware
+from olora_bench.process.provenance import provenance
 from olora_bench.run import experiment as road
 from olora_bench.store import Store
 from olora_bench.study.sweep import prepare
@@ -148,3 +152,53 @@ def test_no_run_is_on_record_where_the_device_cannot_be_used(machine: list[str],
     with pytest.raises(BadInput, match=r"machine\.device=cuda cannot be used"):
         road.run(what)
     assert list(Store(what.machine.results_dir).iter_runs()) == []
+
+
+@pytest.mark.parametrize(
+    ("process", "visible", "wanted", "left"),
+    [
+        ("LokyProcess-1", None, "auto", "0"), ("LokyProcess-2", None, "cuda", "1"), ("LokyProcess-3", None, "auto", "0"),
+        ("LokyProcess-2", "5,GPU-8932f937,-1,7", "auto", "GPU-8932f937"), ("LokyProcess-2", "6", "auto", "6"),
+        ("LokyProcess-2", None, "cuda:1", None), ("LokyProcess-2", None, "cpu", None), ("MainProcess", None, "auto", None),
+        ("SpawnPoolWorker-2", None, "auto", None),
+    ],
+)  # fmt: skip
+def test_a_process_of_the_preset_has_one_gpu_for_itself(
+    process: str, visible: str | None, wanted: str, left: str | None, gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its number among those that are visible; where the config names one, and in every other process, all are left."""
+    gpus("nvidia0", "nvidia1", "nvidiactl")
+    monkeypatch.setattr(multiprocessing.current_process(), "_name", process)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for _ in range(2):  # each run of the process asks again
+        hardware.keep_one_gpu(wanted)
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == left
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023\nGCC version",
+            "535.129.03",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (root)", "580.159.04"),
+        ("something else", None),
+        (None, None),
+    ],
+)
+def test_a_record_names_the_driver(text: str | None, version: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel module says it, in both of its forms; null where there is none."""
+    if text is not None:
+        (tmp_path / "version").write_text(text)
+    monkeypatch.setattr(hardware, "DRIVER", tmp_path / "version")
+    assert hardware.describe().driver == version
+
+
+def test_a_record_names_the_cuda_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert provenance()["cuda"] == "13.0"
+    monkeypatch.delitem(sys.modules, "torch")
+    assert provenance()["cuda"] is None

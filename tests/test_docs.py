@@ -18,6 +18,7 @@ import yaml
 
 from olora_bench.config import compose, load, sweeps_dir
 from olora_bench.config.compose import claims_dir
+from olora_bench.judge import parser as judge_parser
 from olora_bench.report.tables import TABLES, VIEWS
 from olora_bench.study.__main__ import parser
 from olora_bench.study.schema import parse_study
@@ -27,7 +28,7 @@ from simulations import tables as simulated
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-THE_READERS = re.compile(r"^(my_\w*|[A-Z]+)$")
+THE_READERS = re.compile(r"^((local:)?my_\w*|hub:my_\w*/my_\w*(@[A-Z]+)?|[A-Z]+)$")
 
 
 def name(path: Path) -> str:
@@ -85,7 +86,7 @@ def test_every_named_file_is_there(page: Path) -> None:
 def test_every_file_of_the_map_is_in_its_room() -> None:
     """The table of docs/README.md: a row's first column names rooms, its last one the files in them."""
     rows = re.findall(r"^\| (`[^|]*) \| [^|]* \| ([^|]*) \|$", text("docs/README.md"), re.MULTILINE)
-    assert len(rows) == 18
+    assert len(rows) == 19
     for rooms, files in rows:
         for file in re.findall(r"`([\w*/]+)`", files):
             folders = [ROOT / "olora_bench" / room for room in re.findall(r"`(\w+)`", rooms)]
@@ -174,11 +175,15 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
         if "{" in " ".join(rest):
             return
         asked = parser().parse_args(rest) if rest != ["--help"] else None
-        if asked is not None and asked.command not in ("explain", "again", "items", "gc"):
+        if asked is not None and asked.command == "import":
+            assert asked.name.startswith("my_") or (ROOT / asked.name).is_file()
+        elif asked is not None and asked.command not in ("explain", "again", "items", "gc"):
             assert is_study(asked.name)
             composed(asked.overrides, asked.name)
     elif module == "olora_bench.assets":
         composed(overrides)
+    elif module == "olora_bench.judge":
+        judge_parser().parse_intermixed_args(rest)
     elif module == "olora_bench.report":
         assert not rest
     elif module == "olora_bench.export":

@@ -9,12 +9,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "olora_bench"
 ROOMS = (
-    "errors", "formats", "seeds", "config", "process", "store", "tracking", "assets", "identity", "models", "data", "inits", "training",
-    "evaluation", "run", "analysis", "words", "report", "figures", "study",
+    "errors", "formats", "seeds", "config", "process", "store", "foreign", "tracking", "assets", "identity", "models", "data", "inits",
+    "training", "evaluation", "run", "analysis", "words", "report", "figures", "study",
 )  # fmt: skip
 """Each room imports from those before it alone. The first three are single files, under everything."""
-ENTRIES = {"__main__", "export"}
-"""Commands: a `__main__` of any room, and `python -m olora_bench.export`. They may import anything, and only commands import them."""
+ENTRIES = {"__main__", "export", "judge"}
+"""Commands: `__main__` of any room, and `python -m olora_bench.{export,judge}`. They may import anything; only commands import them."""
 
 
 @cache

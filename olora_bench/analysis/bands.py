@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.frames import Row, StudyFrames, groups_of
-from olora_bench.analysis.runs import with_role
+from olora_bench.analysis.runs import at_chosen_rate, with_role
 
 PANEL = ["role", "cell", "model", "rank", "setting", "panel_lr"]
 """What shares one pair of axes; `panel_lr` is the shared learning rate, null where each arm has its own."""
@@ -59,12 +59,13 @@ def diverged_curves(frames: StudyFrames, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _groups(frames: StudyFrames, pairs: pd.DataFrame) -> list[tuple[Row, pd.DataFrame]]:
     shorter = set(pairs[~pairs["longest"].astype(bool)]["cell"]) if len(pairs) else set()
-    runs = frames.runs[~frames.runs["cell"].isin(shorter)]
+    runs = at_chosen_rate(frames.runs[~frames.runs["cell"].isin(shorter)])
     groups = []
     for role in ("tuned", "shared"):
         reported = with_role(runs, role).drop_duplicates(["cell", "arm", "lr", "seed"])
+        own_rates = role == "tuned" or frames.protocol == "as_given"
         for named, group in groups_of(reported, ["cell", "model", "rank", "setting", "arm", "lr"]):
-            groups.append((named | {"role": role, "panel_lr": named["lr"] if role == "shared" else np.nan}, group))
+            groups.append((named | {"role": role, "panel_lr": np.nan if own_rates else named["lr"]}, group))
     return groups
 
 
@@ -72,4 +73,5 @@ def _readings(frames: StudyFrames, train_ids: pd.Series[Any]) -> pd.DataFrame:
     if "report_loss" not in frames.curves:
         return pd.DataFrame(columns=["train_id", "step", "tokens", "report_loss"])
     read = frames.curves[frames.curves["train_id"].isin(train_ids) & frames.curves["report_loss"].notna()]
+    read = read[read.groupby("train_id")["step"].transform("size") > 1]  # read at its end alone, a run has no curve
     return read[["train_id", "step", "tokens", "report_loss"]]

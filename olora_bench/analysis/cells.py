@@ -289,7 +289,7 @@ def _choices(answers: Answers, scored: pd.DataFrame, benchmark: str, metric: str
     for row in rows_of(scored[[f"{side}_{what}" for side in SIDES for what in ("id", "eval")]]):
         for side, shares in gave.items():
             known = (answers(row[f"{side}_id"], None, row[f"{side}_eval"]) or {}).get(benchmark)
-            if known is None:
+            if known is None or not known.gold:  # answers that others scored say right or wrong, and not which choice
                 continue
             if answer is None:  # the gold answers are the same in every run
                 answer, most = max(known.gold.items(), key=lambda one: (one[1], -one[0]))

@@ -7,12 +7,16 @@ from olora_bench.analysis.described import Column
 COMPARISON_COLUMNS = (
     Column("contrast", "the two arms, as `arm vs reference`", heading="contrast"),
     Column("kind", "`primary` or `secondary`, as the study declares the contrast"),
-    Column("role", "`tuned`: each arm at its own learning rate; `shared`: one learning rate for both", heading="protocol"),
+    Column(
+        "role",
+        "`tuned`: each arm at its own learning rate; `shared`: one learning rate for both; `given`: imported, as they came",
+        heading="protocol",
+    ),
     Column("arm", "the arm that is compared"),
     Column("reference", "the arm that it is compared with"),
     Column("confirmatory", "whether the comparison carries a verdict: primary, under the study's protocol"),
-    Column("lr_reference", "the shared learning rate; empty under `tuned`, where it differs from cell to cell"),
-    Column("lr_arm", "the shared learning rate; empty under `tuned`", heading="shared lr", form="rate"),
+    Column("lr_reference", "the shared learning rate; empty under `tuned`, where it differs from cell to cell, and `given`"),
+    Column("lr_arm", "the shared learning rate; empty under `tuned` and `given`", heading="shared lr", form="rate"),
 )
 """Which comparison a row belongs to."""
 

@@ -16,7 +16,7 @@ from olora_bench.analysis.comparison import Block, Comparison, comparisons
 from olora_bench.analysis.crossed import Crossed, by_cluster, crossed, of_items, seed_variance
 from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.exact import macro_average
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
 from olora_bench.analysis.reasons import ItemsDiffer, ItemsUnread, Reason, SourcesUnread, TooFewItems
 from olora_bench.analysis.sources import Sources
@@ -137,7 +137,7 @@ def compared(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame
 
 
 def _without_pairs(frames: StudyFrames, compared: list[Comparison]) -> list[Comparison]:
-    role = "tuned" if frames.protocol == "tuned" else "shared"
+    role = JUDGED_ROLE[frames.protocol]
     there = {one.contrast for one in compared if one.role == role}
     declared = [c for c in frames.contrasts if c.kind == "primary"]
     absent = [Comparison(c.arm, c.reference, c.kind, role, confirmatory=True, lr=None) for c in declared]

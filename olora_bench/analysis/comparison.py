@@ -31,7 +31,8 @@ class Comparison:
     Attributes:
         arm, reference: names of arms.
         kind: `primary` or `secondary`, as the study declares the contrast.
-        role: `tuned` (each arm at its own rate) or `shared` (one learning rate for both; each is a comparison of its own).
+        role: `tuned` (each arm at its own rate), `shared` (one learning rate for both; each is a comparison of its own) or `given` (runs
+            that were imported, each arm at the rate that it came with).
         confirmatory: whether it carries a verdict: primary, and of the role that the study's protocol judges by.
         lr: the learning rate of a shared comparison; None of a tuned one, where it differs from cell to cell, and of one without runs.
     """

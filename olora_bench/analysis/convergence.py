@@ -124,10 +124,13 @@ _Curve = dict[str, Floats]
 
 
 def _curves(frames: StudyFrames) -> dict[str, _Curve]:
-    """train_id -> the readings of its held-out loss: loss, and where they were read in each unit."""
+    """train_id -> the readings of its held-out loss: loss, and where they were read in each unit. A run that was read at its end alone has
+    no curve: when it reached a loss cannot be told."""
     read = frames.curves[frames.curves["report_loss"].notna()] if "report_loss" in frames.curves else frames.curves
     return {
-        train_id: {name: curve[name].astype(float) for name in ("report_loss", *UNITS.values())} for train_id, curve in curves_by_run(read)
+        train_id: {name: curve[name].astype(float) for name in ("report_loss", *UNITS.values())}
+        for train_id, curve in curves_by_run(read)
+        if curve["step"][0] == 0
     }
 
 

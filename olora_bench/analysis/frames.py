@@ -22,7 +22,7 @@ class StudyFrames:
     """A study as its manifest lists it and its records fill it.
 
     Attributes:
-        study, title, protocol: of the study file; `protocol` is `shared_lr` or `tuned`.
+        study, title, protocol: of the study file; `protocol` is a key of `JUDGED_ROLE`.
         contrasts: as declared.
         tuning: the search's rule, or None.
         runs: one row a run of the manifest, in its order, whether or not it has a record. `cell` (what compared runs share, suite
@@ -77,6 +77,8 @@ class StudyFrames:
     provenance: Mapping[str, Json] = field(default_factory=dict)
 
 
+JUDGED_ROLE = {"tuned": "tuned", "shared_lr": "shared", "as_given": "given"}
+"""Protocol -> the role whose comparisons carry the verdicts. `given`: imported runs, each arm at the learning rate it came with."""
 UNSCORED = "unscored"
 
 
@@ -128,4 +130,5 @@ def where(row: Mapping[str, object] | pd.Series[Any]) -> str:
     >>> where({"model": "syn_a", "rank": 8, "setting": "alpha 4"})
     'syn_a, rank 8, alpha 4'
     """
-    return ", ".join(part for part in (str(row["model"]), f"rank {row['rank']}", str(row["setting"] or "")) if part)
+    rank = f"rank {row['rank']}" if row["rank"] else ""  # 0: of imported runs it may not be known, or not be one
+    return ", ".join(part for part in (str(row["model"]), rank, str(row["setting"] or "")) if part)

@@ -60,7 +60,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         runs=runs,
         scores=pd.DataFrame(reader.scores, columns=list(SCORE_COLUMNS)).astype(SCORE_COLUMNS),
         curves=reader.curves.stacked(),
-        searches=_searches(manifest.searches or ()),
+        searches=searches_frame(manifest.searches or ()),
         problems=reader.problems + contradictions(runs),
         answers=reader.answers.of,
         base_generation=_generations(generated),
@@ -207,7 +207,8 @@ def _generations(records: Iterable[EvalRecord | None]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(dict.fromkeys(["base", "eval_id", *(key for row in rows for key in row)])))
 
 
-def _searches(searches: Iterable[Search]) -> pd.DataFrame:
+def searches_frame(searches: Iterable[Search]) -> pd.DataFrame:
+    """The frame `StudyFrames.searches`."""
     rows = [
         one.model_dump(exclude={"points"}) | point.model_dump() | {"runs": " ".join(point.runs)} for one in searches for point in one.points
     ]

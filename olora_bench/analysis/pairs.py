@@ -8,7 +8,7 @@ import pandas as pd
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.described import Column, Table
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import RunsDiffer
 from olora_bench.analysis.runs import at_chosen_rate, with_role
@@ -47,28 +47,29 @@ PAIRS = Table(
 
 def pairs(frames: StudyFrames) -> pd.DataFrame:
     """The pairs of runs of every declared contrast, under each protocol that has runs: the table `PAIRS`."""
-    judged = "tuned" if frames.protocol == "tuned" else "shared"
+    judged = JUDGED_ROLE[frames.protocol]
     parts = [
         part
         for contrast in frames.contrasts
-        for role in ("tuned", "shared")
+        for role in (("given",) if judged == "given" else ("tuned", "shared"))
         if len(part := _of_contrast(frames, contrast, role, confirmatory=contrast.kind == "primary" and role == judged))
     ]
     return PAIRS.ordered(pd.concat(parts, ignore_index=True)) if parts else PAIRS.frame([])
 
 
 def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
-    arm, reference, tuned = contrast.arm, contrast.reference, role == "tuned"
-    paired = _sides(with_role(at_chosen_rate(frames.runs), role), arm, reference, ["seed"] if tuned else ["lr", "seed"])
+    arm, reference, own_rates = contrast.arm, contrast.reference, role != "shared"
+    runs = with_role(at_chosen_rate(frames.runs), "shared" if role == "given" else role)
+    paired = _sides(runs, arm, reference, ["seed"] if own_rates else ["lr", "seed"])
     if paired.empty:
         return paired
     paired = paired[paired["cell"].isin(cells_of_both(frames.runs, arm, reference))]
     if frames.looks:  # a later look's seeds that one arm has for another contrast's sake
         both = paired["arm_id"].notna() & paired["reference_id"].notna()
         paired = paired[both | (paired["seed"] < frames.first_seed + frames.looks[0])]
-    lr = np.nan if tuned else paired["lr"]
+    lr = np.nan if own_rates else paired["lr"]
     paired = paired.assign(**Comparison(arm, reference, contrast.kind, role, confirmatory, None).columns)
-    return paired.assign(lr_reference=lr, lr_arm=lr).drop(columns=[] if tuned else "lr")
+    return paired.assign(lr_reference=lr, lr_arm=lr).drop(columns=[] if own_rates else "lr")
 
 
 def cells_of_both(runs: pd.DataFrame, arm: str, reference: str) -> set[str]:

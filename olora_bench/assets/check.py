@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from olora_bench.assets import cache, hub, layout, packaged
+from olora_bench.assets.describe import described_name
 from olora_bench.assets.folder import misfit
 from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, Model
@@ -51,7 +52,7 @@ def _refuse_misfits(needs: Sequence[tuple[Experiment, Mapping[str, Asset]]]) -> 
     for experiment, assets in needs:
         model, local_dir = experiment.model, experiment.machine.local_dir
         asset = assets.get(f"model:{model.name}")
-        if asset is not None and asset.source == "local" and local_dir is not None:
+        if asset is not None and asset.source == "local":
             place = layout.find_model(model, local_dir)
             reason = None if place is None else misfit(model, place)
             reasons |= {} if reason is None else {reason: None}
@@ -80,7 +81,14 @@ def refuse(experiments: Iterable[Experiment], missing: list[Missing]) -> None:
 
 def command(experiment: Experiment) -> str:
     """The command that fetches an experiment's assets."""
-    return f"python -m olora_bench.assets model={experiment.model.name} data={experiment.data.name} suite={experiment.suite.name}"
+    return f"python -m olora_bench.assets model={_asked(experiment.model)} data={experiment.data.name} suite={experiment.suite.name}"
+
+
+def _asked(model: Model) -> str:
+    """The option by which a command line names a model."""
+    if model.hub is not None and model.name == described_name(model.hub.id):
+        return f"hub:{model.hub.id}" + (f"@{model.hub.revision}" if model.hub.revision else "")
+    return f"local:{model.local}" if model.local is not None and Path(model.local).is_absolute() else model.name
 
 
 def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> cache.Place | None:

@@ -88,10 +88,9 @@ def _model_folder(want: Wanted, asset: Asset, experiment: Experiment) -> Path:
     model, machine = want.spec, experiment.machine
     assert isinstance(model, Model)
     if asset.source == "local":
-        assert machine.local_dir is not None
         folder = layout.find_model(model, machine.local_dir)
         if folder is None:
-            raise MissingAssets(f"it was in {machine.local_dir} a moment ago and is not now")
+            raise MissingAssets(f"it was in {model.local or machine.local_dir} a moment ago and is not now")
         return folder
     assert model.hub is not None
     return hub.fetch_model(model.hub, commit(asset))

@@ -1,7 +1,7 @@
 """What a model folder holds, from its JSON files and the headers of its weights, against what a model's YAML says. No torch.
 
-What is computed here of a model is known for plain models of four architectures. A folder that asks for anything else is refused by name:
-its losses would be another model's. `docs/adding.md` lists what is refused.
+What is computed here of a model is known for plain models of `PLAIN_FAMILIES`. A folder of these that asks for anything else is refused by
+name: its losses would be another model's. Other architectures go transformers' own way. `docs/adding.md` lists what is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from olora_bench.assets.layout import WHOLE
 from olora_bench.config import Model
+from olora_bench.config.schema import PLAIN_FAMILIES
 from olora_bench.errors import BadInput
 from olora_bench.formats import Unreadable, read_json
 
@@ -25,7 +26,7 @@ ROPE_TYPES = ("default", "linear", "dynamic", "llama3", "yarn")
 """Rotations that depend on a token's position alone, up to the model's own length."""
 
 # Keys of other architectures' configs that change what is computed, with the values at which they change nothing.
-# transformers' classes of the four families do not know them and would leave them out without a word.
+# transformers' classes of the plain families do not know them and would leave them out without a word.
 _FOREIGN: dict[str, tuple[JsonValue, ...]] = {
     "logits_scaling": (None, 1),
     "logit_scale": (None, 1),
@@ -49,6 +50,13 @@ _FOREIGN: dict[str, tuple[JsonValue, ...]] = {
     "num_experts": (None, 0, 1),
     "n_routed_experts": (None, 0),
 }
+
+_OWN_KEYS: dict[str, tuple[str, ...]] = {
+    "qwen3": ("layer_types",),
+    "gemma3_text": ("layer_types", "query_pre_attn_scalar"),
+    "phi3": ("partial_rotary_factor",),
+}
+"""Of these keys, those that a family's own class computes."""
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
@@ -118,17 +126,10 @@ def _architecture(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str
     if kind != model.family:
         yield (
             f"config.json says model_type={kind}, conf/model/{model.name}.yaml says family: {model.family}. Allowed: a folder whose "
-            "model_type is the family, which is llama, mistral, gemma or opt. Correct model.family; another architecture cannot be run"
+            "model_type is the family. Give the right folder, or correct model.family"
         )
-    for key, neutral in _FOREIGN.items():
-        if config.get(key) not in neutral:
-            yield (
-                f"config.json says {key}={json.dumps(config[key])}, which a plain {model.family} model does not have and transformers "
-                f"would leave out. Allowed: {' or '.join(map(json.dumps, neutral))}. Use a plain model"
-            )
-    layers = config.get("layer_types")
-    if isinstance(layers, list) and len(kinds := sorted(set(map(str, layers)))) > 1:
-        yield (f"config.json mixes layer_types ({', '.join(kinds)}). Allowed: one kind for all layers. Use a plain model")
+    if model.family in PLAIN_FAMILIES:
+        yield from _foreign(model, config)
     if (window := config.get("sliding_window")) is not None and (not isinstance(window, int) or window < 1):
         yield f"config.json says sliding_window={json.dumps(window)}. Allowed: null, or 1 and more. Correct config.json"
     if config.get("quantization_config"):
@@ -140,7 +141,29 @@ def _architecture(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str
         )
     if model.trust_remote_code and isinstance(own := config.get("auto_map"), dict) and "AutoModelForCausalLM" in own:
         yield "config.json's auto_map brings model code of its own. Allowed: transformers' own classes. Set model.trust_remote_code=false"
-    yield from _rope(model, config)
+
+
+def _foreign(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str]:
+    """What transformers' class of a plain family would leave out, or what is computed here would."""
+    own = _OWN_KEYS.get(model.family, ())
+    for key, neutral in _FOREIGN.items():
+        if key not in own and config.get(key) not in neutral:
+            yield (
+                f"config.json says {key}={json.dumps(config[key])}, which a plain {model.family} model does not have and transformers "
+                f"would leave out. Allowed: {' or '.join(map(json.dumps, neutral))}. Use a plain model"
+            )
+    layers = config.get("layer_types")
+    if "layer_types" not in own and isinstance(layers, list) and len(kinds := sorted(set(map(str, layers)))) > 1:
+        yield (f"config.json mixes layer_types ({', '.join(kinds)}). Allowed: one kind for all layers. Use a plain model")
+    for rope in _rotations(config):
+        yield from _rope(model, rope)
+
+
+def _rotations(config: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    """The rotation, or that of each kind of layer."""
+    whole = _rotation(config)
+    kinds = [one for one in whole.values() if isinstance(one, dict)]
+    return kinds or [whole]
 
 
 def _rotation(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -148,15 +171,14 @@ def _rotation(config: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return found if isinstance(found, dict) else {}
 
 
-def _rope(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str]:
-    rope = _rotation(config)
+def _rope(model: Model, rope: Mapping[str, JsonValue]) -> Iterator[str]:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if model.family != "opt" and kind not in ROPE_TYPES:
         yield (
             f"config.json says rope_type={kind}, by which a token's rotation depends on more than its position. "
             f"Allowed: {', '.join(ROPE_TYPES)}. Use a plain model"
         )
-    elif rope.get("partial_rotary_factor") not in (None, 1):
+    elif "partial_rotary_factor" not in _OWN_KEYS.get(model.family, ()) and rope.get("partial_rotary_factor") not in (None, 1):
         yield (
             f"config.json says partial_rotary_factor={rope['partial_rotary_factor']}, which {model.family} models do not have. "
             "Allowed: null or 1. Use a plain model"
@@ -174,8 +196,7 @@ def _sizes(model: Model, config: Mapping[str, JsonValue]) -> Iterator[str]:
                 f"config.json says {key}={config[key]}, conf/model/{model.name}.yaml says {declared}: {said}. "
                 f"Give the right folder, or correct model.{declared}"
             )
-    rope = _rotation(config)
-    ends = model.family == "opt" or "dynamic" in (rope.get("rope_type"), rope.get("type"))
+    ends = model.family == "opt" or any("dynamic" in (rope.get("rope_type"), rope.get("type")) for rope in _rotations(config))
     positions = config.get("max_position_embeddings")
     if ends and isinstance(positions, int | float) and positions < model.context_length:
         past = "there are no positions" if model.family == "opt" else "dynamic RoPE turns a token by how long the rows beside it are"
@@ -205,7 +226,7 @@ def _shapes(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str
                 f"{name} has {shape[0]} rows, conf/model/{model.name}.yaml says vocab_size: {model.vocab_size}. "
                 "Give the right folder, or correct config.json and model.vocab_size"
             )
-        if (found := re.search(r"layers\.(\d+)\..*?(\w+)\.weight$", name)) and found[2] in layers:
+        if (found := re.search(r"(?:^|\.)\w+\.(\d+)\..*?(\w+)\.weight$", name)) and found[2] in layers:
             layers[found[2]][int(found[1])], names[found[2], int(found[1])] = shape, name
     for projection, right in model.shapes.items():
         for layer, shape in sorted(layers[projection].items()):

@@ -178,6 +178,17 @@ def probe(asked: dict[str, Callable[[], str | None]], within_s: float) -> dict[s
     return {key: reason for key, reason in list(answers.items()) if reason is not None}
 
 
+def fetch_config(source: HubSource) -> Path:
+    """A snapshot folder of a model with its config.json, and perhaps nothing else.
+
+    Raises:
+        MissingAssets: it cannot be looked up or downloaded.
+    """
+    commit = commit_of(source, "model")
+    folder = kept(source, "model", commit)
+    return folder if folder is not None and (folder / "config.json").is_file() else _download(source, "model", commit, ["config.json"])
+
+
 def fetch_model(source: HubSource, commit: str) -> Path:
     """The model's snapshot folder, complete and its files' digests checked once.
 

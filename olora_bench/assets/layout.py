@@ -184,19 +184,23 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def find_model(model: Model, local_dir: Path) -> Path | None:
-    """A folder with the model below `local_dir`, under its Hub id or its name here."""
+def find_model(model: Model, local_dir: Path | None) -> Path | None:
+    """A folder with the model: its own `local`, or below `local_dir`, under its Hub id or its name here."""
     return next((folder for folder in _model_places(model, local_dir) if model_problem(folder) is None), None)
 
 
-def passed_over(model: Model, local_dir: Path) -> dict[Path, str]:
-    """The folders below `local_dir` that are the model's by their name and cannot be loaded, each with the reason."""
+def passed_over(model: Model, local_dir: Path | None) -> dict[Path, str]:
+    """The folders, below `local_dir` and its own, that are the model's by their name and cannot be loaded, each with the reason."""
     problems = {folder: model_problem(folder) for folder in _model_places(model, local_dir) if folder.is_dir()}
     return {folder: problem for folder, problem in problems.items() if problem is not None}
 
 
-def _model_places(model: Model, local_dir: Path) -> list[Path]:
-    return [local_dir / name for name in ([model.hub.id] if model.hub else []) + [model.name]]
+def _model_places(model: Model, local_dir: Path | None) -> list[Path]:
+    own = [] if model.local is None else [Path(model.local)]
+    if local_dir is None:
+        return [place for place in own if place.is_absolute()]
+    named = [model.hub.id, model.name] if model.hub else [model.name]
+    return [local_dir / place for place in (*own, *map(Path, named))]
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -63,19 +63,21 @@ def _declares(spec: Spec, source: AssetSource, local_dir: Path | None) -> bool:
         return not isinstance(spec, Data) and spec.packaged is not None
     if source == "hub":
         return spec.hub is not None
-    if local_dir is None:
-        return False
-    return layout.find_model(spec, local_dir) is not None if isinstance(spec, Model) else bool(layout.find_rows(spec, local_dir))
+    if isinstance(spec, Model):
+        return layout.find_model(spec, local_dir) is not None
+    return local_dir is not None and bool(layout.find_rows(spec, local_dir))
 
 
 def _passed_over(want: Wanted, source: Source | None, experiment: Experiment) -> dict[Path, str]:
     """Local folders of the asset that come before `source` and cannot be used, each with the reason."""
     spec, local_dir, asked = want.spec, experiment.machine.local_dir, experiment.assets
-    if want.generated or local_dir is None or "local" not in asked:
+    if want.generated or "local" not in asked:
         return {}
     if source == "local" or (source in asked and asked.index("local") > asked.index(source)):
         return {}
-    return layout.passed_over(spec, local_dir) if isinstance(spec, Model) else layout.rows_passed_over(spec, local_dir)
+    if isinstance(spec, Model):
+        return layout.passed_over(spec, local_dir)
+    return {} if local_dir is None else layout.rows_passed_over(spec, local_dir)
 
 
 @cache_once
@@ -85,14 +87,17 @@ def _say_once(text: str) -> None:
 
 def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     spec, local_dir = want.spec, experiment.machine.local_dir
-    everywhere: tuple[AssetSource, ...] = ("packaged", "hub")
+    everywhere: tuple[AssetSource, ...] = ("packaged", "local", "hub")
     declared = [s for s in everywhere if _declares(spec, s, None)]
-    model_name = spec.hub.id if spec.hub else spec.name
-    name = model_name if isinstance(spec, Model) else f"{spec.local or spec.name}/<split>.parquet"
-    place = f"{local_dir or '<machine.local_dir>'}/{name}"
+    if isinstance(spec, Model):
+        name = spec.local or (spec.hub.id if spec.hub else spec.name)
+    else:
+        name = f"{spec.local or spec.name}/<split>.parquet"
+    placed = local_dir is not None or Path(name).is_absolute()
+    place = Path(local_dir or "<machine.local_dir>", name)
     sources = ",".join(experiment.assets)
     ways = ([f"add {' or '.join(declared)} to assets"] if declared else []) + [
-        f"put it at {place}" + ("" if local_dir else " and set machine.local_dir")
+        f"put it at {place}" + ("" if placed else " and set machine.local_dir")
     ]
     seen = _passed_over(want, None, experiment)
     why = "".join(f"; {folder} is passed over: {problem}" for folder, problem in seen.items())
@@ -103,7 +108,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     return Missing(
         want.key,
         "none",
-        f"none of assets=[{sources}] has it" + ("" if local_dir else " (machine.local_dir, or OLORA_BENCH_LOCAL, is not set)") + why,
+        f"none of assets=[{sources}] has it" + ("" if placed else " (machine.local_dir, or OLORA_BENCH_LOCAL, is not set)") + why,
         ", or ".join(ways),
     )
 
@@ -119,7 +124,6 @@ def _identity(want: Wanted, source: Source, experiment: Experiment, settled: Set
         assert spec.hub is not None
         commit = hub.commit_of(spec.hub, hub.kind_of(spec)) if settled is None else _settled(want, spec.hub, settled)
         return f"{spec.hub.id}@{commit}" + (f"#{spec.hub.config}" if spec.hub.config else "")
-    assert machine.local_dir is not None
     return f"sha256:{local_digest(spec, machine.local_dir, machine.cache_dir)}"
 
 
@@ -138,11 +142,12 @@ def _settled(want: Wanted, source: HubSource, settled: Settled) -> str:
     return commit
 
 
-def local_digest(spec: Spec, local_dir: Path, cache_dir: Path) -> str:
+def local_digest(spec: Spec, local_dir: Path | None, cache_dir: Path) -> str:
     """SHA-256 over the content that loading reads: a model's files by name, rows by split, whatever their files are called."""
     if isinstance(spec, Model):
         folder = layout.find_model(spec, local_dir)
         assert folder is not None
         return digest_of([[p.name, cache.known_sha256(p, cache_dir)] for p in layout.model_files(folder)])
+    assert local_dir is not None
     rows = layout.find_rows(spec, local_dir)
     return digest_of({split: [cache.known_sha256(p, cache_dir) for p in files] for split, files in rows.items()})

@@ -57,6 +57,11 @@ def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
     return sorted({p.stem for d in (conf_dir(), *extra_dirs) for p in (d / group).glob("*.yaml")})
 
 
+def is_described(model: object) -> bool:
+    """Whether a model is named by its repository or folder, and not by a YAML: `hub:org/name`, `local:FOLDER`."""
+    return isinstance(model, str) and model.startswith(("hub:", "local:"))
+
+
 @contextmanager
 def searching_first(folder: Path | None) -> Iterator[None]:
     """Hydra, where it is started inside, searches `folder` before `conf/`. No path is put into a line that Hydra reads."""
@@ -201,7 +206,8 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
         )
     if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
         group, name = option.groups()
-        return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}. A new one is one YAML file in conf/{group}/"
+        more = " or hub:org/name, local:FOLDER" if group == "model" else ""
+        return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}{more}. A new one is one YAML file in conf/{group}/"
     if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
         return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
     if key := re.search(r"Could not override '([^']+)'", text):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 _FOLDER = re.compile(r"(\+{0,2}machine\.\w+_dir)=(.*)", re.DOTALL)
+_MODEL = re.compile(r"(model)=(local:.*)", re.DOTALL)
 
 
 def line(key: str, value: str | int | float | bool | None) -> str:
@@ -26,10 +27,20 @@ def line(key: str, value: str | int | float | bool | None) -> str:
 def with_folders_as_written(overrides: Iterable[str]) -> list[str]:
     """Override lines in which the folders of `machine` need no quotes: what Hydra does not read as one string is the path itself.
 
-    >>> with_folders_as_written(["machine.results_dir=/data/lr=1, (copy)", "rank=4"])
-    ["machine.results_dir='/data/lr=1, (copy)'", 'rank=4']
+    So is the folder of a model, unless Hydra can read a list of options to sweep over.
+
+    >>> with_folders_as_written(["machine.results_dir=/data/lr=1, (copy)", "rank=4", "model=local:/data/my model"])
+    ["machine.results_dir='/data/lr=1, (copy)'", 'rank=4', "model='local:/data/my model'"]
     """
-    return [line(*found.groups()) if (found := _FOLDER.fullmatch(one)) and not _is_string(one, found[2]) else one for one in overrides]
+    return [_as_written(one) for one in overrides]
+
+
+def _as_written(one: str) -> str:
+    if (found := _FOLDER.fullmatch(one)) and not _is_string(one, found[2]):
+        return line(*found.groups())
+    if (found := _MODEL.fullmatch(one)) and not _is_string(one, found[2]) and not re.search(r",\s*(local|hub):", one):
+        return line(*found.groups())
+    return one
 
 
 def _is_string(override: str, text: str) -> bool:

@@ -53,6 +53,9 @@ def _expand_home(path: Path, info: ValidationInfo) -> Path:
 Folder = Annotated[Path, BeforeValidator(_can_be_named), AfterValidator(_expand_home)]
 Inside = Annotated[str, AfterValidator(path_inside)]
 """A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
+PLAIN_FAMILIES = ("llama", "mistral", "gemma", "opt", "qwen3", "gemma3_text", "phi3")
+"""Architectures (`model_type`) whose packed rows and token tries are known to be exact; others go their own way, slower."""
+GENERATED_FAMILIES = ("llama", "mistral", "gemma", "opt")
 
 
 class Strict(BaseModel):
@@ -98,15 +101,17 @@ class GeneratedModel(Strict):
 class Model(Strict):
     """A causal language model: where its bytes come from, and the shapes that planning and checking need.
 
+    `family` is the architecture's `model_type`. `local` is a folder below `machine.local_dir`, or one named in full.
     `shapes` maps a projection's name to (out_features, in_features) of its weight, equal in all `layers` layers.
     """
 
     name: Name
-    family: Literal["llama", "mistral", "gemma", "opt"]
+    family: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)]
     hub: HubSource | None = None
+    local: Annotated[str, Field(min_length=1)] | None = None
     packaged: PackagedSource | None = None
     generated: GeneratedModel | None = None
-    target_modules: tuple[str, ...] = Field(min_length=1)
+    target_modules: tuple[str, ...]
     shapes: dict[str, tuple[int, int]]
     layers: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
@@ -121,8 +126,15 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Model:
-        if self.hub is None and self.packaged is None and self.generated is None:
-            raise ValueError(f"model {self.name} has no source: give at least one of hub, packaged, generated")
+        if self.hub is None and self.local is None and self.packaged is None and self.generated is None:
+            raise ValueError(f"model {self.name} has no source: give at least one of hub, local, packaged, generated")
+        if self.generated is not None and self.family not in GENERATED_FAMILIES:
+            raise ValueError(f"model.family={self.family} cannot be generated. Allowed: {', '.join(GENERATED_FAMILIES)}")
+        if not self.target_modules:
+            raise ValueError(
+                f"model.target_modules is empty: name the projections of {self.name} that get an adapter, "
+                f"e.g. model.target_modules=[{next(iter(self.shapes), '')}]. Allowed: {', '.join(self.shapes)}"
+            )
         unknown = [m for m in self.target_modules if m not in self.shapes]
         if unknown:
             raise ValueError(
@@ -261,8 +273,8 @@ class Machine(Strict):
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
     threads: int | None = Field(default=None, ge=1)
-    train_token_budget: int = Field(default=2048, ge=64)
-    eval_token_budget: int = Field(default=4096, ge=64)
+    train_token_budget: int | None = Field(default=None, ge=64)
+    eval_token_budget: int | None = Field(default=None, ge=64)
     gradient_checkpointing: bool = False
     compile: bool = False
     checkpoint_share: float | None = Field(default=0.01, gt=0, le=1)
@@ -317,7 +329,7 @@ class Experiment(Strict):
 
     def published(self) -> dict[str, JsonValue]:
         """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
-        return self.model_dump(mode="json", exclude={"machine": {"results_dir", "cache_dir", "local_dir", "wandb_dir"}})
+        return self.model_dump(mode="json", exclude={"model": {"local"}, "machine": {"results_dir", "cache_dir", "local_dir", "wandb_dir"}})
 
     @property
     def arm(self) -> str:

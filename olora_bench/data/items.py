@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,20 +45,6 @@ def item_id(doc: Doc, split: str, row: int) -> str:
     if "ind" in doc:
         return f"{split}-{doc['ind']}-{row}"
     return f"{split}-{row}"
-
-
-_SOURCES = ("passage", "article", "source_id")
-"""Columns of data sets that several items share: BoolQ's passage, RACE's article, the video or article that HellaSwag's items are from."""
-
-
-def source_of(doc: Doc) -> str:
-    """12 hex digits that items share which are about one passage or from one source; empty where the data set names none.
-
-    >>> source_of({"passage": "p", "question": "a"}) == source_of({"passage": "p", "question": "b"}) != ""
-    True
-    """
-    known = next((str(doc[name]) for name in _SOURCES if doc.get(name)), "")
-    return hashlib.sha256(known.encode()).hexdigest()[:12] if known else ""
 
 
 def gold_index(task: ConfigurableTask, doc: Doc, choices: Sequence[str] | None = None) -> int:

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from olora_bench.evaluation.generation import generate, text_metrics
 from olora_bench.evaluation.scorer import Scorer
-from olora_bench.evaluation.scores import Scoring, evaluate, measure_flips
+from olora_bench.evaluation.scores import NoRoom, Scoring, evaluate, measure_flips, token_budget
 
-__all__ = ["Scorer", "Scoring", "evaluate", "generate", "measure_flips", "text_metrics"]
+__all__ = ["NoRoom", "Scorer", "Scoring", "evaluate", "generate", "measure_flips", "text_metrics", "token_budget"]

@@ -17,6 +17,7 @@ from olora_bench.data.encoding import encode_prompts, last_tokens
 from olora_bench.evaluation.scores import Loaded, computing_in, in_eval_mode
 from olora_bench.models import padding_id, required_eos, special_tokens
 from olora_bench.models.causal import causal_model
+from olora_bench.models.memory import Budget
 from olora_bench.process.progress import Progress
 from olora_bench.store.record import Json
 
@@ -45,7 +46,8 @@ def generate(
         model: the base itself or a PEFT model around it.
         base: gives tokenizer and device.
         items: `context` is the prompt, `continuation` the reference.
-        token_budget: at most this many tokens, prompt, padding and answer together, at a time (one item at least).
+        token_budget: at most this many tokens, prompt, padding and answer together, at a time (one item at least); lowered when memory
+            runs out.
         dtype: what the base's weights are computed in.
 
     Returns:
@@ -80,16 +82,23 @@ def _greedy(
     causal: Any, settings: GenerationConfig, fed: Sequence[Sequence[int]], token_budget: int, device: torch.device, progress: Progress
 ) -> list[list[int]]:
     """The tokens of each answer without its end; long prompts first, so that a batch has little padding."""
-    most, eos = settings.max_new_tokens, settings.eos_token_id
-    order = sorted(range(len(fed)), key=lambda i: (-len(fed[i]), i))
+    most, eos, budget = settings.max_new_tokens, settings.eos_token_id, Budget(token_budget, device)
+    left = sorted(range(len(fed)), key=lambda i: (-len(fed[i]), i))
     answers: dict[int, list[int]] = {}
-    for chunk in chunks_by_budget([len(fed[i]) + most for i in order], token_budget):
-        rows = [order[k] for k in chunk]
-        ids, mask = (tensor.to(device) for tensor in _left_padded([fed[i] for i in rows], settings.pad_token_id))
+
+    def written() -> tuple[list[int], list[list[int]]]:
+        """The next prompts and what is written after each, as many as the budget allows."""
+        chunk = next(chunks_by_budget([len(fed[i]) + most for i in left], budget.tokens))
+        ids, mask = (tensor.to(device) for tensor in _left_padded([fed[i] for i in left[: len(chunk)]], settings.pad_token_id))
         with torch.no_grad():  # PEFT's own generate would put its copy of the folder's settings back
-            written = causal.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        for i, row in zip(rows, written[:, ids.shape[1] :].tolist(), strict=True):
+            found = causal.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        return left[: len(chunk)], found[:, ids.shape[1] :].tolist()
+
+    while left:
+        rows, found = budget.fitting(written)
+        for i, row in zip(rows, found, strict=True):
             answers[i] = row[: row.index(eos)] if eos in row else row[:most]
+        left = left[len(rows) :]
         progress.advance(len(rows))
     return [answers[i] for i in range(len(fed))]
 

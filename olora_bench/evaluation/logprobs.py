@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +14,17 @@ from torch.nn import functional as F
 
 from olora_bench.evaluation.tree_attention import Prefix, last_hidden, layout_of, run_prefix
 from olora_bench.evaluation.trie import Plan
+from olora_bench.models import kernels
 from olora_bench.models.causal import causal_model
-from olora_bench.models.head import exact_products
+from olora_bench.models.head import LOGITS_AT_ONCE, exact_products
+from olora_bench.models.memory import Budget
 
-# Logits of an fp32 head held at a time: 2^23 fp32 numbers are 32 MiB, whatever the vocabulary and however many positions are read.
+# Logits of an fp32 head that a processor holds at a time: 2^23 fp32 numbers are 32 MiB, whatever the vocabulary and however many positions
+# are read.
 _LOGITS_AT_ONCE = 1 << 23
-# Rows of logits that one softmax takes.
+# Rows of logits that one softmax of a processor takes.
 _SOFTMAX_ROWS = 16
-# Of a head in another dtype: rows of its weight that are turned into fp32 at a time, and positions that are then read with them.
+# Of a head in another dtype on a processor: rows of its weight that are turned into fp32 at a time, and positions then read with them.
 _WEIGHTS_AT_ONCE, _STATES_AT_ONCE = 2048, 1024
 
 
@@ -32,26 +36,26 @@ class Batch:
     prefix: int | None
 
 
-def batches(plans: Sequence[Plan], token_budget: int) -> list[Batch]:
-    """Cut rows into batches of at most `token_budget` tokens (one row at least), the longest first within each beginning."""
+def all_rows(plans: Sequence[Plan]) -> list[Batch]:
+    """The rows of each beginning as one batch, the longest first."""
     kinds: dict[int | None, list[tuple[int, int, int]]] = {}
     for p, plan in enumerate(plans):
         rows = kinds.setdefault(p if len(plan.prefix) else None, [])
         rows += [(length, p, row) for row, length in enumerate(plan.lengths.tolist())]
-    found: list[Batch] = []
-    for shared, rows in kinds.items():
-        rows.sort(key=lambda one: (-one[0], one[1], one[2]))
-        chunk: list[tuple[int, int]] = []
-        room = token_budget
-        for length, p, row in rows:
-            if chunk and length > room:
-                found.append(Batch(tuple(chunk), shared))
-                chunk, room = [], token_budget
-            chunk.append((p, row))
-            room -= length
-        if chunk:
-            found.append(Batch(tuple(chunk), shared))
-    return found
+    ordered = ((shared, sorted(rows, key=lambda one: (-one[0], one[1], one[2]))) for shared, rows in kinds.items())
+    return [Batch(tuple((p, row) for _, p, row in rows), shared) for shared, rows in ordered if rows]
+
+
+def first_rows(plans: Sequence[Plan], batch: Batch, token_budget: int) -> tuple[Batch, Batch | None]:
+    """Cut a batch in two: its first rows, of at most `token_budget` tokens in all (one row at least), and the others, if there are any."""
+    held, stop = 0, 0
+    for p, row in batch.rows:
+        held += int(plans[p].row_starts[row + 1] - plans[p].row_starts[row])
+        if stop and held > token_budget:
+            break
+        stop += 1
+    rest = batch.rows[stop:]
+    return Batch(batch.rows[:stop], batch.prefix), Batch(rest, batch.prefix) if rest else None
 
 
 def token_count(plans: Sequence[Plan]) -> int:
@@ -63,8 +67,7 @@ def continuation_logprobs(
     model: nn.Module,
     plans: Sequence[Plan],
     *,
-    token_budget: int,
-    device: torch.device,
+    budget: Budget,
     on_tokens: Callable[[int], None] = lambda tokens: None,
 ) -> list[list[tuple[float, bool]]]:
     """Sum of log p(token | tokens before it) over each continuation, in nats, and whether greedy decoding would write it.
@@ -72,55 +75,74 @@ def continuation_logprobs(
     Args:
         model: a causal language model of transformers, or a PEFT model around one; in eval mode; `tree_attention.why_not` is None for it.
         plans: one a task.
-        token_budget: at most this many tokens in a forward pass (one row at least).
+        budget: at most this many tokens in a forward pass (one row at least); lowered when memory runs out.
         on_tokens: called with the number of tokens that went through the model.
 
     Returns:
         For each plan (log-likelihood, greedy) of each request, in order. An empty continuation has (0.0, True).
     """
-    causal = causal_model(model)
+    causal, device = causal_model(model), budget.device
+    found: list[_Read] = []
+    for rows in all_rows(plans):
+        prefix: Prefix = ()
+        if rows.prefix is not None:
+            prefix = run_prefix(causal, _ids(plans[rows.prefix].prefix, device))
+            on_tokens(len(plans[rows.prefix].prefix))
+        left: Batch | None = rows
+        while left is not None:
+            pass_over = partial(_next, causal, plans, left, budget, prefix)
+            read, left = budget.fitting(pass_over)
+            found.append(read)
+            on_tokens(read.tokens)
+    return _by_request(plans, found)
+
+
+class _Read(NamedTuple):
+    """What a forward pass of `tokens` tokens gave: plan and request of each read, int64; its log-probability and whether it is greedy, both
+    perhaps still on a GPU."""
+
+    plans: np.ndarray
+    requests: np.ndarray
+    values: Tensor
+    greedy: Tensor
+    tokens: int
+
+
+def _next(causal: Any, plans: Sequence[Plan], left: Batch, budget: Budget, prefix: Prefix) -> tuple[_Read, Batch | None]:
+    """The first rows of a batch, as many as the budget allows, and those that are left."""
+    batch, rest = first_rows(plans, left, budget.tokens)
+    lengths = [int(plans[p].lengths[row]) for p, row in batch.rows]
+    hidden = _hidden(causal, plans, batch, lengths, prefix, budget.device)
+    at, targets, owners = _reads(plans, batch, lengths)
+    # Choices of one prompt read the same position: the head is applied to each once.
+    places, which = np.unique(at, return_inverse=True)
+    states = hidden[_ids(places, budget.device)]
+    del hidden
     head = causal.get_output_embeddings()
+    return _Read(*owners, *head_logprobs(states, head.weight, head.bias, which, targets), sum(lengths)), rest
+
+
+def _by_request(plans: Sequence[Plan], found: Iterable[_Read]) -> list[list[tuple[float, bool]]]:
+    """What was read, added up by request."""
     sums = [np.zeros(len(plan.empty)) for plan in plans]
     misses = [np.zeros(len(plan.empty), dtype=np.int64) for plan in plans]
-    for batch, prefix in _with_prefix(causal, plans, batches(plans, token_budget), device, on_tokens):
-        lengths = [int(plans[p].lengths[row]) for p, row in batch.rows]
-        hidden = _hidden(causal, plans, batch, lengths, prefix, device)
-        at, targets, owners = _reads(plans, batch, lengths)
-        # Choices of one prompt read the same position: the head is applied to each once.
-        places, which = np.unique(at, return_inverse=True)
-        states = hidden[torch.from_numpy(places).to(device)]
-        del hidden
-        values, greedy = head_logprobs(
-            states, head.weight, head.bias, torch.from_numpy(which).to(device), torch.from_numpy(targets).to(device)
-        )
-        for p in np.unique(owners[0]):
-            own = owners[0] == p
-            np.add.at(sums[p], owners[1][own], values[own])
-            np.add.at(misses[p], owners[1][own], ~greedy[own])
-        on_tokens(sum(lengths))
+    for read in found:
+        values, greedy = read.values.double().cpu().numpy(), read.greedy.cpu().numpy()  # here a GPU is waited for
+        for p in np.unique(read.plans):
+            own = read.plans == p
+            np.add.at(sums[p], read.requests[own], values[own])
+            np.add.at(misses[p], read.requests[own], ~greedy[own])
     return [[(float(s), bool(m == 0)) for s, m in zip(a, b, strict=True)] for a, b in zip(sums, misses, strict=True)]
+
+
+def _ids(numbers: np.ndarray, device: torch.device) -> Tensor:
+    return kernels.sent(torch.from_numpy(numbers.astype(np.int64)), device)
 
 
 def _hidden(causal: Any, plans: Sequence[Plan], batch: Batch, lengths: Sequence[int], prefix: Prefix, device: torch.device) -> Tensor:
     """The last hidden states [l, h] of the packed row that a batch makes."""
     tokens, depths, ends = (_joined(plans, batch, name) for name in ("tokens", "depths", "ends"))
-    ids, at_depth = (torch.from_numpy(x.astype(np.int64)).to(device) for x in (tokens, depths))
-    return last_hidden(causal, ids, at_depth, layout_of(causal, lengths, depths, ends, prefix))
-
-
-def _with_prefix(
-    causal: Any, plans: Sequence[Plan], work: Sequence[Batch], device: torch.device, on_tokens: Callable[[int], None]
-) -> Iterator[tuple[Batch, Prefix]]:
-    """Each batch with the keys and values of its shared beginning, which is run once; one beginning in memory at a time."""
-    at: int | None = None
-    prefix: Prefix = ()
-    for batch in work:
-        if batch.prefix != at:
-            at, prefix = batch.prefix, ()
-            if at is not None:
-                prefix = run_prefix(causal, torch.from_numpy(plans[at].prefix.astype(np.int64)).to(device))
-                on_tokens(len(plans[at].prefix))
-        yield batch, prefix
+    return last_hidden(causal, _ids(tokens, device), _ids(depths, device), layout_of(causal, lengths, depths, ends, prefix))
 
 
 def _joined(plans: Sequence[Plan], batch: Batch, name: str) -> np.ndarray:
@@ -143,27 +165,47 @@ def _reads(plans: Sequence[Plan], batch: Batch, lengths: Sequence[int]) -> tuple
     return places[order], np.concatenate(targets)[order], (np.concatenate(owner_plans)[order], np.concatenate(owners)[order])
 
 
-def head_logprobs(states: Tensor, weight: Tensor, bias: Tensor | None, which: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def head_logprobs(states: Tensor, weight: Tensor, bias: Tensor | None, which: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
     """Log-probabilities under softmax(states @ weight.T + bias), in fp32 whatever the weights' dtype.
 
     Args:
         states: [m, h].
         weight: [v, h]; bias: [v] or None.
-        which: int64 [r], the state of each read, rising; targets: int64 [r], its token.
+        which: int64 [r], the state of each read, rising; targets: int64 [r], its token: where the processor is.
 
     Returns:
-        float64 [r] in nats, and bool [r]: whether no token is likelier than the target.
+        fp32 [r] in nats, and bool [r]: whether no token is likelier than the target. On the device: nothing here waits for a GPU.
     """
-    whole = weight.dtype == torch.float32
-    step = max(1, _LOGITS_AT_ONCE // len(weight)) if whole else _STATES_AT_ONCE
+    work, step = _way(weight)
+    wanted = _ids(targets, states.device)
     found = []
     with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
         for start in range(0, len(states), step):
-            first, last = torch.searchsorted(which, torch.tensor([start, start + step], device=which.device)).tolist()
-            work = _by_rows if whole else _by_columns
-            found.append(work(states[start : start + step], weight, bias, which[first:last] - start, targets[first:last]))
+            first, last = np.searchsorted(which, [start, start + step]).tolist()
+            own = _ids(which[first:last] - start, states.device)
+            found.append(work(states[start : start + step], weight, bias, own, wanted[first:last]))
     values, greedy = (torch.cat(side) for side in zip(*found, strict=True))
-    return values.double().cpu().numpy(), greedy.cpu().numpy()
+    return values, greedy
+
+
+def _way(weight: Tensor) -> tuple[Callable[..., tuple[Tensor, Tensor]], int]:
+    """What reads a piece of the states with this head, and how many of them it takes."""
+    if kernels.on_gpu(weight):
+        return _by_tensor_cores, max(1, LOGITS_AT_ONCE // len(weight))
+    if weight.dtype == torch.float32:
+        return _by_rows, max(1, _LOGITS_AT_ONCE // len(weight))
+    return _by_columns, _STATES_AT_ONCE
+
+
+def _by_tensor_cores(states: Tensor, weight: Tensor, bias: Tensor | None, which: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """`head_logprobs` on a GPU: one product with fp32 results, one softmax."""
+    if weight.dtype == torch.float32:
+        logits = F.linear(states.float(), weight, bias)
+    else:
+        logits = kernels.wide_product(states, weight.t())
+        logits = logits if bias is None else logits.add_(bias)
+    wanted = logits[which, targets]
+    return F.log_softmax(logits, dim=-1)[which, targets], wanted == logits.amax(dim=1)[which]
 
 
 def _by_rows(states: Tensor, weight: Tensor, bias: Tensor | None, which: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,7 +218,7 @@ def _by_rows(states: Tensor, weight: Tensor, bias: Tensor | None, which: Tensor,
     greedy = wanted == logits.amax(dim=1)[which]
     values = torch.empty_like(wanted)
     for start in range(0, len(logits), _SOFTMAX_ROWS):
-        first, last = torch.searchsorted(which, torch.tensor([start, start + _SOFTMAX_ROWS], device=which.device)).tolist()
+        first, last = torch.searchsorted(which, torch.tensor([start, start + _SOFTMAX_ROWS])).tolist()
         values[first:last] = F.log_softmax(logits[start : start + _SOFTMAX_ROWS], dim=-1)[which[first:last] - start, targets[first:last]]
     return values, greedy
 

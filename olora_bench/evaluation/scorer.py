@@ -25,6 +25,7 @@ from olora_bench.evaluation.tree_attention import why_not
 from olora_bench.evaluation.trie import Plan
 from olora_bench.models import special_tokens
 from olora_bench.models.causal import causal_model
+from olora_bench.models.memory import Budget
 from olora_bench.process.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Scorer(LM):
 
     Attributes:
         special: where the tokenizer puts special tokens.
+        budget: tokens in one forward pass.
         truncated: (lm-eval task, document) of items of which some prompt lost its beginning.
         empty: the same of items of which some choice adds no token.
         merged: the same of items of which some prompt has other tokens alone than with the choice after it.
@@ -66,7 +68,7 @@ class Scorer(LM):
         """Score `model` as it is.
 
         Args:
-            token_budget: tokens in one forward pass.
+            token_budget: tokens in one forward pass; lowered when memory runs out.
             cache_dir: where tokenised prompts are kept; None keeps none.
 
         Raises:
@@ -79,7 +81,8 @@ class Scorer(LM):
                 "Set tokenizer.bos_token or tokenizer.eos_token"
             )
         self.model, self.tokenizer, self.special = model, tokenizer, special_tokens(tokenizer)
-        self._device, self.token_budget = torch.device(device), token_budget
+        self._device = torch.device(device)
+        self.budget = Budget(token_budget, self._device)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.max_length = resolve_max_length(model.config, tokenizer)
         self.truncated: set[Item] = set()
@@ -134,9 +137,7 @@ class Scorer(LM):
         self.model.eval()
         answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
         with Progress("score", token_count(plans), unit="tokens") as progress:
-            found = continuation_logprobs(
-                self.model, plans, token_budget=self.token_budget, device=self._device, on_tokens=progress.advance
-            )
+            found = continuation_logprobs(self.model, plans, budget=self.budget, on_tokens=progress.advance)
         self.tokens += token_count(plans)
         for values, indices in zip(found, members, strict=True):
             for value, i in zip(values, indices, strict=True):

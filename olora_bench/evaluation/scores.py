@@ -16,20 +16,27 @@ import torch
 from lm_eval import evaluator
 from lm_eval.api.samplers import get_sampler
 from lm_eval.api.task import ConfigurableTask
-from torch import nn
+from torch import Tensor, nn
 
-from olora_bench.config import Benchmark, Suite
+from olora_bench.config import Benchmark, Experiment, Suite
+from olora_bench.config.memory import scoring_budget
 from olora_bench.config.schema import Dtype
-from olora_bench.data.items import gold_index, item_id, source_of
+from olora_bench.data.items import gold_index, item_id
 from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.evaluation.scorer import Scorer
 from olora_bench.models import Base, restore
 from olora_bench.models.base import DTYPES
+from olora_bench.models.memory import free_bytes
+from olora_bench.process.machine_faults import is_memory
+from olora_bench.process.progress import size
 from olora_bench.seeds import derive
 from olora_bench.store import Score
+from olora_bench.store.item_source import source_of
 from olora_bench.store.record import Metric
 
 _FEWSHOT_SEED = 1234  # lm-eval's own default
+_USABLE = 0.9  # of the memory that is free, for weights: the rest is for computing with them
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Flips(TypedDict):
@@ -37,6 +44,10 @@ class Flips(TypedDict):
 
     flips: dict[Metric, float]
     flip_items: int
+
+
+class NoRoom(MemoryError):
+    """There is not the memory that weights in another precision take; the message says how much they take, and how much is free."""
 
 
 class Loaded(Protocol):
@@ -55,7 +66,7 @@ class Scoring:
     Attributes:
         benchmarks: by name, those of `suite`.
         tasks: benchmark name -> task, from `olora_bench.data.benchmark_tasks`.
-        token_budget: tokens in one forward pass; changes speed and memory, not scores.
+        token_budget: tokens in one forward pass, from `token_budget`; changes speed and memory, not scores.
         cache_dir: where tokenised prompts are kept for the next process; None keeps none.
     """
 
@@ -64,6 +75,11 @@ class Scoring:
     tasks: Mapping[str, ConfigurableTask]
     token_budget: int
     cache_dir: Path | None = None
+
+
+def token_budget(experiment: Experiment, device: torch.device) -> int:
+    """Tokens in one forward pass of scoring: as many as the machine's config says, fewer where memory is short."""
+    return scoring_budget(experiment, free_bytes(device), on_gpu=device.type == "cuda")
 
 
 def evaluate(model: nn.Module, base: Loaded, asked: Scoring, *, dtype: Dtype) -> tuple[dict[str, Score], pd.DataFrame]:
@@ -102,17 +118,25 @@ def measure_flips(model: nn.Module, base: Base, asked: Scoring, items: pd.DataFr
     Args:
         model: `base.model` untouched, whose file's weights are read again, since their rounding is a part of what a lower precision
             decides; or a trained model around it, whose own weights are taken: what training saw were the rounded ones.
-        base: its weights take fp32's memory meanwhile, and are the very tensors from before afterwards.
+        base: its weights take fp32's memory meanwhile, and have their bits from before afterwards.
         items: what `evaluate` returned for this model on this suite in a lower precision.
 
     Returns:
         by benchmark name.
+
+    Raises:
+        NoRoom: fp32 does not fit, even one item at a time. The base is as it was.
     """
     few = replace(asked, suite=asked.suite.model_copy(update={"limit": min(limit, asked.suite.limit or limit)}))
-    with computing_in(base.model, torch.float32):
-        if model is base.model:
-            restore(base, [name for name, parameter in model.named_parameters() if parameter.is_floating_point()], torch.float32)
-        _, exact = evaluate(model, base, few, dtype="fp32")
+    try:
+        with computing_in(base.model, torch.float32):
+            if model is base.model:
+                restore(base, [name for name, parameter in model.named_parameters() if parameter.is_floating_point()], torch.float32)
+            _, exact = evaluate(model, base, few, dtype="fp32")
+    except Exception as error:
+        if isinstance(error, NoRoom) or not is_memory(error):
+            raise
+        raise NoRoom(f"memory ran out on {base.device}") from error
     both = items.merge(exact, on=["benchmark", "item_id"], suffixes=("", "_fp32"))
     return {str(name): _flips(rows, asked.benchmarks[str(name)]) for name, rows in both.groupby("benchmark")}
 
@@ -219,14 +243,32 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def computing_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """The base's floating-point weights in `dtype` for a while; afterwards the very tensors from before. Adapters keep their precision."""
-    changed = [
-        (p, p.data) for name, p in model.named_parameters() if "lora_" not in name and p.dtype in DTYPES.values() and p.dtype != dtype
-    ]
+    """The base's floating-point weights in `dtype` for a while; afterwards their bits from before. Adapters keep their precision.
+
+    One weight after another; where a GPU has no room for both, those from before wait in the processor's memory.
+
+    Raises:
+        NoRoom: there is none for `dtype` alone.
+    """
+    changed = [p for name, p in model.named_parameters() if "lora_" not in name and p.dtype in DTYPES.values() and p.dtype != dtype]
+    aside = _must_wait_aside(changed, dtype)
+    before: list[Tensor] = []
     try:
-        for parameter, data in changed:
-            parameter.data = data.to(dtype)  # memory may end half-way
+        for parameter in changed:
+            before.append(parameter.data.cpu() if aside else parameter.data)
+            parameter.data = parameter.data.to(dtype)  # memory may end half-way
         yield
     finally:
-        for parameter, data in changed:
-            parameter.data = data
+        for parameter, data in zip(changed, before, strict=False):
+            parameter.data = data.to(parameter.device)
+
+
+def _must_wait_aside(changed: Sequence[nn.Parameter], dtype: torch.dtype) -> bool:
+    if not changed:
+        return False
+    device = changed[0].device
+    need, free = dtype.itemsize * sum(p.numel() for p in changed), _USABLE * free_bytes(device)
+    freed = sum(p.nbytes for p in changed) if device.type == "cuda" else 0
+    if need > free + freed:
+        raise NoRoom(f"in {_NAMES[dtype]} its weights take {size(need)}, and {size(free + freed)} can be used on {device}")
+    return need > free

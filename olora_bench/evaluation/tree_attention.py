@@ -7,7 +7,7 @@ side, padded to the longest of their group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache
 
+from olora_bench.config.schema import PLAIN_FAMILIES
+from olora_bench.models import kernels
 from olora_bench.models.causal import attending_as, causal_model
 
-# Families whose position comes from position_ids alone and whose log-likelihoods are the LM head on the last hidden state
+# Their position comes from position_ids alone and their log-likelihoods are the LM head on the last hidden state
 # (no soft cap, no logit scale): seen equal to lm-eval's on each of these architectures in tests.
-FAMILIES = ("llama", "mistral", "gemma", "opt")
+FAMILIES = PLAIN_FAMILIES
 NAME = "olora_bench_tries"
 """What transformers knows this attention by."""
 
@@ -59,15 +61,16 @@ class Group:
         start, stop: the columns of the row that they take.
         gather: int64 [n, t], the row's column of each trie's token, relative to `start`; the trie's last where it is shorter than t.
         scatter: int64 [stop - start], where each column's token is found in the flattened [n * t]; None where nothing is padded.
-        mask: [n, 1, t * repeats, p + t], added to scores: 0 where column i of a trie sees token j of the shared beginning, or its own
-            column j - p; minus infinity elsewhere. Each i `repeats` times: heads that share keys are queries side by side.
+        masks: by a layer's window, [n, 1, t * repeats, p + t], added to scores: 0 where column i of a trie sees token j of the shared
+            beginning, or its own column j - p; minus infinity elsewhere. Each i `repeats` times: heads that share keys are queries side
+            by side.
     """
 
     start: int
     stop: int
     gather: Tensor
     scatter: Tensor | None
-    mask: Tensor
+    masks: Mapping[int | None, Tensor]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,6 @@ def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.
     """
     config, weight = causal.config, causal.get_input_embeddings().weight
     repeats = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-    window = config.sliding_window if config.model_type == "mistral" else None  # elsewhere the folder may name one, and none is used
     p = prefix[0][0].shape[1] if len(prefix) else 0
     starts = [0, *accumulate(lengths)]
     groups = []
@@ -99,11 +101,33 @@ def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.
         real = column < sizes[:, None]
         at = np.array(starts[first:last])[:, None] - begin + np.minimum(column, sizes[:, None] - 1)
         end = np.where(real, ends[begin + at], column + 1)  # padding sees itself, for want of anything else
-        seen = seen_by(torch.from_numpy(depths[begin + at]), torch.from_numpy(end), p, window)
-        mask = torch.zeros(seen.shape).masked_fill_(~seen, -math.inf).to(weight).repeat_interleave(repeats, dim=1)[:, None]
-        scatter = None if real.all() else torch.from_numpy(np.flatnonzero(real)).to(weight.device)
-        groups.append(Group(begin, starts[last], torch.from_numpy(at).to(weight.device), scatter, mask))
+        scatter = None if real.all() else _sent(np.flatnonzero(real), weight)
+        depth, until = _sent(depths[begin + at], weight), _sent(end, weight)
+        seen = {window: _mask(depth, until, p, window, weight) for window in _windows(config)}
+        masks = {window: mask.repeat_interleave(repeats, dim=1)[:, None] for window, mask in seen.items()}
+        groups.append(Group(begin, starts[last], _sent(at, weight), scatter, masks))
     return Layout(tuple(groups), prefix)
+
+
+def _mask(depths: Tensor, ends: Tensor, prefix: int, window: int | None, weight: Tensor) -> Tensor:
+    """Minus infinity where a token does not see another. Two numbers a token go to a GPU and the mask is made there: it has as many as
+    there are pairs of tokens."""
+    seen = seen_by(depths, ends, prefix, window)
+    return torch.zeros(seen.shape, dtype=weight.dtype, device=weight.device).masked_fill_(~seen, -math.inf)
+
+
+def _sent(numbers: np.ndarray, weight: Tensor) -> Tensor:
+    return kernels.sent(torch.from_numpy(numbers), weight.device)
+
+
+def _windows(config: Any) -> set[int | None]:
+    """The sliding windows that a model's layers ask attention for; None is no window. In other families the folder may name one, and none
+    is used."""
+    if config.model_type in ("mistral", "phi3"):
+        return {config.sliding_window}
+    if config.model_type in ("qwen3", "gemma3_text"):
+        return {config.sliding_window if kind == "sliding_attention" else None for kind in config.layer_types}
+    return {None}
 
 
 def _cut(lengths: Sequence[int], prefix: int) -> Iterator[tuple[int, int]]:
@@ -122,14 +146,14 @@ def _cut(lengths: Sequence[int], prefix: int) -> Iterator[tuple[int, int]]:
 
 def seen_by(depths: Tensor, ends: Tensor, prefix: int, window: int | None) -> Tensor:
     """Who sees whom, from depths and ends [n, t]: bool [n, t, prefix + t], the shared beginning first; `window` counts the seeing token."""
-    n, t = depths.shape
-    column = torch.arange(t)
+    (n, t), device = depths.shape, depths.device
+    column = torch.arange(t, device=device)
     seen = (column[None, :, None] >= column[None, None, :]) & (column[None, :, None] < ends[:, None, :])
     if prefix:
         seen = torch.cat([seen.new_ones(n, t, prefix), seen], dim=2)
     if window is not None:
         at = depths + prefix
-        keys = torch.cat([torch.arange(prefix).expand(n, -1), at], dim=1)
+        keys = torch.cat([torch.arange(prefix, device=device).expand(n, -1), at], dim=1)
         seen &= at[:, :, None] - keys[:, None, :] < window
     return seen
 
@@ -157,7 +181,8 @@ def tree_attention(
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: query [1, heads, l, d], key and value [1, kv_heads, l, d], all of one packed row.
 
-    `mask`, which transformers makes of the whole row, is not used: each group has its own. Of `options` the `scaling` of scores is.
+    `mask`, which transformers makes of the whole row, is not used: each group has its own. Of `options`, `scaling` of scores and
+    `sliding_window` are.
 
     Returns:
         [1, l, heads, d]
@@ -176,7 +201,9 @@ def tree_attention(
                 torch.cat([far.expand(n, -1, -1, -1), own], dim=2)
                 for far, own in zip(layout.prefix[module.layer_idx], (keys, values), strict=True)
             )
-        found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=group.mask, scale=options.get("scaling"))
+        found = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=group.masks[options.get("sliding_window")], scale=options.get("scaling")
+        )
         found = found.unflatten(2, (t, repeats)).transpose(0, 1).flatten(1, 2)  # [kv_heads, n * t, repeats, d]
         target[:, group.start : group.stop] = found if group.scatter is None else found.index_select(1, group.scatter)
     return out, None

@@ -26,7 +26,20 @@ moved and this did not."""
 # Bytes are identified by the asset's digest or commit, so where they come from, what a licence says, and the shapes that
 # follow from the weights are descriptions. Everything else in these groups is hashed.
 MODEL_DESCRIBES = frozenset(
-    {"hub", "packaged", "shapes", "layers", "hidden_size", "vocab_size", "parameters", "context_length", "licence", "gated", "note"}
+    {
+        "hub",
+        "local",
+        "packaged",
+        "shapes",
+        "layers",
+        "hidden_size",
+        "vocab_size",
+        "parameters",
+        "context_length",
+        "licence",
+        "gated",
+        "note",
+    }
 )
 DATA_DESCRIBES = frozenset({"hub", "local"})
 RECIPE_DESCRIBES = frozenset({"name"})

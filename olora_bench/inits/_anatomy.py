@@ -13,9 +13,11 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from olora_bench.config import Experiment
+from olora_bench.config.memory import token_budgets
 from olora_bench.data import Example, batch_order, packs
 from olora_bench.inits._layers import layers
 from olora_bench.models import Base, LmHead, original, packed_rows, read_weight, seeded, token_nll
+from olora_bench.models.memory import Budget
 
 _METRICS = ("b_off_orthonormal", "energy_share", "overlap_left", "overlap_right", "a_condition", "b_condition")
 _OVERSAMPLED = 8
@@ -152,14 +154,20 @@ def batch_loss(
 ) -> float:
     """Mean loss in nats per supervised token, without dropout; `backward` times its gradient is left in the parameters."""
     count = max(1, sum(int(example.supervised[1:].sum()) for example in batch))
-    head, total = LmHead.of(model), 0.0
-    with torch.set_grad_enabled(backward is not None), packed_rows(model):
-        for row in packs(batch, experiment.machine.train_token_budget):
+    head = LmHead.of(model)
+    budget = Budget(token_budgets(experiment.machine, on_gpu=base.device.type == "cuda")[0], base.device)
+
+    def read() -> float:
+        total = 0.0
+        for row in packs(batch, budget.tokens):
             nll = token_nll(model, row.to(base.device), head).sum() / count
             if backward is not None:
                 (nll * backward).backward()
             total += nll.item()
-    return total
+        return total
+
+    with torch.set_grad_enabled(backward is not None), packed_rows(model):
+        return budget.fitting(read, undo=model.zero_grad)
 
 
 def _factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,10 @@ set side by side, padded to the longest of their group; padding lies after an ex
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from olora_bench.models import kernels
 from olora_bench.models.head import exact_products
 
 NAME = "olora_bench_packed"
@@ -40,17 +42,36 @@ class Group:
     gather: Tensor
     scatter: Tensor | None
 
-    def to(self, device: torch.device, send: Callable[[Tensor, torch.device], Tensor]) -> Group:
-        """The same on `device`, each tensor moved by `send`."""
-        scatter = None if self.scatter is None else send(self.scatter, device)
-        return Group(self.start, self.stop, send(self.gather, device), scatter)
+    def to(self, device: torch.device) -> Group:
+        """The same on `device`."""
+        scatter = None if self.scatter is None else kernels.sent(self.scatter, device)
+        return Group(self.start, self.stop, kernels.sent(self.gather, device), scatter)
 
 
-Layout = tuple[Group, ...]
+@dataclass(frozen=True)
+class Layout:
+    """How the examples of a packed row lie: their lengths, which fall or stay; `offsets`, int32 [n + 1]: where each begins, and the end."""
+
+    lengths: tuple[int, ...]
+    offsets: Tensor
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """How attention sets the examples side by side where it cannot take them as they lie: the cut that computes the fewest pairs."""
+        return tuple(group.to(self.offsets.device) for group in _grouped(self.lengths))
+
+    @property
+    def rows(self) -> kernels.Rows:
+        """What attention needs that takes the examples as they lie."""
+        return kernels.Rows(self.offsets, self.lengths[0])
+
+    def to(self, device: torch.device) -> Layout:
+        """The same on `device`."""
+        return Layout(self.lengths, kernels.sent(self.offsets, device))
 
 
 class Pattern(NamedTuple):
-    """Who looks at whom in a packed row: the groups, the scale of scores, and the longest look back in tokens (None: to the beginning)."""
+    """Who looks at whom in a packed row: its examples, the scale of scores, the longest look back in tokens (None: to the beginning)."""
 
     layout: Layout
     scale: float
@@ -66,7 +87,11 @@ class Options(TypedDict, total=False):
 
 
 def layout_of(lengths: Sequence[int]) -> Layout:
-    """The groups of a packed row of examples of these lengths, which must fall (or stay): the cut that computes the fewest pairs."""
+    """The layout of a packed row of examples of these lengths, which must fall (or stay)."""
+    return Layout(tuple(lengths), torch.tensor([0, *accumulate(lengths)], dtype=torch.int32))
+
+
+def _grouped(lengths: Sequence[int]) -> tuple[Group, ...]:
     groups: list[Group] = []
     start = 0
     for chunk in _cheapest(lengths):
@@ -112,14 +137,17 @@ def packed_attention(
         raise ValueError(f"packed attention has no dropout (asked for {dropout}): the frozen base is in evaluation mode")
     scaling = options.get("scaling")
     pattern = Pattern(layout, query.shape[-1] ** -0.5 if scaling is None else scaling, options.get("sliding_window"))
-    if query.device.type == "cpu":
+    if not kernels.on_gpu(query):
         return _CausalAttention.apply(query, key, value, pattern), None
+    if kernels.takes_rows(query, key, value):
+        q, k, v = (side[0].transpose(0, 1) for side in (query, key, value))
+        return kernels.rows_attention(q, k, v, layout.rows, pattern.scale, pattern.window)[None], None
     return by_torchs_kernel(query, key, value, pattern), None
 
 
 def by_torchs_kernel(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:
-    """`packed_attention` for GPUs: [1, l, heads, d], with torch's own gradient."""
-    return torch.cat([_sdpa(query, key, value, group, pattern) for group in pattern.layout])[None]
+    """`packed_attention` for GPUs whose flash attention does not take the tensors: [1, l, heads, d], with torch's own gradient."""
+    return torch.cat([_sdpa(query, key, value, group, pattern) for group in pattern.layout.groups])[None]
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, pattern: Pattern) -> Tensor:
@@ -144,7 +172,7 @@ class _CausalAttention(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         ctx.pattern = pattern
         out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-        for group in pattern.layout:
+        for group in pattern.layout.groups:
             out[0, group.start : group.stop] = _sdpa(query, key, value, group, pattern)
         return out
 
@@ -156,7 +184,7 @@ class _CausalAttention(torch.autograd.Function):
         grads = tuple(tensor.new_empty(tensor.transpose(1, 2).shape).transpose(1, 2) for tensor in (query, key, value))
         sides, targets = _by_kv_head(query, key, value), _by_kv_head(*grads)
         above = _by_kv_head(grad.transpose(1, 2), key, value)[0]
-        for group in layout:
+        for group in layout.groups:
             q, k, v = (_taken(side, group) for side in sides)
             g = _taken(above, group, pad=True)
             t, repeats = k.shape[1], q.shape[1] // k.shape[1]

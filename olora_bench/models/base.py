@@ -24,8 +24,10 @@ from transformers.utils import logging as transformers_logging
 
 from olora_bench.assets.folder import begin_id, end_ids, misfit, tensor_files, tensor_shapes
 from olora_bench.config import Model
+from olora_bench.config.schema import PLAIN_FAMILIES
 from olora_bench.errors import BadInput
 from olora_bench.models.conversion import prepare
+from olora_bench.models.general import check_causal, is_general
 from olora_bench.models.special_tokens import special_tokens
 from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_like, replace, stored
 
@@ -98,7 +100,9 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     size = sum(p.numel() * p.element_size() for p in loaded.parameters())
     if not quantised:  # otherwise it was quantised where it belongs
         loaded = loaded.to(device)
-    return Base(loaded.eval(), tokenizer, source.folder, dtype, device, model, source.weights, size)
+    if is_general(loaded.eval()):
+        check_causal(model.name, loaded)
+    return Base(loaded, tokenizer, source.folder, dtype, device, model, source.weights, size)
 
 
 def _config(model: Model, folder: Path) -> PreTrainedConfig:
@@ -159,7 +163,7 @@ def _weights(model: Model, folder: Path, config: PreTrainedConfig, dtype: torch.
             folder,
             config=config,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa" if model.family in PLAIN_FAMILIES else None,  # transformers' own choice
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=model.trust_remote_code,

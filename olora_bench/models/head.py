@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from olora_bench.errors import BadInput
+from olora_bench.models import kernels
 from olora_bench.models.causal import causal_model
 
 # Logits held at a time: 2^25 fp32 numbers are 128 MiB, whatever the vocabulary and however many positions are read. Fewer rows a time
@@ -44,7 +45,7 @@ class LmHead:
         if type(head) is not nn.Linear:
             raise BadInput(f"{type(causal).__name__} has {type(head).__name__} as LM head: token losses need a plain torch.nn.Linear there")
         weight = head.weight.detach()
-        wide = weight.float() if weight.device.type == "cpu" else weight
+        wide = weight if kernels.on_gpu(weight) else weight.float()
         return cls(weight, wide, None if head.bias is None else head.bias.detach().float())
 
     @property
@@ -70,12 +71,12 @@ class LmHead:
         if self.wide.dtype == torch.float32:
             with exact_products(self.weight.dtype):
                 return torch.mm(grad, self.wide)
-        return torch.mm(grad.to(self.wide.dtype), self.wide, out_dtype=torch.float32)
+        return kernels.wide_product(grad, self.wide)
 
     def logits(self, states: Tensor, out: Tensor | None = None) -> Tensor:
         """fp32 [m, v] of states [m, h], which are in the weight's dtype or fp32; in `out` where it is given and the device can."""
         if self.wide.dtype != torch.float32:
-            logits = torch.mm(states.to(self.wide.dtype), self.wide.t(), out_dtype=torch.float32)
+            logits = kernels.wide_product(states, self.wide.t())
         else:
             # Of fp32 states nothing is known to be exact in bf16.
             with exact_products(self.weight.dtype if states.dtype == self.weight.dtype else torch.float32):
@@ -89,15 +90,15 @@ class _Nll(torch.autograd.Function):
         values = torch.empty(len(states), dtype=torch.float32, device=states.device)
         grads = torch.empty(states.shape, dtype=torch.float32, device=states.device) if differentiable else None
         rows = max(1, min(len(states), LOGITS_AT_ONCE // len(head.weight)))
-        # One piece of memory for all pieces of work: fresh memory of this size costs as much as a softmax over it.
-        fits = head.wide.dtype == torch.float32
-        room = torch.empty(rows, len(head.weight), dtype=torch.float32, device=states.device) if fits else None
+        # One piece of memory for all pieces of work: a processor's fresh memory of this size costs as much as a softmax over it. A GPU's
+        # does not, and torch does not promise that its softmax may write over what it reads.
+        room = None if kernels.on_gpu(states) else torch.empty(rows, len(head.weight), dtype=torch.float32)
         with torch.autocast(states.device.type, enabled=False):
             for start in range(0, len(states), rows):
                 piece = slice(start, start + rows)
                 at = targets[piece, None]
                 logits = head.logits(states[piece], None if room is None else room[: len(at)])
-                logprobs = torch.log_softmax(logits, dim=-1, out=logits)
+                logprobs = torch.log_softmax(logits, dim=-1, out=None if room is None else logits)
                 values[piece] = logprobs.gather(1, at)[:, 0].neg_()
                 if grads is not None:
                     # d nll / d logits = softmax - one-hot: made here, while they are at hand, and scaled in the backward pass.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from olora_bench.models import kernels
 from olora_bench.models.attention import NAME, Layout, layout_of
 from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.compiled import EAGER, Steps
 from olora_bench.models.fused import fused
+from olora_bench.models.general import example_nll, is_general
 from olora_bench.models.head import LmHead
 
 
@@ -29,7 +31,7 @@ class Packed:
         targets: int64 [m], those tokens.
         owners: int64 [m], the example of each.
         examples: how many.
-        layout: how attention sets the examples side by side.
+        layout: how the examples lie.
     """
 
     input_ids: Tensor
@@ -45,13 +47,8 @@ class Packed:
         if device.type == "cpu":
             return self
         columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
-        input_ids, positions, reads, targets, owners = (_sent(column, device) for column in columns)
-        layout = tuple(group.to(device, _sent) for group in self.layout)
-        return Packed(input_ids, positions, reads, targets, owners, self.examples, layout)
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+        input_ids, positions, reads, targets, owners = (kernels.sent(column, device) for column in columns)
+        return Packed(input_ids, positions, reads, targets, owners, self.examples, self.layout.to(device))
 
 
 def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
@@ -82,7 +79,7 @@ def packed_rows(model: nn.Module, *, checkpointing: bool = False, steps: Steps =
         checkpointing: keep only each layer's input for the backward pass and compute the rest again there: less memory, a third more work.
         steps: what is done between matrix products, compiled or not.
     """
-    with attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
+    with nullcontext() if is_general(model) else attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
         yield
 
 
@@ -98,10 +95,13 @@ def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
     Returns:
         fp32 [examples], differentiable.
     """
-    hidden = (
-        causal_model(model)
-        .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
-        .last_hidden_state
-    )
-    nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
+    if is_general(model):
+        nll = example_nll(model, packed.input_ids, packed.positions, packed.reads, packed.targets)
+    else:
+        hidden = (
+            causal_model(model)
+            .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
+            .last_hidden_state
+        )
+        nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
     return nll.new_zeros(packed.examples).index_add(0, packed.owners, nll)

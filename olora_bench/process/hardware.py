@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import os
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +14,8 @@ from typing import Literal
 import psutil
 
 DEVICES = Path("/dev")
+DRIVER = Path("/proc/driver/nvidia/version")
+_JOBLIBS = "LokyProcess"  # what joblib calls its processes, with a number behind
 
 # Processors with matrix or dot-product units for bf16; elsewhere bf16 is emulated and slower than fp32.
 _FAST_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
@@ -22,8 +27,25 @@ def has_cuda() -> bool:
     CUDA_VISIBLE_DEVICES as CUDA reads it: from the first entry on that is no device nothing is seen, so an empty or negative first one
     hides all. Whether torch can use the device, only torch can tell (`device.check`).
     """
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
-    return bool(_device_files()) and first != "" and not first.startswith("-")
+    return bool(visible_gpus())
+
+
+def visible_gpus() -> list[str]:
+    """The NVIDIA devices that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    files, named = _device_files(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None or not files:
+        return [str(number) for number in range(len(files))]
+    entries = (entry.strip() for entry in named.split(","))
+    return list(itertools.takewhile(lambda entry: entry != "" and not entry.startswith("-"), entries))
+
+
+def keep_one_gpu(device: str) -> None:
+    """Leave a process of the launcher `processes` (joblib's) one of several GPUs, by its number, where `machine.device` names none: all
+    would else use the first. To be called before CUDA starts; nothing happens in another process."""
+    kind, _, number = multiprocessing.current_process().name.partition("-")
+    gpus = visible_gpus()
+    if device in ("auto", "cuda") and kind == _JOBLIBS and number.isdecimal() and len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[(int(number) - 1) % len(gpus)]
 
 
 def _device_files() -> list[Path]:
@@ -63,14 +85,24 @@ def _gpus() -> list[str]:
     return [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
 
 
+def _driver() -> str | None:
+    """The version of NVIDIA's kernel driver, e.g. 580.159.04; None where there is none."""
+    if not DRIVER.is_file():
+        return None
+    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)", DRIVER.read_text(encoding="utf-8", errors="replace"))
+    return found[1] if found else None
+
+
 @dataclass(frozen=True)
 class Hardware:
-    """What a record says of the machine: no host name, which says nothing about numbers. `cores` are those this process may use."""
+    """What a record says of the machine: no host name, which says nothing about numbers. `cores` are those this process may use, `driver`
+    is NVIDIA's."""
 
     processor: str
     architecture: str
     cores: int
     gpus: list[str]
+    driver: str | None
     memory_bytes: int
     system: str
     python: str
@@ -84,6 +116,7 @@ def describe() -> Hardware:
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         gpus=_gpus(),
+        driver=_driver(),
         memory_bytes=psutil.virtual_memory().total,
         system=platform.system(),
         python=platform.python_version(),

@@ -69,8 +69,13 @@ def machine_fault(error: BaseException) -> MachineFault | None:
     return None
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is no memory left: Python's, torch's on a GPU or a CPU, a library's in words."""
+    return _remedy(error) is _MEMORY
+
+
 def _remedy(error: BaseException) -> str | None:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, whatever its words
         return _MEMORY
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         return _REMEDIES[error.errno]

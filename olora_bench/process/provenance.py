@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from dataclasses import asdict
 from functools import cache
 from importlib import metadata
@@ -48,6 +49,13 @@ def packages() -> dict[str, str]:
 
 
 def provenance(**facts: JsonValue) -> dict[str, JsonValue]:
-    """The provenance of a result: harness, packages, hardware, allocator, and what the caller adds (threads, assets, token budget)."""
+    """The provenance of a result: harness, packages, hardware, the CUDA that torch was built for, allocator, and what the caller adds
+    (threads, assets, token budget)."""
     here: dict[str, JsonValue] = {"harness": {**harness()}, "packages": {**packages()}, "hardware": asdict(describe())}
-    return here | {"allocator": allocator(), **facts}
+    return here | {"cuda": _cuda(), "allocator": allocator(), **facts}
+
+
+def _cuda() -> str | None:
+    """The version of CUDA that torch was built for; None where it was built for processors alone, or is not loaded."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.version.cuda

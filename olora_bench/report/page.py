@@ -18,7 +18,7 @@ from olora_bench.analysis.frames import Row, training_cell
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.analysis.runs import REPORTED, with_role
 from olora_bench.report.origins import Origins
-from olora_bench.report.page_data import curve_data, script_json, study_data
+from olora_bench.report.page_data import curve_data, plotted, script_json, study_data
 from olora_bench.report.page_forest import forest, twins
 from olora_bench.report.page_svg import count_strip
 from olora_bench.report.text import of_longest
@@ -30,7 +30,7 @@ from olora_bench.words.declared import declared_sentences
 from olora_bench.words.reasons import counted
 from olora_bench.words.speed import speed_sentence
 
-PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates"}
+PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates", "as_given": "learning rates as given"}
 MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
 TURNED = "In every chart of differences the right favours the arm: the axis of the held-out loss, where less is better, is turned."
@@ -56,7 +56,7 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
         "claims": _claims(tables.get("claims", pd.DataFrame())),
         "provenance": _provenance(origins, tables.get("declared", pd.DataFrame())),
         "data": script_json(study_data(frames, tables, origins.run_pages)),
-        "curves": script_json(curve_data(frames)),
+        "curves": script_json(plotted(curve_data(frames))),
     }
     return filled("page.html", body)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.described import View
-from olora_bench.analysis.frames import Row, curves_by_run, rows_of, training_cell
+from olora_bench.analysis.frames import Row, curves_by_run, rows_of, training_cell, where
 from olora_bench.analysis.runs import REPORTED, RUN_VIEW, roles_of
 from olora_bench.identity import run_title
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
@@ -67,13 +67,14 @@ def _arm(name: str, style: ArmStyle) -> dict[str, str]:
 def _run(r: Row, cell: int) -> list[object]:
     """A run as `study_data` lists it."""
     words, only_tuning = run_title(r), set(REPORTED).isdisjoint(roles_of(r["roles"]))
-    return [r["train_id"], r["arm"], cell, float(f"{r['lr']:.6g}"), int(r["seed"]), r["state"], words, only_tuning]
+    lr: float | None = None if pd.isna(r["lr"]) else float(f"{r['lr']:.6g}")  # of an imported run it may not be known
+    return [r["train_id"], r["arm"], cell, lr, int(r["seed"]), r["state"], words, only_tuning]
 
 
 def cell_names(runs: pd.DataFrame) -> dict[str, str]:
     """Each cell in words, in the order of the manifest: model, rank and what else tells it apart."""
     first = runs.drop_duplicates("cell")
-    words = {r["cell"]: f"{r['model']}, rank {r['rank']}" + (f", {r['setting']}" if r["setting"] else "") for r in rows_of(first)}
+    words = {r["cell"]: where(r) for r in rows_of(first)}
     steps = runs.groupby("cell", sort=False)["steps"].max()
     seen: dict[str, list[str]] = {}
     for cell, name in words.items():
@@ -170,6 +171,11 @@ def curve_data(frames: StudyFrames) -> Curves:
             series[name] = (steps, tokens, seconds, _rounded(losses[at], LOSS_DIGITS))
         curves[train_id] = series
     return {"axes": [list(axis) for axis in pool], "curves": curves}
+
+
+def plotted(curves: Curves) -> dict[str, object]:
+    """The curves as JSON takes them: null on an axis that is not known, as tokens and seconds of an imported run may be."""
+    return {**curves, "axes": [[None if value != value else value for value in axis] for axis in curves["axes"]]}
 
 
 def thinned(values: Any, limit: int) -> Any:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from olora_bench import assets as asset_room
 from olora_bench.assets import Asset
 from olora_bench.config import Machine
+from olora_bench.config.memory import token_budgets
 from olora_bench.errors import BadInput, MissingAssets, RecordError, RunFailed, StoreError
 from olora_bench.identity import Identified, title
 from olora_bench.process import device
-from olora_bench.process.hardware import resolve_device
+from olora_bench.process.hardware import keep_one_gpu, resolve_device
 from olora_bench.process.machine_faults import machine_fault
 from olora_bench.process.preemption import Stop
 from olora_bench.process.provenance import provenance
@@ -41,6 +42,7 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
     """
     experiment = what.experiment
     clock = Clock()
+    keep_one_gpu(experiment.machine.device)
     with clock.phase("import"):
         import torch
 
@@ -74,11 +76,13 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
 
 
 def _facts(machine: Machine, found: Mapping[str, Asset], threads: int) -> Json:
+    used = resolve_device(machine.device)
+    train, evaluate = token_budgets(machine, on_gpu=used.startswith("cuda"))
     return provenance(
         assets=[{"key": a.key, "source": a.source, "identity": a.identity} for a in found.values()],
         threads=threads,
-        device=resolve_device(machine.device),
-        token_budget={"train": machine.train_token_budget, "eval": machine.eval_token_budget},
+        device=used,
+        token_budget={"train": train, "eval": evaluate},
     )
 
 
@@ -107,12 +111,21 @@ def _door(worker: Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
 
 
 def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Outcome:
+    """The run and the untouched base: while another worker scores that one, this one trains."""
+    scored, what = score_base(worker, base, paths, wait=False), worker.what
+    if record.status == "diverged":
+        outcome = Outcome(what.train_id, what.eval_id, "diverged", computed=True)
+    else:
+        outcome = _train_then_score(worker, record, paths, base)
+    if not scored:
+        score_base(worker, base, paths, wait=True)
+    return outcome
+
+
+def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Outcome:
     from olora_bench import data, inits
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
-    score_base(worker, base, paths)  # first, while no adapter is on it: an init may change the weights
-    if record.status == "diverged":
-        return Outcome(what.train_id, what.eval_id, "diverged", computed=True)
 
     @cache
     def parts() -> Parts:

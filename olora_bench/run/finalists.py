@@ -86,7 +86,7 @@ def _loss(experiment: Experiment, lr: float) -> float | None:
     return as_loss(Store(one.machine.results_dir).read_run(identified(one)[0].train_id), experiment.criterion)
 
 
-def summary_of_finalists(experiment: Experiment) -> str:
+def finalists_summary(experiment: Experiment) -> str:
     """What became of each finalist and of the one that is kept, for a terminal."""
     losses = {lr: loss for lr in experiment.finalists or () if (loss := _loss(experiment, lr)) is not None}
     return "\n".join(

@@ -21,7 +21,7 @@ from olora_bench.store import RunRecord
 _RUN_CHOOSES = ("target_modules", "quantization")
 _MUST_AGREE = ("family", "generated", "trust_remote_code")
 _NO_SOURCE: dict[str, dict[str, JsonValue]] = {
-    "model": {"packaged": None, "generated": None, "trust_remote_code": False},
+    "model": {"local": None, "packaged": None, "generated": None, "trust_remote_code": False},
     "data": {"hub": None},
 }
 """What a record's description of a user's own folder may not say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from olora_bench.config import Experiment
 from olora_bench.run.worker import Clock, Worker
-from olora_bench.store import EvalRecord, RunRecord, Score, utc_now
+from olora_bench.store import EvalRecord, LeaseHeld, RunRecord, Score, utc_now
 from olora_bench.store.record import Json
 
 if TYPE_CHECKING:
@@ -26,16 +27,22 @@ FLIP_ITEMS = 25
 """The same of a trained model: every run pays for them."""
 
 
-def score_base(worker: Worker, base: Base, paths: Mapping[str, Path]) -> None:
-    """Score the untouched base once for all runs that start from it."""
+def score_base(worker: Worker, base: Base, paths: Mapping[str, Path], *, wait: bool) -> bool:
+    """Score the untouched base once for all runs that start from it; false where another worker is at it and `wait` does not ask for its
+    end."""
     store, what = worker.store, worker.what
     if what.base_eval_id is None:
-        return
+        return True
     name = what.experiment.model.name
-    with store.hold(store.base_eval_dir(name, what.base_eval_id), wait=True) as held:
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(store.hold(store.base_eval_dir(name, what.base_eval_id), wait=wait))
+        except LeaseHeld:
+            return False
         known = store.read_eval(None, name, what.base_eval_id)
         if known is None or known.status != "done" or store.lacks(known):
             _score(replace(worker, held=held), base, base.model, paths, None)
+    return True
 
 
 def score_run(worker: Worker, run: RunRecord, base: Base, model: torch.nn.Module, paths: Mapping[str, Path]) -> dict[str, float]:
@@ -91,7 +98,7 @@ def _choices(
         tasks = data.benchmark_tasks(benchmarks, paths, suite.num_fewshot)
     if not benchmarks:
         return {}, None
-    asked = evaluation.Scoring(suite, benchmarks, tasks, machine.eval_token_budget, machine.cache_dir)
+    asked = evaluation.Scoring(suite, benchmarks, tasks, evaluation.token_budget(experiment, base.device), machine.cache_dir)
     with clock.phase("score"):
         scores, items = evaluation.evaluate(model, base, asked, dtype=_dtype(experiment))
     if _dtype(experiment) == "fp32" or experiment.model.quantization is not None:
@@ -103,16 +110,14 @@ def _choices(
 def _with_flips(
     scores: Mapping[str, Score], model: torch.nn.Module, base: Base, asked: evaluation.Scoring, items: pd.DataFrame
 ) -> dict[str, Score]:
-    """The scores with the share of choices that differ in fp32; where its weights do not fit the GPU a warning, and no score is lost."""
-    import torch
-
+    """The scores with the share of choices that differ in fp32; where its weights do not fit a warning, and no score is lost."""
     from olora_bench import evaluation
 
     limit = BASE_FLIP_ITEMS if model is base.model else FLIP_ITEMS
     try:
         flips = evaluation.measure_flips(model, base, asked, items, limit=limit)
-    except torch.OutOfMemoryError:
-        unknown = "not compared with fp32, whose weights do not fit the GPU's memory"
+    except evaluation.NoRoom as error:
+        unknown = f"not compared with fp32: {error}"
         return {name: score.model_copy(update={"warnings": [*score.warnings, unknown]}) for name, score in scores.items()}
     return {name: score.model_copy(update=dict(flips[name])) for name, score in scores.items()}
 
@@ -124,11 +129,12 @@ def _answers(
     from olora_bench import data, evaluation
     from olora_bench.models import torch_dtype
 
-    wanted, budget = experiment.suite.generation, experiment.machine.eval_token_budget
+    wanted = experiment.suite.generation
     if wanted is None:
         return None, {}
     with clock.phase("generate"):
         asked, dtype = data.report_items(experiment, paths)[: wanted.limit], torch_dtype(_dtype(experiment))
+        budget = evaluation.token_budget(experiment, base.device)
         answers = evaluation.generate(model, base, asked, max_new_tokens=wanted.max_new_tokens, token_budget=budget, dtype=dtype)
         return answers, evaluation.text_metrics(answers["output"].tolist(), answers["reference"].tolist())
 

@@ -165,9 +165,30 @@ def again(arguments: argparse.Namespace) -> int:
 def items(arguments: argparse.Namespace) -> int:
     """Print a run's benchmark items, with their text where it is on this machine."""
     from olora_bench.run.items import item_lines
+    from olora_bench.study.imported import imported_item_lines, imported_run
 
-    for line in item_lines(arguments.name, arguments.overrides, benchmark=arguments.benchmark, limit=arguments.limit):
+    foreign = imported_run(_results_dir(arguments.overrides), arguments.name)
+    only = {"benchmark": arguments.benchmark, "limit": arguments.limit}
+    for line in item_lines(arguments.name, arguments.overrides, **only) if foreign is None else imported_item_lines(*foreign, **only):
         print(line)
+    return 0
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Import runs that others made, and print the report; 1 if some that the file declares are missing or unreadable."""
+    from olora_bench.study.imported import import_study
+
+    made = import_study(Path(arguments.name), _results_dir(arguments.overrides), figures=arguments.figures)
+    print(made.text)
+    return 1 if made.lacks else 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write a study's records as lm-eval's files and tidy tables."""
+    from olora_bench.study.exported import export_study
+
+    done = export_study(arguments.name, arguments.overrides, arguments.to)
+    print("\n".join([*(f"left out: {one}" for one in done.left_out), f"{arguments.to}: {done.runs} runs, {done.items} items"]))
     return 0
 
 
@@ -203,6 +224,8 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "explain": (explain, "what went into a run's id; with a second id, what differs"),
     "again": (again, "compute a recorded run once more from its record, and say how near it comes; 1 where it does not"),
     "items": (items, "a run's benchmark items one by one, with their text where it is on this machine"),
+    "import": (import_, "runs that others made, as a study: records, verdicts, tables and page (docs/judge.md)"),
+    "export": (export, "a study's records as lm-eval's results and samples, and as tidy Parquet tables, in --to FOLDER"),
     "gc": (gc, "list what no study needs; --remove removes folders without a record, with --by-hand also what was run by hand"),
 }
 
@@ -247,6 +270,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             one.add_argument(
                 "--into", type=Path, help="a page with the lines `<!-- study NAME -->`, or `<!-- claims NAME -->`, and `<!-- end -->`"
             )
+        if command == "import":
+            one.add_argument("--figures", action="store_true", help="draw the figures too")
+        if command == "export":
+            one.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
         if command == "again":
             one.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes what the record names")
         if command == "items":

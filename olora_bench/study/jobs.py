@@ -17,7 +17,7 @@ from olora_bench.config import Experiment, compose, load, plain
 from olora_bench.config.lines import line
 from olora_bench.config.schema import Criterion
 from olora_bench.identity import Identified, cell_key, identify
-from olora_bench.process.hardware import resolve_precision
+from olora_bench.process.hardware import has_cuda, resolve_precision
 from olora_bench.store.manifest import Role
 from olora_bench.store.record import Json
 from olora_bench.study.checks import GROUPS, check_groups, check_key
@@ -82,13 +82,14 @@ class Job:
 class Composer:
     """Makes jobs of combinations. Each option of a config group is composed once, values are set on copies; each run is checked once.
 
-    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine. `settled`: as `resolve` takes it,
-    for commands that only read.
+    `precision` is what the study's lock settled `precision=auto` to; null settles it for this machine. `guessed` says that this was done
+    on a machine without a GPU, though the runs may be made on another. `settled`: as `resolve` takes it, for commands that only read.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str]) -> None:
         self.path, self.overrides = path, tuple(overrides)
         self.precision: str | None = None
+        self.guessed = False
         self.settled: Settled | None = None
         self._composed: dict[tuple[str, ...], Json] = {}
         self._jobs: dict[tuple[object, ...], Job] = {}
@@ -145,7 +146,9 @@ class Composer:
                 check_key(raw, key, self.path, wanted.grid)
                 _set(raw, key, value)
         if raw["precision"] == "auto":
-            raw["precision"] = self.precision or resolve_precision("auto", str(_table(raw, "machine")["device"]))
+            device = str(_table(raw, "machine")["device"])
+            self.guessed |= self.precision is None and device == "auto" and not has_cuda()
+            raw["precision"] = self.precision or resolve_precision("auto", device)
         return raw
 
 

@@ -78,6 +78,7 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             say(f"{stage}: {counts(found)}")
             said = stage
         if todo and seen != grids.jobs:
+            check_precision(study, launcher)
             prepare(study, todo, here=serial)
         with lease(study_dir(study.store.root, study.name, study.file.overrides), wait=True) as held:
             if todo:
@@ -139,8 +140,25 @@ def in_order(grids: Grids, todo: Sequence[Job]) -> list[Job]:
 
 def one_by_one(launcher: Launcher) -> bool:
     """Whether this is Hydra's own launcher, which runs one job after another in this process."""
+    return _is(launcher, "BasicLauncher")
+
+
+def _is(launcher: Launcher, *names: str) -> bool:
     # By name: Hydra executes the modules of its plugins anew when it looks for them, so there may be two classes of that name.
-    return any(kind.__name__ == "BasicLauncher" for kind in type(launcher).__mro__)
+    return any(kind.__name__ in names for kind in type(launcher).__mro__)
+
+
+def check_precision(study: OpenStudy, launcher: Launcher) -> None:
+    """A study's precision, on which its ids hang, is not settled by a machine without a GPU for runs on others that may have one.
+
+    Raises:
+        BadInput: `precision=auto` with a launcher of other machines, and nothing here says what they have.
+    """
+    if study.file.composer.guessed and not _is(launcher, "BasicLauncher", "JoblibLauncher"):
+        raise BadInput(
+            f"precision=auto would be settled by this machine, which has no GPU, and {type(launcher).__name__} runs the study on others. "
+            "Allowed: precision=bf16, fp16 or fp32; or machine.device=cuda or cpu, which settles it. Add one to the command"
+        )
 
 
 def prepare(study: OpenStudy, todo: Sequence[Job], *, here: bool) -> None:

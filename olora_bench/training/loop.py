@@ -9,19 +9,20 @@ import numpy as np
 import torch
 
 from olora_bench.config import Experiment
-from olora_bench.config.memory import SHORTEST_BUDGET, fitting_budget, training_memory
+from olora_bench.config.memory import SHORTEST_BUDGET, fitting_budget, token_budgets, training_memory
 from olora_bench.config.steps import never_warm, step_count
 from olora_bench.data import Example, Parts, batch_order
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
+from olora_bench.models.memory import free_bytes
 from olora_bench.process.allocator import keep_freed_memory
 from olora_bench.process.progress import Progress, say, size
 from olora_bench.seeds import derive
 from olora_bench.training.checkpoint import Checkpoints, Keeper
 from olora_bench.training.log import Log, Row, Update
 from olora_bench.training.losses import Losses, supervised
-from olora_bench.training.memory import PeakMemory, free_bytes
+from olora_bench.training.memory import PeakMemory
 from olora_bench.training.optimiser import Optimiser
 from olora_bench.training.result import TrainResult, summed_up
 from olora_bench.training.schedule import divergence, loss_schedule, part_divergence
@@ -158,6 +159,7 @@ def _budget(experiment: Experiment, longest: int, device: torch.device) -> int:
             f"with {max(SHORTEST_BUDGET, longest)} tokens at a time, and {size(free)} are free on {device}. "
             "Free memory, lower rank or data.cutoff, choose a smaller model, or set machine.gradient_checkpointing=true"
         )
-    if budget < experiment.machine.train_token_budget:
-        say(f"memory: {size(free)} free, so {budget} tokens at a time instead of {experiment.machine.train_token_budget}")
+    asked, _ = token_budgets(experiment.machine, on_gpu=on_gpu)
+    if budget < asked:
+        say(f"memory: {size(free)} free, so {budget} tokens at a time instead of {asked}")
     return budget

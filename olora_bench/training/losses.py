@@ -10,14 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from olora_bench.config.memory import SHORTEST_BUDGET
 from olora_bench.data import Example, Parts, longest_first, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, packed_rows, token_nll
 from olora_bench.models.compiled import EAGER
 from olora_bench.models.compiled import compiled as compiled_steps
-from olora_bench.process.progress import say
+from olora_bench.models.memory import Budget
 
 
 class PartLosses(NamedTuple):
@@ -40,7 +39,7 @@ class Losses:
     def __init__(
         self, adapted: Adapted, token_budget: int, device: torch.device, *, checkpointing: bool = False, compiled: bool = False
     ) -> None:
-        self.adapted, self.token_budget, self.device = adapted, token_budget, device
+        self.adapted, self.budget, self.device = adapted, Budget(token_budget, device), device
         self.checkpointing, self.steps = checkpointing, compiled_steps() if compiled else EAGER
         self.head = LmHead.of(adapted.model)
 
@@ -49,24 +48,19 @@ class Losses:
 
         Dividing by the count of the whole batch before each backward pass makes the gradient that of one pass, however the batch is cut.
 
-        A GPU that runs out of memory gets half as many tokens at a time from there on, with the same gradient up to rounding.
+        When memory runs out it gets half as many tokens at a time from there on, with the same gradient up to rounding.
 
         Returns:
             fp32 [], still on the device: nothing here waits for a GPU.
         """
         self.adapted.train_mode(True)
         count = supervised(examples)
-        while True:
-            try:
-                return self._gradient(examples, count, scaler)
-            except torch.OutOfMemoryError:
-                if self.token_budget // 2 < SHORTEST_BUDGET:
-                    raise
-                self.token_budget //= 2
-                say(f"out of memory: this batch again, and all after it, with {self.token_budget} tokens at a time")
-            for parameter in self.adapted.model.parameters():
-                parameter.grad = None
-            torch.cuda.empty_cache()
+        return self.budget.fitting(lambda: self._gradient(examples, count, scaler), undo=self._forget)
+
+    def _forget(self) -> None:
+        """Drop the gradients of a try that ended half-way."""
+        for parameter in self.adapted.model.parameters():
+            parameter.grad = None
 
     def _gradient(self, examples: Sequence[Example], count: int, scaler: torch.amp.GradScaler) -> Tensor:
         total = torch.zeros((), device=self.device)
@@ -80,23 +74,29 @@ class Losses:
     def of_parts(self, parts: Parts, *, report_too: bool = True) -> PartLosses:
         """The losses of the tune part, and of the report part where it is read; no dropout."""
         start = time.perf_counter()
-        tune = self.read(parts.tune)
-        loss, logprob, sums = self.read(parts.report) if report_too else (None, None, None)
-        return PartLosses(tune[0], tune[1], loss, logprob, tune[2], sums, time.perf_counter() - start)
+        (tune_sums, tune), report = self._read(parts.tune), self._read(parts.report) if report_too else None
+        loss, logprob = _means(parts.tune, tune.item())  # here a GPU is waited for
+        if report is None:
+            return PartLosses(loss, logprob, None, None, tune_sums, None, time.perf_counter() - start)
+        means = _means(parts.report, report[1].item())
+        return PartLosses(loss, logprob, means[0], means[1], tune_sums, report[0], time.perf_counter() - start)
 
     @torch.no_grad()
-    def read(self, examples: Sequence[Example]) -> tuple[float, float, Tensor]:
-        """The mean loss in nats per supervised token, an example's mean log-probability of its supervised text in nats, and the sums of
-        `PartLosses`; no dropout."""
+    def _read(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """The loss of each example, summed over its supervised tokens, and that of all in doubles, without dropout; still on the device."""
         self.adapted.train_mode(False)
         with packed_rows(self.adapted.model, steps=self.steps):
-            sums = list(self._sums(examples))
-        total = torch.stack([nll.double().sum() for nll in sums]).sum().item()
-        return total / supervised(examples), -total / len(examples), torch.cat(sums)
+            sums = self.budget.fitting(lambda: list(self._sums(examples)))
+        return torch.cat(sums), torch.stack([nll.double().sum() for nll in sums]).sum()
 
     def _sums(self, examples: Sequence[Example]) -> Iterator[Tensor]:
-        for row in packs(examples, self.token_budget):
+        for row in packs(examples, self.budget.tokens):
             yield token_nll(self.adapted.model, row.to(self.device), self.head)
+
+
+def _means(examples: Sequence[Example], total: float) -> tuple[float, float]:
+    """A part's loss and its mean log-probability, from its summed loss."""
+    return total / supervised(examples), -total / len(examples)
 
 
 def by_example(parts: Parts, read: PartLosses) -> pd.DataFrame:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import torch
@@ -14,42 +12,6 @@ import torch
 from olora_bench.process.allocator import return_freed_memory
 
 _EVERY_S = 0.02
-
-
-def free_bytes(device: torch.device) -> int:
-    """What is free: of a GPU's memory with what torch holds unused, else of this machine's and of what this process is allowed of it."""
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused
-    return int(min(psutil.virtual_memory().available, allowed_bytes()))
-
-
-def allowed_bytes(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
-    """What this process's control groups (a container's, a Slurm job's) still let it take; infinity where none sets a limit.
-
-    Linux's cgroup-v2 and -v1 memory controllers: the limit less what is used, file pages that can be dropped left out.
-    """
-    room = math.inf
-    for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else ():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            home, names = root, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            home, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        parts = [part for part in path.split("/") if part]
-        room = min([room, *(_room(home.joinpath(*parts[:depth]), *names) for depth in range(len(parts) + 1))])
-    return room
-
-
-def _room(group: Path, limit: str, used: str, droppable: str) -> float:
-    try:
-        most, now = ((group / name).read_text(encoding="utf-8").strip() for name in (limit, used))
-        facts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-    except OSError:  # the root group has no such files, and of a container's parents none can be seen
-        return math.inf
-    return math.inf if most == "max" else max(0.0, int(most) - int(now) + int(facts.get(droppable, 0)))
 
 
 class PeakMemory:

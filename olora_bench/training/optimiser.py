@@ -47,7 +47,7 @@ class Optimiser:
         self.scaler.step(self.adamw)  # skips the update where an fp16 gradient overflowed, and lowers the scale
         self.scaler.update()
         self.adamw.zero_grad()
-        shown_loss, shown_norm = loss.item(), grad_norm.item()  # these wait for the GPU, so they come last and the seconds after them
+        shown_loss, shown_norm = torch.stack([loss, grad_norm]).tolist()  # waits for a GPU: it comes last, the seconds after it
         seconds = time.perf_counter() - start
         tokens = sum(len(example.input_ids) for example in batch)
         return Update(shown_loss, self.adamw.param_groups[0]["lr"], shown_norm, tokens, counted, len(batch), seconds)

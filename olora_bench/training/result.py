@@ -73,7 +73,7 @@ def summed_up(log: Log, losses: Losses, parts: Parts, diverged: str | None, reci
         clipped_step_share=sum(not (row["grad_norm"] or 0.0) <= recipe.max_grad_norm for row in done) / len(done),
         tokens_per_s=totals.tokens / totals.seconds,
         examples_per_s=totals.examples / totals.seconds,
-        cost=_cost(log, adapted, losses.token_budget),
+        cost=_cost(log, adapted, losses.budget.tokens),
         base_bytes=adapted.base.size_bytes,
         peak_bytes=totals.peak,
         # The adapter and the LM head's copy are there before the first step, at whose level the measuring starts.

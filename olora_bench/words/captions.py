@@ -19,14 +19,16 @@ def protocol(role: str, lrs: pd.Series[Any]) -> str:
     """How arms were made comparable."""
     if role == "tuned":
         return "Each arm at its own tuned learning rate, fresh seeds."
+    if role == "given":
+        return "Each arm at the learning rate it was given."
     known = sorted(set(lrs.dropna()))
     return f"One learning rate for all arms ({', '.join(lr_text(lr) for lr in known)})." if known else "One learning rate for all arms."
 
 
 def protocols(comparisons: pd.DataFrame) -> str:
     """The protocols of several comparisons."""
-    tuned = comparisons["role"] == "tuned"
-    return " ".join(protocol(role, comparisons[rows]["lr_arm"]) for role, rows in (("tuned", tuned), ("shared", ~tuned)) if rows.any())
+    there = [(role, comparisons[comparisons["role"] == role]) for role in ("tuned", "shared", "given")]
+    return " ".join(protocol(role, rows["lr_arm"]) for role, rows in there if len(rows))
 
 
 def seeds(counts: pd.Series[Any], planned: pd.Series[Any] | None = None) -> str:

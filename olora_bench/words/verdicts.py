@@ -16,7 +16,11 @@ from olora_bench.analysis.scopes import About
 from olora_bench.words.numbers import found_range, interval, number, probability, rate
 from olora_bench.words.reasons import clauses, counted, holm
 
-PROTOCOLS = {"shared": "one learning rate for both", "tuned": "each arm at its own learning rate"}
+PROTOCOLS = {
+    "shared": "one learning rate for both",
+    "tuned": "each arm at its own learning rate",
+    "given": "each arm at the learning rate it was given",
+}
 
 
 def sentence(text: str) -> str:
@@ -57,7 +61,7 @@ def progress(outcome: Outcome) -> str:
 
 def rates(comparison: Comparison) -> str:
     """The learning rates of a comparison in a cell of a table: `own`, `both 0.0003`."""
-    return "own" if comparison.role == "tuned" else f"both {rate(comparison.lr)}"
+    return {"tuned": "own", "given": "as given"}.get(comparison.role, f"both {rate(comparison.lr)}")
 
 
 def unit(outcome: Outcome) -> str:

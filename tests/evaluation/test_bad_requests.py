@@ -61,7 +61,7 @@ def test_lm_evals_command_line_scores_a_folder_as_the_model_itself(bases: dict[s
     """By `--model_args` as lm-eval reads them, its own batch sizes beside them."""
     requests = [Instance("loglikelihood", {}, ("amber", " barn"), 0, metadata=("odd", 0, 1))]
     by_name = Scorer.create_from_arg_string(f"pretrained={folder},token_budget=64", {"batch_size": 8, "max_batch_size": None})
-    assert by_name.token_budget == 64
+    assert by_name.budget.tokens == 64
     assert by_name.loglikelihood(requests) == Scorer(bases["opt"].model, bases["opt"].tokenizer).loglikelihood(requests)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,5 +172,33 @@ def test_fp32_that_does_not_fit_leaves_the_scores(machine: list[str], tmp_path: 
     )
     scored = Store(tmp_path / "results").read_eval(outcome.train_id, None, outcome.eval_id or "")
     assert scored is not None and scored.scores["piqa"].flips == {}
-    assert scored.scores["piqa"].warnings[-1] == "not compared with fp32, whose weights do not fit the GPU's memory"
+    assert scored.scores["piqa"].warnings[-1] == "not compared with fp32: memory ran out on cpu"
     assert {p.dtype for base in loaded_bases._BASES.values() for p in base.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_run_trains_while_another_worker_scores_the_base(machine: list[str], tmp_path: Path) -> None:
+    """It is trained and scored when the other gives the base up; then it scores the base itself, untouched."""
+    suite = ["data=made_up", "suite=commonsense6_made_up", "suite.benchmarks=[piqa]", "suite.limit=2"]
+    experiment = load(compose([*TINY, *machine, *suite, "init=olora"]))
+    what, store = identified(experiment)[0], Store(tmp_path / "results")
+    begun, seen = threading.Event(), list[bool]()
+
+    def other_worker() -> None:
+        with store.hold(store.base_eval_dir("tiny_tinyllama", what.base_eval_id or "")):
+            begun.set()
+            for _ in range(6000):
+                if store.read_eval(what.train_id, None, what.eval_id or "") is not None:
+                    break
+                time.sleep(0.01)
+            seen.append(store.read_eval(None, "tiny_tinyllama", what.base_eval_id or "") is None)
+
+    other = threading.Thread(target=other_worker)
+    other.start()
+    begun.wait()
+    run(experiment)
+    other.join()
+    assert seen == [True]
+    base = store.read_eval(None, "tiny_tinyllama", what.base_eval_id or "")
+    again = run(load(compose([*TINY, *machine[1:], *suite, "init=lora", f"machine.results_dir={tmp_path / 'alone'}"])))
+    alone = Store(tmp_path / "alone").read_eval(None, "tiny_tinyllama", what.base_eval_id or "")
+    assert again.computed and base is not None and alone is not None and base.scores == alone.scores

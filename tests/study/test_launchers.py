@@ -14,10 +14,11 @@ from planting import MakeStudy, PlantRun
 
 from olora_bench.config import compose, conf_dir
 from olora_bench.errors import BadInput
+from olora_bench.process import hardware
 from olora_bench.store import RunRecord, Store
 from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy
-from olora_bench.study.sweep import Launcher, sweep_study
+from olora_bench.study.sweep import Launcher, check_precision, sweep_study
 from tests.fixture_types import Cli
 
 NODE = """
@@ -135,4 +136,31 @@ def test_a_launcher_whose_package_is_absent() -> None:
     assert str(error.value) == (
         "hydra/launcher=nope is unknown or its package is not installed. Allowed: basic, processes, ray_gpus, slurm. "
         "pip install 'olora-bench[joblib]', 'olora-bench[slurm]' or 'olora-bench[ray]' brings joblib, submitit or Ray"
+    )
+
+
+@pytest.mark.parametrize("asked", [[], ["precision=fp32"], ["machine.device=cuda"], ["machine.device=cpu"]], ids=str)
+def test_precision_is_not_settled_without_a_gpu_for_machines_that_may_have_one(
+    asked: list[str], study: MakeStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A login node says so before anything is asked for or locked; named precision, or a named device, settles it."""
+    monkeypatch.setattr(hardware, "DEVICES", tmp_path)
+    opened = study(NODE, "precision=auto", *asked)
+    opened.grids()
+
+    class SlurmLauncher:
+        """Hydra's is recognised by its name."""
+
+    class BasicLauncher(SlurmLauncher):
+        """This machine's."""
+
+    check_precision(opened, BasicLauncher())  # type: ignore[arg-type]
+    if asked:
+        check_precision(opened, SlurmLauncher())  # type: ignore[arg-type]
+        return
+    with pytest.raises(BadInput) as error:
+        check_precision(opened, SlurmLauncher())  # type: ignore[arg-type]
+    assert str(error.value) == (
+        "precision=auto would be settled by this machine, which has no GPU, and SlurmLauncher runs the study on others. "
+        "Allowed: precision=bf16, fp16 or fp32; or machine.device=cuda or cpu, which settles it. Add one to the command"
     )

@@ -260,7 +260,7 @@ def test_short_memory_lowers_the_budget(
     experiment: Make, adapt: Adapt, parts: Parts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Room for a quarter of the budget: that is taken, said and recorded, and the curve is the same."""
-    what = experiment("machine.train_token_budget=2048")
+    what = experiment("machine.train_token_budget=2048", "recipe.batch_size=64")
     room = training_memory(what, on_gpu=False, token_budget=512).above_base
     monkeypatch.setattr("olora_bench.training.loop.free_bytes", lambda device: room)
     result = run(adapt, parts, what)

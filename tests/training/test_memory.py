@@ -14,7 +14,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.memory import fitting_budget, training_memory
 from olora_bench.inits import Adapted
 from olora_bench.models import LmHead, pack, packed_rows, token_nll
-from olora_bench.training.memory import allowed_bytes
+from olora_bench.models.memory import allowed_bytes
 
 TOKENS = 8 * 64
 

@@ -104,7 +104,7 @@
   }
   // A comparison: its contrast, its protocol and, where both arms share one, its learning rate.
   const keyOf = (p, r) => [p.get(r, "contrast"), p.get(r, "role"), lrText(p.num(r, "lr_arm"))].join("|");
-  const protocolWords = (key) => { const [, role, lr] = key.split("|"); return role === "tuned" ? "tuned" : `lr ${lr}`; };
+  const protocolWords = (key) => { const [, role, lr] = key.split("|"); return role === "shared" ? `lr ${lr}` : role; };
   const keyWords = (key) => `${key.split("|")[0]}, ${protocolWords(key)}`;
   function runsOf(name, record) {
     const { at } = parsed(name);
@@ -304,7 +304,7 @@
     for (const run of inCell(c.cell)) {
       if (!chosen(run)) continue;
       const series = known[run.id]?.[c.series];
-      if (series) lines.push({ run, x: axes[series[c.x]], y: smoothed(series[3], c.smooth) });
+      if (series && axes[series[c.x]].every(Number.isFinite)) lines.push({ run, x: axes[series[c.x]], y: smoothed(series[3], c.smooth) });
     }
     const groups = new Map();
     for (const line of lines) { const key = `${line.run.arm} ${line.run.lr} ${line.run.cell}`; groups.set(key, [...(groups.get(key) || []), line]); }

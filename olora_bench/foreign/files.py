@@ -1,0 +1,142 @@
+"""Files of strangers: regular ones only, up to a size, a line at a time where they are long, with the digest of what was read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from olora_bench.errors import BadInput
+from olora_bench.formats import Unreadable, parse_json, read_regular
+
+MOST_FILES = 100_000
+MOST_BYTES = 16 * 1024**3
+MOST_LINE_BYTES = 64 * 1024**2
+MOST_ARRAY_BYTES = 2 * 1024**3
+
+
+class Digest:
+    """The SHA-256 of what is read from a file."""
+
+    def __init__(self) -> None:
+        self._sum = hashlib.sha256()
+        self.update = self._sum.update
+
+    @property
+    def text(self) -> str:
+        """64 hex digits."""
+        return self._sum.hexdigest()
+
+
+def files_below(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The regular files below a folder with one of the suffixes, sorted; links to folders are not followed.
+
+    Raises:
+        Unreadable: a folder cannot be listed.
+        BadInput: there are more than `MOST_FILES`.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise Unreadable(error.filename or root, f"cannot be read: {error.strerror or error}") from error
+
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders.sort()
+        found += [Path(folder, name) for name in sorted(names) if name.endswith(tuple(suffixes)) and not name.startswith(".")]
+        if len(found) > MOST_FILES:
+            raise BadInput(f"{root}: more than {MOST_FILES} files: name a folder with less in it")
+    return [path for path in found if stat.S_ISREG(_mode(path))]
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def json_object(path: Path, digest: Digest | None = None) -> dict[str, Any]:
+    """The object in a JSON file; NaN and infinity are read as null.
+
+    Raises:
+        Unreadable: it cannot be read, or holds none.
+    """
+    content = whole(path)
+    if digest is not None:
+        digest.update(content)
+    try:
+        value = json.loads(content, parse_constant=lambda _: None) if len(content) < MOST_LINE_BYTES else parse_json(content, path)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(path, f"no valid JSON: {str(error) or 'nested too deeply'}") from error
+    if not isinstance(value, dict):
+        raise Unreadable(path, f"no JSON object but {type(value).__name__}")
+    return value
+
+
+def whole(path: Path) -> bytes:
+    """A regular file's bytes.
+
+    Raises:
+        Unreadable: the system refuses, or something else lies there.
+    """
+    try:
+        return read_regular(path)
+    except OSError as error:
+        raise Unreadable(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def json_rows(path: Path, digest: Digest) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one a line, or with one array of them (lm-eval 0.4.0 to 0.4.2).
+
+    Raises:
+        Unreadable: it cannot be read, ends within a row, or a row is no object; names the line.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise Unreadable(path, "no regular file")
+            if facts.st_size > MOST_BYTES:
+                raise Unreadable(path, f"{facts.st_size} bytes; at most {MOST_BYTES} are read")
+            first = file.read(1)
+            file.seek(0)
+            yield from _array(path, file, facts.st_size, digest) if first == b"[" else _lines(path, file, digest)
+    except OSError as error:
+        raise Unreadable(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _array(path: Path, file: Any, size: int, digest: Digest) -> Iterator[dict[str, Any]]:
+    if size > MOST_ARRAY_BYTES:
+        raise Unreadable(path, f"an array of {size} bytes; at most {MOST_ARRAY_BYTES} are read")
+    content = file.read()
+    digest.update(content)
+    try:
+        rows = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(path, f"an array that ends in the middle, or no JSON: {error}") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise Unreadable(path, f"entry {number} is no object but {type(row).__name__}")
+        yield row
+
+
+def _lines(path: Path, file: Any, digest: Digest) -> Iterator[dict[str, Any]]:
+    number = 0
+    while line := file.readline(MOST_LINE_BYTES):
+        number += 1
+        digest.update(line)
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            cut = not line.endswith(b"\n")
+            what = "is cut off: the file is half-written" if cut else f"is no JSON: {error}"
+            raise Unreadable(path, f"line {number} {what}") from error
+        if not isinstance(row, dict):
+            raise Unreadable(path, f"line {number} is no object but {type(row).__name__}")
+        yield row

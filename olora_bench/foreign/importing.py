@@ -1,0 +1,175 @@
+"""From traces to records: what a study file names is found, read, and written down run by run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from olora_bench.errors import BadInput
+from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
+from olora_bench.foreign.find import matches
+from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, write
+from olora_bench.foreign.schema import ForeignStudy
+from olora_bench.foreign.tables import read_scores
+from olora_bench.foreign.traces import Training, training_of
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A study's runs, and in words what was not read: paths that no pattern matches, runs that nobody declared."""
+
+    records: tuple[ImportedRecord, ...]
+    absent: tuple[Key, ...]
+    notes: tuple[str, ...]
+
+
+def import_runs(study: ForeignStudy, root: Path, home: Path) -> Imported:
+    """Read every run that a study names, and write its record.
+
+    Args:
+        root: the study file's folder.
+        home: the study's folder of results.
+
+    Raises:
+        BadInput: no run is found, or the table of scores is not as described.
+        Unreadable: a folder or the table cannot be read. Damage in a run's own files stands in its record instead.
+    """
+    notes: list[str] = []
+    table, digest = read_scores(root / study.scores) if study.scores is not None else (None, "")
+    found = _found(study, root, notes)
+    if table is not None:
+        _add_rows(found, table)
+    kept = {key: traces for key, traces in found.items() if _declared(study, key, notes)}
+    if not kept:
+        where = ", ".join([*study.runs, *([study.scores] if study.scores else [])])
+        raise BadInput(f"no run is found in {root}: nothing matches {where}" + "".join(f"\n  {note}" for note in notes[:20]))
+    scored = [SourceFile(path=str(study.scores), sha256=digest)] if digest else []
+    records = [_record(study, key, traces, root, home, scored, notes) for key, traces in sorted(kept.items(), key=_order)]
+    return Imported(tuple(records), tuple(_absent(study, kept)), tuple(dict.fromkeys(notes)))
+
+
+def _order(one: tuple[Key, Traces]) -> tuple[str, float, int, int]:
+    key = one[0]
+    return key.arm, key.lr or 0.0, key.rank or 0, key.seed
+
+
+def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Traces]:
+    found: dict[Key, Traces] = {}
+    for pattern in study.runs:
+        there = matches(root, pattern)
+        notes += (f"{path.relative_to(root).as_posix()}/ does not match {pattern}" for path in there.others)
+        for folder in there.folders:
+            lr, rank, base = (folder.fields.get(name) for name in ("lr", "rank", "base"))
+            number = None if rank is None else int(rank)
+            key = Key(folder.fields["arm"], None if lr is None else float(lr), int(folder.fields["seed"]), number, base)
+            found.setdefault(key, Traces()).folders.append(folder.path)
+    return found
+
+
+def _add_rows(found: dict[Key, Traces], table: pd.DataFrame) -> None:
+    """Give each run its rows; a row without a learning rate is of the one run of its arm and seed."""
+    seeds = pd.to_numeric(table["seed"], errors="coerce")
+    if (wrong := seeds.isna() | (seeds % 1 != 0) | (seeds < 0)).any():
+        raise BadInput(f"scores: seed {table['seed'][wrong].tolist()[0]!r} is not allowed: whole numbers from 0 on")
+    rates = pd.to_numeric(table["lr"], errors="coerce") if "lr" in table else pd.Series(float("nan"), index=table.index)
+    keys = table.assign(seed=seeds.astype("int64"), lr=rates)
+    names: Any
+    for names, rows in keys.groupby(["arm", "lr", "seed"], dropna=False, sort=False):
+        arm, lr, seed = names
+        rate = None if lr != lr else float(lr)
+        same = [key for key in found if (key.arm, key.seed) == (arm, seed) and (rate is None or key.lr in (None, rate))]
+        if len(same) > 1:
+            raise BadInput(f"scores: rows of {arm}, seed {seed} may be of {len(same)} runs: give their lr")
+        key = same[0] if same else Key(str(arm), rate, int(seed))
+        found.setdefault(key, Traces()).rows = rows.drop(columns=["arm", "lr"])
+
+
+def _declared(study: ForeignStudy, key: Key, notes: list[str]) -> bool:
+    asked: tuple[tuple[str, object, Sequence[object] | None], ...] = (
+        ("arm", key.arm, study.arms), ("seed", key.seed, study.seeds), ("lr", key.lr, study.lrs),
+    )  # fmt: skip
+    for what, value, allowed in asked:
+        if allowed is not None and value is not None and value not in allowed:
+            notes.append(f"{named(key)} is not read: {what} {value} is not among {what}s")
+            return False
+    return True
+
+
+def _absent(study: ForeignStudy, found: Mapping[Key, Traces]) -> Iterator[Key]:
+    """Declared runs of which nothing is there."""
+    rates: Sequence[float | None] = study.lrs or list(dict.fromkeys(key.lr for key in found))
+    places = list(dict.fromkeys((key.rank, key.base) for key in found))
+    for arm in study.arms or dict.fromkeys(key.arm for key in found):
+        own = [rate for rate in rates if study.lrs or any(key.arm == arm and key.lr == rate for key in found)] or [None]
+        for lr in own:
+            for key in (Key(arm, lr, seed, *place) for place in places for seed in study.seeds or ()):
+                if key not in found:
+                    yield key
+
+
+def run_id(study: str, key: Key) -> str:
+    """The id of a run in its study: it stays the same when its traces change."""
+    return hashlib.sha256("\0".join(map(str, ("imported", study, *key))).encode()).hexdigest()[:16]
+
+
+def _record(
+    study: ForeignStudy, key: Key, traces: Traces, root: Path, home: Path, scored: Sequence[SourceFile], notes: list[str]
+) -> ImportedRecord:  # fmt: skip
+    training, error = _training(traces, root)
+    scores = evaluated(study, key, traces, root, notes)
+    tables: dict[PartName, pd.DataFrame] = {} if scores.items is None else {"items": scores.items}
+    if training.curve is not None:
+        tables["curve"] = pd.DataFrame(training.curve, dtype="float64")
+    sources = [SourceFile(path=one.path, sha256=one.sha256) for one in training.sources] + scores.sources
+    lr, whence = _rate(study, key, training)
+    values: dict[str, Any] = {
+        "lr": lr, "lr_from": whence, "rank": _rank(study, key, training), "base": key.base or study.base or training.base or scores.base,
+        "steps": training.steps, "train_s": training.seconds, "adapter_bytes": training.adapter_bytes,
+    }  # fmt: skip
+    record = ImportedRecord(
+        run_id=run_id(study.name, key), study=study.name, arm=key.arm, seed=key.seed, **values,
+        state="done" if error is None else "unreadable", error=error, scores_state=scores.state, scores_error=scores.error,
+        losses=training.losses, adapter=training.adapter, scores=scores.scores,
+        sources=(*sources, *(scored if traces.rows is not None else ())),
+        missing={name: WHY[name] for name in MAY_LACK if values[name] is None},
+    )  # fmt: skip
+    return write(home, record, tables)
+
+
+WHY = {
+    "lr": "neither the path, the study file nor a trainer's log says it",
+    "rank": "neither the path, the study file nor an adapter says it",
+    "base": "neither the study file, an adapter nor lm-eval's peft argument says it",
+    "steps": "no trainer_state.json is there",
+    "train_s": "no trainer_state.json says it",
+    "adapter_bytes": "no adapter's weights are there",
+}
+
+
+def _rate(study: ForeignStudy, key: Key, training: Training) -> tuple[float | None, str | None]:
+    known = ((key.lr, "the path or table"), (study.lr.get(key.arm), "the study file"), (training.lr, "the trainer's log"))
+    return next(((value, whence) for value, whence in known if value is not None), (None, None))
+
+
+def _rank(study: ForeignStudy, key: Key, training: Training) -> int | None:
+    given = training.adapter.get("r")
+    return key.rank or study.rank or (given if isinstance(given, int) and given > 0 else None)
+
+
+def _training(traces: Traces, root: Path) -> tuple[Training, str | None]:
+    found = Training()
+    for folder in traces.folders:
+        try:
+            own = training_of(folder, root)
+        except BadInput as error:
+            return found, short(error, root)
+        own.sources = [*found.sources, *own.sources]
+        for name, value in vars(own).items():
+            if value not in (None, {}):
+                setattr(found, name, value)
+    return found, None

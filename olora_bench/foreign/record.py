@@ -1,0 +1,158 @@
+"""The record of a run that others made: what its traces say, the digest of each file, and of all else why it is not known.
+
+<home>/imported/<run_id>/{record.json, items.parquet, curve.parquet}
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from olora_bench.errors import RecordError
+from olora_bench.formats import Unreadable, parse_json, parse_parquet, read_bytes
+from olora_bench.store import Part, atomic_write, inside, sealed
+from olora_bench.store.record import Amount, Count, Id, problems
+from olora_bench.store.sealed import is_whole, sha256
+
+VERSION: Final = 1
+PartName = Literal["items", "curve"]
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+class SourceFile(_Checked):
+    """A file that was read, by its path from the study file's folder."""
+
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ImportedScore(_Checked):
+    """A benchmark's score in [0, 1], and what it is of; `single_items`: whether the answers to its items are there."""
+
+    metric: str | None
+    score: Annotated[float, Field(ge=0, le=1)] | None
+    items: Annotated[int, Field(ge=1)] | None
+    version: str | None
+    fewshot: str | None
+    harness: str | None
+    base: str | None
+    single_items: bool
+
+
+class ImportedRecord(_Checked):
+    """A run that others made. Losses in nats, times in seconds, sizes in bytes.
+
+    `lr_from` says who gave the learning rate, which nobody here chose. `state` is of the training: `unreadable` where its traces are
+    damaged; `scores_state` of its scores: done, missing, unreadable. A value that is not known is null, and `missing` says why.
+    """
+
+    schema_version: Literal[1] = VERSION
+    kind: Literal["imported"] = "imported"
+    run_id: Id
+    study: str
+    arm: str
+    seed: int
+    lr: Amount | None
+    lr_from: str | None
+    rank: Count | None
+    base: str | None
+    state: Literal["done", "unreadable"]
+    error: str | None = None
+    scores_state: Literal["done", "missing", "unreadable"]
+    scores_error: str | None = None
+    steps: Count | None
+    train_s: Amount | None
+    losses: dict[str, float]
+    adapter: dict[str, JsonValue]
+    adapter_bytes: Count | None
+    scores: dict[str, ImportedScore]
+    sources: tuple[SourceFile, ...]
+    parts: dict[PartName, Part] = Field(default_factory=dict)
+    missing: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_what_is_missing(self) -> ImportedRecord:
+        if silent := [name for name in MAY_LACK if getattr(self, name) is None and name not in self.missing]:
+            raise ValueError(f"{', '.join(silent)}: null without a reason. Say under missing why")
+        return self
+
+
+MAY_LACK = ("lr", "rank", "base", "steps", "train_s", "adapter_bytes")
+
+
+def folder_of(home: Path, run_id: str) -> Path:
+    """Where a run's record lies in its study's folder."""
+    return inside(home, home / "imported" / run_id)
+
+
+def write(home: Path, record: ImportedRecord, tables: dict[PartName, pd.DataFrame]) -> ImportedRecord:
+    """Write a record behind its tables, and return it with their digests."""
+    folder, parts = folder_of(home, record.run_id), dict[PartName, Part]()
+    for name, table in tables.items():
+        sink = io.BytesIO()
+        table.to_parquet(sink, compression="zstd", index=False)
+        parts[name] = Part(file=f"{name}.parquet", sha256=sha256(sink.getvalue()))
+        atomic_write(folder / parts[name].file, sink.getvalue())
+    record = record.model_copy(update={"parts": parts})
+    atomic_write(folder / "record.json", sealed(json.loads(record.model_dump_json())))
+    return record
+
+
+def read(home: Path, run_id: str) -> ImportedRecord:
+    """A run's record.
+
+    Raises:
+        RecordError: it is not there, damaged, or of another schema.
+    """
+    path = folder_of(home, run_id) / "record.json"
+    again = "import the study again"
+    try:
+        content = read_bytes(path)
+        raw: Any = None if content is None else parse_json(content, path)
+    except Unreadable as error:
+        raise RecordError(f"{error}: {again}") from error
+    if content is None:
+        raise RecordError(f"{path}: not there: {again}")
+    if not isinstance(raw, dict) or raw.get("kind") != "imported" or raw.get("schema_version") != VERSION:
+        raise RecordError(f"{path}: no record of an imported run, schema {VERSION}: {again}")
+    if not is_whole(raw):
+        raise RecordError(f"{path}: damaged: it is not what was written there: {again}")
+    del raw["digest"]
+    try:
+        return ImportedRecord.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        raise RecordError(f"{path}: {problems(error)[:500]}: {again}") from error
+
+
+def table(home: Path, record: ImportedRecord, name: PartName) -> pd.DataFrame | None:
+    """One of a record's tables, or None where it names none.
+
+    Raises:
+        RecordError: it is gone, or not what the record names.
+    """
+    if name not in record.parts:
+        return None
+    path = folder_of(home, record.run_id) / record.parts[name].file
+    try:
+        content = read_bytes(path)
+        if content is None or sha256(content) != record.parts[name].sha256:
+            raise RecordError(f"{path}: {'not there' if content is None else 'damaged'}: import the study again")
+        frame: pd.DataFrame = parse_parquet(content, path)[1].to_pandas()
+    except Unreadable as error:
+        raise RecordError(f"{error}: import the study again") from error
+    return frame
+
+
+def ids_in(home: Path) -> Iterator[str]:
+    """The ids of the runs that were imported into a study's folder."""
+    folder = inside(home, home / "imported")
+    yield from (one.name for one in (sorted(folder.iterdir()) if folder.is_dir() else ()) if len(one.name) == 16)

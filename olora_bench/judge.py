@@ -1,0 +1,133 @@
+"""`python -m olora_bench.judge A B`: two folders (or globs) of lm-eval's outputs, one verdict; as a function, `olora_bench.judge(a, b)`.
+
+A and B are files, folders or globs of folders that lm-eval (0.4.0 or later) wrote results to, a run a seed. Which seed a run has is read
+from its path: a part such as `seed3`, `seed_3` or `s3`; `--pattern` names another form. Without samples (`--log_samples`) scores alone are
+compared, and nothing is said of new items. The difference is A minus B.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from types import ModuleType
+
+import pandas as pd
+
+from olora_bench.analysis.given import LeftOut, NotRead, Shared, shared
+from olora_bench.analysis.judged import Judged
+from olora_bench.analysis.judged import judged as judge_shared
+from olora_bench.errors import BadInput, RecordError, StoreError, of_system
+from olora_bench.foreign.lm_eval_frames import Found, of_folders, side_names
+from olora_bench.process import terminal
+from olora_bench.words.judged import nothing_left, text
+
+
+class Judgement(Judged):
+    """Two sides judged; as text, what the command prints."""
+
+    def __str__(self) -> str:
+        return text(self)
+
+
+def judge(
+    frame_a: pd.DataFrame, frame_b: pd.DataFrame, *, names: tuple[str, str] = ("A", "B"), seeds: Sequence[int] | None = None,
+    margin: float | None = None,
+) -> Judgement:  # fmt: skip
+    """Judge side A against side B as a study judges two arms.
+
+    Args:
+        frame_a, frame_b: one row an item and run with the columns seed, benchmark, item, correct, or one a run and benchmark with seed,
+            benchmark, score; further columns as `olora_bench.foreign.columns.COLUMNS` describes them.
+        names: of the sides.
+        seeds: only these; by default every seed that both have.
+        margin: the difference that matters, percentage points of the mean over benchmarks.
+
+    Returns:
+        The verdict with its scopes; `str` of it is the text.
+
+    Raises:
+        BadInput: a frame is not as described, or nothing is left to compare.
+    """
+    return _judged(_shared({names[0]: frame_a, names[1]: frame_b}, names, seeds), names, margin, ())
+
+
+def _shared(sides: Mapping[str, pd.DataFrame], names: tuple[str, str], seeds: Sequence[int] | None) -> Shared:
+    if len(set(names)) < 2:
+        raise BadInput(f"both sides are called {names[0]!r}: give two names")
+    return shared(sides, seeds)
+
+
+def _judged(found: Shared, names: tuple[str, str], margin: float | None, before: Sequence[LeftOut]) -> Judgement:
+    if margin is not None and not 0 < margin < float("inf"):
+        raise BadInput(f"margin {margin} is not allowed: percentage points above 0")
+    without = (*before, *found.left_out)
+    if not found.benchmarks:
+        raise BadInput(nothing_left(without))
+    one = judge_shared(found, names, margin)
+    values = {field.name: getattr(one, field.name) for field in fields(one)}
+    return Judgement(**values | {"left_out": without})
+
+
+def judge_folders(a: str, b: str, options: argparse.Namespace) -> Judgement:
+    """The command: read both sides, and judge.
+
+    Raises:
+        BadInput: a side holds nothing that lm-eval wrote, a file is damaged, or nothing is left to compare.
+    """
+    names = tuple(options.names) if options.names else side_names(a, b)
+    metrics = dict(pair.partition("=")[::2] for pair in options.metric)
+    found: list[Found] = [of_folders(side, options.pattern, metrics, options.seeds) for side in (a, b)]
+    frames = dict(zip(names, (one.frame for one in found), strict=True))
+    left = [NotRead(what) for what in dict.fromkeys(what for one in found for what in one.not_read)]
+    return _judged(_shared(frames, names, options.seeds), names, options.margin, left)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    one = argparse.ArgumentParser(
+        prog="python -m olora_bench.judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    one.add_argument("a", metavar="A", help="the side that is judged: a folder, a results file, or a glob in quotes")
+    one.add_argument("b", metavar="B", help="the side that it is judged against")
+    one.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="only these seeds")
+    one.add_argument("--margin", type=float, metavar="PP", help="the difference that matters, percentage points")
+    one.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call the two sides")
+    one.add_argument("--pattern", metavar="PATTERN", help="where in a path the seed stands, e.g. 'run-{seed}'; see docs/judge.md")
+    one.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="TASK=METRIC",
+        help="by what a task is judged, e.g. hellaswag=acc; again for others",
+    )
+    return one
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the command line. Exit codes: 0 a verdict was printed, whatever it is; 2 the request cannot be carried out."""
+    terminal.prepare()
+    options = parser().parse_intermixed_args(arguments)
+    try:
+        print(judge_folders(options.a, options.b, options))
+    except (BadInput, RecordError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(of_system(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+class _Callable(ModuleType):
+    """`olora_bench.judge` is a command's module and a function, whichever was imported first."""
+
+    def __call__(self, *frames: pd.DataFrame, **options: object) -> Judgement:
+        return judge(*frames, **options)  # type: ignore[arg-type]
+
+
+sys.modules[__name__].__class__ = _Callable
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What is done otherwise on a GPU than on a processor, and the kernels that only GPUs have: each with its formula, so that tests can run
+the whole of a GPU's way on a processor."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPAParams
+
+
+class Rows(NamedTuple):
+    """Examples one after another: `offsets`, int32 [n + 1] on the device, are where each begins, and the end; `longest` in tokens."""
+
+    offsets: Tensor
+    longest: int
+
+
+def on_gpu(tensor: Tensor) -> bool:
+    """Whether a tensor's work is a GPU's."""
+    return tensor.device.type != "cpu"
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A processor's tensor on `device`; a copy to a GPU does not wait."""
+    if device.type == "cpu":
+        return tensor
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def wide_product(left: Tensor, right: Tensor) -> Tensor:
+    """fp32 [m, n] of left [m, k] and right [k, n] in 16 bits, `left` rounded to `right`'s dtype: on tensor cores, whose products of 16-bit
+    numbers are exact and whose sums are fp32."""
+    return torch.mm(left.to(right.dtype), right, out_dtype=torch.float32)
+
+
+def takes_rows(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether the GPU's flash attention takes these, [1, heads or fewer, l, d]: it depends on dtype, head size and architecture."""
+    return torch.backends.cuda.can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, True, True))
+
+
+def rows_attention(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float, window: int | None) -> Tensor:
+    """Causal attention inside each example, by one call of flash attention (Dao, arXiv 2307.08691) whatever the lengths.
+
+    Args:
+        query: [l, heads, d]; key and value: [l, heads or fewer, d], each shared by as many queries' heads.
+        window: the longest look back in tokens, the token itself counted; None looks to the beginning.
+
+    Returns:
+        [l, heads, d], differentiable.
+    """
+    # The operator and not `varlen_attn`, which is built on it: that one's arguments differ from torch 2.11 to 2.13.
+    found = torch.ops.aten._flash_attention_forward(
+        query, key, value, rows.offsets, rows.offsets, rows.longest, rows.longest, 0.0, True, False,
+        scale=scale, window_size_left=None if window is None else window - 1, window_size_right=None if window is None else 0,
+    )  # fmt: skip
+    out: Tensor = found[0]
+    return out

@@ -1,0 +1,171 @@
+"""`python -m olora_bench.study export NAME --to FOLDER`: a study's records for other tools: lm-eval's files, and tidy tables.
+
+FOLDER/runs/<model>/<arm>/rank<r>/lr<lr>/seed<s>/results_<date>.json, samples_<task>_<date>.jsonl
+FOLDER/{items,scores,curves}.parquet    one row an item, a score, a step
+FOLDER/study.yaml                       what `python -m olora_bench.study import` reads them by
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from olora_bench.analysis import StudyFrames, load_study, rows_of
+from olora_bench.analysis.frames import Row
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.store import EvalRecord, Score, Store, atomic_write
+from olora_bench.study.manifest import read_manifest
+from olora_bench.study.report import open_results
+
+RUN_COLUMNS = ("model", "setting", "arm", "rank", "lr", "seed", "train_id", "roles")
+PATTERN = "runs/{base}/{arm}/rank{rank}/lr{lr}/seed{seed}"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: runs with scores, items, and why runs were left out."""
+
+    runs: int
+    items: int
+    left_out: tuple[str, ...]
+
+
+def export_study(name: str, overrides: Sequence[str], folder: Path) -> Exported:
+    """Write a study's records to a folder.
+
+    Raises:
+        BadInput: there is no such study, it has not been run, or the folder is not empty.
+        StoreError: nothing can be written there.
+    """
+    study, results_dir = open_results(name, overrides)
+    manifest = read_manifest(results_dir, study, overrides)
+    if manifest is None:
+        raise BadInput(f"study {study} has not been run in {results_dir}: make sweep SWEEP={study}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(f"--to {folder}: something lies there. Name a new folder, or an empty one")
+    store = Store(results_dir)
+    return export_frames(load_study(store, manifest), store, folder)
+
+
+def export_frames(frames: StudyFrames, store: Store, folder: Path) -> Exported:
+    """The same of frames that are read. Runs that are not scored are left out, and named."""
+    left_out: list[str] = []
+    parts = [part for run in _named(frames.runs) if (part := _run(run, store, folder, left_out)) is not None]
+    scores = frames.runs[[*RUN_COLUMNS, "eval_id"]].merge(frames.scores[frames.scores["train_id"].notna()], on=["train_id", "eval_id"])
+    curves = frames.runs[list(RUN_COLUMNS)].drop_duplicates("train_id").merge(frames.curves, on="train_id")
+    items = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    for name, table in (("items", items), ("scores", scores.drop(columns=["base"])), ("curves", curves)):
+        if len(table):
+            _parquet(folder / f"{name}.parquet", table)
+    atomic_write(folder / "study.yaml", yaml.safe_dump(_study(frames), sort_keys=False, allow_unicode=True).encode())
+    return Exported(len(parts), len(items), tuple(left_out))
+
+
+def _named(runs: pd.DataFrame) -> Iterator[Row]:
+    """The runs, each with a `base` that tells its cell from others: the model, and a cell's id where a model has several."""
+    cells = runs.groupby(["model", "rank"], sort=False)["cell"].transform("nunique")
+    for row, several in zip(rows_of(runs), cells.tolist(), strict=True):
+        yield row | {"base": f"{row['model']}-{str(row['cell'])[:8]}" if several > 1 else row["model"]}
+
+
+def _run(run: Row, store: Store, folder: Path, left_out: list[str]) -> pd.DataFrame | None:
+    """One run's files; returned: its items, tidy. None where it has no scores."""
+    if run["state"] != "done" or run["eval_state"] != "done":
+        left_out.append(f"{run['train_id']}: {run['state']}, scores {run['eval_state']}")
+        return None
+    try:
+        record = store.read_eval(run["train_id"], None, run["eval_id"])
+        items = store.read_items(run["train_id"], None, run["eval_id"])
+    except RecordError as error:
+        left_out.append(f"{run['train_id']}: {error}")
+        return None
+    if record is None or items is None:
+        left_out.append(f"{run['train_id']}: no single items")
+        return None
+    place = folder / "runs" / str(run["base"]) / str(run["arm"]) / f"rank{run['rank']}" / f"lr{run['lr']:g}" / f"seed{run['seed']}"
+    date = (record.finished_at or "1970-01-01T00:00:00.000000").split("+")[0].replace(":", "-")
+    atomic_write(place / f"results_{date}.json", (json.dumps(_results(record, run), indent=2) + "\n").encode())
+    for benchmark, own in items.groupby("benchmark", sort=False):
+        lines = (json.dumps(row) + "\n" for row in _samples(own, record.scores[str(benchmark)]))
+        atomic_write(place / f"samples_{benchmark}_{date}.jsonl", "".join(lines).encode())
+    primary = items["benchmark"].map({name: score.primary for name, score in record.scores.items()})
+    right = items["correct_norm"].where(primary == "acc_norm", items["correct"])
+    tidy = items.drop(columns=["correct", "correct_norm"]).assign(
+        metric=primary, correct=right, acc=items["correct"], acc_norm=items["correct_norm"]
+    )
+    return tidy.assign(**{name: run[name] for name in RUN_COLUMNS})
+
+
+def _results(record: EvalRecord, run: Row) -> dict[str, Any]:
+    """As lm-eval's results file; what our records do not know of it is null."""
+    results = {name: _metrics(name, score) for name, score in record.scores.items()}
+    counts = {name: {"original": score.items, "effective": score.items} for name, score in record.scores.items()}
+    suite: Any = record.config.get("suite") or {}
+    shots = suite.get("num_fewshot") if isinstance(suite, dict) else None
+    packages: Any = record.provenance.get("packages") or {}
+    return {
+        "results": results,
+        "group_subtasks": {name: [] for name in results},
+        "configs": {name: {"task": name, "num_fewshot": shots} for name in results},
+        "versions": dict.fromkeys(results),
+        "n-shot": dict.fromkeys(results, shots),
+        "higher_is_better": {name: dict.fromkeys(score.metrics, True) for name, score in record.scores.items()},
+        "n-samples": counts,
+        "config": {"model": "olora_bench", "model_args": {"pretrained": run["base"], "peft": run["train_id"]}},
+        "git_hash": None,
+        "lm_eval_version": packages.get("lm-eval"),
+        "model_name": run["train_id"],
+    }
+
+
+def _metrics(name: str, score: Score) -> dict[str, Any]:
+    """The primary metric first, as this package judges."""
+    values: dict[str, Any] = {"alias": name}
+    for metric in sorted(score.metrics, key=lambda metric: metric != score.primary):
+        values[f"{metric},none"] = score.metrics[metric]
+        values[f"{metric}_stderr,none"] = "N/A" if score.stderr[metric] is None else score.stderr[metric]
+    return values
+
+
+def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, Any]]:
+    """As lm-eval's samples: the item's id is the document, since records keep no text."""
+    for number, row in enumerate(rows_of(items)):
+        shared = row.get("source")  # as data sets name it; null where the record is older
+        source = {"source_id": shared} if isinstance(shared, str) and shared else {}
+        doc, gold = {"item_id": row["item_id"], **source}, int(row["gold"])
+        answers = [[[float(value), None]] for value in row["loglikelihoods"]]
+        yield {
+            "doc_id": number, "doc": doc, "target": str(gold), "arguments": {}, "resps": answers,
+            "filtered_resps": [answer[0] for answer in answers], "filter": "none", "metrics": list(score.metrics),
+            "doc_hash": _hash(json.dumps(doc, indent=2, ensure_ascii=False)), "prompt_hash": None, "target_hash": _hash(str(gold)),
+            "acc": float(row["correct"]), "acc_norm": float(row["correct_norm"]),
+        }  # fmt: skip
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _study(frames: StudyFrames) -> dict[str, Any]:
+    primary = frames.scores[frames.scores["primary"]].drop_duplicates("benchmark")
+    value: dict[str, Any] = {
+        "name": f"{frames.study}_exported", "title": frames.title or frames.study, "runs": PATTERN,
+        "contrasts": [{"arm": one.arm, "reference": one.reference, "kind": one.kind} for one in frames.contrasts],
+        "metrics": {str(row["benchmark"]): str(row["metric"]) for row in rows_of(primary)},
+    }  # fmt: skip
+    margin = {name: amount for name in ("score", "loss") if (amount := getattr(frames.margin, name)) is not None}
+    return value | ({"margin": margin} if margin else {})
+
+
+def _parquet(path: Path, table: pd.DataFrame) -> None:
+    sink = io.BytesIO()
+    table.to_parquet(sink, compression="zstd", index=False)
+    atomic_write(path, sink.getvalue())

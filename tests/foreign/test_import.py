@@ -1,0 +1,341 @@
+"""A study whose runs exist elsewhere: its verdicts are those of our own records of the same runs, and what does not fit is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from lm_eval_logs import Log
+
+from olora_bench.analysis import analyse, load_study
+from olora_bench.analysis.cells import seed_differences
+from olora_bench.analysis.compared import compared
+from olora_bench.analysis.pairs import pairs
+from olora_bench.analysis.reasons import ItemsUnread
+from olora_bench.analysis.verdicts import confirmatory
+from olora_bench.errors import BadInput, RecordError
+from olora_bench.foreign.record import ImportedRecord, read
+from olora_bench.store import Store
+from olora_bench.study.__main__ import main
+from olora_bench.study.exported import export_frames
+from olora_bench.study.imported import Read, import_study, imported_item_lines, imported_run, read_runs
+from olora_bench.study.manifest import read_manifest
+
+SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
+LEAD = {"lora": 0.0, "olora": 0.1}
+STUDY = {
+    "name": "mine",
+    "title": "OLoRA against LoRA",
+    "runs": "runs/{arm}/seed{seed}",
+    "contrasts": [{"arm": "olora", "reference": "lora"}],
+}
+HARD = {name: np.random.default_rng(len(name)).random(20) for name in ("piqa", "boolq")}
+Importer = Callable[..., Read]
+
+
+def right(arm: str, seed: int) -> dict[str, list[int]]:
+    """A run's right answers, 20 of each benchmark: hard items are hard for every run."""
+    rng = np.random.default_rng([seed, len(arm)])
+    return {name: (0.7 * hard + 0.3 * rng.random(20) < 0.5 + LEAD[arm]).astype(int).tolist() for name, hard in HARD.items()}
+
+
+@pytest.fixture
+def importer(tmp_path: Path) -> Importer:
+    """Import a study file into results/: its frames, without a report."""
+
+    def run(**keys: object) -> Read:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(STUDY | keys), encoding="utf-8")
+        return read_runs(path, tmp_path / "results")
+
+    return run
+
+
+def verdicts(found: Read) -> pd.DataFrame:
+    """The table of verdicts alone."""
+    pair = pairs(found.frames)
+    return confirmatory(found.frames, compared(found.frames, pair, seed_differences(found.frames, pair)))
+
+
+def logs(root: Path, *, seeds: int = 6, folder: str = "runs/{arm}/seed{seed}", **log: object) -> None:
+    """lm-eval's logs of both arms."""
+    for arm in LEAD:
+        for seed in range(seeds):
+            Log(right(arm, seed), **log).write(root / folder.format(arm=arm, seed=seed))  # type: ignore[arg-type]
+
+
+def records(root: Path, name: str = "mine") -> list[ImportedRecord]:
+    home = root / "results" / name
+    return [read(home, one.name) for one in sorted((home / "imported").iterdir())]
+
+
+def test_verdicts_are_those_of_our_own_records_number_for_number(tmp_path: Path) -> None:
+    """The planted study's longest scored runs, exported as lm-eval's files and imported: two models, two contrasts."""
+    manifest = read_manifest(SYNTHETIC, "planted")
+    assert manifest is not None
+    frames = load_study(Store(SYNTHETIC), manifest)
+    frames = replace(frames, runs=frames.runs[frames.runs["longest"] & (frames.runs["eval_state"] == "done")])
+    ours = analyse(frames, np.random.default_rng(0))
+    export_frames(frames, Store(SYNTHETIC), tmp_path / "out")
+    theirs = analyse(read_runs(tmp_path / "out" / "study.yaml", tmp_path / "results").frames, np.random.default_rng(0))
+    test = ["low", "high", "block_se", "item_se", "found", "found_low", "found_high", "p", "p_holm"]
+    counts = ["contrast", "verdict", "scope", "models", "blocks", "difference", "blocks_for", "blocks_against", "pairs_planned"]
+    _same(ours["verdicts"], theirs["verdicts"], counts + test)
+    scores = ["contrast", "model", "benchmark", "metric", "items", "score_reference", "score_arm", "difference", "seeds", "verdict"]
+    _same(ours["cells"][ours["cells"]["primary"]], theirs["cells"], scores + test)
+    assert len(ours["verdicts"]) == 2
+
+
+def _same(ours: pd.DataFrame, theirs: pd.DataFrame, columns: list[str]) -> None:
+    keys = [name for name in ("contrast", "model", "benchmark") if name in columns]
+    one, other = (table[columns].sort_values(keys).reset_index(drop=True) for table in (ours, theirs))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-12, atol=0)
+
+
+def test_a_record_says_what_is_not_known_and_why(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    importer()
+    one = records(tmp_path)[0]
+    assert (one.lr, one.rank, one.steps) == (None, None, None)
+    assert one.missing["lr"] == "neither the path, the study file nor a trainer's log says it"
+    assert [source.path.split("/")[0] for source in one.sources] == ["runs"] * 3
+    assert {name: (score.metric, score.items, score.version, score.fewshot) for name, score in one.scores.items()} == {
+        "piqa": ("acc", 20, "1.0", "0"), "boolq": ("acc", 20, "1.0", "0")}  # fmt: skip
+
+
+def test_the_same_files_make_the_same_records(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=2)
+    importer()
+    first = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    importer()
+    assert first == {path: path.read_bytes() for path in first}
+
+
+def test_rates_are_as_given(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    found = importer(lr={"olora": 3e-4, "lora": 1e-4})
+    said = "learning rates are as given (lora 1e-4; olora 3e-4): nothing says how they were chosen, so none is called tuned"
+    assert said in found.frames.problems
+    assert verdicts(found)[["role", "confirmatory"]].values.tolist() == [["given", True]]
+    assert found.frames.runs.groupby("arm")["lr"].unique().str[0].to_dict() == {"lora": 1e-4, "olora": 3e-4}
+
+
+def test_rates_that_both_arms_have_are_compared_one_by_one(tmp_path: Path, importer: Importer) -> None:
+    for lr in ("1e-4", "3e-4"):
+        logs(tmp_path, folder=f"runs/{{arm}}/lr{lr}/seed{{seed}}")
+    found = verdicts(importer(runs="runs/{arm}/lr{lr}/seed{seed}"))
+    assert found[["role", "lr_arm"]].values.tolist() == [["shared", 1e-4], ["shared", 3e-4]]
+
+
+def test_what_does_not_match_is_listed(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    (tmp_path / "runs" / "olora" / "old").mkdir()
+    logs(tmp_path, seeds=1, folder="runs/{arm}/seed9")
+    problems = importer(seeds=[0, 1, 2, 3, 4, 5]).frames.problems
+    assert "runs/olora/old/ does not match runs/{arm}/seed{seed}" in problems
+    assert "lora, seed 9 is not read: seed 9 is not among seeds" in problems
+
+
+def test_a_declared_run_that_is_not_there_is_missing(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    found = importer(seeds=[0, 1, 2, 3, 4, 5, 6])
+    assert found.lacks == ["2 of 14 runs missing"]
+    assert verdicts(found)[["pairs_planned", "pairs_missing"]].values.tolist() == [[7, 1]]
+
+
+def test_scores_alone_have_no_item_part(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, samples=False)
+    (verdict,) = verdicts(importer()).to_dict("records")
+    assert verdict["verdict"] == "no verdict"
+    assert verdict["reasons"] == (ItemsUnread(6, 6),)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [({"prompt": "Other"}, "left out: piqa: the runs do not share one prompt in 20 items"),
+     ({"fewshot": 5}, "left out: piqa: the runs do not share one number of examples in the prompt (0, 5)"),
+     ({"version": 2.0}, "left out: piqa: the runs do not share one version (1.0, 2.0)")],
+)  # fmt: skip
+def test_other_questions_leave_a_benchmark_out(change: dict[str, Any], said: str, tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    Log(right("lora", 0), date="2026-03-03T00-00-00", **change).write(tmp_path / "runs" / "lora" / "seed0")
+    assert said in importer().frames.problems
+
+
+def test_a_damaged_file_is_its_runs_fault_alone(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=7)
+    path = next((tmp_path / "runs" / "olora" / "seed3").rglob("samples_piqa*"))
+    path.write_bytes(path.read_bytes()[:-30])
+    found = importer()
+    assert found.lacks == ["scores of 1 runs unreadable"]
+    (broken,) = [one for one in records(tmp_path) if one.scores_state == "unreadable"]
+    assert broken.scores_error == f"{path.relative_to(tmp_path)}: line 20 is cut off: the file is half-written"
+    assert verdicts(found)[["pairs_planned", "pairs_missing"]].values.tolist() == [[7, 1]]
+
+
+def test_a_run_without_a_benchmark_that_others_have_is_left_out_with_its_reason(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    next((tmp_path / "runs" / "olora" / "seed3").rglob("results*")).unlink()
+    Log({"piqa": right("olora", 3)["piqa"]}).write(tmp_path / "runs" / "olora" / "seed3")
+    runs = importer().frames.runs
+    assert runs[runs["eval_state"] == "missing"]["eval_reason"].tolist() == ["no score of boolq"]
+
+
+def test_a_table_of_items_is_a_source(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    logged = verdicts(importer())
+    rows = [(arm, seed, name, place, value) for arm in LEAD for seed in range(6)
+            for name, answers in right(arm, seed).items() for place, value in enumerate(answers)]  # fmt: skip
+    pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "item", "score"]).to_csv(tmp_path / "scores.csv", index=False)
+    numbers = ["difference", "low", "high", "p", "found"]
+    pd.testing.assert_frame_equal(logged[numbers], verdicts(importer(runs=[], scores="scores.csv"))[numbers])
+    assert logged["low"].notna().all()
+
+
+def test_a_table_of_scores_is_a_source(tmp_path: Path, importer: Importer) -> None:
+    rows = [(arm, seed, "piqa", 0.5 + 0.01 * seed + 0.02 * (arm == "olora")) for arm in LEAD for seed in range(6)]
+    pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
+    found = importer(runs=[], scores="scores.csv")
+    assert verdicts(found)["difference"].tolist() == pytest.approx([2.0])
+    assert "how many items piqa has is not known: its scores are read to a millionth" in found.frames.problems
+
+
+def test_two_sources_of_one_benchmark_are_refused(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    pd.DataFrame([("lora", 0, "piqa", 0.5)], columns=["arm", "seed", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
+    importer(scores="scores.csv")
+    (broken,) = [one for one in records(tmp_path) if one.scores_state == "unreadable"]
+    assert broken.scores_error == "lora, seed 0: both lm-eval's results and the table of scores have piqa: keep one"
+
+
+def state(loss: float, *, lr: float = 2e-4) -> dict[str, Any]:
+    """A trainer_state.json, as transformers writes it."""
+    history = [{"loss": loss + 1, "grad_norm": 0.5, "learning_rate": lr, "step": 1}, {"eval_loss": loss, "step": 2}]
+    return {"global_step": 2, "log_history": [*history, {"train_runtime": 12.5, "step": 2}]}
+
+
+def test_trainer_states_make_curves_and_a_verdict_by_loss(tmp_path: Path, importer: Importer) -> None:
+    for arm in LEAD:
+        for seed in range(6):
+            folder = tmp_path / "runs" / arm / f"seed{seed}"
+            for step in ("checkpoint-1", "checkpoint-2"):
+                (folder / step).mkdir(parents=True)
+            early = state(9.0) | {"global_step": 1}
+            (folder / "checkpoint-1" / "trainer_state.json").write_text(json.dumps(early))
+            late = state(2.0 + 0.001 * seed**2 - 0.1 * (arm == "olora") * (1 + 0.01 * seed))
+            (folder / "checkpoint-2" / "trainer_state.json").write_text(json.dumps(late))
+    found = importer()
+    frames = found.frames
+    assert verdicts(found)[["judged_by", "verdict"]].values.tolist() == [["report_loss", "better"]]
+    assert "the held-out loss is the trainer's eval_loss, over the examples that the trainer was given" in frames.problems
+    assert frames.curves.groupby("train_id")["report_loss"].count().tolist() == [1] * 12
+    assert set(frames.runs["lr"]) == {2e-4} and {one.lr_from for one in records(tmp_path)} == {"the trainer's log"}
+    assert {one.train_s for one in records(tmp_path)} == {12.5}
+
+
+def test_adapters_tell_rank_base_and_init(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    for arm, init in (("lora", True), ("olora", "olora")):
+        for seed in range(6):
+            config = {"peft_type": "LORA", "r": 16, "lora_alpha": 8, "init_lora_weights": init, "target_modules": ["v_proj", "q_proj"],
+                      "base_model_name_or_path": "org/base-1B"}  # fmt: skip
+            folder = tmp_path / "runs" / arm / f"seed{seed}"
+            (folder / "adapter_config.json").write_text(json.dumps(config))
+            (folder / "adapter_model.safetensors").write_bytes(b"0" * 100)
+    runs = importer().frames.runs
+    assert runs[["model", "rank", "adapter_bytes"]].drop_duplicates().values.tolist() == [["base-1B", 16, 100.0]]
+    assert sorted(set(runs["init"])) == ["True", "olora"]
+    assert records(tmp_path)[0].adapter["target_modules"] == ["q_proj", "v_proj"]
+
+
+def test_other_bases_and_ranks_of_the_arms_are_said(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    for arm, rank in (("lora", 8), ("olora", 16)):
+        for seed in range(6):
+            config = {"r": rank, "base_model_name_or_path": "org/base"}
+            (tmp_path / "runs" / arm / f"seed{seed}" / "adapter_config.json").write_text(json.dumps(config))
+    assert "the runs do not share one rank: 16, 8" in importer().frames.problems
+
+
+def test_a_pickled_adapter_is_counted_and_never_read(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    for arm in LEAD:
+        (tmp_path / "runs" / arm / "seed0" / "adapter_config.json").write_text("{}")
+        (tmp_path / "runs" / arm / "seed0" / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    importer()
+    assert {one.adapter_bytes for one in records(tmp_path)} == {25}
+
+
+def test_items_of_an_imported_run(tmp_path: Path, importer: Importer, capsys: pytest.CaptureFixture[str]) -> None:
+    logs(tmp_path, seeds=1)
+    importer()
+    (one,) = [one for one in records(tmp_path) if one.arm == "olora"]
+    with pytest.raises(SystemExit) as ended:
+        main(["items", one.run_id[:10], "--benchmark", "piqa", "--limit", "2", f"machine.results_dir={tmp_path / 'results'}"])
+    assert ended.value.code == 0
+    first, _, heading, *rows = capsys.readouterr().out.splitlines()
+    assert first == f"imported run {one.run_id} (olora, seed 0): 40 items"
+    answers = right("olora", 0)["piqa"]
+    assert heading == f"piqa (acc): 20 items, {sum(answers)} right"
+    assert [row.split(" ", 1)[1] for row in rows] == [f"(document {n}): {'right' if answers[n] else 'wrong'}" for n in (0, 1)]
+    with pytest.raises(BadInput, match="has no items of benchmark 'x'"):
+        list(imported_item_lines(*imported_run(tmp_path / "results", one.run_id), benchmark="x"))  # type: ignore[misc]
+
+
+def test_a_damaged_record_says_so(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    importer()
+    home = tmp_path / "results" / "mine"
+    path = next((home / "imported").rglob("record.json"))
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 7'))
+    with pytest.raises(RecordError) as caught:
+        read(home, path.parent.name)
+    assert str(caught.value) == f"{path}: damaged: it is not what was written there: import the study again"
+
+
+@pytest.mark.parametrize(
+    "keys, message",
+    [
+        ({"runs": "runs/{arm}"}, "pattern 'runs/{arm}': {seed} is missing. Write it where seed stands in the path"),
+        ({"runs": "runs/{arm}/{nonsense}{seed}"}, "pattern 'runs/{arm}/{nonsense}{seed}': {nonsense} is no field. "
+         "Fields, each once: {seed}, {lr}, {rank}, {arm}, {base}"),
+        ({"runs": "../{arm}/{seed}"}, "{path}: runs: '../{arm}/{seed}' is not allowed: a pattern below the file's"),
+        ({"colour": "red"}, "{path}: colour: unknown field"),
+        ({"name": "runs"}, "{path}: name=runs is a reserved folder of results/ (runs, base, published): choose another name"),
+    ],
+)  # fmt: skip
+def test_a_study_file_that_is_not_as_described_is_refused(
+    keys: dict[str, object], message: str, tmp_path: Path, importer: Importer
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        importer(**keys)
+    assert str(caught.value).startswith(message.replace("{path}", str(tmp_path / "study.yaml")))
+
+
+def test_nothing_found_lists_what_is_there(tmp_path: Path, importer: Importer) -> None:
+    (tmp_path / "runs" / "olora" / "first").mkdir(parents=True)
+    with pytest.raises(BadInput) as caught:
+        importer()
+    pattern = "runs/{arm}/seed{seed}"
+    expected = f"no run is found in {tmp_path}: nothing matches {pattern}\n  runs/olora/first/ does not match {pattern}"
+    assert str(caught.value) == expected
+
+
+def test_the_report_is_written_with_its_page_and_tables(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"lr": {"olora": 3e-4, "lora": 1e-4}}))
+    made = import_study(path, tmp_path / "results")
+    assert "## olora against lora, each arm at the learning rate it was given (the verdict)" in made.text
+    assert "tuned learning rate" not in made.text
+    names = {path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*")}
+    assert {"index.html", "report.md", "tables/verdicts.csv", "tables/grid.csv"} <= names
+    page = (made.folder / "index.html").read_text()
+    assert "learning rates as given" in page and str(tmp_path) not in page

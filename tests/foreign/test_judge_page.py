@@ -1,0 +1,73 @@
+"""docs/judge.md: its commands run, its example runs, its columns are the code's, its figures are those of its data."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from lm_eval_logs import Log
+
+from olora_bench import judge
+from olora_bench.foreign.columns import COLUMNS
+from olora_bench.study.__main__ import main as study_main
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")
+COMMANDS = [tuple(shlex.split(line)) for line in re.findall(r"^    (python -m .+)$", PAGE, re.MULTILINE)]
+OTHERS = ("items", "export")
+"""Commands of a study that name what the page has not made; their own tests give them."""
+
+
+@pytest.fixture
+def readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the page's reader has it: logs of two arms, and the study file that the page shows."""
+    for arm, lead in (("olora", 1), ("lora", 0)):
+        for seed in range(6):
+            right = [int((item * 7 + seed * 3) % 10 < 6 + lead) for item in range(30)]
+            Log({"piqa": right, "hellaswag": right[::-1]}).write(tmp_path / "my_runs" / arm / f"seed{seed}")
+    (tmp_path / "my_study.yaml").write_text(_fenced("yaml"), encoding="utf-8")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OLORA_BENCH_RESULTS", str(tmp_path / "results"))
+    return tmp_path
+
+
+def _fenced(kind: str) -> str:
+    (found,) = re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+@pytest.mark.parametrize("words", [c for c in COMMANDS if c[3] not in OTHERS], ids=" ".join)
+def test_every_command_of_the_page_runs(words: tuple[str, ...], readers_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if words[2] == "olora_bench.judge":
+        assert judge.main(words[3:]) == 0  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(SystemExit) as ended:
+            study_main(words[3:])
+        assert ended.value.code == 0
+    assert "olora against lora" in (out := capsys.readouterr().out) or "dora_r32 against lora_r32" in out
+
+
+def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(_fenced("python"), {})
+    assert capsys.readouterr().out.startswith("mine against theirs: 1 benchmark, 6 seeds of each")
+
+
+def test_the_columns_are_the_codes() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", PAGE, re.MULTILINE))
+    assert {name: text.replace("`", "") for name, text in rows.items()} == {name: text.replace("`", "") for name, text in COLUMNS.items()}
+
+
+def test_the_published_figures_are_those_of_the_data() -> None:
+    """The table's last column, and the differences in the text."""
+    scores = pd.read_csv(ROOT / "docs" / "peft" / "scores.csv").set_index("arm")["score"] * 100
+    shown = {
+        row[0]: row[-1]
+        for row in (line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith(("| LoRA", "| DoRA", "| rs")))
+    }
+    assert shown["LoRA, rank 32"] == f"{scores['lora_r32']:.1f}" and shown["rsLoRA, rank 64"] == f"{scores['rslora_r64']:.1f}"
+    assert f"{scores['dora_r32'] - scores['lora_r32']:+.1f}" == shown["DoRA minus LoRA"] == "-0.9"
+    assert f"{scores['rslora_r64'] - scores['lora_r64']:+.1f}" == shown["rsLoRA minus LoRA"] == "+3.9"
