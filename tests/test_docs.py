@@ -168,6 +168,10 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
             composed(asked.overrides, asked.name)
     elif module == "olora_bench.assets":
         composed(overrides)
+    elif module == "olora_bench.inits":
+        assert rest[0] == "check" and all(flag in ("--config-dir",) for flag in rest if flag.startswith("-"))
+    elif module == "olora_bench.lm_eval":
+        assert rest[:3] == ["run", "--model", "olora_bench"]
     elif module == "olora_bench.report":
         assert not rest
     elif module == "olora_bench.export":

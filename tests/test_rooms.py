@@ -13,8 +13,8 @@ ROOMS = (
     "evaluation", "run", "analysis", "words", "report", "figures", "study",
 )  # fmt: skip
 """Each room imports from those before it alone. The first three are single files, under everything."""
-ENTRIES = {"__main__", "export"}
-"""Commands: a `__main__` of any room, and `python -m olora_bench.export`. They may import anything, and only commands import them."""
+ENTRIES = {"__main__", "export", "lm_eval"}
+"""Commands: a `__main__` of any room, `python -m olora_bench.export` and `.lm_eval`. They may import anything, and nothing else them."""
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
-from olora_bench.config.init_options import INITS, check_options
+from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, check_init
 from olora_bench.config.templates import TemplateName
 
@@ -142,7 +142,8 @@ class Model(Strict):
 class Init(Strict):
     """How A, B and the base weight start, and what goes with it.
 
-    `module` names a file in `olora_bench/inits/`; `options` are that file's own. `lr_ratio` is LoRA+'s lr_B / lr_A
+    `module` names a file in `olora_bench/inits/`, one of the user's own or an installed package's (`config.own_inits`); `options` are that
+    file's own. `promises`: what holds at step 0 (null: what the module says); it decides nothing. `lr_ratio` is LoRA+'s lr_B / lr_A
     (Hayou et al., arXiv 2402.12354); `rslora` scales by alpha/sqrt(rank) instead of alpha/rank (Kalajdzievski, arXiv 2312.03732);
     `dora` trains magnitudes beside A and B (Liu et al., arXiv 2402.09353).
     """
@@ -153,12 +154,10 @@ class Init(Strict):
     lr_ratio: float = Field(default=1.0, gt=0)
     rslora: bool = False
     dora: bool = False
+    promises: tuple[Literal["starts_as_base", "keeps_base"], ...] | None = None
 
     @model_validator(mode="after")
     def _module_exists(self) -> Init:
-        if not (INITS / f"{self.module}.py").is_file():
-            have = ", ".join(sorted(p.stem for p in INITS.glob("*.py") if not p.stem.startswith("_")))
-            raise ValueError(f"init.module={self.module} is no file of olora_bench/inits. Allowed: {have}")
         check_options(self)
         return self
 

@@ -41,6 +41,7 @@ MODEL_DESCRIBES = frozenset(
         "note",
     }
 )
+INIT_DESCRIBES = frozenset({"promises"})
 DATA_DESCRIBES = frozenset({"hub", "local"})
 RECIPE_DESCRIBES = frozenset({"name"})
 BENCHMARK_DECIDES = frozenset({"task", "version", "report_split", "metrics", "chance"})
@@ -117,7 +118,7 @@ def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[st
     return {
         "results_version": RESULTS_VERSION,
         "model": _values("model", experiment.model, MODEL_DESCRIBES),
-        "init": _values("init", experiment.init) | {"code": init_digest(experiment.init.module)},
+        "init": _values("init", experiment.init, INIT_DESCRIBES) | {"code": init_digest(experiment.init.module)},
         "rank": experiment.rank,
         "alpha": experiment.alpha,
         "lr": experiment.lr,
@@ -147,7 +148,7 @@ def settings(experiment: Experiment) -> dict[str, JsonValue]:
     hub = {f"model:{model.name}": model.hub, f"data:{data.name}": data.hub, **read}
     return {
         "model": {model.name: _values("model", model, MODEL_DESCRIBES)},
-        "init": {experiment.init.name: _values("init", experiment.init) | {"code": init_digest(experiment.init.module)}},
+        "init": {experiment.init.name: _values("init", experiment.init, INIT_DESCRIBES) | {"code": init_digest(experiment.init.module)}},
         "rank": experiment.rank,
         "alpha": experiment.alpha,
         "data": {data.name: _data(data, experiment.benchmarks)},
