@@ -168,6 +168,9 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
             composed(asked.overrides, asked.name)
     elif module == "olora_bench.assets":
         composed(overrides)
+    elif module == "olora_bench.data":
+        assert rest[0] == "show"
+        composed(overrides)
     elif module == "olora_bench.inits":
         assert rest[0] == "check" and all(flag in ("--config-dir",) for flag in rest if flag.startswith("-"))
     elif module == "olora_bench.lm_eval":

@@ -74,8 +74,8 @@ def file_of(module: str) -> Path:
 def _files(module: str) -> Iterator[Path]:
     places = [SHIPPED, *(folder / "init" for folder in _FOLDERS)]
     yield from (path for place in places if (path := place / f"{module}.py").is_file())
-    if (offered := _offered().get(module)) is not None and (path := _located(offered.module)) is not None:
-        yield path
+    if (offered := _offered().get(module)) is not None and (installed := _located(offered.module)) is not None:
+        yield installed
 
 
 def _located(dotted: str) -> Path | None:

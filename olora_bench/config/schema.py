@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, check_init
-from olora_bench.config.templates import TemplateName
+from olora_bench.config.templates import TemplateName, fields
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -163,7 +163,11 @@ class Init(Strict):
 
 
 class Data(Strict):
-    """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file."""
+    """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file.
+
+    `path` is that file or its folder, named in full. `prompt` and `response` are the names of its columns where these are not `instruction`
+    and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`.
+    """
 
     name: Name
     kind: Literal["benchmarks", "instructions"]
@@ -171,6 +175,10 @@ class Data(Strict):
     rows: Rows = "real"
     hub: HubSource | None = None
     local: Inside | None = None
+    path: Annotated[str, Field(min_length=1)] | None = None
+    prompt: str | None = None
+    response: str | None = None
+    prompt_template: str | None = None
     template: TemplateName | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
@@ -187,7 +195,14 @@ class Data(Strict):
         if self.kind == "benchmarks" and not self.benchmarks:
             raise ValueError(f"data.benchmarks is empty for data={self.name}: name at least one benchmark to train on")
         if self.kind == "instructions" and self.template is None:
-            raise ValueError(f"data.template is null for data={self.name}: use author_no_input or author_with_input")
+            raise ValueError(f"data.template is null for data={self.name}: use author_no_input, author_with_input or plain")
+        if self.prompt_template is not None:
+            fields(self.prompt_template)
+            if self.prompt is not None or self.template != "plain":
+                raise ValueError(
+                    f"data.prompt_template stands beside data.prompt={self.prompt} and data.template={self.template}, and is the whole "
+                    "prompt. Set data.prompt=null data.template=plain"
+                )
         return self
 
 
@@ -315,7 +330,8 @@ class Experiment(Strict):
 
     def published(self) -> dict[str, JsonValue]:
         """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
-        return self.model_dump(mode="json", exclude={"model": {"local"}, "machine": {"results_dir", "cache_dir", "local_dir", "wandb_dir"}})
+        folders = {"results_dir", "cache_dir", "local_dir", "wandb_dir"}
+        return self.model_dump(mode="json", exclude={"model": {"local"}, "data": {"path"}, "machine": folders})
 
     @property
     def arm(self) -> str:
