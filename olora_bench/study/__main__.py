@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from olora_bench.config.own_inits import use_folder
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.process import terminal
 from olora_bench.process.preemption import INTERRUPTED, INTERRUPTED_CODE
@@ -21,7 +22,8 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
 
     path = find_study(arguments.name)
     check_hydra(path, [*arguments.overrides, *more])
-    hydra_main([f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
+    own = [] if arguments.config_dir is None else [f"--config-dir={arguments.config_dir.absolute()}"]
+    hydra_main([*own, f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
     arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
     from olora_bench.study.expand import StudyFile
@@ -44,7 +46,15 @@ def plan(arguments: argparse.Namespace) -> int:
     """Say what a study would run and what is done already."""
     from olora_bench.study.plan import plan_text
 
-    print(plan_text(arguments.name, arguments.overrides))
+    print(plan_text(arguments.name, arguments.overrides, calibrate=not arguments.no_calibration))
+    return 0
+
+
+def plans(arguments: argparse.Namespace) -> int:
+    """Print the plans of the studies that come with the package, as docs/studies.md has them."""
+    from olora_bench.study.shipped import page
+
+    print(page(arguments.overrides or None), end="")
     return 0
 
 
@@ -205,6 +215,7 @@ Command = Callable[[argparse.Namespace], int]
 COMMANDS: dict[str, tuple[Command, str]] = {
     "run": (run, "run what is missing of a study, then print its report; again = resume"),
     "plan": (plan, "what a study would run, what is done, how long the rest takes; runs nothing"),
+    "plans": (plans, "the plans of the studies that come with the package, as docs/studies.md has them, on no machine in particular"),
     "status": (status, "done, running where and since when, failed and why, time left"),
     "retry": (retry, "as run, with failed runs tried again"),
     "report": (report, "a study's table, tables as files and page from its records; --run-pages adds a page for each run"),
@@ -248,11 +259,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         if command == "gc":
             one.add_argument("--remove", action="store_true", help="remove what is left over: folders without a record")
             one.add_argument("--by-hand", action="store_true", help="with --remove: remove finished runs and evaluations on the list too")
-        else:
+        elif command != "plans":
             of_run = command in ("explain", "again", "items")
             one.add_argument(
                 "name", help="train_id of a run, or its beginning" if of_run else "name of a study, or the path of its YAML file"
             )
+        if command == "plan":
+            one.add_argument("--no-calibration", action="store_true", help="measure no model here of which no record tells: time from FLOPs")
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
         if command == "extract":
@@ -263,13 +276,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             one.add_argument("--figures", action="store_true", help="draw the figures too")
         if command == "export":
             one.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
-        if command == "again":
-            one.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes what the record names")
+        one.add_argument("--config-dir", type=Path, help="a folder of configs and inits of your own, searched first; its code is trusted")
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")
-        what = "the train_id of another run" if command == "explain" else "Hydra overrides for every run"
-        one.add_argument("overrides", nargs="*", help=f"{what}, e.g. machine.results_dir=/data/results")
+        of_command = {"explain": "the train_id of another run", "plans": "names of studies; all, if none is given"}
+        what = of_command.get(command, "Hydra overrides for every run, e.g. machine.results_dir=/data/results")
+        one.add_argument("overrides", nargs="*", help=what)
     return top, commands.choices
 
 
@@ -279,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     terminal.prepare()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments.config_dir is not None:
+            use_folder(arguments.config_dir)
         code = COMMANDS[arguments.command][0](arguments)
         sys.stdout.flush()
         raise SystemExit(code)

@@ -1,9 +1,10 @@
-"""What a study would run, what is done already. Runs nothing, imports no torch, needs no network."""
+"""What a study would run, what it can find and what it takes, what is done already. Runs nothing, imports no torch, needs no network."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
@@ -14,35 +15,81 @@ from olora_bench.store import Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
-from olora_bench.study.open import open_to_read
-from olora_bench.study.power import power_text
-from olora_bench.study.states import counts, standings
+from olora_bench.study.open import OpenStudy, open_to_read
+from olora_bench.study.pace import GPU_NAME, Paces, paces
+from olora_bench.study.stages import Stage, stages
+from olora_bench.study.states import Standing, counts, standings
 from olora_bench.study.sweep import merged_text
+from olora_bench.words.plans import hours_text
 
 
-def plan_text(name: str, overrides: Sequence[str]) -> str:
-    """The plan of a study as text: comparisons, runs, evaluations, where they stand, and what it takes to finish them."""
+def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True, known: Paces | None = None) -> str:
+    """The plan of a study as text: comparisons, runs, power, where they stand, and what it takes to finish them.
+
+    Args:
+        calibrate: measure how fast models go here that no record tells of.
+        known: how fast they go, in place of what records and measuring tell of this machine.
+    """
     study = open_to_read(name, overrides)
     grids = study.grids()
     found = standings(study.store, grids.jobs)
-    first = grids.jobs[0].experiment
-    evaluations = sum(job.what.eval_id is not None for job in grids.jobs)
+    coming = stages(study.file, grids)
+    known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, calibrate=calibrate)
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
         + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
-        f"runs          {len(grids.jobs)}{merged_text(grids)}",
+        f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
         *stages_text(grids),
-        *_power_text(grids),
-        *power_text(study, grids),
-        f"evaluations   {evaluations} of trained runs, {len(_bases(grids.jobs))} of untouched bases",
-        f"precision     {first.precision}",
+        *_few_text(grids),
+        *_power_text(study, grids, coming, known),
+        *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
-        *_resources(study.store, grids, [s.job for s in found if s.state not in ("done", "diverged")]),
+        *_resources(study.store, found, coming, known),
     ]
+    lines += [f"              {unmeasured}"] if unmeasured is not None else []
     lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")]
     return "\n".join(lines)
+
+
+def _known(study: OpenStudy, jobs: Sequence[Job], *, calibrate: bool) -> tuple[Paces, str | None]:
+    """How fast each model goes here, from records, else measured; or why that could not be."""
+    known = paces(study.store, jobs[0].experiment.machine)
+    lacking = {job.experiment.model.name: job.experiment for job in jobs if not known.knows(job.experiment.model.name)}
+    if not lacking or not calibrate:
+        return known, None
+    from olora_bench.study.calibrate import calibrated
+
+    measured, why = calibrated(list(lacking.values()))
+    return replace(known, measured=measured), why
+
+
+def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
+    """How many at each look, and by what they are for."""
+    jobs = coming[-1].jobs
+    if len(coming) == 1:
+        return f"{len(jobs)}"
+    looks = ", ".join(f"{len(stage.jobs)} by look {stage.seeds}" for stage in coming)
+    return f"at most {len(jobs)} without extensions ({looks})" if grids.study.tuning is not None else f"at most {len(jobs)} ({looks})"
+
+
+def _power_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+    if all(c.kind != "primary" for c in grids.study.contrasts):
+        return []
+    from olora_bench.study.power import power  # brings scipy
+    from olora_bench.words.plans import power_lines
+
+    found = power(study, grids, coming, known)
+    return [] if found is None else power_lines(found)
+
+
+def _scored_text(jobs: Sequence[Job]) -> list[str]:
+    scored = sum(job.what.eval_id is not None for job in jobs)
+    return [
+        f"evaluations   {scored} of trained runs, {len(estimate.bases(jobs))} of untouched bases",
+        f"precision     {jobs[0].experiment.precision}",
+    ]
 
 
 def stages_text(grids: Grids) -> list[str]:
@@ -66,8 +113,8 @@ def stages_text(grids: Grids) -> list[str]:
         most = "at most " if rule.refinement == "parabola" else ""
         runs = "fresh seeds" if rule.finalists == 1 else "runs of finalists"
         lines.append(
-            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, and at most "
-            f"{rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm; the counts below are without them"
+            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and at most "
+            f"{rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm, which are not"
         )
     return [*lines, f"budgets       {budgets_text(grids)}"]
 
@@ -83,7 +130,7 @@ def budgets_text(grids: Grids) -> str:
     return f"runs of the search: {'; '.join(dict.fromkeys(cells))}"
 
 
-def _power_text(grids: Grids) -> list[str]:
+def _few_text(grids: Grids) -> list[str]:
     """A line where the study could not decide what it asks, whatever its runs gave."""
     from olora_bench.analysis.paired import MIN_BLOCKS  # brings scipy
 
@@ -98,42 +145,38 @@ def _power_text(grids: Grids) -> list[str]:
     return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
 
 
-def _bases(jobs: Sequence[Job]) -> dict[str, Job]:
-    return {job.what.base_eval_id: job for job in jobs if job.what.base_eval_id is not None}
-
-
-def _resources(store: Store, grids: Grids, left: Sequence[Job]) -> list[str]:
-    device = grids.jobs[0].experiment.machine.device
-    known = estimate.speeds(store, device)
-    bases = _bases(grids.jobs)
-    open_bases = [
-        job for key, job in bases.items() if (e := store.read_eval(None, job.experiment.model.name, key)) is None or e.status != "done"
-    ]
-    hours = estimate.seconds(left, open_bases, known, device)
-    largest = max((job.experiment for job in grids.jobs), key=estimate.memory_bytes)
+def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage], known: Paces) -> list[str]:
+    """Of all that the study takes at most, and what is left of it."""
+    jobs = coming[-1].jobs
+    over = {s.job.what.train_id for s in found if s.state in ("done", "diverged")}  # a run that is not listed yet is not over
+    left, device = [job for job in jobs if job.what.train_id not in over], jobs[0].experiment.machine.device
+    open_bases = [job for job in estimate.bases(jobs) if not _scored(store, job)]
+    largest = max((job.experiment for job in jobs), key=estimate.memory_bytes)
     peak = known.peak_bytes.get(largest.model.name)
     memory = f"{size(peak)} (measured)" if peak else _memory(largest, device)
-    disk = sum(estimate.disk_bytes(job.experiment) for job in grids.jobs)
-    adapters = sum(4 * adapter_parameters(job.experiment) for job in grids.jobs)
-    weights = sum({job.experiment.model.name: estimate.download_bytes(job.experiment) for job in grids.jobs}.values())
-    what = "left" if len(left) < len(grids.jobs) else "in all"
+    disk = sum(estimate.disk_bytes(job.experiment) for job in jobs)
+    adapters = sum(4 * adapter_parameters(job.experiment) for job in jobs)
+    weights = sum({job.experiment.model.name: estimate.download_bytes(job.experiment) for job in jobs}.values())
+    what = "left" if len(left) < len(jobs) else "at most" if len(coming) > 1 else "in all"
+    time = hours_text(estimate.seconds(left, open_bases, known))
     return [
-        f"time {what:<8} {_hours(hours.seconds)} here, one run after another ({hours.source})",
-        f"GPU time      {_hours(estimate.gpu_seconds(left, open_bases))} on one GPU (from FLOPs, assuming an {estimate.GPU_NAME})",
+        f"time {what:<8} {time} here, one run after another ({estimate.source(jobs, known)})",
+        f"GPU time      {hours_text(estimate.gpu_seconds(left, open_bases))} on one GPU (from FLOPs, assuming an {GPU_NAME})",
         f"memory        {memory}, {largest.model.name} r{largest.rank}",
         f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",
     ]
+
+
+def _scored(store: Store, job: Job) -> bool:
+    assert job.what.base_eval_id is not None
+    record = store.read_eval(None, job.experiment.model.name, job.what.base_eval_id)
+    return record is not None and record.status == "done"
 
 
 def _memory(experiment: Experiment, device: str) -> str:
     need = training_memory(experiment, on_gpu=resolve_device(device).startswith("cuda"))
     parts = {"weights": need.weights, "adapter": need.adapter, "activations": need.activations, "logits": need.logits}
     return f"{size(need.total)} (from shapes: {', '.join(f'{name} {size(value)}' for name, value in parts.items())})"
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.0f} hours" if hours >= 100 else f"{hours:.1f} hours" if hours >= 1 else f"{seconds / 60:.1f} minutes"
 
 
 def comparisons(grids: Grids) -> int:

@@ -1,98 +1,145 @@
-"""What a study can find and when it will end, as lines of its plan: by simulating the test that it will use."""
+"""What a study can find, when it will end and what that costs: by simulating the very test that it will use."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from olora_bench.analysis.design import Change, Design, Expected, Foretold, foretold, information, what_pays
+from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.config import Experiment
-from olora_bench.store.manifest import Margin
-from olora_bench.study.estimate import items, seed_seconds, speeds
+from olora_bench.study.estimate import bases, items, job_seconds, score_seconds, seconds
 from olora_bench.study.expand import Grids
-from olora_bench.study.manifest import manifest_of
+from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy
+from olora_bench.study.pace import Paces
+from olora_bench.study.stages import Stage, primary_arms
+from olora_bench.study.variances import Variances, items_by_benchmark, variances
 
-if TYPE_CHECKING:
-    from olora_bench.analysis.design import Change, Design, Foretold
-    from olora_bench.analysis.foreseen import Foreseen
+STUDIES = 6000
+"""Simulated for a plan of one contrast: a power is then known to 0.6 points."""
+FEWEST_STUDIES = 600
+MORE_SEEDS = 2.0
+LIMITS = (1000, None)
+"""Limits of a suite that a plan tries in place of a smaller one."""
 
-STUDIES = 4000
-"""Simulated for a plan: a power is known to 0.8 points."""
+
+@dataclass(frozen=True)
+class End:
+    """How a study ends at a true difference, with the runs and the seconds that it has then taken."""
+
+    at: Expected
+    runs: float
+    seconds: float
 
 
-def power_text(study: OpenStudy, grids: Grids) -> list[str]:
-    """Power at the margin, what is found, when looks end the study, and what would find more; nothing without a margin or looks.
+@dataclass(frozen=True)
+class Option:
+    """The study with another limit or other looks: what it finds four times in five, and its end where there is no difference.
 
-    Variances are those of the study's finished records where there are enough, else stated ones.
+    Attributes:
+        limit: of the suite; None is all items.
+        plan: seeds a model at every look.
+        found: the smallest difference found four times in five.
+        at_none: its end at no difference.
+        trains: whether it takes more training than the study as it is.
     """
+
+    limit: int | None
+    plan: tuple[int, ...]
+    found: float
+    at_none: End
+    trains: bool
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a plan says of a study's power. `share`: the information of the look before the middle, of the last one's."""
+
+    design: Design
+    unit: str
+    limit: int | None
+    said: Foretold
+    variances: Variances
+    ends: tuple[End, ...]
+    look: int
+    share: float
+    options: tuple[Option, ...]
+
+
+def power(study: OpenStudy, grids: Grids, stages: Sequence[Stage], known: Paces) -> Power | None:
+    """What the study can find; None where it declares no primary contrast, or has too few blocks to be judged."""
     primary = [c for c in grids.study.contrasts if c.kind == "primary"]
-    seeds = grids.study.reported_seeds
-    if not primary or seeds is None or (grids.study.seeds is None and grids.study.margin is None):
-        return []
-    from olora_bench.analysis.design import Design, foretold, information, what_pays  # brings scipy
-    from olora_bench.analysis.paired import MIN_BLOCKS
-
+    models = len({job.experiment.model.name for job in grids.jobs})
+    plan = tuple(stage.seeds for stage in stages)
+    if not primary or models * plan[0] < MIN_BLOCKS or (models == 1 and plan[0] < 2):
+        return None
     asked = max(study.file.experiments(), key=items)  # the runs of a search are asked no benchmark
-    models, foreseen = len({job.experiment.model.name for job in grids.jobs}), _foreseen(study, grids, asked)
-    plan = (len(seeds),) if grids.study.seeds is None else grids.study.seeds.looks
-    if models * plan[0] < max(MIN_BLOCKS, models + (models == 1)):
-        return []
-    suite, margin = asked.suite, grids.study.margin or Margin()
-    unit, matters = ("pp", margin.score) if suite.benchmarks else ("nats", margin.loss)
-    design = Design(plan, len(primary), models, matters)
-    said = foretold(design, foreseen.errors, studies=STUDIES)
-    lines = [_found_text(design, said, foreseen, unit), *_ends_text(study, grids, design, said, unit)]
-    if suite.benchmarks:
-        share = information(design, foreseen.errors)[0]
-        changes = what_pays(design, foreseen.errors, items=(1.0, 4.0), seeds=(2.0,), studies=STUDIES // 4)
-        lines.append(_pays_text(share, changes[1:], suite.limit, unit))
-    return lines
+    margin = None if grids.study.margin is None else grids.study.margin.score if asked.suite.benchmarks else grids.study.margin.loss
+    design, varies = Design(plan, len(primary), models, margin), variances(study, grids, asked)
+    said = foretold(design, varies.errors, studies=_studies(design))
+    cost = _Cost(grids, stages, known)
+    ends = tuple(cost.end(one) for one in said.expected)
+    told = information(design, varies.errors)
+    look = min(1, len(plan) - 1)
+    options = tuple(_options(design, varies, said, asked, cost)) if asked.suite.benchmarks or len(plan) > 1 else ()
+    return Power(design, "pp" if asked.suite.benchmarks else "nats", asked.suite.limit, said, varies, ends, look, told[look], options)
 
 
-def _foreseen(study: OpenStudy, grids: Grids, asked: Experiment) -> Foreseen:
-    """Of the primary contrast whose seeds vary most, as far as records say."""
-    from olora_bench.analysis.foreseen import assumed, seen
-    from olora_bench.analysis.load import load_study
-
-    sizes = {name: asked.benchmarks[name].items for name in asked.suite.benchmarks}
-    counts = {name: min(asked.suite.limit or size, size) for name, size in sizes.items()}
-    done = any("tuned" in job.roles or "shared" in job.roles for job in grids.jobs if study.store.read_run(job.what.train_id) is not None)
-    known = seen(load_study(study.store, manifest_of(study.store.root, grids, study.loss, study.file.overrides))) if done else {}
-    return max(known.values(), key=lambda one: one.errors.seed, default=assumed(counts))
+def _studies(design: Design) -> int:
+    return max(STUDIES // (design.contrasts**2 * design.models), FEWEST_STUDIES)
 
 
-def _found_text(design: Design, said: Foretold, foreseen: Foreseen, unit: str) -> str:
-    where = f"those of {foreseen.seeds} finished seeds a model" if foreseen.seeds else "assumed, those of results/smollm2"
-    at_margin = "" if design.margin is None else f"{100 * said.power:.0f}% at the margin of {design.margin:g} {unit}; "
-    extent = f" ({said.found_low:.3g} to {said.found_high:.3g})" if foreseen.seeds else ""
-    least = f"80% from {said.found:.3g} {unit} on{extent}"
-    return f"power         {at_margin}{least}; Holm over {design.contrasts}, variances {where}"
+@dataclass(frozen=True)
+class _Cost:
+    """Runs and seconds of a study by the seeds that its arms get: those of the first look, and so much for each further one of an arm."""
+
+    grids: Grids
+    stages: Sequence[Stage]
+    known: Paces
+
+    def end(self, at: Expected) -> End:
+        """At an end: a shared reference goes on as long as the last of its contrasts."""
+        first, judged = self.stages[0], primary_arms(self.grids.study)
+        runs, taken = float(len(first.jobs)), seconds(first.jobs, bases(first.jobs), self.known)
+        for arm, contrasts in judged.items():
+            each = self._a_seed(arm)
+            beyond = (at.most_seeds if contrasts > 1 else at.seeds) - first.seeds
+            runs, taken = runs + beyond * len(each) / first.seeds, taken + beyond * sum(job_seconds(job, self.known) for job in each) / first.seeds
+        return End(at, runs, taken)
+
+    def _a_seed(self, arm: str) -> list[Job]:
+        """The reported runs of an arm at the first look."""
+        return [job for job in self.stages[0].jobs if job.experiment.arm == arm and set(job.roles) - {"tuning"}]
+
+    def scorings(self, at: Expected) -> float:
+        """How many trained runs are scored by an end."""
+        first, judged = self.stages[0], primary_arms(self.grids.study)
+        scored = [job for job in first.jobs if job.what.eval_id is not None]
+        total = float(len(scored))
+        for arm, contrasts in judged.items():
+            own = sum(job.experiment.arm == arm for job in scored)
+            total += own * ((at.most_seeds if contrasts > 1 else at.seeds) / first.seeds - 1)
+        return total
 
 
-def _ends_text(study: OpenStudy, grids: Grids, design: Design, said: Foretold, unit: str) -> list[str]:
-    if len(design.plan) == 1:
-        return []
-    runs, hours = _a_seed(study, grids)
-    ends = [
-        f"{one.difference:.3g} {unit}: {one.seeds:.1f} seeds, about {runs * one.seeds:.0f} runs and {hours * one.seeds:.2g} hours"
-        for one in said.expected
-    ]
-    return [f"ends          on average, after the search, at a difference of {'; '.join(ends)}; at most {design.plan[-1]} seeds"]
+def _options(design: Design, varies: Variances, said: Foretold, asked: Experiment, cost: _Cost) -> Iterator[Option]:
+    now = sum(items_by_benchmark(asked).values())
+    studies = max(_studies(design) // 4, FEWEST_STUDIES)
+    yield Option(asked.suite.limit, design.plan, said.found, cost.end(said.expected[0]), False)
+    for limit in LIMITS if asked.suite.limit is not None else ():
+        suite = asked.suite.model_copy(update={"limit": limit})
+        more = asked.model_copy(update={"suite": suite})
+        if (limit is not None and limit <= (asked.suite.limit or 0)) or not now:
+            continue
+        change = _change(design, varies, studies, items=[sum(items_by_benchmark(more).values()) / now])
+        end, pace = cost.end(change.at_none), cost.known.of(asked)
+        dearer = cost.scorings(change.at_none) * (score_seconds(more, pace) - score_seconds(asked, pace))
+        yield Option(limit, design.plan, change.found, replace(end, seconds=end.seconds + dearer), False)
+    change = _change(design, varies, studies, seeds=[MORE_SEEDS])
+    yield Option(asked.suite.limit, change.plan, change.found, cost.end(change.at_none), True)
 
 
-def _a_seed(study: OpenStudy, grids: Grids) -> tuple[int, float]:
-    """Runs and hours of one seed: all arms of primary contrasts in all cells, each with its finalists, one after another here."""
-    arms = {arm for c in grids.study.contrasts if c.kind == "primary" for arm in (c.arm, c.reference)}
-    finalists = 1 if grids.study.tuning is None else grids.study.tuning.finalists
-    read = {"read": "final"} if finalists > 1 else {}
-    asked = [one.model_copy(update={"recipe": one.recipe.model_copy(update=read)}) for one in study.file.experiments() if one.arm in arms]
-    device = asked[0].machine.device
-    return finalists * len(asked), seed_seconds(asked, finalists, speeds(study.store, device), device) / 3600
-
-
-def _pays_text(share: float, changes: Sequence[Change], limit: int | None, unit: str) -> str:
-    items, seeds = changes
-    more = [f"twice the seeds find from {seeds.found:.3g} {unit} on"]
-    if limit is not None:
-        more.insert(0, f"suite.limit={4 * limit} finds from {items.found:.3g} {unit} on, and trains nothing")
-    return f"what pays     the first look has {100 * share:.0f}% of the last one's information; {'; '.join(more)}"
+def _change(design: Design, varies: Variances, studies: int, *, items: Sequence[float] = (), seeds: Sequence[float] = ()) -> Change:
+    """The design with so many times the items, or seeds."""
+    return what_pays(design, varies.errors, items=items, seeds=seeds, studies=studies)[0]

@@ -21,6 +21,7 @@ from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
 from olora_bench.study.open import open_to_read
+from olora_bench.study.pace import paces
 from olora_bench.study.plan import stages_text
 from olora_bench.study.states import Standing, counts, standings
 from olora_bench.words.declared import CHANGED, since_text
@@ -44,11 +45,11 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         lines += [f"  {label(s)}" for s in by_state.get(state, [])]
     left = [s.job for s in found if s.state in ("running", "interrupted", "missing")]
     if left:
-        device = grids.jobs[0].experiment.machine.device
-        hours = estimate.seconds(left, [], estimate.speeds(study.store, device), device)
+        known = paces(study.store, left[0].experiment.machine)
+        seconds = estimate.seconds(left, [], known)
         workers = max(1, len(by_state.get("running", [])))
         shared = f" by {workers} workers at once" if workers > 1 else ""
-        lines.append(f"time left     {duration(hours.seconds / workers)}{shared} ({hours.source})")
+        lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source(left, known)})")
     if by_state.get("failed"):
         lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
     return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled

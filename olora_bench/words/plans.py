@@ -1,0 +1,90 @@
+"""What a plan says of power, ends and what pays, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from olora_bench.study.power import End, Option, Power
+
+BOTTLENECK = 0.75
+"""From this share of the last look's information on, later looks bring little: what is left of the error is the items'."""
+
+
+def hours_text(seconds: float) -> str:
+    """A time to plan with.
+
+    >>> hours_text(90), hours_text(5400), hours_text(720000)
+    ('1.5 minutes', '1.5 hours', '200 hours')
+    """
+    hours = seconds / 3600
+    return f"{hours:,.0f} hours" if hours >= 100 else f"{hours:.1f} hours" if hours >= 1 else f"{seconds / 60:.1f} minutes"
+
+
+def power_lines(one: Power) -> list[str]:
+    """Power, where its variances are from, how the study ends, and what would find more."""
+    return [
+        f"power         {_power(one)}",
+        f"variances     {one.variances.source}",
+        *_labelled("expected", [_end(one, end) for end in one.ends]),
+        *_labelled("to find more", _pays(one)),
+    ]
+
+
+def _labelled(label: str, lines: Sequence[str]) -> list[str]:
+    return [f"{label if number == 0 else '':<13} {line}" for number, line in enumerate(lines)]
+
+
+def _power(one: Power) -> str:
+    design, said, unit = one.design, one.said, one.unit
+    at = "" if design.margin is None else f"{100 * said.power:.0f}% at the margin of {design.margin:g} {unit}; "
+    extent = f" ({_amount(said.found_low)} to {_amount(said.found_high)})" if one.variances.known else ""
+    family = "one contrast" if design.contrasts == 1 else f"Holm over {design.contrasts} contrasts"
+    return f"{at}four times in five from {_amount(said.found)} {unit} on{extent}; {family}"
+
+
+def _amount(value: float) -> str:
+    return "no difference at all" if value == float("inf") else f"{value:.2g}"
+
+
+def _end(one: Power, end: End) -> str:
+    at = end.at
+    shown = at.better + at.worse
+    parts = [(shown, "called"), (at.equivalent, "equivalent"), (at.undecided, "unresolved")]
+    how = ", ".join(f"{100 * share:.0f}% {name}" for share, name in parts if share >= 0.005)
+    what = "no difference" if at.difference == 0 else f"{at.difference:.2g} {one.unit}"
+    return f"at {what}: {at.seeds:.1f} seeds a model, {end.runs:.0f} runs, {hours_text(end.seconds)} ({how})"
+
+
+def _pays(one: Power) -> list[str]:
+    if not one.options:
+        return []
+    lines = []
+    if len(one.design.plan) > 1 and one.unit == "pp" and one.share >= BOTTLENECK:
+        items = "all items" if one.limit is None else f"{one.limit} items a benchmark"
+        looks = one.design.plan
+        lines.append(
+            f"items are the bottleneck: at {items} look {looks[one.look]} has {100 * one.share:.0f}% of look {looks[-1]}'s information"
+        )
+    best = cheapest(one)
+    return [*lines, *(_option(one, option, cheapest=option is best) for option in one.options)]
+
+
+def cheapest(one: Power) -> Option | None:
+    """Of what finds the margin four times in five, the one that takes the least time; of none, what finds the least."""
+    enough = [option for option in one.options if one.design.margin is not None and option.found <= one.design.margin]
+    if enough:
+        return min(enough, key=lambda option: option.at_none.seconds)
+    return min(one.options, key=lambda option: (option.found, option.at_none.seconds), default=None)
+
+
+def _option(one: Power, option: Option, *, cheapest: bool) -> str:
+    if option.plan != one.design.plan:
+        what = f"up to {option.plan[-1]} seeds, trained"
+    elif option.limit != one.limit:
+        what = f"suite.limit={'null' if option.limit is None else option.limit}, scored and not trained again"
+    else:
+        what = "as it is"
+    time = f"{option.at_none.at.seeds:.1f} seeds and {hours_text(option.at_none.seconds)} at no difference"
+    return f"{what}: from {_amount(option.found)} {one.unit} on; {time}" + (" (cheapest)" if cheapest else "")
