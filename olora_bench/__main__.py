@@ -71,7 +71,7 @@ def task(cfg: DictConfig) -> str:
 
         with announced(experiment, study):
             status = run(experiment, study=study).status
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
+        if study is None or HydraConfig.get().mode != RunMode.MULTIRUN:  # a study has its report
             print(told(experiment))
         return status
     except LeaseHeld as held:
