@@ -69,7 +69,7 @@ def _carried_out(experiment: Experiment, study: str | None) -> str:
     else:
         with announced(experiment, study):
             status = run(experiment, study=study).status
-    if HydraConfig.get().mode != RunMode.MULTIRUN:
+    if study is None or HydraConfig.get().mode != RunMode.MULTIRUN:  # a study has its report
         print(summary(experiment) if experiment.finalists is None else finalists_summary(experiment))
     return status
 

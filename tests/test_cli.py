@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from olora_bench.__main__ import in_hydras_order
+from olora_bench.study.__main__ import main as study_main
 from olora_bench.study.__main__ import parse
 
 PROBE = """
@@ -80,6 +81,41 @@ def test_options_of_every_command_stand_anywhere() -> None:
     }  # fmt: skip
     found = parse(["items", "--limit", "5", "RUN", "--benchmark", "boolq", "a=b"])
     assert (found.name, found.limit, found.benchmark, found.overrides) == ("RUN", 5, "boolq", ["a=b"])
+
+
+def test_an_override_may_stand_before_a_studys_name() -> None:
+    found = parse(["status", "machine.results_dir=r", "s.yaml", "rank=4"])
+    assert (found.name, found.overrides) == ("s.yaml", ["machine.results_dir=r", "rank=4"])
+    assert parse(["status", "a=b.yaml", "rank=4"]).name == "a=b.yaml"
+
+
+def test_gc_takes_no_studys_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        study_main(["gc", "demo"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "gc demo: gc takes no study's name. It looks at a whole results folder and leaves what any study needs. "
+        "Allowed: overrides, e.g. machine.results_dir=DIR\n"
+    )
+
+
+def test_runs_of_a_sweep_by_hand_show_what_became_of_them(cli, machine: list[str]) -> None:  # type: ignore[no-untyped-def]
+    quiet = ["model=tiny_tinyllama", "data=made_up", "suite=none", "tracker=none", "rank=4", "recipe.steps=2", *machine]
+    done = cli("-m", "init=lora,olora", *quiet)
+    assert done.stdout.count(" done: held-out loss ") == 2, done.stderr
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_make_uses_an_active_environment_that_has_the_packages(active: bool, tmp_path: Path) -> None:
+    """Otherwise it makes its own."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f"#!/bin/sh\nprintf %s {'yes' if active else ''}\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    asked = ["make", "-n", "plan", f"VIRTUAL_ENV={tmp_path}", f"VENV={tmp_path / 'none'}"]
+    said = subprocess.run(asked, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    python = tmp_path / "bin" / "python" if active else tmp_path / "none" / "bin" / "python"
+    assert f"{python} -m olora_bench.study plan demo" in said
+    assert ("pip install" in said) != active
 
 
 def test_hydras_options_stand_anywhere(cli) -> None:  # type: ignore[no-untyped-def]

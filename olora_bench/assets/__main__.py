@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from olora_bench.config.own_inits import without_folder
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.process import terminal
 
 PATIENCE_S = 20.0  # who fetches ahead would rather wait for a slow index than be refused
 
 USAGE = """\
-usage: python -m olora_bench.assets [KEY=VALUE ...]
+usage: python -m olora_bench.assets [--config-dir FOLDER] [KEY=VALUE ...]
        python -m olora_bench.assets --write FILE.yaml model=hub:org/name[@COMMIT] | model=local:FOLDER
 
 Fetches the model, benchmarks and data of an experiment into machine.cache_dir, so that it later runs without a network.
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         from olora_bench.assets import check, fetch, resolve
         from olora_bench.config import compose, load
 
-        experiment = load(compose(list(arguments)))
+        experiment = load(compose(without_folder(arguments)))
         assets = resolve(experiment)
         check(experiment, assets, within_s=PATIENCE_S)
         folders = fetch(experiment, assets)

@@ -3,7 +3,8 @@ installed. Found by names and metadata alone: nothing is run here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -28,6 +29,20 @@ def use_folder(folder: Path) -> None:
         raise BadInput(f"--config-dir {folder} is no folder: name one with config groups of your own, e.g. with init/my_init.py")
     if (whole := folder.absolute()) not in _FOLDERS:
         _FOLDERS.append(whole)
+
+
+def without_folder(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command without `--config-dir FOLDER`, which is trusted from here on.
+
+    Raises:
+        BadInput: it is no folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", type=Path)
+    known, rest = parser.parse_known_args(list(arguments))
+    if known.config_dir is not None:
+        use_folder(known.config_dir)
+    return rest
 
 
 def own_folders() -> tuple[Path, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from olora_bench.config.own_inits import without_folder
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.process import terminal
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 USAGE = """\
-usage: python -m olora_bench.data show [KEY=VALUE ...]
+usage: python -m olora_bench.data show [--config-dir FOLDER] [KEY=VALUE ...]
 
 Prints five examples of the train part as tokens make them, what the loss is read on between [[ and ]], and the size of each part.
 Takes the overrides of `python -m olora_bench`, e.g. model=tinyllama data=file data.path=my_rows.jsonl data.prompt=question."""
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[:1] != ["show"]:
             raise BadInput(USAGE)
-        for line in _lines(arguments[1:]):
+        for line in _lines(without_folder(arguments[1:])):
             print(line)
     except (BadInput, StoreError) as error:
         print(error, file=sys.stderr)

@@ -200,6 +200,11 @@ def gc(arguments: argparse.Namespace) -> int:
 
     if arguments.by_hand and not arguments.remove:
         raise BadInput("--by-hand says what --remove may remove too: give both, or neither to see the list")
+    if named := [word for word in arguments.overrides if "=" not in word]:
+        raise BadInput(
+            f"gc {named[0]}: gc takes no study's name. It looks at a whole results folder and leaves what any study needs. "
+            "Allowed: overrides, e.g. machine.results_dir=DIR"
+        )
     for line in gc_lines(_results_dir(arguments.overrides), remove=arguments.remove, by_hand=arguments.by_hand):
         print(line, flush=True)
     return 0
@@ -247,8 +252,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Read a command line; options may stand before, between and after overrides."""
     top, commands = _parsers()
     if argv and argv[0] in commands:
-        return commands[argv[0]].parse_intermixed_args(argv[1:], argparse.Namespace(command=argv[0]))
+        return _named(commands[argv[0]].parse_intermixed_args(argv[1:], argparse.Namespace(command=argv[0])))
     return top.parse_args(argv)
+
+
+def _named(arguments: argparse.Namespace) -> argparse.Namespace:
+    """With the name where it was meant: an override may stand before it."""
+    words = [getattr(arguments, "name", ""), *arguments.overrides]
+    own = next((word for word in words if "=" not in word or word.endswith(".yaml")), None)
+    if "=" in words[0] and own is not None:
+        words.remove(own)
+        arguments.name, arguments.overrides = own, words
+    return arguments
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

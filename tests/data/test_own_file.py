@@ -11,7 +11,7 @@ import pytest
 
 from olora_bench.assets import check, fetch, resolve
 from olora_bench.assets.rows import read_parquet
-from olora_bench.config import Experiment, compose, load
+from olora_bench.config import Experiment, compose, load, own_inits
 from olora_bench.data.__main__ import main
 from olora_bench.errors import BadInput
 from olora_bench.identity import train_identity
@@ -150,6 +150,21 @@ def test_examples_are_shown_with_what_the_loss_is_read_on(tmp_path: Path, cache_
     assert lines[0] == f"--- train-{number}: {len(lines[1]) - 4 - len('<s></s>') + 2} tokens, {len(answer) - 3} of them supervised"
     assert lines[1] == f"<s>Topic: sums. What is {number} times {number + 1}, please? {{A}}[[{answer}]]"
     assert [line.partition(",")[0] for line in lines[-3:]] == ["train: 20 examples", "tune: 20 examples", "report: 20 examples"]
+
+
+def test_a_description_in_ones_own_folder_is_shown(
+    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As docs/adding.md has it: a template of several lines, and `file` for all that it does not say."""
+    monkeypatch.setattr(own_inits, "_FOLDERS", [])
+    (tmp_path / "data").mkdir()
+    text = "prompt_template: |-\n  Question: {question}\n  Answer:\n"
+    described = f"defaults: [file, _self_]\nname: my_data\npath: {written(tmp_path / 'rows.jsonl')}\nresponse: answer\n{text}"
+    (tmp_path / "data" / "my_data.yaml").write_text(described)
+    own = ["--config-dir", str(tmp_path), "data=my_data", f"machine.cache_dir={cache_dir}"]
+    assert main(["show", "model=tiny_tinyllama", "rank=4", *own]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("<s>Question: What is ") and lines[2].startswith("Answer:[[It is ")
 
 
 def test_show_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
