@@ -83,7 +83,9 @@ class _Bench:
 
         self.asked, self.dtype, self.device = asked, dtype, asked["device"]
         weights = sum(out * inside for out, inside in asked["shapes"].values())
-        self.tokens = max(min(asked["tokens"], int(FLOPS_AT_ONCE / (4 * weights + 4 * asked["hidden"] * asked["vocab"] / asked["layers"]))), 8)
+        self.tokens = max(
+            min(asked["tokens"], int(FLOPS_AT_ONCE / (4 * weights + 4 * asked["hidden"] * asked["vocab"] / asked["layers"]))), 8
+        )
         made = {name: torch.randn(*shape, device=self.device) for name, shape in asked["shapes"].items()}
         self.weights = {name: (one / one.shape[1] ** 0.5).to(dtype) for name, one in made.items()}
         self.adapters = {name: self._adapter(*asked["shapes"][name]) for name in asked["targets"]}
@@ -161,7 +163,9 @@ class _Bench:
         """Seconds of clipping and AdamW over the adapters of all layers."""
         import torch
 
-        own = [torch.zeros_like(p, requires_grad=True) for _ in range(self.asked["layers"]) for pair in self.adapters.values() for p in pair]
+        own = [
+            torch.zeros_like(p, requires_grad=True) for _ in range(self.asked["layers"]) for pair in self.adapters.values() for p in pair
+        ]
         for one in own:
             one.grad = torch.ones_like(one)
         adam = torch.optim.AdamW(own)

@@ -105,7 +105,10 @@ class _Cost:
         for arm, contrasts in judged.items():
             each = self._a_seed(arm)
             beyond = (at.most_seeds if contrasts > 1 else at.seeds) - first.seeds
-            runs, taken = runs + beyond * len(each) / first.seeds, taken + beyond * sum(job_seconds(job, self.known) for job in each) / first.seeds
+            runs, taken = (
+                runs + beyond * len(each) / first.seeds,
+                taken + beyond * sum(job_seconds(job, self.known) for job in each) / first.seeds,
+            )
         return End(at, runs, taken)
 
     def _a_seed(self, arm: str) -> list[Job]:
