@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from olora_bench.config import Experiment
+from olora_bench.config.memory import token_budgets
 from olora_bench.process.hardware import resolve_device
 from olora_bench.study.pace import CHOICE_SHARE, TOKENS_PER_CHOICE, Pace, threads_of
 
@@ -44,12 +45,13 @@ def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str 
 
 def _asked(one: Experiment) -> dict[str, Any]:
     model = one.model
+    device = resolve_device(one.machine.device)
     examples = 50.0 if one.data.kind == "benchmarks" else 115.0
     return {
         "shapes": {name: list(shape) for name, shape in model.shapes.items()}, "targets": list(model.target_modules), "rank": one.rank,
         "layers": model.layers, "hidden": model.hidden_size, "vocab": model.vocab_size, "precision": one.precision,
-        "device": resolve_device(one.machine.device), "threads": threads_of(one.machine), "length": int(min(examples, one.data.cutoff)),
-        "tokens": int(min(one.recipe.batch_size * examples, one.machine.train_token_budget)),
+        "device": device, "threads": threads_of(one.machine), "length": int(min(examples, one.data.cutoff)),
+        "tokens": int(min(one.recipe.batch_size * examples, token_budgets(one.machine, on_gpu=device.startswith("cuda"))[0])),
         "step": int(one.recipe.batch_size * min(examples, one.data.cutoff)),
     }  # fmt: skip
 
@@ -81,7 +83,8 @@ class _Bench:
 
         self.asked, self.dtype, self.device = asked, dtype, asked["device"]
         weights = sum(out * inside for out, inside in asked["shapes"].values())
-        self.tokens = max(min(asked["tokens"], int(FLOPS_AT_ONCE / (4 * weights + 4 * asked["hidden"] * asked["vocab"] / asked["layers"]))), 8)
+        a_token = 4 * weights + 4 * asked["hidden"] * asked["vocab"] / asked["layers"]
+        self.tokens = max(min(asked["tokens"], int(FLOPS_AT_ONCE / a_token)), 8)
         made = {name: torch.randn(*shape, device=self.device) for name, shape in asked["shapes"].items()}
         self.weights = {name: (one / one.shape[1] ** 0.5).to(dtype) for name, one in made.items()}
         self.adapters = {name: self._adapter(*asked["shapes"][name]) for name in asked["targets"]}
@@ -159,7 +162,9 @@ class _Bench:
         """Seconds of clipping and AdamW over the adapters of all layers."""
         import torch
 
-        own = [torch.zeros_like(p, requires_grad=True) for _ in range(self.asked["layers"]) for pair in self.adapters.values() for p in pair]
+        own = [
+            torch.zeros_like(p, requires_grad=True) for _ in range(self.asked["layers"]) for pair in self.adapters.values() for p in pair
+        ]
         for one in own:
             one.grad = torch.ones_like(one)
         adam = torch.optim.AdamW(own)

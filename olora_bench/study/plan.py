@@ -113,8 +113,8 @@ def stages_text(grids: Grids) -> list[str]:
         most = "at most " if rule.refinement == "parabola" else ""
         runs = "fresh seeds" if rule.finalists == 1 else "runs of finalists"
         lines.append(
-            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and at most "
-            f"{rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm, which are not"
+            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and "
+            f"at most {rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm, which are not"
         )
     return [*lines, f"budgets       {budgets_text(grids)}"]
 
