@@ -60,12 +60,11 @@ def _end(one: Power, end: End) -> str:
 def _pays(one: Power) -> list[str]:
     if not one.options:
         return []
-    lines = []
+    lines: list[str] = []
     if len(one.design.plan) > 1 and one.limit is not None and one.unit == "pp" and one.share >= BOTTLENECK:
         looks, share = one.design.plan, f"{100 * one.share:.0f}%"
-        lines.append(
-            f"items are the bottleneck: at {one.limit} items a benchmark look {looks[one.look]} has {share} of look {looks[-1]}'s information"
-        )
+        information = f"look {looks[one.look]} has {share} of look {looks[-1]}'s information"
+        lines.append(f"items are the bottleneck: at {one.limit} items a benchmark {information}")
     best = cheapest(one)
     return [*lines, *(_option(one, option, cheapest=option is best) for option in one.options)]
 
