@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from olora_bench.config import Experiment
 from olora_bench.config.memory import token_budgets
 from olora_bench.process.hardware import resolve_device
@@ -33,6 +35,8 @@ def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str 
     Args:
         experiments: one of each model.
     """
+    if large := [one.model.name for one in experiments if _bytes(one) > psutil.virtual_memory().available / 4]:
+        return {}, f"{', '.join(large)} takes more of this machine's memory to measure than is free: the time is from FLOPs"
     command, asked = [sys.executable, "-m", __name__], json.dumps([_asked(one) for one in experiments])
     try:
         done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=TIMEOUT_S * len(experiments), check=True)
@@ -41,6 +45,12 @@ def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str 
         return {}, f"{names} could not be measured here ({type(error).__name__}): the time is from FLOPs"
     found = [Pace(**one) for one in json.loads(done.stdout)]
     return {one.model.name: pace for one, pace in zip(experiments, found, strict=True)}, None
+
+
+def _bytes(one: Experiment) -> float:
+    """What measuring takes: a layer and the head in fp32, each twice."""
+    model = one.model
+    return 8.0 * (sum(out * inside for out, inside in model.shapes.values()) + model.vocab_size * model.hidden_size)
 
 
 def _asked(one: Experiment) -> dict[str, Any]:
