@@ -17,10 +17,10 @@ from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import GPU_NAME, Paces, paces
+from olora_bench.study.power_text import hours_text
 from olora_bench.study.stages import Stage, stages
 from olora_bench.study.states import Standing, counts, standings
 from olora_bench.study.sweep import merged_text
-from olora_bench.words.plans import hours_text
 
 
 def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, known: Paces | None = None) -> str:
@@ -79,7 +79,7 @@ def _power_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: 
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
     from olora_bench.study.power import power  # brings scipy
-    from olora_bench.words.plans import power_lines
+    from olora_bench.study.power_text import power_lines
 
     found = power(study, grids, coming, known)
     return [] if found is None else power_lines(found)

@@ -12,10 +12,10 @@ from olora_bench.study.estimate import items
 from olora_bench.study.open import OpenStudy, find_and_open
 from olora_bench.study.plan import plan_text
 from olora_bench.study.power import Power, power
+from olora_bench.study.power_text import power_lines
 from olora_bench.study.shipped import CPU, PAGE_PACES
 from olora_bench.study.stages import stages
 from olora_bench.study.variances import variances
-from olora_bench.words.plans import power_lines
 from tests.committed_results import RESULTS
 
 NODE = """

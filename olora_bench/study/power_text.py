@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # brings scipy
     from olora_bench.study.power import End, Option, Power
 
 BOTTLENECK = 0.75
