@@ -17,7 +17,7 @@ import psutil
 from olora_bench.config import Experiment
 from olora_bench.config.memory import token_budgets
 from olora_bench.process.hardware import resolve_device
-from olora_bench.study.pace import CHOICE_SHARE, TOKENS_PER_CHOICE, Pace, threads_of
+from olora_bench.study.pace import CHOICE_SHARE, THREADS_GIVE, TOKENS_PER_CHOICE, Pace, threads_of
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,7 @@ def measure(asked: Mapping[str, Any]) -> Pace:
     """Run one layer and the head; the rest of the model is as many of them."""
     import torch
 
-    torch.set_num_threads(asked["threads"])
+    torch.set_num_threads(1)  # threads that wait for each other on a busy machine work for nothing; more are taken to give what they give
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked["precision"]]
     bench = _Bench(asked, dtype)
     train = (asked["layers"] * bench.layer(backward=True) + bench.head(backward=True)) / bench.tokens + bench.optimiser() / asked["step"]
@@ -197,21 +197,21 @@ class _Bench:
         return LAYERS_OF_SVD * self._seconds(once)
 
     def _seconds(self, once: Callable[[], None]) -> float:
-        """The median of up to five, after one that warms up; no more than half a second of them."""
+        """The least of up to five, after one that warms up, in no more than half a second: what else runs here only adds to it."""
         once()
         taken: list[float] = []
         while len(taken) < 5 and sum(taken) < 0.5:
             began = self._clock()
             once()
             taken.append(self._clock() - began)
-        return sorted(taken)[len(taken) // 2]
+        return min(taken)
 
     def _clock(self) -> float:
-        """Seconds: on a CPU those that its threads have worked, so that what else the machine does plays no part."""
+        """Seconds: on a CPU those that it has worked, so that what else the machine does plays no part."""
         import torch
 
         if self.device == "cpu":
-            return time.process_time() / self.asked["threads"]
+            return time.process_time() / self.asked["threads"] ** THREADS_GIVE
         torch.cuda.synchronize()
         return time.perf_counter()
 
