@@ -56,7 +56,7 @@ test-all: $(VENV)/.all  ## the tests that `make test` leaves out; what is absent
 fuzz: $(VENV)/.dev  ## 1,000 odd overrides, 300 odd study files and 300 damaged trees (several minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) -m fuzz tests/fuzz $(ARGS)
 
-storm: $(VENV)/.dev  ## 500 faults in the workers of tiny studies: kills, pauses, full disks, set clocks (ten minutes)
+storm: $(VENV)/.dev  ## 600 faults in the workers of tiny studies: kills, pauses, full disks, set clocks (half an hour)
 	@OMP_NUM_THREADS=1 $(PY) tests/faults/storm.py --table perf/results/storm.json $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and mypy

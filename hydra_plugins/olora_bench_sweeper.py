@@ -31,15 +31,17 @@ class StudyFolder(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         from olora_bench.config.compose import searched_first
+        from olora_bench.config.own_inits import own_folders
 
-        folder = searched_first()
-        if folder is not None:
+        first = searched_first()
+        for folder in [*reversed(own_folders()), *([] if first is None else [first])]:
             search_path.prepend("olora_bench", f"file://{folder}", anchor="main")
-        search_path.append("olora_bench", "olora-bench://models")
+        search_path.append("olora_bench", "olora-bench://unwritten")
 
 
-class DescribedModels(ConfigSource):
-    """The options `model=hub:org/name` and `model=local:FOLDER`, each made of what its config.json says."""
+class UnwrittenOptions(ConfigSource):
+    """Options that have no YAML: `model=hub:org/name` and `model=local:FOLDER`, each made of what its config.json says, and `init=NAME` of
+    the user's own modules and installed packages."""
 
     @staticmethod
     def scheme() -> str:
@@ -49,13 +51,17 @@ class DescribedModels(ConfigSource):
         return True
 
     def is_config(self, config_path: str) -> bool:
-        return config_path.startswith(("model/hub:", "model/local:"))
+        from olora_bench.config.own_inits import own_modules
+
+        group, _, name = config_path.partition("/")
+        return (group == "model" and name.startswith(("hub:", "local:"))) or (group == "init" and name in own_modules())
 
     def load_config(self, config_path: str) -> ConfigResult:
         from olora_bench.assets.describe import described
 
-        node = OmegaConf.create(described(config_path.removeprefix("model/")), flags={"allow_objects": False})
-        return ConfigResult(self.provider, self.full_path(), node, {"package": None})
+        group, _, name = config_path.partition("/")
+        node = described(name) if group == "model" else {"name": name, "module": name}
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(node), {"package": None})
 
     def is_group(self, config_path: str) -> bool:
         return False

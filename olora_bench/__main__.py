@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from olora_bench.config import Experiment, check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.own_inits import use_folder
 from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
 from olora_bench.process import terminal
@@ -32,6 +33,14 @@ EXPECTED = (BadInput, RecordError, RunFailed, StoreError)
 OURS = ("olora_bench", "hydra_plugins")
 VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """With HYDRA_FULL_ERROR=1 expected errors come with their traceback too."""
+
+
+def _use_own_folders() -> None:
+    """In the process that runs, which a launcher may have started: trust the folder that this command line named."""
+    sources: Any = OmegaConf.to_container(HydraConfig.get().runtime.config_sources, resolve=False)
+    for source in sources:
+        if source["schema"] == "file" and source["provider"] == "command-line":
+            use_folder(Path(source["path"]))
 
 
 def config_dirs() -> list[Path]:
@@ -70,6 +79,7 @@ def task(cfg: DictConfig) -> str:
     terminal.prepare()  # a launcher may have started this process
     study = None
     try:
+        _use_own_folders()
         study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
         return _carried_out(experiment, study)
@@ -120,6 +130,8 @@ def _message(error: Exception) -> str:
 def _check_config_dirs(arguments: Sequence[str], study_dir: Path | None) -> None:
     """What Hydra will read of a user's own folders is read once before it."""
     given = get_args_parser().parse_args(list(arguments))
+    if given.config_dir is not None:
+        use_folder(Path(given.config_dir))
     for folder in (given.config_dir, given.config_path, study_dir):
         if folder is not None:
             check_folder(Path(folder), given.config_name or "config")

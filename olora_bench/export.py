@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from olora_bench.config.own_inits import use_folder
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError
 from olora_bench.process import terminal
 from olora_bench.process.progress import say
@@ -33,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     terminal.prepare()
     options = parser.parse_intermixed_args(arguments)
     try:
+        if options.config_dir is not None:
+            use_folder(options.config_dir)
         done = export(options.run, options.to, options.out, rank=options.rank, results=options.results, config_dir=options.config_dir)
     except (BadInput, MissingAssets, RecordError, StoreError) as error:
         print(error, file=sys.stderr)

@@ -119,7 +119,33 @@ def load(found: dict[str, Any], path: Path) -> list[str]:
     return [*_table(("command", "CPU seconds", "peak, MB"), rows), "", *_source(found, path, "python -m perf.load", f"{runs} runs")]
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
+def profile(found: dict[str, Any], path: Path) -> list[str]:
+    """A row for training and one for scoring of perf.profile: speed, share of the ceiling, and each kind's share of the time."""
+    kinds = list(found["training"]["kinds"])
+    rows = []
+    for name in ("training", "scoring"):
+        part = found[name]
+        shares = [f"{100 * part['kinds'][kind] / part['profiled_seconds']:.0f}" for kind in kinds]
+        rows.append((name, f"{part['tokens_per_s']:.0f}", f"{100 * part['share_of_ceiling']:.0f}", *shares))
+    asked = found["asked"]
+    command = f"python -m perf.profile --data {asked['data']} --steps {asked['steps']} --items {asked['items']}"
+    what = f"{asked['model']}, {asked['steps']} steps, {asked['items']} items a benchmark"
+    return [
+        *_table(("", "tokens/s", "% of the ceiling", *(f"{kind}, %" for kind in kinds)), rows),
+        "",
+        *_source(found, path, command, what),
+    ]
+
+
+def judge(found: dict[str, Any], path: Path) -> list[str]:
+    """The one row of perf.judge."""
+    rows, cost = found["asked"]["rows"], found["judge"]
+    row = (f"{rows:,}", _mib(found["samples_bytes"]), f"{cost['cpu_seconds']:.1f}", f"{cost['peak_bytes'] / 1e6:.0f}")
+    head = ("item rows", "samples, MiB", "CPU seconds", "peak, MB")
+    return [*_table(head, [row]), "", *_source(found, path, "python -m perf.judge", "two sides, six seeds, two tasks")]
+
+
+_ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "train": ("train_alpaca_cpu.json", train),
     "train_commonsense": ("train_commonsense_cpu.json", train),
     "eval": ("eval_cpu.json", evaluate),
@@ -127,8 +153,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "complete": ("eval_complete.json", complete),
     "init": ("init_cpu.json", init),
     "load": ("load.json", load),
+    "profile": ("profile_cpu.json", profile),
+    "judge": ("judge.json", judge),
 }
-"""Name in the page -> file below perf/results, and what makes the table of it."""
+TABLES = {name: (file, make) for name, (file, make) in _ALL.items() if (RESULTS / file).exists()}
+"""Name in the page -> file below perf/results, and what makes the table of it: of what has been measured."""
 
 
 def table(name: str) -> str:
@@ -169,15 +198,14 @@ def _mib(count: float) -> str:
 
 
 def main() -> int:
-    """Print every table that has results, or write those that the page shows."""
+    """Print every table, or write those that the page shows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help=f"write the tables of docs/{PAGE.name}")
     if parser.parse_args().write:
         PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
         return 0
-    for name, (file, _) in TABLES.items():
-        if (RESULTS / file).exists():
-            print(f"{name}\n\n{table(name)}")
+    for name in TABLES:
+        print(f"{name}\n\n{table(name)}")
     return 0
 
 

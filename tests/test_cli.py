@@ -75,7 +75,9 @@ def test_options_of_a_study_stand_anywhere(arguments: list[str]) -> None:
 
 
 def test_options_of_every_command_stand_anywhere() -> None:
-    assert vars(parse(["gc", "a=b", "--remove"])) == {"command": "gc", "remove": True, "by_hand": False, "overrides": ["a=b"]}
+    assert vars(parse(["gc", "a=b", "--remove"])) == {
+        "command": "gc", "remove": True, "by_hand": False, "config_dir": None, "overrides": ["a=b"],
+    }  # fmt: skip
     found = parse(["items", "--limit", "5", "RUN", "--benchmark", "boolq", "a=b"])
     assert (found.name, found.limit, found.benchmark, found.overrides) == ("RUN", 5, "boolq", ["a=b"])
 

@@ -184,6 +184,13 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
         composed(overrides)
     elif module == "olora_bench.judge":
         judge_parser().parse_intermixed_args(rest)
+    elif module == "olora_bench.data":
+        assert rest[0] == "show"
+        composed(overrides)
+    elif module == "olora_bench.inits":
+        assert rest[0] == "check" and all(flag in ("--config-dir",) for flag in rest if flag.startswith("-"))
+    elif module == "olora_bench.lm_eval":
+        assert rest[:3] == ["run", "--model", "olora_bench"]
     elif module == "olora_bench.report":
         assert not rest
     elif module == "olora_bench.export":

@@ -65,6 +65,18 @@ def test_a_step_in_small(name: str, tmp_path: Path) -> None:
     assert found["held"], found
 
 
+def test_processes_are_forks_unless_an_import_has_touched_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork cannot use CUDA after that; a fresh process can."""
+    assert check.start_method() == "fork"
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    assert check.start_method() == "spawn"
+
+
+@pytest.mark.slow
+def test_a_fresh_process_finds_its_step(tmp_path: Path) -> None:
+    assert check.run("health", Asked("cpu", True, tmp_path, 120), "spawn")["held"]
+
+
 @pytest.mark.slow
 def test_every_step_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command as it is given on a GPU, but for device and sizes."""

@@ -13,8 +13,8 @@ ROOMS = (
     "training", "evaluation", "run", "analysis", "words", "report", "figures", "study",
 )  # fmt: skip
 """Each room imports from those before it alone. The first three are single files, under everything."""
-ENTRIES = {"__main__", "export", "judge"}
-"""Commands: `__main__` of any room, and `python -m olora_bench.{export,judge}`. They may import anything; only commands import them."""
+ENTRIES = {"__main__", "export", "judge", "lm_eval"}
+"""Commands: any `__main__`, `python -m olora_bench.{export,judge,lm_eval}`. They may import anything; only commands import them."""
 
 
 @cache

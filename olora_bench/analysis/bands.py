@@ -63,9 +63,9 @@ def _groups(frames: StudyFrames, pairs: pd.DataFrame) -> list[tuple[Row, pd.Data
     groups = []
     for role in ("tuned", "shared"):
         reported = with_role(runs, role).drop_duplicates(["cell", "arm", "lr", "seed"])
-        own_rates = role == "tuned" or frames.protocol == "as_given"
+        shown = "given" if frames.protocol == "as_given" else role  # each arm at a rate of its own, in one panel as tuned ones
         for named, group in groups_of(reported, ["cell", "model", "rank", "setting", "arm", "lr"]):
-            groups.append((named | {"role": role, "panel_lr": np.nan if own_rates else named["lr"]}, group))
+            groups.append((named | {"role": shown, "panel_lr": named["lr"] if shown == "shared" else np.nan}, group))
     return groups
 
 

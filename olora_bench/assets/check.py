@@ -102,6 +102,9 @@ def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> cache.Place | N
     made_from: dict[str, JsonValue] = {"identity": asset.identity, "splits": [*layout.splits_of(spec)], "version": ROWS_VERSION}
     if asset.source == "generated":
         made_from["rows"] = generated_spec(spec)
+    columns = {k: v for k in ("prompt", "response", "prompt_template") if (v := getattr(spec, k, None)) is not None}
+    if columns:
+        made_from["columns"] = columns
     return cache.Place(cache_dir / "rows" / f"{spec.name}-{digest_of(made_from)[:16]}", made_from)
 
 
@@ -184,7 +187,6 @@ def _missing_splits(want: Wanted, asset: Asset, experiment: Experiment) -> Missi
     spec, local_dir = want.spec, experiment.machine.local_dir
     if asset.source != "local" or isinstance(spec, Model):
         return None
-    assert local_dir is not None
     found = layout.find_rows(spec, local_dir)
     absent = [s for s in want.splits if s not in found]
     if not absent:

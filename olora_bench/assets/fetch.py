@@ -161,7 +161,6 @@ def _make_rows(place: cache.Place, want: Wanted, asset: Asset, experiment: Exper
 
 def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict[str, list[Path]]:
     if asset.source == "local":
-        assert experiment.machine.local_dir is not None
         return layout.find_rows(spec, experiment.machine.local_dir)
     assert spec.hub is not None
     return hub.fetch_rows(spec, spec.hub, commit(asset))
@@ -175,7 +174,8 @@ def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> p
     guessed = "" if split in said else ", whose name says no split"
     say(f"assets: {key}: {split} is {', '.join(map(str, files))}{guessed}")
     if isinstance(spec, Data):
-        return rows.instructions(rows.read_rows(files, rows.INSTRUCTION_COLUMNS), files[0])
+        table = rows.read_rows(files, rows.wanted_columns(spec))
+        return rows.instructions(rows.mapped(table, files[0], spec), files[0])
     from olora_bench.assets import olmo
 
     table = rows.read_rows(files)

@@ -106,13 +106,18 @@ def _check_whole(split: str, files: list[str]) -> None:
         raise BadInput(f"{len(absent)} of the {max(totals)} shards of the {split} split are missing (the first is number {absent[0]})")
 
 
-def find_rows(spec: Benchmark | Data, local_dir: Path) -> dict[str, list[Path]]:
-    """The files of each split below `local_dir`: `<hub id>/` in Hub layout first, then the spec's own `local`. May be empty.
+def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[Path]]:
+    """The files of each split: at a data set's own `path`, else below `local_dir`, `<hub id>/` in Hub layout first, then the spec's own
+    `local`. May be empty.
 
     Raises:
-        BadInput: there are files of rows and none can be taken for a split that is wanted, or as `pick`.
+        BadInput: nothing lies at `path`; there are files of rows and none can be taken for a split that is wanted, or as `pick`.
     """
     hub, name = spec.hub, spec.local
+    if isinstance(spec, Data) and spec.path is not None:
+        return _at(spec.path)
+    if local_dir is None:
+        return {}
     places = ([(local_dir / hub.id, hub.config)] if hub else []) + ([(local_dir / name, None)] if name else [])
     passed_over = ""
     for place, config in places:
@@ -133,6 +138,19 @@ def find_rows(spec: Benchmark | Data, local_dir: Path) -> dict[str, list[Path]]:
             "Rename the one that is meant, e.g. train.jsonl, validation.csv, test-00000-of-00002.parquet"
         )
     return {}
+
+
+def _at(path: str) -> dict[str, list[Path]]:
+    """The file that is named, or those of a folder that are of the train split."""
+    place = Path(path).expanduser().absolute()
+    if not place.exists():
+        raise BadInput(f"data.path={path}: there is no {place}. Name a file of rows ({', '.join(ENDINGS)}) or a folder with one")
+    if place.is_file():
+        _names_in(place)
+        return {"train": [place]}
+    if not (found := pick(_names_in(place), None, ("train",))):
+        raise BadInput(f"data.path={path}: no file of rows in it is of the train split. Name the file")
+    return {split: [place / name for name in names] for split, names in found.items()}
 
 
 def _refuse_beside_unnamed(folder: Path, found: dict[str, list[str]]) -> None:

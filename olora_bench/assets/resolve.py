@@ -65,7 +65,7 @@ def _declares(spec: Spec, source: AssetSource, local_dir: Path | None) -> bool:
         return spec.hub is not None
     if isinstance(spec, Model):
         return layout.find_model(spec, local_dir) is not None
-    return local_dir is not None and bool(layout.find_rows(spec, local_dir))
+    return bool(layout.find_rows(spec, local_dir))
 
 
 def _passed_over(want: Wanted, source: Source | None, experiment: Experiment) -> dict[Path, str]:
@@ -96,9 +96,12 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     placed = local_dir is not None or Path(name).is_absolute()
     place = Path(local_dir or "<machine.local_dir>", name)
     sources = ",".join(experiment.assets)
-    ways = ([f"add {' or '.join(declared)} to assets"] if declared else []) + [
-        f"put it at {place}" + ("" if placed else " and set machine.local_dir")
-    ]
+    own = ["give it with data.path=FILE"] if isinstance(spec, Data) and spec.hub is None else []
+    ways = (
+        own
+        + ([f"add {' or '.join(declared)} to assets"] if declared else [])
+        + [f"put it at {place}" + ("" if placed else " and set machine.local_dir")]
+    )
     seen = _passed_over(want, None, experiment)
     why = "".join(f"; {folder} is passed over: {problem}" for folder, problem in seen.items())
     if seen:
@@ -148,6 +151,5 @@ def local_digest(spec: Spec, local_dir: Path | None, cache_dir: Path) -> str:
         folder = layout.find_model(spec, local_dir)
         assert folder is not None
         return digest_of([[p.name, cache.known_sha256(p, cache_dir)] for p in layout.model_files(folder)])
-    assert local_dir is not None
     rows = layout.find_rows(spec, local_dir)
     return digest_of({split: [cache.known_sha256(p, cache_dir) for p in files] for split, files in rows.items()})

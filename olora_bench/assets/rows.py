@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from olora_bench import formats
+from olora_bench.config import Data
+from olora_bench.config.templates import fields
 from olora_bench.errors import BadInput
 from olora_bench.formats import Unreadable
 
@@ -118,6 +120,49 @@ def instructions(table: pa.Table, file: Path) -> pa.Table:
         _refuse(table, file, name, pc.utf8_is_space(columns[name]), "is blank")
     _refuse(table, file, "instruction", pc.equal(columns["instruction"], ""), "is empty")
     return pa.table(columns).replace_schema_metadata(table.schema.metadata)
+
+
+def wanted_columns(data: Data) -> list[str]:
+    """The columns of instruction data that matter."""
+    if data.prompt_template is None:
+        prompts = [data.prompt] if data.prompt is not None else ["instruction", "input"]
+    else:
+        prompts = fields(data.prompt_template)
+    return [*prompts, data.response or "output"]
+
+
+def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
+    """Rows under the names of instruction data: the columns that `data` names, or its prompt template filled with them.
+
+    Raises:
+        BadInput: a column is missing, or a cell of one is null, blank or no text; names file, row, column and value.
+    """
+    if data.prompt_template is None and data.prompt is None and data.response is None:
+        return table
+    named = [name for name in wanted_columns(data) if name != "input" or name in table.column_names]
+    if lacking := [name for name in named if name not in table.column_names]:
+        raise BadInput(
+            f"{source(table, file)} has no column {', '.join(map(visible, lacking))}, which data.prompt, data.response or "
+            f"data.prompt_template names. Found: {', '.join(map(visible, table.column_names))}{renaming(lacking, table.column_names)}"
+        )
+    for name in named:
+        column = table[name]
+        if not _is_text(column.type) and column.null_count < len(column):
+            _refuse(table, file, name, pc.is_valid(column), f"is no text (the column is of type {column.type})")
+        if name != "input":
+            _refuse(table, file, name, pc.is_null(column), "is missing")
+            _refuse(table, file, name, pc.utf8_is_space(column.cast(pa.string())), "is blank")
+    return pa.table(_instructions_of(table, data)).replace_schema_metadata(table.schema.metadata)
+
+
+def _instructions_of(table: pa.Table, data: Data) -> dict[str, Any]:
+    found = {"output": table[data.response or "output"]}
+    if data.prompt_template is not None:
+        rows = table.select(fields(data.prompt_template)).to_pylist()
+        return found | {"instruction": pa.array([data.prompt_template.format_map(row) for row in rows], pa.string())}
+    if data.prompt is not None:
+        return found | {"instruction": table[data.prompt]}
+    return found | {name: table[name] for name in ("instruction", "input") if name in table.column_names}
 
 
 def whole_numbers(table: pa.Table, columns: Iterable[str]) -> pa.Table:

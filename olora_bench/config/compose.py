@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from olora_bench.config.init_options import check_name
 from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.own_inits import own_folders, own_modules
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
 from olora_bench.formats import Overgrown, Unreadable, is_file, read_yaml
@@ -49,12 +50,13 @@ def claims_dir() -> Path:
 
 
 def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
-    """The choices of a config group: the YAML files in its folder.
+    """The choices of a config group: the YAML files in its folder, in those that the user named, and inits that need none.
 
     >>> "olora" in options("init")
     True
     """
-    return sorted({p.stem for d in (conf_dir(), *extra_dirs) for p in (d / group).glob("*.yaml")})
+    found = {p.stem for d in (conf_dir(), *extra_dirs, *own_folders()) for p in (d / group).glob("*.yaml")}
+    return sorted(found | set(own_modules() if group == "init" else ()))
 
 
 def is_described(model: object) -> bool:
@@ -207,7 +209,8 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
     if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
         group, name = option.groups()
         more = " or hub:org/name, local:FOLDER" if group == "model" else ""
-        return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}{more}. A new one is one YAML file in conf/{group}/"
+        own = ", or init/NAME.py in a folder that you give with --config-dir" if group == "init" else ""
+        return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}{more}. A new one is one YAML file in conf/{group}/{own}"
     if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
         return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
     if key := re.search(r"Could not override '([^']+)'", text):
@@ -223,7 +226,7 @@ def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     Raises:
         BadInput: there is no such file, or it does not fit the schema.
     """
-    for folder in (*extra_dirs, conf_dir()):
+    for folder in (*extra_dirs, *own_folders(), conf_dir()):
         path = folder / "benchmark" / f"{name}.yaml"
         # The name may come from somebody else's record: it is one of this folder's files, and no path.
         if re.fullmatch(r"[\w.+-]+", name) and is_file(path):
@@ -271,9 +274,9 @@ def load(cfg: DictConfig | Mapping[str, object], extra_dirs: Sequence[Path] = ()
 
 
 def _inits(extra_dirs: Sequence[Path]) -> dict[str, Init]:
-    paths = [path for folder in (conf_dir(), *extra_dirs) for path in (folder / "init").glob("*.yaml")]
+    paths = [path for folder in (conf_dir(), *extra_dirs, *own_folders()) for path in (folder / "init").glob("*.yaml")]
     found = [init for path in paths if (init := _read_init(path, path.stat().st_mtime_ns)) is not None]
-    return {init.name: init for init in found}
+    return {name: Init(name=name, module=name) for name in own_modules()} | {init.name: init for init in found}
 
 
 @cache

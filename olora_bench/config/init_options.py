@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from olora_bench.config.init_rules import peft_name
+from olora_bench.config.own_inits import file_of
 
 if TYPE_CHECKING:
     from olora_bench.config.schema import Init
-
-INITS = Path(__file__).parent.parent / "inits"
 
 
 def check_options(init: Init) -> None:
@@ -26,7 +25,7 @@ def check_options(init: Init) -> None:
     Raises:
         ValueError: names the options that are unknown, and those there are.
     """
-    path = INITS / f"{init.module}.py"
+    path = file_of(init.module)
     allowed = _options(path, path.stat().st_mtime_ns)
     unknown = [name for name in init.options if allowed is not None and name not in allowed]
     if unknown:
@@ -61,15 +60,30 @@ def _method(init: Init) -> tuple[str, dict[str, object]]:
     return init.module, init.options | ({"init_lora_weights": peft_name(init)} if init.module == "peft" else {})
 
 
+def promises(init: Init) -> tuple[str, ...]:
+    """What an init promises, as its YAML says, or else its module: `PROMISES = ("starts_as_base", "keeps_base")`. None is the first."""
+    if init.promises is not None:
+        return init.promises
+    tree = ast.parse(file_of(init.module).read_bytes())
+    said = _constant(tree, "PROMISES")
+    return ("starts_as_base",) if said is None else tuple(said)
+
+
+def _constant(tree: ast.Module, name: str) -> Any:
+    """What a module assigns to a name at its top, a literal; null where it does not."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return ast.literal_eval(node.value)
+    return None
+
+
 @cache
 def _options(module: Path, changed_ns: int) -> frozenset[str] | None:
     """None where they cannot be told without running it."""
     try:
         tree = ast.parse(module.read_bytes())
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["OPTIONS"]:
-                said = ast.literal_eval(node.value)
-                return _fields(*said.split(":")) if isinstance(said, str) else frozenset(said)
+        if (said := _constant(tree, "OPTIONS")) is not None:
+            return _fields(*said.split(":")) if isinstance(said, str) else frozenset(said)
     except (SyntaxError, ValueError):
         return None
     reads = any(isinstance(node, ast.Attribute) and node.attr == "options" for node in ast.walk(tree))

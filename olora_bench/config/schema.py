@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
-from olora_bench.config.init_options import INITS, check_options
+from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, check_init
-from olora_bench.config.templates import TemplateName
+from olora_bench.config.templates import TemplateName, fields
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -146,7 +146,8 @@ class Model(Strict):
 class Init(Strict):
     """How A, B and the base weight start, and what goes with it.
 
-    `module` names a file in `olora_bench/inits/`; `options` are that file's own. `lr_ratio` is LoRA+'s lr_B / lr_A
+    `module` names a file in `olora_bench/inits/`, one of the user's own or an installed package's (`config.own_inits`); `options` are that
+    file's own. `promises`: what holds at step 0 (null: what the module says); it decides nothing. `lr_ratio` is LoRA+'s lr_B / lr_A
     (Hayou et al., arXiv 2402.12354); `rslora` scales by alpha/sqrt(rank) instead of alpha/rank (Kalajdzievski, arXiv 2312.03732);
     `dora` trains magnitudes beside A and B (Liu et al., arXiv 2402.09353).
     """
@@ -157,18 +158,20 @@ class Init(Strict):
     lr_ratio: float = Field(default=1.0, gt=0)
     rslora: bool = False
     dora: bool = False
+    promises: tuple[Literal["starts_as_base", "keeps_base"], ...] | None = None
 
     @model_validator(mode="after")
     def _module_exists(self) -> Init:
-        if not (INITS / f"{self.module}.py").is_file():
-            have = ", ".join(sorted(p.stem for p in INITS.glob("*.py") if not p.stem.startswith("_")))
-            raise ValueError(f"init.module={self.module} is no file of olora_bench/inits. Allowed: {have}")
         check_options(self)
         return self
 
 
 class Data(Strict):
-    """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file."""
+    """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file.
+
+    `path` is that file or its folder, named in full. `prompt` and `response` are the names of its columns where these are not `instruction`
+    and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`.
+    """
 
     name: Name
     kind: Literal["benchmarks", "instructions"]
@@ -176,6 +179,10 @@ class Data(Strict):
     rows: Rows = "real"
     hub: HubSource | None = None
     local: Inside | None = None
+    path: Annotated[str, Field(min_length=1)] | None = None
+    prompt: str | None = None
+    response: str | None = None
+    prompt_template: str | None = None
     template: TemplateName | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
@@ -194,7 +201,14 @@ class Data(Strict):
         if self.kind == "benchmarks" and not self.benchmarks:
             raise ValueError(f"data.benchmarks is empty for data={self.name}: name at least one benchmark to train on")
         if self.kind == "instructions" and self.template is None:
-            raise ValueError(f"data.template is null for data={self.name}: use author_no_input or author_with_input")
+            raise ValueError(f"data.template is null for data={self.name}: use author_no_input, author_with_input or plain")
+        if self.prompt_template is not None:
+            fields(self.prompt_template)
+            if self.prompt is not None or self.template != "plain":
+                raise ValueError(
+                    f"data.prompt_template stands beside data.prompt={self.prompt} and data.template={self.template}, and is the whole "
+                    "prompt. Set data.prompt=null data.template=plain"
+                )
         return self
 
 
@@ -329,7 +343,8 @@ class Experiment(Strict):
 
     def published(self) -> dict[str, JsonValue]:
         """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
-        return self.model_dump(mode="json", exclude={"model": {"local"}, "machine": {"results_dir", "cache_dir", "local_dir", "wandb_dir"}})
+        folders = {"results_dir", "cache_dir", "local_dir", "wandb_dir"}
+        return self.model_dump(mode="json", exclude={"model": {"local"}, "data": {"path"}, "machine": folders})
 
     @property
     def arm(self) -> str:

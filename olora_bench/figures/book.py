@@ -13,7 +13,7 @@ from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.compared import longest, primary
 from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.cost_pairs import cost_pairs
-from olora_bench.analysis.frames import Row, groups_of
+from olora_bench.analysis.frames import JUDGED_ROLE, Row, groups_of
 from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
@@ -268,7 +268,11 @@ def _anatomy(s: Sources) -> Drawn:
         facts = facts.assign(panel=facts["lr"])
     for number, (key, part) in enumerate(groups_of(facts, ["model", "rank", "setting", "panel"]), 1):
         title = f"Adapters of {where(key)}"
-        parts = [*cost_words.anatomy_caption(part), captions.protocol(s.frames.protocol, part["lr"]), s.missing(part, *REPORTED)]
+        parts = [
+            *cost_words.anatomy_caption(part),
+            captions.protocol(JUDGED_ROLE[s.frames.protocol], part["lr"]),
+            s.missing(part, *REPORTED),
+        ]
         yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(part, s.styles, title=title))
 
 

@@ -56,7 +56,7 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     places = panels_of(figure, 2 if alone else len(panels), 2, width_ratios=(2.2, 1) if alone else None)
     for (panel, band), (axes, _, lowest) in zip(panels, places, strict=not alone):
         died = diverged[diverged["cell"] == panel["cell"]]
-        _panel(axes, band, died if panel["role"] == "tuned" else died[died["panel_lr"] == panel["panel_lr"]], shown)
+        _panel(axes, band, died if panel["role"] != "shared" else died[died["panel_lr"] == panel["panel_lr"]], shown)
         axes.set_title(_panel_title(panel, several=bands["panel_lr"].nunique() > 1, alone=alone))
         if lowest:
             axes.set_xlabel("Step")

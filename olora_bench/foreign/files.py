@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ def json_object(path: Path, digest: Digest | None = None) -> dict[str, Any]:
         digest.update(content)
     try:
         value = json.loads(content, parse_constant=lambda _: None) if len(content) < MOST_LINE_BYTES else parse_json(content, path)
+        _printable(content, value)
     except (ValueError, RecursionError) as error:
         raise Unreadable(path, f"no valid JSON: {str(error) or 'nested too deeply'}") from error
     if not isinstance(value, dict):
@@ -77,13 +79,24 @@ def json_object(path: Path, digest: Digest | None = None) -> dict[str, Any]:
     return value
 
 
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _printable(content: bytes, value: object) -> None:
+    """Refuse half a surrogate pair: text that nothing can write again."""
+    if b"\\u" in content and _HALF.search(content):
+        json.dumps(value, ensure_ascii=False).encode()
+
+
 def whole(path: Path) -> bytes:
     """A regular file's bytes.
 
     Raises:
-        Unreadable: the system refuses, or something else lies there.
+        Unreadable: the system refuses, something else lies there, or it is too long.
     """
     try:
+        if path.stat().st_size > MOST_ARRAY_BYTES:
+            raise Unreadable(path, f"{path.stat().st_size} bytes; at most {MOST_ARRAY_BYTES} are read at once")
         return read_regular(path)
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from error
@@ -116,6 +129,7 @@ def _array(path: Path, file: Any, size: int, digest: Digest) -> Iterator[dict[st
     digest.update(content)
     try:
         rows = json.loads(content)
+        _printable(content, rows)
     except (ValueError, RecursionError) as error:
         raise Unreadable(path, f"an array that ends in the middle, or no JSON: {error}") from error
     for number, row in enumerate(rows, 1):
@@ -133,6 +147,7 @@ def _lines(path: Path, file: Any, digest: Digest) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
+            _printable(line, row)
         except (ValueError, RecursionError) as error:
             cut = not line.endswith(b"\n")
             what = "is cut off: the file is half-written" if cut else f"is no JSON: {error}"

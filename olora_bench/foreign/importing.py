@@ -85,8 +85,9 @@ def _add_rows(found: dict[Key, Traces], table: pd.DataFrame) -> None:
         same = [key for key in found if (key.arm, key.seed) == (arm, seed) and (rate is None or key.lr in (None, rate))]
         if len(same) > 1:
             raise BadInput(f"scores: rows of {arm}, seed {seed} may be of {len(same)} runs: give their lr")
-        key = same[0] if same else Key(str(arm), rate, int(seed))
-        found.setdefault(key, Traces()).rows = rows.drop(columns=["arm", "lr"])
+        traces = found.pop(same[0]) if same else Traces()
+        key = same[0]._replace(lr=same[0].lr if rate is None else rate) if same else Key(str(arm), rate, int(seed))
+        found.setdefault(key, traces).rows = rows.drop(columns=["arm", "lr"])
 
 
 def _declared(study: ForeignStudy, key: Key, notes: list[str]) -> bool:
@@ -127,6 +128,8 @@ def _record(
         tables["curve"] = pd.DataFrame(training.curve, dtype="float64")
     sources = [SourceFile(path=one.path, sha256=one.sha256) for one in training.sources] + scores.sources
     lr, whence = _rate(study, key, training)
+    if lr is not None and training.lr is not None and training.lr > 1.01 * lr:
+        notes.append(f"{named(key)}: the trainer's log rises to a learning rate of {training.lr:g}, and {whence} says {lr:g}")
     values: dict[str, Any] = {
         "lr": lr, "lr_from": whence, "rank": _rank(study, key, training), "base": key.base or study.base or training.base or scores.base,
         "steps": training.steps, "train_s": training.seconds, "adapter_bytes": training.adapter_bytes,
@@ -158,7 +161,7 @@ def _rate(study: ForeignStudy, key: Key, training: Training) -> tuple[float | No
 
 def _rank(study: ForeignStudy, key: Key, training: Training) -> int | None:
     given = training.adapter.get("r")
-    return key.rank or study.rank or (given if isinstance(given, int) and given > 0 else None)
+    return key.rank or study.rank or (given if type(given) is int and 0 < given < 2**31 else None)
 
 
 def _training(traces: Traces, root: Path) -> tuple[Training, str | None]:

@@ -153,7 +153,7 @@ def _task(name: str, raw: Mapping[str, Any], path: Path, metrics: Mapping[str, s
         return f"{metric}: less is better, and nothing is right or wrong"
     score = values[chosen] if isinstance(values[chosen], int | float) else None
     if score is not None and not 0 <= score <= 1:
-        return f"{metric} {score:g} is no share of right answers"
+        return f"{metric} {str(score)[:20]} is no share of right answers"
     shots = _table(raw, "n-shot").get(name, _table(_table(raw, "configs"), name).get("num_fewshot"))
     version = _table(raw, "versions").get(name)
     rules = tuple(dict.fromkeys(key.partition(",")[2] for key in there))
@@ -192,7 +192,15 @@ def _samples(path: Path, task: str, raw: Mapping[str, Any]) -> Path | None:
         given = _table(raw, "config").get("model_args")
         before = re.sub("/|=", "__", given if isinstance(given, str) else "")
         names = [f"{before}_{task}.jsonl"]
-    return next((one for name in names if (one := path.parent / name).exists()), None)
+    return next((path.parent / name for name in names if "/" not in name and _lies_there(path.parent / name)), None)
+
+
+def _lies_there(path: Path) -> bool:
+    """Whether anything lies there; false also for a name that no file system takes."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _model(given: object) -> tuple[str | None, str | None]:
@@ -223,11 +231,12 @@ def items_of(results: Results, task: Task, known: dict[str, str] | None = None) 
     path, digest, found, once = task.samples, Digest(), Items(), {} if known is None else known
     places: dict[str, int] = {}
     for number, row in enumerate(_of_filter(json_rows(path, digest), task), 1):
-        if task.metric not in row or not isinstance(row.get("doc_id"), int):
+        doc_id = row.get("doc_id")
+        if task.metric not in row or not isinstance(doc_id, int) or not 0 <= doc_id < 2**53:
             raise Unreadable(path, f"row {number} has no {task.metric if task.metric not in row else 'whole number doc_id'}")
         document = _document(row)
         found.item.append(once.setdefault(document, document))
-        found.doc_id.append(row["doc_id"])
+        found.doc_id.append(doc_id)
         prompt = _prompt(row)
         found.prompt.append(None if prompt is None else once.setdefault(prompt, prompt))
         source = source_of(row["doc"]) if isinstance(row.get("doc"), dict) else None
@@ -259,7 +268,7 @@ def _of_filter(rows: Iterator[dict[str, Any]], task: Task) -> Iterator[dict[str,
 
 def _document(row: Mapping[str, Any]) -> str:
     digest = row.get("doc_hash")
-    if not isinstance(digest, str):  # before 0.4.3; as lm-eval makes it since
+    if not isinstance(digest, str) or not digest:  # before 0.4.3; as lm-eval makes it since
         digest = hashlib.sha256(json.dumps(row.get("doc"), indent=2, ensure_ascii=False).encode()).hexdigest()
     return digest[:16]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from olora_bench.config.own_inits import file_of, package_files
 from olora_bench.errors import BadInput
 
-INITS = Path(__file__).resolve().parent.parent / "inits"
 _ROOM = "olora_bench.inits"
 
 Source = Callable[[str], str]
@@ -24,11 +24,11 @@ Source = Callable[[str], str]
 def init_digest(module: str, source: Source | None = None) -> str:
     """A digest of what an init's module does, and of the inits that it calls.
 
-    Comments, docstrings, annotations, imports that only annotations use and `OPTIONS` are left out. So is what all inits share
-    (`inits/_*.py`): `RESULTS_VERSION` stands for that.
+    Comments, docstrings, annotations, imports that only annotations use, `OPTIONS` and `PROMISES` are left out. So is what all inits share
+    (`inits/_*.py`): `RESULTS_VERSION` stands for that. Of an init in an installed package every file of the package counts.
 
     Args:
-        module: the name of a file in `olora_bench/inits/`, without its ending.
+        module: the name of an init's module, as `config.own_inits` finds it.
         source: where source texts come from; by default the files of this package.
 
     Returns:
@@ -38,7 +38,8 @@ def init_digest(module: str, source: Source | None = None) -> str:
         BadInput: the file is no Python.
     """
     if source is None:
-        return _of_file(module, (INITS / f"{module}.py").stat().st_mtime_ns)
+        files = {module: file_of(module), **package_files(module)}
+        return _of_files(module, tuple((name, file, file.stat().st_mtime_ns) for name, file in files.items()))
     trees: dict[str, JsonValue] = {}
     waiting = [module]
     while waiting:
@@ -52,26 +53,33 @@ def init_digest(module: str, source: Source | None = None) -> str:
 
 
 @cache
-def _of_file(module: str, changed_ns: int) -> str:
-    return init_digest(module, lambda name: (INITS / f"{name}.py").read_text(encoding="utf-8"))
+def _of_files(module: str, files: tuple[tuple[str, Path, int], ...]) -> str:
+    """Of an init's module, and of the files of its package where it has one; each with the time of its last change."""
+    own = init_digest(module, lambda name: file_of(name).read_text(encoding="utf-8"))
+    if len(files) == 1:
+        return own
+    trees = [[name, _plain(_Bare().visit(_parsed(name, file.read_text(encoding="utf-8"))))] for name, file, _ in files]
+    return hashlib.sha256(json.dumps([own, trees], ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def _parsed(name: str, text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError) as error:
-        raise BadInput(f"olora_bench/inits/{name}.py is no Python that can be read: {error}. Correct the file") from error
+        raise BadInput(f"init {name} is no Python that can be read: {error}. Correct the file") from error
 
 
 class _Bare(ast.NodeTransformer):
-    """A module without what decides no number: texts that stand alone, annotations, imports that only they use, and which options it takes
-    (`OPTIONS`)."""
+    """A module without what decides no number: texts that stand alone, annotations, imports that only they use, which options it takes
+    (`OPTIONS`), and what it says of itself (`PROMISES`)."""
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
         self.generic_visit(node)
         used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
         node.body = [one for one in node.body if not isinstance(one, ast.Import | ast.ImportFrom) or _keep_used(one, used)]
-        node.body = [one for one in node.body if not (isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "OPTIONS")]
+        node.body = [
+            one for one in node.body if not (isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) in ("OPTIONS", "PROMISES"))
+        ]
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:

@@ -41,14 +41,21 @@ MODEL_DESCRIBES = frozenset(
         "note",
     }
 )
-DATA_DESCRIBES = frozenset({"hub", "local"})
+INIT_DESCRIBES = frozenset({"promises"})
+DATA_DESCRIBES = frozenset({"hub", "local", "path"})
 RECIPE_DESCRIBES = frozenset({"name"})
 BENCHMARK_DECIDES = frozenset({"task", "version", "report_split", "metrics", "chance"})
 
 PER_BLOCK = ("block", "read")
 """Keys of `data` and `recipe` that differ between runs which are compared: the parts that a seed draws, and which losses are read."""
 
-LATER: Mapping[str, JsonValue] = {"data.block": None, "recipe.read": "everything"}
+LATER: Mapping[str, JsonValue] = {
+    "data.block": None,
+    "data.prompt": None,
+    "data.prompt_template": None,
+    "data.response": None,
+    "recipe.read": "everything",
+}
 """Keys that joined the schema after committed results were made, by dotted name, each with the value that all runs before had.
 
 At that value a key enters no id, so that committed ids stay what they are. `tests/identity` fails when a new key stands in neither.
@@ -120,7 +127,7 @@ def train_identity(experiment: Experiment, assets: Mapping[str, str]) -> dict[st
     return {
         "results_version": RESULTS_VERSION,
         "model": _values("model", experiment.model, MODEL_DESCRIBES),
-        "init": _values("init", experiment.init) | {"code": init_digest(experiment.init.module)},
+        "init": _values("init", experiment.init, INIT_DESCRIBES) | {"code": init_digest(experiment.init.module)},
         "rank": experiment.rank,
         "alpha": experiment.alpha,
         "lr": experiment.lr,
@@ -150,7 +157,7 @@ def settings(experiment: Experiment) -> dict[str, JsonValue]:
     hub = {f"model:{model.name}": model.hub, f"data:{data.name}": data.hub, **read}
     return {
         "model": {model.name: _values("model", model, MODEL_DESCRIBES)},
-        "init": {experiment.init.name: _values("init", experiment.init) | {"code": init_digest(experiment.init.module)}},
+        "init": {experiment.init.name: _values("init", experiment.init, INIT_DESCRIBES) | {"code": init_digest(experiment.init.module)}},
         "rank": experiment.rank,
         "alpha": experiment.alpha,
         "data": {data.name: _data(data, experiment.benchmarks)},

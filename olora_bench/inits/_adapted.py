@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import safetensors.torch
 import torch
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from olora_bench.config import Experiment
+from olora_bench.config.own_inits import SHIPPED, file_of, offered_module
 from olora_bench.data import Example
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import read_regular
@@ -153,7 +155,7 @@ class Adapted:
 def apply(base: Base, experiment: Experiment, examples: Examples | None = None, *, measure: bool = False) -> Adapted:
     """Put the adapter of `experiment` on the base, in place. Random draws come from the seed's own stream; global generators do not move.
 
-    `olora_bench/inits/<module>.py` has `adapt(base, experiment, seed) -> PeftModel`; one that learns from data takes a fourth argument,
+    The init's module has `adapt(base, experiment, seed) -> PeftModel`; one that learns from data takes a fourth argument,
     the examples of the train part.
 
     Args:
@@ -194,12 +196,43 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
 
 def _prepared(base: Base, experiment: Experiment, seed: int, examples: Examples | None) -> Callable[[], PeftModel]:
     """The init's `adapt` with all that it takes; the train part is made here, before the init's own time begins."""
-    adapt = importlib.import_module(f"olora_bench.inits.{experiment.init.module}").adapt
+    adapt = _code(experiment.init.module)
     if "examples" not in inspect.signature(adapt).parameters:
         return partial(adapt, base, experiment, seed)
     if examples is None:
         raise BadInput(f"init={experiment.init.name} learns from training examples, and none are given here")
     return partial(adapt, base, experiment, seed, examples())
+
+
+def _code(module: str) -> Callable[..., PeftModel]:
+    """The init's `adapt`. Here its code runs, and nowhere before.
+
+    Raises:
+        BadInput: the user's own file cannot be imported, or has none.
+    """
+    file = file_of(module)
+    try:
+        if file.parent == SHIPPED:
+            found: Any = importlib.import_module(f"olora_bench.inits.{module}")
+        elif (installed := offered_module(module)) is not None:
+            found = importlib.import_module(installed)
+        else:
+            found = _imported(module, file, file.stat().st_mtime_ns)
+        adapt: Callable[..., PeftModel] = found.adapt
+    except Exception as error:  # the user's code
+        raise BadInput(
+            f"init {file} cannot be used: {type(error).__name__}: {error}. It must import, and have adapt(base, experiment, seed)"
+        ) from error
+    return adapt
+
+
+@cache
+def _imported(module: str, file: Path, changed_ns: int) -> Any:
+    spec = importlib.util.spec_from_file_location(f"olora_bench_own_{module}", file)
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
 
 
 def groups(model: PeftModel, experiment: Experiment) -> list[ParamGroup]:

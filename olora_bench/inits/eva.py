@@ -20,6 +20,7 @@ from olora_bench.inits._layers import wrap
 from olora_bench.models import Base, padding_id
 
 OPTIONS = "peft.tuners.lora.config:EvaConfig"
+PROMISES = ("starts_as_base", "keeps_base")
 
 Inputs = dict[str, Tensor]
 

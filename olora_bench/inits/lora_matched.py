@@ -18,6 +18,8 @@ from olora_bench.inits import olora
 from olora_bench.inits._layers import fill
 from olora_bench.models import Base
 
+PROMISES = ("starts_as_base", "keeps_base")
+
 
 def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
     """The base is untouched; A is drawn from torch's generator, which the caller has set from `seed`."""

@@ -21,6 +21,7 @@ from olora_bench.inits._layers import fill
 from olora_bench.models import Base
 
 OPTIONS = ("omega_scale",)
+PROMISES = ("starts_as_base", "keeps_base")
 
 
 def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:

@@ -13,6 +13,8 @@ from olora_bench.inits._layers import fill
 from olora_bench.inits.olora import factors
 from olora_bench.models import Base
 
+PROMISES = ("keeps_base",)
+
 
 def adapt(base: Base, experiment: Experiment, seed: int) -> PeftModel:
     """OLoRA's A and B on the untouched base."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_bench.models.base import Base, differing, load_base, original, restore, torch_dtype
+from olora_bench.models.base import Base, differing, load_base, load_tokenizer, original, restore, torch_dtype
 from olora_bench.models.head import LmHead
 from olora_bench.models.losses import Packed, pack, packed_rows, token_nll
 from olora_bench.models.special_tokens import SpecialTokens, padding_id, required_eos, special_tokens
@@ -16,6 +16,7 @@ __all__ = [
     "differing",
     "is_quantised",
     "load_base",
+    "load_tokenizer",
     "original",
     "pack",
     "packed_rows",

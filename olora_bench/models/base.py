@@ -105,6 +105,12 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
     return Base(loaded, tokenizer, source.folder, dtype, device, model, source.weights, size)
 
 
+def load_tokenizer(model: Model, path: Path | None, cache_dir: Path) -> PreTrainedTokenizerBase:
+    """A model's tokenizer without its weights; arguments and errors as for `load_base`."""
+    transformers_logging.disable_progress_bar()
+    return _tokenizer(model, prepare(model, path, cache_dir).folder)
+
+
 def _config(model: Model, folder: Path) -> PreTrainedConfig:
     """config.json as transformers reads it, but for what a forward pass returns.
 

@@ -37,6 +37,8 @@ def wide_product(left: Tensor, right: Tensor) -> Tensor:
 
 def takes_rows(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether the GPU's flash attention takes these, [1, heads or fewer, l, d]: it depends on dtype, head size and architecture."""
+    if query.shape[-1] % 8:  # which torch's own attention pads, and the kernel does not take
+        return False
     return torch.backends.cuda.can_use_flash_attention(SDPAParams(query, key, value, None, 0.0, True, True))
 
 

@@ -47,7 +47,7 @@ def of_record(record: RunRecord, machine: Machine, config_dir: Path | None = Non
     if broken := [group for group in _GROUPS if group not in config]:
         raise RecordError(f"run {record.train_id}: config.{', config.'.join(broken)} of its record is no table: the record is not whole")
     model = _own(record, "model", config_dir) | {key: config["model"][key] for key in _RUN_CHOOSES if key in config["model"]}
-    data: dict[str, JsonValue] = {**config["data"], "hub": None, "local": None}
+    data: dict[str, JsonValue] = {**config["data"], "hub": None, "local": None, "path": None}
     if data.get("kind") == "instructions" and data.get("rows") != "made_up":
         data |= {key: _own(record, "data", config_dir).get(key) for key in ("hub", "local")}
     raw: dict[str, object] = {

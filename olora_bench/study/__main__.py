@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from olora_bench.config.own_inits import use_folder
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.process import terminal
 from olora_bench.process.preemption import INTERRUPTED, INTERRUPTED_CODE
@@ -21,7 +22,8 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
 
     path = find_study(arguments.name)
     check_hydra(path, [*arguments.overrides, *more])
-    hydra_main([f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
+    own = [] if arguments.config_dir is None else [f"--config-dir={arguments.config_dir.absolute()}"]
+    hydra_main([*own, f"--config-name={path.name}", *arguments.overrides, *more], study_dir=path.parent)
     # What only Hydra's own node takes, such as the launcher, is nothing that a report could read.
     arguments.overrides = [part for part in arguments.overrides if not part.lstrip("+~").startswith("hydra")]
     from olora_bench.study.expand import StudyFile
@@ -274,8 +276,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             one.add_argument("--figures", action="store_true", help="draw the figures too")
         if command == "export":
             one.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
-        if command == "again":
-            one.add_argument("--config-dir", type=Path, help="a folder of configs of your own that describes what the record names")
+        one.add_argument("--config-dir", type=Path, help="a folder of configs and inits of your own, searched first; its code is trusted")
         if command == "items":
             one.add_argument("--benchmark", help="only this benchmark's items")
             one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")
@@ -291,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     terminal.prepare()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments.config_dir is not None:
+            use_folder(arguments.config_dir)
         code = COMMANDS[arguments.command][0](arguments)
         sys.stdout.flush()
         raise SystemExit(code)

@@ -57,11 +57,12 @@ def _asked(one: Experiment) -> dict[str, Any]:
     model = one.model
     device = resolve_device(one.machine.device)
     examples = 50.0 if one.data.kind == "benchmarks" else 115.0
+    budget = token_budgets(one.machine, on_gpu=device.startswith("cuda"))[0]
     return {
         "shapes": {name: list(shape) for name, shape in model.shapes.items()}, "targets": list(model.target_modules), "rank": one.rank,
         "layers": model.layers, "hidden": model.hidden_size, "vocab": model.vocab_size, "precision": one.precision,
         "device": device, "threads": threads_of(one.machine), "length": int(min(examples, one.data.cutoff)),
-        "tokens": int(min(one.recipe.batch_size * examples, token_budgets(one.machine, on_gpu=device.startswith("cuda"))[0])),
+        "tokens": int(min(one.recipe.batch_size * examples, budget)),
         "step": int(one.recipe.batch_size * min(examples, one.data.cutoff)),
     }  # fmt: skip
 

@@ -73,7 +73,7 @@ def _named(runs: pd.DataFrame) -> Iterator[Row]:
     """The runs, each with a `base` that tells its cell from others: the model, and a cell's id where a model has several."""
     cells = runs.groupby(["model", "rank"], sort=False)["cell"].transform("nunique")
     for row, several in zip(rows_of(runs), cells.tolist(), strict=True):
-        yield row | {"base": f"{row['model']}-{str(row['cell'])[:8]}" if several > 1 else row["model"]}
+        yield row | {"base": f"{row['model']}-{_hash(str(row['cell']))[:8]}" if several > 1 else row["model"]}
 
 
 def _run(run: Row, store: Store, folder: Path, left_out: list[str]) -> pd.DataFrame | None:
@@ -90,7 +90,7 @@ def _run(run: Row, store: Store, folder: Path, left_out: list[str]) -> pd.DataFr
     if record is None or items is None:
         left_out.append(f"{run['train_id']}: no single items")
         return None
-    place = folder / "runs" / str(run["base"]) / str(run["arm"]) / f"rank{run['rank']}" / f"lr{run['lr']:g}" / f"seed{run['seed']}"
+    place = folder / "runs" / str(run["base"]) / str(run["arm"]) / f"rank{run['rank']}" / f"lr{run['lr']:.12g}" / f"seed{run['seed']}"
     date = (record.finished_at or "1970-01-01T00:00:00.000000").split("+")[0].replace(":", "-")
     atomic_write(place / f"results_{date}.json", (json.dumps(_results(record, run), indent=2) + "\n").encode())
     for benchmark, own in items.groupby("benchmark", sort=False):

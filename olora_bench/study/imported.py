@@ -25,14 +25,12 @@ from olora_bench.report.render import markdown_escape
 from olora_bench.seeds import derive
 from olora_bench.store import atomic_write, inside
 from olora_bench.store.sealed import sealed
+from olora_bench.study.names import FOREIGN
 from olora_bench.study.report import write_figures
 from olora_bench.words.claims import CLAIM_TABLE
 from olora_bench.words.declared import DECLARED_TABLE
 from olora_bench.words.judged import left_out
 from olora_bench.words.numbers import rate
-
-FOREIGN = "imported.json"
-"""In a study's folder: that its runs are imported, from which file, and which they are."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from olora_bench.formats import read_text
 from olora_bench.store import inside
 from olora_bench.study.schema import RESERVED_NAMES
 
+FOREIGN = "imported.json"
+"""In a study's folder: that its runs were imported, from which file, and which they are."""
 OVERRIDDEN = "overridden"
 """The folder, in a study's own, of its runs under overrides."""
 
@@ -86,6 +88,8 @@ def check_name(results_dir: Path, name: str, path: Path) -> None:
     """
     from olora_bench.study.manifest import manifest_in
 
+    if (inside(results_dir, results_dir / name) / FOREIGN).exists():
+        raise BadInput(f"{path}: study.name={name} is taken in {results_dir}: runs that others made were imported under it. Choose another")
     own, place = declaration_of(path), place_of(path, results_dir)
     for home in homes(results_dir, name):
         try:

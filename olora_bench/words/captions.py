@@ -58,9 +58,10 @@ def missing(frames: StudyFrames, not_done: pd.DataFrame, drawn: pd.DataFrame, ro
     Args:
         frames, not_done: the study, and its table of that name.
         drawn: the rows behind the figure: arm, reference, model, rank and setting, those of them that it has.
-        roles: shared, tuned, tuning.
+        roles: shared, tuned, tuning; `given` are shared ones that were imported.
     """
-    behind, lacking = (with_role(_of(rows, drawn), *roles) for rows in (frames.runs, not_done))
+    own = [{"given": "shared"}.get(role, role) for role in roles]
+    behind, lacking = (with_role(_of(rows, drawn), *own) for rows in (frames.runs, not_done))
     states = lacking["what"].value_counts(sort=False)
     listing = ", ".join(f"{count} {state}" for state, count in states.items())
     said = [f"Of {counted(len(behind), 'run')}: {listing}."] if len(states) else []

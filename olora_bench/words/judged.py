@@ -94,6 +94,9 @@ def scope(said: Said) -> str:
 def _decides(one: Judged) -> list[str]:
     if one.outcome.verdict.decided or one.outcome.verdict is Verdict.EQUIVALENT:
         return []
+    if not one.with_items:
+        lacking = f" and at least {MIN_BLOCKS} seeds of each side" if len(one.seeds) < MIN_BLOCKS else ""
+        return [f"What would decide it: answers to single items (lm-eval's --log_samples){lacking}."]
     if one.needs is not None:
         return [f"What would decide it: {needs(one.needs, len(one.seeds))}."]
     least = f"at least {MIN_BLOCKS} seeds of each side; how many, three seeds of each would tell"

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -46,12 +47,22 @@ def _apart(name: str, asked: Asked, file: Path) -> None:
     file.write_text(json.dumps(outcome(name, asked), default=str))
 
 
-def run(name: str, asked: Asked) -> dict[str, Any]:
-    """`outcome` in a process of its own, which is ended when its time is over."""
+def start_method() -> str:
+    """How processes are made: by a fork, which has the packages already, unless one of them has asked CUDA for its devices while it was
+    imported; no fork can use CUDA after that."""
+    import torch
+
+    pid = os.fork()
+    if pid == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return "spawn" if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) else "fork"
+
+
+def run(name: str, asked: Asked, how: str = "fork") -> dict[str, Any]:
+    """`outcome` in a process of its own, made as `start_method` says, which is ended when its time is over."""
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         file = Path(folder) / "found.json"
-        # A fork: the packages are imported once, and none of them has touched the GPU yet.
-        process = multiprocessing.get_context("fork").Process(target=_apart, args=(name, asked, file))
+        process: Any = multiprocessing.get_context(how).Process(target=_apart, args=(name, asked, file))
         process.start()
         process.join(asked.seconds)
         if process.is_alive():
@@ -91,6 +102,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.wheels is not None:
             sys.path.append(str(unpacked(options.wheels, Path(folder) / "packages")))
+        _one_gpu(options.device)
         for module in ("exact", "speed"):
             importlib.import_module(f"perf.gpu.{module}")
         steps = _all(names, options, Path(folder), end)
@@ -98,18 +110,28 @@ def main() -> int:
     return int(not all(step["held"] for step in steps.values()))
 
 
+def _one_gpu(device: str) -> None:
+    """What is compared runs on one GPU: transformers' Trainer would take all that it sees."""
+    from olora_bench.process.hardware import visible_gpus
+
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # whether there is a GPU is then asked without CUDA, which forks forbid
+    if device == "cuda" and len(gpus := visible_gpus()) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[0]
+
+
 def _all(names: list[str], options: argparse.Namespace, folder: Path, end: float) -> dict[str, Any]:
     from olora_bench.process.provenance import provenance
 
     facts = provenance(device=options.device, token_budget={}, threads=None, assets=[])
     steps: dict[str, Any] = {}
+    how = start_method()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for name in names:
         left = end - time.monotonic()
         if left < 5:
             steps[name] = {"held": True, "skipped": "no time is left", "seconds": 0.0}
         else:
-            steps[name] = run(name, Asked(options.device, options.tiny, folder, min(left, STEPS[name][1])))
+            steps[name] = run(name, Asked(options.device, options.tiny, folder, min(left, STEPS[name][1])), how)
         options.out.write_text(json.dumps({"provenance": facts, "tiny": options.tiny, "steps": steps}, indent=1) + "\n")
         print(line(name, steps[name]), flush=True)
     return steps

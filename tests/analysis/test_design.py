@@ -32,7 +32,7 @@ def one_look(blocks: int) -> tuple[float, float, float, float]:
     table = rng.normal(size=(300, 1)) + rng.normal(size=(300, blocks)) + rng.normal(size=blocks)
     estimate = crossed([table])
     look = Look(estimate, estimate.block_variance * blocks)
-    of = simulate_design(Design((blocks,)), errors_of(look, blocks), studies=20_000)
+    of = simulate_design(Design((blocks,)), errors_of(look, blocks), studies=12_000)
     return power_at(of, 1.0), power(estimate, 1.0), found_from(of), found(estimate).difference
 
 
@@ -52,7 +52,7 @@ def test_a_difference_of_the_margin_is_no_more_often_called_equivalent_than_the_
 
 
 def test_a_family_errs_no_more_often_than_the_level() -> None:
-    stops = simulate_design(Design(PLAN, 3, margin=1.0), TUNED, studies=3000).stops()
+    stops = simulate_design(Design((6, 8, 12), 3, margin=1.0), TUNED, studies=2500).stops()
     assert (stops.better | stops.worse).any(axis=0).mean() < 0.062
 
 

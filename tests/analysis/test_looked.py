@@ -35,23 +35,22 @@ def frames(synthetic: Planted) -> StudyFrames:
     return synthetic("planted")[0]
 
 
-def verdict(frames: StudyFrames, **changed: Any) -> dict[Any, Any]:
-    """The row of olora against lora."""
-    return analysed(frames, **changed)["verdicts"].iloc[0].to_dict()
-
-
-def analysed(frames: StudyFrames, **changed: Any) -> dict[str, pd.DataFrame]:
-    """The tables that looks are about, as `analyse` makes them."""
+def analysed(frames: StudyFrames, table: str, **changed: Any) -> pd.DataFrame:
+    """A table that looks are about, as `analyse` makes it."""
     frames = replace(frames, **changed)
-    pair, difference = pairs(frames), seed_differences(frames, pairs(frames))
+    pair = pairs(frames)
+    difference = seed_differences(frames, pair)
     seen = at_looks(frames, pair, difference)
     pair, difference = stood(frames, seen, pair), stood(frames, seen, difference)
+    if table == "cells":
+        return compare_cells(frames, pair, difference, seen)
     mine = compared(frames, pair, difference)
-    return {
-        "verdicts": confirmatory(frames, mine, seen),
-        "scopes": scopes(mine, seen),
-        "cells": compare_cells(frames, pair, difference, seen),
-    }
+    return confirmatory(frames, mine, seen) if table == "verdicts" else scopes(mine, seen)
+
+
+def verdict(frames: StudyFrames, **changed: Any) -> dict[Any, Any]:
+    """The row of olora against lora."""
+    return analysed(frames, "verdicts", **changed).iloc[0].to_dict()
 
 
 def without(frames: StudyFrames, seeds: Callable[[pd.Series], pd.Series], **changed: Any) -> StudyFrames:
@@ -96,10 +95,9 @@ def test_a_look_waits_for_all_its_runs(frames: StudyFrames) -> None:
 
 
 def test_before_the_first_look_there_are_not_enough_runs(frames: StudyFrames) -> None:
-    row = verdict(with_state(frames, 3, "running", looks=(4, 6)))
-    assert row["verdict"] == Verdict.TOO_FEW_RUNS and row["look"] == 0
-    told = headline(outcomes(analysed(with_state(frames, 3, "running", looks=(4, 6)))["verdicts"])[0])
-    assert told.endswith("2 of 8 pairs missing, no look yet: the first of 2 needs 4 seeds a model.")
+    one = outcomes(analysed(with_state(frames, 3, "running", looks=(4, 6)), "verdicts"))[0]
+    assert one.verdict == Verdict.TOO_FEW_RUNS and one.look == 0
+    assert headline(one).endswith("2 of 8 pairs missing, no look yet: the first of 2 needs 4 seeds a model.")
 
 
 def test_a_failed_run_drops_its_pair(frames: StudyFrames) -> None:
@@ -122,20 +120,23 @@ def test_a_study_without_looks_has_none_of_it(synthetic: Planted) -> None:
 
 
 def test_one_number_has_one_interval(frames: StudyFrames) -> None:
-    tables = analysed(frames, looks=PLAN)
-    row = tables["verdicts"].iloc[0]
-    same = tables["scopes"].query("contrast == 'olora vs lora' and measure == 'score' and about == 'new seeds and new items'").iloc[0]
+    row = verdict(frames, looks=PLAN)
+    same = (
+        analysed(frames, "scopes", looks=PLAN)
+        .query("contrast == 'olora vs lora' and measure == 'score' and about == 'new seeds and new items'")
+        .iloc[0]
+    )
     assert (same["low"], same["high"], same["p"], same["test"]) == (row["low"], row["high"], row["p"], "crossed, at looks")
 
 
 def test_the_sign_flip_looks_too(frames: StudyFrames) -> None:
-    row = analysed(frames, looks=PLAN)["scopes"].query("contrast == 'olora vs lora' and measure == 'score'").iloc[-1]
+    row = analysed(frames, "scopes", looks=PLAN).query("contrast == 'olora vs lora' and measure == 'score'").iloc[-1]
     assert row["test"] == "exact sign flip, at looks" and 0 < row["p"] <= 1
 
 
 def test_a_cell_pays_for_each_look(frames: StudyFrames) -> None:
     """They stop for the mean over benchmarks: its own p stays, the family's is over the share of the level that the look may spend."""
-    priced, plain = (analysed(without(frames, lambda seed: seed >= 3), looks=looks)["cells"] for looks in (PLAN, ()))
+    priced, plain = (analysed(without(frames, lambda seed: seed >= 3), "cells", looks=looks) for looks in (PLAN, ()))
     family = priced["confirmatory"].astype(bool) & priced["primary"].astype(bool) & plain["p_holm"].notna()
     assert (priced["p"].dropna() == plain["p"].dropna()).all()
     assert priced[family]["p_holm"].tolist() == pytest.approx(np.minimum(plain[family]["p_holm"] / spent(PLAN)[0], 1.0).tolist())
@@ -154,9 +155,9 @@ def test_a_whole_analysis_is_of_the_seeds_that_verdicts_stand_on(frames: StudyFr
 
 
 def test_words_say_what_the_numbers_are(frames: StudyFrames) -> None:
-    tables = analysed(frames, looks=PLAN, margin=WIDE)
-    one = outcomes(tables["verdicts"])[0]
+    changed = {"looks": PLAN, "margin": WIDE}
+    one = outcomes(analysed(frames, "verdicts", **changed))[0]
     told = headline(one)
     assert "repeated 95% interval" in told and told.endswith("Decided at look 1 of 3, 3 seeds a model.")
-    lines = facts(one, pd.DataFrame(), one.comparison.rows_in(tables["scopes"]))
+    lines = facts(one, pd.DataFrame(), one.comparison.rows_in(analysed(frames, "scopes", **changed)))
     assert any("sequential p = " in line for line in lines) and any(line.startswith("median-unbiased after stopping: ") for line in lines)

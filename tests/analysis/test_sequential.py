@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from olora_bench.analysis.design import Design, Errors, looks_drawn, sample
 from olora_bench.analysis.estimate import of_blocks
-from olora_bench.analysis.margins import judge
+from olora_bench.analysis.margins import p_inside
+from olora_bench.analysis.paired import holm
 from olora_bench.analysis.sequential import Look, Sequential, half_widths, levels, median_unbiased, sequential
 
 PLAN = (6, 8, 12)
@@ -36,13 +37,15 @@ def drawn(seed: int, mean: float = 0.0, count: int = 12) -> Floats:
 @pytest.mark.parametrize("mean", [-1.0, 0.0, 0.3, 2.0])
 def test_one_look_is_the_verdict_without_looks(mean: float) -> None:
     family = [drawn(1, mean), drawn(2)]
-    found = sequential([looks(one, (12,)) for one in family], (12,), margin=0.8)
-    known = judge([look(one).estimate for one in family], margin=0.8)
-    for mine, other, blocks in zip(found, known, family, strict=True):
-        assert (mine.p, mine.p_holm) == pytest.approx((other.p, other.p_holm), rel=1e-12)
-        assert (mine.p_inside, mine.p_inside_holm) == pytest.approx((other.p_inside, other.p_inside_holm), rel=1e-12)
-        assert (mine.low, mine.high) == pytest.approx(tuple(map(float, look(blocks).estimate.interval())), rel=1e-12)
-        assert mine.median_unbiased == pytest.approx(blocks.mean())
+    found = sequential([looks(one, (12,)) for one in family], (12,), margins=0.8)
+    known = [look(one).estimate for one in family]
+    p, inside = (np.array(values, dtype=float) for values in ([one.p() for one in known], [p_inside(one, 0.8) for one in known]))
+    assert [one.p for one in found] == pytest.approx(p.tolist(), rel=1e-12)
+    assert [one.p_holm for one in found] == pytest.approx(holm(p).tolist(), rel=1e-12)
+    assert [one.p_inside for one in found] == pytest.approx(inside.tolist(), rel=1e-12)
+    assert [one.p_inside_holm for one in found] == pytest.approx(holm(inside).tolist(), rel=1e-12)
+    assert [(one.low, one.high) for one in found] == [pytest.approx(tuple(map(float, one.interval())), rel=1e-12) for one in known]
+    assert [one.median_unbiased for one in found] == pytest.approx([blocks.mean() for blocks in family])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -50,7 +53,7 @@ def test_later_looks_do_not_move_what_is_decided(seed: int) -> None:
     family = [looks(drawn(10 * seed + i, mean)) for i, mean in enumerate((0.0, 0.5, 1.0))]
     before: list[Sequential] | None = None
     for seen in (1, 2, 3):
-        after = sequential([one[:seen] for one in family], PLAN, margin=1.0)
+        after = sequential([one[:seen] for one in family], PLAN, margins=1.0)
         for i, earlier in enumerate(before or []):
             if earlier.decided:
                 assert (after[i].decided, after[i].look, after[i].p, after[i].low) == (True, earlier.look, earlier.p, earlier.low)
@@ -80,7 +83,7 @@ def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int) -> None
     stops = sample(design, many).stops([0.9, 0.0, 0.3][:contrasts])
     for study in range(12):
         family = [[_one(at, i, study, [0.9, 0.0, 0.3][i]) for at in many] for i in range(contrasts)]
-        for i, one in enumerate(sequential(family, PLAN, margin=1.0)):
+        for i, one in enumerate(sequential(family, PLAN, margins=1.0)):
             called = one.p_holm <= 0.05
             mine = (one.look, called and one.side > 0, called and one.side < 0, one.p_inside_holm <= 0.05)
             assert mine == (stops.look[i, study], stops.better[i, study], stops.worse[i, study], stops.equivalent[i, study])
@@ -99,7 +102,7 @@ def test_a_member_without_a_look_stays_in_the_family() -> None:
 
 
 def test_equal_differences_decide_nothing() -> None:
-    found = sequential([looks(np.ones(12), item=0.0)], PLAN, margin=2.0)[0]
+    found = sequential([looks(np.ones(12), item=0.0)], PLAN, margins=2.0)[0]
     assert found.p != found.p and not found.decided
 
 

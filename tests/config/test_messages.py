@@ -10,7 +10,8 @@ from olora_bench.errors import BadInput
 CASES = {
     "unknown init": (
         ["init=nope"],
-        f"init=nope is unknown. Allowed: {', '.join(options('init'))}. A new one is one YAML file in conf/init/",
+        f"init=nope is unknown. Allowed: {', '.join(options('init'))}. A new one is one YAML file in conf/init/, or init/NAME.py in a "
+        "folder that you give with --config-dir",
     ),
     "unknown key": (["rnk=3"], "rnk: there is no such key. Check its spelling; `--cfg job` prints every key"),
     "unknown nested key": (["recipe.stps=3"], "recipe.stps: there is no such key. Check its spelling; `--cfg job` prints every key"),
@@ -50,7 +51,8 @@ CASES = {
     ),
     "init module": (
         ["init.module=nope"],
-        "init.module=nope is no file of olora_bench/inits. Allowed: {modules}",
+        "init.module=nope is no init. Allowed: {modules}. One of your own is init/nope.py in a folder that you give with --config-dir, or "
+        "an entry point of the group olora_bench.inits",
     ),
     "source": (["assets=[cloud]"], "assets.0='cloud' is not allowed: input should be 'packaged', 'local' or 'hub'"),
 }

@@ -77,6 +77,7 @@ def prepared(folder: Path, grids: str = "[{init: [lora, olora], seed: [0, 1]}]")
     if os.waitstatus_to_exitcode(status) != 0:
         raise RuntimeError(f"an undisturbed study did not end well:\n{(folder / 'log').read_text()[-3000:]}")
     place.calls = int((folder / "calls").read_text())
+    OpenStudy(study.file, study.store).grids()  # all runs are composed before workers are forked; nothing of the records is remembered
     results.rename(folder / "calm")
     return place
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from lm_eval_logs import Log
 
-from olora_bench.analysis import analyse, load_study
-from olora_bench.analysis.cells import seed_differences
+from olora_bench.analysis import StudyFrames, load_study
+from olora_bench.analysis.cells import compare_cells, seed_differences
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.reasons import ItemsUnread
@@ -27,6 +27,7 @@ from olora_bench.study.__main__ import main
 from olora_bench.study.exported import export_frames
 from olora_bench.study.imported import Read, import_study, imported_item_lines, imported_run, read_runs
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import check_name
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 LEAD = {"lora": 0.0, "olora": 0.1}
@@ -58,13 +59,20 @@ def importer(tmp_path: Path) -> Importer:
     return run
 
 
-def verdicts(found: Read) -> pd.DataFrame:
+def verdicts(frames: StudyFrames) -> pd.DataFrame:
     """The table of verdicts alone."""
-    pair = pairs(found.frames)
-    return confirmatory(found.frames, compared(found.frames, pair, seed_differences(found.frames, pair)))
+    pair = pairs(frames)
+    return confirmatory(frames, compared(frames, pair, seed_differences(frames, pair)))
 
 
-def logs(root: Path, *, seeds: int = 6, folder: str = "runs/{arm}/seed{seed}", **log: object) -> None:
+def cells(frames: StudyFrames) -> pd.DataFrame:
+    """The table of cells alone, primary metrics."""
+    pair = pairs(frames)
+    found = compare_cells(frames, pair, seed_differences(frames, pair))
+    return found[found["primary"].astype(bool)]
+
+
+def logs(root: Path, *, seeds: int = 2, folder: str = "runs/{arm}/seed{seed}", **log: object) -> None:
     """lm-eval's logs of both arms."""
     for arm in LEAD:
         for seed in range(seeds):
@@ -82,21 +90,21 @@ def test_verdicts_are_those_of_our_own_records_number_for_number(tmp_path: Path)
     assert manifest is not None
     frames = load_study(Store(SYNTHETIC), manifest)
     frames = replace(frames, runs=frames.runs[frames.runs["longest"] & (frames.runs["eval_state"] == "done")])
-    ours = analyse(frames, np.random.default_rng(0))
     export_frames(frames, Store(SYNTHETIC), tmp_path / "out")
-    theirs = analyse(read_runs(tmp_path / "out" / "study.yaml", tmp_path / "results").frames, np.random.default_rng(0))
+    theirs = read_runs(tmp_path / "out" / "study.yaml", tmp_path / "results").frames
     test = ["low", "high", "block_se", "item_se", "found", "found_low", "found_high", "p", "p_holm"]
     counts = ["contrast", "verdict", "scope", "models", "blocks", "difference", "blocks_for", "blocks_against", "pairs_planned"]
-    _same(ours["verdicts"], theirs["verdicts"], counts + test)
+    assert _same(*map(verdicts, (frames, theirs)), counts + test) == 2
     scores = ["contrast", "model", "benchmark", "metric", "items", "score_reference", "score_arm", "difference", "seeds", "verdict"]
-    _same(ours["cells"][ours["cells"]["primary"]], theirs["cells"], scores + test)
-    assert len(ours["verdicts"]) == 2
+    assert _same(*map(cells, (frames, theirs)), scores + test) == 12
 
 
-def _same(ours: pd.DataFrame, theirs: pd.DataFrame, columns: list[str]) -> None:
+def _same(ours: pd.DataFrame, theirs: pd.DataFrame, columns: list[str]) -> int:
+    """Compare two tables; returns their rows."""
     keys = [name for name in ("contrast", "model", "benchmark") if name in columns]
     one, other = (table[columns].sort_values(keys).reset_index(drop=True) for table in (ours, theirs))
     pd.testing.assert_frame_equal(one, other, rtol=1e-12, atol=0)
+    return len(one)
 
 
 def test_a_record_says_what_is_not_known_and_why(tmp_path: Path, importer: Importer) -> None:
@@ -123,14 +131,14 @@ def test_rates_are_as_given(tmp_path: Path, importer: Importer) -> None:
     found = importer(lr={"olora": 3e-4, "lora": 1e-4})
     said = "learning rates are as given (lora 1e-4; olora 3e-4): nothing says how they were chosen, so none is called tuned"
     assert said in found.frames.problems
-    assert verdicts(found)[["role", "confirmatory"]].values.tolist() == [["given", True]]
+    assert verdicts(found.frames)[["role", "confirmatory"]].values.tolist() == [["given", True]]
     assert found.frames.runs.groupby("arm")["lr"].unique().str[0].to_dict() == {"lora": 1e-4, "olora": 3e-4}
 
 
 def test_rates_that_both_arms_have_are_compared_one_by_one(tmp_path: Path, importer: Importer) -> None:
     for lr in ("1e-4", "3e-4"):
         logs(tmp_path, folder=f"runs/{{arm}}/lr{lr}/seed{{seed}}")
-    found = verdicts(importer(runs="runs/{arm}/lr{lr}/seed{seed}"))
+    found = verdicts(importer(runs="runs/{arm}/lr{lr}/seed{seed}").frames)
     assert found[["role", "lr_arm"]].values.tolist() == [["shared", 1e-4], ["shared", 3e-4]]
 
 
@@ -138,21 +146,21 @@ def test_what_does_not_match_is_listed(tmp_path: Path, importer: Importer) -> No
     logs(tmp_path)
     (tmp_path / "runs" / "olora" / "old").mkdir()
     logs(tmp_path, seeds=1, folder="runs/{arm}/seed9")
-    problems = importer(seeds=[0, 1, 2, 3, 4, 5]).frames.problems
+    problems = importer(seeds=[0, 1]).frames.problems
     assert "runs/olora/old/ does not match runs/{arm}/seed{seed}" in problems
     assert "lora, seed 9 is not read: seed 9 is not among seeds" in problems
 
 
 def test_a_declared_run_that_is_not_there_is_missing(tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path)
-    found = importer(seeds=[0, 1, 2, 3, 4, 5, 6])
-    assert found.lacks == ["2 of 14 runs missing"]
-    assert verdicts(found)[["pairs_planned", "pairs_missing"]].values.tolist() == [[7, 1]]
+    found = importer(seeds=[0, 1, 2])
+    assert found.lacks == ["2 of 6 runs missing"]
+    assert verdicts(found.frames)[["pairs_planned", "pairs_missing"]].values.tolist() == [[3, 1]]
 
 
 def test_scores_alone_have_no_item_part(tmp_path: Path, importer: Importer) -> None:
-    logs(tmp_path, samples=False)
-    (verdict,) = verdicts(importer()).to_dict("records")
+    logs(tmp_path, seeds=6, samples=False)
+    (verdict,) = verdicts(importer().frames).to_dict("records")
     assert verdict["verdict"] == "no verdict"
     assert verdict["reasons"] == (ItemsUnread(6, 6),)
 
@@ -170,32 +178,32 @@ def test_other_questions_leave_a_benchmark_out(change: dict[str, Any], said: str
 
 
 def test_a_damaged_file_is_its_runs_fault_alone(tmp_path: Path, importer: Importer) -> None:
-    logs(tmp_path, seeds=7)
-    path = next((tmp_path / "runs" / "olora" / "seed3").rglob("samples_piqa*"))
+    logs(tmp_path, seeds=3)
+    path = next((tmp_path / "runs" / "olora" / "seed1").rglob("samples_piqa*"))
     path.write_bytes(path.read_bytes()[:-30])
     found = importer()
     assert found.lacks == ["scores of 1 runs unreadable"]
     (broken,) = [one for one in records(tmp_path) if one.scores_state == "unreadable"]
     assert broken.scores_error == f"{path.relative_to(tmp_path)}: line 20 is cut off: the file is half-written"
-    assert verdicts(found)[["pairs_planned", "pairs_missing"]].values.tolist() == [[7, 1]]
+    assert verdicts(found.frames)[["pairs_planned", "pairs_missing"]].values.tolist() == [[3, 1]]
 
 
 def test_a_run_without_a_benchmark_that_others_have_is_left_out_with_its_reason(tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path)
-    next((tmp_path / "runs" / "olora" / "seed3").rglob("results*")).unlink()
-    Log({"piqa": right("olora", 3)["piqa"]}).write(tmp_path / "runs" / "olora" / "seed3")
+    next((tmp_path / "runs" / "olora" / "seed1").rglob("results*")).unlink()
+    Log({"piqa": right("olora", 1)["piqa"]}).write(tmp_path / "runs" / "olora" / "seed1")
     runs = importer().frames.runs
     assert runs[runs["eval_state"] == "missing"]["eval_reason"].tolist() == ["no score of boolq"]
 
 
 def test_a_table_of_items_is_a_source(tmp_path: Path, importer: Importer) -> None:
-    logs(tmp_path)
-    logged = verdicts(importer())
+    logs(tmp_path, seeds=6)
+    logged = verdicts(importer().frames)
     rows = [(arm, seed, name, place, value) for arm in LEAD for seed in range(6)
             for name, answers in right(arm, seed).items() for place, value in enumerate(answers)]  # fmt: skip
     pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "item", "score"]).to_csv(tmp_path / "scores.csv", index=False)
     numbers = ["difference", "low", "high", "p", "found"]
-    pd.testing.assert_frame_equal(logged[numbers], verdicts(importer(runs=[], scores="scores.csv"))[numbers])
+    pd.testing.assert_frame_equal(logged[numbers], verdicts(importer(runs=[], scores="scores.csv").frames)[numbers])
     assert logged["low"].notna().all()
 
 
@@ -203,8 +211,18 @@ def test_a_table_of_scores_is_a_source(tmp_path: Path, importer: Importer) -> No
     rows = [(arm, seed, "piqa", 0.5 + 0.01 * seed + 0.02 * (arm == "olora")) for arm in LEAD for seed in range(6)]
     pd.DataFrame(rows, columns=["arm", "seed", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
     found = importer(runs=[], scores="scores.csv")
-    assert verdicts(found)["difference"].tolist() == pytest.approx([2.0])
+    assert verdicts(found.frames)["difference"].tolist() == pytest.approx([2.0])
     assert "how many items piqa has is not known: its scores are read to a millionth" in found.frames.problems
+
+
+def test_a_table_of_scores_tells_the_rate_of_a_folders_run(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    rows = [(arm, 0, 3e-4, "gsm8k", 0.5) for arm in LEAD]
+    pd.DataFrame(rows, columns=["arm", "seed", "lr", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
+    importer(scores="scores.csv")
+    found = records(tmp_path)
+    assert {(one.lr, one.lr_from) for one in found} == {(3e-4, "the path or table")}
+    assert {tuple(sorted(one.scores)) for one in found} == {("boolq", "gsm8k", "piqa")}
 
 
 def test_two_sources_of_one_benchmark_are_refused(tmp_path: Path, importer: Importer) -> None:
@@ -233,17 +251,24 @@ def test_trainer_states_make_curves_and_a_verdict_by_loss(tmp_path: Path, import
             (folder / "checkpoint-2" / "trainer_state.json").write_text(json.dumps(late))
     found = importer()
     frames = found.frames
-    assert verdicts(found)[["judged_by", "verdict"]].values.tolist() == [["report_loss", "better"]]
+    assert verdicts(found.frames)[["judged_by", "verdict"]].values.tolist() == [["report_loss", "better"]]
     assert "the held-out loss is the trainer's eval_loss, over the examples that the trainer was given" in frames.problems
     assert frames.curves.groupby("train_id")["report_loss"].count().tolist() == [1] * 12
     assert set(frames.runs["lr"]) == {2e-4} and {one.lr_from for one in records(tmp_path)} == {"the trainer's log"}
     assert {one.train_s for one in records(tmp_path)} == {12.5}
 
 
+def test_a_trainers_log_that_contradicts_the_rate_it_is_given_is_said(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    (tmp_path / "runs" / "lora" / "seed0" / "trainer_state.json").write_text(json.dumps(state(2.0)))
+    said = "lora, seed 0: the trainer's log rises to a learning rate of 0.0002, and the study file says 0.0001"
+    assert said in importer(lr={"lora": 1e-4}).frames.problems
+
+
 def test_adapters_tell_rank_base_and_init(tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path)
     for arm, init in (("lora", True), ("olora", "olora")):
-        for seed in range(6):
+        for seed in range(2):
             config = {"peft_type": "LORA", "r": 16, "lora_alpha": 8, "init_lora_weights": init, "target_modules": ["v_proj", "q_proj"],
                       "base_model_name_or_path": "org/base-1B"}  # fmt: skip
             folder = tmp_path / "runs" / arm / f"seed{seed}"
@@ -258,7 +283,7 @@ def test_adapters_tell_rank_base_and_init(tmp_path: Path, importer: Importer) ->
 def test_other_bases_and_ranks_of_the_arms_are_said(tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path)
     for arm, rank in (("lora", 8), ("olora", 16)):
-        for seed in range(6):
+        for seed in range(2):
             config = {"r": rank, "base_model_name_or_path": "org/base"}
             (tmp_path / "runs" / arm / f"seed{seed}" / "adapter_config.json").write_text(json.dumps(config))
     assert "the runs do not share one rank: 16, 8" in importer().frames.problems
@@ -317,6 +342,16 @@ def test_a_study_file_that_is_not_as_described_is_refused(
     with pytest.raises(BadInput) as caught:
         importer(**keys)
     assert str(caught.value).startswith(message.replace("{path}", str(tmp_path / "study.yaml")))
+
+
+def test_a_name_is_either_a_studys_or_an_imported_ones(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    importer()
+    with pytest.raises(BadInput, match="runs that others made were imported under it"):
+        check_name(tmp_path / "results", "mine", tmp_path / "study.yaml")
+    (tmp_path / "results" / "mine" / "manifest.json").write_text("{}")
+    with pytest.raises(BadInput, match="a study ran there under it"):
+        importer()
 
 
 def test_nothing_found_lists_what_is_there(tmp_path: Path, importer: Importer) -> None:

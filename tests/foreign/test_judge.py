@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,67 +10,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from lm_eval_logs import Log
+from two_sides import answers, frame, said
 
 import olora_bench
 from olora_bench.analysis import StudyFrames, load_study
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.compared import compared
-from olora_bench.analysis.given import (
-    BenchmarkLacking,
-    ItemsOfSome,
-    ItemsUnknown,
-    MeasureDiffers,
-    RowsTwice,
-    Run,
-    SeedOfOneSide,
-)
 from olora_bench.analysis.outcome import Verdict, outcomes
 from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.scopes import About
 from olora_bench.analysis.verdicts import confirmatory
-from olora_bench.errors import BadInput
-from olora_bench.judge import Judgement, judge, main
+from olora_bench.judge import Judgement, judge
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-HARD = {name: np.random.default_rng(len(name)).random(items) for name, items in (("piqa", 60), ("boolq", 90))}
-
-
-def answers(seed: int, lead: float) -> dict[str, list[int]]:
-    """A run's right answers: hard items are hard for every run."""
-    rng = np.random.default_rng([seed, int(lead * 100)])
-    return {name: (0.6 * hard + 0.4 * rng.random(len(hard)) < 0.6 + lead).astype(int).tolist() for name, hard in HARD.items()}
-
-
-@pytest.fixture
-def sides(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Two folders of logs: `olora`, ahead by `lead`, and `lora`."""
-
-    def write(*, seeds: int = 6, lead: float = 0.05, **log: object) -> tuple[Path, Path]:
-        for arm, by in (("olora", lead), ("lora", 0.0)):
-            for seed in range(seeds):
-                Log(answers(seed, by), **log).write(tmp_path / arm / f"seed{seed}")  # type: ignore[arg-type]
-        return tmp_path / "olora", tmp_path / "lora"
-
-    return write
-
-
-def frame(right: dict[int, list[float]], benchmark: str = "piqa") -> pd.DataFrame:
-    """A frame of items: seed -> answers."""
-    rows = [(seed, benchmark, f"i{place}", value) for seed, values in right.items() for place, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=["seed", "benchmark", "item", "correct"])
-
-
-def said(sides: tuple[Path, Path], *more: str, capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
-    """What the command prints, or its error."""
-    assert main([*map(str, sides), *more]) == code
-    out = capsys.readouterr()
-    return out.err if code else out.out
 
 
 @pytest.fixture(scope="session")
@@ -179,212 +134,7 @@ def test_without_samples_nothing_is_said_of_new_items(sides: Callable[..., tuple
     assert "Over new seeds, these items only: 95% interval" in text
     assert "Of these trainings" not in text
     assert "single items of piqa, boolq: no samples beside the results (--log_samples)" in text
-
-
-# Broken input, ten kinds and more: a clear message, or a counted exclusion.
-
-ONE = {0: [1.0, 0, 1, 1, 0], 1: [1.0, 1, 0, 1, 0]}
-
-
-def test_other_items_are_left_out_and_counted() -> None:
-    other = frame(ONE).assign(item=lambda rows: rows["item"].replace("i4", "i9"))
-    assert judge(frame(ONE), other).left_out == (ItemsOfSome("piqa", 2, 4),)
-
-
-def test_no_common_item_is_an_error() -> None:
-    other = frame(ONE).assign(item=lambda rows: "x" + rows["item"])
-    with pytest.raises(BadInput) as caught:
-        judge(frame(ONE), other)
-    assert str(caught.value) == "no benchmark is left to compare. 10 items of piqa, which not every run answered; 0 are compared."
-
-
-def test_shuffled_items_are_the_same() -> None:
-    mixed = frame(ONE).sample(frac=1, random_state=1)
-    other = frame({0: [0.0, 0, 1, 1, 1], 1: [1.0, 0, 0, 1, 0]})
-    assert str(judge(frame(ONE), other)) == str(judge(mixed, other))
-
-
-def test_doubled_rows_count_once_and_contradicting_ones_are_refused() -> None:
-    twice = pd.concat([frame(ONE), frame(ONE).head(3)])
-    assert judge(twice, frame(ONE)).left_out == (RowsTwice("piqa", 3),)
-    other = pd.concat([frame(ONE), frame({0: [0.0]})])
-    with pytest.raises(BadInput) as caught:
-        judge(other, frame(ONE))
-    assert str(caught.value) == "A, seed 0: item 'i0' of piqa stands there twice, right and wrong: keep one answer"
-
-
-def test_a_half_written_file_names_its_line(sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:
-    olora, lora = sides(seeds=2)
-    path = next(olora.rglob("seed1/*/samples_piqa*"))
-    path.write_bytes(path.read_bytes()[:-40])
-    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: line 60 is cut off: the file is half-written\n"
-
-
-def test_a_file_that_lacks_whole_lines_does_not_come_to_its_results(
-    sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    olora, lora = sides(seeds=1)
-    path = next(olora.rglob("samples_piqa*"))
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-5]))
-    expected = f"{path}: 55 items, and results_2026-01-02T03-04-05.678901.json counts 60: half-written?\n"
-    assert said((olora, lora), capsys=capsys, code=2) == expected
-
-
-@pytest.mark.parametrize(
-    "change, what, values",
-    [({"prompt": "Other"}, "prompt", ()), ({"fewshot": 5}, "fewshot", ("0", "5")), ({"version": 2.0}, "version", ("1.0", "2.0"))],
-)
-def test_other_questions_leave_the_benchmark_out(
-    change: dict[str, object], what: str, values: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own = {"piqa": answers(0, 0)["piqa"]}
-    for side, differs in (("a", {}), ("b", change)):
-        Log(own, **differs).write(tmp_path / side)  # type: ignore[arg-type]
-    said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
-    from olora_bench.analysis.given import shared
-    from olora_bench.foreign.lm_eval_frames import of_folders
-
-    found = shared({side: of_folders(str(tmp_path / side)).frame for side in "ab"})
-    assert found.left_out == (MeasureDiffers("piqa", what, values, 0 if values else 60),)
-
-
-def test_two_versions_of_lm_eval_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side, version in (("a", "0.4.8"), ("b", "0.4.9")):
-        Log(answers(0, 0), layout=version).write(tmp_path / side)
-    text = said((tmp_path / "a", tmp_path / "b"), capsys=capsys)
-    assert "The runs do not share one harness: lm-eval 0.4.8, lm-eval 0.4.9." in text
-
-
-def test_of_two_evaluations_the_newest_counts_and_the_other_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side in "ab":
-        Log(answers(0, 0)).write(tmp_path / side)
-    Log({"piqa": answers(0, 0.3)["piqa"]}, date="2026-02-02T00-00-00").write(tmp_path / "a")
-    text = said((tmp_path / "a", tmp_path / "b"), capsys=capsys)
-    assert "  - piqa, seed 0: an older evaluation, results_2026-01-02T03-04-05.678901.json; the newest counts" in text
-
-
-def test_two_folders_of_one_seed_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for lr in ("lr1", "lr2"):
-        Log(answers(0, 0)).write(tmp_path / "a" / lr / "seed0")
-    Log(answers(0, 0)).write(tmp_path / "b" / "seed0")
-    text = said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
-    assert text.startswith("seed 0 has two evaluations of piqa: ") and text.endswith(
-        "Name the folder of one, or leave the other out of the glob\n"
-    )
-
-
-def test_a_missing_seed_leaves_its_pair_out(sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:
-    import shutil
-
-    olora, lora = sides(seeds=3)
-    shutil.rmtree(lora / "seed1")
-    text = said((olora, lora), capsys=capsys)
-    assert "2 seeds of each (0, 2)" in text and "  - seed 1, which olora alone has" in text
-    assert judge(frame(ONE), frame({0: ONE[0]})).left_out == (SeedOfOneSide(1, "A"),)
-
-
-def test_an_answer_that_is_not_known_leaves_its_item_out() -> None:
-    other = frame({0: [1.0, float("nan"), 1, 1, 0], 1: ONE[1]})
-    assert judge(other, frame(ONE)).left_out == (ItemsUnknown("piqa", 1),)
-
-
-def test_a_benchmark_that_a_run_lacks_is_left_out() -> None:
-    both = pd.concat([frame(ONE), frame(ONE, "boolq")])
-    assert judge(both, frame(ONE)).left_out == (BenchmarkLacking("boolq", (Run("B", 0), Run("B", 1))),)
-
-
-def test_a_file_without_permission_is_named(
-    sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As root, who may read everything, too."""
-    olora, lora = sides(seeds=1)
-    path, opened = next(olora.rglob("samples_piqa*")), os.open
-
-    def refuse(name: object, *more: int) -> int:
-        if name == path:
-            raise PermissionError(errno.EACCES, "Permission denied", str(name))
-        return opened(name, *more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "open", refuse)
-    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: cannot be read: Permission denied\n"
-
-
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:
-    olora, lora = sides(seeds=1)
-    path = next(olora.rglob("samples_piqa*"))
-    path.unlink()
-    os.mkfifo(path)
-    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: no regular file\n"
-
-
-def test_a_task_without_right_and_wrong_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side in "ab":
-        Log({"piqa": answers(0, 0)["piqa"], "squad": [0.5, 0.25, 1.0]}).write(tmp_path / side)
-    text = said((tmp_path / "a", tmp_path / "b"), capsys=capsys)
-    assert "  - squad: acc of an item is 0.5, neither right (1) nor wrong (0): judge it by another metric" in text
-
-
-@pytest.mark.parametrize(
-    "rows, message",
-    [
-        ({"item": ["i"]}, "missing column correct. Needed: seed, benchmark, item and correct, or seed, benchmark and score"),
-        ({"item": ["i"], "correct": [1], "seed": [-1]}, "seed -1 is not allowed: whole numbers from 0 on, one for each run"),
-        ({"item": ["i"], "correct": [0.5]}, "correct 0.5 is not allowed: 0 or 1, or nothing"),
-        ({"score": [57]}, "score 57 is not allowed: a share from 0 to 1 (percent over 100)"),
-    ],
-)
-def test_a_frame_that_is_not_as_described_is_refused(rows: dict[str, list[object]], message: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        judge(pd.DataFrame({"seed": [0], "benchmark": ["b"]} | rows), frame(ONE))
-    assert str(caught.value) == f"A: {message}"
-
-
-def test_runs_without_a_seed_in_their_path_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side in "ab":
-        for name in ("first", "other"):
-            Log(answers(0, 0)).write(tmp_path / side / name)
-    text = said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
-    assert "no seed in its path, and there are other runs. Name folders seed0, seed1, ..., or say where the seed stands: --pattern" in text
-
-
-def test_a_pattern_names_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side in "ab":
-        for seed in (4, 5):
-            Log(answers(seed, 0)).write(tmp_path / side / f"try-{seed}x")
-    assert "2 seeds of each (4, 5)" in said((tmp_path / "a", tmp_path / "b"), "--pattern", "try-{seed}x", capsys=capsys)
-
-
-def test_a_glob_is_a_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arm in ("olora", "lora"):
-        for seed in (0, 1):
-            Log(answers(seed, 0)).write(tmp_path / f"{arm}-seed{seed}")
-    globs = (tmp_path / "olora-seed*", tmp_path / "lora-seed*")
-    assert said(globs, capsys=capsys).startswith("olora-seed* against lora-seed*: 2 benchmarks, 2 seeds of each (0, 1)")
-
-
-def test_the_base_of_an_adapter_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side in "ab":
-        extra = {"config": {"model_args": {"pretrained": f"base-{side}", "peft": "adapter"}}}
-        Log(answers(0, 0), extra=extra).write(tmp_path / side)
-    text = said((tmp_path / "a", tmp_path / "b"), capsys=capsys)
-    assert "The runs do not share one base: base-a, base-b." in text
-
-
-def test_items_and_results_of_two_evaluations_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for side in "ab":
-        Log({"piqa": answers(0, 0)["piqa"]}).write(tmp_path / side)
-    path = next((tmp_path / "a").rglob("results*"))
-    raw = json.loads(path.read_text())
-    raw["results"]["piqa"]["acc,none"] = 0.25
-    path.write_text(json.dumps(raw))
-    assert "says 0.250000: not of one evaluation" in said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
-
-
-def test_scopes_with_few_seeds_are_exploratory() -> None:
-    one = judge(*(frame({seed: answers(seed, lead)["boolq"] for seed in range(4)}) for lead in (0.1, 0.0)))
-    assert [scope.about for scope in one.said] == [About.SEEDS_AND_ITEMS, About.ITEMS]
-    assert one.verdict is Verdict.TOO_FEW_RUNS and one.said[0].verdict is None
-    assert "exploratory: 4 seeds, and a verdict needs 6" in str(one)
+    assert "What would decide it: answers to single items (lm-eval's --log_samples)." in text
 
 
 def test_items_of_one_source_count_once() -> None:
@@ -409,3 +159,45 @@ def test_logs_tell_the_passage_that_items_share(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     expected = [source_of({"passage": name}) for name in ("p0", "p0", "p1", "p1")]
     assert of_folders(str(tmp_path)).frame["source"].tolist() == expected
+
+
+def test_a_pattern_names_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side in "ab":
+        for seed in (4, 5):
+            Log(answers(seed, 0)).write(tmp_path / side / f"try-{seed}x")
+    assert "2 seeds of each (4, 5)" in said((tmp_path / "a", tmp_path / "b"), "--pattern", "try-{seed}x", capsys=capsys)
+
+
+def test_a_glob_is_a_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arm in ("olora", "lora"):
+        for seed in (0, 1):
+            Log(answers(seed, 0)).write(tmp_path / f"{arm}-seed{seed}")
+    globs = (tmp_path / "olora-seed*", tmp_path / "lora-seed*")
+    assert said(globs, capsys=capsys).startswith("olora-seed* against lora-seed*: 2 benchmarks, 2 seeds of each (0, 1)")
+
+
+def test_scopes_with_few_seeds_are_exploratory() -> None:
+    one = judge(*(frame({seed: answers(seed, lead)["boolq"] for seed in range(4)}) for lead in (0.1, 0.0)))
+    assert [scope.about for scope in one.said] == [About.SEEDS_AND_ITEMS, About.ITEMS]
+    assert one.verdict is Verdict.TOO_FEW_RUNS and one.said[0].verdict is None
+    assert "exploratory: 4 seeds, and a verdict needs 6" in str(one)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["rows name their filter", "rows do not (before 0.4.5)"])
+@pytest.mark.parametrize("metric, right", [(None, [1.0, 0, 1]), ("exact_match,flexible-extract", [1.0, 1, 1])])
+def test_of_several_filters_one_is_judged(named: bool, metric: str | None, right: list[float], tmp_path: Path) -> None:
+    """lm-eval lists every document once for each filter; its first one counts unless another is asked for."""
+    from olora_bench.foreign.lm_eval_frames import of_folders
+
+    answers = {"strict-match": [1.0, 0, 1], "flexible-extract": [1.0, 1, 1]}
+    path = Log({"gsm8k": [1, 0, 1]}, metric="exact_match").write(tmp_path)
+    raw = json.loads(path.read_text())
+    raw["results"]["gsm8k"] = {f"exact_match,{name}": sum(own) / 3 for name, own in answers.items()}
+    path.write_text(json.dumps(raw))
+    samples = next(tmp_path.rglob("samples*"))
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    told = [row | {"filter": name, "exact_match": own[row["doc_id"]]} for name, own in answers.items() for row in rows]
+    kept = [row if named else {key: value for key, value in row.items() if key != "filter"} for row in told]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    found = of_folders(str(tmp_path), metrics={} if metric is None else {"gsm8k": metric}).frame
+    assert found["correct"].tolist() == right

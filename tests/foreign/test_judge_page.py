@@ -21,6 +21,12 @@ OTHERS = ("items", "export")
 """Commands of a study that name what the page has not made; their own tests give them."""
 
 
+def _quick(words: tuple[str, ...]) -> object:
+    """A command as a test; the plain import is a part of the one with figures."""
+    again = [pytest.mark.slow] if words[3:] == ("import", "my_study.yaml") else []
+    return pytest.param(words, id=" ".join(words[2:]), marks=again)
+
+
 @pytest.fixture
 def readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the page's reader has it: logs of two arms, and the study file that the page shows."""
@@ -40,7 +46,7 @@ def _fenced(kind: str) -> str:
     return str(found)
 
 
-@pytest.mark.parametrize("words", [c for c in COMMANDS if c[3] not in OTHERS], ids=" ".join)
+@pytest.mark.parametrize("words", [_quick(c) for c in COMMANDS if c[3] not in OTHERS])
 def test_every_command_of_the_page_runs(words: tuple[str, ...], readers_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if words[2] == "olora_bench.judge":
         assert judge.main(words[3:]) == 0  # type: ignore[attr-defined]
@@ -48,6 +54,9 @@ def test_every_command_of_the_page_runs(words: tuple[str, ...], readers_folder: 
         with pytest.raises(SystemExit) as ended:
             study_main(words[3:])
         assert ended.value.code == 0
+    if "--figures" in words:
+        captions = (readers_folder / "OUT" / "my_study" / "report" / "figures" / "captions.md").read_text(encoding="utf-8")
+        assert "Each arm at the learning rate it was given." in captions and "One learning rate" not in captions
     assert "olora against lora" in (out := capsys.readouterr().out) or "dora_r32 against lora_r32" in out
 
 

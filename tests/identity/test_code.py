@@ -68,5 +68,5 @@ def test_an_edit_of_the_file_is_seen_at_once() -> None:
 
 
 def test_a_file_that_is_no_python_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"olora_bench/inits/mine.py is no Python that can be read: .*Correct the file"):
+    with pytest.raises(BadInput, match=r"^init mine is no Python that can be read: .*Correct the file"):
         found("def adapt(:\n")

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from olora_bench.config import Experiment, compose, load
 from olora_bench.identity import base_eval_identity, cell_key, differences, digest, eval_identity, explain, family_key, ids, train_identity
 from olora_bench.identity.explain import flat
-from olora_bench.identity.ids import DATA_DESCRIBES, MODEL_DESCRIBES, RECIPE_DESCRIBES, canonical_json, training_assets
+from olora_bench.identity.ids import (
+    DATA_DESCRIBES,
+    INIT_DESCRIBES,
+    MODEL_DESCRIBES,
+    RECIPE_DESCRIBES,
+    canonical_json,
+    training_assets,
+)  # fmt: skip
 from tests.fixture_types import Json
 
 BASE = ["model=tinyllama", "init=olora", "data=made_up", "suite=commonsense6_made_up", "precision=bf16"]
@@ -82,7 +89,7 @@ def changed(value: Any) -> Any:
 REAL = {"init.module": "peft", "data.template": "author_no_input"}
 """Names of files and texts that an id looks into: another that there is."""
 
-DESCRIBES = {"model": MODEL_DESCRIBES, "data": DATA_DESCRIBES, "recipe": RECIPE_DESCRIBES}
+DESCRIBES = {"model": MODEL_DESCRIBES, "init": INIT_DESCRIBES, "data": DATA_DESCRIBES, "recipe": RECIPE_DESCRIBES}
 IN_NO_TRAIN_ID = {"machine", "tracker", "assets", "benchmarks", "suite", "precision", "exportable", "finalists", "criterion"}
 HASHED = sorted(
     key

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import olora_bench.inits
 from olora_bench.config import Experiment, conf_dir
+from olora_bench.config.init_options import promises
 from olora_bench.data import Example
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted, apply, olora, olora_pivoted
@@ -33,9 +34,6 @@ NAMED = [[f"init={name}"] for name in INITS] + [
     ["init=peft", "init.name=peft_olora", "+init.options.init_lora_weights=olora"],
     ["init=olora", "init.rslora=true"], ["init=olora", "init.dora=true"], ["init=olora_random", "init.dora=true", "init.rslora=true"],
 ]  # fmt: skip
-# These start elsewhere than the pretrained model, and say so.
-OFF_AT_START = {"olora_added"}
-UNTOUCHED = {"lora", "lora_plus", "gaussian", "orthogonal", "peft", "eva", "nora", "olora_added", "lora_matched"}
 IDS = torch.arange(3, 60)[None]
 
 
@@ -66,15 +64,17 @@ def factors(adapted: Adapted) -> list[tuple[Tensor, Tensor]]:
 
 @pytest.mark.parametrize("overrides", NAMED, ids=" ".join)
 def test_starts_as_the_base_and_gives_it_back(overrides: list[str], experiment: Make, fresh: Fresh) -> None:
-    """At step 0 the logits are the base's (fp32: 1e-5) unless the init says otherwise; afterwards the base has all its bits."""
+    """At step 0 the logits are the base's (fp32: 1e-5) and its weights untouched where the init promises it, and only there; afterwards the
+    base has all its bits."""
     what = experiment(*overrides)
     base = fresh(what)
     bits, before = digest(base), base.model(IDS).logits
     adapted = start(what, base)
     off = (adapted.model(IDS).logits - before).abs().max() / before.abs().max()
-    assert (off > 1e-2) if what.init.name in OFF_AT_START else (off <= 1e-5)
-    untouched = what.init.name in UNTOUCHED | {"mica"}
-    assert (adapted.changed == ()) == untouched
+    said = promises(what.init)
+    assert (off <= 1e-5) if "starts_as_base" in said else (off > 1e-2)
+    if what.init.name == overrides[0].removeprefix("init=") and what.init.name != "peft":  # whose options say which init it is
+        assert (adapted.changed == ()) == ("keeps_base" in said)
     assert {p.dtype for p in adapted.model.parameters() if p.requires_grad} == {torch.float32}
     for group in adapted.param_groups:
         for parameter in group["params"]:

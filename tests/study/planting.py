@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from olora_bench.config import Experiment
 from olora_bench.identity import Identified
 from olora_bench.store import RunRecord, Store
 from olora_bench.store.manifest import Manifest
-from olora_bench.study.open import OpenStudy
+from olora_bench.study.open import OpenStudy, open_study
 from olora_bench.study.states import Standing, standing
+from tests.study_text import study_text
 
 Outcome = float | None | str
 """What a planted run comes to: its tune loss, None for a diverged one, a text for a failed one."""
@@ -57,6 +59,13 @@ class Planter:
             self.batches[-1:] = [[*self.batches[-1], *(job.experiment for job in batch)]]
             for job in batch:
                 plant(job.what, self.outcome(job.experiment))
+
+
+def opened_in(folder: Path, node: str) -> OpenStudy:
+    """A study written from the lines of its `study` node into a folder, its results beside it."""
+    path = folder / "throwaway.yaml"
+    path.write_text(study_text(node, name="throwaway"))
+    return open_study(path, [f"machine.results_dir={folder / 'results'}"])
 
 
 def plant(what: Identified, outcome: Outcome, **changes: object) -> RunRecord:

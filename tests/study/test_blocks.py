@@ -7,11 +7,12 @@ import random
 import shutil
 from collections.abc import Callable, Collection
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planting import MakeStudy, PlantRun, ReadManifest, SweepStudy
+from planting import MakeStudy, Planter, PlantRun, ReadManifest, SweepStudy, opened_in
 
 from olora_bench.config import Experiment
 from olora_bench.run.finalists import as_loss, kept
@@ -23,6 +24,7 @@ from olora_bench.study.plan import budgets_text, plan_text
 from olora_bench.study.schema import Tuning
 from olora_bench.study.search import finalists, search
 from olora_bench.study.stages import stages
+from olora_bench.study.sweep import sweep_study
 from tests.study_text import study_text
 
 BLOCKS = """
@@ -65,14 +67,23 @@ def seeds_of(manifest: Manifest, role: str = "tuned") -> dict[str, list[int]]:
     return {arm: sorted(run.seed for run in manifest.runs if run.arm == arm and role in run.roles) for arm in arms}
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenStudy, Planter]:
+    """The study whose contrasts are decided at the first look, and what was launched."""
+    opened = judged(opened_in(tmp_path_factory.mktemp("calm"), BLOCKS), decides(olora=2, gaussian=2))
+    planter = Planter(opened, bowl)
+    found = sweep_study(opened, planter, opened.file.overrides)
+    assert {one.state for one in found} == {"done"}
+    return opened, planter
+
+
 def test_each_block_draws_its_parts_trains_the_finalists_and_keeps_its_best(
-    study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest
+    calm: tuple[OpenStudy, Planter], read_manifest: ReadManifest
 ) -> None:
     """Equally many of each arm, at neighbouring rates; the seeds' bowls differ, so what is kept does."""
-    opened = judged(study(BLOCKS), decides(olora=2, gaussian=2))
-    planter, found = sweep(opened, bowl)
+    opened, planter = calm
     manifest = read_manifest(opened)
-    assert {one.state for one in found} == {"done"} and manifest.settled
+    assert manifest.settled
     trained = {(run.arm, run.seed): [] for run in manifest.runs if "finalist" in run.roles}
     for run in manifest.runs:
         if "finalist" in run.roles:
@@ -85,10 +96,9 @@ def test_each_block_draws_its_parts_trains_the_finalists_and_keeps_its_best(
     assert len({run.cell for run in manifest.runs}) == 1
 
 
-def test_three_start_rates_and_a_parabola_are_the_budget(study: MakeStudy, sweep: SweepStudy) -> None:
+def test_three_start_rates_and_a_parabola_are_the_budget(calm: tuple[OpenStudy, Planter]) -> None:
     """With the best of the ladder at the vertex nothing more is tried; the plan says what each arm's search came to."""
-    opened = judged(study(BLOCKS), decides(olora=2, gaussian=2))
-    sweep(opened, bowl)
+    opened, _ = calm
     assert budgets_text(opened.grids()) == "runs of the search: lora 3, olora 3, gaussian 3, orthogonal 3"
     text = plan_text(str(opened.file.path), list(opened.file.overrides))
     assert "budgets       runs of the search: lora 3, olora 3, gaussian 3, orthogonal 3\n" in text
@@ -186,12 +196,6 @@ def test_only_open_contrasts_get_the_next_look_and_a_shared_reference_goes_on(
     assert (read_manifest(opened).first_seed, read_manifest(opened).looks) == (10, (2, 3, 5))
 
 
-def test_what_is_never_decided_gets_every_look(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
-    opened = judged(study(BLOCKS), decides())
-    sweep(opened, bowl)
-    assert seeds_of(read_manifest(opened))["gaussian"] == [10, 11, 12, 13, 14] and opened.grids().settled
-
-
 def test_looks_of_a_shared_rate_hand_out_seeds(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
     """Two arms at one rate: no search, no finalists, the common parts."""
     node = "protocol: shared_lr\ncontrasts: [{arm: olora, reference: lora, kind: primary}]\ngrids: [{init: [lora, olora]}]\n"
@@ -208,10 +212,9 @@ def test_looks_of_a_shared_rate_hand_out_seeds(study: MakeStudy, sweep: SweepStu
     assert seeds_of(read_manifest(opened), "shared") == {"lora": [3, 4, 5], "olora": [3, 4, 5]}
 
 
-def test_one_launch_is_one_block(study: MakeStudy, sweep: SweepStudy) -> None:
+def test_one_launch_is_one_block(calm: tuple[OpenStudy, Planter]) -> None:
     """Training, choosing and scoring are one piece of work; a block of which nothing is known is launched once."""
-    opened = judged(study(BLOCKS), decides(olora=2, gaussian=2))
-    planter, _ = sweep(opened, bowl)
+    _, planter = calm
     search_runs, blocks = planter.launched[:12], planter.launched[12:]
     assert not any("finalists" in line for lines in search_runs for line in lines)
     assert len(blocks) == len(set(blocks)) == 8
@@ -252,7 +255,8 @@ def test_a_failed_finalist_holds_its_block_and_the_look_until_it_is_retried(
     broken = False
     opened = judged(study(BLOCKS), decides(gaussian=2))
     _, found = sweep(opened, outcome, retry=True)
-    assert {one.state for one in found} == {"done"} and seeds_of(read_manifest(opened))["olora"] == [10, 11, 12, 13, 14]
+    assert {one.state for one in found} == {"done"} and read_manifest(opened).settled
+    assert seeds_of(read_manifest(opened))["olora"] == [10, 11, 12, 13, 14], "never decided: every look"
 
 
 def test_an_arm_at_an_edge_asks_for_no_look(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
@@ -344,13 +348,12 @@ def test_whatever_is_known_no_run_is_wanted_that_the_whole_study_lacks(file: Stu
     assert ({job.what.train_id for job in part.jobs} == whole.keys() and part.settled) or not all(known(train_id) for train_id in whole)
 
 
-def test_a_study_of_looks_locks_them(study: MakeStudy, sweep: SweepStudy) -> None:
+def test_a_study_of_looks_locks_them(calm: tuple[OpenStudy, Planter], tmp_path: Path) -> None:
     """What is declared before the runs stays declared: other looks, another number of finalists are changes that a report says."""
     from olora_bench.study.locked import since_locked
 
-    opened = judged(study(BLOCKS), decides(olora=2, gaussian=2))
-    sweep(opened, bowl)
-    path = opened.file.path
-    path.write_text(path.read_text().replace("[2, 3, 5]", "[2, 4]").replace("finalists: 3", "finalists: 5"))
+    opened, _ = calm
+    path = tmp_path / opened.file.path.name
+    path.write_text(opened.file.path.read_text().replace("[2, 3, 5]", "[2, 4]").replace("finalists: 3", "finalists: 5"))
     since = since_locked(opened.store.root, opened.name, path, opened.file.overrides)
     assert since.changes == (("study.seeds.looks", [2, 3, 5], [2, 4]), ("study.tuning.finalists", 3, 5))

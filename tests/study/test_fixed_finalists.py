@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from planting import MakeStudy, PlantRun, ReadManifest, SweepStudy
+from planting import Planter, opened_in, plant
 
-from olora_bench.analysis import analyse, load_study
+from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
 from olora_bench.analysis.reasons import GivenSearch, NoFiniteFinalist, RestsOnRate
 from olora_bench.config import Experiment
+from olora_bench.store import Store
+from olora_bench.study.manifest import read_manifest
+from olora_bench.study.open import OpenStudy
+from olora_bench.study.sweep import sweep_study
 from olora_bench.words.reasons import worded
 
 SIX = """
@@ -22,7 +27,7 @@ tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], refin
 seeds: {looks: [6]}
 """
 Report = Callable[[Experiment], float | None]
-Analyse = Callable[[Report], tuple]
+Analyse = Callable[[Report], tuple[StudyFrames, Tables]]
 
 
 def bowl(experiment: Experiment) -> float:
@@ -30,20 +35,30 @@ def bowl(experiment: Experiment) -> float:
     return 1 + (math.log10(experiment.lr) - best) ** 2
 
 
-@pytest.fixture
-def analysed(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun, read_manifest: ReadManifest) -> Analyse:
-    """The tables of a study whose runs have planted report losses; a loss of None is a diverged run."""
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Analyse:
+    """The frames and tables of a study whose runs have planted report losses; a loss of None is a diverged run."""
+    file = opened_in(tmp_path_factory.mktemp("composed"), SIX).file
 
-    def make(report: Report) -> tuple:
-        opened = study(SIX)
-        sweep(opened, lambda one: None if one.seed >= 10 and report(one) is None else bowl(one))
+    def make(report: Report) -> tuple[StudyFrames, Tables]:
+        shutil.rmtree(file.results_dir, ignore_errors=True)
+        opened = OpenStudy(file, Store(file.results_dir))
+        sweep_study(opened, Planter(opened, lambda one: None if one.seed >= 10 and report(one) is None else bowl(one)), file.overrides)
         for job in opened.grids().jobs:
             if job.experiment.seed >= 10 and (loss := report(job.experiment)) is not None:
-                plant_run(job.what, 0.0, metrics={"tune_loss": bowl(job.experiment), "report_loss": loss})
-        frames = load_study(opened.store, read_manifest(opened))
+                plant(job.what, 0.0, metrics={"tune_loss": bowl(job.experiment), "report_loss": loss})
+        manifest = read_manifest(file.results_dir, opened.name)
+        assert manifest is not None
+        frames = load_study(opened.store, manifest)
         return frames, analyse(frames, np.random.default_rng(0))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def better(analysed: Analyse) -> tuple[StudyFrames, Tables]:
+    """olora's loss is lower by 0.05 nats at every finalist."""
+    return analysed(lambda one: olora_gains(one, 0.05))
 
 
 def olora_gains(experiment: Experiment, gain: float) -> float:
@@ -52,8 +67,8 @@ def olora_gains(experiment: Experiment, gain: float) -> float:
     return 2 - (gain + moved) * (experiment.arm == "olora")
 
 
-def test_a_verdict_that_every_fixed_finalist_shares_says_which_search_it_is_given(analysed: Analyse) -> None:
-    _, tables = analysed(lambda one: olora_gains(one, 0.05))
+def test_a_verdict_that_every_fixed_finalist_shares_says_which_search_it_is_given(better: tuple[StudyFrames, Tables]) -> None:
+    _, tables = better
     table = tables["finalists"]
     assert table["place"].tolist() == ["kept", "-1", "0", "+1"] and table["agrees"].all() and set(table["blocks"]) == {6}
     assert table["loss_difference"].tolist() == pytest.approx([-0.05] * 4, abs=1e-3)
@@ -75,9 +90,9 @@ def test_a_kept_gain_that_is_none_at_a_fixed_finalist_rests_on_the_choice_of_rat
     )
 
 
-def test_kept_runs_are_paired_by_seed_whatever_their_rates(analysed: Analyse) -> None:
+def test_kept_runs_are_paired_by_seed_whatever_their_rates(better: tuple[StudyFrames, Tables]) -> None:
     """A cell shows the rate that the search chose, of which the kept ones are neighbours."""
-    frames, tables = analysed(lambda one: olora_gains(one, 0.05))
+    frames, tables = better
     kept = frames.runs[frames.runs["roles"] == "finalist tuned"]
     assert len(set(kept["lr"])) == 3 and len(kept) == 12
     assert len(tables["pairs"]) == 6 and set(tables["pairs"]["cell_lr_arm"]) == {3.16e-4}
@@ -98,8 +113,8 @@ def test_a_diverged_finalist_drops_its_pair_at_that_place_alone(analysed: Analys
     assert tables["verdicts"]["diverged"].tolist() == [0]
 
 
-def test_rates_beside_a_search_have_no_criterion_of_it(analysed: Analyse) -> None:
+def test_rates_beside_a_search_have_no_criterion_of_it(better: tuple[StudyFrames, Tables]) -> None:
     """A finalist's loss is read on its block's own tune part: it is no point of the search's curve."""
-    _, tables = analysed(lambda one: olora_gains(one, 0.05))
+    _, tables = better
     rates = tables["rates"].set_index("lr")
     assert rates.loc[1.78e-4, "tune"].isna().all() and rates.loc[3.16e-4, "tune"].tolist() == pytest.approx([1.0, 1.0], abs=1e-6)

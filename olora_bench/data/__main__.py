@@ -1,0 +1,73 @@
+"""Look at data as it is trained on, before any training: `python -m olora_bench.data show data=file data.path=my_rows.jsonl`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from olora_bench.errors import BadInput, StoreError
+from olora_bench.process import terminal
+
+if TYPE_CHECKING:
+    from olora_bench.data import Example
+
+SHOWN = 5
+USAGE = """\
+usage: python -m olora_bench.data show [KEY=VALUE ...]
+
+Prints five examples of the train part as tokens make them, what the loss is read on between [[ and ]], and the size of each part.
+Takes the overrides of `python -m olora_bench`, e.g. model=tinyllama data=file data.path=my_rows.jsonl data.prompt=question."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 0, or 2 with the reason on standard error."""
+    terminal.prepare()
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
+    try:
+        if arguments[:1] != ["show"]:
+            raise BadInput(USAGE)
+        for line in _lines(arguments[1:]):
+            print(line)
+    except (BadInput, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _lines(overrides: Sequence[str]) -> Iterator[str]:
+    from olora_bench.assets import check, fetch, resolve
+    from olora_bench.config import compose, load
+
+    experiment = load(compose([*overrides, "suite=none", "tracker=none"]))
+    assets = resolve(experiment)
+    check(experiment, assets)
+    paths = fetch(experiment, assets)
+    from olora_bench.data import build_parts
+    from olora_bench.models import load_tokenizer
+
+    model = experiment.model
+    tokenizer = load_tokenizer(model, paths.get(f"model:{model.name}"), experiment.machine.cache_dir)
+    parts = build_parts(experiment, paths, tokenizer)
+    for example in parts.train[:SHOWN]:
+        cut = ", cut" if example.truncated else ""
+        yield f"--- {example.id}: {len(example.input_ids)} tokens{cut}, {int(example.supervised.sum())} of them supervised"
+        yield marked(example, tokenizer)
+    yield "---"
+    for name, counts in parts.counts.items():
+        yield f"{name}: {counts['examples']} examples, {counts['supervised_tokens']} supervised tokens, {counts['truncated']} cut"
+
+
+def marked(example: Example, tokenizer: Any) -> str:
+    """An example's text, special tokens included, what the loss is read on between [[ and ]]."""
+    pairs = zip(example.input_ids.tolist(), example.supervised.tolist(), strict=True)
+    runs = [(supervised, [token for token, _ in run]) for supervised, run in groupby(pairs, key=lambda pair: pair[1])]
+    texts = [(supervised, tokenizer.decode(ids, clean_up_tokenization_spaces=False)) for supervised, ids in runs]
+    return "".join(f"[[{text}]]" if supervised else text for supervised, text in texts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

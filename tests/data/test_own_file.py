@@ -1,0 +1,157 @@
+"""A file of one's own: named on the command line, its columns mapped, its prompt a template, and looked at before any training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from olora_bench.assets import check, fetch, resolve
+from olora_bench.assets.rows import read_parquet
+from olora_bench.config import Experiment, compose, load
+from olora_bench.data.__main__ import main
+from olora_bench.errors import BadInput
+from olora_bench.identity import train_identity
+
+QUIET = ("model=tiny_tinyllama", "suite=none", "tracker=none", "rank=4", "precision=fp32")
+ROWS = [{"question": f"What is {n} times {n + 1}, please?", "answer": f"It is {n * (n + 1)}.", "topic": "sums", "n": n} for n in range(60)]
+TEMPLATE = "data.prompt_template='Topic: {topic}. {question} {{A}} '"
+
+
+def written(place: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
+    table = pd.DataFrame(rows)
+    if place.suffix == ".parquet":
+        table.to_parquet(place)
+    elif place.suffix == ".csv":
+        table.to_csv(place, index=False)
+    else:
+        table.to_json(place, orient="records", lines=True)
+    return place
+
+
+def asked(path: Path, cache_dir: Path, *overrides: str) -> Experiment:
+    columns = overrides or ("data.prompt=question", "data.response=answer")
+    return load(compose([*QUIET, "data=file", f"data.path={path}", f"machine.cache_dir={cache_dir}", *columns]))
+
+
+def table(experiment: Experiment) -> list[dict[str, str]]:
+    assets = resolve(experiment)
+    check(experiment, assets)
+    return list(read_parquet(fetch(experiment, assets)["data:file"] / "train.parquet").to_pylist())
+
+
+def refused(path: Path, cache_dir: Path, *overrides: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        table(asked(path, cache_dir, *overrides))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows, (1).csv", "test.parquet"])
+def test_a_named_file_is_trained_on_whatever_its_name_and_format(name: str, tmp_path: Path) -> None:
+    found = table(asked(written(tmp_path / name), tmp_path / "cache"))
+    assert [(row["instruction"], row["input"], row["output"]) for row in found] == [(r["question"], "", r["answer"]) for r in ROWS]
+
+
+def test_a_template_is_filled_with_the_columns_of_a_row(tmp_path: Path) -> None:
+    """And two braces are one."""
+    found = table(asked(written(tmp_path / "rows.jsonl"), tmp_path / "cache", TEMPLATE, "data.response=answer"))
+    assert found[3]["instruction"] == "Topic: sums. What is 3 times 4, please? {A} "
+
+
+def test_columns_and_template_are_part_of_what_a_run_is_and_the_path_is_not(tmp_path: Path) -> None:
+    first, moved = written(tmp_path / "rows.jsonl"), written(tmp_path / "again.jsonl")
+    plain = asked(first, tmp_path / "cache")
+
+    def identity(one: Experiment) -> Any:
+        return train_identity(one, {key: asset.identity for key, asset in resolve(one).items()})
+
+    assert identity(plain) == identity(asked(moved, tmp_path / "cache"))
+    assert identity(plain) != identity(asked(first, tmp_path / "cache", TEMPLATE, "data.response=answer"))
+    assert str(tmp_path) not in json.dumps(plain.published()["data"])
+
+
+def test_another_template_is_read_again_and_not_from_the_cache(tmp_path: Path) -> None:
+    file = written(tmp_path / "rows.jsonl")
+    first, second = (
+        table(asked(file, tmp_path / "cache", f"data.prompt_template='{text}'", "data.response=answer"))
+        for text in ("Q {question}", "{topic} ")
+    )
+    assert (first[0]["instruction"], second[0]["instruction"]) == ("Q What is 0 times 1, please?", "sums ")
+
+
+def test_what_the_columns_lack_is_said_in_the_files_own_names(tmp_path: Path) -> None:
+    file = written(tmp_path / "rows.jsonl")
+    assert refused(file, tmp_path / "cache", "data.prompt=Question", "data.response=answer") == (
+        f"{file} has no column Question, which data.prompt, data.response or data.prompt_template names. Found: question, answer, topic, n"
+        ". Rename 'question' to 'Question'"
+    )
+    assert refused(file, tmp_path / "cache", "data.prompt=n", "data.response=answer") == (
+        f"{file}, row 1: n is 0, which is no text (the column is of type int64). Allowed: text. Correct the row, or take it out"
+    )
+    blank = written(tmp_path / "blank.jsonl", [*ROWS, {**ROWS[0], "answer": None}])
+    assert refused(blank, tmp_path / "cache") == (
+        f"{blank}, row 61: answer is null, which is missing. Allowed: text. Correct the row, or take it out"
+    )
+
+
+def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    endings = ".parquet, .jsonl, .json, .csv, .tsv"
+    assert refused(tmp_path / "x.jsonl", tmp_path / "cache") == (
+        f"data.path={tmp_path}/x.jsonl: there is no {tmp_path}/x.jsonl. Name a file of rows ({endings}) or a folder with one"
+    )
+    (tmp_path / "rows.xlsx").touch()
+    assert refused(tmp_path / "rows.xlsx", tmp_path / "cache") == (f"{tmp_path}/rows.xlsx is no file of rows. Allowed endings: {endings}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["data.prompt_template='{question.x}'"],
+            "data.prompt_template: {question.x} is no column's name alone. Allowed: text with names of columns in braces, e.g. "
+            "'Q: {question}'; write {{ for a brace",
+        ),
+        (
+            ["data.prompt_template='{question'"],
+            "data.prompt_template: expected '}' before end of string. Allowed: text with names of columns in braces, e.g. "
+            "'Q: {question}'; write {{ for a brace",
+        ),
+        (
+            ["data.prompt_template='{question}'", "data.prompt=question"],
+            "data.prompt_template stands beside data.prompt=question and data.template=plain, and is the whole prompt. "
+            "Set data.prompt=null data.template=plain",
+        ),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        load(compose([*QUIET, "data=file", *overrides]))
+    assert str(caught.value) == message
+
+
+def test_without_a_file_it_is_said_how_to_name_one() -> None:
+    with pytest.raises(BadInput) as caught:
+        resolve(load(compose([*QUIET, "data=file"])))
+    assert "    brings it: give it with data.path=FILE, or put it at <machine.local_dir>/file/<split>.parquet" in str(caught.value)
+
+
+def test_examples_are_shown_with_what_the_loss_is_read_on(tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five, as tokens make them, end of text included; and what each part holds. Nothing is trained."""
+    file = written(tmp_path / "rows.jsonl")
+    own = ["data=file", f"data.path={file}", TEMPLATE, "data.response=answer", f"machine.cache_dir={cache_dir}"]
+    assert main(["show", *QUIET[:1], "rank=4", *own]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("--- ")]) == 5
+    number = int(lines[0].split(":")[0].removeprefix("--- train-"))
+    answer = f" It is {number * (number + 1)}.</s>"
+    assert lines[0] == f"--- train-{number}: {len(lines[1]) - 4 - len('<s></s>') + 2} tokens, {len(answer) - 3} of them supervised"
+    assert lines[1] == f"<s>Topic: sums. What is {number} times {number + 1}, please? {{A}}[[{answer}]]"
+    assert [line.partition(",")[0] for line in lines[-3:]] == ["train: 20 examples", "tune: 20 examples", "report: 20 examples"]
+
+
+def test_show_refuses_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "data=nothing"]) == 2
+    assert capsys.readouterr().err.startswith("data=nothing is unknown. Allowed: ")
