@@ -38,7 +38,7 @@ print("HEAVY", heavy, file=sys.stderr)
         ("olora_bench.__main__", ["init=nope"]),
         ("olora_bench.__main__", ["model=smollm2_135m", "rank=200"]),
         ("olora_bench.study.__main__", ["--help"]),
-        ("olora_bench.study.__main__", ["plan", "rehearsal"]),
+        ("olora_bench.study.__main__", ["plan", "rehearsal", "--no-calibration"]),
     ],
 )
 def test_answers_within_seconds_and_without_torch(module: str, arguments: list[str], tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_hydras_options_stand_anywhere(cli) -> None:  # type: ignore[no-untyped-
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:
     """As `| head` leaves: its end of the pipe is closed before anything is written."""
-    command = [sys.executable, "-m", "olora_bench.study", "plan", "rehearsal"]
+    command = [sys.executable, "-m", "olora_bench.study", "plan", "rehearsal", "--no-calibration"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asked:
         assert asked.stdout is not None and asked.stderr is not None
         asked.stdout.close()

@@ -97,6 +97,6 @@ def test_a_single_run_of_the_study_is_found_done_by_the_plain_command(
 
 
 def test_the_plan_says_what_is_done(rehearsal: tuple[Path, list[str], CompletedProcess[str]], cli: Cli) -> None:
-    done = cli("plan", "rehearsal", *rehearsal[1], module="olora_bench.study")
+    done = cli("plan", "rehearsal", "--no-calibration", *rehearsal[1], module="olora_bench.study")
     assert done.returncode == 0, done.stderr
     assert "comparisons   60" in done.stdout and "state         20 done" in done.stdout

@@ -50,7 +50,9 @@ def test_it_composes_its_own_configs(installed: Path, tmp_path: Path) -> None:
 
 
 def test_it_plans_its_own_studies(installed: Path, tmp_path: Path) -> None:
-    done = run(installed, tmp_path, "olora_bench.study", "plan", "rehearsal", f"machine.results_dir={tmp_path / 'results'}")
+    done = run(
+        installed, tmp_path, "olora_bench.study", "plan", "rehearsal", "--no-calibration", f"machine.results_dir={tmp_path / 'results'}"
+    )
     assert done.returncode == 0, done.stderr
     assert "20 missing" in done.stdout
 

@@ -280,9 +280,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
                 "name", help="train_id of a run, or its beginning" if of_run else "name of a study, or the path of its YAML file"
             )
         if command == "plan":
-            one.add_argument(
-                "--no-calibration", action="store_true", help="measure no model here of which no record tells: time from FLOPs"
-            )
+            one.add_argument("--no-calibration", action="store_true", help="measure no model that has no record: its time is from FLOPs")
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
         if command == "extract":

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from olora_bench.config import Experiment
 from olora_bench.config.memory import token_budgets
 from olora_bench.process.hardware import resolve_device
-from olora_bench.study.pace import CHOICE_SHARE, TOKENS_PER_CHOICE, Pace, threads_of
+from olora_bench.study.pace import CHOICE_SHARE, THREADS_GIVE, TOKENS_PER_CHOICE, Pace, threads_of
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,8 @@ def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str 
     Args:
         experiments: one of each model.
     """
+    if large := [one.model.name for one in experiments if _bytes(one) > psutil.virtual_memory().available / 4]:
+        return {}, f"{', '.join(large)} takes more of this machine's memory to measure than is free: the time is from FLOPs"
     command, asked = [sys.executable, "-m", __name__], json.dumps([_asked(one) for one in experiments])
     try:
         done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=TIMEOUT_S * len(experiments), check=True)
@@ -43,14 +47,21 @@ def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str 
     return {one.model.name: pace for one, pace in zip(experiments, found, strict=True)}, None
 
 
+def _bytes(one: Experiment) -> float:
+    """What measuring takes: a layer and the head in fp32, each twice."""
+    model = one.model
+    return 8.0 * (sum(out * inside for out, inside in model.shapes.values()) + model.vocab_size * model.hidden_size)
+
+
 def _asked(one: Experiment) -> dict[str, Any]:
     model = one.model
+    device = resolve_device(one.machine.device)
     examples = 50.0 if one.data.kind == "benchmarks" else 115.0
-    budget = token_budgets(one.machine, on_gpu=resolve_device(one.machine.device).startswith("cuda"))[0]
+    budget = token_budgets(one.machine, on_gpu=device.startswith("cuda"))[0]
     return {
         "shapes": {name: list(shape) for name, shape in model.shapes.items()}, "targets": list(model.target_modules), "rank": one.rank,
         "layers": model.layers, "hidden": model.hidden_size, "vocab": model.vocab_size, "precision": one.precision,
-        "device": resolve_device(one.machine.device), "threads": threads_of(one.machine), "length": int(min(examples, one.data.cutoff)),
+        "device": device, "threads": threads_of(one.machine), "length": int(min(examples, one.data.cutoff)),
         "tokens": int(min(one.recipe.batch_size * examples, budget)),
         "step": int(one.recipe.batch_size * min(examples, one.data.cutoff)),
     }  # fmt: skip
@@ -60,7 +71,7 @@ def measure(asked: Mapping[str, Any]) -> Pace:
     """Run one layer and the head; the rest of the model is as many of them."""
     import torch
 
-    torch.set_num_threads(asked["threads"])
+    torch.set_num_threads(1)  # threads that wait for each other on a busy machine work for nothing; more are taken to give what they give
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked["precision"]]
     bench = _Bench(asked, dtype)
     train = (asked["layers"] * bench.layer(backward=True) + bench.head(backward=True)) / bench.tokens + bench.optimiser() / asked["step"]
@@ -83,9 +94,8 @@ class _Bench:
 
         self.asked, self.dtype, self.device = asked, dtype, asked["device"]
         weights = sum(out * inside for out, inside in asked["shapes"].values())
-        self.tokens = max(
-            min(asked["tokens"], int(FLOPS_AT_ONCE / (4 * weights + 4 * asked["hidden"] * asked["vocab"] / asked["layers"]))), 8
-        )
+        a_token = 4 * weights + 4 * asked["hidden"] * asked["vocab"] / asked["layers"]
+        self.tokens = max(min(asked["tokens"], int(FLOPS_AT_ONCE / a_token)), 8)
         made = {name: torch.randn(*shape, device=self.device) for name, shape in asked["shapes"].items()}
         self.weights = {name: (one / one.shape[1] ** 0.5).to(dtype) for name, one in made.items()}
         self.adapters = {name: self._adapter(*asked["shapes"][name]) for name in asked["targets"]}
@@ -188,21 +198,21 @@ class _Bench:
         return LAYERS_OF_SVD * self._seconds(once)
 
     def _seconds(self, once: Callable[[], None]) -> float:
-        """The median of up to five, after one that warms up; no more than half a second of them."""
+        """The least of up to five, after one that warms up, in no more than half a second: what else runs here only adds to it."""
         once()
         taken: list[float] = []
         while len(taken) < 5 and sum(taken) < 0.5:
             began = self._clock()
             once()
             taken.append(self._clock() - began)
-        return sorted(taken)[len(taken) // 2]
+        return min(taken)
 
     def _clock(self) -> float:
-        """Seconds: on a CPU those that its threads have worked, so that what else the machine does plays no part."""
+        """Seconds: on a CPU those that it has worked, so that what else the machine does plays no part."""
         import torch
 
         if self.device == "cpu":
-            return time.process_time() / self.asked["threads"]
+            return time.process_time() / self.asked["threads"] ** THREADS_GIVE
         torch.cuda.synchronize()
         return time.perf_counter()
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
-from olora_bench.process.hardware import describe, resolve_device
+from olora_bench.process.hardware import resolve_device
 from olora_bench.run.scoring import BASE_FLIP_ITEMS, FLIP_ITEMS
 from olora_bench.study.jobs import Job
-from olora_bench.study.pace import CPU_FLOPS_PER_CORE, GPU_NAME, START_S, Pace, Paces, assumed, read_examples
+from olora_bench.study.pace import CPU_FLOPS_PER_CORE, GPU_NAME, START_S, Pace, Paces, assumed, read_examples, threads_of
 
 # Mean tokens, counted with SmolLM2's tokenizer on the pinned splits; a finished run's own counts replace the first.
 TOKENS_PER_EXAMPLE = {"benchmarks": 50.0, "instructions": 115.0}
@@ -100,7 +100,7 @@ def source(jobs: Sequence[Job], known: Paces) -> str:
     told += [f"measured here on random weights of {', '.join(seen)}"] if (seen := sorted(models & known.measured.keys())) else []
     if not all(known.knows(model) for model in models):
         gpu = resolve_device(jobs[0].experiment.machine.device).startswith("cuda")
-        where = GPU_NAME if gpu else f"{describe().cores} cores at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s each"
+        where = GPU_NAME if gpu else f"{threads_of(jobs[0].experiment.machine)} threads at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s"
         told.append(f"from FLOPs, assuming {where}: no finished run on this hardware")
     return "; ".join(told)
 

@@ -26,6 +26,7 @@ CPU_FLOPS_PER_CORE = 5e10
 GPU_FLOPS = 9.4e13  # 30% of an A100's dense bf16 peak of 312 TFLOP/s
 GPU_NAME = "A100 at 30% of its bf16 peak, 94 TFLOP/s"
 LAYER_PASS_S = 1.5e-3  # a layer's forward and backward pass, however few its tokens
+SHORT_EXAMPLE = 50.0  # tokens
 # The following of results/smollm2 and results/smollm2_alpaca.
 READ_SHARE = 0.3  # a token whose loss is read takes this share of one that is trained on
 TOKENS_PER_CHOICE = 50.0  # a prompt with one of its choices, mean over the items of the six benchmarks
@@ -90,8 +91,8 @@ def assumed(experiment: Experiment, *, on_gpu: bool | None = None) -> Pace:
     """From operations, with what a layer's pass takes at the least; `on_gpu` None asks this machine."""
     gpu = resolve_device(experiment.machine.device).startswith("cuda") if on_gpu is None else on_gpu
     rate = GPU_FLOPS if gpu else CPU_FLOPS_PER_CORE * threads_of(experiment.machine) ** THREADS_GIVE
-    tokens = token_budgets(experiment.machine, on_gpu=gpu)[0] / 2
-    least = experiment.model.layers * LAYER_PASS_S / tokens
+    step = experiment.recipe.batch_size * SHORT_EXAMPLE
+    least = experiment.model.layers * LAYER_PASS_S / min(step, token_budgets(experiment.machine, on_gpu=gpu)[0])
     return of_training(4 * body(experiment) / rate + least)
 
 

@@ -17,13 +17,13 @@ from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import GPU_NAME, Paces, paces
+from olora_bench.study.power_text import hours_text
 from olora_bench.study.stages import Stage, stages
 from olora_bench.study.states import Standing, counts, standings
 from olora_bench.study.sweep import merged_text
-from olora_bench.words.plans import hours_text
 
 
-def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True, known: Paces | None = None) -> str:
+def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, known: Paces | None = None) -> str:
     """The plan of a study as text: comparisons, runs, power, where they stand, and what it takes to finish them.
 
     Args:
@@ -34,7 +34,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True, kn
     grids = study.grids()
     found = standings(study.store, grids.jobs)
     coming = stages(study.file, grids)
-    known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, calibrate=calibrate)
+    known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, found, calibrate=calibrate)
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
@@ -53,10 +53,11 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = True, kn
     return "\n".join(lines)
 
 
-def _known(study: OpenStudy, jobs: Sequence[Job], *, calibrate: bool) -> tuple[Paces, str | None]:
-    """How fast each model goes here, from records, else measured; or why that could not be."""
+def _known(study: OpenStudy, jobs: Sequence[Job], found: Sequence[Standing], *, calibrate: bool) -> tuple[Paces, str | None]:
+    """How fast each model goes here that has runs left: from records, else measured; or why that could not be."""
     known = paces(study.store, jobs[0].experiment.machine)
-    lacking = {job.experiment.model.name: job.experiment for job in jobs if not known.knows(job.experiment.model.name)}
+    left = [job.experiment for job in _left(jobs, found)]
+    lacking = {one.model.name: one for one in left if not known.knows(one.model.name)}
     if not lacking or not calibrate:
         return known, None
     from olora_bench.study.calibrate import calibrated
@@ -78,7 +79,7 @@ def _power_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: 
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
     from olora_bench.study.power import power  # brings scipy
-    from olora_bench.words.plans import power_lines
+    from olora_bench.study.power_text import power_lines
 
     found = power(study, grids, coming, known)
     return [] if found is None else power_lines(found)
@@ -113,8 +114,8 @@ def stages_text(grids: Grids) -> list[str]:
         most = "at most " if rule.refinement == "parabola" else ""
         runs = "fresh seeds" if rule.finalists == 1 else "runs of finalists"
         lines.append(
-            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and at most "
-            f"{rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm, which are not"
+            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and "
+            f"at most {rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm, which are not"
         )
     return [*lines, f"budgets       {budgets_text(grids)}"]
 
@@ -148,8 +149,7 @@ def _few_text(grids: Grids) -> list[str]:
 def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage], known: Paces) -> list[str]:
     """Of all that the study takes at most, and what is left of it."""
     jobs = coming[-1].jobs
-    over = {s.job.what.train_id for s in found if s.state in ("done", "diverged")}  # a run that is not listed yet is not over
-    left, device = [job for job in jobs if job.what.train_id not in over], jobs[0].experiment.machine.device
+    left, device = _left(jobs, found), jobs[0].experiment.machine.device
     open_bases = [job for job in estimate.bases(jobs) if not _scored(store, job)]
     largest = max((job.experiment for job in jobs), key=estimate.memory_bytes)
     peak = known.peak_bytes.get(largest.model.name)
@@ -165,6 +165,12 @@ def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage],
         f"memory        {memory}, {largest.model.name} r{largest.rank}",
         f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",
     ]
+
+
+def _left(jobs: Sequence[Job], found: Sequence[Standing]) -> list[Job]:
+    """The runs that are not over; one that is not listed yet is not."""
+    over = {s.job.what.train_id for s in found if s.state in ("done", "diverged")}
+    return [job for job in jobs if job.what.train_id not in over]
 
 
 def _scored(store: Store, job: Job) -> bool:

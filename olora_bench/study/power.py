@@ -54,7 +54,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Power:
-    """What a plan says of a study's power. `share`: the information of the look before the middle, of the last one's."""
+    """What a plan says of a study's power. `share`: of the last look's information, what the look of this number has."""
 
     design: Design
     unit: str
@@ -81,7 +81,7 @@ def power(study: OpenStudy, grids: Grids, stages: Sequence[Stage], known: Paces)
     cost = _Cost(grids, stages, known)
     ends = tuple(cost.end(one) for one in said.expected)
     told = information(design, varies.errors)
-    look = min(1, len(plan) - 1)
+    look = 1 if len(plan) > 2 else 0
     options = tuple(_options(design, varies, said, asked, cost)) if asked.suite.benchmarks or len(plan) > 1 else ()
     return Power(design, "pp" if asked.suite.benchmarks else "nats", asked.suite.limit, said, varies, ends, look, told[look], options)
 

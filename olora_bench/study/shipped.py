@@ -19,14 +19,16 @@ _ORDER = ("headline", "unclipped", "horizons", "why", "demo", "smollm2", "smollm
 
 HEAD = """# The studies that come with the package, and their plans
 
-Each plan below is what `python -m olora_bench.study plans` prints of a study of which nothing has run: counts, power, and how it is expected to end.
-`python -m olora_bench.study plan NAME` says the same of your machine and your records. The command makes this page, and a test holds the two together.
+Each plan below is what `python -m olora_bench.study plans` prints of a study of which nothing has run: counts, power, and how it is
+expected to end. `python -m olora_bench.study plan NAME` says the same of your machine and your records. The command makes this page, and
+a test holds the two together.
 
-Power is that of the test that will be used, simulated: looks, Holm over primary contrasts, margin, items. What finalists add to the spread between
-seeds is in the variances only as far as records have it. Without records the variances are those of results/smollm2, whatever the model: a larger
-model may differ less or more. Hours of SmolLM2 are from its finished records, one core a run, the other core busy with another; hours of other
-models are from FLOPs, with a GPU assumed. "To find more" compares the study as it is with other limits and twice the seeds: what each finds four times
-in five, and what it takes where there is no difference; `cheapest` finds the margin in the least time.
+Power is that of the test that will be used, simulated: looks, Holm over primary contrasts, margin, items. What finalists add to the
+spread between seeds is in the variances only as far as records have it. Without records the variances are those of results/smollm2,
+whatever the model: a larger model may differ less or more. Hours of SmolLM2 are from its finished records, one core a run, the other core
+busy with another; hours of other models are from FLOPs, with a GPU assumed. "To find more" compares the study as it is with other limits
+and twice the seeds: what each finds four times in five, and what it takes where there is no difference; `cheapest` finds the margin in
+the least time.
 """
 
 

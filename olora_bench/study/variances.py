@@ -44,13 +44,10 @@ def variances(study: OpenStudy, grids: Grids, asked: Experiment) -> Variances:
             scaled = found.errors if times == 1 else found.errors.with_items(times)
             return Variances(scaled, f"of {found.seeds} seeds in results/{name}", True)
     default = assumed(counts)
-    what = (
-        f"seeds of {default.errors.seed**0.5:.2g} pp"
-        if counts
-        else f"seeds of {default.errors.seed**0.5:.2g} nats, examples not drawn anew"
-    )
-    more = f" and items of {default.errors.item**0.5:.2g} pp in the mean" if counts else ""
-    return Variances(default.errors, f"assumed: {what}{more}, as in results/smollm2", False)
+    seeds, shared = f"seeds of {default.errors.seed**0.5:.2g}", f"items of {default.errors.item**0.5:.2g} pp in the mean"
+    what = f"{seeds} pp and {shared}" if counts else f"{seeds} nats, examples not drawn anew"
+    alike = "; models are taken to be alike" if len({job.experiment.model.name for job in grids.jobs}) > 1 else ""
+    return Variances(default.errors, f"assumed: {what}, as in results/smollm2{alike}", False)
 
 
 def items_by_benchmark(asked: Experiment) -> dict[str, int]:

@@ -41,8 +41,8 @@ def cases(count: int, file: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     for number in range(count):
         lines = [override(rng, keys) for _ in range(rng.choice([1, 1, 1, 2, 3]))]
         if number % 3 == 2:
-            command = rng.choice(["plan", "plan", "status", "report"])
-            yield f"study {command} {lines!r}", lambda lines=lines, command=command: study([command, str(file), *lines])
+            command = rng.choice(["plan --no-calibration", "plan --no-calibration", "status", "report"])
+            yield f"study {command} {lines!r}", lambda lines=lines, command=command: study([*command.split(), str(file), *lines])
         else:
             yield f"run {lines!r}", lambda lines=lines: run(["model=tiny_tinyllama", "data=made_up", "suite=none", "rank=4", *lines])
 

@@ -160,10 +160,11 @@ def cases(count: int, whole: Path, folder: Path) -> Iterator[tuple[str, Callable
             damage(rng.choice(files), rng) if rng.random() < 0.85 else foreign(results, rng)
         at = [f"machine.results_dir={results}", f"machine.cache_dir={folder / 'cache'}"]
         name = ("status", "report", "extract", "gc", "explain", "items", "plan")[number % 7]
+        flags = ["--no-calibration"] if name == "plan" else []
         of = [] if name == "gc" else [rng.choice(runs)] if name in ("explain", "items") else [str(folder / "fuzz.yaml")]
         more = [] if name == "explain" and rng.random() < 0.5 else [rng.choice(runs)] if name == "explain" else at
         with contextlib.chdir(folder):
-            yield f"{number}: {name}", lambda line=[name, *of, *more]: study(line)
+            yield f"{number}: {name}", lambda line=[name, *flags, *of, *more]: study(line)
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.fuzz)])

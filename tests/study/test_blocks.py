@@ -23,6 +23,7 @@ from olora_bench.study.open import OpenStudy
 from olora_bench.study.plan import budgets_text, plan_text
 from olora_bench.study.schema import Tuning
 from olora_bench.study.search import finalists, search
+from olora_bench.study.stages import stages
 from olora_bench.study.sweep import sweep_study
 from tests.study_text import study_text
 
@@ -101,6 +102,23 @@ def test_three_start_rates_and_a_parabola_are_the_budget(calm: tuple[OpenStudy, 
     assert budgets_text(opened.grids()) == "runs of the search: lora 3, olora 3, gaussian 3, orthogonal 3"
     text = plan_text(str(opened.file.path), list(opened.file.overrides))
     assert "budgets       runs of the search: lora 3, olora 3, gaussian 3, orthogonal 3\n" in text
+
+
+@pytest.mark.parametrize("decided", [2, 3, 5])
+def test_the_plan_counts_what_the_sweep_launches(study: MakeStudy, sweep: SweepStudy, decided: int) -> None:
+    """Every arm's vertex lies beside the ladder's best, so each search takes its refinement; the secondary arm gets the first look."""
+    opened = judged(study(BLOCKS), decides(olora=decided, gaussian=decided))
+    planned = {stage.seeds: len(stage.jobs) for stage in stages(opened.file, opened.grids())}
+    assert planned == {2: 4 * (4 + 6), 3: 4 * (4 + 6) + 3 * 3, 5: 4 * (4 + 6) + 3 * 9}
+    planter, _ = sweep(opened, lambda one: 1 + (math.log10(one.lr) + 3.3) ** 2)
+    assert sum(map(len, planter.batches)) == planned[decided]
+
+
+def test_the_plan_of_a_search_under_way_counts_what_it_knows(study: MakeStudy, sweep: SweepStudy) -> None:
+    """Extensions are in no plan before they are asked for; once they are over every run is."""
+    opened = judged(study(BLOCKS), decides(olora=2, gaussian=2))
+    planter, found = sweep(opened, lambda one: 1 + (math.log10(one.lr) + 2.9) ** 2)
+    assert len(stages(opened.file, opened.grids())[0].jobs) == sum(map(len, planter.batches)) == len(found)
 
 
 RULE = Tuning(criterion="tune_loss", lrs=(1e-4, 3.16e-4, 1e-3), seeds=(0,), refinement="parabola", max_extensions=0)

@@ -15,6 +15,7 @@ from olora_bench.process.hardware import describe
 from olora_bench.store import lease
 from olora_bench.study import estimate
 from olora_bench.study.open import OpenStudy
+from olora_bench.study.pace import LAYER_PASS_S, NOTHING, READ_SHARE, SETUP_S, START_S, THREADS_GIVE, Pace, Paces, paces, paces_of
 from olora_bench.study.plan import plan_text
 from olora_bench.study.status import status_text
 from tests.fixture_types import Cli
@@ -39,9 +40,9 @@ def plan(opened: OpenStudy) -> str:
 
 
 def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Cli, tmp_path: Path) -> None:
-    done = cli("plan", "paper", f"machine.results_dir={tmp_path / 'none'}", module="olora_bench.study")
+    done = cli("plan", "paper_shared", f"machine.results_dir={tmp_path / 'none'}", "--no-calibration", module="olora_bench.study")
     assert done.returncode == 0, done.stderr
-    assert "comparisons   60 " in done.stdout and "runs          60" in done.stdout
+    assert "comparisons   60 " in done.stdout and "runs          at most 100 (60 by look 3, 100 by look 5)" in done.stdout
     for word in ("GPU time", "hours on one GPU (from FLOPs, assuming", "memory", "disk", "no finished run on this hardware"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
@@ -58,43 +59,54 @@ def test_a_plan_without_a_primary_contrast_asks_for_no_blocks(study: MakeStudy) 
     assert "too few" not in plan(study(node(kind="secondary")))
 
 
-def test_flops_of_a_run_by_hand(study: MakeStudy) -> None:
-    """100 steps of 16 examples of 50 tokens through 4 x body operations, and two losses of 32 examples read at half that."""
-    opened = study(node(), more="recipe: {steps: 100, loss_evaluations: 1}")
-    job = opened.grids().jobs[0]
-    body = 131904 - 260 * 64
-    nothing = estimate.Speeds({}, {}, {}, None, {}, {}, 0)
-    rate = estimate.CPU_FLOPS_PER_CORE * describe().cores
-    by_hand = (100 * 16 * 50 + 2 * 32 * 50 / 2) * 4 * body / rate
-    assert estimate.seconds([job], [], nothing, "cpu").seconds == pytest.approx(by_hand)
+def test_a_run_by_hand(study: MakeStudy) -> None:
+    """100 steps of 16 examples of 50 tokens, two losses of 32 examples read, and what a run takes however short it is."""
+    job = study(node(), more="recipe: {steps: 100, loss_evaluations: 1}").grids().jobs[0]
+    pace = Pace(train=2e-3, read=1e-3, request=0.1, exact=0.3, answer=1.0, setup=7.0)
+    by_hand = START_S + 100 * 16 * 50 * 2e-3 + 2 * 32 * 50 * 1e-3 + 7.0
+    assert estimate.seconds([job], [], knowing(pace)) == pytest.approx(by_hand)
 
 
-@pytest.mark.parametrize(
-    ("precision", "rates", "again"),
-    [("fp32", {"tiny_tinyllama": 5.0}, 0), ("bf16", {"tiny_tinyllama": 5.0}, 50 / 5), ("bf16", {}, 50 * estimate.FP32_TAKES / 10)],
-)
-def test_what_is_compared_with_fp32_takes_its_time(study: MakeStudy, precision: str, rates: dict[str, float], again: float) -> None:
-    """40 items of two choices at ten requests a second; 25 of them again in fp32, and all 40 of the untouched base."""
+def knowing(pace: Pace) -> Paces:
+    return Paces({"tiny_tinyllama": pace}, 1, {}, {}, {})
+
+
+@pytest.mark.parametrize(("precision", "again"), [("fp32", 0.0), ("bf16", 50 / 5)])
+def test_what_is_compared_with_fp32_takes_its_time(study: MakeStudy, precision: str, again: float) -> None:
+    """40 items of two choices at ten requests a second; 25 of them again in fp32 at five, and all 40 of the untouched base."""
     opened = study(node(), f"precision={precision}", more="suite: {name: small, rows: made_up, benchmarks: [piqa], limit: 40}")
-    job = opened.grids().jobs[0]
-    known = estimate.Speeds({"tiny_tinyllama": 1e12}, {"tiny_tinyllama": 10.0}, rates, None, {}, {}, 0)
-    assert estimate.seconds([job], [], known, "cpu").seconds == pytest.approx(80 / 10 + again, abs=1e-3)
-    assert estimate.seconds([], [job], known, "cpu").seconds == pytest.approx(80 / 10 + again * 80 / 50)
+    job, pace = opened.grids().jobs[0], Pace(train=0.0, read=0.0, request=0.1, exact=0.2, answer=0.0, setup=0.0)
+    assert estimate.seconds([job], [], knowing(pace)) == pytest.approx(START_S + 80 / 10 + again)
+    assert estimate.seconds([], [job], knowing(pace)) == pytest.approx(START_S + 80 / 10 + again * 80 / 50)
 
 
-def test_finished_runs_of_the_same_hardware_replace_the_flops(study: MakeStudy, plant_run: PlantRun) -> None:
-    """A thousand tokens a second, 100 an example: a run of 10 steps takes 16 s, and its losses half as long a token."""
-    opened = study(node(), more="recipe: {steps: 10, loss_evaluations: 1}")
+def test_a_short_training_of_a_small_model_takes_its_layers_passes(study: MakeStudy) -> None:
+    """From FLOPs alone 131,904 parameters would be trained on 800 tokens in two milliseconds."""
+    job = study(node(), more="recipe: {steps: 100, loss_evaluations: 1}").grids().jobs[0]
+    assert 100 * 2 * LAYER_PASS_S < estimate.seconds([job], [], NOTHING) - START_S - SETUP_S < 3
+
+
+def test_finished_runs_of_the_same_hardware_say_how_fast_it_is(study: MakeStudy, plant_run: PlantRun) -> None:
+    """A thousand tokens a second and 100 an example: a run of 10 steps takes 16 s, its losses 0.3 of that a token, 4 s for the rest."""
+    opened = study(node(), "machine.threads=1", more="recipe: {steps: 10, loss_evaluations: 1}")
     first, *rest = opened.grids().jobs
-    plant_run(first.what, 1.5, provenance=HERE)
-    known = estimate.speeds(opened.store, "cpu")
-    expected = len(rest) * (10 * 16 * 100 + 2 * 32 * 100 / 2) / 1000
-    found = estimate.seconds(rest, [], known, "cpu")
-    assert found.seconds == pytest.approx(expected) and found.source == "from 1 finished runs on this hardware"
+    timings = {"data": 1.0, "init": 2.5, "save": 0.5, "train": 50.0}
+    plant_run(first.what, 1.5, provenance={**HERE, "threads": 1}, timings_s=timings)
+    known = paces(opened.store, first.experiment.machine)
+    expected = START_S + len(rest) * ((10 * 16 * 100 + 2 * 32 * 100 * READ_SHARE) / 1000 + 4)
+    assert estimate.seconds(rest, [], known) == pytest.approx(expected)
+    assert estimate.source(rest, known) == "from 1 finished runs on this hardware"
     assert "(measured)" in plan(opened)
     elsewhere = {"hardware": {**asdict(describe()), "processor": "another"}, "device": "cpu"}
     plant_run(first.what, 1.5, provenance=elsewhere)
-    assert estimate.speeds(opened.store, "cpu").runs == 0
+    assert paces(opened.store, first.experiment.machine).runs == 0
+
+
+def test_a_record_of_one_thread_says_what_two_would_do(study: MakeStudy, plant_run: PlantRun) -> None:
+    first = study(node(), "machine.threads=2").grids().jobs[0]
+    record = plant_run(first.what, 1.5, provenance={**HERE, "threads": 1})
+    one, two = (paces_of([record], [], threads).records["tiny_tinyllama"].train for threads in (1, 2))
+    assert one == 1e-3 and two == pytest.approx(1e-3 / 2**THREADS_GIVE)
 
 
 def test_status_names_who_runs_what_failed_and_what_diverged(study: MakeStudy, plant_run: PlantRun) -> None:

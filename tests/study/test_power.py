@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from planting import MakeStudy, PlantRun, SweepStudy
 
-from olora_bench.study.open import OpenStudy
+from olora_bench.analysis.design import Design, power_at, simulate_design
+from olora_bench.study.estimate import items
+from olora_bench.study.open import OpenStudy, find_and_open
 from olora_bench.study.plan import plan_text
+from olora_bench.study.power import Power, power
+from olora_bench.study.power_text import power_lines
+from olora_bench.study.shipped import CPU, PAGE_PACES
+from olora_bench.study.stages import stages
+from olora_bench.study.variances import variances
+from tests.committed_results import RESULTS
 
 NODE = """
 protocol: shared_lr
@@ -23,15 +32,58 @@ def plan(opened: OpenStudy) -> str:
 
 def test_a_plan_says_what_is_found_and_when_looks_end(study: MakeStudy) -> None:
     told = plan(study(f"{NODE}\nmargin: {{loss: 0.05}}\n"))
-    power = re.search(r"power +(\d+)% at the margin of 0\.05 nats; 80% from (0\.\d+) nats on; Holm over 1, variances assumed", told)
+    power = re.search(r"\npower +(\d+)% at the margin of 0\.05 nats; four times in five from (0\.\d+) nats on; one contrast\n", told)
     assert power and 70 < int(power[1]) <= 100 and 0.02 < float(power[2]) < 0.04
-    ends = re.search(r"at a difference of 0 nats: ([\d.]+) seeds, about (\d+) runs; 0\.05 nats: ([\d.]+) seeds.*at most 12 seeds", told)
+    assert "\nvariances     assumed: seeds of 0.026 nats, examples not drawn anew, as in results/smollm2\n" in told
+    ends = re.search(r"expected +at no difference: ([\d.]+) seeds a model, (\d+) runs, .*\n +at 0\.05 nats: ([\d.]+) seeds", told)
     assert ends and all(6 <= float(ends[at]) < 7 for at in (1, 3)) and abs(int(ends[2]) - 2 * float(ends[1])) <= 1
+    assert "\nruns          at most 24 (12 by look 6, 16 by look 8, 24 by look 12)\n" in told
 
 
-def test_a_study_without_margin_and_looks_is_planned_as_before(study: MakeStudy) -> None:
+def test_a_study_without_a_margin_is_told_what_it_finds(study: MakeStudy) -> None:
+    told = plan(study(NODE))
+    assert re.search(r"\npower +four times in five from 0\.\d+ nats on; one contrast\n", told) and "cheapest" not in told
+
+
+def test_a_study_of_two_seeds_is_told_no_power(study: MakeStudy) -> None:
     told = plan(study(NODE.replace("seeds: {first: 10, looks: [6, 8, 12]}\n", "").replace("1e-3}", "1e-3, seed: [0, 1]}")))
-    assert "80% from" not in told and "what pays" not in told
+    assert "too few" in told and "four times in five" not in told and "to find more" not in told
+
+
+def test_items_that_are_the_bottleneck_are_said_with_what_pays() -> None:
+    """The issue's own figures: at 300 items look 8 has 81% of look 20's information."""
+    lines = power_lines(of_headline(300))
+    assert "to find more  items are the bottleneck: at 300 items a benchmark look 8 has 81% of look 20's information" in lines
+    paying = [line for line in lines if line.endswith("(cheapest)")]
+    assert len(paying) == 1 and paying[0].startswith("              suite.limit=1000, scored and not trained again: from 0.8")
+
+
+def of_headline(limit: int) -> Power:
+    opened = find_and_open("headline", [*CPU, f"suite.limit={limit}", "machine.results_dir=nowhere"])
+    grids = opened.grids()
+    found = power(opened, grids, stages(opened.file, grids), PAGE_PACES)
+    assert found is not None
+    return found
+
+
+def test_the_power_of_a_plan_is_that_of_other_studies() -> None:
+    """2,000 of another seed: 3.5 points are three standard errors of their power and of the plan's own."""
+    one = of_headline(300)
+    assert one.design == Design((6, 8, 12, 16, 20), 1, 1, 1.0)
+    other = power_at(simulate_design(one.design, one.variances.errors, studies=2000, seed=77), 1.0)
+    assert one.said.power == pytest.approx(other, abs=0.035)
+
+
+def test_variances_are_those_of_another_study_of_the_same_cell() -> None:
+    """results/smollm2 has the model, data and steps of the headline, under other ids; at a thousand items they vary less."""
+    opened = find_and_open("headline", [*CPU, f"machine.results_dir={RESULTS}"])
+    asked = max(opened.file.experiments(), key=items)
+    grids = opened.grids()
+    if any(opened.store.read_run(job.what.train_id) is not None for job in grids.jobs):
+        pytest.skip("the study has records of its own")
+    found = variances(opened, grids, asked)
+    assert (found.source, found.known) == ("of 6 seeds in results/smollm2", True)
+    assert found.errors.item == pytest.approx(0.1242 * 1800 / 5500, rel=0.01)
 
 
 def test_a_study_ends_at_the_look_that_decides(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # brings scipy
     from olora_bench.study.power import End, Option, Power
 
 BOTTLENECK = 0.75
@@ -60,23 +60,19 @@ def _end(one: Power, end: End) -> str:
 def _pays(one: Power) -> list[str]:
     if not one.options:
         return []
-    lines = []
-    if len(one.design.plan) > 1 and one.unit == "pp" and one.share >= BOTTLENECK:
-        items = "all items" if one.limit is None else f"{one.limit} items a benchmark"
-        looks = one.design.plan
-        lines.append(
-            f"items are the bottleneck: at {items} look {looks[one.look]} has {100 * one.share:.0f}% of look {looks[-1]}'s information"
-        )
+    lines: list[str] = []
+    if len(one.design.plan) > 1 and one.limit is not None and one.unit == "pp" and one.share >= BOTTLENECK:
+        looks, share = one.design.plan, f"{100 * one.share:.0f}%"
+        information = f"look {looks[one.look]} has {share} of look {looks[-1]}'s information"
+        lines.append(f"items are the bottleneck: at {one.limit} items a benchmark {information}")
     best = cheapest(one)
     return [*lines, *(_option(one, option, cheapest=option is best) for option in one.options)]
 
 
 def cheapest(one: Power) -> Option | None:
-    """Of what finds the margin four times in five, the one that takes the least time; of none, what finds the least."""
+    """Of what finds the margin four times in five, the one that takes the least time; None where nothing does."""
     enough = [option for option in one.options if one.design.margin is not None and option.found <= one.design.margin]
-    if enough:
-        return min(enough, key=lambda option: option.at_none.seconds)
-    return min(one.options, key=lambda option: (option.found, option.at_none.seconds), default=None)
+    return min(enough, key=lambda option: option.at_none.seconds, default=None)
 
 
 def _option(one: Power, option: Option, *, cheapest: bool) -> str:
