@@ -109,18 +109,18 @@ def panels_of(
 
 
 TITLE_LINE_IN, LEGEND_LINE_IN, KEY_LINE_IN = 0.14, 0.145, 0.125
-TITLE_CHARACTERS, KEY_CHARACTERS = 47, 58
+TITLE_CHARACTERS, KEY_CHARACTERS = 47, 59
 
 
 def title_lines(title: str) -> list[str]:
     """A title broken to the width of a figure."""
-    whole = re.sub(r"\b(lr|rank|steps) (?=\S)", "\\1\u00a0", title)  # a name stays with its number
-    return textwrap.wrap(whole, TITLE_CHARACTERS)
+    whole = re.sub(r"\b(lr|rank|steps|at|its|own) (?=\S)", "\\1\u00a0", title)  # a name stays with its number
+    return textwrap.wrap(whole, TITLE_CHARACTERS, break_on_hyphens=False)
 
 
 def key_lines(key: str) -> list[str]:
     """What marks mean, broken to the width of a figure."""
-    return textwrap.wrap(key, KEY_CHARACTERS)
+    return textwrap.wrap(key, KEY_CHARACTERS, break_on_hyphens=False)
 
 
 def legend_rows(arms: Sequence[str]) -> list[int]:

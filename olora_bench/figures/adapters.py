@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from olora_bench.analysis import rows_of, where
-from olora_bench.figures._rows import ROW_IN, heading
+from olora_bench.figures._rows import ROW_IN
 from olora_bench.figures._style import (
     INK,
     QUIET,
@@ -30,7 +31,7 @@ from olora_bench.words.numbers import signed
 
 FACTS = (
     ("start", "end", "b_off_orthonormal", "B from orthonormal", "0: it is orthonormal"),
-    ("start", "end", "energy_share", "Size of sBA", "as a share of W's"),
+    ("start", "end", "energy_share", "Size of sBA", "its norm, squared"),
     ("start", "end", "overlap_left", "Overlap, B with W", "1: in W's top space"),
     ("start", "end", "overlap_right", "Overlap, A with W", "1: in W's top space"),
     ("start", "end", "b_condition", "Condition of B", "1: evenly strong"),
@@ -42,7 +43,7 @@ FACTS = (
 weights."""
 LOG_FACTS = frozenset({"b_off_orthonormal", "b_condition", "a_condition", "a", "b"})
 """What is told in factors, A and B on the same kind of axis; shares are told in differences."""
-ARM_IN, APART = 0.2, 0.22
+ARM_IN, APART = 0.185, 0.22
 """An arm's height, and how far before and after are from its middle, in arms."""
 
 
@@ -57,8 +58,9 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     arms = list(dict.fromkeys(facts["arm"]))
     panels = [p for p in FACTS if (facts["fact"].eq(p[2]) & facts["stage"].isin([s for s in p[:2] if s])).any()]
     rows = -(-len(panels) // 2)
-    figure = figure_of(header_in(title, key=keys.ANATOMY) + rows * (ARM_IN * len(arms) + 0.58), between_in=(0.06, 0.05))
-    header(figure, title, key=keys.ANATOMY)
+    key = _anatomy_key(facts, panels)
+    figure = figure_of(header_in(title, key=key) + rows * (ARM_IN * len(arms) + 0.68) + 0.1, between_in=(0.06, 0.05))
+    header(figure, title, key=key)
     for (before, after, fact, name, meaning), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
         part = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
@@ -77,8 +79,21 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         _scale(axes, part[part["stage"].isin([before, after])], fact)
+        axes.set_xlabel("share of W's\nsquared norm" if fact == "energy_share" else "log axis" if axes.get_xscale() == "log" else "")
         light_grid(axes, "x")
     return figure
+
+
+def _anatomy_key(facts: pd.DataFrame, panels: Sequence[tuple[str | None, str, str, str, str]]) -> str:
+    """What the marks of these panels mean, and the rate of each arm."""
+    firsts = facts[facts["stage"] == "start"]
+    opened = [panel for panel in panels if panel[0] is not None and firsts["fact"].eq(panel[2]).any()]
+    none = any(
+        firsts.loc[firsts["fact"] == fact, "arm"].nunique() < facts.loc[facts["fact"] == fact, "arm"].nunique() for _, _, fact, *_ in opened
+    )
+    return keys.anatomy(
+        {str(arm): sorted(set(part["lr"])) for arm, part in facts.groupby("arm", sort=False)}, before=bool(opened), none=none
+    )
 
 
 _Stage = Mapping[str, float] | None
@@ -127,8 +142,14 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 COST_GROUP = ["model", "rank", "setting", "reference"]
-_COSTS = (("train", "Training time\n(× reference)", 1.0), ("memory", "Peak memory\n(× reference)", 1.0), ("init", "Init\n(s more)", 0.0))
-"""(fact, heading, where there is no difference)."""
+_COSTS = (
+    ("train", "Training\ntime", "× reference\n(log axis)", 1.0),
+    ("memory", "Peak mem.\nabove the\nloaded\nbase", "× reference\n(log axis)", 1.0),
+    ("init", "Init", "seconds\nmore", 0.0),
+)
+"""(fact, heading, axis label, where there is no difference)."""
+HEADING_CHARACTERS = 20
+"""How long a line of a heading left of the panels may be."""
 _FACTORS = ((0.25, 0.5, 1.0, 2.0, 4.0), (0.5, 0.7, 1.0, 1.4, 2.0), (0.8, 0.9, 1.0, 1.1, 1.25), (0.95, 1.0, 1.05))
 """Ticks of ratios, ever finer: the coarsest that puts three on the axis is taken."""
 
@@ -146,25 +167,32 @@ def cost(pairs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> 
     for _, group in pairs.groupby(COST_GROUP, sort=False):
         first = rows_of(group)[0]
         arms = list(group.groupby("arm", sort=False))
-        groups.append((y, f"{where(first).replace(', rank ', ' r')}, over {first['reference']}", arms))
-        y += len(arms) + 1.2
-    figure = figure_of(header_in(title, key=keys.COST) + y * ROW_IN + 0.62)
-    header(figure, title, key=keys.COST)
+        place = f"{where(first).replace(', rank ', ' r')}, over {first['reference']}".replace("steps ", "steps\u00a0").replace(
+            "over ", "over\u00a0"
+        )
+        lines = textwrap.wrap(place, HEADING_CHARACTERS, break_on_hyphens=False, break_long_words=False)
+        groups.append((y, lines, arms))
+        y += len(arms) + len(lines) + 0.3
+    key = keys.said(marks=(True, keys.COST), noise=(True, keys.COST_NOISE))
+    figure = figure_of(header_in(title, key=key) + y * ROW_IN + 1.05)
+    header(figure, title, key=key)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (fact, name, same) in zip(grid, panels, strict=True):
+    for axes, (fact, name, label, same) in zip(grid, panels, strict=True):
         axes.axvline(same, color=QUIET, linewidth=0.7, zorder=1)
-        for top, _, arms in groups:
-            for place, (arm, group) in enumerate(arms, 1):
+        for top, lines, arms in groups:
+            for place, (arm, group) in enumerate(arms, len(lines)):
                 _pair_dots(axes, top + place, group[fact].dropna(), styles[str(arm)], f"{fact}:{arm}")
         axes.set_title(name)
-        axes.patch.set_visible(False)  # or it would cover the end of a heading, which starts at the figure's left edge
+        axes.set_xlabel(label)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         _cost_scale(axes, pairs[fact].dropna(), same)
-    grid[0].set_yticks(*zip(*((top + place, arm) for top, _, arms in groups for place, (arm, _) in enumerate(arms, 1)), strict=True))
+    places = [(top + place, str(arm), "normal") for top, lines, arms in groups for place, (arm, _) in enumerate(arms, len(lines))]
+    places += [(top + place, text, "bold") for top, lines, _ in groups for place, text in enumerate(lines)]
+    grid[0].set_yticks([y for y, _, _ in places], [text for _, text, _ in places])
+    for text, (_, _, weight) in zip(grid[0].get_yticklabels(), places, strict=True):
+        text.set_fontweight(weight)  # a heading left of the panels, where it runs across none
     grid[0].set_ylim(y - 0.5, -0.6)
-    for top, text, _ in groups:
-        heading(grid[0], text, top)
     return figure
 
 
@@ -186,7 +214,9 @@ def _cost_scale(axes: Axes, values: pd.Series[float], same: float) -> None:
     if not same:
         reach = 1.15 * max(float(values.abs().max()), 0.01)
         axes.set_xlim(-reach, reach)
-        few_ticks(axes, "x", 3)
+        end = max(tick for power in range(-4, 6) for digit in (1, 2, 3, 4, 5, 6, 8) if (tick := float(f"{digit}e{power}")) <= reach)
+        long = len(signed(end)) > 3  # its label would touch that of 0, where a line stands anyway
+        axes.set_xticks([-end, end] if long else [-end, 0, end])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
         return
     reach = 1.15 * max(math.log(1.05), *(abs(math.log(value)) for value in values))

@@ -21,7 +21,6 @@ from olora_bench.analysis.runs import REPORTED, has_role, with_role
 from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._pages import pages, slug
-from olora_bench.identity import lr_text
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
 from olora_bench.words import captions
 from olora_bench.words import cells as cell_words
@@ -68,10 +67,8 @@ class Sources:
     styles: Mapping[str, ArmStyle]
 
     def apart(self, comparison: Comparison) -> str:
-        """What tells the title of a comparison from those under the study's other protocols; nothing where there is one only."""
-        if self.tables["verdicts"][["role", "lr_arm"]].drop_duplicates().shape[0] < 2:
-            return ""
-        return f", {comparison.role}" if comparison.lr is None else f", lr {lr_text(comparison.lr)}"
+        """The protocol of a comparison, for its title: figures of one comparison under several of them are told apart by it."""
+        return f", {captions.at_rates(comparison.role, [] if comparison.lr is None else [comparison.lr], who='both')}"
 
     def missing(self, rows: pd.DataFrame, *roles: str) -> str:
         """What is missing of the rows that a figure draws, whose runs are there for these roles."""
@@ -95,8 +92,8 @@ def _loss_curves(s: Sources) -> Drawn:
     bands, died = loss_bands(s.frames, pairs), diverged_curves(s.frames, pairs)
     if bands.empty:
         yield LeftOut("loss_curves", "no finished run read its held-out loss on the way")
-    title = "Held-out loss along training"
     for role, part in bands.groupby("role", sort=False):
+        title = f"Held-out loss along training, {captions.at_rates(str(role), part['lr'])}"
         for name, shown in pages(f"loss_curves_{role}", [group for _, group in groups_of(part, PANEL)], PANELS_A_FIGURE):
             gone = died[(died["role"] == role) & died["cell"].isin(shown["cell"])]
             yield captioned(
@@ -117,7 +114,9 @@ def _win_counts(s: Sources) -> Drawn:
     if counts.empty:
         yield LeftOut("win_counts", "no benchmark was scored in both arms of a comparison")
         return
-    title = "Cells won, against what chance would give"
+    alike = counts[["role", "lr_arm"]].drop_duplicates().shape[0] == 1  # else each row names its own
+    protocol = f", {captions.at_rates(counts['role'].iloc[0], counts['lr_arm'])}" if alike else ""
+    title = f"Cells won, against what chance would give{protocol}"
     parts = [*count_caption(listed(counts["blocks"])), captions.protocols(counts), captions.items(s.tables)]
     parts.append(s.missing(counts, *set(counts["role"])))
     yield captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
@@ -133,7 +132,7 @@ def _forests(s: Sources) -> Drawn:
             continue
         for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
             drawn = True
-            title = f"{against(comparison)}, cell by cell{s.apart(comparison)}"
+            title = f"{against(comparison)}, benchmark by benchmark{s.apart(comparison)}"
             parts = [*cell_words.forest_caption(outcome, shown), captions.protocol(comparison.role, shown["cell_lr_arm"])]
             parts += [captions.seeds(shown["seeds"], shown["seeds_planned"]), captions.items(s.tables), s.missing(shown, comparison.role)]
             yield captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
@@ -212,7 +211,7 @@ def _ratio_profiles(s: Sources) -> Drawn:
     if not found:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
     for number, (key, part, profile) in enumerate(found, 1):
-        title = f"What the ratio does, {where(key)}"
+        title = f"What the ratio does, {where(key)}, {captions.at_rates(role, part['lr'])}"
         parts = [
             *rate_words.ratio_profile_caption(key["family"], part),
             captions.protocol(role, part["lr"]),
@@ -267,7 +266,7 @@ def _anatomy(s: Sources) -> Drawn:
     else:
         facts = facts.assign(panel=facts["lr"])
     for number, (key, part) in enumerate(groups_of(facts, ["model", "rank", "setting", "panel"]), 1):
-        title = f"Adapters of {where(key)}"
+        title = f"Adapters of {where(key)}, {captions.at_rates(s.frames.protocol, part['lr'])}"
         parts = [*cost_words.anatomy_caption(part), captions.protocol(s.frames.protocol, part["lr"]), s.missing(part, *REPORTED)]
         yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(part, s.styles, title=title))
 

@@ -14,13 +14,13 @@ from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of
 from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
 from olora_bench.figures.scores import comparison
-from olora_bench.words.comparisons import FILLED, Measure, ends_of, grouped, measures, verdict_word
+from olora_bench.words import keys
+from olora_bench.words.comparisons import Measure, ends_of, grouped, measures, verdict_word
 from olora_bench.words.numbers import signed
 
 VERDICT_PT = 34
 """How far right of the axes the verdict begins, in points: beyond the difference in figures."""
 FOUND_PT = 9
-KEY = f"{FILLED} Grey ticks: an open difference is found from there on."
 
 
 @styled
@@ -35,8 +35,9 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
     rows = [row for _, part in groups for row in part]
     shown = measures(rows)
     drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in part]) for name, part in groups] for measure in shown]
-    figure = figure_of(header_in(title, key=KEY) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
-    header(figure, title, key=KEY)
+    key = _key(rows, shown)
+    figure = figure_of(header_in(title, key=key) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
+    header(figure, title, key=key)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for number, (axes, measure, lines) in enumerate(zip(panels, shown, drawn, strict=True)):
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
@@ -60,12 +61,28 @@ def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
     return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
 
 
+def _key(rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
+    """What the marks of this figure mean."""
+    marks = [found for measure in shown for row in rows if not math.isnan((found := measure.of(row)).value)]
+    return keys.comparisons(
+        filled=any(found.resolved for found in marks),
+        open_=any(not found.resolved for found in marks),
+        interval=any(math.isfinite(found.low) for found in marks),
+        ticks=any(_called_from(row, measure) < measure.reach(rows) for measure in shown for row in rows),
+    )
+
+
+def _called_from(row: Outcome, measure: Measure) -> float:
+    """From where on what an open verdict is about would be found; NaN where the verdict is not open or is about another measure."""
+    return row.judged.found if row.by_loss == measure.by_loss and not row.verdict.decided else math.nan
+
+
 def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
     """On either side of 0, from where on what an open verdict is about would be found; nothing where that lies beyond the axis."""
     reach = max(map(abs, axes.get_xlim()))
     for y, row in zip(axes.get_yticks(), [row for _, part in groups for row in part], strict=True):
-        least = row.judged.found
-        if row.by_loss == measure.by_loss and not row.verdict.decided and least < reach:
+        least = _called_from(row, measure)
+        if least < reach:
             axes.plot([-least, least], [y, y], linestyle="none", marker="|", markersize=FOUND_PT, color=QUIET, zorder=1.5, gid="found")
 
 

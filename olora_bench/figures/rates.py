@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
 
 from olora_bench.analysis import where
 from olora_bench.analysis.frames import Row, groups_of
@@ -72,13 +71,17 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
 def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
     """What the marks of this figure mean."""
     counts = rates["n_runs"]
+    scored = rates["score"].notna().any()
+    inside = any(_at_the_edge(cell).duplicated("lr").any() for _, cell in rates.groupby("cell"))
     few, most = listed(counts[counts < counts.max()]), f"{counts.max():g}"
     return " ".join(filter(None, [
         keys.LEARNING_RATES,
+        keys.LEARNING_RATES_SCORES if scored else "",
+        (keys.LEARNING_RATES_RING_SCORES if scored else keys.LEARNING_RATES_RING) if rates["best"].astype(bool).any() else "",
         keys.LEARNING_RATES_DIVERGED if rates["diverged"].gt(0).any() else "",
         keys.LEARNING_RATES_FAR if far else "",
+        keys.LEARNING_RATES_INSIDE if inside else "",
         keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 else "",
-        keys.LEARNING_RATES_SCORES if rates["score"].notna().any() else "",
         keys.shared_rate(lr_text(shared_lr)) if shared_lr is not None else "",
     ]))  # fmt: skip
 
@@ -114,46 +117,50 @@ def _rows(cells: Sequence[tuple[Row, pd.DataFrame]]) -> list[list[_Panel]]:
     return rows + [alone[start : start + 2] for start in range(0, len(alone), 2)]
 
 
-APART_PT = 2.4
-"""How far apart the scores of two arms at one rate stand, in points: they are few and near each other."""
+EDGE_AT, EDGE_PT, LARGER_PT = 0.92, 4.0, 2.4
+"""Marks at the top edge: their height in the panel, the size of one in points, and by how much one around it is larger."""
+
+
+def _at_the_edge(cell: pd.DataFrame) -> pd.DataFrame:
+    """The points of a cell that have a mark at the top edge, with `around`: how many marks of other arms at that rate it stands around."""
+    marked = cell[(cell["diverged"] > 0) | far_above(cell)]
+    return marked.assign(around=marked.groupby("lr").cumcount(ascending=False))
 
 
 def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, ArmStyle], shared_lr: float | None) -> None:
     if shared_lr is not None:
         axes.axvline(shared_lr, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, gid="shared_lr")
-    arms = list(styles)
     for arm, points in cell.sort_values("lr").groupby("arm", sort=False):
-        aside = APART_PT * (arms.index(str(arm)) - (len(arms) - 1) / 2) if column == "score" else 0.0
-        _arm(axes, points, column, styles[str(arm)], aside)
+        _arm(axes, points, column, styles[str(arm)])
     beyond = far_above(cell) & (column == "tune")
-    marked = cell[(cell["diverged"] > 0) | beyond]
-    for place, (arm, points) in enumerate(marked.groupby("arm", sort=False)):
-        for died, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):
-            if died.any():
-                axes.plot(points["lr"][died], [0.96 - 0.09 * place] * int(died.sum()), transform=axes.get_xaxis_transform(), marker=mark,
-                          linestyle="none", color=styles[str(arm)].colour, markersize=4.5, markeredgewidth=1.2, markerfacecolor="none",
-                          gid=f"{name}:{arm}", zorder=5)  # fmt: skip
+    marked = _at_the_edge(cell)
+    marked = marked[(marked["diverged"] > 0) | (column == "tune")]
+    for (arm, around), points in marked.groupby(["arm", "around"], sort=False):
+        for these, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):
+            if these.any():
+                axes.plot(points["lr"][these], [EDGE_AT] * int(these.sum()), transform=axes.get_xaxis_transform(), marker=mark,
+                          linestyle="none", color=styles[str(arm)].colour, markersize=EDGE_PT + LARGER_PT * around, markeredgewidth=1.2,
+                          markerfacecolor="none", gid=f"{name}:{arm}", zorder=6 - 0.1 * around,
+                          clip_on=False)  # fmt: skip
     known = cell[column][~beyond].dropna()
     if len(known) and math.isfinite(float(known.max())):
         room = float(known.max() - known.min()) or 1.0
-        axes.set_ylim(float(known.min()) - 0.16 * room, float(known.max()) + (0.16 + 0.12 * marked["arm"].nunique()) * room)
+        axes.set_ylim(float(known.min()) - 0.16 * room, float(known.max()) + (0.32 if len(marked) else 0.16) * room)
     few_ticks(axes, "y", 4)
     light_grid(axes, "y")
 
 
-def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle, aside: float) -> None:
-    """One arm's line and marks, open where fewer runs than elsewhere stand behind them; `aside`: how far right of its rate each is (pt)."""
+def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle) -> None:
+    """One arm's line and marks, open where fewer runs than elsewhere stand behind them."""
     arm = points["arm"].iloc[0]
-    place = axes.transData + ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
     known = points[points[column].notna()]
-    axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5, transform=place)
+    axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5)
     for few, part in known.groupby(known["few"]):
         axes.plot(part["lr"], part[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
-                  markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3,
-                  transform=place)  # fmt: skip
+                  markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3)  # fmt: skip
     for _, point in known[known["best"].astype(bool)].iterrows():
         axes.plot([point["lr"]], [point[column]], marker="o", markersize=8.5, markerfacecolor="none", markeredgecolor=style.colour,
-                  markeredgewidth=0.9, gid=f"best:{column}:{arm}", zorder=4, transform=place)  # fmt: skip
+                  markeredgewidth=0.9, gid=f"best:{column}:{arm}", zorder=4)  # fmt: skip
         if isinstance(point["edge"], str) and column == "tune":
             axes.annotate(
                 "", (point["lr"], point[column]), xytext=(-14 if point["edge"] == "low" else 14, 0), textcoords="offset points",

@@ -48,8 +48,10 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
         points: rows of one cell and one family of `analysis.rates.ratio_points(frames, rates)`.
     """
     ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
-    figure = figure_of(header_in(title, key=keys.RATIO_MAP) + 0.2 * len(rates) + 0.75)
-    header(figure, title, key=keys.RATIO_MAP)
+    died = points["tune"].isna() & points["diverged"].astype(bool)
+    key = keys.said(tile=(True, keys.RATIO_MAP), cross=(died.any(), keys.RATIO_MAP_DIVERGED))
+    figure = figure_of(header_in(title, key=key) + 0.2 * len(rates) + 0.75)
+    header(figure, title, key=key)
     axes = figure.subplots()
     known = points["tune"].dropna()
     low, high = (float(known.min()), min(float(known.max()), far_limit(known))) if len(known) else (0.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ from olora_bench.words.numbers import pp
 
 @styled
 def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """Cells won by the arm, a row a comparison, over the band that the same runs would give were the arms the same.
+    """Cells won by the arm, a row a comparison, over the band that the same runs would give were the arms the same;
+    the band goes half a count beyond its ends, which are inside it.
 
     Args:
         counts: as `analysis.verdicts.win_counts` returns it.
@@ -53,12 +55,12 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     header(figure, title, key=keys.WIN_COUNTS)
     axes = figure.subplots()
     for y, r in enumerate(rows_of(counts)):
-        axes.barh(y, r["null_high"] - r["null_low"], left=r["null_low"], height=0.62, color=BAND, zorder=1, gid=f"null:{r['contrast']}")
-        if r["null_high"] == r["null_low"]:
-            axes.plot([r["null_low"]] * 2, [y - 0.31, y + 0.31], color="#BDBDBD", linewidth=2.0, zorder=1, solid_capstyle="butt")
+        axes.barh(
+            y, r["null_high"] - r["null_low"] + 1, left=r["null_low"] - 0.5, height=0.62, color=BAND, zorder=1, gid=f"null:{r['contrast']}"
+        )
     draw_rows(axes, groups)
     most = int(counts["cells"].max())
-    axes.set_xlim(-0.06 * most, 1.08 * most)
+    axes.set_xlim(-0.6 - 0.02 * most, 0.6 + 1.04 * most)
     few_ticks(axes, "x", 5, whole=True)
     light_grid(axes, "x")
     axes.set_xlabel(f"Cells won, of {most}")
@@ -89,8 +91,13 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
     for _, group in cells.groupby("cell", sort=False):
         first = rows_of(group)[0]
         groups.append(Group(where(first).replace(", rank ", " r"), [_cell(r, styles[arm], styles[reference]) for r in rows_of(group)]))
-    figure = figure_of(header_in(title, key=keys.FOREST) + height_of(groups, below_in=0.54))
-    header(figure, title, key=keys.FOREST)
+    rows = [row for group in groups[1:] for row in group.rows if not math.isnan(row.value)]
+    over = int(cells["holm_over"].max())
+    noun = "benchmark" if len(groups) == 2 and over <= len(cells) else "cell"
+    interval = any(math.isfinite(row.low) for row in [overall, *rows])
+    key = keys.forest(over, noun, filled=any(r.filled for r in rows), open_=any(not r.filled for r in rows), interval=interval)
+    figure = figure_of(header_in(title, key=key) + height_of(groups, below_in=0.54))
+    header(figure, title, key=key)
     axes = figure.subplots()
     axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
     draw_rows(axes, groups)

@@ -47,8 +47,12 @@ def speed_up(speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
         Group(where(rows_of(group)[0]).replace(", rank ", " r"), [_target(r, styles[r["arm"]]) for r in rows_of(group)])
         for _, group in speedups.groupby(["cell", "model", "rank", "setting"], sort=False)
     ]
-    figure = figure_of(header_in(title, key=keys.SPEED_UP) + height_of(groups, below_in=0.54))
-    header(figure, title, key=keys.SPEED_UP)
+    rows = [row for group in groups for row in group.rows if not math.isnan(row.value)]
+    filled, open_ = any(row.filled for row in rows), any(not row.filled for row in rows)
+    interval, bound = any(math.isfinite(row.low) and math.isfinite(row.high) for row in rows), any(row.bound for row in rows)
+    key = keys.speed_up(first["reference"], filled=filled, open_=open_, interval=interval, bound=bound)
+    figure = figure_of(header_in(title, key=key) + height_of(groups, below_in=0.54))
+    header(figure, title, key=key)
     axes = figure.subplots()
     axes.axvline(1, color=QUIET, linewidth=0.7, zorder=1)
     axes.set_xscale("log")
@@ -91,7 +95,8 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
     rows = -(-len(panels) // columns)
     first = rows_of(found)[0]
     shown = {first["reference"]: styles[first["reference"]], first["arm"]: styles[first["arm"]]}
-    key = keys.SCHEDULES.format(reference=first["reference"])
+    short = found.loc[found["share"] > 1, "loss_reference_short"].notna().any()
+    key = keys.schedules(first["reference"], interval=found["low"].notna().any(), short=short, ring=found["smallest"].any())
     figure = figure_of(header_in(title, list(shown), key=key) + 1.45 * rows + 0.1)
     header(figure, title, shown, key=key)
     places = panels_of(figure, len(panels), columns)

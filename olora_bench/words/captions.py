@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,18 @@ def protocol(role: str, lrs: pd.Series[Any]) -> str:
         return "Each arm at the learning rate it was given."
     known = sorted(set(lrs.dropna()))
     return f"One learning rate for all arms ({', '.join(lr_text(lr) for lr in known)})." if known else "One learning rate for all arms."
+
+
+def at_rates(role: str, lrs: Iterable[float], *, who: str = "all") -> str:
+    """The same in the words of a title.
+
+    >>> at_rates("tuned", []), at_rates("shared", [3e-4, 3e-4]), at_rates("given", [])
+    ('each at its own rate', 'all at 3e-4', 'each at its given rate')
+    """
+    known = sorted({lr for lr in lrs if not pd.isna(lr)})
+    if role in ("tuned", "given"):
+        return f"each at its {'own' if role == 'tuned' else 'given'} rate"
+    return f"{who} at {lr_text(known[0]) if len(known) == 1 else 'one rate'}"
 
 
 def protocols(comparisons: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT,
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.frames import where
 from olora_bench.analysis.outcome import Outcome, Verdict
+from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.reasons import NothingFound, PairsDiverged, PairsMissing
 from olora_bench.words.numbers import found_range, number, rate
 from olora_bench.words.reasons import clauses, counted, holm, worded
@@ -82,7 +83,7 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
     """
     comparison, reasons = outcome.comparison, clauses(outcome.reasons)
     over = int(cells["holm_over"].max())
-    judge = holm(over, "cell") if over > 1 else "each cell's own p, not corrected for their number,"
+    judge = holm(over, "cell") if over > 1 else f"each cell's own p (at most {LEVEL:g}), not corrected for their number,"
     return [
         f"{comparison.arm} minus {comparison.reference} in accuracy (primary metric), 95% interval over new seeds and new items; filled, "
         f"in the winner's colour, where {judge} gives a verdict, grey and open otherwise.",

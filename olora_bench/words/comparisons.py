@@ -119,7 +119,7 @@ def caption(shown: Sequence[Outcome]) -> list[str]:
         "in both panels.",
         f"95% intervals, from six blocks on: {', '.join(over)}." if over else "",
         "Filled where the verdict says which is better; of the measure that carries no verdict, where the interval excludes 0.",
-        "Grey ticks, where the verdict is open: from there on a true difference is found four times in five."
+        "Grey ticks, where the verdict is open: a true difference from there on would be called four times in five."
         if any(not math.isnan(one.judged.found) and not one.verdict.decided for one in shown)
         else "",
         "Secondary contrasts stand beside the verdict and are not corrected for their number."

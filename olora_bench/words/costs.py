@@ -29,8 +29,7 @@ def cost_caption(pairs: pd.DataFrame) -> list[str]:
     return [
         f"Time of optimising{memory} (ratios on a logarithmic axis, bar: geometric mean) and time of the init (seconds more), of an arm "
         "beside its reference: two runs of one setting and seed, made by one version of the harness on one kind of machine.",
-        "The two ran at different times: how far dots of one row lie apart is what else the machine did, so a mean near their middle is "
-        "no finding.",
+        "The two ran at different times, beside other work on the machine: dots on both sides of the line show no difference.",
         f"Pairs of runs in a row: {listed(counts)}.",
     ]
 
@@ -39,7 +38,8 @@ def anatomy_caption(facts: pd.DataFrame) -> list[str]:
     """What a figure of adapters shows, in sentences."""
     return [
         "Open: as the init left them; filled: trained; thin line: least to greatest of the layers. B from orthonormal: |BᵀB − I| / √r. "
-        "Size of sBA: |sBA|² / |W|², with s the scale of LoRA. Overlap: the share of B's columns (A's rows) that lies in W's top "
+        "Size of sBA: its squared norm as a share of W's, |sBA|² / |W|², with s the scale of LoRA. "
+        "Overlap: the share of B's columns (A's rows) that lies in W's top "
         "r left (right) singular directions. Condition: greatest by least singular value. A factor that is 0, as B is before LoRA's "
         "training, has no overlap and no condition. How far a factor moved: the Frobenius norm of its change.",
         f"Means over layers and {listed(facts['n_runs'])} runs.",

@@ -1,27 +1,107 @@
-"""What marks mean, in one line a figure: it stands in the figure itself, which is then readable without its caption."""
+"""What marks mean, in one line a figure: it stands in the figure itself, which is then readable without its caption. A mark that a figure
+has none of is not explained."""
 
 from __future__ import annotations
 
-FOREST = "Filled: a verdict, in the winner's colour. Open: none. Line: 95% interval. Diamond: mean over benchmarks."
-WIN_COUNTS = "Mark: cells that the arm named first wins. Grey: 95% of what chance would give."
+from collections.abc import Iterable, Mapping
+
+from olora_bench.analysis.paired import LEVEL
+from olora_bench.identity import lr_text
+
+WIN_COUNTS = (
+    "Mark: cells (one benchmark of one model and rank) that the arm named first wins. Grey: 95% of what chance gives, ends included."
+)
 LOSS_CURVES = "Line: mean over seeds. Lower is better."
 LOSS_BANDS = "Band: range of the seeds."
 LOSS_CURVES_END = "Right: the end alone, mean and range of the seeds."
 LOSS_CURVES_DIVERGED = "Cross: a run diverged."
-SPEED_UP = "Filled: resolved. Open: not. Line: 95% interval. Arrow: the value is a bound."
-SCHEDULES = (
-    "Bar: 95% interval of the difference from {reference} at T (long line). Open: {reference} after as few steps. "
-    "Ring: shortest that matches."
-)
-LEARNING_RATES = "Ring: best of an arm."
-LEARNING_RATES_DIVERGED = "Cross: a run diverged."
-LEARNING_RATES_FAR = "Triangle: far above."
+LEARNING_RATES = "Loss: lower is better."
+LEARNING_RATES_SCORES = "Score: higher is better."
+LEARNING_RATES_RING = "Ring: an arm's best rate by loss."
+LEARNING_RATES_RING_SCORES = "Ring: an arm's best rate by loss, in the score panel too."
+LEARNING_RATES_DIVERGED = "Cross at the top: a run diverged."
+LEARNING_RATES_FAR = "Triangle at the top: a loss far above."
+LEARNING_RATES_INSIDE = "Several arms' marks there lie inside one another."
 LEARNING_RATES_FEW = "Open: {few}, filled: {most} runs."
-LEARNING_RATES_SCORES = "Scores at one rate stand side by side."
-RATIO_MAP = "Tile: loss (nats), dark is high. Frame: best of a ratio. Cross: diverged."
+RATIO_MAP = "Tile: loss (nats), dark is high. Frame: best of a ratio."
+RATIO_MAP_DIVERGED = "Cross: diverged."
 RATIO_PROFILE = "Mark: mean over seeds. Line at 1: one rate for A and B."
-ANATOMY = "Open: before training (none: B or A is 0). Filled: after. Thin line: range over layers."
-COST = "Dot: a pair of runs of one seed; they lie apart by the machine's load. Bar: their mean. Left of the line: the arm takes less."
+COST = "Dot: a pair of runs of one seed. Bar: their mean. Left of the line: the arm takes less."
+COST_NOISE = "Noisy (other work ran beside): dots on both sides of the line show no difference."
+
+
+def said(**marks: tuple[object, str]) -> str:
+    """The explanations of those marks that are drawn, in the order given.
+
+    >>> said(filled=(True, "Filled: resolved."), open=(0, "Open: not."), line=(True, "Line: 95% interval."))
+    'Filled: resolved. Line: 95% interval.'
+    """
+    return " ".join(text for drawn, text in marks.values() if drawn)
+
+
+def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool) -> str:
+    """What the marks of a forest of cells mean; `over`: how many of `noun` Holm goes over, one or none where p is not corrected.
+
+    >>> forest(6, "benchmark", filled=True, open_=True, interval=False)
+    "Filled: shown, Holm over 6 benchmarks, in the winner's colour. Open: not. Diamond: mean over benchmarks, by its own verdict."
+    >>> forest(0, "benchmark", filled=False, open_=True, interval=False)
+    'Open: p > 0.05, uncorrected. Diamond: mean over benchmarks, by its own verdict.'
+    """
+    corrected = f"Holm over {over} {noun}s"
+    means, not_ = (
+        (f"shown, {corrected}", f"not shown, {corrected}") if over > 1 else (f"p ≤ {LEVEL:g}, uncorrected", f"p > {LEVEL:g}, uncorrected")
+    )
+    return said(
+        filled=(filled, f"Filled: {means}, in the winner's colour."),
+        open=(open_, "Open: not." if filled else f"Open: {not_}."),
+        line=(interval, "Line: 95% interval."),
+        diamond=(True, "Diamond: mean over benchmarks, by its own verdict."),
+    )
+
+
+def comparisons(*, filled: bool, open_: bool, interval: bool, ticks: bool) -> str:
+    """What the marks of the forest of all comparisons mean."""
+    return said(
+        filled=(filled, "Filled: resolved."),
+        open=(open_, "Open: not resolved."),
+        line=(interval, "Line: 95% interval."),
+        ticks=(ticks, "Grey tick: an open difference would be called from here on."),
+    )
+
+
+def speed_up(reference: str, *, filled: bool, open_: bool, interval: bool, bound: bool) -> str:
+    """What the rows and marks of a figure of speed-ups mean."""
+    return said(
+        rows=(True, f"Rows: a share of {reference}'s loss drop. Inside one schedule: a hint."),
+        filled=(filled, "Filled: resolved."),
+        open=(open_, "Open: not." if filled else "Open: not resolved."),
+        line=(interval, "Line: 95% interval."),
+        arrow=(bound, "Arrow: the value is a bound."),
+    )
+
+
+def schedules(reference: str, *, interval: bool, short: bool, ring: bool) -> str:
+    """What the marks of a figure of completed schedules mean."""
+    return said(
+        better=(True, "Lower is better."),
+        bar=(interval, f"Bar: 95% interval of the difference from {reference} at T (long line)."),
+        line=(not interval, f"Long line: {reference} at T."),
+        open=(short, f"Open: {reference} after as few steps."),
+        ring=(ring, "Ring: shortest that is as good or better."),
+    )
+
+
+def anatomy(rates: Mapping[str, Iterable[float]], *, before: bool, none: bool) -> str:
+    """What the marks of a figure of adapters mean, and the learning rates that its arms were trained at."""
+    shown = {arm: " / ".join(map(lr_text, each)) for arm, each in rates.items()}
+    alike = len(set(shown.values())) == 1
+    listed = next(iter(shown.values())) if alike else ", ".join(f"{arm}\u00a0{rate}" for arm, rate in shown.items())
+    return said(
+        open=(before, f"Open: before training{' (none: B or A is 0)' if none else ''}."),
+        filled=(True, "Filled: after training."),
+        line=(True, "Thin line: range over layers."),
+        rates=(True, f"Learning rate{' of all' if alike and len(shown) > 1 else ''}: {listed}."),
+    )
 
 
 def shared_rate(rate: str) -> str:

@@ -51,10 +51,10 @@ def rate_caption(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> 
     scores = " and mean accuracy over benchmarks" if rates["score"].notna().any() else ""
     tried = listed(rates.groupby(["cell", "arm"])["lr"].nunique())
     return [
-        f"Tuning criterion (as a loss){scores} at each learning rate, means over runs. Ring: the arm's best.",
+        f"Tuning criterion (as a loss){scores} at each learning rate, means over runs. Ring: the arm's best rate by that loss.",
         "Arrow: that optimum is the last rate tried on its side, so no tuned verdict." if rates["edge"].notna().any() else "",
-        "Cross: a run diverged there." if rates["diverged"].gt(0).any() else "",
-        "Triangle: a loss far above the panel." if far else "",
+        "Cross, at the top edge: a run diverged there; of several arms, one inside the other." if rates["diverged"].gt(0).any() else "",
+        "Triangle, at the top edge: a loss far above the panel." if far else "",
         f"Dotted: the shared rate {lr_text(shared_lr)}." if shared_lr is not None else "",
         f"Rates tried by an arm: {tried}. Runs at a rate: {listed(rates['n_runs'])}.",
     ]

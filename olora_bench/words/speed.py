@@ -98,7 +98,7 @@ def schedule_caption(comparison: Comparison) -> list[str]:
         f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
         f"(long line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, set around "
         f"{reference}'s mean at T; filled where it lies beside that line. Marks of one length stand side by side.",
-        "Ring: the shortest schedule that matches.",
+        "Ring: the shortest schedule that ends as low or lower.",
     ]
 
 

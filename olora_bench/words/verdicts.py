@@ -248,7 +248,8 @@ def count_caption(blocks: str) -> list[str]:
     """What the figure of counts shows, in sentences; `blocks` says how many there are."""
     return [
         "Mark: cells (model, rank, benchmark) in which the arm's mean over seeds is higher, ties apart.",
-        "Grey: the central 95% of wins when whole blocks (model, seed) swap arms at random; cells share runs, so they are not independent.",
+        "Grey, its ends included: the central 95% of wins when "
+        "whole blocks (model, seed) swap arms at random; cells share runs, so they are not independent.",
         f"Blocks: {blocks}.",
     ]
 
