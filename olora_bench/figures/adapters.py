@@ -214,7 +214,9 @@ def _cost_scale(axes: Axes, values: pd.Series[float], same: float) -> None:
     if not same:
         reach = 1.15 * max(float(values.abs().max()), 0.01)
         axes.set_xlim(-reach, reach)
-        few_ticks(axes, "x", 2)
+        end = max(tick for power in range(-4, 6) for digit in (1, 2, 3, 4, 5, 6, 8) if (tick := float(f"{digit}e{power}")) <= reach)
+        long = len(signed(end)) > 3  # its label would touch that of 0, where a line stands anyway
+        axes.set_xticks([-end, end] if long else [-end, 0, end])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
         return
     reach = 1.15 * max(math.log(1.05), *(abs(math.log(value)) for value in values))
