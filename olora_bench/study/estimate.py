@@ -100,7 +100,8 @@ def source(jobs: Sequence[Job], known: Paces) -> str:
     told += [f"measured here on random weights of {', '.join(seen)}"] if (seen := sorted(models & known.measured.keys())) else []
     if not all(known.knows(model) for model in models):
         gpu = resolve_device(jobs[0].experiment.machine.device).startswith("cuda")
-        where = GPU_NAME if gpu else f"{threads_of(jobs[0].experiment.machine)} threads at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s"
+        threads = threads_of(jobs[0].experiment.machine)
+        where = GPU_NAME if gpu else f"{threads} thread{'s' * (threads > 1)} at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s"
         told.append(f"from FLOPs, assuming {where}: no finished run on this hardware")
     return "; ".join(told)
 
