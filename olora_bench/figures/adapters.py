@@ -180,8 +180,8 @@ def cost(pairs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> 
     for axes, (fact, name, label, same) in zip(grid, panels, strict=True):
         axes.axvline(same, color=QUIET, linewidth=0.7, zorder=1)
         for top, lines, arms in groups:
-            for place, (arm, group) in enumerate(arms, len(lines)):
-                _pair_dots(axes, top + place, group[fact].dropna(), styles[str(arm)], f"{fact}:{arm}")
+            for row, (arm, group) in enumerate(arms, len(lines)):
+                _pair_dots(axes, top + row, group[fact].dropna(), styles[str(arm)], f"{fact}:{arm}")
         axes.set_title(name)
         axes.set_xlabel(label)
         axes.tick_params(axis="y", length=0)

@@ -135,11 +135,12 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
     beyond = far_above(cell) & (column == "tune")
     marked = _at_the_edge(cell)
     marked = marked[(marked["diverged"] > 0) | (column == "tune")]
-    for (arm, around), points in marked.groupby(["arm", "around"], sort=False):
+    for group, points in marked.groupby(["arm", "around"], sort=False):
+        arm, around = str(group[0]), int(points["around"].iloc[0])
         for these, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):
             if these.any():
                 axes.plot(points["lr"][these], [EDGE_AT] * int(these.sum()), transform=axes.get_xaxis_transform(), marker=mark,
-                          linestyle="none", color=styles[str(arm)].colour, markersize=EDGE_PT + LARGER_PT * around, markeredgewidth=1.2,
+                          linestyle="none", color=styles[arm].colour, markersize=EDGE_PT + LARGER_PT * around, markeredgewidth=1.2,
                           markerfacecolor="none", gid=f"{name}:{arm}", zorder=6 - 0.1 * around,
                           clip_on=False)  # fmt: skip
     known = cell[column][~beyond].dropna()

@@ -95,8 +95,9 @@ def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str
     rows = -(-len(panels) // columns)
     first = rows_of(found)[0]
     shown = {first["reference"]: styles[first["reference"]], first["arm"]: styles[first["arm"]]}
-    short = found.loc[found["share"] > 1, "loss_reference_short"].notna().any()
-    key = keys.schedules(first["reference"], interval=found["low"].notna().any(), short=short, ring=found["smallest"].any())
+    short = bool(found.loc[found["share"] > 1, "loss_reference_short"].notna().any())
+    interval, ring = bool(found["low"].notna().any()), bool(found["smallest"].any())
+    key = keys.schedules(first["reference"], interval=interval, short=short, ring=ring)
     figure = figure_of(header_in(title, list(shown), key=key) + 1.45 * rows + 0.1)
     header(figure, title, shown, key=key)
     places = panels_of(figure, len(panels), columns)
