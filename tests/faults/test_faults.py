@@ -213,6 +213,7 @@ def test_a_vanished_host_is_replaced_once_its_heartbeat_is_old(folder: Path, cal
         run = folder / "results" / "runs" / train_id
         with lease(run):
             fields = json.loads((run / "lease.json").read_text())
+        run.mkdir(parents=True)  # a lease takes the folder that it made away with it
         (run / "lease.json").write_bytes(sealed(fields | {"host": "elsewhere", "pid": 1, "pid_space": "another machine"}))
         os.utime(run / "lease.json", (old, old))
     assert finish(start_directly(folder, "two", folder / "results")) == 0
