@@ -21,7 +21,7 @@ from olora_bench.store.manifest import PlannedRun
 from olora_bench.store.record_parts import SUFFIX
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
-from olora_bench.study.locked import since_locked
+from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.names import changing, report_dir, study_dir
 
@@ -71,9 +71,12 @@ def keep_made_from(folder: Path, inputs: str, outputs: Mapping[str, str], *, com
     atomic_write(folder / MADE_FROM, sealed({"inputs": inputs, "outputs": dict(outputs), "complete": complete}))
 
 
-def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence[str] = ()) -> str:
+def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence[str] = (), since: Since | None = None) -> str:
     """SHA-256 of all that a report is made from: the study's own files and its commit, the bytes of every record, size and times of the
     parts beside it, claims, published numbers, this package, and the words of the command that the report repeats.
+
+    Args:
+        since: what has changed since the study was locked, where that is known: composing the study takes a second.
 
     Raises:
         RecordError: the manifest cannot be read.
@@ -81,7 +84,7 @@ def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence
     home, found = study_dir(results_dir, study, overrides), hashlib.sha256()
     manifest = read_manifest(results_dir, study, overrides)
     facts: list[Any] = [str(results_dir), str(file), changing(overrides), options("model"), _declared(file), _package()]
-    facts.append(repr(since_locked(results_dir, study, file, overrides)))
+    facts.append(repr(since or since_locked(results_dir, study, file, overrides)))
     facts += [_content(path) for path in (home / "manifest.json", home / "lock.json", file)]
     for folder in (results_dir / "published", results_dir / "published" / "claims"):
         facts.append(_all_in(results_dir, folder))

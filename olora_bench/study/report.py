@@ -27,7 +27,7 @@ from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declared
 from olora_bench.study.expand import find_study
 from olora_bench.study.fresh import inputs_digest, keep_made_from
-from olora_bench.study.locked import since_locked
+from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import manifest_in, read_manifest
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
 from olora_bench.study.schema import parse_study
@@ -61,7 +61,9 @@ def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
     return name, results_dir
 
 
-def analysed(results_dir: Path, study: str, file: Path | None = None, overrides: Sequence[str] = ()) -> Analysed:
+def analysed(
+    results_dir: Path, study: str, file: Path | None = None, overrides: Sequence[str] = (), since: Since | None = None
+) -> Analysed:
     """Read a study's records and analyse them. The same records give the same frames.
 
     Args:
@@ -69,6 +71,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
         study: the study's name, which is its folder there.
         file: the study's file, whose history says when it was declared; null looks for it by the study's name.
         overrides: those that the study ran under.
+        since: what has changed since the study was locked, where that is known.
 
     Raises:
         BadInput: the study has not been run here.
@@ -77,7 +80,7 @@ def analysed(results_dir: Path, study: str, file: Path | None = None, overrides:
     manifest = read_manifest(results_dir, study, overrides)
     if manifest is None:
         raise BadInput(_not_run(results_dir, study, overrides))
-    since = since_locked(results_dir, study, file, overrides)
+    since = since or since_locked(results_dir, study, file, overrides)
     frames = load_study(Store(results_dir), manifest)
     if since.changes:
         frames = replace(frames, problems=[*frames.problems, f"{CHANGED}: {since_text(since.changes)}"])
@@ -124,8 +127,9 @@ def report(name: str, overrides: Sequence[str], *, run_pages: bool = False) -> R
     """
     study, results_dir = open_results(name, overrides)
     file = find_study(name)
-    inputs = inputs_digest(results_dir, study, file, overrides)  # first: what changes while it is read makes the report anew
-    found = analysed(results_dir, study, file, overrides)
+    since = since_locked(results_dir, study, file, overrides)
+    inputs = inputs_digest(results_dir, study, file, overrides, since)  # first: what changes while it is read makes the report anew
+    found = analysed(results_dir, study, file, overrides, since)
     lacks = lacking(found.frames)
     text = study_report(found.frames, found.tables, notes(found, lacks))
     try:
