@@ -219,11 +219,9 @@ def main() -> None:
             rows.append(outcome(seen, options.seed, kind))
             problems += seen.problems
             if seen.problems:
-                print((Path(folder) / "log").read_text()[-5000:])
+                print(*seen.problems, (Path(folder) / "log").read_text()[-5000:], sep="\n", flush=True)
         print(json.dumps(rows[-1], indent=1), flush=True)
     print(f"{time.monotonic() - began:.0f} s")
-    for problem in problems:
-        print(problem)
     if options.table is not None and not problems:
         options.table.write_bytes(sealed({"rows": rows}))
     raise SystemExit(1 if problems else 0)
