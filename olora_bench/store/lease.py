@@ -204,7 +204,7 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
         LeaseHeld: a live process holds it, and `wait` is false; names host, process and since when.
         StoreError: the system refuses to write.
     """
-    new = not folder.exists()
+    new = not os.path.lexists(folder)  # not `Path.exists`, which raises what a failing disk says; only an empty folder is removed
     held = _acquire_in_turn(folder) if wait else _acquire(folder)
     stop = threading.Event()
     thread = threading.Thread(target=_keep_beating, args=(held, stop), name=f"lease {folder.name}", daemon=True)
@@ -299,7 +299,7 @@ def _acquire(folder: Path) -> Lease:
         try:
             return _taken(folder)
         except FileNotFoundError as error:
-            if folder.exists():
+            if os.path.lexists(folder):
                 raise cannot_write(folder / FILE_NAME, error) from error
             # its holder before has just removed it, empty
 

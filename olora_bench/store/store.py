@@ -114,9 +114,7 @@ class Store:
         Raises:
             StoreError: the results folder cannot be created or written; names the path and the system's reason.
         """
-        for left in leftovers(self.root, deep=False):
-            with contextlib.suppress(OSError):
-                left.unlink()
+        self._clear_root()
         with written(self.root / "writable", b"olora_bench\n"):
             pass
 
@@ -136,9 +134,15 @@ class Store:
                 with contextlib.suppress(StoreError, RecordError):
                     held.remove(self._orphans(folder))
 
+    def _clear_root(self) -> None:
+        for left in leftovers(self.root, deep=False):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
     def tidy(self, folder: Path) -> None:
         """Remove what a killed worker left in the folder of a finished run or base's evaluation: lease, temporary files, checkpoint, parts
-        that no record names. A live worker's stay."""
+        that no record names; and beside the runs what it left as it tried to write. A live worker's stay."""
+        self._clear_root()
         checkpoint = folder / "checkpoint.safetensors"
         with contextlib.suppress(LeaseHeld, StoreError, RecordError, OSError):  # there is another time
             if has_leftovers(folder) or checkpoint.exists() or self._orphans(folder):

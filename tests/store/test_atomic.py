@@ -123,6 +123,19 @@ def test_writable_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "results").iterdir()) == []
 
 
+def test_what_a_killed_check_left_goes_with_the_next_look_at_a_finished_run(tmp_path: Path) -> None:
+    """Who comes after it may have nothing left to write, and so no check of its own."""
+    store = Store(tmp_path)
+    store.write_run(run_record())
+    child = subprocess.run(
+        [sys.executable, "-c", "import os, sys; from pathlib import Path; from olora_bench.store.atomic import temporary;"
+         "temporary(Path(sys.argv[1]) / 'writable', None).touch(); os.kill(os.getpid(), 9)", str(tmp_path)], check=False,
+    )  # fmt: skip
+    assert child.returncode == -signal.SIGKILL and list(tmp_path.glob(".writable.*.tmp"))
+    store.tidy(store.run_dir(RUN))
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 WRITER = """
 import sys
 from pathlib import Path

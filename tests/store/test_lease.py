@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -36,6 +37,24 @@ def test_a_folder_in_which_nothing_was_written_does_not_stay(tmp_path: Path) -> 
             if name == "written":
                 held.publish(tmp_path / name / "file", b"")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "written"]
+
+
+@pytest.mark.parametrize("call", ["stat", "lstat"])
+def test_a_disk_that_fails_once_as_the_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """That is a lease or a `StoreError`; the folder, which is there all the same, stays with what is in it."""
+    (tmp_path / "kept").touch()
+    looked, failures = getattr(os, call), [OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def fails(path: object, *rest: object, **named: object) -> os.stat_result:
+        if path == tmp_path and failures:
+            raise failures.pop()
+        result: os.stat_result = looked(path, *rest, **named)
+        return result
+
+    monkeypatch.setattr(os, call, fails)
+    with contextlib.suppress(StoreError), lease(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and failures == []
 
 
 def test_a_folder_that_its_holder_removes_is_made_again_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
