@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,7 +54,7 @@ class Trial:
         yield from self._seeds()
         yield self._trains()
 
-    def _step_0(self, said: tuple[str, ...]) -> Iterator[Row]:
+    def _step_0(self, said: Sequence[str]) -> Iterator[Row]:
         before = _logits(self.base, self.base.model)
         drawn = torch.random.get_rng_state()
         adapted = self.start()
@@ -108,7 +108,7 @@ class Trial:
         return Row("a gradient reaches the adapter", moves and finite, "finite, not 0" if moves and finite else "it is 0 or not finite")
 
 
-def _promised(name: str, said: tuple[str, ...], holds: bool, found: str) -> Row:
+def _promised(name: str, said: Sequence[str], holds: bool, found: str) -> Row:
     if name in said:
         return Row(f"promised: {name}", holds, found)
     return Row(f"not promised: {name}", None, found + (f" (PROMISES could name {name})" if holds else ""))
