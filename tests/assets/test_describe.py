@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from olora_bench.assets.check import command
 from olora_bench.assets.describe import described, write_yaml
 from olora_bench.config import Model, compose, load
 from olora_bench.errors import BadInput, MissingAssets
+from tests.study_text import study_text
 
 COMMIT = "c" * 40
 QUIET = ("suite=none", "tracker=none", "data=made_up", "rank=4")
@@ -100,21 +102,9 @@ def test_both_ways_can_be_swept_over(tmp_path: Path) -> None:
     from olora_bench.study.expand import StudyFile
 
     grid = {"model": [f"local:{folder(tmp_path / name)}" for name in ("a, (1)", "b")], "init": ["lora", "olora"], "seed": [0, 1]}
-    study = {
-        "name": "mine", "title": "Mine", "protocol": "shared_lr", "contrasts": [{"arm": "olora", "reference": "lora", "kind": "primary"}],
-        "grids": [grid],
-    }  # fmt: skip
-    chosen = [
-        {"override /data": "made_up"},
-        {"override /suite": "none"},
-        {"override /tracker": "none"},
-        {"override hydra/sweeper": "study"},
-    ]
+    contrast = {"arm": "olora", "reference": "lora", "kind": "primary"}
     file = tmp_path / "mine.yaml"
-    file.write_text(
-        "# @package _global_\n"
-        + yaml.safe_dump({"defaults": ["/config", *chosen, "_self_"], "study": study, "rank": 4, "recipe": {"steps": 3}})
-    )
+    file.write_text(study_text(yaml.safe_dump({"protocol": "shared_lr", "contrasts": [contrast], "grids": [grid]}), name="mine"))
     assert {experiment.model.name for experiment in StudyFile(file).experiments()} == {"a___1_", "b"}
 
 
@@ -244,6 +234,17 @@ def test_weights_that_are_not_there_are_missed_at_the_named_folder(tmp_path: Pat
         f"    source: none; none of assets=[packaged,local,hub] has it; {own} is passed over: there are no weights (*.safetensors)",
         f"    brings it: complete {own}",
     ]
+
+
+def test_the_command_that_fetches_can_be_pasted(tmp_path: Path) -> None:
+    """It names the file of rows and its columns, without which it would stop at `data=file`; a shell takes each option as one word."""
+    own, rows = folder(tmp_path / "my model"), tmp_path / "my rows.jsonl"
+    on = ["data=file", f"data.path={rows}", "data.prompt_template='Q: {q} '", "data.response=a"]
+    told = command(load(compose([f"model=local:{own}", *QUIET[:2], "rank=4", *on])))
+    assert told.startswith("python -m olora_bench.assets 'model=local:")
+    again = load(compose([*shlex.split(told)[3:], "rank=4", "tracker=none"]))
+    assert (again.model.local, again.data.path) == (str(own), str(rows))
+    assert (again.data.prompt_template, again.data.response) == ("Q: {q} ", "a")
 
 
 def test_an_unknown_model_is_told_both_ways() -> None:
