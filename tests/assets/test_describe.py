@@ -86,6 +86,19 @@ def test_a_folder_is_a_model_without_a_yaml(tmp_path: Path) -> None:
     assert model.parameters == 260 * 32 + 2 * (32 * 32 * 2 + 16 * 32 * 2 + 3 * 48 * 32 + 2 * 32 + 2 * 8) + 32
 
 
+def test_what_is_kept_is_of_the_code_that_described_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of `models.described` is not answered from before it."""
+    own = folder(tmp_path / "mine")
+    (tmp_path / "edited.py").write_text("# another way to count layers")
+    assert described(f"local:{own}")["layers"] == 2
+    monkeypatch.setattr(describe, "_asked", lambda place: {"layers": 7})
+    for code, layers in ((describe._CODE, 2), (tmp_path / "edited.py", 7)):
+        monkeypatch.setattr(describe, "_CODE", code)
+        for known in (describe.described, describe._facts):
+            known.cache_clear()
+        assert described(f"local:{own}")["layers"] == layers
+
+
 def test_no_folder_of_this_machine_gets_into_a_record(tmp_path: Path) -> None:
     experiment = load(compose([f"model=local:{folder(tmp_path / 'mine')}", *QUIET]))
     assert str(tmp_path) not in json.dumps(experiment.published()["model"])
