@@ -75,13 +75,13 @@ class Trial:
 
     def _given_back(self, dtype: torch.dtype) -> Row:
         base = self.loaded(dtype)
-        bits = _digest(base)
+        bits = digest(base)
         adapted = self.start(base)
         for group in adapted.param_groups:
             for parameter in group["params"]:
                 parameter.data.add_(0.1)
         adapted.remove()
-        same = _digest(base) == bits
+        same = digest(base) == bits
         name = str(dtype).removeprefix("torch.")
         return Row(f"the base comes back, bit for bit ({name})", same, "every bit" if same else "its weights differ afterwards")
 
@@ -121,7 +121,8 @@ def _logits(base: Base, model: Callable[..., object], *, grad: bool = False) -> 
     return logits
 
 
-def _digest(base: Base) -> str:
+def digest(base: Base) -> str:
+    """SHA-256 of every name and bit of the base."""
     found = hashlib.sha256()
     for name, tensor in sorted(base.model.state_dict().items()):
         found.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
