@@ -51,10 +51,11 @@ class UnwrittenOptions(ConfigSource):
         return True
 
     def is_config(self, config_path: str) -> bool:
+        from olora_bench.config.compose import is_described
         from olora_bench.config.own_inits import own_modules
 
         group, _, name = config_path.partition("/")
-        return (group == "model" and name.startswith(("hub:", "local:"))) or (group == "init" and name in own_modules())
+        return (group == "model" and is_described(name)) or (group == "init" and name in own_modules())
 
     def load_config(self, config_path: str) -> ConfigResult:
         from olora_bench.assets.describe import described

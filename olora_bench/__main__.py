@@ -35,18 +35,12 @@ VERBOSE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """With HYDRA_FULL_ERROR=1 expected errors come with their traceback too."""
 
 
-def _use_own_folders() -> None:
-    """In the process that runs, which a launcher may have started: trust the folder that this command line named."""
-    sources: Any = OmegaConf.to_container(HydraConfig.get().runtime.config_sources, resolve=False)
-    for source in sources:
-        if source["schema"] == "file" and source["provider"] == "command-line":
-            use_folder(Path(source["path"]))
-
-
-def config_dirs() -> list[Path]:
-    """The folders that Hydra searched, `--config-dir` first: where a user's own benchmarks may lie."""
+def config_dirs(provider: str | None = None) -> list[Path]:
+    """The folders that Hydra searched, `--config-dir` first: where a user's own benchmarks may lie. With `provider` only those that it
+    brought: `command-line` is `--config-dir`."""
     sources: Any = OmegaConf.to_container(HydraConfig.get().runtime.config_sources, resolve=False)  # `${` in a path is no reference
-    return [path for path in dict.fromkeys(Path(s["path"]) for s in sources if s["schema"] == "file") if path != conf_dir()]
+    paths = (Path(s["path"]) for s in sources if s["schema"] == "file" and provider in (None, s["provider"]))
+    return [path for path in dict.fromkeys(paths) if path != conf_dir()]
 
 
 def _study_name(cfg: DictConfig) -> str | None:
@@ -79,7 +73,8 @@ def task(cfg: DictConfig) -> str:
     terminal.prepare()  # a launcher may have started this process
     study = None
     try:
-        _use_own_folders()
+        for folder in config_dirs("command-line"):  # in this process, which a launcher may have started, nobody has trusted it yet
+            use_folder(folder)
         study = _study_name(cfg)
         experiment = load(cfg, config_dirs())
         return _carried_out(experiment, study)

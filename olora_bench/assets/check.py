@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,10 +16,12 @@ from olora_bench.assets.describe import described_name
 from olora_bench.assets.folder import misfit
 from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, Model
+from olora_bench.config.lines import plain_line
 from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store.sealed import digest_of
 
 ROWS_VERSION = 2  # raised whenever rows from a local folder or the Hub are written differently
+_COLUMNS = ("prompt", "response", "prompt_template")
 ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
 
 
@@ -81,7 +84,11 @@ def refuse(experiments: Iterable[Experiment], missing: list[Missing]) -> None:
 
 def command(experiment: Experiment) -> str:
     """The command that fetches an experiment's assets."""
-    return f"python -m olora_bench.assets model={_asked(experiment.model)} data={experiment.data.name} suite={experiment.suite.name}"
+    data = experiment.data
+    options = {"model": _asked(experiment.model), "data": data.name, "suite": experiment.suite.name}
+    if data.path is not None:  # nothing else on the command line says what is in such a file
+        options |= {f"data.{key}": value for key in ("path", *_COLUMNS) if (value := getattr(data, key)) is not None}
+    return shlex.join(["python", "-m", "olora_bench.assets", *(plain_line(key, value) for key, value in options.items())])
 
 
 def _asked(model: Model) -> str:
@@ -102,7 +109,7 @@ def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> cache.Place | N
     made_from: dict[str, JsonValue] = {"identity": asset.identity, "splits": [*layout.splits_of(spec)], "version": ROWS_VERSION}
     if asset.source == "generated":
         made_from["rows"] = generated_spec(spec)
-    columns = {k: v for k in ("prompt", "response", "prompt_template") if (v := getattr(spec, k, None)) is not None}
+    columns = {k: v for k in _COLUMNS if (v := getattr(spec, k, None)) is not None}
     if columns:
         made_from["columns"] = columns
     return cache.Place(cache_dir / "rows" / f"{spec.name}-{digest_of(made_from)[:16]}", made_from)

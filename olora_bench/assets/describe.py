@@ -25,6 +25,7 @@ from olora_bench.store.sealed import digest_of
 
 Node = dict[str, Any]
 """The `model` node of a config."""
+_CODE = Path(__file__).parent.parent / "models" / "described.py"
 
 
 @cache
@@ -119,13 +120,13 @@ def _of_folder(place: str) -> Node:
 
 @cache
 def _facts(folder: Path) -> Node | str:
-    """What `models.described` prints of a folder's config.json, kept by the config's digest; or why there is nothing to print."""
+    """What `models.described` prints of a folder's config.json, kept by a digest of both; or why there is nothing to print."""
     content = read_bytes(folder / "config.json") or b""
     try:
         config = parse_json(content, folder / "config.json")
     except Unreadable as error:
         return error.reason
-    key = digest_of([config, version("transformers")])[:16]
+    key = digest_of([config, version("transformers"), _CODE.read_text(encoding="utf-8")])[:16]
     kept = Path(os.path.expanduser(os.environ.get("OLORA_BENCH_CACHE", "~/.cache/olora_bench"))) / "described" / f"{key}.json"  # noqa: PTH111
     with suppress(Unreadable):
         if (known := read_bytes(kept)) is not None:

@@ -155,11 +155,12 @@ def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
     return pa.table(_instructions_of(table, data)).replace_schema_metadata(table.schema.metadata)
 
 
-def _instructions_of(table: pa.Table, data: Data) -> dict[str, Any]:
-    found = {"output": table[data.response or "output"]}
+def _instructions_of(table: pa.Table, data: Data) -> dict[str, pa.Array[Any] | pa.ChunkedArray[Any]]:
+    found: dict[str, pa.Array[Any] | pa.ChunkedArray[Any]] = {"output": table[data.response or "output"]}
     if data.prompt_template is not None:
         rows = table.select(fields(data.prompt_template)).to_pylist()
-        return found | {"instruction": pa.array([data.prompt_template.format_map(row) for row in rows], pa.string())}
+        texts = [data.prompt_template.format_map({name: cell or "" for name, cell in row.items()}) for row in rows]  # `input` may be null
+        return found | {"instruction": pa.array(texts, pa.string())}
     if data.prompt is not None:
         return found | {"instruction": table[data.prompt]}
     return found | {name: table[name] for name in ("instruction", "input") if name in table.column_names}

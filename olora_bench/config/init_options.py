@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from olora_bench.config.init_rules import peft_name
+from olora_bench.config.init_rules import Promise, peft_name
 from olora_bench.config.own_inits import file_of
+from olora_bench.errors import BadInput
 
 if TYPE_CHECKING:
     from olora_bench.config.schema import Init
+
+
+_PROMISES_ALLOWED = f"Allowed: a tuple of {', '.join(get_args(Promise))}, e.g. PROMISES = ('starts_as_base',), or none"
 
 
 def check_options(init: Init) -> None:
@@ -60,13 +64,24 @@ def _method(init: Init) -> tuple[str, dict[str, object]]:
     return init.module, init.options | ({"init_lora_weights": peft_name(init)} if init.module == "peft" else {})
 
 
-def promises(init: Init) -> tuple[str, ...]:
-    """What an init promises, as its YAML says, or else its module: `PROMISES = ("starts_as_base", "keeps_base")`. None is the first."""
+def promises(init: Init) -> tuple[Promise, ...]:
+    """What an init promises, as its YAML says, or else its module: `PROMISES = ("starts_as_base", "keeps_base")`. None is the first.
+
+    Raises:
+        BadInput: the module is no Python, or its `PROMISES` is anything else than a tuple of these names.
+    """
     if init.promises is not None:
         return init.promises
-    tree = ast.parse(file_of(init.module).read_bytes())
-    said = _constant(tree, "PROMISES")
-    return ("starts_as_base",) if said is None else tuple(said)
+    file = file_of(init.module)
+    try:
+        said = _constant(ast.parse(file.read_bytes()), "PROMISES")
+    except (SyntaxError, ValueError) as error:
+        raise BadInput(f"{file} cannot be read for its PROMISES without running it: {error}. {_PROMISES_ALLOWED}") from error
+    if said is None:
+        return ("starts_as_base",)
+    if not isinstance(said, tuple | list) or any(one not in get_args(Promise) for one in said):
+        raise BadInput(f"{file}: PROMISES = {said!r} is not allowed. {_PROMISES_ALLOWED}")
+    return tuple(said)
 
 
 def _constant(tree: ast.Module, name: str) -> Any:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from olora_bench.config.schema import Experiment, Init
 
 Export = Literal["adapter", "lora", "merged"]
+Promise = Literal["starts_as_base", "keeps_base"]
+"""What an init may promise of step 0: the model computes what the base does; the base's weights are untouched."""
 
 PEFT_NAMES = ("gaussian", "olora", "pissa", "pissa_niter_N", "orthogonal", "mica", "loftq")
 _NEEDS_DATA = {

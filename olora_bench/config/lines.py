@@ -36,11 +36,14 @@ def with_folders_as_written(overrides: Iterable[str]) -> list[str]:
 
 
 def _as_written(one: str) -> str:
-    if (found := _FOLDER.fullmatch(one)) and not _is_string(one, found[2]):
-        return line(*found.groups())
-    if (found := _MODEL.fullmatch(one)) and not _is_string(one, found[2]) and not re.search(r",\s*(local|hub):", one):
-        return line(*found.groups())
-    return one
+    found = _FOLDER.fullmatch(one) or (None if re.search(r",\s*(local|hub):", one) else _MODEL.fullmatch(one))
+    return one if found is None else plain_line(*found.groups())
+
+
+def plain_line(key: str, text: str) -> str:
+    """As `line`, without quotes where Hydra reads the same text without them."""
+    plain = f"{key}={text}"
+    return plain if _is_string(plain, text) else line(key, text)
 
 
 def _is_string(override: str, text: str) -> bool:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import check_options
-from olora_bench.config.init_rules import Export, check_init
+from olora_bench.config.init_rules import Export, Promise, check_init
 from olora_bench.config.templates import TemplateName, fields
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -158,7 +158,7 @@ class Init(Strict):
     lr_ratio: float = Field(default=1.0, gt=0)
     rslora: bool = False
     dora: bool = False
-    promises: tuple[Literal["starts_as_base", "keeps_base"], ...] | None = None
+    promises: tuple[Promise, ...] | None = None
 
     @model_validator(mode="after")
     def _module_exists(self) -> Init:

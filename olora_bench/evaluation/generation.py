@@ -60,8 +60,7 @@ def generate(
     tokenizer, causal = base.tokenizer, causal_model(model)
     ends = {"eos_token_id": required_eos(tokenizer, "which ends each answer"), "pad_token_id": padding_id(tokenizer)}
     room = max(1, causal.config.max_position_embeddings - max_new_tokens)
-    contexts = encode_prompts(tokenizer, [item.context for item in items])
-    begin = special_tokens(tokenizer).begin
+    contexts, begin = encode_prompts(tokenizer, [item.context for item in items]), special_tokens(tokenizer).begin
     fed = [last_tokens(context, room, begin) for context in contexts]
     with in_eval_mode(model), computing_in(model, dtype), _alone(causal), Progress("generate", len(items), unit="answers") as progress:
         settings = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, **ends)

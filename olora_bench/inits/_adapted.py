@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -231,6 +232,7 @@ def _imported(module: str, file: Path, changed_ns: int) -> Any:
     spec = importlib.util.spec_from_file_location(f"olora_bench_own_{module}", file)
     assert spec is not None and spec.loader is not None
     found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found  # where dataclasses and pickle look for it
     spec.loader.exec_module(found)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,7 +54,7 @@ class Trial:
         yield from self._seeds()
         yield self._trains()
 
-    def _step_0(self, said: tuple[str, ...]) -> Iterator[Row]:
+    def _step_0(self, said: Sequence[str]) -> Iterator[Row]:
         before = _logits(self.base, self.base.model)
         drawn = torch.random.get_rng_state()
         adapted = self.start()
@@ -75,13 +75,13 @@ class Trial:
 
     def _given_back(self, dtype: torch.dtype) -> Row:
         base = self.loaded(dtype)
-        bits = _digest(base)
+        bits = digest(base)
         adapted = self.start(base)
         for group in adapted.param_groups:
             for parameter in group["params"]:
                 parameter.data.add_(0.1)
         adapted.remove()
-        same = _digest(base) == bits
+        same = digest(base) == bits
         name = str(dtype).removeprefix("torch.")
         return Row(f"the base comes back, bit for bit ({name})", same, "every bit" if same else "its weights differ afterwards")
 
@@ -108,7 +108,7 @@ class Trial:
         return Row("a gradient reaches the adapter", moves and finite, "finite, not 0" if moves and finite else "it is 0 or not finite")
 
 
-def _promised(name: str, said: tuple[str, ...], holds: bool, found: str) -> Row:
+def _promised(name: str, said: Sequence[str], holds: bool, found: str) -> Row:
     if name in said:
         return Row(f"promised: {name}", holds, found)
     return Row(f"not promised: {name}", None, found + (f" (PROMISES could name {name})" if holds else ""))
@@ -121,7 +121,8 @@ def _logits(base: Base, model: Callable[..., object], *, grad: bool = False) -> 
     return logits
 
 
-def _digest(base: Base) -> str:
+def digest(base: Base) -> str:
+    """SHA-256 of every name and bit of the base."""
     found = hashlib.sha256()
     for name, tensor in sorted(base.model.state_dict().items()):
         found.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())

@@ -55,12 +55,7 @@ class Losses:
         """
         self.adapted.train_mode(True)
         count = supervised(examples)
-        return self.budget.fitting(lambda: self._gradient(examples, count, scaler), undo=self._forget)
-
-    def _forget(self) -> None:
-        """Drop the gradients of a try that ended half-way."""
-        for parameter in self.adapted.model.parameters():
-            parameter.grad = None
+        return self.budget.fitting(lambda: self._gradient(examples, count, scaler), undo=self.adapted.model.zero_grad)
 
     def _gradient(self, examples: Sequence[Example], count: int, scaler: torch.amp.GradScaler) -> Tensor:
         total = torch.zeros((), device=self.device)

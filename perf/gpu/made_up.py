@@ -39,9 +39,9 @@ def tiny(asked: Asked, model: str, dtype: torch.dtype, device: str | None = None
 
 def large(asked: Asked, what: Experiment) -> Base:
     """A base of the experiment's shapes with random weights, made where it is used; with the tokenizer of a tiny one, a token a letter."""
-    small = tiny(asked, "tiny_tinyllama", torch.float32, "cpu")
     if asked.tiny:
         return tiny(asked, what.model.name, torch.bfloat16)
+    small = tiny(asked, "tiny_tinyllama", torch.float32, "cpu")
     shapes, model = what.model.shapes, what.model
     head = HEAD[model.name]
     config = LlamaConfig(

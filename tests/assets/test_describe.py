@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from olora_bench.assets.check import command
 from olora_bench.assets.describe import described, write_yaml
 from olora_bench.config import Model, compose, load
 from olora_bench.errors import BadInput, MissingAssets
+from tests.study_text import study_text
 
 COMMIT = "c" * 40
 QUIET = ("suite=none", "tracker=none", "data=made_up", "rank=4")
@@ -84,6 +86,19 @@ def test_a_folder_is_a_model_without_a_yaml(tmp_path: Path) -> None:
     assert model.parameters == 260 * 32 + 2 * (32 * 32 * 2 + 16 * 32 * 2 + 3 * 48 * 32 + 2 * 32 + 2 * 8) + 32
 
 
+def test_what_is_kept_is_of_the_code_that_described_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of `models.described` is not answered from before it."""
+    own = folder(tmp_path / "mine")
+    (tmp_path / "edited.py").write_text("# another way to count layers")
+    assert described(f"local:{own}")["layers"] == 2
+    monkeypatch.setattr(describe, "_asked", lambda place: {"layers": 7})
+    for code, layers in ((describe._CODE, 2), (tmp_path / "edited.py", 7)):
+        monkeypatch.setattr(describe, "_CODE", code)
+        for known in (describe.described, describe._facts):
+            known.cache_clear()
+        assert described(f"local:{own}")["layers"] == layers
+
+
 def test_no_folder_of_this_machine_gets_into_a_record(tmp_path: Path) -> None:
     experiment = load(compose([f"model=local:{folder(tmp_path / 'mine')}", *QUIET]))
     assert str(tmp_path) not in json.dumps(experiment.published()["model"])
@@ -100,21 +115,9 @@ def test_both_ways_can_be_swept_over(tmp_path: Path) -> None:
     from olora_bench.study.expand import StudyFile
 
     grid = {"model": [f"local:{folder(tmp_path / name)}" for name in ("a, (1)", "b")], "init": ["lora", "olora"], "seed": [0, 1]}
-    study = {
-        "name": "mine", "title": "Mine", "protocol": "shared_lr", "contrasts": [{"arm": "olora", "reference": "lora", "kind": "primary"}],
-        "grids": [grid],
-    }  # fmt: skip
-    chosen = [
-        {"override /data": "made_up"},
-        {"override /suite": "none"},
-        {"override /tracker": "none"},
-        {"override hydra/sweeper": "study"},
-    ]
+    contrast = {"arm": "olora", "reference": "lora", "kind": "primary"}
     file = tmp_path / "mine.yaml"
-    file.write_text(
-        "# @package _global_\n"
-        + yaml.safe_dump({"defaults": ["/config", *chosen, "_self_"], "study": study, "rank": 4, "recipe": {"steps": 3}})
-    )
+    file.write_text(study_text(yaml.safe_dump({"protocol": "shared_lr", "contrasts": [contrast], "grids": [grid]}), name="mine"))
     assert {experiment.model.name for experiment in StudyFile(file).experiments()} == {"a___1_", "b"}
 
 
@@ -244,6 +247,17 @@ def test_weights_that_are_not_there_are_missed_at_the_named_folder(tmp_path: Pat
         f"    source: none; none of assets=[packaged,local,hub] has it; {own} is passed over: there are no weights (*.safetensors)",
         f"    brings it: complete {own}",
     ]
+
+
+def test_the_command_that_fetches_can_be_pasted(tmp_path: Path) -> None:
+    """It names the file of rows and its columns, without which it would stop at `data=file`; a shell takes each option as one word."""
+    own, rows = folder(tmp_path / "my model"), tmp_path / "my rows.jsonl"
+    on = ["data=file", f"data.path={rows}", "data.prompt_template='Q: {q} '", "data.response=a"]
+    told = command(load(compose([f"model=local:{own}", *QUIET[:2], "rank=4", *on])))
+    assert told.startswith("python -m olora_bench.assets 'model=local:")
+    again = load(compose([*shlex.split(told)[3:], "rank=4", "tracker=none"]))
+    assert (again.model.local, again.data.path) == (str(own), str(rows))
+    assert (again.data.prompt_template, again.data.response) == ("Q: {q} ", "a")
 
 
 def test_an_unknown_model_is_told_both_ways() -> None:

@@ -61,6 +61,13 @@ def test_a_template_is_filled_with_the_columns_of_a_row(tmp_path: Path) -> None:
     assert found[3]["instruction"] == "Topic: sums. What is 3 times 4, please? {A} "
 
 
+def test_an_input_that_is_null_is_empty_in_a_template(tmp_path: Path) -> None:
+    """As it is without one; the word None is trained on by nobody."""
+    file = written(tmp_path / "rows.jsonl", [{"input": "x" if n else None, "output": f"It is {n}."} for n in range(60)])
+    found = table(asked(file, tmp_path / "cache", "data.prompt_template='Given: {input}.'"))
+    assert [row["instruction"] for row in found[:2]] == ["Given: .", "Given: x."]
+
+
 def test_columns_and_template_are_part_of_what_a_run_is_and_the_path_is_not(tmp_path: Path) -> None:
     first, moved = written(tmp_path / "rows.jsonl"), written(tmp_path / "again.jsonl")
     plain = asked(first, tmp_path / "cache")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from olora_bench.config.init_options import promises
 from olora_bench.data import Example
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted, apply, olora, olora_pivoted
+from olora_bench.inits._contract import digest, examples
 from olora_bench.inits._layers import layers
 from olora_bench.models import Base, read_weight
 
@@ -37,25 +37,8 @@ NAMED = [[f"init={name}"] for name in INITS] + [
 IDS = torch.arange(3, 60)[None]
 
 
-def examples() -> list[Example]:
-    """Forty random sentences of up to 30 tokens, the second half of each supervised."""
-    rng = np.random.default_rng(0)
-    made = []
-    for i in range(40):
-        n = int(rng.integers(10, 30))
-        made.append(Example(f"e{i}", "made_up", rng.integers(3, 259, n).astype(np.int32), np.arange(n) >= n // 2, False))
-    return made
-
-
 def start(experiment: Experiment, base: Base) -> Adapted:
-    return apply(base, experiment, examples)
-
-
-def digest(base: Base) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted(base.model.state_dict().items()):
-        found.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return apply(base, experiment, lambda: examples(experiment.model.vocab_size))
 
 
 def factors(adapted: Adapted) -> list[tuple[Tensor, Tensor]]:
@@ -186,10 +169,11 @@ def test_eva_spans_the_leading_inputs(experiment: Make, fresh: Fresh) -> None:
     base = fresh(what)
     projection = base.model.get_submodule("model.layers.0.self_attn.q_proj")
     handle = projection.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].flatten(0, -2)))
-    for example in examples():
+    given = examples(what.model.vocab_size)
+    for example in given:
         base.model(torch.from_numpy(example.input_ids.astype(np.int64))[None])
     handle.remove()
-    inputs = torch.cat(seen)[torch.from_numpy(np.concatenate([e.supervised for e in examples()]))]
+    inputs = torch.cat(seen)[torch.from_numpy(np.concatenate([e.supervised for e in given]))]
     inputs = inputs - inputs.mean(0)
     _, a = factors(start(what, base))[0]
     torch.testing.assert_close(a @ a.T, torch.eye(4), atol=1e-3, rtol=0)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from olora_bench.config import compose, load, options, own_inits
+from olora_bench.config.init_options import promises
 from olora_bench.errors import BadInput
 from olora_bench.identity.code import init_digest
+from olora_bench.inits._adapted import _code
+from tests.study_text import HEAD, study_text
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 QUIET = ("model=tiny_tinyllama", "data=made_up", "suite=none", "tracker=none", "rank=4", "precision=fp32")
@@ -142,28 +144,12 @@ ROOT = own_inits.SHIPPED.parents[1]
 def test_a_study_takes_a_folder_of_ones_own(tmp_path: Path, cli: Cli, machine: list[str]) -> None:
     """The plan finds the init in the folder that was named, and not without."""
     study = tmp_path / "mine.yaml"
-    study.write_text(
-        textwrap.dedent("""
-        defaults:
-          - config
-          - override model: tiny_tinyllama
-          - override data: made_up
-          - override suite: none
-          - override tracker: none
-          - override hydra/sweeper: study
-          - _self_
-        hydra: {mode: MULTIRUN}
-        rank: 4
-        precision: fp32
-        recipe: {steps: 2}
-        study:
-          name: mine
-          title: my init against LoRA
-          protocol: shared_lr
-          contrasts: [{arm: my_init, reference: lora, kind: primary}]
-          grids: [{init: [lora, my_init], seed: [0]}]
-        """)
-    )
+    node = """
+    protocol: shared_lr
+    contrasts: [{arm: my_init, reference: lora, kind: primary}]
+    grids: [{init: [lora, my_init], seed: [0]}]
+    """
+    study.write_text(study_text(node, name="mine", head=HEAD + "recipe: {steps: 2}"))
     own = folder(tmp_path / "own")
     ran = cli("run", str(study), "--config-dir", str(own), *machine, module="olora_bench.study")
     assert "my_init" in ran.stdout, ran.stderr
@@ -189,6 +175,32 @@ def test_a_broken_promise_fails_by_name(point: str, tmp_path: Path, cache_dir: P
     assert main(["check", "my_init", "--config-dir", str(own), f"machine.cache_dir={cache_dir}"]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILS")]
     assert len(failed) == 1 and point in failed[0]
+
+
+ALLOWED = "Allowed: a tuple of starts_as_base, keeps_base, e.g. PROMISES = ('starts_as_base',), or none"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("PROMISES = 'starts_as_base'\n", "{file}: PROMISES = 'starts_as_base' is not allowed. "),
+        ("PROMISES = ('keep_base',)\n", "{file}: PROMISES = ('keep_base',) is not allowed. "),
+        ("PROMISES = (1 +\n", "{file} cannot be read for its PROMISES without running it: '(' was never closed (<unknown>, line 1). "),
+    ],
+)
+def test_promises_that_nobody_would_try_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    """A word misspelt, or a text for a tuple, would else pass as nothing promised."""
+    own_inits.use_folder(folder(tmp_path, text + ADAPT))
+    with pytest.raises(BadInput) as caught:
+        promises(load(compose([*QUIET, "init=my_init"])).init)
+    assert str(caught.value) == message.format(file=tmp_path / "init" / "my_init.py") + ALLOWED
+
+
+def test_a_file_may_define_dataclasses(tmp_path: Path) -> None:
+    """They look their module up by its name, which an import from a path does not enter by itself."""
+    own = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Size:\n    value: int\n"
+    own_inits.use_folder(folder(tmp_path, own + ADAPT, name="my_dataclass"))
+    assert _code("my_dataclass").__module__ == "olora_bench_own_my_dataclass"
 
 
 def test_code_that_does_not_import_is_refused_by_file(tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

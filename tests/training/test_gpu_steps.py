@@ -22,12 +22,12 @@ from olora_bench.evaluation import Scorer, logprobs
 from olora_bench.inits import Adapted
 from olora_bench.models.memory import Budget
 from olora_bench.training.losses import Losses
+from perf.gpu.made_up import TINY
 from tests import gpu_twins
 
 Make = Callable[..., Experiment]
 Adapt = Callable[..., Adapted]
 
-TINY = ("tiny_llama2_7b", "tiny_mistral_7b", "tiny_gemma_2b", "tiny_tinyllama", "tiny_opt_1.3b")
 FILE = Path(__file__).parent / "operations.json"
 VERSIONS = {name: metadata.version(name) for name in ("torch", "transformers", "peft")}
 
