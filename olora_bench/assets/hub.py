@@ -9,8 +9,9 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -35,15 +36,36 @@ def how_to_bring(source: HubSource, kind: Kind) -> str:
     return f"`{download}` with a connection (and HF_HOME brought here), or its folder below machine.local_dir"
 
 
-@functools.cache
+_MAY_ASK = ContextVar("_MAY_ASK", default=True)
+
+
+@contextmanager
+def asking_nobody() -> Iterator[None]:
+    """What is not on this machine is missing: for commands that only read, whatever models a study of somebody else names."""
+    token = _MAY_ASK.set(False)
+    try:
+        yield
+    finally:
+        _MAY_ASK.reset(token)
+
+
 def commit_of(source: HubSource, kind: Kind) -> str:
     """The pinned commit, or today's head of an unpinned repository; where the Hub cannot be asked, the head it had last time.
 
     Raises:
-        MissingAssets: the repository is unpinned, the Hub does not answer, and no head of it is kept here.
+        MissingAssets: the repository is unpinned, the Hub does not answer or may not be asked, and no head of it is kept here.
     """
     if source.revision is not None:
         return source.revision
+    if _MAY_ASK.get():
+        return _head(source, kind)
+    if (known := last_head(source, kind)) is None:
+        raise MissingAssets(f"{source.id} is unpinned, and a command that only reads asks the Hub nothing: set its hub.revision")
+    return known
+
+
+@functools.cache
+def _head(source: HubSource, kind: Kind) -> str:
     from huggingface_hub import HfApi
 
     try:
@@ -271,6 +293,8 @@ def _download(source: HubSource, kind: Kind, commit: str, names: list[str]) -> P
     absent = [n for n in names if not (folder / n).is_file()]
     if not absent:
         return folder
+    if not _MAY_ASK.get():
+        raise MissingAssets(f"{source.id}@{commit}: {', '.join(absent)} not on this machine, and a command that only reads fetches nothing")
     say(f"assets: {source.id}@{commit[:8]} from the Hub")
     try:
         urls = {name: hf_hub_url(source.id, name, repo_type=kind, revision=commit) for name in absent}

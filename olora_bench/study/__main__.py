@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+from olora_bench.assets import hub
 from olora_bench.config.own_inits import use_folder
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.process import terminal
@@ -237,6 +239,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
 }
 
 
+READING = frozenset({"plan", "plans", "status", "report", "figures", "extract", "explain", "items", "gc"})
+"""Commands that fetch nothing, whatever a study or a results folder of somebody else names."""
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not allowed: a whole number from 1 on")
@@ -309,7 +315,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if arguments.config_dir is not None:
             use_folder(arguments.config_dir)
-        code = COMMANDS[arguments.command][0](arguments)
+        with hub.asking_nobody() if arguments.command in READING else nullcontext():
+            code = COMMANDS[arguments.command][0](arguments)
         sys.stdout.flush()
         raise SystemExit(code)
     except (BadInput, MissingAssets, StoreError, RecordError) as error:

@@ -61,7 +61,7 @@ class Door:
         """As in a process with HF_HUB_OFFLINE=1 and no Hub far and wide."""
         self.hub.close()
         self.monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        hub.commit_of.cache_clear()
+        hub._head.cache_clear()
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
-        hub.commit_of.cache_clear()
+        hub._head.cache_clear()
         yield Door(here, tmp_path / "hf" / "hub", tmp_path / "cache", monkeypatch)
-        hub.commit_of.cache_clear()
+        hub._head.cache_clear()
 
 
 def blobs(door: Door) -> list[Path]:

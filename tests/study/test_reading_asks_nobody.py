@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from planting import MakeStudy, PlantRun
 
 from olora_bench.assets import hub
 from olora_bench.errors import MissingAssets
+from olora_bench.study.__main__ import main
 from olora_bench.study.manifest import write_manifest
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.plan import plan_text
 from olora_bench.study.status import status_text
-from tests.study_text import TWO_ARMS
+from tests.study_text import TWO_ARMS, study_text
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 UNPINNED = ("model=tinyllama", "model.hub.revision=null", "assets=[hub]", "data=made_up", "suite=none", "tracker=none")
@@ -49,3 +51,26 @@ def test_a_commit_that_no_record_names_is_refused_unasked(unpinned: OpenStudy) -
     (unpinned.store.root / unpinned.name).rename(unpinned.store.root / "elsewhere")
     with pytest.raises(MissingAssets, match=r"is unpinned, and no run of this study has settled its commit: set its hub\.revision"):
         status_text(str(unpinned.file.path), unpinned.file.overrides)
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "report", "figures", "extract"])
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("no/thing", "no/thing is unpinned, and a command that only reads asks the Hub nothing: set its hub.revision"),
+        (f"no/thing@{COMMIT}", f"no/thing@{COMMIT}: config.json not on this machine, and a command that only reads fetches nothing"),
+    ],
+)
+def test_a_model_that_somebody_elses_study_names_is_not_fetched(
+    command: str, place: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError(f"asked for {args}")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    file = tmp_path / "theirs.yaml"
+    file.write_text(study_text(TWO_ARMS, name="theirs"))
+    with pytest.raises(SystemExit) as ended:
+        main([command, str(file), f"model=hub:{place}", f"machine.results_dir={tmp_path / 'results'}"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and said in told, told
