@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.errors import BadInput
+from olora_bench.foreign.columns import rates, seeds
 from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
 from olora_bench.foreign.find import matches
 from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, write
@@ -65,6 +66,9 @@ def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Trace
         notes += (f"{path.relative_to(root).as_posix()}/ does not match {pattern}" for path in there.others)
         for folder in there.folders:
             lr, rank, base = (folder.fields.get(name) for name in ("lr", "rank", "base"))
+            if lr is not None and float(lr) == float("inf"):
+                notes.append(f"{folder.path.relative_to(root).as_posix()}/ does not match {pattern}: lr {lr} is no finite number")
+                continue
             number = None if rank is None else int(rank)
             key = Key(folder.fields["arm"], None if lr is None else float(lr), int(folder.fields["seed"]), number, base)
             found.setdefault(key, Traces()).folders.append(folder.path)
@@ -73,11 +77,8 @@ def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Trace
 
 def _add_rows(found: dict[Key, Traces], table: pd.DataFrame) -> None:
     """Give each run its rows; a row without a learning rate is of the one run of its arm and seed."""
-    seeds = pd.to_numeric(table["seed"], errors="coerce")
-    if (wrong := seeds.isna() | (seeds % 1 != 0) | (seeds < 0)).any():
-        raise BadInput(f"scores: seed {table['seed'][wrong].tolist()[0]!r} is not allowed: whole numbers from 0 on")
-    rates = pd.to_numeric(table["lr"], errors="coerce") if "lr" in table else pd.Series(float("nan"), index=table.index)
-    keys = table.assign(seed=seeds.astype("int64"), lr=rates)
+    known = rates(table["lr"], "scores") if "lr" in table else float("nan")
+    keys = table.assign(seed=seeds(table["seed"], "scores"), lr=known)
     names: Any
     for names, rows in keys.groupby(["arm", "lr", "seed"], dropna=False, sort=False):
         arm, lr, seed = names

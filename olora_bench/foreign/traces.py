@@ -94,7 +94,7 @@ def _log(found: Training, raw: Mapping[str, Any], path: Path) -> None:
         row |= {ours: value for theirs, ours in _LOGGED.items() if (value := _number(entry.get(theirs))) is not None}
         if (tokens := next((value for name in _TOKENS if (value := _number(entry.get(name))) is not None), None)) is not None:
             row["tokens"] = tokens
-        if (seconds := _number(entry.get("train_runtime"))) is not None:
+        if (seconds := _number(entry.get("train_runtime"))) is not None and seconds >= 0:
             found.seconds = seconds
     known = {step: row for step, row in sorted(rows.items()) if row}
     found.steps = _whole(raw.get("global_step"))
@@ -102,7 +102,7 @@ def _log(found: Training, raw: Mapping[str, Any], path: Path) -> None:
         return
     curve: dict[str, list[float | None]] = {name: [row.get(name) for row in known.values()] for name in CURVE[1:]}
     found.curve = {"step": [float(step) for step in known], **curve}
-    found.lr = max((rate for rate in curve["lr"] if rate is not None), default=None)
+    found.lr = max((rate for rate in curve["lr"] if rate is not None and rate >= 0), default=None)
     found.losses = {name: _last(curve[name]) for name in ("train_loss", "report_loss") if curve[name] != [None] * len(known)}
 
 
