@@ -104,7 +104,7 @@ def _run(run: Row, store: Store, folder: Path, left_out: list[str]) -> pd.DataFr
     return tidy.assign(**{name: run[name] for name in RUN_COLUMNS})
 
 
-def _results(record: EvalRecord, run: Row) -> dict[str, Any]:
+def _results(record: EvalRecord, run: Row) -> dict[str, object]:
     """As lm-eval's results file; what our records do not know of it is null."""
     results = {name: _metrics(name, score) for name, score in record.scores.items()}
     counts = {name: {"original": score.items, "effective": score.items} for name, score in record.scores.items()}
@@ -126,16 +126,16 @@ def _results(record: EvalRecord, run: Row) -> dict[str, Any]:
     }
 
 
-def _metrics(name: str, score: Score) -> dict[str, Any]:
+def _metrics(name: str, score: Score) -> dict[str, object]:
     """The primary metric first, as this package judges."""
-    values: dict[str, Any] = {"alias": name}
+    values: dict[str, object] = {"alias": name}
     for metric in sorted(score.metrics, key=lambda metric: metric != score.primary):
         values[f"{metric},none"] = score.metrics[metric]
         values[f"{metric}_stderr,none"] = "N/A" if score.stderr[metric] is None else score.stderr[metric]
     return values
 
 
-def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, Any]]:
+def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, object]]:
     """As lm-eval's samples: the item's id is the document, since records keep no text."""
     for number, row in enumerate(rows_of(items)):
         shared = row.get("source")  # as data sets name it; null where the record is older
@@ -154,9 +154,9 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _study(frames: StudyFrames) -> dict[str, Any]:
+def _study(frames: StudyFrames) -> dict[str, object]:
     primary = frames.scores[frames.scores["primary"]].drop_duplicates("benchmark")
-    value: dict[str, Any] = {
+    value: dict[str, object] = {
         "name": f"{frames.study}_exported", "title": frames.title or frames.study, "runs": PATTERN,
         "contrasts": [{"arm": one.arm, "reference": one.reference, "kind": one.kind} for one in frames.contrasts],
         "metrics": {str(row["benchmark"]): str(row["metric"]) for row in rows_of(primary)},

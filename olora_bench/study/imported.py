@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +91,7 @@ def read_runs(path: Path, results_dir: Path) -> Read:
     found = import_runs(study, path.parent, home)
     records = tuple(read(home, one.run_id) for one in found.records)
     asked = frames_of(study, home, records, found.absent, _problems(study, found, records))
-    value: dict[str, Any] = {"schema_version": 1, "kind": "imported study", "file": path.name, "runs": [one.run_id for one in records]}
+    value = {"schema_version": 1, "kind": "imported study", "file": path.name, "runs": [one.run_id for one in records]}
     atomic_write(home / FOREIGN, sealed(value))
     said = () if asked.found is None else asked.found.left_out
     problems = [*asked.frames.problems, *(f"left out: {left_out(reason)}".replace("\0", ", ") for reason in said)]
