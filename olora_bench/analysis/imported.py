@@ -12,11 +12,11 @@ import pandas as pd
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.given import MEASURE, Run, Shared, shared
 from olora_bench.analysis.run_rows import RunRow
-from olora_bench.analysis.shared_frames import UNNAMED, Given, identity, study_frames
+from olora_bench.analysis.shared_frames import UNNAMED, Given, study_frames
 from olora_bench.errors import RecordError
 from olora_bench.foreign.evaluated import Key
 from olora_bench.foreign.importing import run_id
-from olora_bench.foreign.record import ImportedRecord, table
+from olora_bench.foreign.record import ImportedRecord, identity, table
 from olora_bench.foreign.schema import Contrast as Pair
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.traces import CURVE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from olora_bench.errors import BadInput
 from olora_bench.foreign.columns import rates, seeds
 from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
 from olora_bench.foreign.find import matches
-from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, write
+from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, identity, write
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.tables import read_scores
 from olora_bench.foreign.traces import Training, training_of
@@ -116,7 +115,7 @@ def _absent(study: ForeignStudy, found: Mapping[Key, Traces]) -> Iterator[Key]:
 
 def run_id(study: str, key: Key) -> str:
     """The id of a run in its study: it stays the same when its traces change."""
-    return hashlib.sha256("\0".join(map(str, ("imported", study, *key))).encode()).hexdigest()[:16]
+    return identity("imported", study, *key)
 
 
 def _record(study: ForeignStudy, key: Key, traces: Traces, root: Path, home: Path, notes: list[str]) -> ImportedRecord:

@@ -7,7 +7,6 @@ since 0.4.8      with --output_path FILE.json: FILE_<date>.json, samples beside 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -23,6 +22,7 @@ from olora_bench.errors import BadInput
 from olora_bench.foreign.files import Digest, files_below, json_object, json_rows
 from olora_bench.formats import Unreadable
 from olora_bench.store.item_source import source_of
+from olora_bench.store.sealed import sha256
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
 _NO_RESULTS = re.compile(
@@ -106,7 +106,7 @@ def results_below(root: Path, metrics: Mapping[str, str] | None = None) -> list[
 
 def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results | None:
     try:
-        raw, sha256 = json_object(path)
+        raw, digest = json_object(path)
     except Unreadable:
         if sure or path.name.startswith("results"):
             raise
@@ -124,7 +124,7 @@ def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results |
             tasks[name] = found
     base = _base(_table(raw, "config").get("model_args"))
     date = _DATE.search(path.name)
-    return Results(path, sha256, date[1] if date else "", base, _harness(raw), tasks, unusable)
+    return Results(path, digest, date[1] if date else "", base, _harness(raw), tasks, unusable)
 
 
 def _table(raw: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -266,7 +266,7 @@ def _of_filter(rows: Iterator[dict[str, object]], task: Task) -> Iterator[dict[s
 def _document(row: Mapping[str, object]) -> str:
     digest = row.get("doc_hash")
     if not isinstance(digest, str) or not digest:  # before 0.4.3; as lm-eval makes it since
-        digest = hashlib.sha256(json.dumps(row.get("doc"), indent=2, ensure_ascii=False).encode()).hexdigest()
+        digest = sha256(json.dumps(row.get("doc"), indent=2, ensure_ascii=False).encode())
     return digest[:16]
 
 
@@ -277,7 +277,7 @@ def _prompt(row: Mapping[str, object]) -> str | None:
         first = given[0] if isinstance(given, list) and given else None
         if not isinstance(first, list) or not first or not isinstance(first[0], str):
             return None
-        digest = hashlib.sha256(first[0].encode()).hexdigest()
+        digest = sha256(first[0].encode())
     return digest[:16]
 
 

@@ -7,7 +7,6 @@ FOLDER/study.yaml                       what `python -m olora_bench.study import
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from olora_bench.analysis import StudyFrames, load_study, rows_of
 from olora_bench.analysis.frames import Row
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.store import EvalRecord, Score, Store, atomic_write
+from olora_bench.store.sealed import sha256
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.report import open_results
 
@@ -151,7 +151,7 @@ def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, object]
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
 
 
 def _study(frames: StudyFrames) -> dict[str, object]:
