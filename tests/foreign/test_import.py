@@ -25,7 +25,8 @@ from olora_bench.foreign.record import ImportedRecord, read
 from olora_bench.store import Store
 from olora_bench.study.__main__ import main
 from olora_bench.study.exported import export_frames
-from olora_bench.study.imported import Read, import_study, imported_item_lines, imported_run, read_runs
+from olora_bench.study.imported import Read, import_study, read_runs
+from olora_bench.study.imported_items import imported_item_lines, imported_run
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.names import check_name
 
