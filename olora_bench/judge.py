@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from types import ModuleType
 
 import pandas as pd
@@ -19,7 +19,7 @@ from olora_bench.analysis.given import LeftOut, NotRead, Shared, shared
 from olora_bench.analysis.judged import Judged
 from olora_bench.analysis.judged import judged as judge_shared
 from olora_bench.errors import BadInput, RecordError, StoreError, of_system
-from olora_bench.foreign.lm_eval_frames import Found, of_folders, side_names
+from olora_bench.foreign.lm_eval_frames import of_folders, side_names
 from olora_bench.process import terminal
 from olora_bench.words.judged import nothing_left, text
 
@@ -62,12 +62,10 @@ def _shared(sides: Mapping[str, pd.DataFrame], names: tuple[str, str], seeds: Se
 def _judged(found: Shared, names: tuple[str, str], margin: float | None, before: Sequence[LeftOut]) -> Judgement:
     if margin is not None and not 0 < margin < float("inf"):
         raise BadInput(f"margin {margin} is not allowed: percentage points above 0")
-    without = (*before, *found.left_out)
+    found = replace(found, left_out=(*before, *found.left_out))
     if not found.benchmarks:
-        raise BadInput(nothing_left(without))
-    one = judge_shared(found, names, margin)
-    values = {field.name: getattr(one, field.name) for field in fields(one)}
-    return Judgement(**values | {"left_out": without})
+        raise BadInput(nothing_left(found.left_out))
+    return Judgement(**vars(judge_shared(found, names, margin)))
 
 
 def judge_folders(a: str, b: str, options: argparse.Namespace) -> Judgement:
@@ -77,11 +75,18 @@ def judge_folders(a: str, b: str, options: argparse.Namespace) -> Judgement:
         BadInput: a side holds nothing that lm-eval wrote, a file is damaged, or nothing is left to compare.
     """
     names = tuple(options.names) if options.names else side_names(a, b)
-    metrics = dict(pair.partition("=")[::2] for pair in options.metric)
-    found: list[Found] = [of_folders(side, options.pattern, metrics, options.seeds) for side in (a, b)]
+    metrics = dict(map(_metric, options.metric))
+    found = [of_folders(side, options.pattern, metrics, options.seeds) for side in (a, b)]
     frames = dict(zip(names, (one.frame for one in found), strict=True))
     left = [NotRead(what) for what in dict.fromkeys(what for one in found for what in one.not_read)]
     return _judged(_shared(frames, names, options.seeds), names, options.margin, left)
+
+
+def _metric(pair: str) -> tuple[str, str]:
+    task, _, metric = pair.partition("=")
+    if not task or not metric:
+        raise BadInput(f"--metric {pair} is not allowed: TASK=METRIC, e.g. hellaswag=acc")
+    return task, metric
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from olora_bench.foreign.columns import checked_rows
 
 MEASURE = ("metric", "version", "fewshot")
 """Runs that differ in one of these were asked other questions: that benchmark is left out."""
-BESIDE = {"base": "base", "harness": "harness"}
+BESIDE = ("base", "harness")
 """Runs may differ in these, which is said beside the verdict."""
 MILLIONTHS = 1_000_000
 """A share of unknown many items is read to a millionth."""
@@ -294,8 +294,4 @@ def _beside(rows: pd.DataFrame) -> Iterator[tuple[str, dict[Run, str]]]:
     for what in BESIDE:
         if what in rows:
             known = rows[rows[what].notna()].drop_duplicates(["arm", "seed"])
-            yield what, {Run(arm, int(seed)): str(value) for arm, seed, value in _triples(known, what)}
-
-
-def _triples(rows: pd.DataFrame, what: str) -> Iterable[tuple[str, int, object]]:
-    return zip(rows["arm"], rows["seed"], rows[what], strict=True)
+            yield what, {Run(arm, int(seed)): str(value) for arm, seed, value in zip(known["arm"], known["seed"], known[what], strict=True)}

@@ -6,24 +6,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.given import Run, Shared, shared
+from olora_bench.analysis.given import MEASURE, Run, Shared, shared
 from olora_bench.analysis.run_rows import RunRow
-from olora_bench.analysis.shared_frames import UNNAMED, Given, identity, study_frames
+from olora_bench.analysis.shared_frames import UNNAMED, Given, study_frames
 from olora_bench.errors import RecordError
 from olora_bench.foreign.evaluated import Key
 from olora_bench.foreign.importing import run_id
-from olora_bench.foreign.record import ImportedRecord, table
+from olora_bench.foreign.record import ImportedRecord, identity, table
 from olora_bench.foreign.schema import Contrast as Pair
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.traces import CURVE
 from olora_bench.store.manifest import Contrast, Margin, PlannedRun
-
-_FACTS = ("metric", "version", "fewshot")
 
 
 @dataclass(frozen=True)
@@ -175,14 +172,14 @@ def _items(home: Path, one: ImportedRecord) -> pd.DataFrame:
     found = table(home, one, "items")
     if found is None:
         raise RecordError(f"run {one.run_id}: its record names no items: import the study again")
-    facts = {name: found["benchmark"].map({key: getattr(score, name) for key, score in one.scores.items()}) for name in _FACTS}
+    facts = {name: found["benchmark"].map({key: getattr(score, name) for key, score in one.scores.items()}) for name in MEASURE}
     named = found.rename(columns={"item_id": "item"})[["benchmark", "item", "correct", "prompt", "source"]]
     return named.assign(seed=one.seed, **facts).astype({"benchmark": "category"})
 
 
 def _scores(one: ImportedRecord) -> pd.DataFrame:
     rows = [{"seed": one.seed, "benchmark": name, "score": score.score, "items": score.items}
-            | {fact: getattr(score, fact) for fact in _FACTS} for name, score in one.scores.items()]  # fmt: skip
+            | {fact: getattr(score, fact) for fact in MEASURE} for name, score in one.scores.items()]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -199,7 +196,7 @@ def differ(records: Sequence[ImportedRecord], contrasts: Iterable[Pair]) -> dict
     in common (runs are paired within a base). What is not known does not count."""
     values: dict[str, dict[str, set[str]]] = {}
     for one in records:
-        facts: dict[str, Any] = {"base": one.base, "rank": one.rank} | {f"adapter.{name}": value for name, value in one.adapter.items()}
+        facts: dict[str, object] = {"base": one.base, "rank": one.rank} | {f"adapter.{name}": value for name, value in one.adapter.items()}
         for name, value in facts.items():
             if value is not None and name not in ("adapter.init_lora_weights", "adapter.r"):
                 values.setdefault(name, {}).setdefault(one.arm, set()).add(str(value))

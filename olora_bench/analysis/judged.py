@@ -11,7 +11,7 @@ import numpy as np
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT, seed_differences
 from olora_bench.analysis.compared import Compared, PairedItems, compared
 from olora_bench.analysis.estimate import Estimate, of_blocks
-from olora_bench.analysis.given import BESIDE, LeftOut, Shared
+from olora_bench.analysis.given import LeftOut, Shared
 from olora_bench.analysis.margins import p_inside
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict, effect_columns, judgement, outcomes
 from olora_bench.analysis.paired import MIN_BLOCKS
@@ -125,7 +125,7 @@ def judged(shared: Shared, names: Sequence[str], margin: float | None = None) ->
 
 def _beside(shared: Shared) -> tuple[RunsDiffer, ...]:
     values = {what: tuple(sorted(set(of.values()))) for what, of in shared.beside.items()}
-    return tuple(RunsDiffer(BESIDE[what], several) for what, several in values.items() if len(several) > 1)
+    return tuple(RunsDiffer(what, several) for what, several in values.items() if len(several) > 1)
 
 
 def _benchmark(name: object, rows: Any) -> Benchmark:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.given import Run, Shared, Together
 from olora_bench.analysis.load import SCORE_COLUMNS, searches_frame
 from olora_bench.analysis.run_rows import RunRow, run_frame
+from olora_bench.foreign.record import identity
 from olora_bench.store.manifest import Contrast, Margin, PlannedRun
 
 Who = tuple[str | None, str | None, str]
@@ -39,15 +39,6 @@ class Given:
     contrasts: tuple[Contrast, ...]
     margin: Margin = field(default_factory=Margin)
     problems: tuple[str, ...] = ()
-
-
-def identity(*parts: object) -> str:
-    """An id for what has none of ours: 16 hex digits.
-
-    >>> identity("A", 0) == identity("A", 0), len(identity("A", 1))
-    (True, 16)
-    """
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 def plain_row(run: Run) -> RunRow:

@@ -46,8 +46,10 @@ def checked_rows(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     if frame.empty:
         raise BadInput(f"{arm}: no rows. Give one row an item and run, or one a run with its score")
     kept = frame[[name for name in COLUMNS if name in frame and (name in needed or name not in ("item", "correct", "score"))]].copy()
-    kept["seed"] = _seeds(kept["seed"], arm)
+    kept["seed"] = seeds(kept["seed"], arm)
     value = needed[-1]
+    if value == "score" and "items" in kept:
+        kept["items"] = _counts(kept["items"], arm)
     kept[value] = _shares(kept[value], arm, value)
     if kept["benchmark"].isna().any():
         raise BadInput(f"{arm}: column benchmark is empty in {int(kept['benchmark'].isna().sum())} rows: name each")
@@ -56,12 +58,38 @@ def checked_rows(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     return kept
 
 
-def _seeds(column: pd.Series[Any], arm: str) -> pd.Series[Any]:
+def seeds(column: pd.Series[Any], whose: str) -> pd.Series[Any]:
+    """A column of seeds as int64.
+
+    Raises:
+        BadInput: one is no seed; names `whose` they are.
+    """
     numbers = pd.to_numeric(column, errors="coerce")
     wrong = numbers.isna() | (numbers < 0) | (numbers % 1 != 0) | (numbers >= 2**63)
     if wrong.any():
-        raise BadInput(f"{arm}: seed {_shown(column[wrong])} is not allowed: whole numbers from 0 on, one for each run")
+        raise BadInput(f"{whose}: seed {_shown(column[wrong])} is not allowed: whole numbers from 0 on, one for each run")
     return numbers.astype("int64")
+
+
+def rates(column: pd.Series[Any], whose: str) -> pd.Series[Any]:
+    """A column of learning rates as float64, NaN where one is not known.
+
+    Raises:
+        BadInput: one is no learning rate; names `whose` they are.
+    """
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    wrong = numbers.isna() & column.notna() | np.isinf(numbers) | (numbers < 0)
+    if wrong.any():
+        raise BadInput(f"{whose}: lr {_shown(column[wrong])} is not allowed: a number from 0 on, or nothing")
+    return numbers
+
+
+def _counts(column: pd.Series[Any], arm: str) -> pd.Series[Any]:
+    numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+    wrong = numbers.isna() & column.notna() | (numbers < 1) | (numbers % 1 != 0) & numbers.notna() | (numbers >= 2**53)
+    if wrong.any():
+        raise BadInput(f"{arm}: items {_shown(column[wrong])} is not allowed: whole numbers from 1 on, or nothing")
+    return numbers
 
 
 def _shares(column: pd.Series[Any], arm: str, name: str) -> pd.Series[Any]:

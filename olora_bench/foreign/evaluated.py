@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -35,17 +35,18 @@ def named(key: Key) -> str:
 
 @dataclass
 class Traces:
-    """Where a run's traces are: folders, and rows of the table of scores."""
+    """Where a run's traces are: folders, and rows of the table of scores, with the file that they stand in."""
 
     folders: list[Path] = field(default_factory=list)
     rows: pd.DataFrame | None = None
+    table: SourceFile | None = None
 
 
 @dataclass
 class Evaluated:
     """A run's scores: their state, and the table of single items where it is there."""
 
-    state: Any = "missing"
+    state: Literal["done", "missing", "unreadable"] = "missing"
     error: str | None = None
     scores: dict[str, ImportedScore] = field(default_factory=dict)
     items: pd.DataFrame | None = None

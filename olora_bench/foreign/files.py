@@ -9,10 +9,11 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from olora_bench.errors import BadInput
-from olora_bench.formats import Unreadable, parse_json, read_regular
+from olora_bench.formats import MOST_JSON_BYTES, Unreadable, read_regular
+from olora_bench.store.sealed import sha256
 
 MOST_FILES = 100_000
 MOST_BYTES = 16 * 1024**3
@@ -60,23 +61,21 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def json_object(path: Path, digest: Digest | None = None) -> dict[str, Any]:
-    """The object in a JSON file; NaN and infinity are read as null.
+def json_object(path: Path) -> tuple[dict[str, object], str]:
+    """The object in a JSON file, and the SHA-256 of its bytes; NaN and infinity are read as null.
 
     Raises:
         Unreadable: it cannot be read, or holds none.
     """
-    content = whole(path)
-    if digest is not None:
-        digest.update(content)
+    content = whole(path, MOST_JSON_BYTES)
     try:
-        value = json.loads(content, parse_constant=lambda _: None) if len(content) < MOST_LINE_BYTES else parse_json(content, path)
+        value = json.loads(content, parse_constant=lambda _: None)
         _printable(content, value)
     except (ValueError, RecursionError) as error:
         raise Unreadable(path, f"no valid JSON: {str(error) or 'nested too deeply'}") from error
     if not isinstance(value, dict):
         raise Unreadable(path, f"no JSON object but {type(value).__name__}")
-    return value
+    return value, sha256(content)
 
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -88,21 +87,21 @@ def _printable(content: bytes, value: object) -> None:
         json.dumps(value, ensure_ascii=False).encode()
 
 
-def whole(path: Path) -> bytes:
-    """A regular file's bytes.
+def whole(path: Path, most: int = MOST_ARRAY_BYTES) -> bytes:
+    """A regular file's bytes, at most so many.
 
     Raises:
         Unreadable: the system refuses, something else lies there, or it is too long.
     """
     try:
-        if path.stat().st_size > MOST_ARRAY_BYTES:
-            raise Unreadable(path, f"{path.stat().st_size} bytes; at most {MOST_ARRAY_BYTES} are read at once")
+        if (size := path.stat().st_size) > most:
+            raise Unreadable(path, f"{size} bytes; at most {most} are read at once")
         return read_regular(path)
     except OSError as error:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def json_rows(path: Path, digest: Digest) -> Iterator[dict[str, Any]]:
+def json_rows(path: Path, digest: Digest) -> Iterator[dict[str, object]]:
     """The objects of a file with one a line, or with one array of them (lm-eval 0.4.0 to 0.4.2).
 
     Raises:
@@ -122,7 +121,7 @@ def json_rows(path: Path, digest: Digest) -> Iterator[dict[str, Any]]:
         raise Unreadable(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def _array(path: Path, file: Any, size: int, digest: Digest) -> Iterator[dict[str, Any]]:
+def _array(path: Path, file: BinaryIO, size: int, digest: Digest) -> Iterator[dict[str, object]]:
     if size > MOST_ARRAY_BYTES:
         raise Unreadable(path, f"an array of {size} bytes; at most {MOST_ARRAY_BYTES} are read")
     content = file.read()
@@ -138,7 +137,7 @@ def _array(path: Path, file: Any, size: int, digest: Digest) -> Iterator[dict[st
         yield row
 
 
-def _lines(path: Path, file: Any, digest: Digest) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, file: BinaryIO, digest: Digest) -> Iterator[dict[str, object]]:
     number = 0
     while line := file.readline(MOST_LINE_BYTES):
         number += 1

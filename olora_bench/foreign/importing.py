@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.errors import BadInput
+from olora_bench.foreign.columns import rates, seeds
 from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
 from olora_bench.foreign.find import matches
-from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, write
+from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, identity, write
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.tables import read_scores
 from olora_bench.foreign.traces import Training, training_of
@@ -40,16 +40,15 @@ def import_runs(study: ForeignStudy, root: Path, home: Path) -> Imported:
         Unreadable: a folder or the table cannot be read. Damage in a run's own files stands in its record instead.
     """
     notes: list[str] = []
-    table, digest = read_scores(root / study.scores) if study.scores is not None else (None, "")
     found = _found(study, root, notes)
-    if table is not None:
-        _add_rows(found, table)
+    if study.scores is not None:
+        table, digest = read_scores(root / study.scores)
+        _add_rows(found, table, SourceFile(path=study.scores, sha256=digest))
     kept = {key: traces for key, traces in found.items() if _declared(study, key, notes)}
     if not kept:
         where = ", ".join([*study.runs, *([study.scores] if study.scores else [])])
         raise BadInput(f"no run is found in {root}: nothing matches {where}" + "".join(f"\n  {note}" for note in notes[:20]))
-    scored = [SourceFile(path=str(study.scores), sha256=digest)] if digest else []
-    records = [_record(study, key, traces, root, home, scored, notes) for key, traces in sorted(kept.items(), key=_order)]
+    records = [_record(study, key, traces, root, home, notes) for key, traces in sorted(kept.items(), key=_order)]
     return Imported(tuple(records), tuple(_absent(study, kept)), tuple(dict.fromkeys(notes)))
 
 
@@ -65,19 +64,19 @@ def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Trace
         notes += (f"{path.relative_to(root).as_posix()}/ does not match {pattern}" for path in there.others)
         for folder in there.folders:
             lr, rank, base = (folder.fields.get(name) for name in ("lr", "rank", "base"))
+            if lr is not None and float(lr) == float("inf"):
+                notes.append(f"{folder.path.relative_to(root).as_posix()}/ does not match {pattern}: lr {lr} is no finite number")
+                continue
             number = None if rank is None else int(rank)
             key = Key(folder.fields["arm"], None if lr is None else float(lr), int(folder.fields["seed"]), number, base)
             found.setdefault(key, Traces()).folders.append(folder.path)
     return found
 
 
-def _add_rows(found: dict[Key, Traces], table: pd.DataFrame) -> None:
+def _add_rows(found: dict[Key, Traces], table: pd.DataFrame, file: SourceFile) -> None:
     """Give each run its rows; a row without a learning rate is of the one run of its arm and seed."""
-    seeds = pd.to_numeric(table["seed"], errors="coerce")
-    if (wrong := seeds.isna() | (seeds % 1 != 0) | (seeds < 0)).any():
-        raise BadInput(f"scores: seed {table['seed'][wrong].tolist()[0]!r} is not allowed: whole numbers from 0 on")
-    rates = pd.to_numeric(table["lr"], errors="coerce") if "lr" in table else pd.Series(float("nan"), index=table.index)
-    keys = table.assign(seed=seeds.astype("int64"), lr=rates)
+    known = rates(table["lr"], "scores") if "lr" in table else float("nan")
+    keys = table.assign(seed=seeds(table["seed"], "scores"), lr=known)
     names: Any
     for names, rows in keys.groupby(["arm", "lr", "seed"], dropna=False, sort=False):
         arm, lr, seed = names
@@ -87,7 +86,8 @@ def _add_rows(found: dict[Key, Traces], table: pd.DataFrame) -> None:
             raise BadInput(f"scores: rows of {arm}, seed {seed} may be of {len(same)} runs: give their lr")
         traces = found.pop(same[0]) if same else Traces()
         key = same[0]._replace(lr=same[0].lr if rate is None else rate) if same else Key(str(arm), rate, int(seed))
-        found.setdefault(key, traces).rows = rows.drop(columns=["arm", "lr"])
+        own = found.setdefault(key, traces)
+        own.rows, own.table = rows.drop(columns=["arm", "lr"]), file
 
 
 def _declared(study: ForeignStudy, key: Key, notes: list[str]) -> bool:
@@ -115,18 +115,16 @@ def _absent(study: ForeignStudy, found: Mapping[Key, Traces]) -> Iterator[Key]:
 
 def run_id(study: str, key: Key) -> str:
     """The id of a run in its study: it stays the same when its traces change."""
-    return hashlib.sha256("\0".join(map(str, ("imported", study, *key))).encode()).hexdigest()[:16]
+    return identity("imported", study, *key)
 
 
-def _record(
-    study: ForeignStudy, key: Key, traces: Traces, root: Path, home: Path, scored: Sequence[SourceFile], notes: list[str]
-) -> ImportedRecord:  # fmt: skip
+def _record(study: ForeignStudy, key: Key, traces: Traces, root: Path, home: Path, notes: list[str]) -> ImportedRecord:
     training, error = _training(traces, root)
     scores = evaluated(study, key, traces, root, notes)
     tables: dict[PartName, pd.DataFrame] = {} if scores.items is None else {"items": scores.items}
     if training.curve is not None:
         tables["curve"] = pd.DataFrame(training.curve, dtype="float64")
-    sources = [SourceFile(path=one.path, sha256=one.sha256) for one in training.sources] + scores.sources
+    sources = [*training.sources, *scores.sources, *([traces.table] if traces.table is not None else [])]
     lr, whence = _rate(study, key, training)
     if lr is not None and training.lr is not None and training.lr > 1.01 * lr:
         notes.append(f"{named(key)}: the trainer's log rises to a learning rate of {training.lr:g}, and {whence} says {lr:g}")
@@ -138,7 +136,7 @@ def _record(
         run_id=run_id(study.name, key), study=study.name, arm=key.arm, seed=key.seed, **values,
         state="done" if error is None else "unreadable", error=error, scores_state=scores.state, scores_error=scores.error,
         losses=training.losses, adapter=training.adapter, scores=scores.scores,
-        sources=(*sources, *(scored if traces.rows is not None else ())),
+        sources=tuple(sources),
         missing={name: WHY[name] for name in MAY_LACK if values[name] is None},
     )  # fmt: skip
     return write(home, record, tables)

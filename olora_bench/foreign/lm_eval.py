@@ -7,7 +7,6 @@ since 0.4.8      with --output_path FILE.json: FILE_<date>.json, samples beside 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +22,7 @@ from olora_bench.errors import BadInput
 from olora_bench.foreign.files import Digest, files_below, json_object, json_rows
 from olora_bench.formats import Unreadable
 from olora_bench.store.item_source import source_of
+from olora_bench.store.sealed import sha256
 
 _DATE = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)\.json$")
 _NO_RESULTS = re.compile(
@@ -32,7 +31,7 @@ _NO_RESULTS = re.compile(
 
 
 class NoAnswers(BadInput):
-    """A task whose metric says nothing right or wrong of an item. The message says what it says."""
+    """A task whose metric says nothing right or wrong of an item. The message names the task, the metric and its value."""
 
 
 _NO_METRIC = ("alias", "name", "sample_len", " ")
@@ -75,7 +74,6 @@ class Results:
     sha256: str
     written: str
     base: str | None
-    adapter: str | None
     harness: str | None
     tasks: Mapping[str, Task]
     unusable: Mapping[str, str]
@@ -107,9 +105,8 @@ def results_below(root: Path, metrics: Mapping[str, str] | None = None) -> list[
 
 
 def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results | None:
-    digest = Digest()
     try:
-        raw = json_object(path, digest)
+        raw, digest = json_object(path)
     except Unreadable:
         if sure or path.name.startswith("results"):
             raise
@@ -125,23 +122,23 @@ def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results |
             unusable[name] = found
         else:
             tasks[name] = found
-    base, adapter = _model(_table(raw, "config").get("model_args"))
+    base = _base(_table(raw, "config").get("model_args"))
     date = _DATE.search(path.name)
-    return Results(path, digest.text, date[1] if date else "", base, adapter, _harness(raw), tasks, unusable)
+    return Results(path, digest, date[1] if date else "", base, _harness(raw), tasks, unusable)
 
 
-def _table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _table(raw: Mapping[str, object], key: str) -> Mapping[str, object]:
     found = raw.get(key)
     return found if isinstance(found, dict) else {}
 
 
-def _task_names(raw: Mapping[str, Any]) -> list[str]:
+def _task_names(raw: Mapping[str, object]) -> list[str]:
     groups = {name for name, inner in _table(raw, "group_subtasks").items() if inner} | set(_table(raw, "groups"))
-    return [name for name, values in raw["results"].items() if isinstance(values, dict) and name not in groups]
+    return [name for name, values in _table(raw, "results").items() if isinstance(values, dict) and name not in groups]
 
 
-def _task(name: str, raw: Mapping[str, Any], path: Path, metrics: Mapping[str, str]) -> Task | str:
-    values = raw["results"][name]
+def _task(name: str, raw: Mapping[str, object], path: Path, metrics: Mapping[str, str]) -> Task | str:
+    values = _table(_table(raw, "results"), name)
     there = [key for key in values if "," in key and "_stderr," not in key and key.split(",")[0] not in _NO_METRIC]
     wanted = metrics.get(name)
     named = [key for key in there if (wanted or primary(name)) in (key, key.split(",")[0])]
@@ -151,7 +148,8 @@ def _task(name: str, raw: Mapping[str, Any], path: Path, metrics: Mapping[str, s
     metric, _, rule = chosen.partition(",")
     if _table(_table(raw, "higher_is_better"), name).get(metric) is False:
         return f"{metric}: less is better, and nothing is right or wrong"
-    score = values[chosen] if isinstance(values[chosen], int | float) else None
+    given = values[chosen]
+    score = given if isinstance(given, int | float) else None
     if score is not None and not 0 <= score <= 1:
         return f"{metric} {str(score)[:20]} is no share of right answers"
     shots = _table(raw, "n-shot").get(name, _table(_table(raw, "configs"), name).get("num_fewshot"))
@@ -171,7 +169,7 @@ def primary(task: str) -> str | None:
     return _primaries().get(task)
 
 
-def _count(values: Mapping[str, Any], chosen: str, raw: Mapping[str, Any], name: str) -> int | None:
+def _count(values: Mapping[str, object], chosen: str, raw: Mapping[str, object], name: str) -> int | None:
     """How many items a score is over: what the file says, else what its standard error says, sqrt(p (1 - p) / (n - 1))."""
     said = _table(_table(raw, "n-samples"), name).get("effective")
     if isinstance(said, int) and said > 0:
@@ -184,7 +182,7 @@ def _count(values: Mapping[str, Any], chosen: str, raw: Mapping[str, Any], name:
     return near if abs(count - near) < 1e-3 and abs(score * near - round(score * near)) < 1e-6 else None
 
 
-def _samples(path: Path, task: str, raw: Mapping[str, Any]) -> Path | None:
+def _samples(path: Path, task: str, raw: Mapping[str, object]) -> Path | None:
     date = _DATE.search(path.name)
     if date:
         names = [f"samples_{task}_{date[1]}.jsonl", f"samples_{task}_{date[1]}.json"]
@@ -203,16 +201,15 @@ def _lies_there(path: Path) -> bool:
         return False
 
 
-def _model(given: object) -> tuple[str | None, str | None]:
-    """Base and adapter, of a model's arguments; None where they are not said. A whole model's base is not."""
+def _base(given: object) -> str | None:
+    """The base that a model's arguments put an adapter on; None where that is not said, as of a whole model."""
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(","))
-    if not isinstance(given, dict) or not given.get("peft"):
-        return None, None
-    return (str(given["pretrained"]) if given.get("pretrained") else None), str(given["peft"])
+    known = isinstance(given, dict) and given.get("peft") and given.get("pretrained")
+    return str(known) if known else None
 
 
-def _harness(raw: Mapping[str, Any]) -> str | None:
+def _harness(raw: Mapping[str, object]) -> str | None:
     version = raw.get("lm_eval_version") or raw.get("git_hash")
     return f"lm-eval {version}" if version else None
 
@@ -239,7 +236,7 @@ def items_of(results: Results, task: Task, known: dict[str, str] | None = None) 
         found.doc_id.append(doc_id)
         prompt = _prompt(row)
         found.prompt.append(None if prompt is None else once.setdefault(prompt, prompt))
-        source = source_of(row["doc"]) if isinstance(row.get("doc"), dict) else None
+        source = source_of(doc) if isinstance(doc := row.get("doc"), dict) else None
         found.source.append(None if source is None else once.setdefault(source, source))
         found.correct.append(_value(row[task.metric], task))
     _as_counted(found, results, task)
@@ -253,7 +250,7 @@ def items_of(results: Results, task: Task, known: dict[str, str] | None = None) 
     return Items(ids, docs, prompts, sources, [found.correct[place] for place in order], digest.text)
 
 
-def _of_filter(rows: Iterator[dict[str, Any]], task: Task) -> Iterator[dict[str, Any]]:
+def _of_filter(rows: Iterator[dict[str, object]], task: Task) -> Iterator[dict[str, object]]:
     """The rows of the task's filter. Before 0.4.5 rows do not say theirs, and every filter lists all documents again."""
     seen: Counter[object] = Counter()
     for row in rows:
@@ -266,21 +263,21 @@ def _of_filter(rows: Iterator[dict[str, Any]], task: Task) -> Iterator[dict[str,
             yield row
 
 
-def _document(row: Mapping[str, Any]) -> str:
+def _document(row: Mapping[str, object]) -> str:
     digest = row.get("doc_hash")
     if not isinstance(digest, str) or not digest:  # before 0.4.3; as lm-eval makes it since
-        digest = hashlib.sha256(json.dumps(row.get("doc"), indent=2, ensure_ascii=False).encode()).hexdigest()
+        digest = sha256(json.dumps(row.get("doc"), indent=2, ensure_ascii=False).encode())
     return digest[:16]
 
 
-def _prompt(row: Mapping[str, Any]) -> str | None:
+def _prompt(row: Mapping[str, object]) -> str | None:
     digest = row.get("prompt_hash")
     if not isinstance(digest, str):
         given = row.get("arguments")
         first = given[0] if isinstance(given, list) and given else None
         if not isinstance(first, list) or not first or not isinstance(first[0], str):
             return None
-        digest = hashlib.sha256(first[0].encode()).hexdigest()
+        digest = sha256(first[0].encode())
     return digest[:16]
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from olora_bench.errors import BadInput
-from olora_bench.foreign.files import Digest, whole
+from olora_bench.foreign.files import whole
 from olora_bench.formats import Unreadable
+from olora_bench.store.sealed import sha256
 
 COLUMNS: Mapping[str, str] = {
     "arm": "the arm's name",
@@ -34,8 +35,7 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, str]:
         BadInput: a column is missing or unknown.
         Unreadable: it cannot be read, or is no CSV.
     """
-    content, digest = whole(path), Digest()
-    digest.update(content)
+    content = whole(path)
     text = dict.fromkeys(("arm", "benchmark", "item", "metric", "prompt"), "str")
     try:
         frame = pd.read_csv(BytesIO(content), dtype=text, encoding="utf-8")
@@ -47,4 +47,4 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, str]:
         raise BadInput(f"{path}: unknown column {', '.join(unknown)}. Columns: {', '.join(COLUMNS)}")
     if frame["arm"].isna().any():
         raise BadInput(f"{path}: column arm is empty in {int(frame['arm'].isna().sum())} rows: name each")
-    return frame.rename(columns={"score": "correct"} if "item" in frame else {}), digest.text
+    return frame.rename(columns={"score": "correct"} if "item" in frame else {}), sha256(content)

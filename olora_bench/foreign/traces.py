@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from olora_bench.foreign.files import Digest, files_below, json_object
+from pydantic import JsonValue
+
+from olora_bench.foreign.files import files_below, json_object
+from olora_bench.foreign.record import SourceFile
 from olora_bench.formats import Unreadable, is_file
 
 CURVE = ("step", "tokens", "wall_s", "train_loss", "tune_loss", "report_loss", "lr", "grad_norm")
@@ -15,14 +17,6 @@ _LOGGED = {"loss": "train_loss", "eval_loss": "report_loss", "learning_rate": "l
 _TOKENS = ("num_tokens", "num_input_tokens_seen")
 FACTS = ("peft_type", "r", "lora_alpha", "init_lora_weights", "target_modules", "lora_dropout", "use_rslora", "use_dora")
 """What is kept of an adapter's configuration."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file that was read: its path from the study file's folder, and the SHA-256 of its bytes."""
-
-    path: str
-    sha256: str
 
 
 @dataclass
@@ -46,10 +40,10 @@ class Training:
     lr: float | None = None
     losses: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None
-    adapter: dict[str, Any] = field(default_factory=dict)
+    adapter: dict[str, JsonValue] = field(default_factory=dict)
     base: str | None = None
     adapter_bytes: int | None = None
-    sources: list[Source] = field(default_factory=list)
+    sources: list[SourceFile] = field(default_factory=list)
 
 
 def training_of(folder: Path, root: Path) -> Training:
@@ -75,13 +69,12 @@ def training_of(folder: Path, root: Path) -> Training:
     return found
 
 
-def _read(path: Path, root: Path) -> tuple[dict[str, Any], Source]:
-    digest = Digest()
-    raw = json_object(path, digest)
-    return raw, Source(path.relative_to(root).as_posix(), digest.text)
+def _read(path: Path, root: Path) -> tuple[dict[str, object], SourceFile]:
+    raw, sha256 = json_object(path)
+    return raw, SourceFile(path=path.relative_to(root).as_posix(), sha256=sha256)
 
 
-def _log(found: Training, raw: Mapping[str, Any], path: Path) -> None:
+def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
     history = raw.get("log_history")
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         raise Unreadable(path, "no log_history of a trainer in it")
@@ -94,7 +87,7 @@ def _log(found: Training, raw: Mapping[str, Any], path: Path) -> None:
         row |= {ours: value for theirs, ours in _LOGGED.items() if (value := _number(entry.get(theirs))) is not None}
         if (tokens := next((value for name in _TOKENS if (value := _number(entry.get(name))) is not None), None)) is not None:
             row["tokens"] = tokens
-        if (seconds := _number(entry.get("train_runtime"))) is not None:
+        if (seconds := _number(entry.get("train_runtime"))) is not None and seconds >= 0:
             found.seconds = seconds
     known = {step: row for step, row in sorted(rows.items()) if row}
     found.steps = _whole(raw.get("global_step"))
@@ -102,7 +95,7 @@ def _log(found: Training, raw: Mapping[str, Any], path: Path) -> None:
         return
     curve: dict[str, list[float | None]] = {name: [row.get(name) for row in known.values()] for name in CURVE[1:]}
     found.curve = {"step": [float(step) for step in known], **curve}
-    found.lr = max((rate for rate in curve["lr"] if rate is not None), default=None)
+    found.lr = max((rate for rate in curve["lr"] if rate is not None and rate >= 0), default=None)
     found.losses = {name: _last(curve[name]) for name in ("train_loss", "report_loss") if curve[name] != [None] * len(known)}
 
 
@@ -110,10 +103,11 @@ def _last(values: Sequence[float | None]) -> float:
     return next(value for value in reversed(values) if value is not None)
 
 
-def _adapter(found: Training, raw: Mapping[str, Any], folder: Path) -> None:
+def _adapter(found: Training, raw: Mapping[str, object], folder: Path) -> None:
     facts = {name: raw[name] for name in FACTS if name in raw}
-    if isinstance(facts.get("target_modules"), list):
-        facts["target_modules"] = sorted(map(str, facts["target_modules"]))
+    modules = facts.get("target_modules")
+    if isinstance(modules, list):
+        facts["target_modules"] = sorted(map(str, modules))
     found.adapter = {name: value for name, value in facts.items() if value is None or isinstance(value, str | int | float | list)}
     base = raw.get("base_model_name_or_path")
     found.base = base if isinstance(base, str) and base else None

@@ -169,7 +169,7 @@ def again(arguments: argparse.Namespace) -> int:
 def items(arguments: argparse.Namespace) -> int:
     """Print a run's benchmark items, with their text where it is on this machine."""
     from olora_bench.run.items import item_lines
-    from olora_bench.study.imported import imported_item_lines, imported_run
+    from olora_bench.study.imported_items import imported_item_lines, imported_run
 
     foreign = imported_run(_results_dir(arguments.overrides), arguments.name)
     only = {"benchmark": arguments.benchmark, "limit": arguments.limit}

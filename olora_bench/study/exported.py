@@ -7,7 +7,6 @@ FOLDER/study.yaml                       what `python -m olora_bench.study import
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from olora_bench.analysis import StudyFrames, load_study, rows_of
 from olora_bench.analysis.frames import Row
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.store import EvalRecord, Score, Store, atomic_write
+from olora_bench.store.sealed import sha256
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.report import open_results
 
@@ -104,7 +104,7 @@ def _run(run: Row, store: Store, folder: Path, left_out: list[str]) -> pd.DataFr
     return tidy.assign(**{name: run[name] for name in RUN_COLUMNS})
 
 
-def _results(record: EvalRecord, run: Row) -> dict[str, Any]:
+def _results(record: EvalRecord, run: Row) -> dict[str, object]:
     """As lm-eval's results file; what our records do not know of it is null."""
     results = {name: _metrics(name, score) for name, score in record.scores.items()}
     counts = {name: {"original": score.items, "effective": score.items} for name, score in record.scores.items()}
@@ -126,16 +126,16 @@ def _results(record: EvalRecord, run: Row) -> dict[str, Any]:
     }
 
 
-def _metrics(name: str, score: Score) -> dict[str, Any]:
+def _metrics(name: str, score: Score) -> dict[str, object]:
     """The primary metric first, as this package judges."""
-    values: dict[str, Any] = {"alias": name}
+    values: dict[str, object] = {"alias": name}
     for metric in sorted(score.metrics, key=lambda metric: metric != score.primary):
         values[f"{metric},none"] = score.metrics[metric]
         values[f"{metric}_stderr,none"] = "N/A" if score.stderr[metric] is None else score.stderr[metric]
     return values
 
 
-def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, Any]]:
+def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, object]]:
     """As lm-eval's samples: the item's id is the document, since records keep no text."""
     for number, row in enumerate(rows_of(items)):
         shared = row.get("source")  # as data sets name it; null where the record is older
@@ -151,12 +151,12 @@ def _samples(items: pd.DataFrame, score: Score) -> Iterator[Mapping[str, Any]]:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
 
 
-def _study(frames: StudyFrames) -> dict[str, Any]:
+def _study(frames: StudyFrames) -> dict[str, object]:
     primary = frames.scores[frames.scores["primary"]].drop_duplicates("benchmark")
-    value: dict[str, Any] = {
+    value: dict[str, object] = {
         "name": f"{frames.study}_exported", "title": frames.title or frames.study, "runs": PATTERN,
         "contrasts": [{"arm": one.arm, "reference": one.reference, "kind": one.kind} for one in frames.contrasts],
         "metrics": {str(row["benchmark"]): str(row["metric"]) for row in rows_of(primary)},

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis import StudyFrames, Tables, analyse, rows_of
+from olora_bench.analysis import StudyFrames, Tables, analyse
 from olora_bench.analysis.complete import lacking, lacking_text
 from olora_bench.analysis.imported import differ, frames_of
 from olora_bench.errors import BadInput
 from olora_bench.foreign.importing import Imported, import_runs
-from olora_bench.foreign.record import ImportedRecord, folder_of, ids_in, read, table
+from olora_bench.foreign.record import ImportedRecord, read
 from olora_bench.foreign.schema import ForeignStudy, read_study
 from olora_bench.report import study_report, table_files
 from olora_bench.report.origins import Origins
@@ -92,7 +91,7 @@ def read_runs(path: Path, results_dir: Path) -> Read:
     found = import_runs(study, path.parent, home)
     records = tuple(read(home, one.run_id) for one in found.records)
     asked = frames_of(study, home, records, found.absent, _problems(study, found, records))
-    value: dict[str, Any] = {"schema_version": 1, "kind": "imported study", "file": path.name, "runs": [one.run_id for one in records]}
+    value = {"schema_version": 1, "kind": "imported study", "file": path.name, "runs": [one.run_id for one in records]}
     atomic_write(home / FOREIGN, sealed(value))
     said = () if asked.found is None else asked.found.left_out
     problems = [*asked.frames.problems, *(f"left out: {left_out(reason)}".replace("\0", ", ") for reason in said)]
@@ -137,38 +136,3 @@ def _origins(path: Path, records: Sequence[ImportedRecord]) -> Origins:
     remake = [f"python -m olora_bench.study import {path.name}    # the records and this report again, from the same files"]
     files = {"files that were read": {str(sum(len(one.sources) for one in records)): len(records)}}
     return Origins(len(records), ({"Scored by": harnesses} if harnesses else {}) | files, remake)
-
-
-def imported_run(results_dir: Path, name: str) -> tuple[Path, ImportedRecord] | None:
-    """The imported run that a person names by its id or the beginning of it, with its study's folder; None where there is none.
-
-    Raises:
-        BadInput: several are named so.
-    """
-    homes = [home for home in (sorted(results_dir.iterdir()) if results_dir.is_dir() else ()) if (home / FOREIGN).is_file()]
-    there = [(home, one) for home in homes for one in ids_in(home) if name and one.startswith(name.lower())]
-    if len(there) > 1:
-        raise BadInput(f"run {name!r} may be {', '.join(one for _, one in there[:8])}: give more of its id")
-    return (there[0][0], read(*there[0])) if there else None
-
-
-def imported_item_lines(home: Path, record: ImportedRecord, *, benchmark: str | None = None, limit: int | None = None) -> Iterator[str]:
-    """An imported run's items, as lines: which was right. Their text lies in the files that were read.
-
-    Raises:
-        BadInput: it has no single items, or none of that benchmark.
-    """
-    items = table(home, record, "items")
-    if items is None:
-        raise BadInput(f"run {record.run_id} has no single items: its scores alone were imported ({folder_of(home, record.run_id)})")
-    there = items["benchmark"].unique().tolist()
-    if benchmark is not None and benchmark not in there:
-        raise BadInput(f"run {record.run_id} has no items of benchmark {benchmark!r}. Allowed: {', '.join(there)}")
-    yield f"imported run {record.run_id} ({record.arm}, seed {record.seed}): {len(items)} items"
-    for name, group in items.groupby("benchmark", sort=False):
-        if benchmark is not None and name != benchmark:
-            continue
-        yield f"\n{name} ({record.scores[str(name)].metric or 'score'}): {len(group)} items, {int(group['correct'].sum())} right"
-        for row in rows_of(group.head(len(group) if limit is None else limit)):
-            said: str = "not known" if pd.isna(row["correct"]) else "right" if row["correct"] else "wrong"
-            yield f"{row['item_id']} (document {row['doc_id']}): {said}"

@@ -17,7 +17,7 @@ from olora_bench.words.reasons import clauses, counted
 from olora_bench.words.verdicts import against, amount, found, headline, sentence
 
 NAMES = {
-    "prompt": "prompts",
+    "prompt": "prompt",
     "fewshot": "number of examples in the prompt",
     "version": "version",
     "metric": "metric",
@@ -137,7 +137,7 @@ def left_out(reason: LeftOut) -> str:
             return f"{benchmark}: no score of {_runs(runs)}"
         case given.MeasureDiffers(benchmark, what, values, items):
             how = f" in {counted(items, 'item')}" if items else f" ({', '.join(values)})"
-            return f"{benchmark}: the runs do not share one {NAMES[what].removesuffix('s') if what == 'prompt' else NAMES[what]}{how}"
+            return f"{benchmark}: the runs do not share one {NAMES[what]}{how}"
         case given.ItemsOfSome(benchmark, items, kept):
             return f"{counted(items, 'item')} of {benchmark}, which not every run answered; {kept} are compared"
         case given.ItemsUnknown(benchmark, items):

@@ -81,10 +81,29 @@ def worded(reason: Reason) -> str:
             return f"{diverged} of {counted(planned, 'pair')} diverged"
         case RunsDiffer(what, _):
             return f"runs differ in {what}"
-        case SearchesOpen(searches):
-            return f"{counted(searches, 'learning-rate search')} open or at an edge"
         case TooFewBlocks(blocks, needed):
             return f"{blocks} of at least {needed} blocks (model, seed)"
+        case TooFewSeeds(seeds, needed):
+            return f"{seeds} of at least {counted(needed, 'seed')}"
+        case ArmsAbsent(arms):
+            return f"the study has no run of {' or of '.join(arms)}"
+        case EqualDifferences():
+            return "neither seeds nor items show a spread: no error can be told"
+        case NothingFound():
+            return "too little differs for any difference to be found four times in five"
+        case ItemsUnread() | ItemsDiffer() | TooFewItems() | SourcesUnread() | ExamplesUnread() | ExamplesDiffer():
+            return _on_items(reason)
+        case SearchesOpen() | JudgedByLoss() | ShorterSchedule() | NoRateChosen() | Exploratory() | Uncorrected() | AtLook():
+            return _on_protocol(reason)
+        case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
+            return _on_finalists(reason)
+        case _:
+            return _on_runs(reason)
+
+
+def _on_items(reason: ItemsUnread | ItemsDiffer | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer) -> str:
+    """A reason that lies in the items, or the examples of the held-out loss."""
+    match reason:
         case ItemsUnread(pairs, of):
             return f"answers to single items of {pairs} of {counted(of, 'pair')} are not there: nothing is said of new items"
         case ItemsDiffer(benchmark):
@@ -97,30 +116,29 @@ def worded(reason: Reason) -> str:
             return f"about these examples: {runs} of {counted(of, 'run')} {'keeps' if runs == 1 else 'keep'} no losses of single ones"
         case ExamplesDiffer():
             return "about these examples: runs do not share two or more of them"
+        case _:
+            assert_never(reason)
+
+
+def _on_protocol(reason: SearchesOpen | JudgedByLoss | ShorterSchedule | NoRateChosen | Exploratory | Uncorrected | AtLook) -> str:
+    """A reason that lies in what the study declares, or in the rates that were searched."""
+    match reason:
+        case SearchesOpen(searches):
+            return f"{counted(searches, 'learning-rate search')} open or at an edge"
         case JudgedByLoss():
             return "by held-out loss: no benchmark is asked"
-        case ArmsAbsent(arms):
-            return f"the study has no run of {' or of '.join(arms)}"
-        case TooFewSeeds(seeds, needed):
-            return f"{seeds} of at least {counted(needed, 'seed')}"
         case ShorterSchedule():
             return "a shorter schedule: in no headline"
         case NoRateChosen():
             return "no learning rate chosen: a search is open or at an edge"
-        case EqualDifferences():
-            return "neither seeds nor items show a spread: no error can be told"
-        case NothingFound():
-            return "too little differs for any difference to be found four times in five"
         case Exploratory(_, enough):
             return f"exploratory: fewer than {enough} seeds"
         case Uncorrected():
             return "outside the declared family: p as it is"
         case AtLook():
             return at_look(reason)
-        case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
-            return _on_finalists(reason)
         case _:
-            return _on_runs(reason)
+            assert_never(reason)
 
 
 def at_look(one: AtLook) -> str:

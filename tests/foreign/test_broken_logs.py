@@ -160,12 +160,20 @@ def test_a_task_without_right_and_wrong_is_left_out(tmp_path: Path, capsys: pyte
         ({"item": ["i"], "correct": [1], "seed": [-1]}, "seed -1 is not allowed: whole numbers from 0 on, one for each run"),
         ({"item": ["i"], "correct": [0.5]}, "correct 0.5 is not allowed: 0 or 1, or nothing"),
         ({"score": [57]}, "score 57 is not allowed: a share from 0 to 1 (percent over 100)"),
+        ({"score": [0.5], "items": [0]}, "items 0 is not allowed: whole numbers from 1 on, or nothing"),
+        ({"score": [0.5], "items": ["many"]}, "items 'many' is not allowed: whole numbers from 1 on, or nothing"),
     ],
 )
 def test_a_frame_that_is_not_as_described_is_refused(rows: dict[str, list[object]], message: str) -> None:
     with pytest.raises(BadInput) as caught:
         judge(pd.DataFrame({"seed": [0], "benchmark": ["b"]} | rows), frame(ONE))
     assert str(caught.value) == f"A: {message}"
+
+
+def test_a_metric_without_its_task_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Log(answers(0, 0)).write(tmp_path)
+    text = said((tmp_path, tmp_path), "--metric", "acc", capsys=capsys, code=2)
+    assert text == "--metric acc is not allowed: TASK=METRIC, e.g. hellaswag=acc\n"
 
 
 def test_runs_without_a_seed_in_their_path_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

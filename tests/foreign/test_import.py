@@ -25,7 +25,8 @@ from olora_bench.foreign.record import ImportedRecord, read
 from olora_bench.store import Store
 from olora_bench.study.__main__ import main
 from olora_bench.study.exported import export_frames
-from olora_bench.study.imported import Read, import_study, imported_item_lines, imported_run, read_runs
+from olora_bench.study.imported import Read, import_study, read_runs
+from olora_bench.study.imported_items import imported_item_lines, imported_run
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.names import check_name
 
@@ -225,6 +226,32 @@ def test_a_table_of_scores_tells_the_rate_of_a_folders_run(tmp_path: Path, impor
     assert {tuple(sorted(one.scores)) for one in found} == {("boolq", "gsm8k", "piqa")}
 
 
+@pytest.mark.parametrize(
+    "lr, seed, message",
+    [
+        (-1, 0, "scores: lr -1 is not allowed: a number from 0 on, or nothing"),
+        ("fast", 0, "scores: lr 'fast' is not allowed: a number from 0 on, or nothing"),
+        (1e-4, 1e19, "scores: seed 1e+19 is not allowed: whole numbers from 0 on, one for each run"),
+    ],
+)
+def test_a_table_of_scores_names_its_runs_by_numbers(
+    lr: object, seed: object, message: str, tmp_path: Path, importer: Importer
+) -> None:  # fmt: skip
+    rows = [(arm, seed, lr, "piqa", 0.5) for arm in LEAD]
+    pd.DataFrame(rows, columns=["arm", "seed", "lr", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(BadInput) as caught:
+        importer(runs=[], scores="scores.csv")
+    assert str(caught.value) == message
+
+
+def test_a_rate_in_a_path_is_finite(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1, folder="runs/{arm}/lr1e-4/seed{seed}")
+    (tmp_path / "runs" / "lora" / "lr1e999" / "seed0").mkdir(parents=True)
+    pattern = "runs/{arm}/lr{lr}/seed{seed}"
+    expected = f"runs/lora/lr1e999/seed0/ does not match {pattern}: lr 1e999 is no finite number"
+    assert expected in importer(runs=pattern).frames.problems
+
+
 def test_two_sources_of_one_benchmark_are_refused(tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path)
     pd.DataFrame([("lora", 0, "piqa", 0.5)], columns=["arm", "seed", "benchmark", "score"]).to_csv(tmp_path / "scores.csv", index=False)
@@ -256,6 +283,16 @@ def test_trainer_states_make_curves_and_a_verdict_by_loss(tmp_path: Path, import
     assert frames.curves.groupby("train_id")["report_loss"].count().tolist() == [1] * 12
     assert set(frames.runs["lr"]) == {2e-4} and {one.lr_from for one in records(tmp_path)} == {"the trainer's log"}
     assert {one.train_s for one in records(tmp_path)} == {12.5}
+
+
+def test_a_trainers_log_says_no_rate_or_time_below_0(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    history = [{"loss": 1.0, "learning_rate": -1.0, "step": 1}, {"train_runtime": -1.0, "step": 1}]
+    raw = {"global_step": 1, "log_history": history}
+    for arm in LEAD:
+        (tmp_path / "runs" / arm / "seed0" / "trainer_state.json").write_text(json.dumps(raw))
+    importer()
+    assert {(one.lr, one.train_s) for one in records(tmp_path)} == {(None, None)}
 
 
 def test_a_trainers_log_that_contradicts_the_rate_it_is_given_is_said(tmp_path: Path, importer: Importer) -> None:
