@@ -86,6 +86,15 @@ def test_variances_are_those_of_another_study_of_the_same_cell() -> None:
     assert found.errors.item == pytest.approx(0.1242 * 1800 / 5500, rel=0.01)
 
 
+def test_a_plan_is_told_where_a_record_is_damaged(study: MakeStudy, plant_run: PlantRun) -> None:
+    opened = study(NODE)
+    what = opened.grids().jobs[0].what
+    plant_run(what, 1.0)
+    (opened.store.run_dir(what.train_id) / "record.json").write_text("{")
+    told = plan(opened)
+    assert f"  {what.train_id} unreadable: " in told and "1 unreadable" in told and "\nvariances     assumed: " in told
+
+
 def test_a_study_ends_at_the_look_that_decides(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun) -> None:
     """olora is lower by 0.1 nats at every seed but for a thousandth: the first look decides, and no seed beyond it is asked for."""
     assert _seeds(study(NODE), sweep, plant_run, gain=0.1) == set(range(10, 16))
