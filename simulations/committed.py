@@ -14,7 +14,7 @@ from olora_bench.analysis import load_study
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.pairs import pairs
-from olora_bench.store import Store
+from olora_bench.store import OVER, Store
 from olora_bench.store.manifest import Manifest, read_kept
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -36,7 +36,7 @@ def differences(role: str, contrast: str) -> Items:
 def tune_losses(arm: str) -> dict[float, float]:
     """By learning rate, the mean tune loss of an arm's longest runs, nats; infinite where they diverged."""
     runs = _frames().runs
-    mine = runs[runs["longest"].astype(bool) & (runs["arm"] == arm) & runs["state"].isin(["done", "diverged"])]
+    mine = runs[runs["longest"].astype(bool) & (runs["arm"] == arm) & runs["state"].isin(OVER)]
     losses = mine["metrics.tune_loss"].where(mine["state"] == "done", np.inf)
     return {float(lr): float(loss) for lr, loss in losses.astype(float).groupby(mine["lr"]).mean().items()}
 

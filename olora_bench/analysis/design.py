@@ -169,7 +169,7 @@ def look_at(seeds: Floats, items: Floats, known: Floats, errors: Errors) -> Look
         errors: how well it is known.
     """
     models, count = seeds.shape[-2:]
-    within = seed_variance_of(np.moveaxis(seeds, -2, 0))
+    within = seed_variance_of([*np.moveaxis(seeds, -2, 0)])
     means = seeds.mean(axis=-1)
     block, df = (within / count, count - 1) if models == 1 else (means.var(axis=-1, ddof=1) / models, models - 1)
     nothing = np.zeros(items.shape)

@@ -11,7 +11,7 @@ from olora_bench.config.memory import adapter_parameters, training_memory
 from olora_bench.identity import lr_text
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
-from olora_bench.store import Store
+from olora_bench.store import OVER, Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
@@ -169,7 +169,7 @@ def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage],
 
 def _left(jobs: Sequence[Job], found: Sequence[Standing]) -> list[Job]:
     """The runs that are not over; one that is not listed yet is not."""
-    over = {s.job.what.train_id for s in found if s.state in ("done", "diverged")}
+    over = {s.job.what.train_id for s in found if s.state in OVER}
     return [job for job in jobs if job.what.train_id not in over]
 
 
