@@ -10,9 +10,9 @@ from olora_bench.analysis.compared import Compared, PairedItems, asked_no_benchm
 from olora_bench.analysis.crossed import residual_variance
 from olora_bench.analysis.design import Errors, errors_of
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.looked import seen_at_once
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.pairs import pairs
-from olora_bench.analysis.sequential import Look
 
 SEED = 0.47
 """Squared percentage points, of results/smollm2 at tuned rates: of a macro-average from block to block."""
@@ -66,9 +66,9 @@ def _seen(frames: StudyFrames, one: Compared) -> Foreseen | None:
     seeds = len(blocks) // max(models, 1)
     if len(blocks) < MIN_BLOCKS or seeds < 2:
         return None
-    if by_loss:
-        return Foreseen(errors_of(Look(one.held_out.estimate(), one.held_out.seed_variance()), seeds, models), seeds)
-    if not isinstance(one.items, PairedItems):
+    look = seen_at_once(one, by_loss)
+    if look is None:
         return None
-    residual = float(residual_variance(one.items.tables)) if models == 1 else 0.0
-    return Foreseen(errors_of(Look(one.items.new_seeds_and_items(), one.items.seed_variance()), seeds, models, residual), seeds)
+    tables = one.items.tables if not by_loss and models == 1 and isinstance(one.items, PairedItems) else None
+    residual = 0.0 if tables is None else float(residual_variance(tables))
+    return Foreseen(errors_of(look, seeds, models, residual), seeds)
