@@ -20,6 +20,8 @@ ITEM = 223.0
 """Squared percentage points, of the same: of an item's own difference, so that the mean over n of a benchmark has 1/n of it."""
 ITEM_DF_SHARE = 0.37
 """Degrees of freedom that an item brings to what is known of the items' variance: most items say the same of both arms."""
+ITEM_NOISE = 4.26
+"""The standard deviation of what is estimated of the items' variance, as a share of it, times the root of the number of items."""
 SEED_LOSS = 0.0007
 """Squared nats per token, of results/smollm2 at tuned rates: of the held-out loss from block to block."""
 
@@ -43,8 +45,8 @@ def assumed(items: Mapping[str, int]) -> Foreseen:
     if not items:
         return Foreseen(Errors(SEED_LOSS, 0.0), 0)
     item = sum(ITEM / count for count in items.values()) / len(items) ** 2
-    df = ITEM_DF_SHARE * sum(items.values())
-    return Foreseen(Errors(SEED, item, item_df=df, item_noise=item * (2 / df) ** 0.5), 0)
+    count = sum(items.values())
+    return Foreseen(Errors(SEED, item, item_df=ITEM_DF_SHARE * count, item_noise=item * ITEM_NOISE / count**0.5), 0)
 
 
 def seen(frames: StudyFrames) -> dict[tuple[str, str], Foreseen]:
