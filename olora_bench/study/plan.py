@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.errors import RecordError
 from olora_bench.identity import lr_text
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
@@ -35,6 +36,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
     found = standings(study.store, grids.jobs)
     coming = stages(study.file, grids)
     known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, found, calibrate=calibrate)
+    open_bases, damaged = _open_bases(study.store, coming[-1].jobs)
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
@@ -46,10 +48,10 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
         *_power_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
-        *_resources(study.store, found, coming, known),
+        *_resources(found, coming, open_bases, known),
     ]
     lines += [f"              {unmeasured}"] if unmeasured is not None else []
-    lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")]
+    lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")] + damaged
     return "\n".join(lines)
 
 
@@ -146,11 +148,10 @@ def _few_text(grids: Grids) -> list[str]:
     return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
 
 
-def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage], known: Paces) -> list[str]:
+def _resources(found: Sequence[Standing], coming: Sequence[Stage], open_bases: Sequence[Job], known: Paces) -> list[str]:
     """Of all that the study takes at most, and what is left of it."""
     jobs = coming[-1].jobs
     left, device = _left(jobs, found), jobs[0].experiment.machine.device
-    open_bases = [job for job in estimate.bases(jobs) if not _scored(store, job)]
     largest = max((job.experiment for job in jobs), key=estimate.memory_bytes)
     peak = known.peak_bytes.get(largest.model.name)
     memory = f"{size(peak)} (measured)" if peak else _memory(largest, device)
@@ -173,10 +174,19 @@ def _left(jobs: Sequence[Job], found: Sequence[Standing]) -> list[Job]:
     return [job for job in jobs if job.what.train_id not in over]
 
 
-def _scored(store: Store, job: Job) -> bool:
-    assert job.what.base_eval_id is not None
-    record = store.read_eval(None, job.experiment.model.name, job.what.base_eval_id)
-    return record is not None and record.status == "done"
+def _open_bases(store: Store, jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
+    """A job of each untouched base that has no scores yet, and a line for each whose scores cannot be read."""
+    found, damaged = list[Job](), list[str]()
+    for job in estimate.bases(jobs):
+        assert job.what.base_eval_id is not None
+        name, record = job.experiment.model.name, None
+        try:
+            record = store.read_eval(None, name, job.what.base_eval_id)
+        except RecordError as error:
+            damaged.append(f"  the untouched base {name} unreadable: {error}")
+        if record is None or record.status != "done":
+            found.append(job)
+    return found, damaged
 
 
 def _memory(experiment: Experiment, device: str) -> str:
