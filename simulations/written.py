@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 STUDIES = 10_000
 
 
-def write(about: str | None, path: Path, simulated: Callable[[int], Iterable[dict[str, Any]]]) -> int:
+def write(about: str | None, path: Path, simulated: Callable[[int], Iterable[Mapping[str, object]]]) -> int:
     """Simulate as many studies a row as the command line asks for, and write the rows.
 
     Args:

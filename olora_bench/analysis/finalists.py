@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.compared import Compared, mean_of
 from olora_bench.analysis.comparison import BLOCK, KEYS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, rows_of, training_cell
+from olora_bench.analysis.frames import Row, StudyFrames, rows_of, training_cell
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
 from olora_bench.analysis.paired import LEVEL, Tested
 from olora_bench.analysis.reasons import GivenSearch, NoFiniteFinalist, Reason, RestsOnRate
@@ -66,7 +65,7 @@ class _Said:
     def tested(self) -> Tested:
         return self.held.tested()
 
-    def row(self, kept: _Said) -> dict[str, Any]:
+    def row(self, kept: _Said) -> dict[str, object]:
         ids = {*self.pairs["arm_id"], *self.pairs["reference_id"]}
         diverged = (self.pairs[["arm_state", "reference_state"]] == "diverged").any(axis=1)
         return {
@@ -84,7 +83,7 @@ class _Said:
 def finalists(frames: StudyFrames, compared: Sequence[Compared]) -> pd.DataFrame:
     """What each comparison of a tuned study would have come to at fixed finalists: `FINALISTS`, empty without finalists."""
     placed, losses = _placed(frames), final_losses(frames)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for one in compared:
         if one.comparison.role != "tuned" or placed.empty or one.pairs.empty:
             continue
@@ -137,7 +136,7 @@ def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, table: pd.DataFr
     return verdicts.assign(reasons=pd.Series(reasons, index=verdicts.index, dtype=object))
 
 
-def _reasons(frames: StudyFrames, row: dict[str, Any], said: pd.DataFrame) -> list[Reason]:
+def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame) -> list[Reason]:
     arms = row["arm"], row["reference"]
     runs = frames.runs[frames.runs["arm"].isin(arms) & frames.runs["longest"]]
     searched = frames.runs[has_role(frames.runs, "tuning") & frames.runs["cell"].map(training_cell).isin(runs["cell"].map(training_cell))]
