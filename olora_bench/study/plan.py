@@ -44,8 +44,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
         *stages_text(grids),
-        *_few_text(grids),
-        *_power_text(study, grids, coming, known),
+        *_judged_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
         *_resources(found, coming, open_bases, known),
@@ -77,14 +76,15 @@ def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
     return f"at most {len(jobs)} without extensions ({looks})" if grids.study.tuning is not None else f"at most {len(jobs)} ({looks})"
 
 
-def _power_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+def _judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+    """What a study can decide that has a primary contrast."""
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
     from olora_bench.study.power import power  # brings scipy
     from olora_bench.study.power_text import power_lines
 
     found = power(study, grids, coming, known)
-    return [] if found is None else power_lines(found)
+    return [*_few_text(grids), *([] if found is None else power_lines(found))]
 
 
 def _scored_text(jobs: Sequence[Job]) -> list[str]:
@@ -137,12 +137,12 @@ def _few_text(grids: Grids) -> list[str]:
     """A line where the study could not decide what it asks, whatever its runs gave."""
     from olora_bench.analysis.paired import MIN_BLOCKS  # brings scipy
 
-    seeds, primary = grids.study.reported_seeds, any(c.kind == "primary" for c in grids.study.contrasts)
+    seeds = grids.study.reported_seeds
     models = {job.experiment.model.name for job in grids.jobs}
     run = {(job.experiment.model.name, job.experiment.seed) for job in grids.jobs}
     blocks = len(run) if seeds is None else len(models) * len(seeds)
     first = blocks if grids.study.seeds is None else len(models) * grids.study.seeds.looks[0]
-    if not primary or first >= MIN_BLOCKS:
+    if first >= MIN_BLOCKS:
         return []
     what = f"{blocks} blocks (model, seed)" if blocks < MIN_BLOCKS else f"{first} blocks (model, seed) at the first look"
     return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
