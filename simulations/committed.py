@@ -14,7 +14,7 @@ from olora_bench.analysis import load_study
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.pairs import pairs
-from olora_bench.store import Store
+from olora_bench.store import OVER, Store
 from olora_bench.store.manifest import Manifest, read_kept
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -35,14 +35,15 @@ def differences(role: str, contrast: str) -> Items:
 @cache
 def tune_losses(arm: str) -> dict[float, float]:
     """By learning rate, the mean tune loss of an arm's longest runs, nats; infinite where they diverged."""
-    runs = _frames().runs
-    mine = runs[runs["longest"].astype(bool) & (runs["arm"] == arm) & runs["state"].isin(["done", "diverged"])]
+    runs = frames().runs
+    mine = runs[runs["longest"].astype(bool) & (runs["arm"] == arm) & runs["state"].isin(OVER)]
     losses = mine["metrics.tune_loss"].where(mine["state"] == "done", np.inf)
     return {float(lr): float(loss) for lr, loss in losses.astype(float).groupby(mine["lr"]).mean().items()}
 
 
 @cache
-def _frames() -> StudyFrames:
+def frames() -> StudyFrames:
+    """The study as its records have it."""
     manifest = read_kept(RESULTS / STUDY / "manifest.json", Manifest)
     assert manifest is not None, "results/ is committed with the simulations"
     return load_study(Store(RESULTS), manifest)
@@ -50,7 +51,7 @@ def _frames() -> StudyFrames:
 
 @cache
 def _pairs() -> pd.DataFrame:
-    found = seed_differences(_frames(), pairs(_frames()))
+    found = seed_differences(frames(), pairs(frames()))
     return found[found["longest"].astype(bool)]
 
 

@@ -16,17 +16,15 @@ beside what `analysis.design` foretells from the mean variances.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from olora_bench.analysis.crossed import crossed, seed_variance
@@ -34,11 +32,9 @@ from olora_bench.analysis.design import Design, Errors, Sample, expected, sample
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.sequential import Look
 from simulations.study import NORMAL, Floats, Setting, studies, truth
+from simulations.written import write
 
 RESULTS = Path(__file__).parent / "results" / "looks.csv"
-STUDIES = 10_000
-CELLS_AT_ONCE = 400_000
-"""Of one benchmark: about what a processor's cache holds."""
 PLAN = (6, 8, 12, 16, 20)
 MARGIN = 1.0
 TRUTHS = (0.0, 1.0, 1.5, 3.0)
@@ -79,12 +75,11 @@ def simulate(row: Row, count: int, seed: int = 1) -> dict[str, Any]:
     """One row of the result."""
     setting = row.setting
     rng = np.random.default_rng([seed, crc32(repr(row).encode())])
-    size = max(int(CELLS_AT_ONCE / (setting.contrasts * setting.models * setting.seeds * max(setting.items))), 1)
-    parts = [_looks(row, min(size, count - start), rng) for start in range(0, count, size)]
+    parts = [_looks(row, batch, rng) for batch in setting.batches(count)]
     seen = [_joined([part[k] for part in parts]) for k in range(len(row.plan))]
     off = [replace(look, estimate=replace(look.estimate, value=look.estimate.value - truth(setting)[:, None])) for look in seen]
     of = sample(Design(row.plan, setting.contrasts, setting.models, MARGIN), off)
-    result: dict[str, Any] = asdict(setting) | {"items": " ".join(map(str, setting.items)), "plan": " ".join(map(str, row.plan))}
+    result: dict[str, Any] = setting.columns | {"plan": " ".join(map(str, row.plan))}
     result |= {"studies": count, "block_se": _root(off[-1].estimate.block_variance), "item_se": _root(off[-1].estimate.item_variance)}
     result |= {"called": max(_called(of, true) for true in range(1, setting.contrasts + 1)), "false_equivalence": _false_equivalence(of)}
     result |= {"coverage": min(_coverage(of, difference) for difference in TRUTHS), "naive": _naive(off)}
@@ -100,7 +95,7 @@ def _looks(row: Row, count: int, rng: np.random.Generator) -> list[Look]:
     tables = studies(setting, count, rng)
     for seeds in row.plan:
         own = [_first(table, setting, seeds) for table in tables]
-        models = [model for model in range(setting.models) for _ in range(seeds)] if setting.models > 1 else None
+        models = setting.labels(seeds)
         found.append(Look(crossed(own, models), seed_variance(own, models)))
     return found
 
@@ -173,15 +168,7 @@ Z = float(stats.norm.isf(0.05 / 3 / len(list(rows()))))
 
 def main() -> int:
     """Simulate all rows and write the CSV."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=STUDIES, help="a row")
-    asked = parser.parse_args()
-    found = []
-    for row in rows():
-        found.append(simulate(row, asked.studies))
-        print(pd.DataFrame(found[-1:]).to_string(header=len(found) == 1, index=False), file=sys.stderr, flush=True)
-    pd.DataFrame(found).to_csv(RESULTS, index=False, float_format="%.4f", lineterminator="\n")
-    return 0
+    return write(__doc__, RESULTS, lambda count: (simulate(row, count) for row in rows()))
 
 
 if __name__ == "__main__":

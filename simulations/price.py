@@ -16,9 +16,8 @@ kept. That tells a few thousandths of a nat, and so tells where the search ended
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,6 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 from scipy.interpolate import PchipInterpolator
 
 from olora_bench.analysis.design import Design, Errors, Sample, look_at, sample
@@ -34,9 +32,9 @@ from olora_bench.analysis.estimate import Floats
 from olora_bench.study.schema import Tuning
 from olora_bench.study.search import finalists, search
 from simulations.committed import tune_losses
+from simulations.written import write
 
 RESULTS = Path(__file__).parent / "results" / "price.csv"
-STUDIES = 10_000
 ARMS = ("lora", "olora")
 SEED, ITEM, ITEM_WHOLE = 0.470, 0.124, 0.0251
 """Squared percentage points, results/smollm2 tuned: between blocks; of items at 300 a benchmark; and at all that the benchmarks have.
@@ -194,19 +192,7 @@ def _sample(kind: Kind, procedure: Procedure, rates: Mapping[str, Floats], rng: 
 
 def main() -> int:
     """Simulate all rows and write the CSV."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=STUDIES, help="a row")
-    asked = parser.parse_args()
-    found = []
-    for kind, procedure in _rows():
-        found.append(simulate(kind, procedure, asked.studies))
-        print(pd.DataFrame(found[-1:]).to_string(header=len(found) == 1, index=False), file=sys.stderr, flush=True)
-    pd.DataFrame(found).to_csv(RESULTS, index=False, float_format="%.4f", lineterminator="\n")
-    return 0
-
-
-def _rows() -> Iterator[tuple[Kind, Procedure]]:
-    return ((kind, procedure) for kind in KINDS for procedure in PROCEDURES)
+    return write(__doc__, RESULTS, lambda count: (simulate(kind, procedure, count) for kind in KINDS for procedure in PROCEDURES))
 
 
 if __name__ == "__main__":

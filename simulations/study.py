@@ -8,7 +8,7 @@ leaves the signs, and then the truth is the mean of the committed items. Four ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
@@ -31,6 +31,8 @@ SHARED_BY_MODELS = 0.7
 """The chance that an item is to a model what it is to the others."""
 UNEQUAL = np.array([0.5, 3.0, 1.0, 0.5, 0.5, 0.5])
 """How a seed's effect falls on the six benchmarks: in the records BoolQ moves most."""
+CELLS_AT_ONCE = 400_000
+"""Of one benchmark: about what a processor's cache holds."""
 
 Floats = NDArray[np.float64]
 
@@ -52,6 +54,20 @@ class Setting:
     fixed_models: bool = False
     items: tuple[int, ...] = (ITEMS,) * 6
     heavy: bool = False
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """As a row of results begins."""
+        return asdict(self) | {"items": " ".join(map(str, self.items))}
+
+    def batches(self, count: int) -> list[int]:
+        """How many of `count` studies are made at a time."""
+        size = max(int(CELLS_AT_ONCE / (self.contrasts * self.models * self.seeds * max(self.items))), 1)
+        return [min(size, count - start) for start in range(0, count, size)]
+
+    def labels(self, seeds: int) -> list[int] | None:
+        """The model of each block, with so many seeds of each; None where there is one model."""
+        return [model for model in range(self.models) for _ in range(seeds)] if self.models > 1 else None
 
 
 @dataclass(frozen=True)

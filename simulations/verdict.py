@@ -15,17 +15,14 @@ Each row is a kind of study (see `simulations.study`), `studies` of them. Shares
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -34,11 +31,9 @@ from olora_bench.analysis.estimate import Estimate, of_blocks
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.power import power
 from simulations.study import NORMAL, Floats, Setting, studies, truth
+from simulations.written import write
 
 RESULTS = Path(__file__).parent / "results" / "verdict.csv"
-STUDIES = 10_000
-CELLS_AT_ONCE = 400_000
-"""Of one benchmark: about what a processor's cache holds."""
 FLIPS = 2_000
 """Sign flips drawn where there are more than 2^11."""
 
@@ -71,10 +66,9 @@ def settings() -> Iterator[Setting]:
 def simulate(setting: Setting, count: int, seed: int = 1) -> dict[str, Any]:
     """One row of the result."""
     rng = np.random.default_rng([seed, crc32(repr(setting).encode())])
-    size = max(int(CELLS_AT_ONCE / (setting.contrasts * setting.models * setting.seeds * max(setting.items))), 1)
-    parts = [_statistics(setting, min(size, count - start), rng) for start in range(0, count, size)]
+    parts = [_statistics(setting, batch, rng) for batch in setting.batches(count)]
     found = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-    row: dict[str, Any] = asdict(setting) | {"items": " ".join(map(str, setting.items)), "studies": count}
+    row: dict[str, Any] = setting.columns | {"studies": count}
     block, item = found["block_variance"].mean(), found["item_variance"].mean()
     row |= {"block_se": np.sqrt(block), "item_se": np.sqrt(item)}
     for method in METHODS:
@@ -86,8 +80,7 @@ def simulate(setting: Setting, count: int, seed: int = 1) -> dict[str, Any]:
 def _statistics(setting: Setting, count: int, rng: np.random.Generator) -> dict[str, Any]:
     """Per study: `(contrasts, studies)` numbers, and for each method `(steps, sides, contrasts, studies)`: does it call at level / step?"""
     tables = studies(setting, count, rng)
-    labels = [model for model in range(setting.models) for _ in range(setting.seeds)] if setting.models > 1 else None
-    found = crossed(tables, labels, fixed_models=setting.fixed_models)
+    found = crossed(tables, setting.labels(setting.seeds), fixed_models=setting.fixed_models)
     off = found.value - truth(setting)[:, None]
     blocks = np.mean([table.mean(axis=-2) for table in tables], axis=0) - truth(setting)[:, None, None]
     paired, flipped = of_blocks(blocks), _flip_p(blocks, rng)
@@ -134,15 +127,7 @@ Z = float(stats.norm.isf(0.05 / len(PROMISED) / len(list(settings()))))
 
 def main() -> int:
     """Simulate all settings and write the CSV."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=STUDIES, help="a row")
-    asked = parser.parse_args()
-    rows = []
-    for setting in settings():
-        rows.append(simulate(setting, asked.studies))
-        print(pd.DataFrame(rows[-1:]).to_string(header=len(rows) == 1, index=False), file=sys.stderr, flush=True)
-    pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format="%.4f", lineterminator="\n")
-    return 0
+    return write(__doc__, RESULTS, lambda count: (simulate(setting, count) for setting in settings()))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from olora_bench.store import OVER
+
 if TYPE_CHECKING:
     from olora_bench.analysis import StudyFrames
-
-OVER = ("done", "diverged")
-"""States of a finished run. One that diverged has nothing to score, and would diverge again."""
 
 
 def lacking(frames: StudyFrames) -> list[str]:

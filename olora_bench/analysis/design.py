@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from olora_bench.analysis.crossed import seed_variance_of
 from olora_bench.analysis.estimate import Estimate, Floats
 from olora_bench.analysis.paired import LEVEL, POWER
 from olora_bench.analysis.power import Found
@@ -168,7 +169,7 @@ def look_at(seeds: Floats, items: Floats, known: Floats, errors: Errors) -> Look
         errors: how well it is known.
     """
     models, count = seeds.shape[-2:]
-    within = seeds.var(axis=-1, ddof=1).mean(axis=-1) / models
+    within = seed_variance_of([*np.moveaxis(seeds, -2, 0)])
     means = seeds.mean(axis=-1)
     block, df = (within / count, count - 1) if models == 1 else (means.var(axis=-1, ddof=1) / models, models - 1)
     nothing = np.zeros(items.shape)
@@ -282,9 +283,8 @@ def found_from(of: Sample, *, wanted: float = POWER) -> float:
 
 @dataclass(frozen=True)
 class Change:
-    """A design changed: so many times the items, and these looks; and what it then finds four times in five."""
+    """What a changed design finds four times in five, with its looks, and how it ends at no difference."""
 
-    items: float
     plan: tuple[int, ...]
     found: float
     at_none: Expected
@@ -296,23 +296,11 @@ def information(design: Design, errors: Errors) -> tuple[float, ...]:
     return tuple(last / errors.variance(seeds, design.models) for seeds in design.plan)
 
 
-def what_pays(
-    design: Design,
-    errors: Errors,
-    *,
-    items: Sequence[float] = (1.0, 2.0, 4.0),
-    seeds: Sequence[float] = (1.0, 1.5, 2.0),
-    studies: int = 4000,
-) -> tuple[Change, ...]:
-    """What more items, or more seeds at every look, would find; the design as it is comes first.
+def changed(design: Design, errors: Errors, *, items: float = 1.0, seeds: float = 1.0, studies: int = STUDIES) -> Change:
+    """What so many times the items, or the seeds at every look, would find.
 
     More items are scored for the runs that there are; more seeds are trained.
     """
-    asked = [(times, 1.0) for times in items] + [(1.0, times) for times in seeds if times != 1.0]
-    return tuple(_changed(design, errors, *one, studies) for one in asked)
-
-
-def _changed(design: Design, errors: Errors, items: float, seeds: float, studies: int) -> Change:
     plan = tuple(round(seeds * count) for count in design.plan)
     of = simulate_design(replace(design, plan=plan), errors.with_items(items), studies=studies)
-    return Change(items, plan, found_from(of), expected(of, 0.0))
+    return Change(plan, found_from(of), expected(of, 0.0))

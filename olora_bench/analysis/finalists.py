@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
-from olora_bench.analysis.compared import Compared
+from olora_bench.analysis.compared import Compared, mean_of
 from olora_bench.analysis.comparison import BLOCK, KEYS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, rows_of, training_cell
+from olora_bench.analysis.frames import Row, StudyFrames, rows_of, training_cell
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
-from olora_bench.analysis.paired import LEVEL
+from olora_bench.analysis.paired import LEVEL, Tested
 from olora_bench.analysis.reasons import GivenSearch, NoFiniteFinalist, Reason, RestsOnRate
 from olora_bench.analysis.runs import AS_BLOCK, has_role, with_role
 
@@ -57,29 +57,33 @@ class _Said:
     pairs: pd.DataFrame
     held: HeldOut
 
-    @property
+    @cached_property
     def mean(self) -> float:
-        return float(np.mean([*self.held.blocks.values()])) if self.held.blocks else float("nan")
+        return mean_of(self.held.blocks)
 
-    def row(self, kept: _Said) -> dict[str, Any]:
-        tested, ids = self.held.tested(), {*self.pairs["arm_id"], *self.pairs["reference_id"]}
+    @cached_property
+    def tested(self) -> Tested:
+        return self.held.tested()
+
+    def row(self, kept: _Said) -> dict[str, object]:
+        ids = {*self.pairs["arm_id"], *self.pairs["reference_id"]}
         diverged = (self.pairs[["arm_state", "reference_state"]] == "diverged").any(axis=1)
         return {
             "place": self.place, "blocks": len(self.held.blocks), "diverged": int(diverged.sum()), "loss_difference": self.mean,
-            "loss_low": tested.low, "loss_high": tested.high, "loss_p": tested.p, "agrees": self.side == kept.side,
+            "loss_low": self.tested.low, "loss_high": self.tested.high, "loss_p": self.tested.p, "agrees": self.side == kept.side,
             "runs": " ".join(sorted(ids)),
         }  # fmt: skip
 
     @property
     def side(self) -> int:
         """-1 where the arm has the lower loss at 5%, 1 where the higher, else 0."""
-        return int(np.sign(self.mean)) if self.held.tested().p <= LEVEL else 0
+        return int(np.sign(self.mean)) if self.tested.p <= LEVEL else 0
 
 
 def finalists(frames: StudyFrames, compared: Sequence[Compared]) -> pd.DataFrame:
     """What each comparison of a tuned study would have come to at fixed finalists: `FINALISTS`, empty without finalists."""
     placed, losses = _placed(frames), final_losses(frames)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for one in compared:
         if one.comparison.role != "tuned" or placed.empty or one.pairs.empty:
             continue
@@ -132,7 +136,7 @@ def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, table: pd.DataFr
     return verdicts.assign(reasons=pd.Series(reasons, index=verdicts.index, dtype=object))
 
 
-def _reasons(frames: StudyFrames, row: dict[str, Any], said: pd.DataFrame) -> list[Reason]:
+def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame) -> list[Reason]:
     arms = row["arm"], row["reference"]
     runs = frames.runs[frames.runs["arm"].isin(arms) & frames.runs["longest"]]
     searched = frames.runs[has_role(frames.runs, "tuning") & frames.runs["cell"].map(training_cell).isin(runs["cell"].map(training_cell))]

@@ -10,9 +10,9 @@ from olora_bench.analysis.compared import Compared, PairedItems, asked_no_benchm
 from olora_bench.analysis.crossed import residual_variance
 from olora_bench.analysis.design import Errors, errors_of
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.looked import seen_at_once
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.pairs import pairs
-from olora_bench.analysis.sequential import Look
 
 SEED = 0.47
 """Squared percentage points, of results/smollm2 at tuned rates: of a macro-average from block to block."""
@@ -20,6 +20,8 @@ ITEM = 223.0
 """Squared percentage points, of the same: of an item's own difference, so that the mean over n of a benchmark has 1/n of it."""
 ITEM_DF_SHARE = 0.37
 """Degrees of freedom that an item brings to what is known of the items' variance: most items say the same of both arms."""
+ITEM_NOISE = 4.26
+"""The standard deviation of what is estimated of the items' variance, as a share of it, times the root of the number of items."""
 SEED_LOSS = 0.0007
 """Squared nats per token, of results/smollm2 at tuned rates: of the held-out loss from block to block."""
 
@@ -43,8 +45,8 @@ def assumed(items: Mapping[str, int]) -> Foreseen:
     if not items:
         return Foreseen(Errors(SEED_LOSS, 0.0), 0)
     item = sum(ITEM / count for count in items.values()) / len(items) ** 2
-    df = ITEM_DF_SHARE * sum(items.values())
-    return Foreseen(Errors(SEED, item, item_df=df, item_noise=item * (2 / df) ** 0.5), 0)
+    count = sum(items.values())
+    return Foreseen(Errors(SEED, item, item_df=ITEM_DF_SHARE * count, item_noise=item * ITEM_NOISE / count**0.5), 0)
 
 
 def seen(frames: StudyFrames) -> dict[tuple[str, str], Foreseen]:
@@ -66,9 +68,9 @@ def _seen(frames: StudyFrames, one: Compared) -> Foreseen | None:
     seeds = len(blocks) // max(models, 1)
     if len(blocks) < MIN_BLOCKS or seeds < 2:
         return None
-    if by_loss:
-        return Foreseen(errors_of(Look(one.held_out.estimate(), one.held_out.seed_variance()), seeds, models), seeds)
-    if not isinstance(one.items, PairedItems):
+    look = seen_at_once(one, by_loss)
+    if look is None:
         return None
-    residual = float(residual_variance(one.items.tables)) if models == 1 else 0.0
-    return Foreseen(errors_of(Look(one.items.new_seeds_and_items(), one.items.seed_variance()), seeds, models, residual), seeds)
+    tables = one.items.tables if not by_loss and models == 1 and isinstance(one.items, PairedItems) else None
+    residual = 0.0 if tables is None else float(residual_variance(tables))
+    return Foreseen(errors_of(look, seeds, models, residual), seeds)

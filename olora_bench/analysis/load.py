@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from olora_bench.analysis.run_rows import RunRow, contradictions, numbers, run_f
 from olora_bench.analysis.sources import SourcesRead
 from olora_bench.errors import RecordError
 from olora_bench.formats import SharedColumns
-from olora_bench.store import Beside, EvalRecord, RunRecord, Store
+from olora_bench.store import OVER, Beside, EvalRecord, RunRecord, Store
 from olora_bench.store.manifest import Manifest, PlannedRun, Search
 from olora_bench.store.record import Json
 
@@ -44,13 +44,10 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own pools keep what thousands of small tables gave back
     reader = _Reader(store)
     overrides = manifest.overrides or ()
-    if overrides:
-        reader.problems.append(f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares")
     with _uncollected():
-        rows = [reader.run(run) for run in reader.once(manifest.runs)]
+        runs = run_frame([reader.run(run) for run in reader.once(manifest.runs)])
     bases = dict.fromkeys((run.model, run.base_eval_id) for run in manifest.runs if run.base_eval_id is not None)
     generated = [reader.base(model, eval_id) for model, eval_id in bases]
-    runs = run_frame(rows)
     return StudyFrames(
         study=manifest.study,
         title=manifest.title,
@@ -61,7 +58,7 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         scores=pd.DataFrame(reader.scores, columns=list(SCORE_COLUMNS)).astype(SCORE_COLUMNS),
         curves=reader.curves.stacked(),
         searches=searches_frame(manifest.searches or ()),
-        problems=reader.problems + contradictions(runs),
+        problems=[*_overridden(overrides), *reader.problems, *contradictions(runs)],
         answers=reader.answers.of,
         base_generation=_generations(generated),
         margin=manifest.margin,
@@ -74,6 +71,10 @@ def load_study(store: Store, manifest: Manifest) -> StudyFrames:
         first_seed=manifest.first_seed or 0,
         provenance=reader.provenance,
     )
+
+
+def _overridden(overrides: Sequence[str]) -> list[str]:
+    return [f"run with overrides ({' '.join(overrides)}): these are not the runs that the study file declares"] if overrides else []
 
 
 @contextmanager
@@ -141,7 +142,7 @@ class _Reader:
         return self._provenances.setdefault(json.dumps(provenance), provenance)
 
     def _curve(self, row: RunRow, record: RunRecord, beside: Beside) -> None:
-        if record.status not in ("done", "diverged"):
+        if record.status not in OVER:
             return
         try:
             curve = beside.table("curve", shared=self._along)

@@ -132,15 +132,18 @@ def _looks(frames: StudyFrames, one: Compared, by_loss: bool) -> Iterator[Look]:
         now = one.before(frames.first_seed + seeds)
         if now.pairs.empty or not _finished(now, seeds, by_loss):
             return
-        if by_loss:
-            look = Look(now.held_out.estimate(), now.held_out.seed_variance()) if now.losses else None
-        else:
-            known = now.items if isinstance(now.items, PairedItems) else None
-            look = Look(known.new_seeds_and_items(), known.seed_variance()) if known is not None else None
+        look = seen_at_once(now, by_loss)
         if look is None:
             return
         blocks = len(now.losses if by_loss else now.blocks)
         yield look if blocks >= MIN_BLOCKS else replace(look, estimate=replace(look.estimate, block_variance=np.asarray(np.nan)))
+
+
+def seen_at_once(one: Compared, by_loss: bool) -> Look | None:
+    """What a look sees that has all seeds of a comparison; None where there is nothing to judge."""
+    if by_loss:
+        return Look(one.held_out.estimate(), one.held_out.seed_variance()) if one.losses else None
+    return Look(one.items.new_seeds_and_items(), one.items.seed_variance()) if isinstance(one.items, PairedItems) else None
 
 
 def _finished(now: Compared, seeds: int, by_loss: bool) -> bool:

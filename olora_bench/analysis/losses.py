@@ -16,6 +16,7 @@ from olora_bench.analysis.held_out import final_losses, held_out
 from olora_bench.analysis.paired import LEVEL, Tested, tested
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.runs import REPORTED, ROLES, roles_of, with_role
+from olora_bench.store import OVER
 
 SPIKE_NATS = 0.5
 """A step whose train loss is this far above the median of the 20 steps before it is a spike."""
@@ -164,7 +165,7 @@ RATIO_VIEW = View(
 
 def run_measures(frames: StudyFrames) -> pd.DataFrame:
     """What each run cost and how it went: `RUN_MEASURES`."""
-    runs = frames.runs[frames.runs["state"].isin(["done", "diverged"])]
+    runs = frames.runs[frames.runs["state"].isin(OVER)]
     tails, spikes = {}, {}
     for train_id, curve in curves_by_run(frames.curves):
         losses = curve["train_loss"]

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import JsonValue
 
 from olora_bench.analysis.reasons import RunsDiffer
+from olora_bench.store import OVER
 
 TOKEN_BUDGETS = ("train_token_budget", "eval_token_budget")
 PACKAGES = ("torch", "transformers", "peft", "lm-eval")
@@ -56,6 +57,6 @@ def table(facts: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
 
 def mixed_provenance(runs: pd.DataFrame) -> tuple[RunsDiffer, ...]:
     """What the finished runs of a comparison do not share although it can move numbers."""
-    done = runs[runs["state"].isin(["done", "diverged"])]
+    done = runs[runs["state"].isin(OVER)]
     values = {name: tuple(sorted(done[name].dropna().map(str).unique())) for name in PROVENANCE}
     return tuple(RunsDiffer(name.replace("_", " "), several) for name, several in values.items() if len(several) > 1)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +107,7 @@ def scopes(compared: Sequence[Compared], looked: Sequence[Looked] = ()) -> pd.Da
     return SCOPES.frame(rows)
 
 
-def _at_looks(row: dict[str, Any], one: Compared, looked: Looked | None) -> dict[str, Any]:
+def _at_looks(row: dict[str, object], one: Compared, looked: Looked | None) -> dict[str, object]:
     """A row of what is judged at looks, with what they say of the verdict's scope and of the sign flip."""
     judged = looked is not None and looked.said.look >= 0 and looked.by_loss == (row["measure"] == "report_loss")
     if looked is None or not judged or row["about"] not in (About.SEEDS_AND_ITEMS, About.SEEDS, About.FLIPS):
@@ -119,7 +118,7 @@ def _at_looks(row: dict[str, Any], one: Compared, looked: Looked | None) -> dict
     return row | {name: getattr(looked.said, name) for name in ("low", "high", "p")}
 
 
-def _of_score(one: Compared) -> Iterator[dict[str, Any]]:
+def _of_score(one: Compared) -> Iterator[dict[str, object]]:
     if not one.blocks:
         return
     row, items = _Row("score", one.blocks, (*one.lacking, *one.unclustered)), one.items if isinstance(one.items, PairedItems) else None
@@ -131,7 +130,7 @@ def _of_score(one: Compared) -> Iterator[dict[str, Any]]:
     yield row.flips()
 
 
-def _of_loss(one: Compared) -> Iterator[dict[str, Any]]:
+def _of_loss(one: Compared) -> Iterator[dict[str, object]]:
     if not one.losses:
         return
     row, held_out = _Row("report_loss", one.losses, one.these_examples), one.held_out
@@ -157,18 +156,18 @@ class _Row:
     blocks: Mapping[Block, Fraction | float]
     reasons: tuple[Reason, ...]
 
-    def of(self, about: About, estimate: Estimate | None) -> dict[str, Any]:
+    def of(self, about: About, estimate: Estimate | None) -> dict[str, object]:
         row = {"measure": self.measure, "about": about, "test": _TESTS[about], "blocks": len(self.blocks), "reasons": self.reasons}
         row |= effect_columns(mean_of(self.blocks), estimate, power=False)
         row |= {"block_se": np.nan} if about is About.ITEMS else {"item_se": np.nan} if about is About.SEEDS else {}
         return {name: value for name, value in row.items() if not name.startswith("found")}
 
-    def within_models(self, estimate: Estimate | None) -> Iterator[dict[str, Any]]:
+    def within_models(self, estimate: Estimate | None) -> Iterator[dict[str, object]]:
         """A row where there are several models, and seeds of each to tell their spread."""
         if estimate is not None and len({block.model for block in self.blocks}) > 1:
             yield self.of(About.WITHIN_MODELS, estimate)
 
-    def flips(self) -> dict[str, Any]:
+    def flips(self) -> dict[str, object]:
         return self.of(About.FLIPS, None) | {"p": flip_p(list(self.blocks.values()), np.random.default_rng(0))}
 
 

@@ -23,7 +23,7 @@ from olora_bench.run.base import worker_base
 from olora_bench.run.outcome import Outcome, ended, failed, record_unscored, started, without_folders
 from olora_bench.run.scoring import score_base, score_run
 from olora_bench.run.worker import Clock, Worker
-from olora_bench.store import Lease, LeaseLost, RunRecord, Store
+from olora_bench.store import OVER, Lease, LeaseLost, RunRecord, Store
 from olora_bench.store.record import Json
 from olora_bench.tracking import Mirror, MirroredRun, NoMirror, open_tracker
 
@@ -51,7 +51,7 @@ def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: s
         torch.set_num_threads(experiment.machine.threads)
     facts = _facts(experiment.machine, found, torch.get_num_threads())
     record = store.read_run(what.train_id)
-    if record is None or record.status not in ("done", "diverged"):
+    if record is None or record.status not in OVER:
         record = started(what, facts, 1 if record is None else record.attempts + 1)
     worker = Worker(store, what, found, facts, clock, study, held, stop)
     base: Base | None = None

@@ -16,7 +16,7 @@ from olora_bench.process.preemption import stop_signals
 from olora_bench.process.progress import say
 from olora_bench.run.compute import compute
 from olora_bench.run.outcome import Outcome, record_crashes
-from olora_bench.store import EvalRecord, RunRecord, Store
+from olora_bench.store import OVER, EvalRecord, RunRecord, Store
 from olora_bench.store.record import RESTORE
 
 __all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "summary", "tidy"]
@@ -115,7 +115,7 @@ def is_done(store: Store, what: Identified) -> bool:
         RecordError: one of these files is damaged; it is named.
     """
     record = store.read_run(what.train_id)
-    if record is None or record.status not in ("done", "diverged") or not _whole(store, record):
+    if record is None or record.status not in OVER or not _whole(store, record):
         return False
     if what.eval_id is None or what.base_eval_id is None:
         return True

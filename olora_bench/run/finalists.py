@@ -12,14 +12,14 @@ from olora_bench.errors import RecordError, RunFailed
 from olora_bench.process.progress import say
 from olora_bench.run.experiment import identified, run, summary
 from olora_bench.run.outcome import Outcome
-from olora_bench.store import LeaseHeld, RunRecord, Store
+from olora_bench.store import OVER, LeaseHeld, RunRecord, Store
 
 Announce = Callable[[Experiment], AbstractContextManager[None]]
 
 
 def as_loss(record: RunRecord | None, criterion: Criterion) -> float | None:
     """What a run is chosen by, as a loss in nats: infinite where it diverged, None while it is not finished."""
-    if record is None or record.status not in ("done", "diverged"):
+    if record is None or record.status not in OVER:
         return None
     value = record.metrics.get(criterion)
     if record.status == "diverged" or value is None:

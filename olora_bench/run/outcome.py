@@ -15,7 +15,7 @@ from olora_bench.config import Experiment
 from olora_bench.identity import Identified
 from olora_bench.process.provenance import provenance
 from olora_bench.run.worker import Worker
-from olora_bench.store import EvalRecord, Lease, RunRecord, Store, utc_now
+from olora_bench.store import OVER, EvalRecord, Lease, RunRecord, Store, utc_now
 
 if TYPE_CHECKING:
     from olora_bench.data.parts import PartCounts
@@ -105,7 +105,7 @@ def record_crashes(store: Store, what: Identified, held: Lease) -> str:
         "and kept nothing in between; it is tried again only when asked to"
     )
     record = store.read_run(what.train_id)
-    if record is not None and record.status in ("done", "diverged"):
+    if record is not None and record.status in OVER:
         record_unscored(store, what, reason, record.provenance, held)
     else:
         store.write_run(failed(record or started(what, provenance(), 1), reason), held)

@@ -3,11 +3,12 @@
 from olora_bench.store.atomic import atomic_write
 from olora_bench.store.inside import inside
 from olora_bench.store.lease import Holder, Lease, LeaseHeld, LeaseLost, lease, read_lease
-from olora_bench.store.record import SCHEMA_VERSION, EvalRecord, Part, RunRecord, Score, utc_now
+from olora_bench.store.record import OVER, SCHEMA_VERSION, EvalRecord, Part, RunRecord, Score, utc_now
 from olora_bench.store.sealed import is_whole, sealed
 from olora_bench.store.store import Beside, Store
 
 __all__ = [
+    "OVER",
     "SCHEMA_VERSION",
     "Beside",
     "EvalRecord",

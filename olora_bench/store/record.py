@@ -22,6 +22,8 @@ SCHEMA_VERSION: Final = 2
 _ADDED: Final = frozenset({"generation", "cost"})
 
 Status = Literal["running", "done", "failed", "diverged"]
+OVER: Final[tuple[Status, ...]] = ("done", "diverged")
+"""States of a finished run. One that diverged has nothing to score, and would diverge again."""
 Metric = Literal["acc", "acc_norm"]
 RunPart = Literal["curve", "adapter", "examples"]
 EvalPart = Literal["items", "generations"]

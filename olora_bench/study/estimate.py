@@ -48,10 +48,15 @@ def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:
     return Work(steps=steps, train_tokens=steps * recipe.batch_size * each, loss_tokens=read * each)
 
 
+def items_by_benchmark(experiment: Experiment) -> dict[str, int]:
+    """How many items of each benchmark the suite asks."""
+    sizes = {name: experiment.benchmarks[name].items for name in experiment.suite.benchmarks}
+    return {name: min(experiment.suite.limit or size, size) for name, size in sizes.items()}
+
+
 def items(experiment: Experiment) -> int:
     """How many benchmark items the suite asks."""
-    limit = experiment.suite.limit
-    return sum(min(limit or b.items, b.items) for b in (experiment.benchmarks[name] for name in experiment.suite.benchmarks))
+    return sum(items_by_benchmark(experiment).values())
 
 
 def requests(experiment: Experiment, most: int | None = None) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from olora_bench.errors import RecordError
 from olora_bench.run.finalists import as_loss
-from olora_bench.store import Store
+from olora_bench.store import OVER, Store
 from olora_bench.store.manifest import Manifest
 from olora_bench.study.expand import Grids, StudyFile, find_study
 from olora_bench.study.manifest import manifest_of, read_lock, read_manifest
@@ -63,7 +63,7 @@ class OpenStudy:
         """The contrasts that the looks up to this one decide; None while a run of them is not finished. As `expand.Over`."""
         key = seeds, tuple(job.what.train_id for job in grids.jobs)
         if key not in self._over:
-            if any(standing(self.store, job).state not in ("done", "diverged") for job in grids.jobs):
+            if any(standing(self.store, job).state not in OVER for job in grids.jobs):
                 return None
             self._over[key] = self.judge(self.store, manifest_of(self.store.root, grids, self.loss, self.file.overrides))
         return self._over[key]

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.errors import RecordError
 from olora_bench.identity import lr_text
 from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
-from olora_bench.store import Store
+from olora_bench.store import OVER, Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
@@ -35,6 +36,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
     found = standings(study.store, grids.jobs)
     coming = stages(study.file, grids)
     known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, found, calibrate=calibrate)
+    open_bases, damaged = _open_bases(study.store, coming[-1].jobs)
     lines = [
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
@@ -42,14 +44,13 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
         *stages_text(grids),
-        *_few_text(grids),
-        *_power_text(study, grids, coming, known),
+        *_judged_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
-        *_resources(study.store, found, coming, known),
+        *_resources(found, coming, open_bases, known),
     ]
     lines += [f"              {unmeasured}"] if unmeasured is not None else []
-    lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")]
+    lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")] + damaged
     return "\n".join(lines)
 
 
@@ -75,14 +76,15 @@ def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
     return f"at most {len(jobs)} without extensions ({looks})" if grids.study.tuning is not None else f"at most {len(jobs)} ({looks})"
 
 
-def _power_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+def _judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+    """What a study can decide that has a primary contrast."""
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
     from olora_bench.study.power import power  # brings scipy
     from olora_bench.study.power_text import power_lines
 
     found = power(study, grids, coming, known)
-    return [] if found is None else power_lines(found)
+    return [*_few_text(grids), *([] if found is None else power_lines(found))]
 
 
 def _scored_text(jobs: Sequence[Job]) -> list[str]:
@@ -135,22 +137,21 @@ def _few_text(grids: Grids) -> list[str]:
     """A line where the study could not decide what it asks, whatever its runs gave."""
     from olora_bench.analysis.paired import MIN_BLOCKS  # brings scipy
 
-    seeds, primary = grids.study.reported_seeds, any(c.kind == "primary" for c in grids.study.contrasts)
+    seeds = grids.study.reported_seeds
     models = {job.experiment.model.name for job in grids.jobs}
     run = {(job.experiment.model.name, job.experiment.seed) for job in grids.jobs}
     blocks = len(run) if seeds is None else len(models) * len(seeds)
     first = blocks if grids.study.seeds is None else len(models) * grids.study.seeds.looks[0]
-    if not primary or first >= MIN_BLOCKS:
+    if first >= MIN_BLOCKS:
         return []
     what = f"{blocks} blocks (model, seed)" if blocks < MIN_BLOCKS else f"{first} blocks (model, seed) at the first look"
     return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
 
 
-def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage], known: Paces) -> list[str]:
+def _resources(found: Sequence[Standing], coming: Sequence[Stage], open_bases: Sequence[Job], known: Paces) -> list[str]:
     """Of all that the study takes at most, and what is left of it."""
     jobs = coming[-1].jobs
     left, device = _left(jobs, found), jobs[0].experiment.machine.device
-    open_bases = [job for job in estimate.bases(jobs) if not _scored(store, job)]
     largest = max((job.experiment for job in jobs), key=estimate.memory_bytes)
     peak = known.peak_bytes.get(largest.model.name)
     memory = f"{size(peak)} (measured)" if peak else _memory(largest, device)
@@ -169,14 +170,23 @@ def _resources(store: Store, found: Sequence[Standing], coming: Sequence[Stage],
 
 def _left(jobs: Sequence[Job], found: Sequence[Standing]) -> list[Job]:
     """The runs that are not over; one that is not listed yet is not."""
-    over = {s.job.what.train_id for s in found if s.state in ("done", "diverged")}
+    over = {s.job.what.train_id for s in found if s.state in OVER}
     return [job for job in jobs if job.what.train_id not in over]
 
 
-def _scored(store: Store, job: Job) -> bool:
-    assert job.what.base_eval_id is not None
-    record = store.read_eval(None, job.experiment.model.name, job.what.base_eval_id)
-    return record is not None and record.status == "done"
+def _open_bases(store: Store, jobs: Sequence[Job]) -> tuple[list[Job], list[str]]:
+    """A job of each untouched base that has no scores yet, and a line for each whose scores cannot be read."""
+    found, damaged = list[Job](), list[str]()
+    for job in estimate.bases(jobs):
+        assert job.what.base_eval_id is not None
+        name, record = job.experiment.model.name, None
+        try:
+            record = store.read_eval(None, name, job.what.base_eval_id)
+        except RecordError as error:
+            damaged.append(f"  the untouched base {name} unreadable: {error}")
+        if record is None or record.status != "done":
+            found.append(job)
+    return found, damaged
 
 
 def _memory(experiment: Experiment, device: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from olora_bench.analysis.design import Change, Design, Expected, Foretold, foretold, information, what_pays
+from olora_bench.analysis.design import Design, Expected, Foretold, changed, foretold, information
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.config import Experiment
 from olora_bench.study.estimate import bases, items, job_seconds, score_seconds, seconds
@@ -14,7 +14,7 @@ from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.pace import Paces
 from olora_bench.study.stages import Stage, primary_arms
-from olora_bench.study.variances import Variances, items_by_benchmark, variances
+from olora_bench.study.variances import Variances, variances
 
 STUDIES = 6000
 """Simulated for a plan of one contrast: a power is then known to 0.6 points."""
@@ -72,7 +72,7 @@ def power(study: OpenStudy, grids: Grids, stages: Sequence[Stage], known: Paces)
     primary = [c for c in grids.study.contrasts if c.kind == "primary"]
     models = len({job.experiment.model.name for job in grids.jobs})
     plan = tuple(stage.seeds for stage in stages)
-    if not primary or models * plan[0] < MIN_BLOCKS or (models == 1 and plan[0] < 2):
+    if not primary or models * plan[0] < MIN_BLOCKS:
         return None
     asked = max(study.file.experiments(), key=items)  # the runs of a search are asked no benchmark
     margin = None if grids.study.margin is None else grids.study.margin.score if asked.suite.benchmarks else grids.study.margin.loss
@@ -105,10 +105,8 @@ class _Cost:
         for arm, contrasts in judged.items():
             each = self._a_seed(arm)
             beyond = (at.most_seeds if contrasts > 1 else at.seeds) - first.seeds
-            runs, taken = (
-                runs + beyond * len(each) / first.seeds,
-                taken + beyond * sum(job_seconds(job, self.known) for job in each) / first.seeds,
-            )
+            runs += beyond * len(each) / first.seeds
+            taken += beyond * sum(job_seconds(job, self.known) for job in each) / first.seeds
         return End(at, runs, taken)
 
     def _a_seed(self, arm: str) -> list[Job]:
@@ -127,7 +125,7 @@ class _Cost:
 
 
 def _options(design: Design, varies: Variances, said: Foretold, asked: Experiment, cost: _Cost) -> Iterator[Option]:
-    now = sum(items_by_benchmark(asked).values())
+    now = items(asked)
     studies = max(_studies(design) // 4, FEWEST_STUDIES)
     yield Option(asked.suite.limit, design.plan, said.found, cost.end(said.expected[0]), False)
     for limit in LIMITS if asked.suite.limit is not None else ():
@@ -135,14 +133,9 @@ def _options(design: Design, varies: Variances, said: Foretold, asked: Experimen
         more = asked.model_copy(update={"suite": suite})
         if (limit is not None and limit <= (asked.suite.limit or 0)) or not now:
             continue
-        change = _change(design, varies, studies, items=[sum(items_by_benchmark(more).values()) / now])
+        change = changed(design, varies.errors, items=items(more) / now, studies=studies)
         end, pace = cost.end(change.at_none), cost.known.of(asked)
         dearer = cost.scorings(change.at_none) * (score_seconds(more, pace) - score_seconds(asked, pace))
         yield Option(limit, design.plan, change.found, replace(end, seconds=end.seconds + dearer), False)
-    change = _change(design, varies, studies, seeds=[MORE_SEEDS])
+    change = changed(design, varies.errors, seeds=MORE_SEEDS, studies=studies)
     yield Option(asked.suite.limit, change.plan, change.found, cost.end(change.at_none), True)
-
-
-def _change(design: Design, varies: Variances, studies: int, *, items: Sequence[float] = (), seeds: Sequence[float] = ()) -> Change:
-    """The design with so many times the items, or seeds."""
-    return what_pays(design, varies.errors, items=items, seeds=seeds, studies=studies)[0]

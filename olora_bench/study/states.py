@@ -12,7 +12,7 @@ from olora_bench.errors import RecordError
 from olora_bench.process.progress import say
 from olora_bench.process.provenance import harness
 from olora_bench.run.experiment import CRASHES_THAT_PARK, is_done, mend, tidy
-from olora_bench.store import EvalRecord, Holder, RunRecord, Store, read_lease
+from olora_bench.store import OVER, EvalRecord, Holder, RunRecord, Store, read_lease
 from olora_bench.study.jobs import Job
 
 State = Literal["done", "running", "interrupted", "missing", "diverged", "failed", "unreadable"]
@@ -118,13 +118,13 @@ class Worklist:
                     say(f"{path} is damaged; it is set aside as {path.name}.damaged and computed again")
             found.append(standing(self.store, job, retry=self.retry and fresh, changed=fresh))
         for one in found:
-            if one.state in ("done", "diverged") and one.job.what.train_id not in self._tidied:
+            if one.state in OVER and one.job.what.train_id not in self._tidied:
                 self._tidied.add(one.job.what.train_id)
                 tidy(self.store, one.job.what)
         self._left_to_others |= {s.job.what.train_id for s in found if s.state == "running"}
         # Another worker's block is all its own: the finalist that it keeps is scored where it was trained.
         self._elsewhere = {s.job.block.overrides for s in found if s.job.block is not None and s.state == "running"}
-        self._over = Counter(s.job.block.overrides for s in found if s.job.block is not None and s.state in ("done", "diverged"))
+        self._over = Counter(s.job.block.overrides for s in found if s.job.block is not None and s.state in OVER)
         return found, [s.job for s in found if self._due(s)]
 
     def launching(self, jobs: Sequence[Job]) -> None:

@@ -7,25 +7,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from olora_bench.analysis.complete import OVER
 from olora_bench.config import Experiment
 from olora_bench.errors import RecordError
-from olora_bench.identity import title
+from olora_bench.identity import lr_text, title
 from olora_bench.process.progress import duration, say
 from olora_bench.process.progress import label as labelled
 from olora_bench.run.experiment import identified
-from olora_bench.store import Store
+from olora_bench.store import OVER, Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
-from olora_bench.study.locked import since_locked
+from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
 from olora_bench.study.open import open_to_read
 from olora_bench.study.pace import paces
 from olora_bench.study.plan import stages_text
 from olora_bench.study.states import Standing, counts, standings
-from olora_bench.words.declared import CHANGED, since_text
-from olora_bench.words.numbers import rate
 
 
 def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
@@ -38,9 +35,8 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     grids = study.grids()
     found = standings(study.store, grids.jobs, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
-    since = since_locked(study.store.root, study.name, study.file.path, overrides)
     lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *stages_text(grids), *edges_text(grids)]
-    lines += [f"{CHANGED}: {since_text(since.changes)}"] if since.changes else []
+    lines += _changes_text(since_locked(study.store.root, study.name, study.file.path, overrides))
     for state in ("running", "interrupted", "failed", "unreadable", "diverged"):
         lines += [f"  {label(s)}" for s in by_state.get(state, [])]
     left = [s.job for s in found if s.state in ("running", "interrupted", "missing")]
@@ -53,6 +49,15 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     if by_state.get("failed"):
         lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
     return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled
+
+
+def _changes_text(since: Since) -> list[str]:
+    """What of the study has changed since its first run."""
+    if not since.changes:
+        return []
+    from olora_bench.words.declared import CHANGED, since_text  # brings pandas, which a status does without
+
+    return [f"{CHANGED}: {since_text(since.changes)}"]
 
 
 def label(one: Standing) -> str:
@@ -68,10 +73,10 @@ def edges_text(grids: Grids) -> list[str]:
     ends = {"low": "lowest", "high": "highest"}
     return [
         f"  {cell.job.experiment.model.name} r{cell.job.experiment.rank} {one.arm}: no tuned verdict, "
-        f"its best lr {rate(one.best)} is still the {ends[one.edge]} of {len(one.tried)} tried"
+        f"its best lr {lr_text(one.best)} is still the {ends[one.edge]} of {len(one.tried)} tried"
         for cell in grids.searches
         for one in cell.arms
-        if one.edge is not None
+        if one.edge is not None and one.best is not None
     ]
 
 
@@ -105,7 +110,7 @@ def progress(results_dir: Path, ids: list[str]) -> str:
             record = store.read_run(train_id)
         except RecordError:
             continue
-        if record is not None and record.status in ("done", "diverged"):
+        if record is not None and record.status in OVER:
             finished += 1
             seconds.append(sum(record.timings_s.get(phase, 0.0) for phase in ("data", "init", "train", "save")))
     left = len(ids) - finished

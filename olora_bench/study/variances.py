@@ -11,6 +11,7 @@ from olora_bench.config import Experiment
 from olora_bench.errors import RecordError
 from olora_bench.store import Store
 from olora_bench.store.manifest import Manifest
+from olora_bench.study.estimate import items, items_by_benchmark
 from olora_bench.study.expand import Grids
 from olora_bench.study.manifest import manifest_in, manifest_of
 from olora_bench.study.open import OpenStudy
@@ -38,9 +39,9 @@ def variances(study: OpenStudy, grids: Grids, asked: Experiment) -> Variances:
     from olora_bench.analysis.foreseen import assumed
 
     counts = items_by_benchmark(asked)
-    for name, manifest, items in _told(study, grids, asked):
+    for name, manifest, scored in _told(study, grids, asked):
         if (found := _largest(study.store, manifest, grids)) is not None:
-            times = sum(counts.values()) / items if items else 1.0
+            times = items(asked) / scored if scored else 1.0
             scaled = found.errors if times == 1 else found.errors.with_items(times)
             return Variances(scaled, f"of {found.seeds} seeds in results/{name}", True)
     default = assumed(counts)
@@ -50,24 +51,18 @@ def variances(study: OpenStudy, grids: Grids, asked: Experiment) -> Variances:
     return Variances(default.errors, f"assumed: {what}, as in results/smollm2{alike}", False)
 
 
-def items_by_benchmark(asked: Experiment) -> dict[str, int]:
-    """How many items of each benchmark the suite asks."""
-    sizes = {name: asked.benchmarks[name].items for name in asked.suite.benchmarks}
-    return {name: min(asked.suite.limit or size, size) for name, size in sizes.items()}
-
-
 def _told(study: OpenStudy, grids: Grids, asked: Experiment) -> Iterator[tuple[str, Manifest, int]]:
     """Studies with records that may tell: the study itself, then others of one model and of its cell; each with the items of a scoring."""
     reported = [job for job in grids.jobs if {"tuned", "shared"} & set(job.roles)]
-    if any(study.store.read_run(job.what.train_id) is not None for job in reported):
-        yield study.name, manifest_of(study.store.root, grids, study.loss, study.file.overrides), sum(items_by_benchmark(asked).values())
+    if any((study.store.run_dir(job.what.train_id) / "record.json").exists() for job in reported):  # readable or not
+        yield study.name, manifest_of(study.store.root, grids, study.loss, study.file.overrides), items(asked)
     for path in sorted(study.store.root.glob("*/manifest.json")):
         try:
             manifest = manifest_in(path.parent)
         except RecordError:
             continue
-        if manifest is not None and manifest.study != study.name and (items := _of_cell(study.store, manifest, asked)) is not None:
-            yield path.parent.name, manifest, items
+        if manifest is not None and manifest.study != study.name and (scored := _of_cell(study.store, manifest, asked)) is not None:
+            yield path.parent.name, manifest, scored
 
 
 def _of_cell(store: Store, manifest: Manifest, asked: Experiment) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from olora_bench.analysis.crossed import crossed, residual_variance
 from olora_bench.analysis.design import (
     Design,
     Errors,
+    changed,
     errors_of,
     expected,
     foretold,
@@ -16,7 +19,6 @@ from olora_bench.analysis.design import (
     information,
     power_at,
     simulate_design,
-    what_pays,
 )
 from olora_bench.analysis.power import found, power
 from olora_bench.analysis.sequential import Look
@@ -61,6 +63,13 @@ def test_several_models_err_no_more_often_than_the_level() -> None:
     assert (stops.better | stops.worse).mean() < 0.058
 
 
+def test_a_design_may_begin_with_one_seed_of_each_model() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = foretold(Design((1, 2, 3), models=6), Errors(0.5, 0.1, model=0.2), studies=500)
+    assert seen.expected[0].seeds > 2 and 1 < seen.found < 3
+
+
 def test_the_plan_knows_where_items_are_the_bottleneck() -> None:
     """Look 8 has about 81% of what look 20 has, at 300 items a benchmark."""
     assert information(Design(PLAN), TUNED)[1] == pytest.approx(0.81, abs=0.01) and information(Design(PLAN), TUNED)[-1] == 1.0
@@ -68,7 +77,7 @@ def test_the_plan_knows_where_items_are_the_bottleneck() -> None:
 
 def test_more_items_find_more_where_items_are_the_bottleneck() -> None:
     shared = Errors(0.031, 0.597, item_df=150.0, item_noise=0.03)
-    now, items, seeds = what_pays(Design((6, 8)), shared, items=(1.0, 4.0), seeds=(2.0,), studies=1500)
+    now, items, seeds = (changed(Design((6, 8)), shared, studies=1500, **more) for more in ({}, {"items": 4.0}, {"seeds": 2.0}))
     assert items.found < 0.6 * now.found and seeds.found > 0.9 * now.found and seeds.plan == (12, 16)
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from simulations import looks, price
+from olora_bench.analysis.cells import seed_differences
+from olora_bench.analysis.compared import compared
+from olora_bench.analysis.foreseen import assumed, seen
+from olora_bench.analysis.pairs import pairs
+from simulations import committed, looks, price
 from simulations.tables import RESULTS
 
 FOUND = pd.read_csv(RESULTS / "looks.csv")
@@ -17,6 +21,18 @@ def test_every_row_is_there() -> None:
     names = ["kind", "role", "models", "seeds", "item", "seed", "model", "contrasts", "truth"]
     assert FOUND[names].to_dict("records") == [{name: getattr(row.setting, name) for name in names} for row in looks.rows()]
     assert (FOUND["studies"] >= 10_000).all() and (PRICE["studies"] >= 10_000).all()
+
+
+def test_the_variances_that_are_assumed_are_those_of_the_committed_records() -> None:
+    frames = committed.frames()
+    table = pairs(frames)
+    (judged,) = (one for one in compared(frames, table, seed_differences(frames, table)) if one.comparison.confirmatory)
+    known, items = seen(frames)["olora", "lora"].errors, dict.fromkeys(committed.differences("tuned", "olora vs lora"), 300)
+    for name in ("seed", "item", "item_df", "item_noise"):
+        assert getattr(assumed(items).errors, name) == pytest.approx(getattr(known, name), rel=0.01), name
+    assert assumed({}).errors.seed == pytest.approx(float(judged.held_out.seed_variance()), rel=0.02)
+    assert pytest.approx((known.seed, known.item, known.item_df), rel=0.01) == (price.SEED, price.ITEM, price.ITEM_DF)
+    assert pytest.approx(known.item_noise, rel=0.01) == price.ITEM_NOISE * price.ITEM
 
 
 def test_looking_errs_no_more_often_than_the_level() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -107,6 +109,18 @@ def test_a_record_of_one_thread_says_what_two_would_do(study: MakeStudy, plant_r
     record = plant_run(first.what, 1.5, provenance={**HERE, "threads": 1})
     one, two = (paces_of([record], [], threads).records["tiny_tinyllama"].train for threads in (1, 2))
     assert one == 1e-3 and two == pytest.approx(1e-3 / 2**THREADS_GIVE)
+
+
+def test_a_status_is_told_without_pandas(study: MakeStudy) -> None:
+    opened = study(node())
+    name, results = str(opened.file.path), f"machine.results_dir={opened.store.root}"
+    code = f"""
+import sys
+from olora_bench.study.status import status_text
+status_text({name!r}, [{results!r}])
+sys.exit(str(sorted({{"torch", "pandas", "scipy"}} & sys.modules.keys())))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == "[]\n"
 
 
 def test_status_names_who_runs_what_failed_and_what_diverged(study: MakeStudy, plant_run: PlantRun) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import cast
 
-from olora_bench.study.expand import CellSearch, find_study, planned
+from olora_bench.study.expand import CellSearch, planned
 from olora_bench.study.jobs import Job, Wanted
-from olora_bench.study.plan import plan_text
 from olora_bench.study.schema import Contrast, Seeds, Study, Tuning
 from olora_bench.study.search import Search
 
@@ -72,11 +69,3 @@ def test_a_grid_may_have_finalists_read_more() -> None:
     cell = CellSearch("cell", NO_JOB, {"lora": point}, (Search("lora", {1e-3: "start"}, best=1e-3, chosen=1e-3),))
     found = planned(STUDY.model_copy(update={"tuning": tuning}), [cell], {"lora": 2}, lambda _: None)
     assert [one.values["recipe.read"] for one in found] == ["tune", *["everything"] * 6]
-
-
-def test_the_papers_study_states_the_memory_that_its_plan_computes(tmp_path: Path) -> None:
-    """On a GPU, for its largest model."""
-    plan = plan_text("paper", [f"machine.results_dir={tmp_path}", "machine.device=cuda"])
-    memory, largest = re.search(r"^memory +([\d.]+ GB) .*, (\w+ r\d+)$", plan, re.MULTILINE).groups()  # type: ignore[union-attr]
-    stated = re.sub(r"\n# *", " ", find_study("paper").read_text(encoding="utf-8"))
-    assert f"training takes up to {memory} of it ({largest.replace(' r', ' at rank ')})" in stated

@@ -17,6 +17,7 @@ from olora_bench.study.shipped import CPU, PAGE_PACES
 from olora_bench.study.stages import stages
 from olora_bench.study.variances import variances
 from tests.committed_results import RESULTS
+from tests.study_text import TWO_ARMS
 
 NODE = """
 protocol: shared_lr
@@ -84,6 +85,28 @@ def test_variances_are_those_of_another_study_of_the_same_cell() -> None:
     found = variances(opened, grids, asked)
     assert (found.source, found.known) == ("of 6 seeds in results/smollm2", True)
     assert found.errors.item == pytest.approx(0.1242 * 1800 / 5500, rel=0.01)
+
+
+def test_a_plan_is_told_where_a_record_is_damaged(study: MakeStudy, plant_run: PlantRun) -> None:
+    opened = study(NODE)
+    what = opened.grids().jobs[0].what
+    plant_run(what, 1.0)
+    (opened.store.run_dir(what.train_id) / "record.json").write_text("{")
+    told = plan(opened)
+    assert f"  {what.train_id} unreadable: " in told and "1 unreadable" in told and "\nvariances     assumed: " in told
+
+
+def test_a_plan_is_told_where_the_scores_of_a_base_are_damaged(study: MakeStudy) -> None:
+    opened = study(TWO_ARMS, more="suite: {name: small, rows: made_up, benchmarks: [piqa], limit: 40}")
+    what = opened.grids().jobs[0].what
+    assert what.base_eval_id is not None
+    folder = opened.store.base_eval_dir("tiny_tinyllama", what.base_eval_id)
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{")
+    told = plan(opened)
+    assert (
+        f"\n  the untouched base tiny_tinyllama unreadable: {folder / 'record.json'}: truncated" in told and "1 of untouched bases" in told
+    )
 
 
 def test_a_study_ends_at_the_look_that_decides(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun) -> None:

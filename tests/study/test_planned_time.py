@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 from planting import MakeStudy
 
 from olora_bench.errors import RecordError
 from olora_bench.store import EvalRecord, RunRecord, Store
-from olora_bench.study.calibrate import calibrated, measure
+from olora_bench.study.calibrate import Asked, calibrated, measure
 from olora_bench.study.estimate import TOKENS_PER_EXAMPLE
 from olora_bench.study.pace import Paces, paces_of, read_examples
 from olora_bench.study.shipped import RECORDED
@@ -72,24 +76,27 @@ def test_the_paces_of_the_page_of_plans_are_those_of_the_committed_runs() -> Non
         assert getattr(RECORDED, field) == pytest.approx(getattr(known, field), rel=0.03), field
 
 
-ASKED = {
-    "shapes": {"q_proj": [128, 64], "k_proj": [16, 64], "v_proj": [16, 64], "o_proj": [64, 128], "gate_proj": [160, 64],
-               "up_proj": [160, 64], "down_proj": [64, 160]},
-    "targets": ["q_proj", "v_proj"], "rank": 4, "layers": 2, "hidden": 64, "vocab": 260, "precision": "bf16", "device": "cpu",
-    "threads": 1, "length": 50, "tokens": 800, "step": 800,
-}  # fmt: skip
+ASKED = Asked(
+    shapes={"q_proj": (128, 64), "k_proj": (16, 64), "v_proj": (16, 64), "o_proj": (64, 128), "gate_proj": (160, 64),
+            "up_proj": (160, 64), "down_proj": (64, 160)},
+    targets=("q_proj", "v_proj"), rank=4, layers=2, hidden=64, vocab=260, precision="bf16", device="cpu",
+    threads=1, length=50, tokens=800, step=800,
+)  # fmt: skip
 
 
 def test_a_model_of_twice_the_layers_is_measured_as_slower() -> None:
-    short, long = measure(ASKED), measure({**ASKED, "layers": 40})
+    short, long = measure(ASKED), measure(replace(ASKED, layers=40))
     assert long.train > 4 * short.train and long.request > 4 * short.request and long.setup > short.setup
     assert 0 < short.read < short.train
 
 
-def test_a_model_that_fits_no_memory_is_not_measured(study: MakeStudy) -> None:
+def test_a_model_that_fits_no_memory_is_not_measured(study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are."""
     one = study("protocol: shared_lr\ncontrasts: [{arm: olora, reference: lora, kind: primary}]\ngrids: [{init: [lora, olora]}]\n")
     experiment = one.grids().jobs[0].experiment
-    large = experiment.model.model_copy(update={"shapes": {"q_proj": (10**7, 10**6)}})
-    assert calibrated([experiment.model_copy(update={"model": large})]) == (
-        {}, "tiny_tinyllama takes more of this machine's memory to measure than is free: the time is from FLOPs"
-    )  # fmt: skip
+    large = experiment.model.model_copy(update={"name": "large", "shapes": {"q_proj": (10**7, 10**6)}})
+    both = [experiment.model_copy(update={"model": large}), experiment]
+    why = "measuring large takes more than a quarter of the free memory: the time is from FLOPs"
+    assert calibrated(both[:1]) == ({}, why)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=json.dumps([asdict(RECORDED)])))
+    assert calibrated(both) == ({"tiny_tinyllama": RECORDED}, why)
