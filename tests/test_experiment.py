@@ -56,7 +56,7 @@ def test_a_record_keeps_its_final_losses_by_example(experiment) -> None:  # type
     """Their sums over their tokens are the losses of the record; a folder that lost them is computed again to the same bytes."""
     one = experiment("suite=none")
     store, train_id = Store(one.machine.results_dir), run(one).train_id
-    record, table = store.read_run(train_id), store.examples_table(train_id)
+    record, table = store.read_run(train_id), store.run_beside(train_id)[1].table("examples")
     assert record is not None and table is not None
     frame = table.to_pandas()
     for part, group in frame.groupby("part"):

@@ -183,13 +183,13 @@ def effect_columns(value: float, estimate: Estimate | None, *, level: float = LE
     return row
 
 
-def never_found(row: Mapping[str, Any], prefix: str = "") -> tuple[Reason, ...]:
+def never_found(row: Mapping[str, float], prefix: str = "") -> tuple[Reason, ...]:
     """Why no difference, however large, would be found four times in five, though there is an error; of columns of `effect_columns`."""
     error = np.nansum([row[f"{prefix}block_se"], row[f"{prefix}item_se"]])
     return (NothingFound(),) if error > 0 and row[f"{prefix}found"] != row[f"{prefix}found"] else ()
 
 
-def _effect(row: Mapping[str, Any], prefix: str) -> Effect:
+def _effect(row: Mapping[str, float], prefix: str) -> Effect:
     numbers = {name: float(row[f"{prefix}{name}"]) for name in EFFECT}
     new_items = not prefix or bool(row[f"{prefix}new_items"])
     return Effect(**numbers, blocks=int(row[f"{prefix}blocks"]), new_items=new_items)

@@ -6,7 +6,6 @@ import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -143,7 +142,7 @@ def items_frame(seed: int, one: Evaluation, items: Items) -> pd.DataFrame:
 _FACTS = ("metric", "version", "fewshot", "base", "harness")
 
 
-def _facts(one: Evaluation) -> dict[str, Any]:
+def _facts(one: Evaluation) -> dict[str, str | None]:
     task, results = one.task, one.results
     metric = task.metric if task.filter == "none" else f"{task.metric},{task.filter}"
     shots = None if task.fewshot is None else str(task.fewshot)

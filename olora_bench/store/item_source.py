@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 _SOURCES = ("passage", "article", "source_id")
 """Columns of data sets that several items share: BoolQ's passage, RACE's article, the video or article that HellaSwag's items are from."""
 
 
-def source_of(doc: Mapping[str, Any]) -> str:
+def source_of(doc: Mapping[str, object]) -> str:
     """12 hex digits that items share which are about one passage or from one source; empty where the data set names none.
 
     >>> source_of({"passage": "p", "question": "a"}) == source_of({"passage": "p", "question": "b"}) != ""

@@ -299,15 +299,6 @@ class Store:
         """
         return read_table(self.run_dir(train_id), RunRecord, "curve")
 
-    def examples_table(self, train_id: str) -> pa.Table | None:
-        """A run's final losses by example, or None where its record names none: it is older, or the run did not come to its end.
-
-        Raises:
-            RecordError: the file or its record is damaged, foreign or of another schema.
-        """
-        folder = self.run_dir(train_id)
-        return read_arrow(folder, parts_named(folder, RunRecord), "examples")
-
     def write_eval(
         self, record: EvalRecord, items: pd.DataFrame | None, generations: pd.DataFrame | None = None, held: Lease | None = None
     ) -> EvalRecord:

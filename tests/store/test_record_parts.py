@@ -113,7 +113,7 @@ def read_all(store: Store) -> list[object]:
     record, scored = store.read_run(RUN), store.read_eval(RUN, None, EVAL)
     tables = [store.read_curve(RUN), store.read_items(RUN, None, EVAL), store.read_generations(RUN, None, EVAL)]
     assert record is not None and scored is not None
-    known = store.examples_table(RUN)
+    known = store.run_beside(RUN)[1].table("examples")
     tables.append(None if known is None else known.to_pandas())
     if (wrong := store.damage(record, thorough=True)) is not None:
         raise RecordError(wrong)

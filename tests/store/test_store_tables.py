@@ -53,14 +53,14 @@ def test_items_come_back(tmp_path: Path) -> None:
 def test_losses_by_example_come_back_to_the_last_bit(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_run(run_record(parts={"examples": store.write_examples(RUN, examples())}))
-    back = store.examples_table(RUN)
+    back = store.run_beside(RUN)[1].table("examples")
     assert back is not None
     pd.testing.assert_frame_equal(back.to_pandas(), examples(), check_exact=True)
 
 
 def test_an_older_record_names_no_losses_by_example(tmp_path: Path) -> None:
     Store(tmp_path).write_run(run_record())
-    assert Store(tmp_path).examples_table(RUN) is None
+    assert Store(tmp_path).run_beside(RUN)[1].table("examples") is None
 
 
 def test_readable_with_plain_pyarrow(tmp_path: Path) -> None:
