@@ -146,7 +146,7 @@ def work_directly(folder: Path, name: str, overrides: list[str], plant: Callable
 
 def sweep_here(study: Any, *, retry: bool = False) -> int:
     """Sweep an open study in this process; the exit code of the command line."""
-    from olora_bench.__main__ import EXPECTED
+    from olora_bench.__main__ import EXPECTED, _message
     from olora_bench.process.progress import say
     from olora_bench.run.experiment import run
     from olora_bench.run.finalists import run_finalists
@@ -159,8 +159,8 @@ def sweep_here(study: Any, *, retry: bool = False) -> int:
                 experiment = known[tuple(lines)]
                 try:
                     (run if experiment.finalists is None else run_finalists)(experiment, study=study.name)
-                except EXPECTED as error:
-                    say(str(error))
+                except (*EXPECTED, OSError) as error:  # a study goes on after it
+                    say(_message(error))
 
     found = sweep_study(study, Here(), study.file.overrides, retry=retry)
     for one in found:

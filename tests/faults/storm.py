@@ -96,11 +96,11 @@ def started(place: Field, fault: Fault | None, *, retry: bool = False) -> int:
         (place.folder / "calls").write_text(str(calls()))
     except SystemExit as left:
         code = int(left.code or 0)
-    except Exception as error:  # what the command line says in one line, with exit code 2
-        from olora_bench.__main__ import EXPECTED
+    except Exception as error:
+        from olora_bench.__main__ import EXPECTED, _message
 
-        if isinstance(error, EXPECTED):
-            print(error, file=sys.stderr)
+        if isinstance(error, (*EXPECTED, OSError)):  # what the command line says in one line, with exit code 2
+            print(_message(error), file=sys.stderr)
             code = 2
         else:
             import traceback
