@@ -76,7 +76,8 @@ def test_no_number_has_two_intervals(study: str) -> None:
     for row in tables["verdicts"].to_dict("records"):
         key, loss = (row["contrast"], row["role"]), [row["loss_difference"], row["loss_low"], row["loss_high"]]
         assert loss == pytest.approx(measures.loc[key, ["difference", "low", "high"]].to_list())
-        assert loss == pytest.approx(scopes.loc[(*key, "report_loss", About.SEEDS), ["difference", "low", "high"]].to_list())
+        of = About.SEEDS_AND_ITEMS if row["loss_new_items"] else About.SEEDS
+        assert loss == pytest.approx(scopes.loc[(*key, "report_loss", of), ["difference", "low", "high"]].to_list())
         if row["judged_by"] == "score":
             score = scopes.loc[(*key, "score", About.SEEDS_AND_ITEMS), ["difference", "low", "high"]].to_list()
             assert [row["difference"], row["low"], row["high"]] == pytest.approx(score)

@@ -42,8 +42,8 @@ class Verdict(StrEnum):
 
     @property
     def decided(self) -> bool:
-        """Whether it says which of the two is better."""
-        return self.side != 0
+        """Whether it says which of the two is better, or that neither is by more than the margin."""
+        return self.side != 0 or self is Verdict.EQUIVALENT
 
     @property
     def tested(self) -> bool:

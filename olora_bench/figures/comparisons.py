@@ -51,6 +51,7 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         axes.set_xlabel(f"difference, {measure.unit} ({measure.better})")
         directions(axes, *ends_of(rows))
         _found(axes, measure, groups)
+        _margin(axes, measure, groups)
     _verdicts(panels[-1], groups)
     return figure
 
@@ -68,6 +69,7 @@ def _key(rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
         filled=any(found.resolved for found in marks),
         open_=any(not found.resolved for found in marks),
         interval=any(math.isfinite(found.low) for found in marks),
+        margin=any(math.isfinite(measure.margin(rows)) for measure in shown),
         ticks=any(_called_from(row, measure) < measure.reach(rows) for measure in shown for row in rows),
     )
 
@@ -84,6 +86,13 @@ def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Ou
         least = _called_from(row, measure)
         if least < reach:
             axes.plot([-least, least], [y, y], linestyle="none", marker="|", markersize=FOUND_PT, color=QUIET, zorder=1.5, gid="found")
+
+
+def _margin(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
+    """Behind a row that carries a verdict, the differences that do not matter to the study."""
+    for y, row in zip(axes.get_yticks(), [row for _, part in groups for row in part], strict=True):
+        if math.isfinite(margin := measure.margin([row])):
+            axes.fill_betweenx([y - 0.42, y + 0.42], -margin, margin, color=QUIET, alpha=0.15, linewidth=0, zorder=0, gid="margin")
 
 
 def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:

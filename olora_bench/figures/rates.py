@@ -39,7 +39,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         shared_lr: a learning rate that both arms were also compared at, marked by a dotted line; None where there is none.
         styles: of every arm in it.
     """
-    rates = rates.assign(few=rates["n_runs"] < rates["n_runs"].max())
+    rates = rates.assign(few=(rates["n_runs"] < rates["n_runs"].max()) & (not _with_finalists(rates)))
     cells = groups_of(rates, CELL)
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
@@ -81,9 +81,14 @@ def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
         keys.LEARNING_RATES_DIVERGED if rates["diverged"].gt(0).any() else "",
         keys.LEARNING_RATES_FAR if far else "",
         keys.LEARNING_RATES_INSIDE if inside else "",
-        keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 else "",
+        keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 and not _with_finalists(rates) else "",
         keys.shared_rate(lr_text(shared_lr)) if shared_lr is not None else "",
     ]))  # fmt: skip
+
+
+def _with_finalists(rates: pd.DataFrame) -> bool:
+    """Whether rates were trained in blocks as well: their runs are counted, and stand in the score, but not in the loss of the search."""
+    return bool(rates["stage"].str.startswith("look").any())
 
 
 CELL = ("cell", "model", "rank", "setting")
@@ -131,7 +136,7 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
     if shared_lr is not None:
         axes.axvline(shared_lr, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, gid="shared_lr")
     for arm, points in cell.sort_values("lr").groupby("arm", sort=False):
-        _arm(axes, points, column, styles[str(arm)])
+        _arm(axes, points, column, styles[str(arm)], blocks=_with_finalists(cell))
     beyond = far_above(cell) & (column == "tune")
     marked = _at_the_edge(cell)
     marked = marked[(marked["diverged"] > 0) | (column == "tune")]
@@ -151,11 +156,12 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
     light_grid(axes, "y")
 
 
-def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle) -> None:
+def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle, *, blocks: bool) -> None:
     """One arm's line and marks, open where fewer runs than elsewhere stand behind them."""
     arm = points["arm"].iloc[0]
     known = points[points[column].notna()]
-    axes.plot(points["lr"], points[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5)
+    if column == "tune" or not blocks:  # what blocks kept at a rate is a mean of its own
+        axes.plot(known["lr"], known[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5)
     for few, part in known.groupby(known["few"]):
         axes.plot(part["lr"], part[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
                   markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3)  # fmt: skip

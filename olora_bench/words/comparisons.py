@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.outcome import Effect, Outcome
+from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.verdicts import about, digits_of, found, span, unit
@@ -75,10 +75,16 @@ class Measure:
         gain, comparison = self.sign * self.effect(outcome).difference, outcome.comparison
         return f"favours {comparison.arm if gain > 0 else comparison.reference}" if gain > 0 or gain < 0 else ""
 
-    def reach(self, shown: Iterable[Outcome]) -> float:
-        """How far an axis goes on either side of 0 to show every finite number of the outcomes."""
+    def margin(self, shown: Sequence[Outcome]) -> float:
+        """The margin in this measure that all outcomes which carry a verdict share; NaN where there is none."""
+        margins = {one.margin for one in shown if one.by_loss == self.by_loss and one.comparison.confirmatory}
+        return margins.pop() if len(margins) == 1 else math.nan
+
+    def reach(self, shown: Sequence[Outcome]) -> float:
+        """How far an axis goes on either side of 0 to show every finite number of the outcomes, and the margin."""
         effects = map(self.effect, shown)
         numbers = [abs(n) for one in effects for n in (one.difference, one.low, one.high) if math.isfinite(n)]
+        numbers += [margin] if math.isfinite(margin := self.margin(shown)) else []
         return max([self.least, *(1.08 * n for n in numbers)])
 
 
@@ -113,12 +119,15 @@ def caption(shown: Sequence[Outcome]) -> list[str]:
     """What a forest of comparisons shows, in sentences."""
     scores = {about(one, one.score) for one in shown if one.score.has_interval}
     losses = {about(one, one.loss) for one in shown if one.loss.has_interval}
+    equivalent = any(one.verdict is Verdict.EQUIVALENT for one in shown)
     over = [f"{name} over {' or '.join(sorted(found))}" for name, found in (("of the score", scores), ("of the loss", losses)) if found]
     return [
         "Means over blocks (model, seed), arm minus reference. The axis of the held-out loss is turned, so that right of 0 favours the arm "
         "in both panels.",
         f"95% intervals, from six blocks on: {', '.join(over)}." if over else "",
-        "Filled where the verdict says which is better; of the measure that carries no verdict, where the interval excludes 0.",
+        f"Filled where the verdict says which is better{' or that they are equivalent' if equivalent else ''}; of the measure that "
+        "carries no verdict, where the interval excludes 0.",
+        "Shaded: differences within the study's margin." if any(math.isfinite(one.margin(shown)) for one in (SCORE, LOSS)) else "",
         "Grey ticks, where the verdict is open: a true difference from there on would be called four times in five."
         if any(not math.isnan(one.judged.found) and not one.verdict.decided for one in shown)
         else "",

@@ -92,7 +92,7 @@ def scope(said: Said) -> str:
 
 
 def _decides(one: Judged) -> list[str]:
-    if one.outcome.verdict.decided or one.outcome.verdict is Verdict.EQUIVALENT:
+    if one.outcome.verdict.decided:
         return []
     if not one.with_items:
         lacking = f" and at least {MIN_BLOCKS} seeds of each side" if len(one.seeds) < MIN_BLOCKS else ""

@@ -59,13 +59,14 @@ def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool) -
     )
 
 
-def comparisons(*, filled: bool, open_: bool, interval: bool, ticks: bool) -> str:
+def comparisons(*, filled: bool, open_: bool, interval: bool, ticks: bool, margin: bool) -> str:
     """What the marks of the forest of all comparisons mean."""
     return said(
         filled=(filled, "Filled: resolved."),
         open=(open_, "Open: not resolved."),
         line=(interval, "Line: 95% interval."),
         ticks=(ticks, "Grey tick: an open difference would be called from here on."),
+        margin=(margin, "Shaded: within the margin."),
     )
 
 

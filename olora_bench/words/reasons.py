@@ -163,7 +163,8 @@ def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
         case NoFiniteFinalist(blocks):
             return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
         case RestsOnRate(places):
-            return f"rests on the choice of rate: in held-out loss the fixed finalist {' and '.join(places)} says other than what was kept"
+            told = f"at the fixed {'finalist' if len(places) == 1 else 'finalists'} {' and '.join(places)}"
+            return f"rests on the choice of rate: {told} the held-out loss has another verdict than at what was kept"
         case _:
             assert_never(reason)
 

@@ -86,7 +86,7 @@ def test_a_kept_gain_that_is_none_at_a_fixed_finalist_rests_on_the_choice_of_rat
     (reasons,) = tables["verdicts"]["reasons"]
     assert RestsOnRate(("+1",)) in reasons
     assert worded(RestsOnRate(("-1", "+1"))) == (
-        "rests on the choice of rate: in held-out loss the fixed finalist -1 and +1 says other than what was kept"
+        "rests on the choice of rate: at the fixed finalists -1 and +1 the held-out loss has another verdict than at what was kept"
     )
 
 

@@ -1,0 +1,81 @@
+"""What docs/results.md says of the study `headline`, held to its records: a row a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from olora_bench.analysis.caveats import ClippedUnequally, NoSensitivity
+from olora_bench.analysis.scopes import About
+from tests.committed_results import read
+
+PAGE = " ".join((Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "").split())
+
+
+def verdict() -> pd.Series:
+    (row,) = read("headline").tables["verdicts"].to_dict("records")
+    return pd.Series(row)
+
+
+def fixed(place: str) -> pd.Series:
+    """The loss at one of three rates held fixed: -1, 0 or +1 from the search's best."""
+    return read("headline").tables["finalists"].set_index("place").loc[place]
+
+
+def by_scope(measure: str, about: About) -> pd.Series:
+    return read("headline").tables["scopes"].set_index(["measure", "about"]).loc[(measure, about)]
+
+
+def caveats(kind: type) -> list[Any]:
+    return [one for one in read("headline").tables["warnings"]["caveat"] if isinstance(one, kind)]
+
+
+def is_clipped(arm: float, reference: float) -> bool:
+    """Whether what blocks kept had so large a share of its steps clipped: OLoRA all, LoRA at most so many."""
+    (one,) = caveats(ClippedUnequally)
+    return one.arm == arm and one.reference < reference
+
+
+def runs_of(study: str, arms: list[str] | None = None) -> int:
+    runs = read(study).frames.runs
+    return len(runs if arms is None else runs[runs["arm"].isin(arms)])
+
+
+CLAIMS: dict[str, Callable[[], bool]] = {
+    "In score OLoRA and LoRA are equivalent, to within the point that was declared as the margin": lambda: (
+        verdict()["verdict"] == "equivalent" and verdict()["margin"] == 1 and verdict()["judged_by"] == "score"
+    ),
+    "over new seeds and new items of the six benchmarks, given this search": lambda: (
+        by_scope("score", About.SEEDS_AND_ITEMS)["difference"] == verdict()["difference"]
+    ),
+    "The first look of five decided it, after six seeds an arm": lambda: (verdict()["look"], verdict()["look_seeds"]) == (1, 6),
+    "LoRA ends at the lower held-out loss, over new seeds and new examples, and by more than the study's margin for losses": lambda: (
+        verdict()["loss_new_items"] and verdict()["loss_low"] > 0.02
+    ),
+    "at the middle and the highest of the three rates, held fixed, the loss is unresolved": lambda: (
+        fixed("-1")["loss_low"] > 0 and all(fixed(place)["loss_low"] < 0 < fixed(place)["loss_high"] for place in ("0", "+1"))
+    ),
+    "In what blocks kept OLoRA's gradient is clipped at every step, LoRA's seldom.": lambda: is_clipped(1, 0.1),
+    "neither arm is shown to gain over the untouched model beyond what one answer to every item gives": lambda: (
+        {one.arm for found in caveats(NoSensitivity) for one in found.arms} == {"lora", "olora"}
+    ),
+    "54 runs, where the first study took 189, 126 of them of LoRA or OLoRA": lambda: (
+        (runs_of("headline"), runs_of("smollm2"), runs_of("smollm2", ["lora", "olora"])) == (54, 189, 126)
+    ),
+}
+
+
+@pytest.mark.parametrize("words", CLAIMS)
+def test_the_page_makes_the_claim_and_the_records_show_it(words: str) -> None:
+    assert words in PAGE, f"docs/results.md no longer says {words!r}: give its new words here, or remove the claim"
+    assert CLAIMS[words]()
+
+
+def test_every_run_is_of_one_gpu_and_one_commit() -> None:
+    runs = read("headline").frames.runs
+    assert len(runs) == 54 and set(runs["state"]) == {"done"}
+    assert runs["harness"].nunique() == 1
