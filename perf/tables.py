@@ -145,6 +145,35 @@ def judge(found: dict[str, Any], path: Path) -> list[str]:
     return [*_table(head, [row]), "", *_source(found, path, "python -m perf.judge", "two sides, six seeds, two tasks")]
 
 
+def gpu(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a step of perf.gpu: whether it held, and the speed of ours beside the others' where it measures one."""
+    steps = found["steps"]
+    rows = [(name, _held(step), f"{step['seconds']:.0f}", *_sides(step)) for name, step in steps.items()]
+    head = ("step", "held", "seconds", "ours", "others", "peak above model, MiB: ours", "others")
+    named = ",".join(steps)
+    health = steps.get("health", {})
+    ceiling = f"; bf16 product {health['tflop_per_s']:.0f} TFLOP/s, copy {health['gb_per_s']:.0f} GB/s" if "tflop_per_s" in health else ""
+    return [*_table(head, rows), "", *_source(found, path, f"python3 -m perf.gpu --steps {named}", f"random weights{ceiling}")]
+
+
+def _held(step: dict[str, Any]) -> str:
+    return "skipped" if "skipped" in step else "yes" if step["held"] else "no"
+
+
+def _sides(step: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Ours, the others by name, and the same of memory; empty where a step compares no speed."""
+    if "hflm" in step:
+        return (f"{step['ours']['seconds']:.2f} s", f"HFLM {step['hflm']['seconds']:.2f} s", _mib(step["ours"]["bytes"]),
+                _mib(step["hflm"]["bytes"]))  # fmt: skip
+    sides = {SIDES[name]: side for name, side in step.items() if name in SIDES and "examples_per_s" in side}
+    if "ours" not in sides:
+        return ("", "", "", "")
+    ours = sides.pop("ours")
+    speeds = ", ".join(f"{label} {side['examples_per_s']:.0f}" for label, side in sides.items())
+    peaks = ", ".join(f"{label} {_mib(side['peak_above_model_bytes'])}" for label, side in sides.items())
+    return f"{ours['examples_per_s']:.0f} examples/s", speeds, _mib(ours["peak_above_model_bytes"]), peaks
+
+
 _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "train": ("train_alpaca_cpu.json", train),
     "train_commonsense": ("train_commonsense_cpu.json", train),
@@ -155,6 +184,7 @@ _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "load": ("load.json", load),
     "profile": ("profile_cpu.json", profile),
     "judge": ("judge.json", judge),
+    "gpu": ("gpu_check.json", gpu),
 }
 TABLES = {name: (file, make) for name, (file, make) in _ALL.items() if (RESULTS / file).exists()}
 """Name in the page -> file below perf/results, and what makes the table of it: of what has been measured."""
@@ -187,7 +217,8 @@ def _source(found: dict[str, Any], path: Path, command: str, what: str) -> list[
     facts = found["provenance"]
     hardware, packages, commit = facts["hardware"], facts["packages"], facts["harness"]["commit"] or "commit not known"
     changed = " with local changes" if facts["harness"]["dirty"] else ""
-    machine = f"{hardware['processor']}, {hardware['cores']} cores, {facts['threads']} thread{'s' * (facts['threads'] != 1)}"
+    threads = "" if facts["threads"] is None else f", {facts['threads']} thread{'s' * (facts['threads'] != 1)}"
+    machine = f"{hardware['processor']}, {hardware['cores']} cores{threads}"
     machine += "".join(f", {gpu}" for gpu in hardware["gpus"])
     versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "transformers", "peft", "lm-eval") if name in packages)
     return [f"`{command}` wrote `perf/results/{path.name}`: {what}; {machine}; {versions}; commit {commit[:12]}{changed}."]
