@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import masking_utils
 
 from olora_bench.models import kernels
 
@@ -78,11 +79,18 @@ def shapes(monkeypatch: pytest.MonkeyPatch, *models: nn.Module) -> Iterator[Oper
     monkeypatch.setattr(torch, "autocast", lambda kind, **more: contextlib.nullcontext() if kind == "meta" else whole(kind, **more))
     monkeypatch.setattr(kernels, "takes_rows", lambda *_: True)
     monkeypatch.setattr(kernels, "sent", lambda tensor, device: _like(tensor))
+    # Of shapes transformers asks nothing about their values, as it does of a GPU's tensors: which masks it can leave out, for one.
+    monkeypatch.setattr(masking_utils, "is_tracing", lambda *_: False)
+    monkeypatch.setattr(masking_utils, "_ignore_causal_mask_sdpa", _asked)
     with FakeTensorMode(allow_non_fake_inputs=True), Operations() as seen:
         for model in models:
             _emptied(model)
         seen.counts.clear()
         yield seen
+
+
+def _asked(*_: Any, **__: Any) -> bool:
+    raise AssertionError("transformers asks what a mask holds, for which a GPU is waited for")
 
 
 def _like(tensor: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache
 
 from olora_bench.config.schema import PLAIN_FAMILIES
-from olora_bench.models import kernels
+from olora_bench.models import attention, kernels
 from olora_bench.models.causal import attending_as, causal_model
 
 # Their position comes from position_ids alone and their log-likelihoods are the LM head on the last hidden state
@@ -162,8 +162,11 @@ def run_prefix(causal: Any, tokens: Tensor) -> Prefix:
     """Keys and values of the tokens [p] that many tries begin with."""
     # Without the config, no layer drops what a sliding window has passed: the mask decides who sees what.
     cache = DynamicCache()
-    with torch.no_grad():
-        causal.base_model(input_ids=tokens[None], past_key_values=cache, use_cache=True)
+    # Attention of our own: of the mask for its own transformers asks a GPU's values, which waits.
+    with torch.no_grad(), attending_as(causal, attention.NAME):
+        places = torch.arange(len(tokens), device=tokens.device)[None]
+        layout = attention.layout_of([len(tokens)]).to(tokens.device)
+        causal.base_model(input_ids=tokens[None], position_ids=places, past_key_values=cache, use_cache=True, layout=layout)
     return tuple((layer.keys[0], layer.values[0]) for layer in cache.layers)
 
 
