@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +46,9 @@ class Packed:
         """The same on `device`; a copy to a GPU does not wait."""
         if device.type == "cpu":
             return self
-        columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
-        input_ids, positions, reads, targets, owners = (kernels.sent(column, device) for column in columns)
-        return Packed(input_ids, positions, reads, targets, owners, self.examples, self.layout.to(device))
+        columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners, self.layout.offsets)
+        *found, offsets = kernels.sent_together([column.numpy() for column in columns], device)
+        return Packed(*found, self.examples, Layout(self.layout.lengths, offsets))
 
 
 def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
@@ -79,7 +79,7 @@ def packed_rows(model: nn.Module, *, checkpointing: bool = False, steps: Steps =
         checkpointing: keep only each layer's input for the backward pass and compute the rest again there: less memory, a third more work.
         steps: what is done between matrix products, compiled or not.
     """
-    with nullcontext() if is_general(model) else attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
+    with kernels.any_shape() if is_general(model) else attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
         yield
 
 
