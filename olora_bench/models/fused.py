@@ -20,6 +20,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
 
+from olora_bench.models import fused_gpu, kernels
 from olora_bench.models.compiled import EAGER, Steps
 
 
@@ -29,13 +30,16 @@ def fused(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER
 
     Args:
         checkpointing: decoder layers keep their input alone for the backward pass.
-        steps: what is done between matrix products, compiled or not.
+        steps: what is done between matrix products, compiled or not; not compiled a GPU has its own.
     """
     changed: list[nn.Module] = []
+    on_gpu = kernels.on_gpu(next(model.parameters()))
+    if on_gpu and steps is EAGER:
+        steps = fused_gpu.STEPS
     with ExitStack() as stack:
         stack.callback(lambda: [module.__dict__.pop("forward") for module in changed])
         for module in model.modules():
-            forward = _cheaper(module, steps)
+            forward = (fused_gpu.cheaper(module, steps) if on_gpu else None) or _cheaper(module, steps)
             if checkpointing and isinstance(module, GradientCheckpointingLayer):
                 forward = partial(checkpoint, module.forward, use_reentrant=False)
             if forward is not None:
@@ -125,8 +129,8 @@ class _LoraLinear(torch.autograd.Function):
         x, weight, a, b, low = ctx.saved_tensors
         flat, above = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         wide = above.to(b.dtype)
-        d_low = torch.mm(wide, b).mul_(ctx.scale)
-        d_b = torch.mm(wide.t(), low).mul_(ctx.scale)
+        d_low = ctx.steps.product(wide, b, ctx.scale, low)
+        d_b = ctx.steps.product(wide.t(), low, ctx.scale, b)
         d_a = torch.mm(d_low.t(), flat.to(a.dtype))
         d_x = None
         if ctx.needs_input_grad[0]:

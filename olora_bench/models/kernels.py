@@ -70,6 +70,18 @@ def wide_product(left: Tensor, right: Tensor) -> Tensor:
     return torch.mm(left.to(right.dtype), right, out_dtype=torch.float32)
 
 
+def norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`compiled.norm` in one kernel, the product in fp32 too."""
+    found: tuple[Tensor, Tensor] = torch.ops.aten._fused_rms_norm(x, weight.shape, weight, eps)
+    return found
+
+
+def norm_back(grad: Tensor, x: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
+    """`compiled.norm_back` in one kernel."""
+    d_x: Tensor = torch.ops.aten._fused_rms_norm_backward(grad, x, weight.shape, scale, weight, [True, False])[0]
+    return d_x
+
+
 def takes_rows(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether the GPU's flash attention takes these, [1, heads or fewer, l, d]: it depends on dtype, head size and architecture."""
     if query.shape[-1] % 8:  # which torch's own attention pads, and the kernel does not take
