@@ -143,7 +143,8 @@ def _sent(device: torch.device, *numbers: np.ndarray) -> list[Tensor]:
 def _hidden(causal: Any, plans: Sequence[Plan], batch: Batch, lengths: Sequence[int], prefix: Prefix, device: torch.device) -> Tensor:
     """The last hidden states [l, h] of the packed row that a batch makes."""
     tokens, depths, ends = (_joined(plans, batch, name) for name in ("tokens", "depths", "ends"))
-    return last_hidden(causal, *_sent(device, tokens, depths), layout_of(causal, lengths, depths, ends, prefix))
+    ids, places = _sent(device, tokens, depths)
+    return last_hidden(causal, ids, places, layout_of(causal, lengths, depths, ends, prefix))
 
 
 def _joined(plans: Sequence[Plan], batch: Batch, name: str) -> np.ndarray:

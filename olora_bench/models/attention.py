@@ -145,10 +145,10 @@ def packed_attention(
 
 def rows_attention(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:
     """`packed_attention` on a GPU: query [l, heads, d], key and value [l, kv_heads, d]; [l, heads, d], with torch's own gradient."""
-    square = tuple(side.transpose(0, 1)[None] for side in (query, key, value))
-    if kernels.takes_rows(*square):
+    q, k, v = (side.transpose(0, 1)[None] for side in (query, key, value))
+    if kernels.takes_rows(q, k, v):
         return kernels.rows_attention(query, key, value, pattern.layout.rows, pattern.scale, pattern.window)
-    return by_torchs_kernel(*square, pattern)[0]
+    return by_torchs_kernel(q, k, v, pattern)[0]
 
 
 def by_torchs_kernel(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:

@@ -79,7 +79,7 @@ class _Rotated(torch.autograd.Function):
         return _turned(query, cos, sin, 1), _turned(key, cos, sin, 1)
 
     @staticmethod
-    def backward(ctx: Any, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _turned(query, cos, sin, -1), _turned(key, cos, sin, -1), None, None
 
@@ -100,7 +100,7 @@ class _Mlp(torch.autograd.Function):
         return F.linear(steps.gated(opened, lifted), down)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         opened, lifted, gate, up, down = ctx.saved_tensors
         d_opened, d_lifted = ctx.steps.gated_back(torch.matmul(grad, down), opened, lifted)
         flat = torch.mm(d_opened.flatten(0, -2), gate)

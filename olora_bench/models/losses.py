@@ -47,8 +47,8 @@ class Packed:
         if device.type == "cpu":
             return self
         columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners, self.layout.offsets)
-        *found, offsets = kernels.sent_together([column.numpy() for column in columns], device)
-        return Packed(*found, self.examples, Layout(self.layout.lengths, offsets))
+        ids, positions, reads, targets, owners, offsets = kernels.sent_together([column.numpy() for column in columns], device)
+        return Packed(ids, positions, reads, targets, owners, self.examples, Layout(self.layout.lengths, offsets))
 
 
 def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
