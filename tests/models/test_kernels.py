@@ -11,7 +11,7 @@ import torch
 from test_losses import adapted, rows
 
 from olora_bench.evaluation.tree_attention import last_hidden, layout_of, run_prefix
-from olora_bench.models import Base, LmHead, compiled, fused_gpu, kernels, pack, packed_rows, token_nll
+from olora_bench.models import Base, LmHead, PackedRows, compiled, fused_gpu, kernels, pack, token_nll
 from olora_bench.models.general import is_general
 from tests import gpu_twins
 
@@ -44,7 +44,7 @@ def test_no_plan_is_made_for_each_shape(family: str, tiny: Callable[..., Base], 
     monkeypatch.setattr(base.model.model, "forward", watched)
     monkeypatch.setattr("olora_bench.models.losses.is_general", lambda model: family == "general" or is_general(model))
     row, tokens = pack(rows()), torch.arange(3, 9)
-    with packed_rows(base.model):
+    with PackedRows(base.model):
         if family == "packed":
             base.model.base_model(input_ids=row.input_ids, position_ids=row.positions, layout=row.layout)
         if family == "general":
@@ -76,7 +76,7 @@ def test_a_gpus_way_with_checkpointing_is_the_same(tiny: Callable[..., Base], mo
     model = adapted(tiny("tiny_tinyllama").model)
     parameters, row, found = [p for p in model.parameters() if p.requires_grad], pack(rows()), []
     for checkpointing in (False, True):
-        with packed_rows(model, checkpointing=checkpointing):
+        with PackedRows(model, checkpointing=checkpointing):
             nll = token_nll(model, row, LmHead.of(model))
             found.append(torch.autograd.grad(nll.sum(), parameters))
     for mine, other in zip(*found, strict=True):
