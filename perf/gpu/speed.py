@@ -27,7 +27,7 @@ from perf.eval import measured
 from perf.gpu import Asked, Skipped
 from perf.gpu.made_up import adapted, experiment, large, parts, requests
 
-STEPS = {"tinyllama": 40, "llama2_7b": 12}
+STEPS = {"tinyllama": 30, "llama2_7b": 12}
 WARMUP, BATCH = 3, 16  # `perf.train` gives the other sides batches of 16
 ITEMS = 400
 MOST_OF_ESTIMATE = 1.1

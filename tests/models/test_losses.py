@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +217,12 @@ def test_the_model_is_left_as_it_was(tiny: Callable[..., Base]) -> None:
 
 
 def test_an_error_halfway_leaves_no_module_changed(tiny: Callable[..., Base], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some modules have the cheaper forward already when the next one's cannot be made."""
+    """Some modules' cheaper forwards are found already when the next one's cannot be made."""
     model = adapted(tiny("tiny_mistral_7b").model)
     passes, real = iter(range(100)), _cheaper
 
     def failing(*args: Any) -> Any:
         if next(passes) == 12:
-            assert any("forward" in module.__dict__ for module in model.modules())
             raise RuntimeError("on purpose")
         return real(*args)
 
@@ -231,6 +231,21 @@ def test_an_error_halfway_leaves_no_module_changed(tiny: Callable[..., Base], mo
         pass
     assert not any("forward" in module.__dict__ for module in model.modules())
     assert model.get_base_model().config._attn_implementation == "sdpa"  # type: ignore[operator]
+
+
+def test_packed_rows_are_entered_again_and_again(tiny: Callable[..., Base], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they change is found once, and is changed each time and each time put back, after an error too."""
+    model, found = adapted(tiny("tiny_mistral_7b").model), []
+    monkeypatch.setattr("olora_bench.models.fused._cheaper", lambda *asked: found.append(asked) or _cheaper(*asked))
+    entered, once = PackedRows(model), 0
+    for error in (None, "on purpose", None):
+        with pytest.raises(RuntimeError, match=error) if error else nullcontext(), entered:
+            changed = sum("forward" in module.__dict__ for module in model.modules())
+            once = once or len(found)
+            if error:
+                raise RuntimeError(error)
+        assert changed and once == len(found)
+        assert not any("forward" in module.__dict__ for module in model.modules())
 
 
 def test_example_without_supervision_is_zero(tiny: Callable[..., Base]) -> None:
