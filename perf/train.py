@@ -44,18 +44,18 @@ def experiment(options: argparse.Namespace) -> Experiment:
 
 
 class Speed:
-    """Seconds of steps after the warm-up, and the examples and supervised tokens in them."""
+    """Seconds of steps after the warm-up, by the clock and of all threads, and the losses of all steps."""
 
     def __init__(self, warmup: int) -> None:
-        self.warmup, self.began, self.seconds = warmup, 0.0, 0.0
+        self.warmup, self.began, self.seconds, self.cpu_seconds = warmup, (0.0, 0.0), 0.0, 0.0
         self.losses: list[float] = []
 
     def step(self, loss: float) -> None:
         self.losses.append(loss)
-        now = time.perf_counter()
+        now = time.perf_counter(), time.process_time()
         if len(self.losses) == self.warmup:
             self.began = now
-        self.seconds = now - self.began
+        self.seconds, self.cpu_seconds = (after - before for after, before in zip(now, self.began, strict=True))
 
 
 def measure(side: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -94,6 +94,7 @@ def measure(side: str, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "steps": steps,
         "seconds": speed.seconds,
+        "cpu_seconds": speed.cpu_seconds,
         "examples_per_s": len(examples) * share / speed.seconds,
         "tokens_per_s": tokens * share / speed.seconds,
         "supervised_tokens_per_s": supervised * share / speed.seconds,

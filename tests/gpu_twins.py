@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import masking_utils
 
-from olora_bench.models import kernels
+from olora_bench.models import compiled, fused_gpu, kernels
 
 
 def wide_product(left: Tensor, right: Tensor) -> Tensor:
@@ -44,6 +47,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *, flash: bool = True) -> None:
     monkeypatch.setattr(kernels, "takes_rows", lambda *_: flash)
     monkeypatch.setattr(kernels, "wide_product", wide_product)
     monkeypatch.setattr(kernels, "rows_attention", rows_attention)
+    monkeypatch.setattr(fused_gpu, "STEPS", replace(fused_gpu.STEPS, norm_back=compiled.norm_back))  # which no processor has
 
 
 DEVICE = torch.device("meta")
@@ -78,11 +82,26 @@ def shapes(monkeypatch: pytest.MonkeyPatch, *models: nn.Module) -> Iterator[Oper
     monkeypatch.setattr(torch, "autocast", lambda kind, **more: contextlib.nullcontext() if kind == "meta" else whole(kind, **more))
     monkeypatch.setattr(kernels, "takes_rows", lambda *_: True)
     monkeypatch.setattr(kernels, "sent", lambda tensor, device: _like(tensor))
+    # Of shapes transformers asks nothing about their values, as it does of a GPU's tensors: which masks it can leave out, for one.
+    monkeypatch.setattr(masking_utils, "is_tracing", lambda *_: False)
+    monkeypatch.setattr(masking_utils, "_ignore_causal_mask_sdpa", _asked)
+    monkeypatch.setattr(fused_gpu, "STEPS", replace(fused_gpu.STEPS, norm=_norm))  # which torch would take to pieces
+    # A row's columns, of which only sizes count here.
+    warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
     with FakeTensorMode(allow_non_fake_inputs=True), Operations() as seen:
         for model in models:
             _emptied(model)
         seen.counts.clear()
         yield seen
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`kernels.norm` as shapes."""
+    return torch.empty_like(x), x.new_empty(*x.shape[:-1], 1, dtype=torch.float32)
+
+
+def _asked(*_: Any, **__: Any) -> bool:
+    raise AssertionError("transformers asks what a mask holds, for which a GPU is waited for")
 
 
 def _like(tensor: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ def _kept(experiment: Experiment, *, on_gpu: bool) -> float:
     """Bytes a token that a layer keeps for the backward pass: each projection's output, its norms' inputs, what the adapter sees."""
     model, number = experiment.model, _BYTES[experiment.precision]
     targets = [model.shapes[name] for name in model.target_modules]
-    numbers = sum(out for out, _ in model.shapes.values()) + 4 * model.hidden_size
+    known = on_gpu and model.family in ("llama", "mistral")  # `models.fused_gpu`, as one GPU showed; elsewhere something more
+    numbers = sum(out for out, _ in model.shapes.values()) + (2 if known else 4) * model.hidden_size
     numbers += sum(inside for _, inside in targets if inside != model.hidden_size)
     found = numbers * number + 4 * experiment.rank * len(targets)
     if model.family not in ("llama", "mistral", "opt"):  # transformers' own norms, in fp32, and gated activation

@@ -17,6 +17,7 @@ from olora_bench.data.encoding import encode_prompts, last_tokens
 from olora_bench.evaluation.scores import Loaded, computing_in, in_eval_mode
 from olora_bench.models import padding_id, required_eos, special_tokens
 from olora_bench.models.causal import causal_model
+from olora_bench.models.kernels import any_shape
 from olora_bench.models.memory import Budget
 from olora_bench.process.progress import Progress
 from olora_bench.store.record import Json
@@ -89,7 +90,7 @@ def _greedy(
         """The next prompts and what is written after each, as many as the budget allows."""
         chunk = next(chunks_by_budget([len(fed[i]) + most for i in left], budget.tokens))
         ids, mask = (tensor.to(device) for tensor in _left_padded([fed[i] for i in left[: len(chunk)]], settings.pad_token_id))
-        with torch.no_grad():  # PEFT's own generate would put its copy of the folder's settings back
+        with torch.no_grad(), any_shape():  # PEFT's own generate would put its copy of the folder's settings back
             found = causal.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
         return left[: len(chunk)], found[:, ids.shape[1] :].tolist()
 

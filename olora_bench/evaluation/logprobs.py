@@ -86,7 +86,7 @@ def continuation_logprobs(
     for rows in all_rows(plans):
         prefix: Prefix = ()
         if rows.prefix is not None:
-            prefix = run_prefix(causal, _ids(plans[rows.prefix].prefix, device))
+            prefix = run_prefix(causal, *_sent(device, plans[rows.prefix].prefix))
             on_tokens(len(plans[rows.prefix].prefix))
         left: Batch | None = rows
         while left is not None:
@@ -116,7 +116,7 @@ def _next(causal: Any, plans: Sequence[Plan], left: Batch, budget: Budget, prefi
     at, targets, owners = _reads(plans, batch, lengths)
     # Choices of one prompt read the same position: the head is applied to each once.
     places, which = np.unique(at, return_inverse=True)
-    states = hidden[_ids(places, budget.device)]
+    states = hidden.index_select(0, *_sent(budget.device, places))
     del hidden
     head = causal.get_output_embeddings()
     return _Read(*owners, *head_logprobs(states, head.weight, head.bias, which, targets), sum(lengths)), rest
@@ -135,14 +135,16 @@ def _by_request(plans: Sequence[Plan], found: Iterable[_Read]) -> list[list[tupl
     return [[(float(s), bool(m == 0)) for s, m in zip(a, b, strict=True)] for a, b in zip(sums, misses, strict=True)]
 
 
-def _ids(numbers: np.ndarray, device: torch.device) -> Tensor:
-    return kernels.sent(torch.from_numpy(numbers.astype(np.int64)), device)
+def _sent(device: torch.device, *numbers: np.ndarray) -> list[Tensor]:
+    """int64 on the device."""
+    return kernels.sent_together([one.astype(np.int64) for one in numbers], device)
 
 
 def _hidden(causal: Any, plans: Sequence[Plan], batch: Batch, lengths: Sequence[int], prefix: Prefix, device: torch.device) -> Tensor:
     """The last hidden states [l, h] of the packed row that a batch makes."""
     tokens, depths, ends = (_joined(plans, batch, name) for name in ("tokens", "depths", "ends"))
-    return last_hidden(causal, _ids(tokens, device), _ids(depths, device), layout_of(causal, lengths, depths, ends, prefix))
+    ids, places = _sent(device, tokens, depths)
+    return last_hidden(causal, ids, places, layout_of(causal, lengths, depths, ends, prefix))
 
 
 def _joined(plans: Sequence[Plan], batch: Batch, name: str) -> np.ndarray:
@@ -177,13 +179,12 @@ def head_logprobs(states: Tensor, weight: Tensor, bias: Tensor | None, which: np
         fp32 [r] in nats, and bool [r]: whether no token is likelier than the target. On the device: nothing here waits for a GPU.
     """
     work, step = _way(weight)
-    wanted = _ids(targets, states.device)
+    wanted, of = _sent(states.device, targets, which)
     found = []
     with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
         for start in range(0, len(states), step):
             first, last = np.searchsorted(which, [start, start + step]).tolist()
-            own = _ids(which[first:last] - start, states.device)
-            found.append(work(states[start : start + step], weight, bias, own, wanted[first:last]))
+            found.append(work(states[start : start + step], weight, bias, of[first:last] - start, wanted[first:last]))
     values, greedy = (torch.cat(side) for side in zip(*found, strict=True))
     return values, greedy
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache
 
 from olora_bench.config.schema import PLAIN_FAMILIES
-from olora_bench.models import kernels
+from olora_bench.models import attention, kernels
 from olora_bench.models.causal import attending_as, causal_model
 
 # Their position comes from position_ids alone and their log-likelihoods are the LM head on the last hidden state
@@ -29,10 +29,13 @@ FAMILIES = PLAIN_FAMILIES
 NAME = "olora_bench_tries"
 """What transformers knows this attention by."""
 
-# A group ends where padding its tries to the longest computes more pairs of tokens than this: starting one more costs about as much.
-_WASTED_PAIRS = 10_000
-# Keys of a group, the shared beginning copied in front of each trie among them.
-_KEYS_AT_ONCE = 8192
+# Whether on a GPU -> a group ends where padding its tries to the longest computes more pairs of tokens than this: starting one more costs
+# about as much. On a GPU that is the host's time for a dozen kernels a layer.
+_WASTED_PAIRS = {False: 10_000, True: 1_000_000}
+# The same -> keys of a group, the shared beginning copied in front of each trie among them.
+_KEYS_AT_ONCE = {False: 8192, True: 65_536}
+# A mask's rows begin at multiples of so many numbers: torch would copy others for its kernel in every layer.
+_MASK_STRIDE = 8
 
 Prefix = Sequence[tuple[Tensor, Tensor]]
 """(keys, values) of each layer: [kv_heads, p, d]."""
@@ -94,30 +97,36 @@ def layout_of(causal: Any, lengths: Sequence[int], depths: np.ndarray, ends: np.
     repeats = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
     p = prefix[0][0].shape[1] if len(prefix) else 0
     starts = [0, *accumulate(lengths)]
+    cuts = list(_cut(lengths, p, on_gpu=kernels.on_gpu(weight)))
+    squares = [_square(np.array(lengths[a:b]), starts[a], depths, ends) for a, b in cuts]
+    sent = iter(kernels.sent_together([one for square in squares for one in square if one is not None], weight.device))
     groups = []
-    for first, last in _cut(lengths, p):
-        begin, sizes = starts[first], np.array(lengths[first:last])
-        column = np.arange(sizes[0])
-        real = column < sizes[:, None]
-        at = np.array(starts[first:last])[:, None] - begin + np.minimum(column, sizes[:, None] - 1)
-        end = np.where(real, ends[begin + at], column + 1)  # padding sees itself, for want of anything else
-        scatter = None if real.all() else _sent(np.flatnonzero(real), weight)
-        depth, until = _sent(depths[begin + at], weight), _sent(end, weight)
-        seen = {window: _mask(depth, until, p, window, weight) for window in _windows(config)}
-        masks = {window: mask.repeat_interleave(repeats, dim=1)[:, None] for window, mask in seen.items()}
-        groups.append(Group(begin, starts[last], _sent(at, weight), scatter, masks))
+    for (first, last), square in zip(cuts, squares, strict=True):
+        at, depth, end, scatter = (None if one is None else next(sent) for one in square)
+        assert at is not None and depth is not None and end is not None
+        masks = {window: _mask(depth, end, p, window, weight.dtype, repeats) for window in _windows(config)}
+        groups.append(Group(starts[first], starts[last], at, scatter, masks))
     return Layout(tuple(groups), prefix)
 
 
-def _mask(depths: Tensor, ends: Tensor, prefix: int, window: int | None, weight: Tensor) -> Tensor:
-    """Minus infinity where a token does not see another. Two numbers a token go to a GPU and the mask is made there: it has as many as
-    there are pairs of tokens."""
+def _square(
+    sizes: np.ndarray, start: int, depths: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Of tries of these sizes that begin at column `start`: `Group.gather`, each token's depth and end there, `Group.scatter`."""
+    column = np.arange(sizes[0])
+    real = column < sizes[:, None]
+    at = (np.cumsum(sizes) - sizes)[:, None] + np.minimum(column, sizes[:, None] - 1)
+    end = np.where(real, ends[start + at], column + 1)  # padding sees itself, for want of anything else
+    return at, depths[start + at], end, None if real.all() else np.flatnonzero(real)
+
+
+def _mask(depths: Tensor, ends: Tensor, prefix: int, window: int | None, dtype: torch.dtype, repeats: int) -> Tensor:
+    """A mask of `Group.masks`. Two numbers a token go to a GPU and the mask is made there: it has as many as there are pairs of tokens."""
     seen = seen_by(depths, ends, prefix, window)
-    return torch.zeros(seen.shape, dtype=weight.dtype, device=weight.device).masked_fill_(~seen, -math.inf)
-
-
-def _sent(numbers: np.ndarray, weight: Tensor) -> Tensor:
-    return kernels.sent(torch.from_numpy(numbers), weight.device)
+    n, t, keys = seen.shape
+    mask = torch.zeros(n, t, -(-keys // _MASK_STRIDE) * _MASK_STRIDE, dtype=dtype, device=seen.device)
+    mask[:, :, :keys].masked_fill_(~seen, -math.inf)
+    return mask.repeat_interleave(repeats, dim=1)[:, None, :, :keys]
 
 
 def _windows(config: Any) -> set[int | None]:
@@ -130,14 +139,14 @@ def _windows(config: Any) -> set[int | None]:
     return {None}
 
 
-def _cut(lengths: Sequence[int], prefix: int) -> Iterator[tuple[int, int]]:
+def _cut(lengths: Sequence[int], prefix: int, *, on_gpu: bool) -> Iterator[tuple[int, int]]:
     first = 0
     while first < len(lengths):
         longest, wasted, last = lengths[first], 0, first + 1
-        most = _KEYS_AT_ONCE // (prefix + longest)
+        most = _KEYS_AT_ONCE[on_gpu] // (prefix + longest)
         while last < len(lengths) and last - first < most:
             wasted += longest * (prefix + longest) - lengths[last] * (prefix + lengths[last])
-            if wasted > _WASTED_PAIRS:
+            if wasted > _WASTED_PAIRS[on_gpu]:
                 break
             last += 1
         yield first, last
@@ -162,8 +171,11 @@ def run_prefix(causal: Any, tokens: Tensor) -> Prefix:
     """Keys and values of the tokens [p] that many tries begin with."""
     # Without the config, no layer drops what a sliding window has passed: the mask decides who sees what.
     cache = DynamicCache()
-    with torch.no_grad():
-        causal.base_model(input_ids=tokens[None], past_key_values=cache, use_cache=True)
+    # Attention of our own: of the mask for its own transformers asks a GPU's values, which waits.
+    with torch.no_grad(), attending_as(causal, attention.NAME):
+        places = torch.arange(len(tokens), device=tokens.device)[None]
+        layout = attention.layout_of([len(tokens)]).to(tokens.device)
+        causal.base_model(input_ids=tokens[None], position_ids=places, past_key_values=cache, use_cache=True, layout=layout)
     return tuple((layer.keys[0], layer.values[0]) for layer in cache.layers)
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -83,10 +83,14 @@ class Adapted:
 
     def train_mode(self, training: bool) -> None:
         """Switch the adapter's dropout. The frozen base stays in evaluation mode: its own (OPT has some) is not part of any recipe."""
-        for module in self.model.modules():
-            if isinstance(module, BaseTunerLayer):
+        for module in self._layers:
+            if module.training != training:
                 module.train(training)
                 module.get_base_layer().eval()
+
+    @cached_property
+    def _layers(self) -> list[Any]:
+        return [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
 
     def to_bytes(self) -> bytes:
         """A and B as safetensors under PEFT's own names."""

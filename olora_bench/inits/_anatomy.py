@@ -16,7 +16,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.memory import token_budgets
 from olora_bench.data import Example, batch_order, packs
 from olora_bench.inits._layers import layers
-from olora_bench.models import Base, LmHead, original, packed_rows, read_weight, seeded, token_nll
+from olora_bench.models import Base, LmHead, PackedRows, original, read_weight, seeded, token_nll
 from olora_bench.models.memory import Budget
 
 _METRICS = ("b_off_orthonormal", "energy_share", "overlap_left", "overlap_right", "a_condition", "b_condition")
@@ -166,7 +166,7 @@ def batch_loss(
             total += nll.item()
         return total
 
-    with torch.set_grad_enabled(backward is not None), packed_rows(model):
+    with torch.set_grad_enabled(backward is not None), PackedRows(model):
         return budget.fitting(read, undo=model.zero_grad)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_bench.models.base import Base, differing, load_base, load_tokenizer, original, restore, torch_dtype
 from olora_bench.models.head import LmHead
-from olora_bench.models.losses import Packed, pack, packed_rows, token_nll
+from olora_bench.models.losses import Packed, PackedRows, pack, token_nll
 from olora_bench.models.special_tokens import SpecialTokens, padding_id, required_eos, special_tokens
 from olora_bench.models.weights import is_quantised, read_weight, seeded, write_weight
 
@@ -12,6 +12,7 @@ __all__ = [
     "Base",
     "LmHead",
     "Packed",
+    "PackedRows",
     "SpecialTokens",
     "differing",
     "is_quantised",
@@ -19,7 +20,6 @@ __all__ = [
     "load_tokenizer",
     "original",
     "pack",
-    "packed_rows",
     "padding_id",
     "read_weight",
     "required_eos",

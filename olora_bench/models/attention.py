@@ -139,10 +139,16 @@ def packed_attention(
     pattern = Pattern(layout, query.shape[-1] ** -0.5 if scaling is None else scaling, options.get("sliding_window"))
     if not kernels.on_gpu(query):
         return _CausalAttention.apply(query, key, value, pattern), None
-    if kernels.takes_rows(query, key, value):
-        q, k, v = (side[0].transpose(0, 1) for side in (query, key, value))
-        return kernels.rows_attention(q, k, v, layout.rows, pattern.scale, pattern.window)[None], None
-    return by_torchs_kernel(query, key, value, pattern), None
+    q, k, v = (side.squeeze(0).transpose(0, 1) for side in (query, key, value))
+    return rows_attention(q, k, v, pattern)[None], None
+
+
+def rows_attention(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:
+    """`packed_attention` on a GPU: query [l, heads, d], key and value [l, kv_heads, d]; [l, heads, d], with torch's own gradient."""
+    q, k, v = (side.transpose(0, 1)[None] for side in (query, key, value))
+    if kernels.takes_rows(q, k, v):
+        return kernels.rows_attention(query, key, value, pattern.layout.rows, pattern.scale, pattern.window)
+    return by_torchs_kernel(q, k, v, pattern)[0]
 
 
 def by_torchs_kernel(query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:

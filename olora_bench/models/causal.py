@@ -9,6 +9,8 @@ from typing import Any
 from peft import PeftModel
 from torch import nn
 
+from olora_bench.models.kernels import any_shape
+
 
 def causal_model(model: nn.Module) -> Any:
     """The transformers model inside a PEFT model, its adapters in place; another model as it is."""
@@ -22,6 +24,7 @@ def attending_as(model: nn.Module, name: str) -> Iterator[None]:
     before = config._attn_implementation
     config._attn_implementation = name
     try:
-        yield
+        with any_shape():
+            yield
     finally:
         config._attn_implementation = before

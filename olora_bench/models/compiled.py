@@ -46,15 +46,21 @@ def added(out: Tensor, delta: Tensor, scale: float) -> Tensor:
     return torch.add(out, delta, alpha=scale).to(out.dtype)
 
 
+def product(left: Tensor, right: Tensor, scale: float, like: Tensor) -> Tensor:
+    """scale * left @ right, whose shape and dtype are those of `like`."""
+    return torch.mm(left, right).mul_(scale)
+
+
 @dataclass(frozen=True)
 class Steps:
-    """The functions of this file, as they are or compiled."""
+    """The functions of this file, as they are, compiled, or in a GPU's own kernels."""
 
     norm: Callable[..., tuple[Tensor, Tensor]] = norm
     norm_back: Callable[..., Tensor] = norm_back
     gated: Callable[..., Tensor] = gated
     gated_back: Callable[..., tuple[Tensor, Tensor]] = gated_back
     added: Callable[..., Tensor] = added
+    product: Callable[..., Tensor] = product
 
 
 EAGER = Steps()
@@ -63,4 +69,5 @@ EAGER = Steps()
 @cache
 def compiled() -> Steps:
     """Each compiled at its first use in this process."""
-    return Steps(*(torch.compile(getattr(EAGER, field.name), dynamic=True) for field in fields(Steps)))
+    between = [field.name for field in fields(Steps) if field.name != "product"]
+    return Steps(**{name: torch.compile(getattr(EAGER, name), dynamic=True) for name in between})

@@ -7,7 +7,6 @@ activation and a LoRA layer are one step each, with the gradient written out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,28 +19,43 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
 
+from olora_bench.models import fused_gpu, kernels
 from olora_bench.models.compiled import EAGER, Steps
 
 
-@contextmanager
-def fused(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER) -> Iterator[None]:
+class Fused:
     """Inside, modules of `model` whose mathematics is known here run the cheaper way; others, and all of them outside, their own.
+
+    Which modules those are is found when this is first entered; it can be entered again, for as long as the model is what it was.
 
     Args:
         checkpointing: decoder layers keep their input alone for the backward pass.
-        steps: what is done between matrix products, compiled or not.
+        steps: what is done between matrix products, compiled or not; not compiled a GPU has its own.
     """
-    changed: list[nn.Module] = []
-    with ExitStack() as stack:
-        stack.callback(lambda: [module.__dict__.pop("forward") for module in changed])
-        for module in model.modules():
-            forward = _cheaper(module, steps)
-            if checkpointing and isinstance(module, GradientCheckpointingLayer):
+
+    def __init__(self, model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER) -> None:
+        self.model, self.checkpointing, self.steps = model, checkpointing, steps
+        self._forwards: list[tuple[nn.Module, Callable[..., Any]]] | None = None
+
+    def __enter__(self) -> None:
+        if self._forwards is None:
+            self._forwards = list(self._found())
+        for module, forward in self._forwards:
+            module.__dict__["forward"] = forward
+
+    def __exit__(self, *_: object) -> None:
+        for module, _forward in self._forwards or ():
+            del module.__dict__["forward"]
+
+    def _found(self) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
+        on_gpu = kernels.on_gpu(next(self.model.parameters()))
+        steps = fused_gpu.STEPS if on_gpu and self.steps is EAGER else self.steps
+        for module in self.model.modules():
+            forward = (fused_gpu.cheaper(module, steps) if on_gpu else None) or _cheaper(module, steps)
+            if self.checkpointing and isinstance(module, GradientCheckpointingLayer):
                 forward = partial(checkpoint, module.forward, use_reentrant=False)
             if forward is not None:
-                module.forward = forward
-                changed.append(module)
-        yield
+                yield module, forward
 
 
 def _cheaper(module: Any, steps: Steps) -> Callable[..., Tensor] | None:
@@ -125,8 +139,8 @@ class _LoraLinear(torch.autograd.Function):
         x, weight, a, b, low = ctx.saved_tensors
         flat, above = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         wide = above.to(b.dtype)
-        d_low = torch.mm(wide, b).mul_(ctx.scale)
-        d_b = torch.mm(wide.t(), low).mul_(ctx.scale)
+        d_low = ctx.steps.product(wide, b, ctx.scale, low)
+        d_b = ctx.steps.product(wide.t(), low, ctx.scale, b)
         d_a = torch.mm(d_low.t(), flat.to(a.dtype))
         d_x = None
         if ctx.needs_input_grad[0]:

@@ -3,11 +3,18 @@ the whole of a GPU's way on a processor."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPAParams
+
+_ALIGNED = 16
+"""Bytes at whose multiples tensors that are sent together begin: what the widest load of a kernel takes."""
 
 
 class Rows(NamedTuple):
@@ -29,10 +36,50 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
+def sent_together(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """`sent` of several at once: a GPU's host takes longer for a piece of pinned memory and a copy than for a kernel."""
+    if device.type == "cpu":
+        return [torch.from_numpy(array) for array in arrays]
+    bounds = [0, *accumulate(-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays)]
+    whole = np.empty(bounds[-1], dtype=np.uint8)
+    for array, begin in zip(arrays, bounds[:-1], strict=True):
+        whole[begin : begin + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    there = sent(torch.from_numpy(whole), device)
+    dtypes = [torch.from_numpy(array[:0]).dtype for array in arrays]
+    return [
+        there[begin : begin + array.nbytes].view(dtype).view(array.shape)
+        for array, dtype, begin in zip(arrays, dtypes, bounds[:-1], strict=True)
+    ]
+
+
+@contextmanager
+def any_shape() -> Iterator[None]:
+    """Inside, torch's attention leaves cuDNN's alone, which torch 2.11 prefers on Hopper: its plan for a shape that is new takes the host
+    tens of milliseconds, and rows of examples, tries and answers that grow are of new shapes all the time."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
 def wide_product(left: Tensor, right: Tensor) -> Tensor:
     """fp32 [m, n] of left [m, k] and right [k, n] in 16 bits, `left` rounded to `right`'s dtype: on tensor cores, whose products of 16-bit
     numbers are exact and whose sums are fp32."""
     return torch.mm(left.to(right.dtype), right, out_dtype=torch.float32)
+
+
+def norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`compiled.norm` in one kernel, the product in fp32 too."""
+    found: tuple[Tensor, Tensor] = torch.ops.aten._fused_rms_norm(x, weight.shape, weight, eps)
+    return found
+
+
+def norm_back(grad: Tensor, x: Tensor, scale: Tensor, weight: Tensor) -> Tensor:
+    """`compiled.norm_back` in one kernel."""
+    d_x: Tensor = torch.ops.aten._fused_rms_norm_backward(grad, x, weight.shape, scale, weight, [True, False])[0]
+    return d_x
 
 
 def takes_rows(query: Tensor, key: Tensor, value: Tensor) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from olora_bench.models import kernels
 from olora_bench.models.attention import NAME, Layout, layout_of
 from olora_bench.models.causal import attending_as, causal_model
 from olora_bench.models.compiled import EAGER, Steps
-from olora_bench.models.fused import fused
+from olora_bench.models.fused import Fused
 from olora_bench.models.general import example_nll, is_general
 from olora_bench.models.head import LmHead
 
@@ -46,9 +46,9 @@ class Packed:
         """The same on `device`; a copy to a GPU does not wait."""
         if device.type == "cpu":
             return self
-        columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners)
-        input_ids, positions, reads, targets, owners = (kernels.sent(column, device) for column in columns)
-        return Packed(input_ids, positions, reads, targets, owners, self.examples, self.layout.to(device))
+        columns = (self.input_ids, self.positions, self.reads, self.targets, self.owners, self.layout.offsets)
+        ids, positions, reads, targets, owners, offsets = kernels.sent_together([column.numpy() for column in columns], device)
+        return Packed(ids, positions, reads, targets, owners, self.examples, Layout(self.layout.lengths, offsets))
 
 
 def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
@@ -71,20 +71,32 @@ def pack(sequences: Sequence[tuple[Any, Any]]) -> Packed:
     return Packed(ids[None], positions[None], at - 1, ids[at], owners[at], len(lengths), layout_of(lengths))
 
 
-@contextmanager
-def packed_rows(model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER) -> Iterator[None]:
-    """Inside, `model` takes packed rows: its attention keeps examples apart, and what is known here of its layers runs the cheaper way.
+class PackedRows:
+    """Inside, a model takes packed rows: its attention keeps examples apart, and what is known here of its layers runs the cheaper way.
+
+    It can be entered again and again, for as long as the model is what it was.
 
     Args:
         checkpointing: keep only each layer's input for the backward pass and compute the rest again there: less memory, a third more work.
         steps: what is done between matrix products, compiled or not.
     """
-    with nullcontext() if is_general(model) else attending_as(model, NAME), fused(model, checkpointing=checkpointing, steps=steps):
-        yield
+
+    def __init__(self, model: nn.Module, *, checkpointing: bool = False, steps: Steps = EAGER) -> None:
+        self.model, self.fused = model, Fused(model, checkpointing=checkpointing, steps=steps)
+        self._open = ExitStack()
+
+    def __enter__(self) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(kernels.any_shape() if is_general(self.model) else attending_as(self.model, NAME))
+            stack.enter_context(self.fused)
+            self._open = stack.pop_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
 
 def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
-    """Negative log-likelihood of each example's supervised tokens, summed, in nats. To be called inside `packed_rows(model)`.
+    """Negative log-likelihood of each example's supervised tokens, summed, in nats. To be called inside `PackedRows(model)`.
 
     Token t is predicted from the tokens of its example before it. Hidden states meet the LM head in fp32, whatever the base's dtype.
 

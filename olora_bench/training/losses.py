@@ -13,7 +13,7 @@ from torch import Tensor
 from olora_bench.data import Example, Parts, longest_first, packs
 from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
-from olora_bench.models import LmHead, packed_rows, token_nll
+from olora_bench.models import LmHead, PackedRows, token_nll
 from olora_bench.models.compiled import EAGER
 from olora_bench.models.compiled import compiled as compiled_steps
 from olora_bench.models.memory import Budget
@@ -40,7 +40,9 @@ class Losses:
         self, adapted: Adapted, token_budget: int, device: torch.device, *, checkpointing: bool = False, compiled: bool = False
     ) -> None:
         self.adapted, self.budget, self.device = adapted, Budget(token_budget, device), device
-        self.checkpointing, self.steps = checkpointing, compiled_steps() if compiled else EAGER
+        steps = compiled_steps() if compiled else EAGER
+        self.trained = PackedRows(adapted.model, checkpointing=checkpointing, steps=steps)
+        self.read = PackedRows(adapted.model, steps=steps)
         self.head = LmHead.of(adapted.model)
 
     def gradient(self, examples: Sequence[Example], scaler: torch.amp.GradScaler) -> Tensor:
@@ -59,7 +61,7 @@ class Losses:
 
     def _gradient(self, examples: Sequence[Example], count: int, scaler: torch.amp.GradScaler) -> Tensor:
         total = torch.zeros((), device=self.device)
-        with packed_rows(self.adapted.model, checkpointing=self.checkpointing, steps=self.steps):
+        with self.trained:
             for nll in self._sums(examples):
                 loss = nll.sum() / count
                 scaler.scale(loss).backward()
@@ -80,7 +82,7 @@ class Losses:
     def _read(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """The loss of each example, summed over its supervised tokens, and that of all in doubles, without dropout; still on the device."""
         self.adapted.train_mode(False)
-        with packed_rows(self.adapted.model, steps=self.steps):
+        with self.read:
             sums = self.budget.fitting(lambda: list(self._sums(examples)))
         return torch.cat(sums), torch.stack([nll.double().sum() for nll in sums]).sum()
 

@@ -25,7 +25,7 @@ from perf.gpu import Asked, Skipped
 STEPS = {
     "health": ("speed", 40), "syncs": ("exact", 60), "architectures": ("exact", 90), "tries": ("exact", 90), "restore": ("exact", 60),
     "resume": ("exact", 60), "out_of_memory": ("exact", 60), "olora": ("speed", 60), "train_1b": ("speed", 90), "score_1b": ("speed", 60),
-    "train_7b": ("speed", 120), "score_7b": ("speed", 90), "study": ("speed", 540),
+    "host_1b": ("host", 60), "train_7b": ("speed", 120), "score_7b": ("speed", 90), "study": ("speed", 540),
 }  # fmt: skip
 """Name -> module of `perf.gpu` that has it, and the seconds that it may take."""
 
@@ -103,7 +103,7 @@ def main() -> int:
         if options.wheels is not None:
             sys.path.append(str(unpacked(options.wheels, Path(folder) / "packages")))
         _one_gpu(options.device)
-        for module in ("exact", "speed"):
+        for module in ("exact", "speed", "host"):
             importlib.import_module(f"perf.gpu.{module}")
         steps = _all(names, options, Path(folder), end)
     print(f"wrote {options.out}")

@@ -14,7 +14,7 @@ from torch import nn
 from olora_bench import inits
 from olora_bench.data import collate, packs
 from olora_bench.evaluation import Scorer, logprobs
-from olora_bench.models import LmHead, differing, packed_rows, token_nll
+from olora_bench.models import LmHead, PackedRows, differing, token_nll
 from olora_bench.training import Checkpoints, train
 from olora_bench.training.losses import Losses
 from perf.gpu import Asked, Skipped
@@ -94,7 +94,7 @@ def _apart(mine: torch.Tensor, other: torch.Tensor) -> float:
 
 def _ours(asked: Asked, name: str, dtype: torch.dtype) -> tuple[torch.Tensor, list[torch.Tensor]]:
     one = adapted(tiny(asked, name, dtype), experiment(asked, name), zero=False)
-    with packed_rows(one.model):
+    with PackedRows(one.model):
         (row,) = packs(examples(7, 0, longest=160), 4096)
         nll = token_nll(one.model, row.to(one.base.device), LmHead.of(one.model))
     return nll.detach().cpu(), [g.cpu() for g in torch.autograd.grad(nll.sum(), _trained(one.model))]

@@ -18,6 +18,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from olora_bench.config.memory import training_memory
+from olora_bench.data import batch_order
 from olora_bench.evaluation import Scorer, token_budget
 from olora_bench.training.memory import PeakMemory
 from perf import init
@@ -26,7 +27,8 @@ from perf.eval import measured
 from perf.gpu import Asked, Skipped
 from perf.gpu.made_up import adapted, experiment, large, parts, requests
 
-STEPS, WARMUP, BATCH = 12, 3, 16  # `perf.train` gives the other sides batches of 16
+STEPS = {"tinyllama": 30, "llama2_7b": 12}
+WARMUP, BATCH = 3, 16  # `perf.train` gives the other sides batches of 16
 ITEMS = 400
 MOST_OF_ESTIMATE = 1.1
 """Of the memory that was told beforehand, at most so much is taken."""
@@ -86,23 +88,25 @@ def train_7b(asked: Asked) -> dict[str, Any]:
 
 def _trained(asked: Asked, model: str) -> dict[str, Any]:
     """Examples a second and memory of ours, transformers' Trainer and TRL, and ours beside what was told."""
-    steps, warmup = (3, 1) if asked.tiny else (STEPS, WARMUP)
+    steps, warmup = (3, 1) if asked.tiny else (STEPS[model], WARMUP)
     name = "tiny_tinyllama" if asked.tiny else model
     rank = 8 if asked.tiny else 32
     what = experiment(asked, name, f"recipe.steps={steps}", f"rank={rank}")
     base, found = large(asked, what), dict[str, Any]()
     one, data = adapted(base, what), parts(steps, BATCH, longest=32 if asked.tiny else 256)
     options = argparse.Namespace(steps=steps, warmup=warmup, device=asked.device)
-    order = [data.train[i] for i in range(steps * BATCH)]
+    as_they_come = [data.train[i] for i in range(steps * BATCH)]
     sides: dict[str, Callable[[perf_train.Speed], Any]] = {
         "ours": lambda speed: perf_train._ours("ours", what, data, one, base.device, speed),
-        "transformers": lambda speed: perf_train._transformers(order, one.model, base.tokenizer, what, options, speed),
-        "trl": lambda speed: perf_train._trl("trl", order, one.model, base.tokenizer, what, options, speed),
+        "transformers": lambda speed: perf_train._transformers(as_they_come, one.model, base.tokenizer, what, options, speed),
+        "trl": lambda speed: perf_train._trl("trl", as_they_come, one.model, base.tokenizer, what, options, speed),
     }
     for side, work in sides.items():
         found[side] = _side(work, perf_train.Speed(warmup), asked, (steps - warmup) * BATCH)
-    told, took = training_memory(what, on_gpu=asked.on_gpu).above_base, found["ours"].get("peak_above_model_bytes", 0)
-    found["memory"] = {"told": told, "took": took, "base": base.size_bytes}
+    order = batch_order(len(data.train), seed=what.seed, steps=steps, batch_size=BATCH)
+    tokens = max(sum(len(data.train[i].input_ids) for i in batch) for batch in order)  # a plan takes all examples to be `data.cutoff` long
+    told, took = training_memory(what, on_gpu=asked.on_gpu, token_budget=tokens).above_base, found["ours"].get("peak_above_model_bytes", 0)
+    found["memory"] = {"told": told, "took": took, "base": base.size_bytes, "largest_batch_tokens": tokens}
     faster = all(found["ours"].get("examples_per_s", 0) >= row.get("examples_per_s", 0) for row in found.values())
     return {"held": asked.tiny or (faster and took <= MOST_OF_ESTIMATE * told), **found}
 
@@ -118,7 +122,8 @@ def _side(work: Callable[[perf_train.Speed], Any], speed: perf_train.Speed, aske
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     return {
-        "examples_per_s": timed / speed.seconds, "peak_above_model_bytes": memory.peak - memory.start,
+        "examples_per_s": timed / speed.seconds, "seconds": speed.seconds, "cpu_seconds": speed.cpu_seconds, "steps": len(speed.losses),
+        "peak_above_model_bytes": memory.peak - memory.start,
         "first_loss": speed.losses[0], "last_loss": speed.losses[-1],
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from tiny_models import FAMILIES, TinyBase, tiny_base
 
 from olora_bench.config import compose, load
 from olora_bench.config.memory import scoring_memory
-from olora_bench.evaluation import NoRoom, Scorer, generation, scores, token_budget
+from olora_bench.evaluation import NoRoom, Scorer, generation, scores, token_budget, tree_attention
 from olora_bench.evaluation import logprobs as module
 from olora_bench.evaluation.logprobs import head_logprobs
 from tests import gpu_twins
@@ -37,6 +37,24 @@ def test_a_gpus_scores_are_hflms(family: str, shots: int, bases: dict[str, TinyB
     requests = requests_of(random.Random(shots), shots=shots)
     scorer = Scorer(bases[family].model, bases[family].tokenizer, token_budget=200)
     assert_same(scorer.loglikelihood(requests), lm_eval_says(bases[family], requests))
+
+
+def test_a_gpu_sees_many_tries_as_few_shapes() -> None:
+    """Each group costs its host a dozen kernels a layer; a processor pads less."""
+    lengths = list(range(280, 80, -1))
+    assert [len(list(tree_attention._cut(lengths, 0, on_gpu=on_gpu))) for on_gpu in (False, True)] == [27, 3]
+
+
+@pytest.mark.parametrize("prefix", [0, 35])
+def test_a_masks_rows_are_aligned(prefix: int, bases: dict[str, TinyBase]) -> None:
+    """Else torch copies them in every layer."""
+    model, lengths = bases["llama"].model, [13, 9]
+    front = tuple((torch.zeros(2, prefix, 8),) * 2 for _ in range(2)) if prefix else ()
+    depths = np.concatenate([np.arange(length) for length in lengths])
+    ends = np.concatenate([np.full(length, length) for length in lengths])
+    for group in tree_attention.layout_of(model, lengths, depths, ends, front).groups:
+        for mask in group.masks.values():
+            assert mask.shape[-1] == prefix + 13 and all(stride % 8 == 0 for stride in mask.stride()[:-1])
 
 
 @pytest.mark.parametrize("bias", [False, True])

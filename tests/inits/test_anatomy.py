@@ -14,7 +14,7 @@ from olora_bench.config import Experiment, conf_dir
 from olora_bench.data import Example
 from olora_bench.inits import Adapted, apply
 from olora_bench.inits._layers import layers
-from olora_bench.models import Base, LmHead, pack, packed_rows, token_nll
+from olora_bench.models import Base, LmHead, PackedRows, pack, token_nll
 from olora_bench.run import experiment as road
 from olora_bench.store import RunRecord, Store
 
@@ -74,11 +74,11 @@ def test_step_0_against_the_untouched_base(dtype: torch.dtype, experiment: Make,
     what = experiment("init=olora", "recipe.batch_size=32")
     base = fresh(what, dtype)
     packed = pack([(e.input_ids, e.supervised) for e in EXAMPLES])
-    with torch.no_grad(), packed_rows(base.model):
+    with torch.no_grad(), PackedRows(base.model):
         untouched = token_nll(base.model, packed, LmHead.of(base.model)).sum().item() / len(packed.reads)
     adapted = apply(base, what, lambda: EXAMPLES, measure=True)
     found = adapted.measured()["anatomy"]["step_0"]
-    with packed_rows(adapted.model):
+    with PackedRows(adapted.model):
         loss = token_nll(adapted.model, packed, LmHead.of(adapted.model)).sum() / len(packed.reads)
         loss.backward()
     gradients = torch.cat([p.grad.flatten() for p in adapted.param_groups[0]["params"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from olora_bench.config import Model
 from olora_bench.errors import BadInput
-from olora_bench.models import Base, LmHead, Packed, load_base, pack, packed_rows, token_nll
+from olora_bench.models import Base, LmHead, Packed, PackedRows, load_base, pack, token_nll
 from olora_bench.models.attention import Pattern, by_torchs_kernel, layout_of, packed_attention
 from olora_bench.models.compiled import compiled
 from olora_bench.models.fused import _cheaper
@@ -34,7 +35,7 @@ def rows() -> Rows:
 
 
 def nll_of(model: nn.Module, packed: Packed, **options: object) -> Tensor:
-    with packed_rows(model, **options):  # type: ignore[arg-type]
+    with PackedRows(model, **options):  # type: ignore[arg-type]
         return token_nll(model, packed, LmHead.of(model))
 
 
@@ -65,7 +66,7 @@ def test_losses_and_gradients_equal_transformers_with_padding(name: str, options
     ours, theirs = nll_of(model, pack(rows()), **options), by_transformers(model, rows())
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     if options:
-        with packed_rows(model, checkpointing=True):
+        with PackedRows(model, checkpointing=True):
             gradients = torch.autograd.grad(token_nll(model, pack(rows()), LmHead.of(model)).sum(), parameters)
     else:
         gradients = torch.autograd.grad(ours.sum(), parameters)
@@ -108,7 +109,7 @@ def test_recomputed_layers_drop_out_what_they_dropped_out_before(tiny: Callable[
     found = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        with packed_rows(model, checkpointing=checkpointing):
+        with PackedRows(model, checkpointing=checkpointing):
             found.append(torch.autograd.grad(token_nll(model, pack(rows()), LmHead.of(model)).sum(), parameters))
     for plain, again in zip(*found, strict=True):
         torch.testing.assert_close(plain, again, atol=1e-6, rtol=1e-6)
@@ -204,11 +205,11 @@ def test_compiled_steps_change_rounding_alone(tiny: Callable[..., Base]) -> None
 
 
 def test_the_model_is_left_as_it_was(tiny: Callable[..., Base]) -> None:
-    """Outside `packed_rows` every module has its own forward again, and the model its own attention, after an error too."""
+    """Outside `PackedRows` every module has its own forward again, and the model its own attention, after an error too."""
     model = adapted(tiny("tiny_mistral_7b").model)
     with torch.no_grad():
         before = by_transformers(model, rows())
-        with pytest.raises(RuntimeError, match="on purpose"), packed_rows(model, checkpointing=True):
+        with pytest.raises(RuntimeError, match="on purpose"), PackedRows(model, checkpointing=True):
             raise RuntimeError("on purpose")
         assert model.get_base_model().config._attn_implementation == "sdpa"  # type: ignore[operator]
         assert not any("forward" in module.__dict__ for module in model.modules())
@@ -216,21 +217,35 @@ def test_the_model_is_left_as_it_was(tiny: Callable[..., Base]) -> None:
 
 
 def test_an_error_halfway_leaves_no_module_changed(tiny: Callable[..., Base], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some modules have the cheaper forward already when the next one's cannot be made."""
+    """Some modules' cheaper forwards are found already when the next one's cannot be made."""
     model = adapted(tiny("tiny_mistral_7b").model)
     passes, real = iter(range(100)), _cheaper
 
     def failing(*args: Any) -> Any:
         if next(passes) == 12:
-            assert any("forward" in module.__dict__ for module in model.modules())
             raise RuntimeError("on purpose")
         return real(*args)
 
     monkeypatch.setattr("olora_bench.models.fused._cheaper", failing)
-    with pytest.raises(RuntimeError, match="on purpose"), packed_rows(model):
+    with pytest.raises(RuntimeError, match="on purpose"), PackedRows(model):
         pass
     assert not any("forward" in module.__dict__ for module in model.modules())
     assert model.get_base_model().config._attn_implementation == "sdpa"  # type: ignore[operator]
+
+
+def test_packed_rows_are_entered_again_and_again(tiny: Callable[..., Base], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they change is found once, and is changed each time and each time put back, after an error too."""
+    model, found = adapted(tiny("tiny_mistral_7b").model), []
+    monkeypatch.setattr("olora_bench.models.fused._cheaper", lambda *asked: found.append(asked) or _cheaper(*asked))
+    entered, once = PackedRows(model), 0
+    for error in (None, "on purpose", None):
+        with pytest.raises(RuntimeError, match=error) if error else nullcontext(), entered:
+            changed = sum("forward" in module.__dict__ for module in model.modules())
+            once = once or len(found)
+            if error:
+                raise RuntimeError(error)
+        assert changed and once == len(found)
+        assert not any("forward" in module.__dict__ for module in model.modules())
 
 
 def test_example_without_supervision_is_zero(tiny: Callable[..., Base]) -> None:
@@ -244,7 +259,7 @@ def test_bf16_base_meets_the_head_in_fp32(tiny: Callable[..., Base]) -> None:
     model = tiny("tiny_llama2_7b", torch.bfloat16).model
     packed = pack(rows())
     nll = nll_of(model, packed)
-    with packed_rows(model):
+    with PackedRows(model):
         hidden = model.model(input_ids=packed.input_ids, position_ids=packed.positions, layout=packed.layout).last_hidden_state.double()
     logp = (hidden[0, packed.reads] @ model.lm_head.weight.double().T).log_softmax(-1).gather(1, packed.targets[:, None])[:, 0]
     torch.testing.assert_close(nll.double(), -torch.zeros(len(LENGTHS)).double().index_add(0, packed.owners, logp), atol=1e-3, rtol=1e-6)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from olora_bench.evaluation import Scorer
-from olora_bench.models import LmHead, load_base, pack, packed_rows, token_nll
+from olora_bench.models import LmHead, PackedRows, load_base, pack, token_nll
 
 ALWAYS = (8, 17, 19, 20, 34)
 ALL = [number if number in ALWAYS else pytest.param(number, marks=pytest.mark.slow) for number in range(40)]
@@ -48,7 +48,7 @@ def by_transformers(model: nn.Module, sequences: list[tuple[Tensor, Tensor]]) ->
 
 
 def ours(model: nn.Module, sequences: list[tuple[Tensor, Tensor]]) -> Tensor:
-    with packed_rows(model):
+    with PackedRows(model):
         packed = pack(sequences)
         return token_nll(model, packed, LmHead.of(model)).sum() / len(packed.targets)
 

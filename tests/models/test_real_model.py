@@ -12,7 +12,7 @@ import torch
 
 from olora_bench.config import Model, compose, load
 from olora_bench.inits import apply
-from olora_bench.models import LmHead, differing, load_base, pack, packed_rows, token_nll
+from olora_bench.models import LmHead, PackedRows, differing, load_base, pack, token_nll
 
 WHEELS = os.environ.get("OLORA_BENCH_TEST_WHEELS")
 
@@ -47,5 +47,5 @@ def test_packaged_model_is_converted_and_put_back(read_model: Callable[[str], Mo
 
 @torch.no_grad()
 def nll(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    with packed_rows(model):
+    with PackedRows(model):
         return token_nll(model, pack([(ids[0], torch.ones_like(ids[0], dtype=torch.bool))]), LmHead.of(model))

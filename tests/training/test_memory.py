@@ -13,7 +13,7 @@ import torch
 from olora_bench.config import Experiment
 from olora_bench.config.memory import fitting_budget, training_memory
 from olora_bench.inits import Adapted
-from olora_bench.models import LmHead, pack, packed_rows, token_nll
+from olora_bench.models import LmHead, PackedRows, pack, token_nll
 from olora_bench.models.memory import allowed_bytes
 
 TOKENS = 8 * 64
@@ -34,7 +34,7 @@ def kept_bytes(adapted: Adapted) -> int:
     generator = torch.Generator().manual_seed(0)
     rows = [(torch.randint(3, 259, (64,), generator=generator), torch.arange(64) == 63) for _ in range(TOKENS // 64)]
     adapted.train_mode(True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), packed_rows(adapted.model):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), PackedRows(adapted.model):
         token_nll(adapted.model, pack(rows), head)
     return sum(storage.nbytes() for storage in found.values())
 
