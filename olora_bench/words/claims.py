@@ -10,7 +10,7 @@ import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged, evidence
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.words.numbers import number, pp, probability, rate
+from olora_bench.words.numbers import interval, minus, number, pp, probability, rate
 from olora_bench.words.reasons import counted
 
 _LACKING = {
@@ -175,14 +175,19 @@ def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.Init
         same = "equal" if basis.same_size else "differ"
         return f"parameters {same}; memory above the base {basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
     if isinstance(basis, evidence.InitCost):
-        if basis.seconds <= 0:
-            return f"the init takes no longer than the reference's: by {number(-basis.seconds, digits=2)} s less at least"
-        return f"the init takes at most {basis.seconds:.2f} s more than the reference's, {basis.share:.2%} of training"
+        return _init_cost(basis)
     rates = ", but for the learning rate of each arm" if basis.own_rates else ""
     changed = "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
     size = "of the same size" if basis.same_size else "differ in size"
     differ = "differs" if basis.pairs == 1 else "differ"
     return f"{counted(basis.pairs, 'pair')} {differ} in init alone{rates}; adapters {size}{changed if basis.base_changed else ''}"
+
+
+def _init_cost(one: evidence.InitCost) -> str:
+    more = f"{number(abs(one.seconds), digits=2)} s {'less' if one.seconds < 0 else 'more'} than the reference's"
+    extent = "" if np.isnan(one.low) else f" (95% interval {interval(one.low, one.high, digits=2)})"
+    where = f" in the cell where that is most, of {one.cells}" if one.cells > 1 else ""
+    return f"the init itself takes {more}{extent}, {minus(f'{one.share:.2%}')} of training{where}; means, no test"
 
 
 def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:

@@ -42,6 +42,14 @@ def test_every_shipped_claim_is_read_and_judged() -> None:
     assert table.loc["faster_convergence", "runs"]
 
 
+def test_an_inits_own_seconds_decide_and_not_those_of_its_phase() -> None:
+    """Planted: 0.4 s of 100 more by itself; the phase, in which the adapter is measured too, takes 2 s more, which would refute."""
+    table = analysed(SYNTHETIC, "planted").tables["claims"].set_index("claim")
+    assert "the init itself takes 0.40 s more than the reference's, 0.40% of training" in table.loc["negligible_qr_cost", "figure"]
+    phase = analysed(SYNTHETIC, "planted").tables["measures"].query("measure == 'init_seconds'")
+    assert phase[phase["contrast"] == "olora vs lora"]["difference"].unique().tolist() == [2.0]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -119,8 +127,15 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
             "flips, uncorrected. Not read at equal rates",
         ),
         (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),
-        (evidence.InitCost(0.25, 0.004), "the init takes at most 0.25 s more than the reference's, 0.40% of training"),
-        (evidence.InitCost(-0.06, -0.001), "the init takes no longer than the reference's: by 0.06 s less at least"),
+        (
+            evidence.InitCost(0.25, 0.125, 0.375, 0.004, 2),
+            "the init itself takes 0.25 s more than the reference's (95% interval +0.12 to +0.38), 0.40% of training in the cell where that "
+            "is most, of 2; means, no test",
+        ),
+        (
+            evidence.InitCost(-0.06, np.nan, np.nan, -0.001, 1),
+            "the init itself takes 0.06 s less than the reference's, −0.10% of training; means, no test",
+        ),
     ],
 )
 def test_evidence_is_worded_with_its_numbers(basis: evidence.Evidence, said: str) -> None:

@@ -11,6 +11,7 @@ SAME_MEMORY = 0.05
 """Peak memory within 5% counts as the same."""
 NEGLIGIBLE = 0.01
 """An init that adds less than 1% of the time of training costs nothing that matters."""
+_CELL = ["contrast", "role", "cell"]
 
 
 def same_size_and_memory(asked: Asked) -> Finding:
@@ -23,13 +24,14 @@ def same_size_and_memory(asked: Asked) -> Finding:
 
 
 def negligible_init(asked: Asked) -> Finding:
-    """The init's extra seconds as a share of training."""
-    extra, train = asked.measured("init_seconds"), asked.measured("train_seconds")
-    if extra.empty or train.empty:
+    """The init's own extra seconds (not those of the phase, most of which is measuring) as a mean share of the arm's training; no test."""
+    extra, train = (asked.measured(name).set_index(_CELL) for name in ("init_own_seconds", "train_seconds"))
+    shares = (extra["difference"] / train["value_arm"]).dropna()
+    if shares.empty:
         return Finding(NOT_TESTED, evidence.Lacking("costs"))
-    share = float((extra["difference"].to_numpy() / train["value_arm"].to_numpy()).max())
-    found = evidence.InitCost(float(extra["difference"].max()), share)
-    return Finding(SUPPORTED if share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(extra))
+    most = extra.loc[shares.idxmax()]
+    found = evidence.InitCost(*(float(most[name]) for name in ("difference", "low", "high")), float(shares.max()), len(shares))
+    return Finding(SUPPORTED if found.share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(extra))
 
 
 def init_alone(asked: Asked) -> Finding:
