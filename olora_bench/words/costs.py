@@ -28,8 +28,8 @@ def cost_caption(pairs: pd.DataFrame) -> list[str]:
     counts = pairs.groupby(["contrast", "model", "rank", "setting"]).size()
     memory = ", peak memory above the loaded base" if pairs["memory"].notna().any() else ""
     return [
-        f"Time of optimising{memory} (ratios on a logarithmic axis, bar: geometric mean) and time of the init itself (seconds more), of an arm "
-        "beside its reference: two runs of one setting and seed, made by one version of the harness on one kind of machine.",
+        f"Time of optimising{memory} (ratios on a logarithmic axis, bar: geometric mean) and time of the init itself (seconds more), of an "
+        "arm beside its reference: two runs of one setting and seed, made by one version of the harness on one kind of machine.",
         "The two ran at different times, beside other work on the machine: dots on both sides of the line show no difference.",
         f"Pairs of runs in a row: {listed(counts)}.",
     ]

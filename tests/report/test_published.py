@@ -129,8 +129,8 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
         (evidence.InitAlone(1, False, False, False), "1 pair differs in init alone; adapters differ in size"),
         (
             evidence.InitCost(0.25, 0.125, 0.375, 0.004, 2),
-            "the init itself takes 0.25 s more than the reference's (95% interval +0.12 to +0.38), 0.40% of training in the cell where that "
-            "is most, of 2; means, no test",
+            "the init itself takes 0.25 s more than the reference's (95% interval +0.12 to +0.38), 0.40% of training in the cell where "
+            "that is most, of 2; means, no test",
         ),
         (
             evidence.InitCost(-0.06, np.nan, np.nan, -0.001, 1),
