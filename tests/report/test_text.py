@@ -68,8 +68,8 @@ def test_two_seeds(text: Callable[..., str]) -> None:
         "",
         "Not enough runs for a verdict: olora is at +2.8 percentage points on average over benchmarks against lora, but 2 blocks of model "
         "and seed cannot decide; 6 can.",
-        "2 of 2 blocks for olora; of these trainings on new items: 95% interval −1.2 to +6.9 pp; 2 pairs of runs planned, all done; held-out loss: lora "
-        "2.000, olora 1.600 (−0.400 nats per token).",
+        "2 of 2 blocks for olora; of these trainings on new items: 95% interval −1.2 to +6.9 pp; 2 pairs of runs planned, all done; "
+        "held-out loss: lora 2.000, olora 1.600 (−0.400 nats per token).",
         "olora has the higher mean in 1 of 4 cells (2 losses, 1 tie): inside the 1 to 2 wins that these runs would give 95% of the time, "
         "were the arms the same.",
         "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
