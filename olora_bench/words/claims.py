@@ -54,7 +54,7 @@ CLAIM_VIEW = View(
     "claims",
     "Claims",
     "Claims of the papers, and what this study's runs say of them. Each is judged on its own: no p is corrected over the claims. Tests are "
-    "over seeds or blocks and about these items and examples, but for a difference in held-out loss where records keep that of each example.",
+    "over seeds or blocks and about these items and examples, but for a difference in held-out loss where records keep each example's.",
     CLAIM_TABLE,
 )
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Effect, Outcome
 from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.words.keys import TOLD
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.verdicts import about, digits_of, found, span, unit
 
 GROUPS = {"Primary: carries the verdict": True, "Beside the verdict: not corrected": False}
 LONG_NAME = 20
-FILLED = "Filled: resolved. Open: not resolved. Line: 95% interval."
+FILLED = f"{TOLD} Open: not. Line: 95% interval."
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ def caption(shown: Sequence[Outcome]) -> list[str]:
         "Means over blocks (model, seed), arm minus reference. The axis of the held-out loss is turned, so that right of 0 favours the arm "
         "in both panels.",
         f"95% intervals, from six blocks on: {', '.join(over)}." if over else "",
-        "Filled where the verdict says which is better; of the measure that carries no verdict, where the interval excludes 0.",
-        "Grey ticks, where the verdict is open: a true difference from there on would be called four times in five."
+        "Filled where the verdict says which is better; of the measure that carries no verdict, where the interval excludes 0, "
+        "uncorrected.",
+        "Grey ticks, where the verdict is open: a true difference from there on is found four times in five."
         if any(not math.isnan(one.judged.found) and not one.verdict.decided for one in shown)
         else "",
         "Secondary contrasts stand beside the verdict and are not corrected for their number."
