@@ -11,7 +11,7 @@ SAME_MEMORY = 0.05
 """Peak memory within 5% counts as the same."""
 NEGLIGIBLE = 0.01
 """An init that adds less than 1% of the time of training costs nothing that matters."""
-_CELL = ["contrast", "role", "cell"]
+_CELL = ["contrast", "role", "lr_arm", "cell"]
 
 
 def same_size_and_memory(asked: Asked) -> Finding:
@@ -25,13 +25,14 @@ def same_size_and_memory(asked: Asked) -> Finding:
 
 def negligible_init(asked: Asked) -> Finding:
     """The init's own extra seconds (not those of the phase, most of which is measuring) as a mean share of the arm's training; no test."""
-    extra, train = (asked.measured(name).set_index(_CELL) for name in ("init_own_seconds", "train_seconds"))
-    shares = (extra["difference"] / train["value_arm"]).dropna()
-    if shares.empty:
+    extra, train = (asked.measured(name) for name in ("init_own_seconds", "train_seconds"))
+    both = extra.merge(train[[*_CELL, "value_arm"]].rename(columns={"value_arm": "training"}), on=_CELL)
+    if both.empty:
         return Finding(NOT_TESTED, evidence.Lacking("costs"))
-    most = extra.loc[shares.idxmax()]
-    found = evidence.InitCost(*(float(most[name]) for name in ("difference", "low", "high")), float(shares.max()), len(shares))
-    return Finding(SUPPORTED if found.share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(extra))
+    shares = both["difference"].to_numpy(dtype=float) / both["training"].to_numpy(dtype=float)
+    most = both.iloc[int(shares.argmax())]
+    found = evidence.InitCost(float(most["difference"]), float(most["low"]), float(most["high"]), float(shares.max()), len(both))
+    return Finding(SUPPORTED if found.share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(both))
 
 
 def init_alone(asked: Asked) -> Finding:
