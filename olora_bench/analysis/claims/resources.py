@@ -8,14 +8,14 @@ from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, Asked, Finding, runs_of
 
 SAME_MEMORY = 0.05
-"""Peak memory within 5% counts as the same."""
+"""Peak memory at most 5% above the reference's counts as the same."""
 NEGLIGIBLE = 0.01
 """An init that adds less than 1% of the time of training costs nothing that matters."""
 _CELL = ["contrast", "role", "lr_arm", "cell"]
 
 
 def same_size_and_memory(asked: Asked) -> Finding:
-    """Trainable parameters equal in every cell, and peak memory above the base within 5%."""
+    """Trainable parameters equal in every cell, and mean peak memory above the base at most 5% above the reference's; no test."""
     size, memory = asked.measured("parameters_trainable"), asked.measured("peak_above_base_bytes")
     if size.empty or memory.empty:
         return Finding(NOT_TESTED, evidence.Lacking("costs"))
