@@ -188,8 +188,8 @@ def _errors(outcome: Outcome, scopes: pd.DataFrame) -> str:
     if row is None:
         return ""
     single = "losses of examples" if outcome.by_loss else "answers"
-    blocks = "blocks (seeds" if outcome.scope is Scope.ONE_MODEL else "models (their seeds"
-    named = (("block", f"{blocks}, and {single} that change from seed to seed)"), ("item", _items(outcome)))
+    blocks = "blocks, that is seeds" if outcome.scope is Scope.ONE_MODEL else "models, their seeds among them,"
+    named = (("block", f"{blocks} and {single} that change from seed to seed,"), ("item", _items(outcome)))
     digits = digits_of(outcome) + 1
     parts = " and ".join(f"{number(row[f'{part}_se'], digits=digits)} from {name}" for part, name in named)
     return f" (standard error, {unit(outcome)}: {parts})"
@@ -199,7 +199,7 @@ def _items(outcome: Outcome) -> str:
     return "examples" if outcome.by_loss else "items"
 
 
-WIDER = ", by chance the wider of the two, and the one to read"
+WIDER = ", by chance the wider interval of the two, and the one to read"
 """The error over seeds and items cannot be below that over items; an estimate of it can."""
 
 

@@ -119,10 +119,10 @@ def test_every_verdict_is_among_the_sentences() -> None:
 def test_facts_say_blocks_test_scopes_pairs_what_could_be_found_and_the_loss() -> None:
     assert words.facts(OUTCOME, NO_LEVELS, SCOPES) == [
         "6 of 6 blocks for olora",
-        "over new seeds and new items, p = 0.031, one contrast, so uncorrected (standard error, pp: 0.28 from blocks (seeds, and answers "
-        "that change from seed to seed) and 0.35 from items)",
+        "over new seeds and new items, p = 0.031, one contrast, so uncorrected (standard error, pp: 0.28 from blocks, that is seeds and "
+        "answers that change from seed to seed, and 0.35 from items)",
         "a true difference is found four times in five from 1.2 (0.9 to 2.6) pp on",
-        "of these trainings on new items: 95% interval −0.3 to +1.6 pp, by chance the wider of the two, and the one to read",
+        "of these trainings on new items: 95% interval −0.3 to +1.6 pp, by chance the wider interval of the two, and the one to read",
         "of these items only: p = 0.031 by the exact sign flip over blocks, uncorrected; it needs symmetry",
         "one search chose each arm's rate for all blocks: its luck is in no interval here",
         "6 pairs of runs planned, all done",
