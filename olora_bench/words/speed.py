@@ -46,7 +46,7 @@ def speed_lines(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     notes = "".join(f"; {note}" for note in reading_notes(rows))
     return [
         f"Speed to {HEADLINE_SHARE:.0%} of {comparison.reference}'s drop in loss, in steps: {'; '.join(parts)} as fast "
-        f"(above 1: {comparison.arm} is sooner; cells: {cells}{notes})."
+        f"(above 1: {comparison.arm} is sooner; cells, uncorrected: {cells}{notes}). Inside one schedule: a hint."
     ]
 
 

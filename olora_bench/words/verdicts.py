@@ -189,10 +189,15 @@ def _errors(outcome: Outcome, scopes: pd.DataFrame) -> str:
         return ""
     single = "losses of examples" if outcome.by_loss else "answers"
     blocks = "blocks, that is seeds" if outcome.scope is Scope.ONE_MODEL else "models, their seeds among them,"
-    named = (("block", f"{blocks} and {single} that change from seed to seed,"), ("item", _items(outcome)))
-    digits = digits_of(outcome) + 1
-    parts = " and ".join(f"{number(row[f'{part}_se'], digits=digits)} from {name}" for part, name in named)
-    return f" (standard error, {unit(outcome)}: {parts})"
+    said = errors(row["block_se"], row["item_se"], f"{blocks} and {single}", _items(outcome), digits=digits_of(outcome) + 1)
+    return f" (standard error, {unit(outcome)}: {said})"
+
+
+def errors(block_se: float, item_se: float, blocks: str, items: str, *, digits: int) -> str:
+    """The parts of an error that are known, and what each is of: the blocks' holds more than seeds."""
+    parts = ((block_se, f"{blocks} that change from seed to seed,"), (item_se, items))
+    said = " and ".join(f"{number(value, digits=digits)} from {name}" for value, name in parts if value == value)
+    return said.removesuffix(",")
 
 
 def _items(outcome: Outcome) -> str:
