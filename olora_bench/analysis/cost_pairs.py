@@ -21,7 +21,7 @@ def cost_pairs(frames: StudyFrames, pairs: pd.DataFrame, measures: pd.DataFrame)
 
     Returns:
         contrast, arm, reference, model, rank, setting, seed; steps; train (time of optimising, arm over reference), memory (peak above
-        the loaded base, arm over reference), init (time of the init, arm minus reference, s). A pair that measured none is left out.
+        the loaded base, arm over reference), init (time of the init itself, arm minus reference, s). A pair that measured none is left out.
     """
     known = measures.set_index("train_id").join(frames.runs.drop_duplicates("train_id").set_index("train_id")[SAME])
     done = pairs[pairs["arm_state"].eq("done") & pairs["reference_state"].eq("done")].drop_duplicates(["arm_id", "reference_id"])
@@ -30,7 +30,7 @@ def cost_pairs(frames: StudyFrames, pairs: pd.DataFrame, measures: pd.DataFrame)
         steps=arm["steps"],
         train=arm["train_seconds"] / reference["train_seconds"].replace(0, np.nan),
         memory=arm["peak_above_base_bytes"] / reference["peak_above_base_bytes"].replace(0, np.nan),
-        init=arm["init_seconds"] - reference["init_seconds"],
+        init=arm["init_own_seconds"] - reference["init_own_seconds"],
     )
     alike = (arm[SAME].fillna("") == reference[SAME].fillna("")).all(axis=1)
     found = found[alike].dropna(subset=FACTS, how="all")

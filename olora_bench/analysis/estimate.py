@@ -1,7 +1,7 @@
 """An estimate whose error has a block part and an item part: its interval and its p at any level.
 
 The block part is known from few blocks, the item part from hundreds of items. Student's t with Satterthwaite's degrees of freedom for
-their sum is wrong too often (12.8% instead of 5% with two models, 5.6% with six seeds; more at Holm's levels), because it counts on
+their sum is wrong too often (12.9% instead of 5% with two models, 5.6% with six seeds; more at Holm's levels), because it counts on
 many degrees of freedom just when the block part came out small. The half-width here is
 
     sqrt(block_variance * t(block_df)^2 + item_variance * t(item_df)^2)

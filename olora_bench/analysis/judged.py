@@ -35,7 +35,7 @@ class Said:
         about: what the interval is about.
         verdict: None where the scope describes and decides nothing.
         effect: difference, interval, p and what could have been found, percentage points.
-        block_se, item_se: standard errors that new seeds and new items bring; NaN where they are not drawn anew.
+        block_se, item_se: standard errors of blocks (seeds, and answers that change with them) and of items; NaN where not drawn anew.
     """
 
     about: About

@@ -2,7 +2,8 @@
 
 Two questions are asked of each contrast, each with a family of its own over which Holm bounds the chance of any false answer at the level:
 is there a difference (two-sided p), and does it lie inside the margin (the larger of two one-sided p's, TOST, Schuirmann 1987)?
-A contrast can make only one of the two false: no difference is inside every margin, and a difference at the margin is one.
+A contrast can make only one of the two false: no difference is inside every margin, and a difference at the margin is one. Several
+contrasts can make both, one each, so that some answer of a study is false with at most twice the level.
 """
 
 from __future__ import annotations

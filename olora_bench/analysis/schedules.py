@@ -60,7 +60,7 @@ SCHEDULE_VIEW = View(
 
 
 def schedules(frames: StudyFrames) -> pd.DataFrame:
-    """The headline speed-up: does the arm, trained to the end of a schedule of T/4, T/2 or T steps, match the reference's loss at T?
+    """Does the arm, trained to the end of a schedule of T/4, T/2 or T steps, match the reference's loss at T?
 
     Runs that differ only in the length of training are of one `family`; T is the reference's longest schedule in it. Under `tuned` each
     schedule has the learning rate of its own search; a shared learning rate is a comparison of its own.

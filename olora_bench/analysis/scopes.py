@@ -46,8 +46,8 @@ SCOPES = Table(
                "sequential, and the interval the repeated one", heading="test"),
         Column("blocks", "blocks (model, seed)", heading="blocks"),
         Column("difference", "arm minus reference", _UNIT, "difference", "3 digits signed"),
-        Column("block_se", "standard error that new seeds (or models) bring; empty where seeds are not drawn anew", _UNIT, "se of seeds",
-               "3 digits"),
+        Column("block_se", "standard error of blocks (or models): seeds, and single answers that change from seed to seed; empty where "
+               "seeds are not drawn anew", _UNIT, "se of blocks", "3 digits"),
         Column("item_se", "standard error that new items bring; empty where items are not drawn anew", _UNIT, "se of items", "3 digits"),
         Column("low", "lower end of the 95% interval about this scope; the sign flip has none", _UNIT, "low", "3 digits signed"),
         Column("high", "upper end of that interval", _UNIT, "high", "3 digits signed"),
@@ -62,7 +62,8 @@ SCOPES_VIEW = View(
     "What each difference is about",
     "The same difference asked of new seeds and new items (the verdict), of new seeds within these models where there are several, of new "
     "items for these trainings, and of these items only: by the exact sign flip over blocks, which needs that with no difference a block "
-    "is as likely with either sign. Examples are the items of the held-out loss. One scope, one interval; p as it is.",
+    "is as likely with either sign. Examples are the items of the held-out loss. One scope, one interval, its error estimated on its own: "
+    "where the wider scope has the narrower interval, that is chance, and the wider interval is the one to read. p as it is.",
     SCOPES,
 )
 

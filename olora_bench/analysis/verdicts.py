@@ -55,7 +55,8 @@ VERDICTS = Table(
         Column("difference", "mean over benchmarks, arm minus reference", "pp", "difference", "pp"),
         Column("low", "lower end of its 95% interval over new seeds and new items; empty below six blocks", "pp", "low", "pp"),
         Column("high", "upper end of that interval", "pp", "high", "pp"),
-        Column("block_se", "standard error that new seeds bring (new models, where there are several)", "pp", "se of seeds", "2 digits"),
+        Column("block_se", "standard error of blocks: seeds, and answers that change from seed to seed (of models, where there are "
+               "several)", "pp", "se of blocks", "2 digits"),
         Column("item_se", "standard error that new items add", "pp", "se of items", "2 digits"),
         Column("found", _FOUND, "pp", "found from", "number"),
         Column("found_low", "lower end of what that may be, as well as the variances are known", "pp", "at least", "number"),

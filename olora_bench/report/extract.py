@@ -126,10 +126,26 @@ def _written(shown: Sequence[Outcome], frames: StudyFrames, measures: pd.DataFra
     """BLEU and ROUGE of written answers, a row a comparison, cell and measure; none where nothing was written."""
     measures = measures[measures["measure"].isin(GENERATED)]
     rows = [_answers(one.comparison, row, frames) for one in shown for row in rows_of(one.comparison.rows_in(measures))]
-    header = ["written answers", "learning rates", "measure", "seeds", "base", "reference", "arm", "difference", "95% interval", "reading"]
+    header = [
+        "written answers",
+        "learning rates",
+        "measure",
+        "seeds",
+        "base",
+        "reference",
+        "arm",
+        "difference",
+        "95% interval",
+        "found from",
+    ]
     star = f" {EXPLORATORY}" if any("*" in row[-2] for row in rows) else ""
-    legend = "BLEU in points of 100, ROUGE as F1. `reading`: by a paired t over seeds, not corrected for the number of rows."
-    return [markdown_table([*header, "cell"], rows), legend + star] if rows else []
+    return [markdown_table([*header, "reading", "cell"], rows), WRITTEN + star] if rows else []
+
+
+WRITTEN = (
+    "BLEU in points of 100, ROUGE as F1. `reading`: by a paired t over new seeds, about these answers, not corrected for the number "
+    "of rows. `found from`: the smallest true difference that this test finds with 80% power; a smaller one was not shown absent."
+)
 
 
 def _answers(comparison: Comparison, row: dict[str, Any], frames: StudyFrames) -> list[str]:
@@ -137,7 +153,8 @@ def _answers(comparison: Comparison, row: dict[str, Any], frames: StudyFrames) -
     values = [_of_base(frames, row["cell"], row["measure"]), row["value_reference"], row["value_arm"]]
     shown = [f"{comparison.arm} - {comparison.reference}", words.rates(comparison), GENERATED_NAMES[row["measure"]], str(row["seeds"])]
     shown += [number(value, digits=digits) for value in values] + [number(row["difference"], digits=digits, sign=True)]
-    return [*shown, interval(row["low"], row["high"], digits=digits), f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
+    shown += [interval(row["low"], row["high"], digits=digits), number(row["detectable"], digits=digits)]
+    return [*shown, f"{row['verdict']}{'*' if row['exploratory'] else ''}", where(row)]
 
 
 def _of_base(frames: StudyFrames, cell: str, measure: str) -> float:

@@ -131,7 +131,8 @@ def _facts(outcome: Outcome, tables: Tables) -> str:
     known = [speed_sentence(r) for r in rows_of(speeds) if not pd.isna(r["speedup"])]
     if 0 < len(known) <= MANY_CELLS:
         items = "".join(f"<li>{escape(line)}</li>" for line in known)
-        parts.append(f"<h3>Steps to {HEADLINE_SHARE:.0%} of {escape(comparison.reference)}’s drop in held-out loss</h3><ul>{items}</ul>")
+        goal = f"Steps to {HEADLINE_SHARE:.0%} of {comparison.reference}’s drop in held-out loss"
+        parts.append(f"<h3>{escape(goal)} (inside one schedule: a hint, uncorrected)</h3><ul>{items}</ul>")
     return "".join(parts) + f'<p class="runs" data-runs="{escape(outcome.runs)}"></p>'
 
 

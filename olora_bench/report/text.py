@@ -108,7 +108,8 @@ def _cell_table(cells: pd.DataFrame, comparison: Comparison) -> tuple[list[str],
     judged, pays = int(cells["seeds"].max()) >= MIN_SEEDS_FOR_VERDICT, one_answer_pays(cells)
     arm, reference = comparison.arm, comparison.reference
     header = ["benchmark", "items", "chance", *(["one answer"] if pays.any() else []), "base", reference, arm, f"{arm} - {reference}"]
-    tail = ["95% interval", "found from", "verdict"] if judged else ["items alone"]
+    corrected = "verdict" if cells["holm_over"].max() else "verdict, uncorrected"
+    tail = ["95% interval", "found from", corrected] if judged else ["items alone"]
     rows = []
     for row, paid in zip(rows_of(cells), pays, strict=True):
         shown = [f"{row['benchmark']} ({row['metric']})", str(row["items"]), number(row["chance"])]

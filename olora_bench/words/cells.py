@@ -54,9 +54,10 @@ def limits(cells: pd.DataFrame, *, many: bool) -> str:
         return f"{_too_few(cells, seeds)} {unit}"
     star = f" {EXPLORATORY}" if cells["exploratory"].any() else ""
     over = int(cells["holm_over"].max())
-    family = holm(over, "cell") if over else "outside the declared family and not corrected for their number"
+    own = "outside the declared family and not corrected for their number"
+    judged = f"Verdicts and `found from`: {holm(over, 'cell') if over else own}. All over new seeds and new items."
     return (
-        f"Intervals and verdicts over new seeds and new items, {family}.{star} `found from`: the smallest true difference that this test "
+        f"Intervals: each cell's own 95%. {judged}{star} `found from`: the smallest true difference that this test "
         f"finds with 80% power, and what that may be, as well as the variances are known; a smaller one was not shown absent. {unit}"
     )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Judged, evidence
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.words.numbers import number, pp, probability, rate
+from olora_bench.words.numbers import interval, minus, number, pp, probability, rate
 from olora_bench.words.reasons import counted
 
 _LACKING = {
@@ -23,6 +23,8 @@ _LACKING = {
     "complete pairs": "no pair of runs is complete",
 }
 
+FLIPPED = "sign flips over blocks, these items"
+"""A test and what it takes as given."""
 _FACTORS = {"product": "BA", "a": "A", "b": "B"}
 _ORTHONORMAL = 1.001
 """A condition number below this is 1 but for rounding."""
@@ -51,7 +53,8 @@ CLAIM_TABLE = Table(
 CLAIM_VIEW = View(
     "claims",
     "Claims",
-    "Claims of the papers, and what this study's runs say of them. Each is judged on its own: no p is corrected over the claims.",
+    "Claims of the papers, and what this study's runs say of them. Each is judged on its own: no p is corrected over the claims. Tests are "
+    "over seeds or blocks and about these items and examples, but for a difference in held-out loss where records keep each example's.",
     CLAIM_TABLE,
 )
 
@@ -107,12 +110,12 @@ def _speed(basis: evidence.StepsWorth | evidence.SpeedInside) -> str:
     paper = "the paper names no factor" if basis.factor is None else f"the paper's factor is {basis.factor:g}"
     if isinstance(basis, evidence.StepsWorth):
         settings = "; ".join(_setting(one, basis.reference, len(basis.settings)) for one in basis.settings)
-        return f"{settings}. From separately completed schedules; {paper}"
+        return f"{settings}. From separately completed schedules, over new seeds and these examples; {paper}"
     speeds = ", ".join(map(_inside, basis.cells))
     return (
         f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {speeds}; "
         f"{counted(basis.faster, 'cell')} faster, {basis.slower} slower, {basis.unresolved} unresolved"
-        f"{_family(len(basis.cells), 'cell')}; {paper}. From curves inside one schedule: a hint, no proof"
+        f"{_family(len(basis.cells), 'cell')}; {paper}. From curves inside one schedule: a hint, which decides nothing"
     )
 
 
@@ -159,30 +162,39 @@ def _family(members: int, what: str) -> str:
 
 def _scores(basis: evidence.WinCounts | evidence.ModelGains | evidence.GainBySide) -> str:
     if isinstance(basis, evidence.WinCounts):
-        return "; ".join(
-            f"{one.wins} of {counted(one.cells, 'cell')}, {one.null_low} to {one.null_high} by chance ({counted(one.blocks, 'block')})"
-            for one in basis.counts
-        )
+        return "; ".join(map(_count, basis.counts))
     if isinstance(basis, evidence.ModelGains):
         gains = ", ".join(f"{one.model} {pp(one.difference)} pp ({counted(one.seeds, 'seed')})" for one in basis.models)
-        return f"{gains}; a gain is tested in each, uncorrected, and a loss is Bonferroni over the {len(basis.models)} models"
+        return f"{gains}; {FLIPPED}: a gain is tested in each, uncorrected, and a loss is Bonferroni over the {len(basis.models)} models"
     blocks = counted(basis.blocks, "block")
-    return f"{pp(basis.named)} pp there, {pp(basis.others)} pp elsewhere, {blocks}, p {probability(basis.p)}, uncorrected"
+    return f"{pp(basis.named)} pp there, {pp(basis.others)} pp elsewhere, {blocks}, p {probability(basis.p)}, uncorrected, {FLIPPED}"
+
+
+def _count(one: evidence.WinCount) -> str:
+    chance = f"{one.null_low} to {one.null_high} by chance ({counted(one.blocks, 'block')}, flipped whole; these items)"
+    return f"{one.wins} of {counted(one.cells, 'cell')}, {chance}"
 
 
 def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.InitAlone) -> str:
     if isinstance(basis, evidence.SizeAndMemory):
         same = "equal" if basis.same_size else "differ"
-        return f"parameters {same}; memory above the base {basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
+        memory = f"{basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
+        return f"parameters {same}; memory above the base {memory}; means, no test"
     if isinstance(basis, evidence.InitCost):
-        if basis.seconds <= 0:
-            return f"the init takes no longer than the reference's: by {number(-basis.seconds, digits=2)} s less at least"
-        return f"the init takes at most {basis.seconds:.2f} s more than the reference's, {basis.share:.2%} of training"
+        return _init_cost(basis)
     rates = ", but for the learning rate of each arm" if basis.own_rates else ""
     changed = "; the base weights change too, so a saved adapter must be converted or the same base re-initialised"
     size = "of the same size" if basis.same_size else "differ in size"
     differ = "differs" if basis.pairs == 1 else "differ"
-    return f"{counted(basis.pairs, 'pair')} {differ} in init alone{rates}; adapters {size}{changed if basis.base_changed else ''}"
+    pairs = f"by construction {counted(basis.pairs, 'pair')} {differ} in init alone{rates}"
+    return f"{pairs}; read from the runs: adapters {size}{changed if basis.base_changed else ''}"
+
+
+def _init_cost(one: evidence.InitCost) -> str:
+    more = f"{number(abs(one.seconds), digits=2)} s {'less' if one.seconds < 0 else 'more'} than the reference's"
+    extent = "" if np.isnan(one.low) else f" (95% interval {interval(one.low, one.high, digits=2)})"
+    where = f" in the cell where that is most, of {one.cells}" if one.cells > 1 else ""
+    return f"the init itself takes {more}{extent}, {minus(f'{one.share:.2%}')} of training{where}; means, no test"
 
 
 def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:
@@ -232,10 +244,13 @@ def _ratios(basis: evidence.TradeOff | evidence.LossByRatio) -> str:
         split = any(len(at.distances) > 1 for at in basis.readings)
         equal = "" if any(at.role == "shared" for at in basis.readings) else ". Not read at equal rates"
         tail = ". How far their product BA travelled was not measured: A and B must agree" if split else ""
-        return f"ratios below 1 against those above: {'; '.join(map(_trade_at, basis.readings))}; sign flips, uncorrected{equal}{tail}"
-    return "; ".join(
+        readings = "; ".join(map(_trade_at, basis.readings))
+        test = f"sign flips over blocks, these examples, uncorrected{equal}"
+        return f"ratios below 1 against those above: {readings}; {test}{tail}"
+    cells = "; ".join(
         f"held-out loss {one.at_one:.3f} at ratio 1, best {one.below:.3f} below it and {one.above:.3f} above it" for one in basis.cells
     )
+    return f"{cells}; means, no test"
 
 
 def _trade_at(at: evidence.TradeAt) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.words.keys import TOLD
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.verdicts import about, digits_of, found, span, unit
 
 GROUPS = {"Primary: carries the verdict": True, "Beside the verdict: not corrected": False}
 LONG_NAME = 20
-FILLED = "Filled: resolved. Open: not resolved. Line: 95% interval."
+FILLED = f"{TOLD} Open: not. Line: 95% interval."
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def caption(shown: Sequence[Outcome]) -> list[str]:
         "in both panels.",
         f"95% intervals, from six blocks on: {', '.join(over)}." if over else "",
         f"Filled where the verdict says which is better{' or that they are equivalent' if equivalent else ''}; of the measure that "
-        "carries no verdict, where the interval excludes 0.",
+        "carries no verdict, where the interval excludes 0, uncorrected.",
         "Shaded: differences within the study's margin." if any(math.isfinite(one.margin(shown)) for one in (SCORE, LOSS)) else "",
-        "Grey ticks, where the verdict is open: a true difference from there on would be called four times in five."
+        "Grey ticks, where the verdict is open: a true difference from there on is found four times in five."
         if any(not math.isnan(one.judged.found) and not one.verdict.decided for one in shown)
         else "",
         "Secondary contrasts stand beside the verdict and are not corrected for their number."

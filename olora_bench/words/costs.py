@@ -14,12 +14,13 @@ def cost_table(costs: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of what each arm costs, a row a row of the costs frame."""
     rows = [
         [arm_in_cell(row), str(row["n_runs"]), number(row["train_seconds"]), number(row["tokens_per_s"], digits=0),
-         number(row["init_seconds"], digits=2), NOTHING if pd.isna(row["init_share"]) else f"{row['init_share']:.1%}",
+         number(row["init_own_seconds"], digits=2), number(row["init_seconds"], digits=2),
+         NOTHING if pd.isna(row["init_share"]) else f"{row['init_share']:.1%}",
          NOTHING if pd.isna(row["peak_above_base_bytes"]) else size(int(row["peak_above_base_bytes"])),
          whole(row["parameters_trainable"])]
         for row in rows_of(costs)
     ]  # fmt: skip
-    return ["arm", "runs", "train s", "tokens/s", "init s", "init share", "memory above base", "trainable"], rows
+    return ["arm", "runs", "train s", "tokens/s", "init itself s", "init phase s", "phase share", "memory above base", "trainable"], rows
 
 
 def cost_caption(pairs: pd.DataFrame) -> list[str]:
@@ -27,8 +28,8 @@ def cost_caption(pairs: pd.DataFrame) -> list[str]:
     counts = pairs.groupby(["contrast", "model", "rank", "setting"]).size()
     memory = ", peak memory above the loaded base" if pairs["memory"].notna().any() else ""
     return [
-        f"Time of optimising{memory} (ratios on a logarithmic axis, bar: geometric mean) and time of the init (seconds more), of an arm "
-        "beside its reference: two runs of one setting and seed, made by one version of the harness on one kind of machine.",
+        f"Time of optimising{memory} (ratios on a logarithmic axis, bar: geometric mean) and time of the init itself (seconds more), of an "
+        "arm beside its reference: two runs of one setting and seed, made by one version of the harness on one kind of machine.",
         "The two ran at different times, beside other work on the machine: dots on both sides of the line show no difference.",
         f"Pairs of runs in a row: {listed(counts)}.",
     ]

@@ -65,7 +65,7 @@ def _locked_sentences(row: Mapping[str, object]) -> list[str]:
     if row["locked"] == Covers.FILE:
         return [
             f"Nothing but {row['file']} itself was settled before the first run: its lock does not cover what that file composes to "
-            "(recipe, data, primary metrics) or the version of the analysis."
+            "(recipe, data, primary metrics) or the version of the analysis: tests may be newer than the runs."
         ]
     if row["locked"] != Covers.COMPOSED:
         return []

@@ -14,7 +14,7 @@ from olora_bench.analysis.reasons import RunsDiffer
 from olora_bench.analysis.scopes import About
 from olora_bench.words.numbers import interval, number, probability
 from olora_bench.words.reasons import clauses, counted
-from olora_bench.words.verdicts import against, amount, found, headline, sentence
+from olora_bench.words.verdicts import against, amount, errors, found, headline, sentence
 
 NAMES = {
     "prompt": "prompt",
@@ -29,7 +29,8 @@ MANY = 12
 
 def text(one: Judged) -> str:
     """The whole: what is compared, the verdict, what each scope says, what would decide it, what was left out."""
-    parts = [_compared(one), _verdict(one), _table(one.benchmarks, one), *map(scope, one.said), *_decides(one), *_beside(one)]
+    said = [*map(scope, one.said), *_wider(one.said)]
+    parts = [_compared(one), _verdict(one), _table(one.benchmarks, one), *said, *_decides(one), *_beside(one)]
     return "\n\n".join([*parts, *_left_out(one.left_out)])
 
 
@@ -79,9 +80,9 @@ def scope(said: Said) -> str:
     effect = said.effect
     if not effect.has_interval:
         return f"{ABOUT[said.about]}: {clauses(said.reasons) or 'no spread is seen, so no error can be told'}."
-    parts = (("seeds", said.block_se), ("items", said.item_se))
-    errors = " and ".join(f"{number(value, digits=2)} from {name}" for name, value in parts if value == value)
-    lines = [f"95% interval {interval(effect.low, effect.high, digits=2)} pp, p = {probability(effect.p)} (standard error, pp: {errors})"]
+    of = errors(said.block_se, said.item_se, "blocks, that is seeds and answers", "items", digits=2)
+    extent = f"95% interval {interval(effect.low, effect.high, digits=2)} pp"
+    lines = [f"{extent}, p = {probability(effect.p)}, uncorrected (standard error, pp: {of})"]
     lines.append(f"a true difference is found four times in five from {found(effect, digits=2)} pp on")
     if said.about is About.ITEMS:
         lines.insert(0, f"{said.verdict}")
@@ -89,6 +90,13 @@ def scope(said: Said) -> str:
     elif said.verdict is None and effect.blocks < MIN_BLOCKS:
         lines.append(f"exploratory: {counted(effect.blocks, 'seed')}, and a verdict needs {MIN_BLOCKS}")
     return f"{ABOUT[said.about]}: {'; '.join(lines)}."
+
+
+def _wider(said: Sequence[Said]) -> list[str]:
+    """That the wider scope has the narrower interval, where it does: the errors are estimates."""
+    widths = {one.about: one.effect.high - one.effect.low for one in said if one.effect.has_interval}
+    wider = widths.get(About.ITEMS, 0.0) > widths.get(About.SEEDS_AND_ITEMS, float("inf"))
+    return ["The interval of these trainings on new items is by chance the wider one, and the one to read."] if wider else []
 
 
 def _decides(one: Judged) -> list[str]:

@@ -27,14 +27,16 @@ RATIO_MAP = "Tile: loss (nats), dark is high. Frame: best of a ratio."
 RATIO_MAP_DIVERGED = "Cross: diverged."
 RATIO_PROFILE = "Mark: mean over seeds. Line at 1: one rate for A and B."
 COST = "Dot: a pair of runs of one seed. Bar: their mean. Left of the line: the arm takes less."
+TOLD = "Filled: told from 0 (the verdict; all else uncorrected)."
+TOLD_WITH_MARGIN = "Filled: told from 0, or equivalent (the verdict; all else uncorrected)."
 COST_NOISE = "Noisy (other work ran beside): dots on both sides of the line show no difference."
 
 
 def said(**marks: tuple[object, str]) -> str:
     """The explanations of those marks that are drawn, in the order given.
 
-    >>> said(filled=(True, "Filled: resolved."), open=(0, "Open: not."), line=(True, "Line: 95% interval."))
-    'Filled: resolved. Line: 95% interval.'
+    >>> said(filled=(True, "Filled: shown."), open=(0, "Open: not."), line=(True, "Line: 95% interval."))
+    'Filled: shown. Line: 95% interval.'
     """
     return " ".join(text for drawn, text in marks.values() if drawn)
 
@@ -62,10 +64,10 @@ def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool) -
 def comparisons(*, filled: bool, open_: bool, interval: bool, ticks: bool, margin: bool) -> str:
     """What the marks of the forest of all comparisons mean."""
     return said(
-        filled=(filled, "Filled: resolved."),
-        open=(open_, "Open: not resolved."),
+        filled=(filled, TOLD_WITH_MARGIN if margin else TOLD),
+        open=(open_, "Open: not." if filled else "Open: not told from 0."),
         line=(interval, "Line: 95% interval."),
-        ticks=(ticks, "Grey tick: an open difference would be called from here on."),
+        ticks=(ticks, "Grey tick: a true difference is found four times in five from here on."),
         margin=(margin, "Shaded: within the margin."),
     )
 
@@ -74,8 +76,8 @@ def speed_up(reference: str, *, filled: bool, open_: bool, interval: bool, bound
     """What the rows and marks of a figure of speed-ups mean."""
     return said(
         rows=(True, f"Rows: a share of {reference}'s loss drop. Inside one schedule: a hint."),
-        filled=(filled, "Filled: resolved."),
-        open=(open_, "Open: not." if filled else "Open: not resolved."),
+        filled=(filled, f"Filled: p ≤ {LEVEL:g}, uncorrected."),
+        open=(open_, "Open: not." if filled else f"Open: p > {LEVEL:g}, uncorrected."),
         line=(interval, "Line: 95% interval."),
         arrow=(bound, "Arrow: the value is a bound."),
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import Row, rows_of
+from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer
 from olora_bench.words.numbers import times
 from olora_bench.words.reasons import worded
@@ -45,7 +46,7 @@ def speed_lines(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     notes = "".join(f"; {note}" for note in reading_notes(rows))
     return [
         f"Speed to {HEADLINE_SHARE:.0%} of {comparison.reference}'s drop in loss, in steps: {'; '.join(parts)} as fast "
-        f"(above 1: {comparison.arm} is sooner; cells: {cells}{notes})."
+        f"(above 1: {comparison.arm} is sooner; cells, uncorrected: {cells}{notes}). Inside one schedule: a hint."
     ]
 
 
@@ -82,7 +83,8 @@ def speed_caption(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     arm, reference = comparison.arm, comparison.reference
     return [
         f"Steps in which {reference} loses the given share of its own drop in held-out loss, over the steps in which {arm} gets as far "
-        "(first sustained crossing); geometric mean over seed pairs with its 95% interval, filled where the order is resolved.",
+        "(first sustained crossing); geometric mean over seed pairs with its 95% interval, filled where p is at most "
+        f"{LEVEL:g}, uncorrected.",
         "An arrow, ≤ or ≥: seeds that never get there make it a bound; unknown: both arms have such seeds."
         if (speedups["bound"] != "exact").any()
         else "",

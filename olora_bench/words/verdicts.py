@@ -12,6 +12,7 @@ from olora_bench.analysis.crossed import Scope
 from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.reasons import GivenSearch
 from olora_bench.analysis.scopes import About
 from olora_bench.words.numbers import found_range, interval, number, probability, rate
 from olora_bench.words.reasons import clauses, counted, holm
@@ -21,6 +22,9 @@ PROTOCOLS = {
     "tuned": "each arm at its own learning rate",
     "given": "each arm at the learning rate it was given",
 }
+
+
+SEARCH_LUCK = "one search chose each arm's rate for all blocks: its luck is in no interval here"
 
 
 def sentence(text: str) -> str:
@@ -101,7 +105,13 @@ def interval_words(outcome: Outcome) -> str:
     """E.g. `95% interval +0.1 to +1.9 over new seeds and new items`; empty where there is none."""
     effect = outcome.judged
     kind = "repeated 95% interval" if outcome.by_looks else "95% interval"
-    return f"{kind} {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}" if effect.has_interval else ""
+    rates = ", at the rates chosen" if one_search(outcome) else ""
+    return f"{kind} {span(effect, digits=digits_of(outcome))} over {about(outcome, effect)}{rates}" if effect.has_interval else ""
+
+
+def one_search(outcome: Outcome) -> bool:
+    """Whether each arm's rate was chosen once for all blocks, so that the luck of that choice is in no interval."""
+    return outcome.comparison.role == "tuned" and not any(isinstance(reason, GivenSearch) for reason in outcome.reasons)
 
 
 def headline(outcome: Outcome) -> str:
@@ -160,6 +170,7 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     if not pd.isna(effect.found):
         lines.append(f"a true difference is found four times in five from {found(effect, digits=digits_of(outcome))} {unit(outcome)} on")
     lines += _other_scopes(outcome, scopes)
+    lines += [SEARCH_LUCK] if one_search(outcome) and effect.has_interval else []
     gaps = [(outcome.pairs_missing, "missing"), (outcome.diverged, "diverged")]
     state = ", ".join(f"{count} {word}" for count, word in gaps if count) or "all done"
     lines.append(f"{counted(outcome.pairs_planned, 'pair')} of runs planned, {state}")
@@ -176,14 +187,25 @@ def _errors(outcome: Outcome, scopes: pd.DataFrame) -> str:
     row = _of_judged(outcome, scopes).get(About.SEEDS_AND_ITEMS)
     if row is None:
         return ""
-    seeds = "seeds" if outcome.scope is Scope.ONE_MODEL else "models"
-    named, digits = (("block", seeds), ("item", _items(outcome))), digits_of(outcome) + 1
-    parts = " and ".join(f"{number(row[f'{part}_se'], digits=digits)} from {name}" for part, name in named)
-    return f" (standard error, {unit(outcome)}: {parts})"
+    single = "losses of examples" if outcome.by_loss else "answers"
+    blocks = "blocks, that is seeds" if outcome.scope is Scope.ONE_MODEL else "models, their seeds among them,"
+    said = errors(row["block_se"], row["item_se"], f"{blocks} and {single}", _items(outcome), digits=digits_of(outcome) + 1)
+    return f" (standard error, {unit(outcome)}: {said})"
+
+
+def errors(block_se: float, item_se: float, blocks: str, items: str, *, digits: int) -> str:
+    """The parts of an error that are known, and what each is of: the blocks' holds more than seeds."""
+    parts = ((block_se, f"{blocks} that change from seed to seed,"), (item_se, items))
+    said = " and ".join(f"{number(value, digits=digits)} from {name}" for value, name in parts if value == value)
+    return said.removesuffix(",")
 
 
 def _items(outcome: Outcome) -> str:
     return "examples" if outcome.by_loss else "items"
+
+
+WIDER = ", by chance the wider interval of the two, and the one to read"
+"""The error over seeds and items cannot be below that over items; an estimate of it can."""
 
 
 def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
@@ -194,9 +216,13 @@ def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
     )
     for scope, name in asked:
         if (row := rows.get(scope)) is not None and not pd.isna(row["low"]):
-            lines.append(f"{name}: {interval(row['low'], row['high'], digits=digits_of(outcome))} {unit(outcome)}")
+            wider = row["high"] - row["low"] > outcome.judged.high - outcome.judged.low and scope is About.ITEMS
+            extent = interval(row["low"], row["high"], digits=digits_of(outcome))
+            lines.append(f"{name}: 95% interval {extent} {unit(outcome)}{WIDER if wider else ''}")
     if (row := rows.get(About.FLIPS)) is not None and outcome.judged.has_interval:
-        lines.append(f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, which needs symmetry")
+        lines.append(
+            f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, uncorrected; it needs symmetry"
+        )
     return lines
 
 
@@ -288,8 +314,9 @@ def table_legend(shown: Sequence[Outcome], *, by_loss: bool) -> str:
     """What the columns of `comparison_table` say. `shown`: its comparisons, at least one."""
     over = " or ".join(dict.fromkeys(about(one, one.judged) for one in shown))
     loss = "" if by_loss else f", of the loss over {' or '.join(dict.fromkeys(about(one, one.loss) for one in shown))}"
+    luck = f" `own`: {SEARCH_LUCK}." if any(map(one_search, shown)) else ""
     return (
-        f"Intervals are over {over}{loss}. `reading`: of the {'loss' if by_loss else 'score'}, not corrected for the "
+        f"Intervals are over {over}{loss}.{luck} `reading`: of the {'loss' if by_loss else 'score'}, not corrected for the "
         "number of comparisons. `found from`: the smallest true difference that the test finds with 80% power, and what that may be, as "
         "well as the variances are known; a smaller one was not shown absent."
     )

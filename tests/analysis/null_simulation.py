@@ -1,13 +1,14 @@
-"""How often each verdict is wrong when both arms are the same: every combination of run-to-run spread, items and seeds.
+"""How often tests over seeds or blocks, with the items held fixed, err when both arms are the same: every spread, items and seeds.
 
     OMP_NUM_THREADS=1 python tests/analysis/null_simulation.py      # three minutes on one core; rewrites null_simulation.csv beside it
 
 A simulated study is the paper's: 5 models x 2 ranks x 6 benchmarks = 60 cells. An arm's run shifts its accuracy on every benchmark by
 one draw of N(0, sd) (half its variance shared by the ranks of a model and seed, as data order is), and answers each item by chance at
-that item's difficulty. Both arms draw from the same distribution, so every verdict is an error:
+that item's difficulty. Both arms draw from the same distribution, so every call is an error. The verdicts' own test, over new items too, is
+simulated in `simulations/`:
 - cell_t: share of cells with p <= 5% by the paired t over seeds, unadjusted;
 - holm: share of studies with any cell called after Holm over the 60;
-- sign_flip: share of studies whose confirmatory verdict is a win or a loss;
+- sign_flip: share of studies that the sign flip over blocks calls a win or a loss;
 - count_null: share of studies whose paper-style count lies outside its null by flipping blocks;
 - naive_signs: share of studies that a sign test over the 60 cells calls, as if they shared no runs.
 Each with its Monte-Carlo standard error. holds: none of the first four lies above 5% by more than `Z` standard errors.
@@ -39,7 +40,7 @@ METHODS = ("cell_t", "holm", "sign_flip", "count_null", "naive_signs")
 
 
 def differences(studies: int, spread: float, items: int, seeds: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Arm minus reference of studies in which both are the same: `(studies, models, ranks, benchmarks, seeds)`, percentage points."""
+    """Arm minus reference of studies in which both are the same: `(studies, models, ranks, benchmarks, seeds)`, whole numbers of items."""
     shape = (2, studies, MODELS, RANKS, 1, seeds)
     shared = rng.normal(0, 1, (2, studies, MODELS, 1, 1, seeds))
     shift = spread / 100 * (shared + rng.normal(0, 1, shape)) / np.sqrt(2)
@@ -49,20 +50,20 @@ def differences(studies: int, spread: float, items: int, seeds: int, rng: np.ran
     for size, difficulty in zip(classes, DIFFICULTIES, strict=True):
         chance = np.broadcast_to(np.clip(difficulty + shift, 0, 1), right.shape)
         right += rng.binomial(size, chance)
-    return np.round(100 * (right[0] - right[1]) / items, 9)
+    return right[0] - right[1]
 
 
-def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, items: int) -> dict[str, np.ndarray[Any, Any]]:
+def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int) -> dict[str, np.ndarray[Any, Any]]:
     """Per study, the rate of wrong verdicts of each method; `counted` studies for the count's null."""
     studies, seeds = d.shape[0], d.shape[-1]
     p = paired_t(d).p.reshape(studies, -1)
-    blocks = d.mean(axis=(2, 3)).reshape(studies, -1)
+    blocks = d.sum(axis=(2, 3)).reshape(studies, -1)
     sets = flip_sets(blocks.shape[1], rng, exact_up_to=15, draws=4_999)
     flipped = _sign_flip(blocks, sets)
     sums = d.sum(axis=-1).reshape(studies, -1)
-    wins, losses = (sums > 1e-9).sum(axis=1), (sums < -1e-9).sum(axis=1)
+    wins, losses = (sums > 0).sum(axis=1), (sums < 0).sum(axis=1)
     naive = np.minimum(1.0, 2 * binom.cdf(np.minimum(wins, losses), wins + losses, 0.5))
-    outside = [_count_is_called(study, seeds, rng) for study in np.rint(d[:counted] * items / 100)]
+    outside = [_count_is_called(study, seeds, rng) for study in d[:counted]]
     return {
         "cell_t": (p <= LEVEL).mean(axis=1),
         "holm": (holm(p) <= LEVEL).any(axis=1).astype(float),
@@ -73,10 +74,9 @@ def errors(d: np.ndarray[Any, Any], rng: np.random.Generator, counted: int, item
 
 
 def _sign_flip(blocks: Floats, sets: np.ndarray[Any, Any]) -> Floats:
-    """p of the sign flip over blocks of each study: flipping a set gives a sum at least as far off where the set's mean is not above 0."""
-    means = blocks @ (sets / sets.sum(axis=1, keepdims=True)).T
-    slack = 1e-12 * np.abs(blocks).max(axis=-1, keepdims=True)  # a mean that is zero but for rounding is zero
-    below, above = 1 + (means <= slack).sum(axis=-1), 1 + (means >= -slack).sum(axis=-1)
+    """p of the sign flip over blocks of each study: flipping a set gives a sum at least as far off where the set's sum is not above 0."""
+    sums = blocks @ sets.astype(float).T  # of whole numbers, so exact
+    below, above = 1 + (sums <= 0).sum(axis=-1), 1 + (sums >= 0).sum(axis=-1)
     return np.minimum(1.0, 2 * np.minimum(below, above) / (len(sets) + 1))
 
 
@@ -94,7 +94,7 @@ def simulate(spread: float, items: int, seeds: int, *, studies: int, counted: in
     found: dict[str, list[Any]] = {name: [] for name in METHODS}
     for start in range(0, studies, chunk):
         size = min(chunk, studies - start)
-        some = errors(differences(size, spread, items, seeds, rng), rng, max(0, min(size, counted - start)), items)
+        some = errors(differences(size, spread, items, seeds, rng), rng, max(0, min(size, counted - start)))
         for name, values in some.items():
             found[name].append(values)
     row: dict[str, Any] = {"spread_pp": spread, "items": items, "seeds": seeds, "studies": studies, "counted": counted}

@@ -176,5 +176,6 @@ def test_a_loss_has_one_interval_wherever_it_is_printed(tmp_path: Path) -> None:
 def test_the_words_of_a_loss_over_new_examples_name_them(tmp_path: Path) -> None:
     study, tables = study_of(tmp_path, SHORT)
     text = extract(study, tables)
-    assert "over new seeds and new examples; 6 blocks" in text and " from seeds and 0.0" in text and " from examples)" in text
+    assert "over new seeds and new examples; 6 blocks" in text
+    assert " from blocks, that is seeds and losses of examples that change from seed to seed, and 0.0" in text and " from examples)" in text
     assert "of these trainings on new examples: " in text and "these examples only: p = 0.031" in text

@@ -12,7 +12,7 @@ RESULT = pd.read_csv(Path(null.__file__).with_suffix(".csv"))
 
 
 def test_every_combination_is_there_and_holds() -> None:
-    """45 combinations; at 5% none of our verdicts errs more often than its Monte-Carlo interval allows."""
+    """45 combinations; at 5% none of the four tests (of these items) errs more often than its Monte-Carlo interval allows."""
     assert len(RESULT) == len(RESULT[["spread_pp", "items", "seeds"]].drop_duplicates()) == 45
     assert RESULT["holds"].all()
 

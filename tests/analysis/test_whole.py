@@ -224,6 +224,23 @@ def test_a_worse_conditioned_arm_is_not_called_well_conditioned(synthetic: Load)
     assert judged(replace(frames, runs=frames.runs.assign(arm=names)), "well_conditioned_subspace")["verdict"] == "not supported"
 
 
+def test_a_claim_with_measures_that_no_run_has_is_not_tested(synthetic: Load) -> None:
+    """The ratio 4 has the lower loss, and nobody wrote answers: neither shown nor refuted, whatever the loss says."""
+    frames, _ = synthetic("whole")
+    silent = frames.runs[[name for name in frames.runs if not str(name).startswith("generation.")]]
+    found = judged(replace(frames, runs=silent), "olora_plus_better")
+    assert found["verdict"] == "not tested here"
+    assert "olora_plus_x4: report_loss −0.100 nats; bleu not measured" in found["figure"]
+
+
+def test_a_curve_inside_one_schedule_decides_nothing(synthetic: Load) -> None:
+    """Planted: twice as fast to every target. Without the shorter schedules that is all there is."""
+    frames, _ = synthetic("planted")
+    found = judged(replace(frames, runs=frames.runs[frames.runs["length"] == 40]), "faster_convergence")
+    assert "faster, 0 slower" in found["figure"] and "a hint, which decides nothing" in found["figure"]
+    assert found["verdict"] == "unresolved"
+
+
 def test_a_claim_about_ratios_fails_where_every_ratio_is_worse(synthetic: Load) -> None:
     frames, _ = synthetic("whole")
     contrasts = tuple(c for c in frames.contrasts if c.arm != "olora_plus_x4")

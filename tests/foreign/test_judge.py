@@ -183,6 +183,16 @@ def test_scopes_with_few_seeds_are_exploratory() -> None:
     assert "exploratory: 4 seeds, and a verdict needs 6" in str(one)
 
 
+@pytest.mark.parametrize("wider", [True, False])
+def test_where_the_wider_scope_has_the_narrower_interval_the_other_is_to_be_read(wider: bool) -> None:
+    one = judge(*(frame({seed: answers(seed, lead)["boolq"] for seed in range(6)}) for lead in (0.1, 0.0)))
+    both, items = one.said
+    low, high = both.effect.low - 1, both.effect.high + (1 if wider else -1.5)
+    shown = str(replace(one, said=(both, replace(items, effect=replace(items.effect, low=low, high=high)))))
+    assert ("on new items is by chance the wider one, and the one to read." in shown) is wider
+    assert shown.count("uncorrected (standard error, pp: ") == 2 and "that change from seed to seed, and " in shown
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["rows name their filter", "rows do not (before 0.4.5)"])
 @pytest.mark.parametrize("metric, right", [(None, [1.0, 0, 1]), ("exact_match,flexible-extract", [1.0, 1, 1])])
 def test_of_several_filters_one_is_judged(named: bool, metric: str | None, right: list[float], tmp_path: Path) -> None:

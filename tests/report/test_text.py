@@ -68,11 +68,12 @@ def test_two_seeds(text: Callable[..., str]) -> None:
         "",
         "Not enough runs for a verdict: olora is at +2.8 percentage points on average over benchmarks against lora, but 2 blocks of model "
         "and seed cannot decide; 6 can.",
-        "2 of 2 blocks for olora; of these trainings on new items: −1.2 to +6.9 pp; 2 pairs of runs planned, all done; held-out loss: lora "
-        "2.000, olora 1.600 (−0.400 nats per token).",
+        "2 of 2 blocks for olora; of these trainings on new items: 95% interval −1.2 to +6.9 pp; 2 pairs of runs planned, all done; "
+        "held-out loss: lora 2.000, olora 1.600 (−0.400 nats per token).",
         "olora has the higher mean in 1 of 4 cells (2 losses, 1 tie): inside the 1 to 2 wins that these runs would give 95% of the time, "
         "were the arms the same.",
-        "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells: 1 no verdict).",
+        "Speed to 90% of lora's drop in loss, in steps: 2.00 times as fast (above 1: olora is sooner; cells, uncorrected: 1 no verdict). "
+        "Inside one schedule: a hint.",
     ]
     assert "| piqa (acc_norm)       |    40 |   50.0 |          – | 45.0 | 51.2 |  72.5 |        +21.2 | " in shown
     assert "From the items alone, no difference below" in shown and "∞" not in shown and " inf " not in shown
@@ -110,8 +111,10 @@ def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> Non
         "new seeds and new items, these models; 12 blocks of model and seed)." in shown
     )
     assert "12 of 12 blocks for olora; over new seeds and new items, these models, p = 0.1, one contrast, so uncorrected (" in shown
-    assert "of these items only: p = 0.00049 by the exact sign flip over blocks, which needs symmetry" in shown
-    assert "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells: 1 faster, 1 unresolved)." in shown
+    assert "of these items only: p = 0.00049 by the exact sign flip over blocks, uncorrected; it needs symmetry" in shown
+    assert (
+        "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells, uncorrected: 1 faster, 1 unresolved)." in shown
+    )
     assert "syn_a r8: of olora's trainings of 10, 20 and 40 steps the shortest that ends as low as lora's of 40 has 20." in shown
 
 

@@ -110,7 +110,7 @@ def test_a_lock_of_an_earlier_version_says_that_it_covered_the_file_alone(ran: O
     assert "Changed since" not in status
     assert (
         "Nothing but throwaway.yaml itself was settled before the first run: its lock does not cover what that file composes to "
-        "(recipe, data, primary metrics) or the version of the analysis."
+        "(recipe, data, primary metrics) or the version of the analysis: tests may be newer than the runs."
     ) in plain(printed)
 
 

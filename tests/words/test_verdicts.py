@@ -12,7 +12,7 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Scope
 from olora_bench.analysis.margins import Kind
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
-from olora_bench.analysis.reasons import JudgedByLoss, PairsMissing, RunsDiffer, SearchesOpen, TooFewBlocks
+from olora_bench.analysis.reasons import GivenSearch, JudgedByLoss, PairsMissing, RunsDiffer, SearchesOpen, TooFewBlocks
 from olora_bench.analysis.scopes import About
 from olora_bench.words import verdicts as words
 
@@ -35,63 +35,63 @@ HEADLINES = {
     "better by score": (
         OUTCOME,
         "olora scores higher than lora, by 0.6 percentage points on average over benchmarks (95% interval +0.1 to +1.9 "
-        "over new seeds and new items; 6 blocks of model "
+        "over new seeds and new items, at the rates chosen; 6 blocks of model "
         "and seed).",
     ),
     "worse by score": (
         replace(OUTCOME, verdict=Verdict.WORSE, score=replace(SCORE, difference=-0.8, low=-1.5, high=-0.04)),
         "olora scores lower than lora, by 0.8 percentage points on average over benchmarks (95% interval −1.5 to 0.0 "
-        "over new seeds and new items; 6 blocks of model "
+        "over new seeds and new items, at the rates chosen; 6 blocks of model "
         "and seed).",
     ),
     "better by loss": (
         replace(BY_LOSS, verdict=Verdict.BETTER, loss=replace(LOSS, difference=-0.0322, low=-0.0752, high=-0.0052)),
         "olora ends at a lower loss than lora, by 0.032 nats of held-out loss (95% interval −0.075 to −0.005 "
-        "over new seeds and these examples; 6 blocks of model and "
+        "over new seeds and these examples, at the rates chosen; 6 blocks of model and "
         "seed). By held-out loss: no benchmark is asked.",
     ),
     "worse by loss": (
         BY_LOSS,
         "olora ends at a higher loss than lora, by 0.032 nats of held-out loss (95% interval +0.005 to +0.075 "
-        "over new seeds and these examples; 6 blocks of model and "
+        "over new seeds and these examples, at the rates chosen; 6 blocks of model and "
         "seed). By held-out loss: no benchmark is asked.",
     ),
     "better, and something to know": (
         replace(OUTCOME, reasons=(RunsDiffer("torch", ("2.12", "2.13")), RunsDiffer("harness", ("a", "b")))),
         "olora scores higher than lora, by 0.6 percentage points on average over benchmarks (95% interval +0.1 to +1.9 "
-        "over new seeds and new items; 6 blocks of model "
+        "over new seeds and new items, at the rates chosen; 6 blocks of model "
         "and seed). Runs differ in torch and harness.",
     ),
     "unresolved": (
         replace(OUTCOME, verdict=Verdict.UNRESOLVED, reasons=(PairsMissing(1, 7),)),
         "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval +0.1 to +1.9 "
-        "over new seeds and new items; 6 blocks of "
+        "over new seeds and new items, at the rates chosen; 6 blocks of "
         "model and seed). 1 of 7 pairs missing.",
     ),
     "better within the margin": (
         replace(OUTCOME, verdict=Verdict.BETTER_WITHIN_MARGIN, margin=2.5),
         "olora scores higher than lora, by 0.6 percentage points on average over benchmarks, within the margin of 2.5 pp (95% interval "
-        "+0.1 to +1.9 over new seeds and new items; 6 blocks of model and seed).",
+        "+0.1 to +1.9 over new seeds and new items, at the rates chosen; 6 blocks of model and seed).",
     ),
     "worse within the margin": (
         replace(BY_LOSS, verdict=Verdict.WORSE_WITHIN_MARGIN, margin=0.1, reasons=()),
         "olora ends at a higher loss than lora, by 0.032 nats of held-out loss, within the margin of 0.1 nats (95% interval +0.005 to "
-        "+0.075 over new seeds and these examples; 6 blocks of model and seed).",
+        "+0.075 over new seeds and these examples, at the rates chosen; 6 blocks of model and seed).",
     ),
     "equivalent, about two models": (
         replace(OUTCOME, verdict=Verdict.EQUIVALENT, margin=2.0, scope=Scope.THESE_MODELS, score=replace(SCORE, low=-0.4, high=1.7)),
         "Equivalent within the margin of 2 pp: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval "
-        "−0.4 to +1.7 over new seeds and new items, these models; 6 blocks of model and seed).",
+        "−0.4 to +1.7 over new seeds and new items, these models, at the rates chosen; 6 blocks of model and seed).",
     ),
     "unresolved, about new models": (
         replace(OUTCOME, verdict=Verdict.UNRESOLVED, scope=Scope.NEW_MODELS, score=replace(SCORE, low=-0.4, high=1.7)),
         "Unresolved: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval −0.4 to +1.7 over new "
-        "models, new seeds and new items; 6 blocks of model and seed).",
+        "models, new seeds and new items, at the rates chosen; 6 blocks of model and seed).",
     ),
     "no verdict": (
         replace(OUTCOME, verdict=Verdict.NONE, reasons=(SearchesOpen(1),)),
         "No verdict: olora is at +0.6 percentage points on average over benchmarks against lora (95% interval +0.1 to +1.9 "
-        "over new seeds and new items; 6 blocks of "
+        "over new seeds and new items, at the rates chosen; 6 blocks of "
         "model and seed). 1 learning-rate search open or at an edge.",
     ),
     "too few runs": (
@@ -119,13 +119,29 @@ def test_every_verdict_is_among_the_sentences() -> None:
 def test_facts_say_blocks_test_scopes_pairs_what_could_be_found_and_the_loss() -> None:
     assert words.facts(OUTCOME, NO_LEVELS, SCOPES) == [
         "6 of 6 blocks for olora",
-        "over new seeds and new items, p = 0.031, one contrast, so uncorrected (standard error, pp: 0.28 from seeds and 0.35 from items)",
+        "over new seeds and new items, p = 0.031, one contrast, so uncorrected (standard error, pp: 0.28 from blocks, that is seeds and "
+        "answers that change from seed to seed, and 0.35 from items)",
         "a true difference is found four times in five from 1.2 (0.9 to 2.6) pp on",
-        "of these trainings on new items: −0.3 to +1.6 pp",
-        "of these items only: p = 0.031 by the exact sign flip over blocks, which needs symmetry",
+        "of these trainings on new items: 95% interval −0.3 to +1.6 pp, by chance the wider interval of the two, and the one to read",
+        "of these items only: p = 0.031 by the exact sign flip over blocks, uncorrected; it needs symmetry",
+        "one search chose each arm's rate for all blocks: its luck is in no interval here",
         "6 pairs of runs planned, all done",
         "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, p = 0.031, uncorrected",
     ]
+
+
+def test_of_these_trainings_the_narrower_interval_has_no_remark() -> None:
+    wide = replace(OUTCOME, score=replace(SCORE, low=-0.35, high=1.65))
+    assert "of these trainings on new items: 95% interval −0.3 to +1.6 pp" in words.facts(wide, NO_LEVELS, SCOPES)
+
+
+def test_only_a_rate_that_one_search_chose_for_all_blocks_is_said_to_be_luck() -> None:
+    shared = replace(OUTCOME, comparison=replace(OUTCOME.comparison, role="shared", lr=3e-4))
+    finalists = replace(OUTCOME, reasons=(GivenSearch((("lora", 9), ("olora", 9))),))
+    for outcome, luck in ((OUTCOME, True), (shared, False), (finalists, False)):
+        assert ("at the rates chosen" in words.headline(outcome)) is luck
+        assert (words.SEARCH_LUCK in words.facts(outcome, NO_LEVELS, SCOPES)) is luck
+        assert (words.SEARCH_LUCK in words.table_legend([outcome], by_loss=False)) is luck
 
 
 def test_facts_give_both_losses_where_they_were_measured() -> None:
@@ -142,7 +158,7 @@ def test_a_secondary_comparison_has_its_own_p_and_gaps_are_counted() -> None:
     beside = replace(OUTCOME, comparison=own, holm_over=0, pairs_planned=9, pairs_missing=2, diverged=1)
     facts = words.facts(beside, NO_LEVELS, SCOPES.iloc[:0])
     assert (
-        facts[1] == "over new seeds and new items, p = 0.031, uncorrected" and facts[3] == "9 pairs of runs planned, 2 missing, 1 diverged"
+        facts[1] == "over new seeds and new items, p = 0.031, uncorrected" and facts[4] == "9 pairs of runs planned, 2 missing, 1 diverged"
     )
 
 

@@ -69,7 +69,8 @@ def _counted(sure: pd.DataFrame, better: Direction) -> tuple[int, int]:
 def measure(asked: Asked) -> Finding:
     """Measures of the paired runs, each of which must go in its better direction.
 
-    Where the claim is about several arms (ratios), one of them is enough; Holm's family is then all arms and cells of a measure.
+    Where the claim is about several arms (ratios), one of them is enough; Holm's family is then all arms and cells of a measure. A measure
+    that no run of an arm has leaves it untested, unless another one refutes it.
     """
     tables = {name: asked.measured(name) for name in asked.claim.measures}
     used = [table for table in tables.values() if len(table)]
@@ -81,7 +82,8 @@ def measure(asked: Asked) -> Finding:
         tuple(evidence.ArmMeasures(arm, tuple(_mean(name, arm, table) for name, table in tables.items())) for arm in asked.arms),
         max(map(len, used)),
     )
-    verdict = SUPPORTED if SUPPORTED in verdicts else NOT_SUPPORTED if verdicts == {NOT_SUPPORTED} else UNRESOLVED
+    known = (SUPPORTED, UNRESOLVED, NOT_TESTED, NOT_SUPPORTED)
+    verdict = next(one for one in known if one in verdicts)
     return Finding(verdict, found, runs_of(pd.concat(used)))
 
 
@@ -93,7 +95,7 @@ def _of_arm(arm: str, table: pd.DataFrame, sure: pd.DataFrame, better: Direction
 def _all_of(verdicts: list[Verdict]) -> Verdict:
     if all(verdict == SUPPORTED for verdict in verdicts):
         return SUPPORTED
-    return NOT_SUPPORTED if NOT_SUPPORTED in verdicts else UNRESOLVED
+    return next(one for one in (NOT_SUPPORTED, NOT_TESTED, UNRESOLVED) if one in verdicts)
 
 
 def _mean(name: str, arm: str, table: pd.DataFrame) -> evidence.MeanDifference:

@@ -162,10 +162,19 @@ class SizeAndMemory:
 
 @dataclass(frozen=True)
 class InitCost:
-    """The init's extra time: the most over cells, in seconds and as a share of training; below 0 where it takes less."""
+    """The init's own extra time, of the cell where its share of training is greatest; below 0 where it takes less.
+
+    Attributes:
+        seconds, low, high: arm minus reference, a mean over seeds, with its 95% interval (NaN: none).
+        share: of the arm's training.
+        cells: that were compared.
+    """
 
     seconds: float
+    low: float
+    high: float
     share: float
+    cells: int
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT
 from olora_bench.analysis.claims import evidence
-from olora_bench.analysis.claims.values import NOT_TESTED, Asked, Finding, runs_of, tally
+from olora_bench.analysis.claims.values import NOT_TESTED, UNRESOLVED, Asked, Finding, runs_of, tally
 from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.paired import LEVEL, Floats, holm, paired_t
@@ -21,7 +21,7 @@ POINTS = 801
 
 def faster(asked: Asked) -> Finding:
     """How many of the reference's steps the arm's are worth: from schedules of several lengths, each trained to its end, where the study
-    has them, else from crossings inside one schedule. Faster is shown where the interval of the ratio lies above 1.
+    has them. Faster is shown where the interval of the ratio lies above 1. Crossings inside one schedule are a hint and decide nothing.
     """
     found = list(_by_schedules(asked))
     return _judged(asked, found) if found else _inside_one(asked)
@@ -107,4 +107,4 @@ def _inside_one(asked: Asked) -> Finding:
     good, bad = int((verdicts == "faster").sum()), int((verdicts == "slower").sum())
     cells = tuple(evidence.Speed(row["speedup"], row["low"], row["high"], row["bound"]) for row in rows_of(own))
     found = evidence.SpeedInside(HEADLINE_SHARE, cells, good, bad, len(own) - good - bad, asked.claim.factor)
-    return Finding(tally(good, bad, len(own) - good - bad), found, runs_of(own))
+    return Finding(UNRESOLVED, found, runs_of(own))
