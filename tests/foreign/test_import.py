@@ -25,8 +25,9 @@ from olora_bench.foreign.record import ImportedRecord, read
 from olora_bench.store import Store
 from olora_bench.study.__main__ import main
 from olora_bench.study.exported import export_frames
-from olora_bench.study.imported import Read, import_study, read_runs
-from olora_bench.study.imported_items import imported_item_lines, imported_run
+from olora_bench.study.imported import Read, read_runs
+from olora_bench.study.imported_items import imported_runs, item_lines_of
+from olora_bench.study.imported_report import import_study
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.names import check_name
 
@@ -347,8 +348,9 @@ def test_items_of_an_imported_run(tmp_path: Path, importer: Importer, capsys: py
     answers = right("olora", 0)["piqa"]
     assert heading == f"piqa (acc): 20 items, {sum(answers)} right"
     assert [row.split(" ", 1)[1] for row in rows] == [f"(document {n}): {'right' if answers[n] else 'wrong'}" for n in (0, 1)]
-    with pytest.raises(BadInput, match="has no items of benchmark 'x'"):
-        list(imported_item_lines(*imported_run(tmp_path / "results", one.run_id), benchmark="x"))  # type: ignore[misc]
+    with pytest.raises(BadInput) as caught:
+        list(item_lines_of(imported_runs(tmp_path / "results", one.run_id), benchmark="x"))
+    assert str(caught.value) == "no items of benchmark 'x' were imported there. Allowed: piqa, boolq"
 
 
 def test_a_damaged_record_says_so(tmp_path: Path, importer: Importer) -> None:
@@ -404,10 +406,10 @@ def test_the_report_is_written_with_its_page_and_tables(tmp_path: Path, importer
     logs(tmp_path)
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(STUDY | {"lr": {"olora": 3e-4, "lora": 1e-4}}))
-    made = import_study(path, tmp_path / "results")
+    made, folder = import_study(path, tmp_path / "results"), tmp_path / "results" / "mine" / "report"
     assert "## olora against lora, each arm at the learning rate it was given (the verdict)" in made.text
     assert "tuned learning rate" not in made.text
-    names = {path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*")}
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {"index.html", "report.md", "tables/verdicts.csv", "tables/grid.csv"} <= names
-    page = (made.folder / "index.html").read_text()
+    page = (folder / "index.html").read_text()
     assert "learning rates as given" in page and str(tmp_path) not in page

@@ -13,12 +13,15 @@ from lm_eval_logs import Log
 from olora_bench import judge
 from olora_bench.foreign.columns import COLUMNS
 from olora_bench.study.__main__ import main as study_main
+from olora_bench.study.imported import read_runs
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8")
 COMMANDS = [tuple(shlex.split(line)) for line in re.findall(r"^    (python -m .+)$", PAGE, re.MULTILINE)]
-OTHERS = ("items", "export")
-"""Commands of a study that name what the page has not made; their own tests give them."""
+OTHERS = ("export",)
+"""A command on a study that the page has not made; its own tests give it."""
+BY_NAME = ("report", "status", "items")
+"""Commands on the study that the page imports first."""
 
 
 def _quick(words: tuple[str, ...]) -> object:
@@ -51,13 +54,16 @@ def test_every_command_of_the_page_runs(words: tuple[str, ...], readers_folder: 
     if words[2] == "olora_bench.judge":
         assert judge.main(words[3:]) == 0  # type: ignore[attr-defined]
     else:
+        if words[3] in BY_NAME:
+            read_runs(readers_folder / "my_study.yaml", readers_folder / "OUT")
         with pytest.raises(SystemExit) as ended:
             study_main(words[3:])
         assert ended.value.code == 0
     if "--figures" in words:
         captions = (readers_folder / "OUT" / "my_study" / "report" / "figures" / "captions.md").read_text(encoding="utf-8")
         assert "Each arm at the learning rate it was given." in captions and "One learning rate" not in captions
-    assert "olora against lora" in (out := capsys.readouterr().out) or "dora_r32 against lora_r32" in out
+    shown = {"status": "study my_study: 12 runs", "items": "(lora, seed 0): 60 items"}.get(words[3], "olora against lora")
+    assert shown in (out := capsys.readouterr().out) or "dora_r32 against lora_r32" in out
 
 
 def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
