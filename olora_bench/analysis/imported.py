@@ -50,13 +50,14 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
     """
     cells = _Cells.of(study, records)
     rows = {_run(one): cells.row(one) for one in records} | {_absent_run(key): cells.absent(key) for key in absent}
-    scored = _complete([one for one in records if one.scores_state == "done"], rows)
-    found = shared(dict(_sides(home, scored)), paired=False) if scored else None
+    scored = _complete([one for one in records if one.scores_state == "done"], rows, study.benchmarks)
+    found = shared(dict(_sides(home, scored)), choice=study.choice, paired=False) if scored else None
     if found is None:
         for row in rows.values():
             row.eval_state = "none" if row.eval_state == "missing" else row.eval_state
     contrasts = tuple(Contrast(arm=one.arm, reference=one.reference, kind=one.kind) for one in study.contrasts)
-    margin, protocol = Margin(score=study.margin.score, loss=study.margin.loss), "as_given" if as_given(records) else "shared_lr"
+    margin = Margin() if study.margin is None else Margin(score=study.margin.score, loss=study.margin.loss)
+    protocol = "as_given" if as_given(records) else "shared_lr"
     asked = Given(study.name, study.title, protocol, contrasts, margin, tuple(problems))
     nothing = Shared((), {}, (), {})
     frames = study_frames(found or nothing, rows, asked, _curves(home, records))
@@ -124,7 +125,8 @@ class _Cells:
         """A declared run of which nothing is there, where its like would be."""
         like = self.like.get(key.arm) or next(iter(self.like.values()))
         where = Key(key.arm, key.lr or like.lr, key.seed, key.rank or self.rank or like.rank, key.base or like.base)
-        return RunRow(self._planned(run_id(self.study, key), where, where.base, None), "missing", "nothing of it is there")
+        planned = self._planned(run_id(self.study, key), where, where.base, None)
+        return RunRow(planned, "missing", "nothing of it is there", measured={"lr": float("nan")} if where.lr is None else {})
 
     def _planned(self, train_id: str, key: Key, base: str | None, steps: int | None) -> PlannedRun:
         model, rank = model_name(base or self.base), (key.rank or 0) if self.by_rank else 0
@@ -147,9 +149,9 @@ def model_name(base: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", base.rstrip("/").split("/")[-1]).lstrip("_.+-") or UNNAMED
 
 
-def _complete(records: Sequence[ImportedRecord], rows: Mapping[Run, RunRow]) -> list[ImportedRecord]:
-    """The runs that have a score of every benchmark that any has; the others are told what they lack."""
-    every = dict.fromkeys(name for one in records for name, score in one.scores.items() if score.score is not None)
+def _complete(records: Sequence[ImportedRecord], rows: Mapping[Run, RunRow], asked: Sequence[str] | None) -> list[ImportedRecord]:
+    """The runs that have a score of every benchmark that is asked for, or that any has; the others are told what they lack."""
+    every = asked or dict.fromkeys(name for one in records for name, score in one.scores.items() if score.score is not None)
     complete = []
     for one in records:
         lacking = [name for name in every if name not in one.scores or one.scores[name].score is None]

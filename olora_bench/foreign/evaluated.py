@@ -64,13 +64,15 @@ def evaluated(study: ForeignStudy, key: Key, traces: Traces, root: Path, notes: 
     digests: dict[Path, str] = {}
     try:
         results = [one for folder in traces.folders for one in results_below(folder, study.metrics)]
-        evaluations = newest(key.seed, results, notes)
+        evaluations = newest(key.seed, results, notes, study.benchmarks)
         logged = [frame_of({key.seed: evaluations}, digests)] if evaluations else []
-        rows = [one.frame for one in logged] + ([checked_rows(traces.rows, named(key))] if traces.rows is not None else [])
+        rows = [one.frame for one in logged] + _of_table(study, key, traces)
         _no_two(rows, key)
     except BadInput as error:
         return Evaluated("unreadable", short(error, root))
-    own = [note for one in logged for note in one.not_read] + [f"{task}: {why}" for one in results for task, why in one.unusable.items()]
+    unusable = [(task, why) for one in results for task, why in one.unusable.items()]
+    own = [note for one in logged for note in one.not_read]
+    own += [f"{task}: {why}" for task, why in unusable if study.benchmarks is None or task in study.benchmarks]
     notes += (f"{named(key)}: {note}" for note in own)
     rows = [frame for frame in rows if len(frame)]
     single = [_items(frame) for frame in rows if "correct" in frame]
@@ -81,6 +83,13 @@ def evaluated(study: ForeignStudy, key: Key, traces: Traces, root: Path, notes: 
         sources=_sources(evaluations, digests, root),
         base=next((one.base for one in results if one.base), None),
     )
+
+
+def _of_table(study: ForeignStudy, key: Key, traces: Traces) -> list[pd.DataFrame]:
+    if traces.rows is None:
+        return []
+    rows = traces.rows if study.benchmarks is None else traces.rows[traces.rows["benchmark"].isin(study.benchmarks)]
+    return [checked_rows(rows, named(key))] if len(rows) else []
 
 
 def _no_two(rows: Sequence[pd.DataFrame], key: Key) -> None:

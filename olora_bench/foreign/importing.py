@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from olora_bench.errors import BadInput
 from olora_bench.foreign.columns import rates, seeds
 from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
 from olora_bench.foreign.find import matches
+from olora_bench.foreign.lm_eval import check_metrics, results_below
 from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, identity, write
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.tables import read_scores
@@ -48,8 +49,23 @@ def import_runs(study: ForeignStudy, root: Path, home: Path) -> Imported:
     if not kept:
         where = ", ".join([*study.runs, *([study.scores] if study.scores else [])])
         raise BadInput(f"no run is found in {root}: nothing matches {where}" + "".join(f"\n  {note}" for note in notes[:20]))
+    _check_names(study, kept.values())
     records = [_record(study, key, traces, root, home, notes) for key, traces in sorted(kept.items(), key=_order)]
     return Imported(tuple(records), tuple(_absent(study, kept)), tuple(dict.fromkeys(notes)))
+
+
+def _check_names(study: ForeignStudy, traces: Iterable[Traces]) -> None:
+    """Refuse benchmarks, tasks and metrics that no run has; where a run's results cannot be read, what it has is not known."""
+    if not (study.metrics or study.benchmarks or study.accept):
+        return
+    every = list(traces)
+    try:
+        results = [one for traces in every for folder in traces.folders for one in results_below(folder)]
+    except BadInput:
+        return
+    check_metrics("metrics", study.metrics, results)
+    tables = [str(name) for traces in every if traces.rows is not None for name in traces.rows["benchmark"].dropna().unique()]
+    study.choice.check([*tables, *(task for one in results for task in one.metrics)])
 
 
 def _order(one: tuple[Key, Traces]) -> tuple[str, float, int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from olora_bench.config import load_benchmark, options
 from olora_bench.errors import BadInput
+from olora_bench.foreign.choice import refuse_unknown
 from olora_bench.foreign.files import Digest, files_below, json_object, json_rows
 from olora_bench.formats import Unreadable
 from olora_bench.store.item_source import source_of
@@ -68,6 +69,7 @@ class Results:
         base: the base model that an adapter was put on (`peft=` of the model's arguments); None where that is not said.
         harness: e.g. `lm-eval 0.4.13`.
         unusable: task -> why it cannot be judged.
+        metrics: task -> the metrics that it has here.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class Results:
     harness: str | None
     tasks: Mapping[str, Task]
     unusable: Mapping[str, str]
+    metrics: Mapping[str, Sequence[str]]
 
 
 @dataclass
@@ -124,7 +127,24 @@ def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results |
             tasks[name] = found
     base = _base(_table(raw, "config").get("model_args"))
     date = _DATE.search(path.name)
-    return Results(path, digest, date[1] if date else "", base, _harness(raw), tasks, unusable)
+    there = {name: _metrics(raw, name) for name in _task_names(raw)}
+    return Results(path, digest, date[1] if date else "", base, _harness(raw), tasks, unusable, there)
+
+
+def check_metrics(option: str, metrics: Mapping[str, str], results: Iterable[Results]) -> None:
+    """Refuse a task that no run has, and a metric that no run has of it.
+
+    Raises:
+        BadInput: names those that are there.
+    """
+    there: dict[str, dict[str, None]] = {}
+    for one in results:
+        for task, own in one.metrics.items():
+            there.setdefault(task, {}).update(dict.fromkeys(own))
+    refuse_unknown(option, metrics, there)
+    for task, metric in metrics.items():
+        if not any(metric in (key, key.split(",")[0]) for key in there[task]):
+            raise BadInput(f"{option}: no run has a metric {metric} of {task}. There: {', '.join(there[task]) or 'none'}")
 
 
 def _table(raw: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -137,9 +157,13 @@ def _task_names(raw: Mapping[str, object]) -> list[str]:
     return [name for name, values in _table(raw, "results").items() if isinstance(values, dict) and name not in groups]
 
 
+def _metrics(raw: Mapping[str, object], task: str) -> list[str]:
+    values = _table(_table(raw, "results"), task)
+    return [key for key in values if "," in key and "_stderr," not in key and key.split(",")[0] not in _NO_METRIC]
+
+
 def _task(name: str, raw: Mapping[str, object], path: Path, metrics: Mapping[str, str]) -> Task | str:
-    values = _table(_table(raw, "results"), name)
-    there = [key for key in values if "," in key and "_stderr," not in key and key.split(",")[0] not in _NO_METRIC]
+    values, there = _table(_table(raw, "results"), name), _metrics(raw, name)
     wanted = metrics.get(name)
     named = [key for key in there if (wanted or primary(name)) in (key, key.split(",")[0])]
     if not there or (wanted and not named):

@@ -5,17 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config.schema import Name, Strict
 from olora_bench.errors import BadInput
+from olora_bench.foreign.choice import Choice
 from olora_bench.foreign.pattern import compiled
 from olora_bench.formats import read_yaml
 from olora_bench.store.record import problems
 
 RESERVED = ("runs", "base", "published")
-Rate = Annotated[float, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is no number")
+    return value
+
+
+Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0)]
+Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -30,8 +39,15 @@ class Contrast(Strict):
 class Margin(Strict):
     """The smallest difference that matters: percentage points of score, nats of held-out loss."""
 
-    score: Rate | None = None
-    loss: Rate | None = None
+    score: Annotated[float, Field(gt=0, lt=100, strict=True)] | None = None
+    loss: Annotated[float, Field(gt=0, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _declares_one(cls, value: object) -> object:
+        if isinstance(value, dict) and not any(one is not None for one in value.values()):
+            raise ValueError("it declares none: give score (percentage points), loss (nats) or both, or leave margin out")
+        return value
 
 
 class ForeignStudy(Strict):
@@ -45,6 +61,8 @@ class ForeignStudy(Strict):
         lr: an arm's learning rate, where neither pattern nor trainer says it.
         base: the base model's name; rank: the adapters', where no adapter is there to say it.
         metrics: task -> metric, where it is not to be the usual one.
+        benchmarks: only these, which every run should have.
+        accept: benchmark -> what of `foreign.choice.ACCEPTABLE` its runs may differ in.
     """
 
     name: Name
@@ -52,7 +70,7 @@ class ForeignStudy(Strict):
     runs: tuple[Text, ...] = ()
     scores: Text | None = None
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)]
-    margin: Margin = Margin()
+    margin: Margin | None = None
     arms: tuple[Name, ...] | None = None
     seeds: tuple[Seed, ...] | None = None
     lrs: tuple[Rate, ...] | None = None
@@ -60,6 +78,13 @@ class ForeignStudy(Strict):
     base: Text | None = None
     rank: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     metrics: dict[Text, Text] = Field(default_factory=dict)
+    benchmarks: tuple[Text, ...] | None = None
+    accept: dict[Text, tuple[Text, ...]] = Field(default_factory=dict)
+
+    @property
+    def choice(self) -> Choice:
+        """What the study says over the checks of pairing."""
+        return Choice(self.benchmarks, self.accept)
 
     @field_validator("runs", mode="before")
     @classmethod
@@ -74,6 +99,10 @@ class ForeignStudy(Strict):
             )
         if self.name in RESERVED:
             raise ValueError(f"name={self.name} is a reserved folder of results/ ({', '.join(RESERVED)}): choose another name")
+        try:
+            assert self.choice
+        except BadInput as error:
+            raise ValueError(str(error)) from None
         for contrast in self.contrasts:
             if absent := [arm for arm in (contrast.arm, contrast.reference) if self.arms is not None and arm not in self.arms]:
                 raise ValueError(f"contrasts: {absent[0]} is not among arms ({', '.join(self.arms or ())})")

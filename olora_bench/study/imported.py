@@ -8,6 +8,7 @@ from pathlib import Path
 
 from olora_bench.analysis import StudyFrames
 from olora_bench.analysis.complete import lacking
+from olora_bench.analysis.given import Shared
 from olora_bench.analysis.imported import differ, frames_of
 from olora_bench.errors import BadInput
 from olora_bench.foreign.importing import import_runs
@@ -67,8 +68,10 @@ def stored(home: Path) -> Read:
     kept = read_kept(home / FOREIGN)
     records = tuple(read(home, run_id) for run_id in kept.runs)
     asked = frames_of(kept.study, home, records, kept.absent, _problems(kept, records))
-    said = () if asked.found is None else asked.found.left_out
-    problems = [*asked.frames.problems, *(f"left out: {left_out(reason)}".replace("\0", ", ") for reason in said)]
+    found = asked.found or Shared((), {}, (), {})
+    said = [f"left out: {left_out(reason)}" for reason in found.left_out]
+    said += [f"compared all the same, as the study file asks: {left_out(one)}" for one in found.accepted]
+    problems = [*asked.frames.problems, *(line.replace("\0", ", ") for line in said)]
     return Read(replace(asked.frames, problems=problems), records, home, kept.file)
 
 
