@@ -149,7 +149,8 @@ def test_frames_without_a_benchmark_that_is_named_are_refused(option: str) -> No
 def test_a_benchmark_that_is_asked_for_and_cannot_be_judged_says_why(tmp_path: Path, capsys: Caught) -> None:
     Log({"piqa": answers(0, 0)["piqa"], "squad": [0.5, 0.25, 1.0]}).write(tmp_path)
     assert said((tmp_path, tmp_path), "--names", "a", "b", "--benchmarks", "squad", capsys=capsys, code=2) == (
-        "benchmarks: nothing of squad can be read. Squad: acc of an item is 0.5, neither right (1) nor wrong (0): judge it by another metric.\n"
+        "benchmarks: nothing of squad can be read. "
+        "Squad: acc of an item is 0.5, neither right (1) nor wrong (0): judge it by another metric.\n"
     )
 
 
