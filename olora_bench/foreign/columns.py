@@ -53,9 +53,30 @@ def checked_rows(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     kept[value] = _shares(kept[value], arm, value)
     if kept["benchmark"].isna().any():
         raise BadInput(f"{arm}: column benchmark is empty in {int(kept['benchmark'].isna().sum())} rows: name each")
+    for what in ("benchmark", *(name for name in ("metric", "version", "fewshot") if name in kept)):
+        check_names(kept[what], arm, what)
     if value == "correct" and kept["item"].isna().any():
         raise BadInput(f"{arm}: column item is empty in {int(kept['item'].isna().sum())} rows: give each item its id")
     return kept
+
+
+def is_name(text: str) -> bool:
+    """Whether a text from elsewhere may name an arm, benchmark or metric: it shows as it is, and no spreadsheet takes it for a formula.
+
+    >>> is_name("arc_challenge"), is_name("a\\nb"), is_name("=1+1"), is_name("")
+    (True, False, False, False)
+    """
+    return bool(text) and text.isprintable() and text[0] not in "=+-@"
+
+
+def check_names(column: pd.Series[Any], whose: str, what: str) -> None:
+    """Refuse what is no name.
+
+    Raises:
+        BadInput: names `whose` column `what` it is, and the value.
+    """
+    if wrong := [name for name in column.dropna().astype(str).unique() if not is_name(name)]:
+        raise BadInput(f"{whose}: {what} {wrong[0]!r} is not allowed: printable text that does not begin with = + - @")
 
 
 def seeds(column: pd.Series[Any], whose: str) -> pd.Series[Any]:

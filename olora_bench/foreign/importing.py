@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from olora_bench.errors import BadInput
-from olora_bench.foreign.columns import rates, seeds
+from olora_bench.foreign.columns import is_name, rates, seeds
 from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
+from olora_bench.foreign.files import shown, told
 from olora_bench.foreign.find import matches
 from olora_bench.foreign.lm_eval import check_metrics, results_below
 from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, identity, write
@@ -49,6 +50,10 @@ def import_runs(study: ForeignStudy, root: Path, home: Path) -> Imported:
     if not kept:
         where = ", ".join([*study.runs, *([study.scores] if study.scores else [])])
         raise BadInput(f"no run is found in {root}: nothing matches {where}" + "".join(f"\n  {note}" for note in notes[:20]))
+    there = dict.fromkeys(key.arm for key in kept)
+    for arm in (name for one in study.contrasts for name in (one.arm, one.reference)):
+        if arm not in there and arm not in (study.arms or ()):
+            raise BadInput(f"contrasts: no run of {arm} is found. There: {', '.join(there)}. One that is still to come stands among arms")
     _check_names(study, kept.values())
     records = [_record(study, key, traces, root, home, notes) for key, traces in sorted(kept.items(), key=_order)]
     return Imported(tuple(records), tuple(_absent(study, kept)), tuple(dict.fromkeys(notes)))
@@ -77,16 +82,24 @@ def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Trace
     found: dict[Key, Traces] = {}
     for pattern in study.runs:
         there = matches(root, pattern)
-        notes += (f"{path.relative_to(root).as_posix()}/ does not match {pattern}" for path in there.others)
+        notes += (f"{shown(told(path, root))}/ does not match {pattern}" for path in there.others)
         for folder in there.folders:
             lr, rank, base = (folder.fields.get(name) for name in ("lr", "rank", "base"))
-            if lr is not None and float(lr) == float("inf"):
-                notes.append(f"{folder.path.relative_to(root).as_posix()}/ does not match {pattern}: lr {lr} is no finite number")
+            if (why := _no_run(folder.fields)) is not None:
+                notes.append(f"{shown(told(folder.path, root))}/ does not match {pattern}: {why}")
                 continue
             number = None if rank is None else int(rank)
             key = Key(folder.fields["arm"], None if lr is None else float(lr), int(folder.fields["seed"]), number, base)
             found.setdefault(key, Traces()).folders.append(folder.path)
     return found
+
+
+def _no_run(fields: Mapping[str, str]) -> str | None:
+    """Why a folder that matches is no run's, or None."""
+    if (lr := fields.get("lr")) is not None and float(lr) == float("inf"):
+        return f"lr {lr} is no finite number"
+    odd = [name for name in ("arm", "base") if name in fields and not is_name(fields[name])]
+    return f"{odd[0]} {fields[odd[0]]!r} is no printable text that does not begin with = + - @" if odd else None
 
 
 def _add_rows(found: dict[Key, Traces], table: pd.DataFrame, file: SourceFile) -> None:

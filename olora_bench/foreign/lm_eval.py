@@ -20,7 +20,8 @@ import numpy as np
 from olora_bench.config import load_benchmark, options
 from olora_bench.errors import BadInput
 from olora_bench.foreign.choice import refuse_unknown
-from olora_bench.foreign.files import Digest, files_below, json_object, json_rows
+from olora_bench.foreign.columns import is_name
+from olora_bench.foreign.files import Digest, files_below, json_object, json_rows, shown
 from olora_bench.formats import Unreadable
 from olora_bench.store.item_source import source_of
 from olora_bench.store.sealed import sha256
@@ -118,6 +119,8 @@ def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results |
         if sure:
             raise Unreadable(path, "no results of lm-eval (0.4.0 or later): it has no `results` and `configs`")
         return None
+    if odd := [name for task in _task_names(raw) for name in (task, *_metrics(raw, task)) if not is_name(name)]:
+        raise Unreadable(path, f"{odd[0]!r} is no name of a task or metric: printable text that does not begin with = + - @")
     tasks, unusable = dict[str, Task](), dict[str, str]()
     for name in _task_names(raw):
         found = _task(name, raw, path, metrics)
@@ -175,11 +178,11 @@ def _task(name: str, raw: Mapping[str, object], path: Path, metrics: Mapping[str
     given = values[chosen]
     score = given if isinstance(given, int | float) else None
     if score is not None and not 0 <= score <= 1:
-        return f"{metric} {str(score)[:20]} is no share of right answers"
+        return f"{metric} {shown(score, 20)} is no share of right answers"
     shots = _table(raw, "n-shot").get(name, _table(_table(raw, "configs"), name).get("num_fewshot"))
     version = _table(raw, "versions").get(name)
     rules = tuple(dict.fromkeys(key.partition(",")[2] for key in there))
-    return Task(name, metric, rule, rules, score, _count(values, chosen, raw, name), None if version is None else str(version),
+    return Task(name, metric, rule, rules, score, _count(values, chosen, raw, name), None if version is None else shown(version),
                 shots if isinstance(shots, int) else None, _samples(path, name, raw))  # fmt: skip
 
 
@@ -230,12 +233,12 @@ def _base(given: object) -> str | None:
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(","))
     known = isinstance(given, dict) and given.get("peft") and given.get("pretrained")
-    return str(known) if known else None
+    return shown(known) if known else None
 
 
 def _harness(raw: Mapping[str, object]) -> str | None:
     version = raw.get("lm_eval_version") or raw.get("git_hash")
-    return f"lm-eval {version}" if version else None
+    return f"lm-eval {shown(version)}" if version else None
 
 
 def items_of(results: Results, task: Task, known: dict[str, str] | None = None) -> Items:
@@ -310,9 +313,7 @@ def _value(value: object, task: Task) -> float:
         return float("nan")
     if isinstance(value, int | float) and value in (0, 1):
         return float(value)
-    raise NoAnswers(
-        f"{task.name}: {task.metric} of an item is {str(value)[:40]}, neither right (1) nor wrong (0): judge it by another metric"
-    )
+    raise NoAnswers(f"{task.name}: {task.metric} of an item is {shown(value)}, neither right (1) nor wrong (0): judge it by another metric")
 
 
 def _as_counted(found: Items, results: Results, task: Task) -> None:

@@ -128,4 +128,6 @@ def read_study(path: Path) -> ForeignStudy:
         if "**" in pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise BadInput(f"{path}: runs: {pattern!r} is not allowed: a pattern below the file's own folder, without ** and ..")
         compiled(pattern, ("arm", "seed"))
+    if study.scores is not None and (Path(study.scores).is_absolute() or ".." in Path(study.scores).parts):
+        raise BadInput(f"{path}: scores: {study.scores!r} is not allowed: a CSV below the file's own folder, without ..")
     return study

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from olora_bench.foreign.files import files_below, json_object
+from olora_bench.foreign.files import files_below, json_object, shown, told
 from olora_bench.foreign.record import SourceFile
 from olora_bench.formats import Unreadable, is_file
 
@@ -71,7 +71,7 @@ def training_of(folder: Path, root: Path) -> Training:
 
 def _read(path: Path, root: Path) -> tuple[dict[str, object], SourceFile]:
     raw, sha256 = json_object(path)
-    return raw, SourceFile(path=path.relative_to(root).as_posix(), sha256=sha256)
+    return raw, SourceFile(path=told(path, root), sha256=sha256)
 
 
 def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
@@ -108,11 +108,20 @@ def _adapter(found: Training, raw: Mapping[str, object], folder: Path) -> None:
     modules = facts.get("target_modules")
     if isinstance(modules, list):
         facts["target_modules"] = sorted(map(str, modules))
-    found.adapter = {name: value for name, value in facts.items() if value is None or isinstance(value, str | int | float | list)}
+    found.adapter = {name: known for name, value in facts.items() if (known := _fact(value)) is not None}
     base = raw.get("base_model_name_or_path")
-    found.base = base if isinstance(base, str) and base else None
+    found.base = shown(base) if isinstance(base, str) and base else None
     weights = next((one for name in ("adapter_model.safetensors", "adapter_model.bin") if is_file(one := folder / name)), None)
     found.adapter_bytes = None if weights is None else weights.stat().st_size  # its bytes are counted, and never read
+
+
+def _fact(value: object) -> JsonValue:
+    """A value of an adapter's configuration; None where it is none that a record could hold."""
+    if isinstance(value, list):
+        return [shown(one) for one in value]
+    if isinstance(value, str | bool):
+        return shown(value) if isinstance(value, str) else value
+    return value if _number(value) is not None else None  # type: ignore[return-value]
 
 
 def _whole(value: object) -> int | None:

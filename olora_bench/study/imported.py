@@ -71,7 +71,7 @@ def stored(home: Path) -> Read:
     found = asked.found or Shared((), {}, (), {})
     said = [f"left out: {left_out(reason)}" for reason in found.left_out]
     said += [f"compared all the same, as the study file asks: {left_out(one)}" for one in found.accepted]
-    problems = [*asked.frames.problems, *(line.replace("\0", ", ") for line in said)]
+    problems = [*asked.frames.problems, *(line.replace("\0None", "").replace("\0", ", ") for line in said)]
     return Read(replace(asked.frames, problems=problems), records, home, kept.file)
 
 

@@ -27,6 +27,9 @@ from olora_bench.study.report import write_figures
 from olora_bench.words.claims import CLAIM_TABLE
 from olora_bench.words.declared import DECLARED_TABLE
 
+MANY = 20
+"""More runs that lack something are a matter for `status`."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -56,7 +59,7 @@ def report(home: Path) -> Made:
 
 def _report(found: Read, *, figures: bool = False) -> Made:
     tables, lacks = _tables(found), found.lacks
-    text = study_report(found.frames, tables, _notes(found.home, lacks))
+    text = study_report(found.frames, tables, _notes(found, lacks))
     page = study_page(found.frames, tables, _origins(found.file, found.records))
     with lease(found.home, wait=True):
         folder = _written(found, tables)
@@ -87,8 +90,13 @@ def status(home: Path) -> Made:
     runs = found.frames.runs
     counts = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts().items())
     lines = [f"study {found.frames.study}: {len(runs)} runs that others made, imported from {found.file}: {counts}"]
-    lines += [f"  {row['train_id']} {run_title(row)}: {lacks}" for row in rows_of(runs) if (lacks := _lacking(row))]
+    lines += [f"  {line}" for line in _short_of(found)]
     return Made("\n".join([*lines, *([lacking_text(found.lacks)] if found.lacks else [])]), found.lacks)
+
+
+def _short_of(found: Read) -> list[str]:
+    """A line of each run that lacks something."""
+    return [f"{row['train_id']} {run_title(row)}: {lacks}" for row in rows_of(found.frames.runs) if (lacks := _lacking(row))]
 
 
 def _lacking(row: Row) -> str:
@@ -112,8 +120,11 @@ def _tables(found: Read) -> Tables:
     return tables | {"claims": CLAIM_TABLE.frame([]), "declared": DECLARED_TABLE.frame([]), "published": PUBLISHED_TABLE.frame([])}
 
 
-def _notes(home: Path, lacks: Sequence[str]) -> list[str]:
-    lines = [markdown_escape(lacking_text(lacks))] if lacks else []
+def _notes(found: Read, lacks: Sequence[str]) -> list[str]:
+    short, home = _short_of(found), found.home
+    lines = [markdown_escape(line) for line in short[:MANY]]
+    lines += [f"{len(short) - MANY} more lack something: python -m olora_bench.study status {home.name}"] if len(short) > MANY else []
+    lines += [markdown_escape(lacking_text(lacks))] if lacks else []
     lines.append(f"Records: {home}/imported/<id>/ (record, items, curve); this report: {home}/report/")
     lines.append(f"The same as a page, with charts: {home}/report/index.html (opens in a browser, needs no network)")
     return [*lines, f"The same again, from the records: python -m olora_bench.study report {home.name}"]
