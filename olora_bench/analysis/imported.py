@@ -63,7 +63,7 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
     asked = Given(study.name, study.title, protocol, contrasts, margin, tuple(problems))
     nothing = Shared((), {}, (), {})
     frames = study_frames(found or nothing, rows, asked, _curves(home, records))
-    damaged = [f"run {one.run_id} is not readable: {one.error}" for one in records if one.error]
+    damaged = [f"run {one.run_id} is not readable: {one.error}" for one in records if one.state == "unreadable"]
     damaged += ["no benchmark is left to compare: see what was left out"] if found is not None and not found.benchmarks else []
     return Asked(replace(frames, damaged=damaged), found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -161,9 +161,11 @@ def _record(study: ForeignStudy, key: Key, traces: Traces, root: Path, home: Pat
         "lr": lr, "lr_from": whence, "rank": _rank(study, key, training), "base": key.base or study.base or training.base or scores.base,
         "steps": training.steps, "train_s": training.seconds, "adapter_bytes": training.adapter_bytes,
     }  # fmt: skip
+    state: Literal["done", "diverged", "unreadable"] = "unreadable" if error else "diverged" if training.diverged else "done"
+    why = "its log ends in a loss that is no finite number" if state == "diverged" else error
     record = ImportedRecord(
         run_id=run_id(study.name, key), study=study.name, arm=key.arm, seed=key.seed, **values,
-        state="done" if error is None else "unreadable", error=error, scores_state=scores.state, scores_error=scores.error,
+        state=state, error=why, scores_state=scores.state, scores_error=scores.error,
         losses=training.losses, adapter=training.adapter, scores=scores.scores,
         sources=tuple(sources),
         missing={name: WHY[name] for name in MAY_LACK if values[name] is None},
@@ -200,6 +202,6 @@ def _training(traces: Traces, root: Path) -> tuple[Training, str | None]:
             return found, short(error, root)
         own.sources = [*found.sources, *own.sources]
         for name, value in vars(own).items():
-            if value not in (None, {}):
+            if value not in (None, {}, False):
                 setattr(found, name, value)
     return found, None

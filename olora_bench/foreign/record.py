@@ -50,8 +50,9 @@ class ImportedScore(_Checked):
 class ImportedRecord(_Checked):
     """A run that others made. Losses in nats, times in seconds, sizes in bytes.
 
-    `lr_from` says who gave the learning rate, which nobody here chose. `state` is of the training: `unreadable` where its traces are
-    damaged; `scores_state` of its scores: done, missing, unreadable. A value that is not known is null, and `missing` says why.
+    `lr_from` says who gave the learning rate, which nobody here chose. `state` is of the training: `diverged` where its log ends in a loss
+    that is no finite number, `unreadable` where its traces are damaged; `scores_state` of its scores: done, missing, unreadable. A value
+    that is not known is null, and `missing` says why.
     """
 
     schema_version: Literal[1] = VERSION
@@ -64,7 +65,7 @@ class ImportedRecord(_Checked):
     lr_from: str | None
     rank: Count | None
     base: str | None
-    state: Literal["done", "unreadable"]
+    state: Literal["done", "diverged", "unreadable"]
     error: str | None = None
     scores_state: Literal["done", "missing", "unreadable"]
     scores_error: str | None = None

@@ -27,6 +27,7 @@ class Training:
         curve: columns of CURVE, a row a step, None where nothing was logged.
         steps: optimiser steps done.
         lr: the highest learning rate in the log.
+        diverged: whether the last `train_loss` or `report_loss` that was logged is no finite number.
         losses: `train_loss` and `report_loss` (the trainer's `eval_loss`) at the end, nats.
         seconds: of training.
         adapter: of its configuration what FACTS names.
@@ -38,6 +39,7 @@ class Training:
     curve: dict[str, list[float | None]] | None = None
     steps: int | None = None
     lr: float | None = None
+    diverged: bool = False
     losses: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None
     adapter: dict[str, JsonValue] = field(default_factory=dict)
@@ -89,6 +91,7 @@ def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
             row["tokens"] = tokens
         if (seconds := _number(entry.get("train_runtime"))) is not None and seconds >= 0:
             found.seconds = seconds
+    found.diverged = any(_ends_in_none(name, history) for name in ("loss", "eval_loss"))
     known = {step: row for step, row in sorted(rows.items()) if row}
     found.steps = _whole(raw.get("global_step"))
     if not known:
@@ -97,6 +100,12 @@ def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
     found.curve = {"step": [float(step) for step in known], **curve}
     found.lr = max((rate for rate in curve["lr"] if rate is not None and rate >= 0), default=None)
     found.losses = {name: _last(curve[name]) for name in ("train_loss", "report_loss") if curve[name] != [None] * len(known)}
+
+
+def _ends_in_none(name: str, history: Sequence[Mapping[str, object]]) -> bool:
+    """Whether what was logged last under a name is no number: NaN and infinity are read as null."""
+    logged = [(step, entry[name]) for entry in history if name in entry and (step := _whole(entry.get("step"))) is not None]
+    return bool(logged) and max(logged, key=lambda one: one[0])[1] is None
 
 
 def _last(values: Sequence[float | None]) -> float:

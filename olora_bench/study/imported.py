@@ -9,7 +9,7 @@ from pathlib import Path
 from olora_bench.analysis import StudyFrames
 from olora_bench.analysis.complete import lacking
 from olora_bench.analysis.given import Shared
-from olora_bench.analysis.imported import differ, frames_of
+from olora_bench.analysis.imported import as_given, differ, frames_of
 from olora_bench.errors import BadInput
 from olora_bench.foreign.importing import import_runs
 from olora_bench.foreign.kept import KeptStudy, keep, read_kept
@@ -82,9 +82,11 @@ def _problems(kept: KeptStudy, records: Sequence[ImportedRecord]) -> list[str]:
     listed = "; ".join(f"{arm} {', '.join(own)}" for arm, own in sorted(rates.items()))
     problems.append(f"learning rates are as given ({listed}): nothing says how they were chosen, so none is called tuned")
     problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records, kept.study.contrasts).items()]
+    if not as_given(records) and (unknown := [f"{one.arm} seed {one.seed}" for one in records if one.lr is None]):
+        problems.append(f"the learning rate of {', '.join(unknown)} is not known, where that of others is: in no comparison at one rate")
     if any("report_loss" in one.losses for one in records):
         problems.append("the held-out loss is the trainer's eval_loss, over the examples that the trainer was given")
-    unknown = sorted({name for one in records for name, score in one.scores.items() if score.items is None})
-    if unknown:
-        problems.append(f"how many items {', '.join(unknown)} has is not known: its scores are read to a millionth")
+    counts = sorted({name for one in records for name, score in one.scores.items() if score.items is None})
+    if counts:
+        problems.append(f"how many items {', '.join(counts)} has is not known: its scores are read to a millionth")
     return [*problems, *kept.notes]

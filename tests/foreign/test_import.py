@@ -562,3 +562,28 @@ def test_a_rate_that_one_arm_alone_has_is_no_comparison(tmp_path: Path, importer
                 Log(right(arm, seed)).write(tmp_path / "runs" / arm / f"lr{lr}" / f"seed{seed}")
     found = importer(runs="runs/{arm}/lr{lr}/seed{seed}")
     assert verdicts(found.frames)[["lr_arm", "pairs_planned", "pairs_missing"]].values.tolist() == [[1e-4, 2, 0]]
+
+
+@pytest.mark.parametrize("loss", ["NaN", "Infinity", "null"])
+def test_a_log_that_ends_in_no_number_is_of_a_run_that_diverged(loss: str, tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=6)
+    for arm in LEAD:
+        for seed in range(6):
+            text = json.dumps(state(2.0))
+            text = text.replace('"eval_loss": 2.0', f'"eval_loss": {loss}') if (arm, seed) == ("lora", 3) else text
+            (tmp_path / "runs" / arm / f"seed{seed}" / "trainer_state.json").write_text(text)
+    found = importer()
+    (one,) = [one for one in records(tmp_path) if one.state == "diverged"]
+    assert (one.arm, one.seed, one.error) == ("lora", 3, "its log ends in a loss that is no finite number")
+    assert verdicts(found.frames)[["verdict", "diverged"]].values.tolist() == [["unresolved", 1]]
+    assert found.lacks == []
+
+
+def test_runs_of_unknown_rate_are_left_out_beside_those_of_a_known_one(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=3)
+    for arm in LEAD:
+        for seed in range(2):
+            (tmp_path / "runs" / arm / f"seed{seed}" / "trainer_state.json").write_text(json.dumps(state(2.0)))
+    found = importer().frames
+    said = "the learning rate of lora seed 2, olora seed 2 is not known, where that of others is: in no comparison at one rate"
+    assert verdicts(found)["pairs_planned"].tolist() == [2] and said in found.problems
