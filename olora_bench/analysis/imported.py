@@ -59,7 +59,7 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
             row.eval_state = "none" if row.eval_state == "missing" else row.eval_state
     contrasts = tuple(Contrast(arm=one.arm, reference=one.reference, kind=one.kind) for one in study.contrasts)
     margin = Margin() if study.margin is None else Margin(score=study.margin.score, loss=study.margin.loss)
-    protocol = "as_given" if as_given(records) else "shared_lr"
+    protocol = "as_given" if as_given(study, records) else "shared_lr"
     asked = Given(study.name, study.title, protocol, contrasts, margin, tuple(problems))
     nothing = Shared((), {}, (), {})
     frames = study_frames(found or nothing, rows, asked, _curves(home, records))
@@ -68,8 +68,10 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
     return Asked(replace(frames, damaged=damaged), found)
 
 
-def as_given(records: Sequence[ImportedRecord]) -> bool:
-    """Whether every arm has one learning rate, and not all the same or known: then pairs are made by seed alone."""
+def as_given(study: ForeignStudy, records: Sequence[ImportedRecord]) -> bool:
+    """Whether pairs are made by seed alone: asked for, or every arm has one learning rate, and not all the same or known."""
+    if study.by_seed:
+        return True
     rates: dict[str, set[float | None]] = {}
     for one in records:
         rates.setdefault(one.arm, set()).add(one.lr)

@@ -54,9 +54,19 @@ def import_runs(study: ForeignStudy, root: Path, home: Path) -> Imported:
     for arm in (name for one in study.contrasts for name in (one.arm, one.reference)):
         if arm not in there and arm not in (study.arms or ()):
             raise BadInput(f"contrasts: no run of {arm} is found. There: {', '.join(there)}. One that is still to come stands among arms")
+    _check_seeds(study, kept)
     _check_names(study, kept.values())
     records = [_record(study, key, traces, root, home, notes) for key, traces in sorted(kept.items(), key=_order)]
     return Imported(tuple(records), tuple(_absent(study, kept)), tuple(dict.fromkeys(notes)))
+
+
+def _check_seeds(study: ForeignStudy, keys: Iterable[Key]) -> None:
+    """Refuse two runs of one seed where pairs are made by seed."""
+    first: dict[Key, Key] = {}
+    for key in keys if study.by_seed else ():
+        other = first.setdefault(key._replace(lr=None), key)
+        if other is not key:
+            raise BadInput(f"by_seed: {named(other)} and {named(key)} are two runs of one seed: leave one out, or name the rates (lrs)")
 
 
 def _check_names(study: ForeignStudy, traces: Iterable[Traces]) -> None:

@@ -59,6 +59,7 @@ class ForeignStudy(Strict):
         contrasts, margin: as in every study.
         arms, seeds, lrs: what there should be; a run that is not there is missing, one beside them is not read.
         lr: an arm's learning rate, where neither pattern nor trainer says it.
+        by_seed: whether runs are paired by seed whatever their rates, one run of an arm a seed; else so where each arm has one rate.
         base: the base model's name; rank: the adapters', where no adapter is there to say it.
         metrics: task -> metric, where it is not to be the usual one.
         benchmarks: only these, which every run should have.
@@ -75,6 +76,7 @@ class ForeignStudy(Strict):
     seeds: tuple[Seed, ...] | None = None
     lrs: tuple[Rate, ...] | None = None
     lr: dict[Name, Rate] = Field(default_factory=dict)
+    by_seed: bool = False
     base: Text | None = None
     rank: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     metrics: dict[Text, Text] = Field(default_factory=dict)

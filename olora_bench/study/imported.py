@@ -82,7 +82,7 @@ def _problems(kept: KeptStudy, records: Sequence[ImportedRecord]) -> list[str]:
     listed = "; ".join(f"{arm} {', '.join(own)}" for arm, own in sorted(rates.items()))
     problems.append(f"learning rates are as given ({listed}): nothing says how they were chosen, so none is called tuned")
     problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records, kept.study.contrasts).items()]
-    if not as_given(records) and (unknown := [f"{one.arm} seed {one.seed}" for one in records if one.lr is None]):
+    if not as_given(kept.study, records) and (unknown := [f"{one.arm} seed {one.seed}" for one in records if one.lr is None]):
         problems.append(f"the learning rate of {', '.join(unknown)} is not known, where that of others is: in no comparison at one rate")
     if any("report_loss" in one.losses for one in records):
         problems.append("the held-out loss is the trainer's eval_loss, over the examples that the trainer was given")
