@@ -55,6 +55,8 @@ def judge(
         BadInput: a frame is not as described, or nothing is left to compare.
     """
     _check(names, margin)
+    if choice is not None and not isinstance(choice, Choice):
+        raise BadInput(f"choice: {type(choice).__name__} is no Choice: olora_bench.judge.Choice(benchmarks=..., accept=...)")
     if choice is not None and all(isinstance(one, pd.DataFrame) and "benchmark" in one for one in (frame_a, frame_b)):
         choice.check(str(name) for one in (frame_a, frame_b) for name in one["benchmark"].dropna().unique())
     return _judged(shared({names[0]: frame_a, names[1]: frame_b}, seeds, choice), names, margin, ())

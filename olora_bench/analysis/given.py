@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from olora_bench.errors import BadInput
 from olora_bench.foreign.choice import Choice
 from olora_bench.foreign.columns import checked_rows
+from olora_bench.foreign.files import shown
 
 MEASURE = ("metric", "version", "fewshot")
 """Runs that differ in one of these were asked other questions: that benchmark is left out."""
@@ -171,6 +172,8 @@ def shared(
     choice, checked = choice or Choice(), {arm: checked_rows(frame, arm) for arm, frame in sides.items()}
     if not all("correct" in frame for frame in checked.values()):
         checked = {arm: _scores_of(frame) for arm, frame in checked.items()}
+    elif len({pd.api.types.is_numeric_dtype(frame["item"]) for frame in checked.values()}) > 1:  # 7 and "7" are one item
+        checked = {arm: frame.assign(item=frame["item"].map(str)) for arm, frame in checked.items()}
     rows = pd.concat([frame.assign(arm=arm) for arm, frame in checked.items()], ignore_index=True)
     of = {arm: sorted(frame["seed"].unique().tolist()) for arm, frame in checked.items()}
     left_out: list[LeftOut | Accepted] = []
@@ -221,6 +224,8 @@ def _scores_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _paired_seeds(of: Mapping[str, Sequence[int]], asked: Sequence[int] | None) -> tuple[list[int], list[LeftOut]]:
     there = sorted(set().union(*of.values()))
+    if asked is not None and not len(asked):
+        raise BadInput(f"seeds: none is named. Seeds that are there: {', '.join(map(str, there))}")
     if asked is not None and (absent := sorted(set(asked) - set(there))):
         raise BadInput(f"seed {', '.join(map(str, absent))}: no run has it. Seeds that are there: {', '.join(map(str, there))}")
     wanted = [seed for seed in there if asked is None or seed in asked]
@@ -347,4 +352,7 @@ def _beside(rows: pd.DataFrame) -> Iterator[tuple[str, dict[Run, str]]]:
     for what in BESIDE:
         if what in rows:
             known = rows[rows[what].notna()].drop_duplicates(["arm", "seed"])
-            yield what, {Run(arm, int(seed)): str(value) for arm, seed, value in zip(known["arm"], known["seed"], known[what], strict=True)}
+            yield (
+                what,
+                {Run(arm, int(seed)): shown(value) for arm, seed, value in zip(known["arm"], known["seed"], known[what], strict=True)},
+            )
