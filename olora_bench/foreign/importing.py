@@ -141,13 +141,15 @@ def _declared(study: ForeignStudy, key: Key, notes: list[str]) -> bool:
 
 
 def _absent(study: ForeignStudy, found: Mapping[Key, Traces]) -> Iterator[Key]:
-    """Declared runs of which nothing is there."""
+    """Declared runs of which nothing is there; of a declared arm without any run those of every seed that is there."""
     rates: Sequence[float | None] = study.lrs or list(dict.fromkeys(key.lr for key in found))
     places = list(dict.fromkeys((key.rank, key.base) for key in found))
     for arm in study.arms or dict.fromkeys(key.arm for key in found):
+        there = any(key.arm == arm for key in found)
+        seeds = study.seeds or (() if there else tuple(sorted({key.seed for key in found})))
         own = [rate for rate in rates if study.lrs or any(key.arm == arm and key.lr == rate for key in found)] or [None]
         for lr in own:
-            for key in (Key(arm, lr, seed, *place) for place in places for seed in study.seeds or ()):
+            for key in (Key(arm, lr, seed, *place) for place in places for seed in seeds):
                 if key not in found:
                     yield key
 

@@ -161,6 +161,7 @@ def test_trls_curves_are_read_with_their_tokens(bases: dict[str, TinyBase], tmp_
     trainer.train()
     trainer.save_state()
     study = {"name": "trl", "title": "t", "runs": "runs/{arm}/seed{seed}", "contrasts": [{"arm": "olora", "reference": "lora"}]}
+    study |= {"arms": ["olora", "lora"]}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     curves = read_runs(tmp_path / "study.yaml", tmp_path / "results").frames.curves
     assert curves["step"].tolist() == [1, 2]
