@@ -11,7 +11,7 @@ import pandas as pd
 
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.given import MEASURE, BenchmarkLacking, Run, Shared, shared
-from olora_bench.analysis.run_rows import RunRow
+from olora_bench.analysis.run_rows import AS_GIVEN, RunRow
 from olora_bench.analysis.shared_frames import UNNAMED, Given, study_frames
 from olora_bench.errors import RecordError
 from olora_bench.foreign.evaluated import Key
@@ -142,7 +142,7 @@ class _Cells:
         eval_id, base_eval_id, length = identity("eval", train_id), identity("base", model), None if steps is None else float(steps)
         return PlannedRun(
             train_id=train_id, eval_id=eval_id, base_eval_id=base_eval_id, cell=cell, family=cell, steps=length, model=model, arm=key.arm,
-            rank=rank, lr=key.lr or 0.0, seed=key.seed, stage="as given",
+            rank=rank, lr=key.lr or 0.0, seed=key.seed, stage=AS_GIVEN,
         )  # fmt: skip
 
 

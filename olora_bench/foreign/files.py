@@ -162,8 +162,9 @@ def _lines(path: Path, file: BinaryIO, digest: Digest) -> Iterator[dict[str, obj
             row = json.loads(line)
             _printable(line, row)
         except (ValueError, RecursionError) as error:
-            cut = not line.endswith(b"\n")
-            what = "is cut off: the file is half-written" if cut else f"is no JSON: {error}"
+            whole, deep = line.endswith(b"\n"), isinstance(error, RecursionError)
+            what = "is nested too deeply" if deep else f"is no JSON: {error}" if whole else "is cut off: the file is half-written"
+            what = f"is longer than {MOST_LINE_BYTES} bytes" if len(line) == MOST_LINE_BYTES and not whole else what
             raise Unreadable(path, f"line {number} {what}") from error
         if not isinstance(row, dict):
             raise Unreadable(path, f"line {number} is no object but {type(row).__name__}")

@@ -20,6 +20,9 @@ from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.tables import read_scores
 from olora_bench.foreign.traces import Training, training_of
 
+MANY = 20
+"""More folders that do not match are counted."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -92,7 +95,8 @@ def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Trace
     found: dict[Key, Traces] = {}
     for pattern in study.runs:
         there = matches(root, pattern)
-        notes += (f"{shown(told(path, root))}/ does not match {pattern}" for path in there.others)
+        notes += (f"{shown(told(path, root))}/ does not match {pattern}" for path in there.others[:MANY])
+        notes += [f"{len(there.others) - MANY} more folders do not match {pattern}"] if len(there.others) > MANY else []
         for folder in there.folders:
             lr, rank, base = (folder.fields.get(name) for name in ("lr", "rank", "base"))
             if (why := _no_run(folder.fields)) is not None:

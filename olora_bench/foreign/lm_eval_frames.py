@@ -113,6 +113,8 @@ def newest(seed: int, results: Sequence[Results], notes: list[str], benchmarks: 
             if not _among(name, benchmarks):
                 continue
             before = tasks.get(name)
+            if before is not None and before.results.path == one.path:  # two patterns that name one folder
+                continue
             if before is not None and before.results.path.parent != one.path.parent:
                 raise BadInput(
                     f"seed {seed} has two evaluations of {name}: {before.results.path} and {one.path}. "

@@ -105,6 +105,9 @@ class ForeignStudy(Strict):
             assert self.choice
         except BadInput as error:
             raise ValueError(str(error)) from None
+        pairs = [(one.arm, one.reference) for one in self.contrasts]
+        if odd := [pair for pair in pairs if pair[0] == pair[1] or pairs.count(pair) > 1]:
+            raise ValueError(f"contrasts: {' against '.join(odd[0])} is no comparison, or stands there twice: two arms, each pair once")
         for contrast in self.contrasts:
             if absent := [arm for arm in (contrast.arm, contrast.reference) if self.arms is not None and arm not in self.arms]:
                 raise ValueError(f"contrasts: {absent[0]} is not among arms ({', '.join(self.arms or ())})")

@@ -251,3 +251,19 @@ def test_seeds_are_of_any_type_of_number(dtype: str) -> None:
 def test_what_frames_say_beside_is_printed_without_control_characters() -> None:
     text = str(judge(frame(ONE).assign(base="a\x1b[31m"), frame(ONE).assign(base="b")))
     assert "The runs do not share one base: a?[31m, b." in text
+
+
+def test_a_line_that_is_nested_without_end_is_said(sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:
+    olora, lora = sides(seeds=1)
+    path = next(olora.rglob("samples_piqa*"))
+    path.write_text('{"a":' * 100_000)
+    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: line 1 is nested too deeply\n"
+
+
+def test_a_line_without_end_is_said(
+    sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("olora_bench.foreign.files.MOST_LINE_BYTES", 50)
+    olora, lora = sides(seeds=1)
+    path = next(olora.rglob("samples_piqa*"))
+    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: line 1 is longer than 50 bytes\n"

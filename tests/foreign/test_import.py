@@ -617,3 +617,36 @@ def test_runs_of_unknown_rate_are_left_out_beside_those_of_a_known_one(tmp_path:
     found = importer().frames
     said = "the learning rate of lora seed 2, olora seed 2 is not known, where that of others is: in no comparison at one rate"
     assert verdicts(found)["pairs_planned"].tolist() == [2] and said in found.problems
+
+
+def test_a_log_that_misses_the_highest_rate_accuses_nobody(tmp_path: Path) -> None:
+    """Trainers log every tenth step or so: the rate that was reached may stand between two rows."""
+    logs(tmp_path, seeds=1)
+    for arm in LEAD:
+        (tmp_path / "runs" / arm / "seed0" / "trainer_state.json").write_text(json.dumps(state(2.0, lr=2.9e-4)))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"lr": {"olora": 3e-4, "lora": 3e-4}}))
+    assert "warm-up" not in import_study(tmp_path / "study.yaml", tmp_path / "results").text
+
+
+def test_one_folder_that_two_patterns_name_is_read_once(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    found = importer(runs=["runs/{arm}/seed{seed}", "runs/{arm}/seed{seed}/base", "*/{arm}/seed{seed}"])
+    assert not [line for line in found.frames.problems if "older" in line]
+    assert {len(one.sources) for one in records(tmp_path)} == {3}
+
+
+def test_many_folders_that_do_not_match_are_counted(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    for number in range(25):
+        (tmp_path / "runs" / "lora" / f"x{number:02}").mkdir()
+    problems = [line for line in importer().frames.problems if "match" in line]
+    assert len(problems) == 21 and problems[-1] == "5 more folders do not match runs/{arm}/seed{seed}"
+
+
+@pytest.mark.parametrize("pairs", [[("olora", "olora")], [("olora", "lora")] * 2], ids=["itself", "twice"])
+def test_contrasts_are_of_two_arms_each_once(pairs: list[tuple[str, str]], tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path, seeds=1)
+    with pytest.raises(BadInput) as caught:
+        importer(contrasts=[{"arm": one, "reference": other} for one, other in pairs])
+    said = f"contrasts: {' against '.join(pairs[0])} is no comparison, or stands there twice: two arms, each pair once"
+    assert str(caught.value) == f"{tmp_path}/study.yaml: {said}"
