@@ -22,7 +22,7 @@ from olora_bench.analysis import StudyFrames, load_study, rows_of
 from olora_bench.analysis.frames import JUDGED_ROLE, Row
 from olora_bench.analysis.runs import REPORTED, roles_of
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.store import EvalRecord, Score, Store, atomic_write
+from olora_bench.store import EvalRecord, Score, Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.report import open_results
@@ -49,6 +49,7 @@ def export_study(name: str, overrides: Sequence[str], folder: Path) -> Exported:
     Raises:
         BadInput: there is no such study, it has not been run, or the folder is not empty.
         StoreError: nothing can be written there.
+        RecordError: a record's arm or benchmark leads out of the folder.
     """
     study, results_dir = open_results(name, overrides)
     manifest = read_manifest(results_dir, study, overrides)
@@ -105,7 +106,7 @@ def _run(run: Row, store: Store, folder: Path, left_out: dict[str, list[str]]) -
     if not run["longest"]:
         left_out.setdefault("of shorter trainings, which are in the tables alone", []).append(run["train_id"])
     for role in _reported(run["roles"]) if run["longest"] else ():
-        _write(folder / role / PATTERN.format(**run | {"lr": f"{run['lr']:.12g}"}), run, record, items)
+        _write(folder, folder / role / PATTERN.format(**run | {"lr": f"{run['lr']:.12g}"}), run, record, items)
     primary = items["benchmark"].map({name: score.primary for name, score in record.scores.items()})
     right = items["correct_norm"].where(primary == "acc_norm", items["correct"])
     tidy = items.drop(columns=["correct", "correct_norm"]).assign(
@@ -128,13 +129,13 @@ def _scored(run: Row, store: Store) -> tuple[EvalRecord, pd.DataFrame] | str:
     return "without single items" if record is None or items is None else (record, items)
 
 
-def _write(place: Path, run: Row, record: EvalRecord, items: pd.DataFrame) -> None:
-    """A run's results and samples, as lm-eval writes them."""
+def _write(folder: Path, place: Path, run: Row, record: EvalRecord, items: pd.DataFrame) -> None:
+    """A run's results and samples, as lm-eval writes them; records may be somebody else's, and name no place outside the folder."""
     date = (record.finished_at or "1970-01-01T00:00:00.000000").split("+")[0].replace(":", "-")
-    atomic_write(place / f"results_{date}.json", (json.dumps(_results(record, run), indent=2) + "\n").encode())
+    atomic_write(inside(folder, place / f"results_{date}.json"), (json.dumps(_results(record, run), indent=2) + "\n").encode())
     for benchmark, own in items.groupby("benchmark", sort=False):
         lines = (json.dumps(row) + "\n" for row in _samples(own, record.scores[str(benchmark)]))
-        atomic_write(place / f"samples_{benchmark}_{date}.jsonl", "".join(lines).encode())
+        atomic_write(inside(folder, place / f"samples_{benchmark}_{date}.jsonl"), "".join(lines).encode())
 
 
 def _results(record: EvalRecord, run: Row) -> dict[str, object]:

@@ -120,6 +120,16 @@ def test_a_tuned_study_is_exported_with_the_runs_of_its_verdict(tmp_path: Path) 
         assert len(pair[0]) > 0
 
 
+def test_an_export_leads_out_of_no_folder(tmp_path: Path) -> None:
+    manifest = read_manifest(SYNTHETIC, "planted")
+    assert manifest is not None
+    frames = load_study(Store(SYNTHETIC), manifest)
+    frames = replace(frames, runs=frames.runs[frames.runs["eval_state"] == "done"].head(1).assign(arm="../../../../../out"))
+    with pytest.raises(RecordError, match="nothing is read or written there"):
+        export_frames(frames, Store(SYNTHETIC), tmp_path / "to")
+    assert not list(tmp_path.rglob("*.json*"))
+
+
 def test_two_runs_of_one_seed_are_no_pair_by_seed(tmp_path: Path, importer: Importer) -> None:
     for lr in ("1e-4", "3e-4"):
         logs(tmp_path, folder=f"runs/{{arm}}/lr{lr}/seed{{seed}}")
