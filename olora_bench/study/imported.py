@@ -80,7 +80,9 @@ def _problems(kept: KeptStudy, records: Sequence[ImportedRecord]) -> list[str]:
     problems = [f"these {len(records)} runs were trained and scored elsewhere: nothing here was run, and what their files say is believed"]
     rates = {one.arm: sorted({rate(other.lr) for other in records if other.arm == one.arm}) for one in records}
     listed = "; ".join(f"{arm} {', '.join(own)}" for arm, own in sorted(rates.items()))
-    problems.append(f"learning rates are as given ({listed}): nothing says how they were chosen, so none is called tuned")
+    known = any(one.lr is not None for one in records)
+    said = f"learning rates are as given ({listed}): nothing says how they were chosen" if known else "no learning rate is known"
+    problems.append(f"{said}, so none is called tuned")
     problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records, kept.study.contrasts).items()]
     if not as_given(kept.study, records) and (unknown := [f"{one.arm} seed {one.seed}" for one in records if one.lr is None]):
         problems.append(f"the learning rate of {', '.join(unknown)} is not known, where that of others is: in no comparison at one rate")

@@ -178,6 +178,11 @@ def test_rates_are_as_given(tmp_path: Path, importer: Importer) -> None:
     assert found.frames.runs.groupby("arm")["lr"].unique().str[0].to_dict() == {"lora": 1e-4, "olora": 3e-4}
 
 
+def test_rates_that_nobody_says_are_not_known(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    assert "no learning rate is known, so none is called tuned" in importer().frames.problems
+
+
 def test_rates_that_both_arms_have_are_compared_one_by_one(tmp_path: Path, importer: Importer) -> None:
     for lr in ("1e-4", "3e-4"):
         logs(tmp_path, folder=f"runs/{{arm}}/lr{lr}/seed{{seed}}")
