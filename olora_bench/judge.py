@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -19,9 +19,12 @@ from olora_bench.analysis.given import LeftOut, NotRead, Shared, shared
 from olora_bench.analysis.judged import Judged
 from olora_bench.analysis.judged import judged as judge_shared
 from olora_bench.errors import BadInput, RecordError, StoreError, of_system
-from olora_bench.foreign.lm_eval_frames import of_folders, side_names
+from olora_bench.foreign.choice import ACCEPTABLE, Choice
+from olora_bench.foreign.lm_eval import check_metrics
+from olora_bench.foreign.lm_eval_frames import Wanted, of_results, results_of, side_names
 from olora_bench.process import terminal
-from olora_bench.words.judged import nothing_left, text
+from olora_bench.words.judged import left_out, nothing_left, text
+from olora_bench.words.verdicts import sentence
 
 
 class Judgement(Judged):
@@ -33,7 +36,7 @@ class Judgement(Judged):
 
 def judge(
     frame_a: pd.DataFrame, frame_b: pd.DataFrame, *, names: tuple[str, str] = ("A", "B"), seeds: Sequence[int] | None = None,
-    margin: float | None = None,
+    margin: float | None = None, choice: Choice | None = None,
 ) -> Judgement:  # fmt: skip
     """Judge side A against side B as a study judges two arms.
 
@@ -43,6 +46,7 @@ def judge(
         names: of the sides.
         seeds: only these; by default every seed that both have.
         margin: the difference that matters, percentage points of the mean over benchmarks.
+        choice: which benchmarks are compared, and in what their runs may differ; by default whatever all runs have, asked alike.
 
     Returns:
         The verdict with its scopes; `str` of it is the text.
@@ -50,18 +54,24 @@ def judge(
     Raises:
         BadInput: a frame is not as described, or nothing is left to compare.
     """
-    return _judged(_shared({names[0]: frame_a, names[1]: frame_b}, names, seeds), names, margin, ())
+    _check(names, margin)
+    if choice is not None and not isinstance(choice, Choice):
+        raise BadInput(f"choice: {type(choice).__name__} is no Choice: olora_bench.judge.Choice(benchmarks=..., accept=...)")
+    if choice is not None and all(isinstance(one, pd.DataFrame) and "benchmark" in one for one in (frame_a, frame_b)):
+        choice.check(str(name) for one in (frame_a, frame_b) for name in one["benchmark"].dropna().unique())
+    return _judged(shared({names[0]: frame_a, names[1]: frame_b}, seeds, choice), names, margin, ())
 
 
-def _shared(sides: Mapping[str, pd.DataFrame], names: tuple[str, str], seeds: Sequence[int] | None) -> Shared:
-    if len(set(names)) < 2:
+def _check(names: tuple[str, str], margin: float | None) -> None:
+    if len(names) != 2 or not all(isinstance(name, str) and name for name in names):
+        raise BadInput(f"names {names!r} is not allowed: two texts, one for each side")
+    if names[0] == names[1]:
         raise BadInput(f"both sides are called {names[0]!r}: give two names")
-    return shared(sides, seeds)
+    if margin is not None and (isinstance(margin, bool | str) or not 0 < margin < 100):
+        raise BadInput(f"margin {margin} is not allowed: percentage points above 0 and below 100")
 
 
 def _judged(found: Shared, names: tuple[str, str], margin: float | None, before: Sequence[LeftOut]) -> Judgement:
-    if margin is not None and not 0 < margin < float("inf"):
-        raise BadInput(f"margin {margin} is not allowed: percentage points above 0")
     found = replace(found, left_out=(*before, *found.left_out))
     if not found.benchmarks:
         raise BadInput(nothing_left(found.left_out))
@@ -74,19 +84,39 @@ def judge_folders(a: str, b: str, options: argparse.Namespace) -> Judgement:
     Raises:
         BadInput: a side holds nothing that lm-eval wrote, a file is damaged, or nothing is left to compare.
     """
-    names = tuple(options.names) if options.names else side_names(a, b)
-    metrics = dict(map(_metric, options.metric))
-    found = [of_folders(side, options.pattern, metrics, options.seeds) for side in (a, b)]
+    names = (options.names[0], options.names[1]) if options.names else side_names(a, b)
+    _check(names, options.margin)
+    metrics, accept = dict(_pair("--metric", one) for one in options.metric), dict[str, list[str]]()
+    for benchmark, what in (_pair("--accept", one) for one in options.accept):
+        accept.setdefault(benchmark, []).append(what)
+    choice = Choice(None if options.benchmarks is None else tuple(options.benchmarks), accept)
+    results = {side: results_of(side, metrics) for side in (a, b)}
+    every = [one for own in results.values() for one in own]
+    check_metrics("--metric", metrics, every)
+    choice.check(task for one in every for task in one.metrics)
+    wanted = Wanted(options.pattern, options.seeds, choice.benchmarks)
+    found = [of_results(side, results[side], wanted) for side in (a, b)]
     frames = dict(zip(names, (one.frame for one in found), strict=True))
     left = [NotRead(what) for what in dict.fromkeys(what for one in found for what in one.not_read)]
-    return _judged(_shared(frames, names, options.seeds), names, options.margin, left)
+    _readable(choice, [one.frame for one in found], left)
+    return _judged(shared(frames, options.seeds, choice), names, options.margin, left)
 
 
-def _metric(pair: str) -> tuple[str, str]:
-    task, _, metric = pair.partition("=")
-    if not task or not metric:
-        raise BadInput(f"--metric {pair} is not allowed: TASK=METRIC, e.g. hellaswag=acc")
-    return task, metric
+def _readable(choice: Choice, frames: Sequence[pd.DataFrame], left: Sequence[LeftOut]) -> None:
+    """Refuse a benchmark that was asked for and of which nothing can be read, with the reasons."""
+    there = {str(name) for frame in frames for name in frame["benchmark"].unique()}
+    if absent := [name for name in choice.benchmarks or () if name not in there]:
+        raise BadInput(f"benchmarks: nothing of {absent[0]} can be read. {sentence('; '.join(map(left_out, left)))}")
+
+
+_EXAMPLES = {"--metric": "TASK=METRIC, e.g. hellaswag=acc", "--accept": "TASK=WHAT, e.g. hellaswag=version"}
+
+
+def _pair(option: str, pair: str) -> tuple[str, str]:
+    task, _, value = pair.partition("=")
+    if not task or not value:
+        raise BadInput(f"{option} {pair} is not allowed: {_EXAMPLES[option]}")
+    return task, value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,14 +130,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--margin", type=float, metavar="PP", help="the difference that matters, percentage points")
     one.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call the two sides")
     one.add_argument("--pattern", metavar="PATTERN", help="where in a path the seed stands, e.g. 'run-{seed}'; see docs/judge.md")
-    one.add_argument(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="TASK=METRIC",
-        help="by what a task is judged, e.g. hellaswag=acc; again for others",
-    )
+    one.add_argument("--benchmarks", nargs="+", metavar="TASK", help="only these tasks; a seed that lacks one of them is left out")
+    by, despite = "by what a task is judged, e.g. hellaswag=acc; again for others", f"compare a task whose runs differ in WHAT ({_WHAT})"
+    one.add_argument("--metric", action="append", default=[], metavar="TASK=METRIC", help=by)
+    one.add_argument("--accept", action="append", default=[], metavar="TASK=WHAT", help=f"{despite} all the same; again for others")
     return one
+
+
+_WHAT = ", ".join(ACCEPTABLE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks, SourcesUnread
+from olora_bench.analysis.run_rows import AS_GIVEN
 from olora_bench.analysis.runs import RUN_TABLE, with_role
 from olora_bench.analysis.sensitivity import insensitive
 from olora_bench.store.manifest import Contrast
@@ -170,7 +171,8 @@ def _never_warm(frames: StudyFrames) -> list[caveats.NeverWarm]:
     """Runs that ended before they reached their learning rate, as their curves have it."""
     if "lr" not in frames.curves:
         return []
-    done = frames.runs[frames.runs["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["lr"]
+    ours = frames.runs["stage"] != AS_GIVEN  # a stranger's log has a row now and then, and its highest rate may lie between two
+    done = frames.runs[(frames.runs["state"] == "done") & ours].drop_duplicates("train_id").set_index("train_id")["lr"]
     reached = pd.Series({train_id: np.fmax.reduce(curve["lr"]) for train_id, curve in curves_by_run(frames.curves)}, dtype=float) / done
     cold = reached[reached < 1 - 1e-6]
     return [caveats.NeverWarm(len(cold), len(done), float(cold.min()), float(cold.max()))] if len(cold) else []

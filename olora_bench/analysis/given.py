@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from olora_bench.errors import BadInput
+from olora_bench.foreign.choice import Choice
 from olora_bench.foreign.columns import checked_rows
+from olora_bench.foreign.files import shown
 
 MEASURE = ("metric", "version", "fewshot")
 """Runs that differ in one of these were asked other questions: that benchmark is left out."""
@@ -90,7 +92,22 @@ class NotRead:
     what: str
 
 
-LeftOut = SeedOfOneSide | BenchmarkLacking | MeasureDiffers | ItemsOfSome | ItemsUnknown | RowsTwice | NotRead
+@dataclass(frozen=True)
+class RunLacks:
+    """A run without a score of benchmarks that were asked for: its seed is left out."""
+
+    run: Run
+    benchmarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a benchmark's runs differ in, and somebody answers for: it is compared all the same."""
+
+    differs: MeasureDiffers
+
+
+LeftOut = SeedOfOneSide | RunLacks | BenchmarkLacking | MeasureDiffers | ItemsOfSome | ItemsUnknown | RowsTwice | NotRead
 """Every kind of thing that does not enter a verdict; `words.judged.left_out` knows each."""
 
 
@@ -123,12 +140,14 @@ class Shared:
         benchmarks: by name, in the order of the frames; none where nothing is left to compare.
         left_out: what does not enter.
         beside: column -> value by run, of what runs may differ in.
+        accepted: what would leave a benchmark out, had nobody answered for it.
     """
 
     runs: tuple[Run, ...]
     benchmarks: Mapping[str, Together]
     left_out: tuple[LeftOut, ...]
     beside: Mapping[str, Mapping[Run, str]]
+    accepted: tuple[MeasureDiffers, ...] = ()
 
     @property
     def with_items(self) -> bool:
@@ -136,33 +155,61 @@ class Shared:
         return all(one.ids is not None for one in self.benchmarks.values())
 
 
-def shared(sides: Mapping[str, pd.DataFrame], seeds: Sequence[int] | None = None, *, paired: bool = True) -> Shared:
+def shared(
+    sides: Mapping[str, pd.DataFrame], seeds: Sequence[int] | None = None, choice: Choice | None = None, *, paired: bool = True
+) -> Shared:
     """Put the runs of several sides together.
 
     Args:
         sides: arm -> its rows, columns as in `COLUMNS`.
         seeds: only these; None is every seed.
+        choice: which benchmarks, and what of them is accepted.
         paired: whether a seed must be in every side; else each side keeps its own.
 
     Raises:
         BadInput: a column or value is not as described, answers contradict each other, or no seed is in every side.
     """
-    checked = {arm: checked_rows(frame, arm) for arm, frame in sides.items()}
+    choice, checked = choice or Choice(), {arm: checked_rows(frame, arm) for arm, frame in sides.items()}
     if not all("correct" in frame for frame in checked.values()):
         checked = {arm: _scores_of(frame) for arm, frame in checked.items()}
+    elif len({pd.api.types.is_numeric_dtype(frame["item"]) for frame in checked.values()}) > 1:  # 7 and "7" are one item
+        checked = {arm: frame.assign(item=frame["item"].map(str)) for arm, frame in checked.items()}
     rows = pd.concat([frame.assign(arm=arm) for arm, frame in checked.items()], ignore_index=True)
     of = {arm: sorted(frame["seed"].unique().tolist()) for arm, frame in checked.items()}
-    left_out: list[LeftOut] = []
+    left_out: list[LeftOut | Accepted] = []
     if paired:
-        kept, left_out = _paired_seeds(of, seeds)
-        rows, of = rows[rows["seed"].isin(kept)], dict.fromkeys(of, kept)
+        kept, lone = _paired_seeds(of, seeds)
+        rows = rows[rows["seed"].isin(kept)]
+        rows, kept, lacking = _with_benchmarks(rows, [Run(arm, seed) for arm in sides for seed in kept], choice.benchmarks)
+        left_out, of = [*lone, *lacking], dict.fromkeys(of, kept)
     runs = [Run(arm, seed) for arm in sides for seed in of[arm]]
     benchmarks: dict[str, Together] = {}
     for name, own in rows.groupby("benchmark", sort=False, observed=True):
-        one, without = _together(str(name), own, runs)
+        one, without = _together(str(name), own, runs, choice.accept.get(str(name), ()))
         left_out += without
         benchmarks |= {str(name): one} if one is not None else {}
-    return Shared(tuple(runs), benchmarks, tuple(left_out), dict(_beside(rows)))
+    accepted = tuple(one.differs for one in left_out if isinstance(one, Accepted) and one.differs.benchmark in benchmarks)
+    out = tuple(one for one in left_out if not isinstance(one, Accepted))
+    return Shared(tuple(runs), benchmarks, out, dict(_beside(rows)), accepted)
+
+
+def _with_benchmarks(
+    rows: pd.DataFrame, runs: Sequence[Run], asked: Sequence[str] | None
+) -> tuple[pd.DataFrame, list[int], list[RunLacks]]:
+    """The rows of the benchmarks that are asked for, the seeds whose runs have them all, and the runs that do not."""
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    if asked is None:
+        return rows, seeds, []
+    rows = rows[rows["benchmark"].isin(asked)]
+    known = rows if "correct" in rows else rows[rows["score"].notna()]
+    there = set(known[["arm", "seed", "benchmark"]].drop_duplicates().itertuples(index=False, name=None))
+    lacks = [RunLacks(run, tuple(name for name in dict.fromkeys(asked) if (*run, name) not in there)) for run in runs]
+    lacks = [one for one in lacks if one.benchmarks]
+    kept = [seed for seed in seeds if all(one.run.seed != seed for one in lacks)]
+    if not kept:
+        (arm, seed), name = lacks[0].run, lacks[0].benchmarks[0]
+        raise BadInput(f"no seed has all of {', '.join(dict.fromkeys(asked))}: {arm}, seed {seed} has no score of {name}")
+    return rows[rows["seed"].isin(kept)], kept, lacks
 
 
 def _scores_of(frame: pd.DataFrame) -> pd.DataFrame:
@@ -177,6 +224,8 @@ def _scores_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _paired_seeds(of: Mapping[str, Sequence[int]], asked: Sequence[int] | None) -> tuple[list[int], list[LeftOut]]:
     there = sorted(set().union(*of.values()))
+    if asked is not None and not len(asked):
+        raise BadInput(f"seeds: none is named. Seeds that are there: {', '.join(map(str, there))}")
     if asked is not None and (absent := sorted(set(asked) - set(there))):
         raise BadInput(f"seed {', '.join(map(str, absent))}: no run has it. Seeds that are there: {', '.join(map(str, there))}")
     wanted = [seed for seed in there if asked is None or seed in asked]
@@ -188,21 +237,27 @@ def _paired_seeds(of: Mapping[str, Sequence[int]], asked: Sequence[int] | None) 
     return kept, lone
 
 
-def _together(name: str, rows: pd.DataFrame, runs: Sequence[Run]) -> tuple[Together | None, list[LeftOut]]:
-    """A benchmark's rows put together, or None; and what of it is left out."""
+Without = list[LeftOut | Accepted]
+
+
+def _together(name: str, rows: pd.DataFrame, runs: Sequence[Run], accept: Collection[str]) -> tuple[Together | None, Without]:
+    """A benchmark's rows put together, or None; and what of it is left out, or accepted."""
     column = _run_codes(rows, {run: place for place, run in enumerate(runs)})
     there = np.bincount(column, minlength=len(runs))
     lacking = tuple(run for run, count in zip(runs, there, strict=True) if not count)
     if lacking:
         return None, [BenchmarkLacking(name, lacking)]
+    accepted: Without = []
     for what in MEASURE:
         values = rows[what].dropna().astype(str).unique().tolist() if what in rows else []
         if len(values) > 1:
-            return None, [MeasureDiffers(name, what, tuple(sorted(values)))]
+            differs = MeasureDiffers(name, what, tuple(sorted(values)))
+            if what not in accept:
+                return None, [differs]
+            accepted.append(Accepted(differs))
     metric = str(rows["metric"].dropna().iloc[0]) if "metric" in rows and rows["metric"].notna().any() else ""
-    if "correct" in rows:
-        return _of_items(name, rows, column, runs, metric)
-    return _of_scores(name, rows, column, runs, metric)
+    one, left = _of_items(name, rows, column, runs, metric, accept) if "correct" in rows else _of_scores(name, rows, column, runs, metric)
+    return one, [*accepted, *left]
 
 
 def _run_codes(rows: pd.DataFrame, codes: Mapping[Run, int]) -> NDArray[np.intp]:
@@ -234,8 +289,8 @@ def _of_scores(
 
 
 def _of_items(
-    name: str, rows: pd.DataFrame, column: NDArray[np.intp], runs: Sequence[Run], metric: str
-) -> tuple[Together | None, list[LeftOut]]:
+    name: str, rows: pd.DataFrame, column: NDArray[np.intp], runs: Sequence[Run], metric: str, accept: Collection[str]
+) -> tuple[Together | None, Without]:
     items, ids = pd.factorize(rows["item"])
     table, left = _table(name, rows, column, items, (len(ids), len(runs)), runs)
     there, known = (table > _ABSENT).all(axis=1), (table >= 0).all(axis=1)
@@ -243,7 +298,10 @@ def _of_items(
     left += [ItemsOfSome(name, int((~there).sum()), int(kept.sum()))] if not there.all() else []
     left += [ItemsUnknown(name, int((there & ~known).sum()))] if (there & ~known).any() else []
     if "prompt" in rows and (other := _prompts_differ(rows["prompt"], items, kept)):
-        return None, [*left, MeasureDiffers(name, "prompt", items=other)]
+        differs = MeasureDiffers(name, "prompt", items=other)
+        if "prompt" not in accept:
+            return None, [*left, differs]
+        left.append(Accepted(differs))
     if not kept.any():
         return None, left
     answers = {run: table[kept, place] > 0 for place, run in enumerate(runs)}
@@ -266,7 +324,7 @@ _ABSENT, _UNKNOWN = -2, -1
 
 def _table(
     name: str, rows: pd.DataFrame, column: NDArray[np.intp], items: NDArray[np.intp], shape: tuple[int, int], runs: Sequence[Run]
-) -> tuple[NDArray[np.int8], list[LeftOut]]:  # fmt: skip
+) -> tuple[NDArray[np.int8], Without]:  # fmt: skip
     """`(items, runs)`: right 1, wrong 0, not known -1, not there -2; and the rows that said the same again."""
     values = rows["correct"].fillna(_UNKNOWN).to_numpy().astype(np.int8)
     table = np.full(shape, _ABSENT, np.int8)
@@ -294,4 +352,7 @@ def _beside(rows: pd.DataFrame) -> Iterator[tuple[str, dict[Run, str]]]:
     for what in BESIDE:
         if what in rows:
             known = rows[rows[what].notna()].drop_duplicates(["arm", "seed"])
-            yield what, {Run(arm, int(seed)): str(value) for arm, seed, value in zip(known["arm"], known["seed"], known[what], strict=True)}
+            yield (
+                what,
+                {Run(arm, int(seed)): shown(value) for arm, seed, value in zip(known["arm"], known["seed"], known[what], strict=True)},
+            )

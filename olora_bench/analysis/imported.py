@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.given import MEASURE, Run, Shared, shared
-from olora_bench.analysis.run_rows import RunRow
+from olora_bench.analysis.given import MEASURE, BenchmarkLacking, Run, Shared, shared
+from olora_bench.analysis.run_rows import AS_GIVEN, RunRow
 from olora_bench.analysis.shared_frames import UNNAMED, Given, study_frames
 from olora_bench.errors import RecordError
 from olora_bench.foreign.evaluated import Key
@@ -50,22 +50,28 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
     """
     cells = _Cells.of(study, records)
     rows = {_run(one): cells.row(one) for one in records} | {_absent_run(key): cells.absent(key) for key in absent}
-    scored = _complete([one for one in records if one.scores_state == "done"], rows)
-    found = shared(dict(_sides(home, scored)), paired=False) if scored else None
-    if found is None:
+    scored, left_out = _complete([one for one in records if one.scores_state == "done"], rows, study.benchmarks)
+    found = shared(dict(_sides(home, scored)), choice=study.choice, paired=False) if scored else None
+    if found is not None:
+        found = replace(found, left_out=(*left_out, *found.left_out))
+    elif all(one.scores_state == "missing" for one in records):  # of losses alone no score is lacking
         for row in rows.values():
             row.eval_state = "none" if row.eval_state == "missing" else row.eval_state
     contrasts = tuple(Contrast(arm=one.arm, reference=one.reference, kind=one.kind) for one in study.contrasts)
-    margin, protocol = Margin(score=study.margin.score, loss=study.margin.loss), "as_given" if as_given(records) else "shared_lr"
+    margin = Margin() if study.margin is None else Margin(score=study.margin.score, loss=study.margin.loss)
+    protocol = "as_given" if as_given(study, records) else "shared_lr"
     asked = Given(study.name, study.title, protocol, contrasts, margin, tuple(problems))
     nothing = Shared((), {}, (), {})
     frames = study_frames(found or nothing, rows, asked, _curves(home, records))
-    damaged = [f"run {one.run_id} is not readable: {one.error}" for one in records if one.error]
+    damaged = [f"run {one.run_id} is not readable: {one.error}" for one in records if one.state == "unreadable"]
+    damaged += ["no benchmark is left to compare: see what was left out"] if found is not None and not found.benchmarks else []
     return Asked(replace(frames, damaged=damaged), found)
 
 
-def as_given(records: Sequence[ImportedRecord]) -> bool:
-    """Whether every arm has one learning rate, and not all the same or known: then pairs are made by seed alone."""
+def as_given(study: ForeignStudy, records: Sequence[ImportedRecord]) -> bool:
+    """Whether pairs are made by seed alone: asked for, or every arm has one learning rate, and not all the same or known."""
+    if study.by_seed:
+        return True
     rates: dict[str, set[float | None]] = {}
     for one in records:
         rates.setdefault(one.arm, set()).add(one.lr)
@@ -115,7 +121,10 @@ class _Cells:
         row.measured |= {"lr": float("nan")} if one.lr is None else {}
         harness = sorted({score.harness for score in one.scores.values() if score.harness})
         row.measured |= {"lm-eval": harness[0].removeprefix("lm-eval ") if harness else None, "steps": one.steps}
-        row.measured |= {"init": str(one.adapter.get("init_lora_weights", "")) or None, "alpha": one.adapter.get("lora_alpha")}
+        row.measured |= {
+            "init": str(one.adapter.get("init_lora_weights", "")) or None,
+            "alpha": alpha if type(alpha := one.adapter.get("lora_alpha")) in (int, float) else None,
+        }
         row.measured |= {"adapter_bytes": one.adapter_bytes, "timings_s.train": one.train_s}
         row.measured |= {f"metrics.{name}": value for name, value in one.losses.items() if name == "report_loss"}
         return row
@@ -124,7 +133,8 @@ class _Cells:
         """A declared run of which nothing is there, where its like would be."""
         like = self.like.get(key.arm) or next(iter(self.like.values()))
         where = Key(key.arm, key.lr or like.lr, key.seed, key.rank or self.rank or like.rank, key.base or like.base)
-        return RunRow(self._planned(run_id(self.study, key), where, where.base, None), "missing", "nothing of it is there")
+        planned = self._planned(run_id(self.study, key), where, where.base, None)
+        return RunRow(planned, "missing", "nothing of it is there", measured={"lr": float("nan")} if where.lr is None else {})
 
     def _planned(self, train_id: str, key: Key, base: str | None, steps: int | None) -> PlannedRun:
         model, rank = model_name(base or self.base), (key.rank or 0) if self.by_rank else 0
@@ -132,7 +142,7 @@ class _Cells:
         eval_id, base_eval_id, length = identity("eval", train_id), identity("base", model), None if steps is None else float(steps)
         return PlannedRun(
             train_id=train_id, eval_id=eval_id, base_eval_id=base_eval_id, cell=cell, family=cell, steps=length, model=model, arm=key.arm,
-            rank=rank, lr=key.lr or 0.0, seed=key.seed, stage="as given",
+            rank=rank, lr=key.lr or 0.0, seed=key.seed, stage=AS_GIVEN,
         )  # fmt: skip
 
 
@@ -147,17 +157,24 @@ def model_name(base: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", base.rstrip("/").split("/")[-1]).lstrip("_.+-") or UNNAMED
 
 
-def _complete(records: Sequence[ImportedRecord], rows: Mapping[Run, RunRow]) -> list[ImportedRecord]:
-    """The runs that have a score of every benchmark that any has; the others are told what they lack."""
-    every = dict.fromkeys(name for one in records for name, score in one.scores.items() if score.score is not None)
+def _complete(
+    records: Sequence[ImportedRecord], rows: Mapping[Run, RunRow], asked: Sequence[str] | None
+) -> tuple[list[ImportedRecord], list[BenchmarkLacking]]:
+    """The runs that have a score of every benchmark that is asked for, or that half of them have; the others are told what they lack.
+    Beside them what fewer have: the benchmark of a few runs is no reason to leave out all the others."""
+    of = {one.run_id: {name for name, score in one.scores.items() if score.score is not None} for one in records}
+    every = asked or list(dict.fromkeys(name for one in records for name in one.scores))
+    without = {name: tuple(_run(one) for one in records if name not in of[one.run_id]) for name in every}
+    few = [] if asked else [name for name, lacking in without.items() if 2 * len(lacking) > len(records)]
     complete = []
     for one in records:
-        lacking = [name for name in every if name not in one.scores or one.scores[name].score is None]
+        lacking = [name for name in every if name not in few and name not in of[one.run_id]]
         if lacking:
             rows[_run(one)].eval_state, rows[_run(one)].eval_reason = "missing", f"no score of {', '.join(lacking)}"
         else:
-            complete.append(one)
-    return complete
+            wanted = {name: score for name, score in one.scores.items() if name in every and name not in few}
+            complete.append(one.model_copy(update={"scores": wanted}))
+    return [one for one in complete if one.scores], [BenchmarkLacking(name, without[name]) for name in few]
 
 
 def _sides(home: Path, records: Sequence[ImportedRecord]) -> list[tuple[str, pd.DataFrame]]:
@@ -173,6 +190,7 @@ def _items(home: Path, one: ImportedRecord) -> pd.DataFrame:
     if found is None:
         raise RecordError(f"run {one.run_id}: its record names no items: import the study again")
     facts = {name: found["benchmark"].map({key: getattr(score, name) for key, score in one.scores.items()}) for name in MEASURE}
+    found = found[found["benchmark"].isin(one.scores)]
     named = found.rename(columns={"item_id": "item"})[["benchmark", "item", "correct", "prompt", "source"]]
     return named.assign(seed=one.seed, **facts).astype({"benchmark": "category"})
 

@@ -11,7 +11,7 @@ import numpy as np
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT, seed_differences
 from olora_bench.analysis.compared import Compared, PairedItems, compared
 from olora_bench.analysis.estimate import Estimate, of_blocks
-from olora_bench.analysis.given import LeftOut, Shared
+from olora_bench.analysis.given import LeftOut, MeasureDiffers, Shared
 from olora_bench.analysis.margins import p_inside
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict, effect_columns, judgement, outcomes
 from olora_bench.analysis.paired import MIN_BLOCKS
@@ -86,6 +86,7 @@ class Judged:
         seeds: those that both sides have.
         with_items: whether answers to single items are there.
         left_out: what does not enter.
+        accepted: what runs differ in and somebody answers for.
         needs: what would decide it; None where it is decided, or where too few seeds say how much they differ.
     """
 
@@ -95,6 +96,7 @@ class Judged:
     seeds: tuple[int, ...]
     with_items: bool
     left_out: tuple[LeftOut, ...]
+    accepted: tuple[MeasureDiffers, ...]
     needs: Needs | None
 
     @property
@@ -120,7 +122,7 @@ def judged(shared: Shared, names: Sequence[str], margin: float | None = None) ->
     said, seeds = tuple(_scopes(one, outcome, margin)), tuple(sorted({run.seed for run in shared.runs}))
     benchmarks = tuple(_benchmark(name, rows) for name, rows in differences.groupby("benchmark", sort=False))
     needs = None if outcome.verdict.decided or outcome.verdict is Verdict.EQUIVALENT else _needs(_widest(one), len(seeds), outcome, margin)
-    return Judged(outcome, said, benchmarks, seeds, shared.with_items, shared.left_out, needs)
+    return Judged(outcome, said, benchmarks, seeds, shared.with_items, shared.left_out, shared.accepted, needs)
 
 
 def _beside(shared: Shared) -> tuple[RunsDiffer, ...]:

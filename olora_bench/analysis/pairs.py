@@ -90,8 +90,8 @@ def _sides(runs: pd.DataFrame, arm: str, reference: str, within: list[str]) -> p
     order = runs[CELL].drop_duplicates().reset_index(drop=True)
     order["_order"] = order.index
     paired = sides[0].merge(sides[1], on=[*CELL, "base_eval_id", *within], how="outer").merge(order, on=CELL)
-    if "lr" in within:  # an lr at which one arm alone runs is no comparison
-        paired = paired[paired.groupby("cell")[["arm_id", "reference_id"]].transform("count").gt(0).all(axis=1)]
+    if "lr" in within:  # an lr at which one arm alone runs is no comparison, nor one that is not known
+        paired = paired[paired.groupby(["cell", "lr"])[["arm_id", "reference_id"]].transform("count").gt(0).all(axis=1)]
     paired = paired.sort_values(["_order", *within], kind="stable").drop(columns="_order")
     states = [f"{side}_{state}" for side in SIDES for state in ("state", "eval_state")]
     paired[states] = paired[states].fillna("missing")

@@ -19,6 +19,8 @@ PER_RUN = frozenset({"init", "lr", "seed", "arm", "machine", "tracker", "model",
                      "criterion", "data.block", "recipe.read"})  # fmt: skip
 """What does not make a setting: it differs between a cell's runs, has a column of its own, or changes no number."""
 
+AS_GIVEN = "as given"
+"""The stage of a run that others made."""
 _COUNTED = ("tokens_per_s", "examples_per_s", "base_bytes", "peak_bytes", "peak_above_base_bytes", "parameters_total",
             "parameters_trainable", "adapter_bytes", "steps", "clipped_step_share")  # fmt: skip
 _RECORD = {"attempts": "Int64"} | dict.fromkeys(_COUNTED, "float64")

@@ -43,9 +43,14 @@ def checked_rows(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     if absent := [name for name in needed if name not in frame]:
         lacking = f"missing column{'s' if len(absent) > 1 else ''} {', '.join(absent)}"
         raise BadInput(f"{arm}: {lacking}. Needed: seed, benchmark, item and correct, or seed, benchmark and score")
+    if twice := [name for name in COLUMNS if list(frame.columns).count(name) > 1]:
+        raise BadInput(f"{arm}: column {twice[0]} stands there twice: keep one")
     if frame.empty:
         raise BadInput(f"{arm}: no rows. Give one row an item and run, or one a run with its score")
     kept = frame[[name for name in COLUMNS if name in frame and (name in needed or name not in ("item", "correct", "score"))]].copy()
+    for name in kept:
+        if pd.api.types.infer_dtype(kept[name], skipna=True) in ("mixed", "complex"):
+            raise BadInput(f"{arm}: column {name} holds what is neither text nor a number: {_shown(kept[name].dropna())}")
     kept["seed"] = seeds(kept["seed"], arm)
     value = needed[-1]
     if value == "score" and "items" in kept:
@@ -53,9 +58,30 @@ def checked_rows(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     kept[value] = _shares(kept[value], arm, value)
     if kept["benchmark"].isna().any():
         raise BadInput(f"{arm}: column benchmark is empty in {int(kept['benchmark'].isna().sum())} rows: name each")
+    for what in ("benchmark", *(name for name in ("metric", "version", "fewshot") if name in kept)):
+        check_names(kept[what], arm, what)
     if value == "correct" and kept["item"].isna().any():
         raise BadInput(f"{arm}: column item is empty in {int(kept['item'].isna().sum())} rows: give each item its id")
     return kept
+
+
+def is_name(text: str) -> bool:
+    """Whether a text from elsewhere may name an arm, benchmark or metric: it shows as it is, and no spreadsheet takes it for a formula.
+
+    >>> is_name("arc_challenge"), is_name("a\\nb"), is_name("=1+1"), is_name("")
+    (True, False, False, False)
+    """
+    return bool(text) and text.isprintable() and text[0] not in "=+-@"
+
+
+def check_names(column: pd.Series[Any], whose: str, what: str) -> None:
+    """Refuse what is no name.
+
+    Raises:
+        BadInput: names `whose` column `what` it is, and the value.
+    """
+    if wrong := [name for name in map(str, column.dropna().unique()) if not is_name(name)]:
+        raise BadInput(f"{whose}: {what} {wrong[0]!r} is not allowed: printable text that does not begin with = + - @")
 
 
 def seeds(column: pd.Series[Any], whose: str) -> pd.Series[Any]:
@@ -65,7 +91,8 @@ def seeds(column: pd.Series[Any], whose: str) -> pd.Series[Any]:
         BadInput: one is no seed; names `whose` they are.
     """
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() | (numbers < 0) | (numbers % 1 != 0) | (numbers >= 2**63)
+    sizes = numbers.astype("float64")
+    wrong = sizes.isna() | (sizes < 0) | (sizes % 1 != 0) | (sizes >= 2**63) | pd.api.types.is_bool_dtype(column)
     if wrong.any():
         raise BadInput(f"{whose}: seed {_shown(column[wrong])} is not allowed: whole numbers from 0 on, one for each run")
     return numbers.astype("int64")

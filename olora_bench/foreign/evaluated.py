@@ -11,6 +11,7 @@ import pandas as pd
 
 from olora_bench.errors import BadInput
 from olora_bench.foreign.columns import checked_rows
+from olora_bench.foreign.files import told
 from olora_bench.foreign.lm_eval import results_below
 from olora_bench.foreign.lm_eval_frames import Evaluation, frame_of, newest
 from olora_bench.foreign.record import ImportedScore, SourceFile
@@ -64,13 +65,15 @@ def evaluated(study: ForeignStudy, key: Key, traces: Traces, root: Path, notes: 
     digests: dict[Path, str] = {}
     try:
         results = [one for folder in traces.folders for one in results_below(folder, study.metrics)]
-        evaluations = newest(key.seed, results, notes)
+        evaluations = newest(key.seed, results, notes, study.benchmarks)
         logged = [frame_of({key.seed: evaluations}, digests)] if evaluations else []
-        rows = [one.frame for one in logged] + ([checked_rows(traces.rows, named(key))] if traces.rows is not None else [])
+        rows = [_once(one, key, notes) for one in (*(one.frame for one in logged), *_of_table(study, key, traces))]
         _no_two(rows, key)
     except BadInput as error:
         return Evaluated("unreadable", short(error, root))
-    own = [note for one in logged for note in one.not_read] + [f"{task}: {why}" for one in results for task, why in one.unusable.items()]
+    unusable = [(task, why) for one in results for task, why in one.unusable.items()]
+    own = [note for one in logged for note in one.not_read]
+    own += [f"{task}: {why}" for task, why in unusable if study.benchmarks is None or task in study.benchmarks]
     notes += (f"{named(key)}: {note}" for note in own)
     rows = [frame for frame in rows if len(frame)]
     single = [_items(frame) for frame in rows if "correct" in frame]
@@ -83,6 +86,36 @@ def evaluated(study: ForeignStudy, key: Key, traces: Traces, root: Path, notes: 
     )
 
 
+def _of_table(study: ForeignStudy, key: Key, traces: Traces) -> list[pd.DataFrame]:
+    if traces.rows is None:
+        return []
+    rows = traces.rows if study.benchmarks is None else traces.rows[traces.rows["benchmark"].isin(study.benchmarks)]
+    return [checked_rows(rows, named(key))] if len(rows) else []
+
+
+def _once(frame: pd.DataFrame, key: Key, notes: list[str]) -> pd.DataFrame:
+    """Each item or score once; takes into `notes` how many rows say the same again.
+
+    Raises:
+        BadInput: two rows of one item, or two scores of a benchmark, differ.
+    """
+    within, value = (["benchmark", "item"], "correct") if "correct" in frame else (["benchmark"], "score")
+    again = frame.duplicated(within)
+    if not again.any():
+        return frame
+    several = frame[frame.duplicated(within, keep=False)]
+    answers = several.groupby(within, observed=True, sort=False)[value].nunique(dropna=False)
+    if (answers > 1).any():
+        first = answers.index[answers > 1][0]
+        what = f"two scores of {first} that differ"
+        if value == "correct":
+            what = f"item {first[1]!r} of {first[0]} stands there twice, right and wrong"
+        raise BadInput(f"{named(key)}: {what}: keep one")
+    notes += (f"{named(key)}: {count} rows of {name} say the same again: counted once"
+              for name, count in frame.loc[again, "benchmark"].astype(str).value_counts().items())  # fmt: skip
+    return frame[~again]
+
+
 def _no_two(rows: Sequence[pd.DataFrame], key: Key) -> None:
     both = set(rows[0]["benchmark"]) & set(rows[1]["benchmark"]) if len(rows) == 2 else set()
     if both:
@@ -91,7 +124,7 @@ def _no_two(rows: Sequence[pd.DataFrame], key: Key) -> None:
 
 def _sources(evaluations: Sequence[Evaluation], digests: Mapping[Path, str], root: Path) -> list[SourceFile]:
     files = {one.results.path: one.results.sha256 for one in evaluations} | dict(digests)
-    return [SourceFile(path=path.relative_to(root).as_posix(), sha256=digest) for path, digest in sorted(files.items())]
+    return [SourceFile(path=told(path, root), sha256=digest) for path, digest in sorted(files.items())]
 
 
 def _scores(frame: pd.DataFrame) -> Iterator[tuple[str, ImportedScore]]:
@@ -118,4 +151,4 @@ def _items(frame: pd.DataFrame) -> pd.DataFrame:
 
 def short(error: BadInput, root: Path) -> str:
     """An error without the machine's own folders."""
-    return str(error).replace(f"{root}/", "")
+    return str(error).replace(f"{root}/", "").encode("utf-8", "backslashreplace").decode()

@@ -21,6 +21,20 @@ MOST_LINE_BYTES = 64 * 1024**2
 MOST_ARRAY_BYTES = 2 * 1024**3
 
 
+def shown(value: object, most: int = 200) -> str:
+    """A value from a stranger's file as text: printable, and of a bounded length.
+
+    >>> shown("a\\x1b[31mb"), shown(0.5)
+    ('a?[31mb', '0.5')
+    """
+    return "".join(one if one.isprintable() else "?" for one in str(value)[:most])
+
+
+def told(path: Path, root: Path) -> str:
+    """A path from a folder on, as text that any file can hold: a name that is no UTF-8 is told by its bytes."""
+    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+
+
 class Digest:
     """The SHA-256 of what is read from a file."""
 
@@ -148,8 +162,9 @@ def _lines(path: Path, file: BinaryIO, digest: Digest) -> Iterator[dict[str, obj
             row = json.loads(line)
             _printable(line, row)
         except (ValueError, RecursionError) as error:
-            cut = not line.endswith(b"\n")
-            what = "is cut off: the file is half-written" if cut else f"is no JSON: {error}"
+            whole, deep = line.endswith(b"\n"), isinstance(error, RecursionError)
+            what = "is nested too deeply" if deep else f"is no JSON: {error}" if whole else "is cut off: the file is half-written"
+            what = f"is longer than {MOST_LINE_BYTES} bytes" if len(line) == MOST_LINE_BYTES and not whole else what
             raise Unreadable(path, f"line {number} {what}") from error
         if not isinstance(row, dict):
             raise Unreadable(path, f"line {number} is no object but {type(row).__name__}")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from olora_bench.errors import BadInput
-from olora_bench.foreign.columns import rates, seeds
+from olora_bench.foreign.columns import is_name, rates, seeds
 from olora_bench.foreign.evaluated import Key, Traces, evaluated, named, short
+from olora_bench.foreign.files import shown, told
 from olora_bench.foreign.find import matches
+from olora_bench.foreign.lm_eval import check_metrics, results_below
 from olora_bench.foreign.record import MAY_LACK, ImportedRecord, PartName, SourceFile, identity, write
 from olora_bench.foreign.schema import ForeignStudy
 from olora_bench.foreign.tables import read_scores
 from olora_bench.foreign.traces import Training, training_of
+
+MANY = 20
+"""More folders that do not match are counted."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,37 @@ def import_runs(study: ForeignStudy, root: Path, home: Path) -> Imported:
     if not kept:
         where = ", ".join([*study.runs, *([study.scores] if study.scores else [])])
         raise BadInput(f"no run is found in {root}: nothing matches {where}" + "".join(f"\n  {note}" for note in notes[:20]))
+    there = dict.fromkeys(key.arm for key in kept)
+    for arm in (name for one in study.contrasts for name in (one.arm, one.reference)):
+        if arm not in there and arm not in (study.arms or ()):
+            raise BadInput(f"contrasts: no run of {arm} is found. There: {', '.join(there)}. One that is still to come stands among arms")
+    _check_seeds(study, kept)
+    _check_names(study, kept.values())
     records = [_record(study, key, traces, root, home, notes) for key, traces in sorted(kept.items(), key=_order)]
     return Imported(tuple(records), tuple(_absent(study, kept)), tuple(dict.fromkeys(notes)))
+
+
+def _check_seeds(study: ForeignStudy, keys: Iterable[Key]) -> None:
+    """Refuse two runs of one seed where pairs are made by seed."""
+    first: dict[Key, Key] = {}
+    for key in keys if study.by_seed else ():
+        other = first.setdefault(key._replace(lr=None), key)
+        if other is not key:
+            raise BadInput(f"by_seed: {named(other)} and {named(key)} are two runs of one seed: leave one out, or name the rates (lrs)")
+
+
+def _check_names(study: ForeignStudy, traces: Iterable[Traces]) -> None:
+    """Refuse benchmarks, tasks and metrics that no run has; where a run's results cannot be read, what it has is not known."""
+    if not (study.metrics or study.benchmarks or study.accept):
+        return
+    every = list(traces)
+    try:
+        results = [one for traces in every for folder in traces.folders for one in results_below(folder)]
+    except BadInput:
+        return
+    check_metrics("metrics", study.metrics, results)
+    tables = [str(name) for traces in every if traces.rows is not None for name in traces.rows["benchmark"].dropna().unique()]
+    study.choice.check([*tables, *(task for one in results for task in one.metrics)])
 
 
 def _order(one: tuple[Key, Traces]) -> tuple[str, float, int, int]:
@@ -61,16 +95,25 @@ def _found(study: ForeignStudy, root: Path, notes: list[str]) -> dict[Key, Trace
     found: dict[Key, Traces] = {}
     for pattern in study.runs:
         there = matches(root, pattern)
-        notes += (f"{path.relative_to(root).as_posix()}/ does not match {pattern}" for path in there.others)
+        notes += (f"{shown(told(path, root))}/ does not match {pattern}" for path in there.others[:MANY])
+        notes += [f"{len(there.others) - MANY} more folders do not match {pattern}"] if len(there.others) > MANY else []
         for folder in there.folders:
             lr, rank, base = (folder.fields.get(name) for name in ("lr", "rank", "base"))
-            if lr is not None and float(lr) == float("inf"):
-                notes.append(f"{folder.path.relative_to(root).as_posix()}/ does not match {pattern}: lr {lr} is no finite number")
+            if (why := _no_run(folder.fields)) is not None:
+                notes.append(f"{shown(told(folder.path, root))}/ does not match {pattern}: {why}")
                 continue
             number = None if rank is None else int(rank)
             key = Key(folder.fields["arm"], None if lr is None else float(lr), int(folder.fields["seed"]), number, base)
             found.setdefault(key, Traces()).folders.append(folder.path)
     return found
+
+
+def _no_run(fields: Mapping[str, str]) -> str | None:
+    """Why a folder that matches is no run's, or None."""
+    if (lr := fields.get("lr")) is not None and float(lr) == float("inf"):
+        return f"lr {lr} is no finite number"
+    odd = [name for name in ("arm", "base") if name in fields and not is_name(fields[name])]
+    return f"{odd[0]} {fields[odd[0]]!r} is no printable text that does not begin with = + - @" if odd else None
 
 
 def _add_rows(found: dict[Key, Traces], table: pd.DataFrame, file: SourceFile) -> None:
@@ -102,13 +145,15 @@ def _declared(study: ForeignStudy, key: Key, notes: list[str]) -> bool:
 
 
 def _absent(study: ForeignStudy, found: Mapping[Key, Traces]) -> Iterator[Key]:
-    """Declared runs of which nothing is there."""
+    """Declared runs of which nothing is there; of a declared arm without any run those of every seed that is there."""
     rates: Sequence[float | None] = study.lrs or list(dict.fromkeys(key.lr for key in found))
     places = list(dict.fromkeys((key.rank, key.base) for key in found))
     for arm in study.arms or dict.fromkeys(key.arm for key in found):
+        there = any(key.arm == arm for key in found)
+        seeds = study.seeds or (() if there else tuple(sorted({key.seed for key in found})))
         own = [rate for rate in rates if study.lrs or any(key.arm == arm and key.lr == rate for key in found)] or [None]
         for lr in own:
-            for key in (Key(arm, lr, seed, *place) for place in places for seed in study.seeds or ()):
+            for key in (Key(arm, lr, seed, *place) for place in places for seed in seeds):
                 if key not in found:
                     yield key
 
@@ -132,9 +177,11 @@ def _record(study: ForeignStudy, key: Key, traces: Traces, root: Path, home: Pat
         "lr": lr, "lr_from": whence, "rank": _rank(study, key, training), "base": key.base or study.base or training.base or scores.base,
         "steps": training.steps, "train_s": training.seconds, "adapter_bytes": training.adapter_bytes,
     }  # fmt: skip
+    state: Literal["done", "diverged", "unreadable"] = "unreadable" if error else "diverged" if training.diverged else "done"
+    why = "its log ends in a loss that is no finite number" if state == "diverged" else error
     record = ImportedRecord(
         run_id=run_id(study.name, key), study=study.name, arm=key.arm, seed=key.seed, **values,
-        state="done" if error is None else "unreadable", error=error, scores_state=scores.state, scores_error=scores.error,
+        state=state, error=why, scores_state=scores.state, scores_error=scores.error,
         losses=training.losses, adapter=training.adapter, scores=scores.scores,
         sources=tuple(sources),
         missing={name: WHY[name] for name in MAY_LACK if values[name] is None},
@@ -171,6 +218,6 @@ def _training(traces: Traces, root: Path) -> tuple[Training, str | None]:
             return found, short(error, root)
         own.sources = [*found.sources, *own.sources]
         for name, value in vars(own).items():
-            if value not in (None, {}):
+            if value not in (None, {}, False):
                 setattr(found, name, value)
     return found, None

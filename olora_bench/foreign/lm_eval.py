@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,9 @@ import numpy as np
 
 from olora_bench.config import load_benchmark, options
 from olora_bench.errors import BadInput
-from olora_bench.foreign.files import Digest, files_below, json_object, json_rows
+from olora_bench.foreign.choice import refuse_unknown
+from olora_bench.foreign.columns import is_name
+from olora_bench.foreign.files import Digest, files_below, json_object, json_rows, shown
 from olora_bench.formats import Unreadable
 from olora_bench.store.item_source import source_of
 from olora_bench.store.sealed import sha256
@@ -68,6 +70,7 @@ class Results:
         base: the base model that an adapter was put on (`peft=` of the model's arguments); None where that is not said.
         harness: e.g. `lm-eval 0.4.13`.
         unusable: task -> why it cannot be judged.
+        metrics: task -> the metrics that it has here.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class Results:
     harness: str | None
     tasks: Mapping[str, Task]
     unusable: Mapping[str, str]
+    metrics: Mapping[str, Sequence[str]]
 
 
 @dataclass
@@ -115,6 +119,8 @@ def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results |
         if sure:
             raise Unreadable(path, "no results of lm-eval (0.4.0 or later): it has no `results` and `configs`")
         return None
+    if odd := [name for task in _task_names(raw) for name in (task, *_metrics(raw, task)) if not is_name(name)]:
+        raise Unreadable(path, f"{odd[0]!r} is no name of a task or metric: printable text that does not begin with = + - @")
     tasks, unusable = dict[str, Task](), dict[str, str]()
     for name in _task_names(raw):
         found = _task(name, raw, path, metrics)
@@ -124,7 +130,24 @@ def _results(path: Path, metrics: Mapping[str, str], *, sure: bool) -> Results |
             tasks[name] = found
     base = _base(_table(raw, "config").get("model_args"))
     date = _DATE.search(path.name)
-    return Results(path, digest, date[1] if date else "", base, _harness(raw), tasks, unusable)
+    there = {name: _metrics(raw, name) for name in _task_names(raw)}
+    return Results(path, digest, date[1] if date else "", base, _harness(raw), tasks, unusable, there)
+
+
+def check_metrics(option: str, metrics: Mapping[str, str], results: Iterable[Results]) -> None:
+    """Refuse a task that no run has, and a metric that no run has of it.
+
+    Raises:
+        BadInput: names those that are there.
+    """
+    there: dict[str, dict[str, None]] = {}
+    for one in results:
+        for task, own in one.metrics.items():
+            there.setdefault(task, {}).update(dict.fromkeys(own))
+    refuse_unknown(option, metrics, there)
+    for task, metric in metrics.items():
+        if not any(metric in (key, key.split(",")[0]) for key in there[task]):
+            raise BadInput(f"{option}: no run has a metric {metric} of {task}. There: {', '.join(there[task]) or 'none'}")
 
 
 def _table(raw: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -137,9 +160,13 @@ def _task_names(raw: Mapping[str, object]) -> list[str]:
     return [name for name, values in _table(raw, "results").items() if isinstance(values, dict) and name not in groups]
 
 
+def _metrics(raw: Mapping[str, object], task: str) -> list[str]:
+    values = _table(_table(raw, "results"), task)
+    return [key for key in values if "," in key and "_stderr," not in key and key.split(",")[0] not in _NO_METRIC]
+
+
 def _task(name: str, raw: Mapping[str, object], path: Path, metrics: Mapping[str, str]) -> Task | str:
-    values = _table(_table(raw, "results"), name)
-    there = [key for key in values if "," in key and "_stderr," not in key and key.split(",")[0] not in _NO_METRIC]
+    values, there = _table(_table(raw, "results"), name), _metrics(raw, name)
     wanted = metrics.get(name)
     named = [key for key in there if (wanted or primary(name)) in (key, key.split(",")[0])]
     if not there or (wanted and not named):
@@ -151,11 +178,11 @@ def _task(name: str, raw: Mapping[str, object], path: Path, metrics: Mapping[str
     given = values[chosen]
     score = given if isinstance(given, int | float) else None
     if score is not None and not 0 <= score <= 1:
-        return f"{metric} {str(score)[:20]} is no share of right answers"
+        return f"{metric} {shown(score, 20)} is no share of right answers"
     shots = _table(raw, "n-shot").get(name, _table(_table(raw, "configs"), name).get("num_fewshot"))
     version = _table(raw, "versions").get(name)
     rules = tuple(dict.fromkeys(key.partition(",")[2] for key in there))
-    return Task(name, metric, rule, rules, score, _count(values, chosen, raw, name), None if version is None else str(version),
+    return Task(name, metric, rule, rules, score, _count(values, chosen, raw, name), None if version is None else shown(version),
                 shots if isinstance(shots, int) else None, _samples(path, name, raw))  # fmt: skip
 
 
@@ -206,12 +233,12 @@ def _base(given: object) -> str | None:
     if isinstance(given, str):
         given = dict(part.partition("=")[::2] for part in given.split(","))
     known = isinstance(given, dict) and given.get("peft") and given.get("pretrained")
-    return str(known) if known else None
+    return shown(known) if known else None
 
 
 def _harness(raw: Mapping[str, object]) -> str | None:
     version = raw.get("lm_eval_version") or raw.get("git_hash")
-    return f"lm-eval {version}" if version else None
+    return f"lm-eval {shown(version)}" if version else None
 
 
 def items_of(results: Results, task: Task, known: dict[str, str] | None = None) -> Items:
@@ -286,9 +313,7 @@ def _value(value: object, task: Task) -> float:
         return float("nan")
     if isinstance(value, int | float) and value in (0, 1):
         return float(value)
-    raise NoAnswers(
-        f"{task.name}: {task.metric} of an item is {str(value)[:40]}, neither right (1) nor wrong (0): judge it by another metric"
-    )
+    raise NoAnswers(f"{task.name}: {task.metric} of an item is {shown(value)}, neither right (1) nor wrong (0): judge it by another metric")
 
 
 def _as_counted(found: Items, results: Results, task: Task) -> None:

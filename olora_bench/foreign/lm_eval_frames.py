@@ -30,30 +30,54 @@ class Evaluation:
     task: Task
 
 
-def of_folders(
-    side: str, pattern: str | None = None, metrics: Mapping[str, str] | None = None, seeds: Sequence[int] | None = None
-) -> Found:
-    """The runs of a side.
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of a side.
+
+    Attributes:
+        pattern: where the seed stands in a path; None is `foreign.pattern.SEED`.
+        seeds: only these.
+        benchmarks: only these.
+    """
+
+    pattern: str | None = None
+    seeds: Sequence[int] | None = None
+    benchmarks: Sequence[str] | None = None
+
+
+def results_of(side: str, metrics: Mapping[str, str] | None = None) -> list[Results]:
+    """The results files of a side.
 
     Args:
         side: a folder, a results file, or a glob of either.
-        pattern: where the seed stands in a path; None is `foreign.pattern.SEED`.
         metrics: task -> metric, where it is not to be the usual one.
-        seeds: only these are read.
 
     Raises:
-        BadInput: there are no results, a run has no seed or two sets of results, or a file is damaged.
+        BadInput: there are none, or one is damaged.
     """
     results = [found for root in _roots(side) for found in results_below(root, metrics)]
     if not results:
         raise BadInput(f"{side}: no results of lm-eval there. They are files results_<date>.json; name a folder that holds them")
-    runs, notes = _by_seed(results, pattern, seeds)
+    return results
+
+
+def of_results(side: str, results: Sequence[Results], wanted: Wanted) -> Found:
+    """The runs of a side, with their items where every task has its samples.
+
+    Raises:
+        BadInput: a run has no seed or two sets of results, or a file is damaged.
+    """
+    runs, notes = _by_seed(results, wanted)
     if not runs:
-        there = sorted({seed for one in results if (seed := seed_in(str(one.path), pattern)) is not None})
-        raise BadInput(f"{side}: no run of seed {', '.join(map(str, seeds or ()))}. There: {', '.join(map(str, there))}")
+        there = sorted({seed for one in results if (seed := seed_in(str(one.path), wanted.pattern)) is not None})
+        raise BadInput(f"{side}: no run of seed {', '.join(map(str, wanted.seeds or ()))}. There: {', '.join(map(str, there))}")
     found = frame_of(runs)
-    unusable = dict.fromkeys(f"{task}: {why}" for one in results for task, why in one.unusable.items())
-    return Found(found.frame, (*notes, *found.not_read, *unusable))
+    chosen = [(task, why) for one in results for task, why in one.unusable.items() if _among(task, wanted.benchmarks)]
+    return Found(found.frame, (*notes, *found.not_read, *dict.fromkeys(f"{task}: {why}" for task, why in chosen)))
+
+
+def _among(task: str, benchmarks: Sequence[str] | None) -> bool:
+    return benchmarks is None or task in benchmarks
 
 
 def _roots(side: str) -> list[Path]:
@@ -65,8 +89,8 @@ def _roots(side: str) -> list[Path]:
     return found
 
 
-def _by_seed(results: Sequence[Results], pattern: str | None, seeds: Sequence[int] | None) -> tuple[dict[int, list[Evaluation]], list[str]]:
-    named = [(seed_in(str(one.path), pattern), one) for one in results]
+def _by_seed(results: Sequence[Results], wanted: Wanted) -> tuple[dict[int, list[Evaluation]], list[str]]:
+    named = [(seed_in(str(one.path), wanted.pattern), one) for one in results]
     without = [one for seed, one in named if seed is None]
     if without and len({one.path.parent for one in results}) > 1:
         raise BadInput(
@@ -75,18 +99,22 @@ def _by_seed(results: Sequence[Results], pattern: str | None, seeds: Sequence[in
         )
     runs: dict[int, list[Results]] = {}
     for seed, one in named:
-        if seeds is None or (seed or 0) in seeds:
+        if wanted.seeds is None or (seed or 0) in wanted.seeds:
             runs.setdefault(seed or 0, []).append(one)
     notes: list[str] = []
-    return {seed: newest(seed, found, notes) for seed, found in runs.items()}, notes
+    return {seed: newest(seed, found, notes, wanted.benchmarks) for seed, found in runs.items()}, notes
 
 
-def newest(seed: int, results: Sequence[Results], notes: list[str]) -> list[Evaluation]:
-    """Each task once: of several evaluations in one folder the newest, which lm-eval's own pages count too."""
+def newest(seed: int, results: Sequence[Results], notes: list[str], benchmarks: Sequence[str] | None = None) -> list[Evaluation]:
+    """Each task once, or of these benchmarks: of several evaluations in one folder the newest, which lm-eval's own pages count too."""
     tasks: dict[str, Evaluation] = {}
     for one in sorted(results, key=lambda one: (one.written, str(one.path))):
         for name, task in one.tasks.items():
+            if not _among(name, benchmarks):
+                continue
             before = tasks.get(name)
+            if before is not None and before.results.path == one.path:  # two patterns that name one folder
+                continue
             if before is not None and before.results.path.parent != one.path.parent:
                 raise BadInput(
                     f"seed {seed} has two evaluations of {name}: {before.results.path} and {one.path}. "
@@ -111,8 +139,10 @@ def frame_of(runs: Mapping[int, Sequence[Evaluation]], digests: dict[Path, str] 
     if lacking:
         return Found(pd.concat([_scores(seed, one) for seed, one in every], ignore_index=True), tuple(notes))
     parts, unusable = _items(every, {} if digests is None else digests)
-    empty = pd.DataFrame({"seed": [], "benchmark": [], "item": [], "correct": []})
-    return Found(pd.concat(parts, ignore_index=True) if parts else empty, tuple(unusable))
+    return Found(pd.concat(parts, ignore_index=True) if parts else _EMPTY, tuple(unusable))
+
+
+_EMPTY = pd.DataFrame({"seed": [], "benchmark": [], "item": [], "correct": []})
 
 
 def _items(every: Sequence[tuple[int, Evaluation]], digests: dict[Path, str]) -> tuple[list[pd.DataFrame], list[str]]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -51,8 +50,9 @@ class ImportedScore(_Checked):
 class ImportedRecord(_Checked):
     """A run that others made. Losses in nats, times in seconds, sizes in bytes.
 
-    `lr_from` says who gave the learning rate, which nobody here chose. `state` is of the training: `unreadable` where its traces are
-    damaged; `scores_state` of its scores: done, missing, unreadable. A value that is not known is null, and `missing` says why.
+    `lr_from` says who gave the learning rate, which nobody here chose. `state` is of the training: `diverged` where its log ends in a loss
+    that is no finite number, `unreadable` where its traces are damaged; `scores_state` of its scores: done, missing, unreadable. A value
+    that is not known is null, and `missing` says why.
     """
 
     schema_version: Literal[1] = VERSION
@@ -65,7 +65,7 @@ class ImportedRecord(_Checked):
     lr_from: str | None
     rank: Count | None
     base: str | None
-    state: Literal["done", "unreadable"]
+    state: Literal["done", "diverged", "unreadable"]
     error: str | None = None
     scores_state: Literal["done", "missing", "unreadable"]
     scores_error: str | None = None
@@ -116,30 +116,42 @@ def write(home: Path, record: ImportedRecord, tables: dict[PartName, pd.DataFram
     return record
 
 
+AGAIN = "import the study again"
+Sealed = TypeVar("Sealed", bound=BaseModel)
+
+
 def read(home: Path, run_id: str) -> ImportedRecord:
     """A run's record.
 
     Raises:
         RecordError: it is not there, damaged, or of another schema.
     """
-    path = folder_of(home, run_id) / "record.json"
-    again = "import the study again"
+    return read_sealed(folder_of(home, run_id) / "record.json", ImportedRecord, "record of an imported run")
+
+
+def read_sealed(path: Path, of: type[Sealed], what: str) -> Sealed:
+    """What an import wrote to a file, of a model with `schema_version` and `kind`.
+
+    Raises:
+        RecordError: it is not there, damaged, or of another schema.
+    """
     try:
         content = read_bytes(path)
         raw: Any = None if content is None else parse_json(content, path)
     except Unreadable as error:
-        raise RecordError(f"{error}: {again}") from error
+        raise RecordError(f"{error}: {AGAIN}") from error
     if content is None:
-        raise RecordError(f"{path}: not there: {again}")
-    if not isinstance(raw, dict) or raw.get("kind") != "imported" or raw.get("schema_version") != VERSION:
-        raise RecordError(f"{path}: no record of an imported run, schema {VERSION}: {again}")
+        raise RecordError(f"{path}: not there: {AGAIN}")
+    kind = {name: of.model_fields[name].default for name in ("kind", "schema_version")}
+    if not isinstance(raw, dict) or any(raw.get(name) != value for name, value in kind.items()):
+        raise RecordError(f"{path}: no {what}, schema {kind['schema_version']}: {AGAIN}")
     if not is_whole(raw):
-        raise RecordError(f"{path}: damaged: it is not what was written there: {again}")
+        raise RecordError(f"{path}: damaged: it is not what was written there: {AGAIN}")
     del raw["digest"]
     try:
-        return ImportedRecord.model_validate_json(json.dumps(raw))
+        return of.model_validate_json(json.dumps(raw))
     except ValidationError as error:
-        raise RecordError(f"{path}: {problems(error)[:500]}: {again}") from error
+        raise RecordError(f"{path}: {problems(error)[:500]}: {AGAIN}") from error
 
 
 def table(home: Path, record: ImportedRecord, name: PartName) -> pd.DataFrame | None:
@@ -154,14 +166,8 @@ def table(home: Path, record: ImportedRecord, name: PartName) -> pd.DataFrame | 
     try:
         content = read_bytes(path)
         if content is None or sha256(content) != record.parts[name].sha256:
-            raise RecordError(f"{path}: {'not there' if content is None else 'damaged'}: import the study again")
+            raise RecordError(f"{path}: {'not there' if content is None else 'damaged'}: {AGAIN}")
         frame: pd.DataFrame = parse_parquet(content, path)[1].to_pandas()
     except Unreadable as error:
-        raise RecordError(f"{error}: import the study again") from error
+        raise RecordError(f"{error}: {AGAIN}") from error
     return frame
-
-
-def ids_in(home: Path) -> Iterator[str]:
-    """The ids of the runs that were imported into a study's folder."""
-    folder = inside(home, home / "imported")
-    yield from (one.name for one in (sorted(folder.iterdir()) if folder.is_dir() else ()) if len(one.name) == 16)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from olora_bench.errors import BadInput
+from olora_bench.foreign.columns import check_names
 from olora_bench.foreign.files import whole
 from olora_bench.formats import Unreadable
 from olora_bench.store.sealed import sha256
@@ -47,4 +48,5 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, str]:
         raise BadInput(f"{path}: unknown column {', '.join(unknown)}. Columns: {', '.join(COLUMNS)}")
     if frame["arm"].isna().any():
         raise BadInput(f"{path}: column arm is empty in {int(frame['arm'].isna().sum())} rows: name each")
+    check_names(frame["arm"], str(path), "arm")
     return frame.rename(columns={"score": "correct"} if "item" in frame else {}), sha256(content)

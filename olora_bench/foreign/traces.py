@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from olora_bench.foreign.files import files_below, json_object
+from olora_bench.foreign.files import files_below, json_object, shown, told
 from olora_bench.foreign.record import SourceFile
 from olora_bench.formats import Unreadable, is_file
 
@@ -27,6 +27,7 @@ class Training:
         curve: columns of CURVE, a row a step, None where nothing was logged.
         steps: optimiser steps done.
         lr: the highest learning rate in the log.
+        diverged: whether the last `train_loss` or `report_loss` that was logged is no finite number.
         losses: `train_loss` and `report_loss` (the trainer's `eval_loss`) at the end, nats.
         seconds: of training.
         adapter: of its configuration what FACTS names.
@@ -38,6 +39,7 @@ class Training:
     curve: dict[str, list[float | None]] | None = None
     steps: int | None = None
     lr: float | None = None
+    diverged: bool = False
     losses: dict[str, float] = field(default_factory=dict)
     seconds: float | None = None
     adapter: dict[str, JsonValue] = field(default_factory=dict)
@@ -71,7 +73,7 @@ def training_of(folder: Path, root: Path) -> Training:
 
 def _read(path: Path, root: Path) -> tuple[dict[str, object], SourceFile]:
     raw, sha256 = json_object(path)
-    return raw, SourceFile(path=path.relative_to(root).as_posix(), sha256=sha256)
+    return raw, SourceFile(path=told(path, root), sha256=sha256)
 
 
 def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
@@ -89,6 +91,7 @@ def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
             row["tokens"] = tokens
         if (seconds := _number(entry.get("train_runtime"))) is not None and seconds >= 0:
             found.seconds = seconds
+    found.diverged = any(_ends_in_none(name, history) for name in ("loss", "eval_loss"))
     known = {step: row for step, row in sorted(rows.items()) if row}
     found.steps = _whole(raw.get("global_step"))
     if not known:
@@ -97,6 +100,12 @@ def _log(found: Training, raw: Mapping[str, object], path: Path) -> None:
     found.curve = {"step": [float(step) for step in known], **curve}
     found.lr = max((rate for rate in curve["lr"] if rate is not None and rate >= 0), default=None)
     found.losses = {name: _last(curve[name]) for name in ("train_loss", "report_loss") if curve[name] != [None] * len(known)}
+
+
+def _ends_in_none(name: str, history: Sequence[Mapping[str, object]]) -> bool:
+    """Whether what was logged last under a name is no number: NaN and infinity are read as null."""
+    logged = [(step, entry[name]) for entry in history if name in entry and (step := _whole(entry.get("step"))) is not None]
+    return bool(logged) and max(logged, key=lambda one: one[0])[1] is None
 
 
 def _last(values: Sequence[float | None]) -> float:
@@ -108,11 +117,20 @@ def _adapter(found: Training, raw: Mapping[str, object], folder: Path) -> None:
     modules = facts.get("target_modules")
     if isinstance(modules, list):
         facts["target_modules"] = sorted(map(str, modules))
-    found.adapter = {name: value for name, value in facts.items() if value is None or isinstance(value, str | int | float | list)}
+    found.adapter = {name: known for name, value in facts.items() if (known := _fact(value)) is not None}
     base = raw.get("base_model_name_or_path")
-    found.base = base if isinstance(base, str) and base else None
+    found.base = shown(base) if isinstance(base, str) and base else None
     weights = next((one for name in ("adapter_model.safetensors", "adapter_model.bin") if is_file(one := folder / name)), None)
     found.adapter_bytes = None if weights is None else weights.stat().st_size  # its bytes are counted, and never read
+
+
+def _fact(value: object) -> JsonValue:
+    """A value of an adapter's configuration; None where it is none that a record could hold."""
+    if isinstance(value, list):
+        return [shown(one) for one in value]
+    if isinstance(value, str | bool):
+        return shown(value) if isinstance(value, str) else value
+    return value if _number(value) is not None else None  # type: ignore[return-value]
 
 
 def _whole(value: object) -> int | None:

@@ -16,7 +16,7 @@ from olora_bench.identity.ids import (
     train_identity,
     training_assets,
 )
-from olora_bench.identity.title import lr_text, run_title, title
+from olora_bench.identity.title import lr_text, model_rank, run_title, title
 
 __all__ = [
     "ANALYSIS_VERSION",
@@ -33,6 +33,7 @@ __all__ = [
     "family_key",
     "identify",
     "lr_text",
+    "model_rank",
     "run_title",
     "settings",
     "title",

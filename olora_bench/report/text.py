@@ -10,7 +10,7 @@ from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one
 from olora_bench.analysis.compared import longest, primary
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Outcome, outcomes
-from olora_bench.identity import run_title
+from olora_bench.identity import model_rank, run_title
 from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.words import cells as cell_words
 from olora_bench.words import verdicts as words
@@ -96,8 +96,8 @@ def _overview(groups: Sequence[pd.DataFrame]) -> tuple[list[str], list[list[str]
     benchmarks = list(dict.fromkeys(name for group in groups for name in group["benchmark"]))
     rows = []
     for group in groups:
-        first, table = group.iloc[0], {row["benchmark"]: cell_words.marked(row) for row in rows_of(group)}
-        cell = f"{first['model']} r{first['rank']}" + (f" {first['setting']}" if first["setting"] else "")
+        first, table = rows_of(group)[0], {row["benchmark"]: cell_words.marked(row) for row in rows_of(group)}
+        cell = model_rank(first) + (f" {first['setting']}" if first["setting"] else "")
         shown = [table.get(name, NOTHING) for name in benchmarks]
         rows.append([cell, f"{int(group['seeds'].min())}/{first['seeds_planned']}", *shown, number(group["difference"].mean(), sign=True)])
     return ["difference, pp", "seeds", *benchmarks, "mean"], rows

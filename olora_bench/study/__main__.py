@@ -83,12 +83,16 @@ def report(arguments: argparse.Namespace) -> int:
 
 def extract(arguments: argparse.Namespace) -> int:
     """Print what a study found in a few lines of Markdown, or put them between their marks in a page; 1 if the study is not complete."""
+    from olora_bench.study.report import extract_text
+
+    return _extracted(arguments, *extract_text(arguments.name, arguments.overrides))
+
+
+def _extracted(arguments: argparse.Namespace, study: str, text: str, answers: str, lacks: list[str]) -> int:
     from olora_bench.formats import read_text
     from olora_bench.report.extract import filled
     from olora_bench.store import atomic_write
-    from olora_bench.study.report import extract_text
 
-    study, text, answers, lacks = extract_text(arguments.name, arguments.overrides)
     if arguments.into is None:
         print(text)
         return _exit_code(lacks)
@@ -152,12 +156,23 @@ def explain(arguments: argparse.Namespace) -> int:
 
     others = [part for part in arguments.overrides if "=" not in part]
     store = Store(_results_dir([part for part in arguments.overrides if "=" in part]))
+    for name in (arguments.name, *others[:1]):
+        _not_imported(store.root, name)
     print(explain_identity(*(store.named_run(name).identity for name in (arguments.name, *others[:1]))))
     return 0
 
 
+def _not_imported(results_dir: Path, name: str) -> None:
+    from olora_bench.foreign.record import folder_of
+    from olora_bench.study.imported_items import imported_runs
+
+    for home, one in imported_runs(results_dir, name)[:1]:
+        raise BadInput(f"run {one.run_id} was made elsewhere and imported: all that is known of it is in {folder_of(home, one.run_id)}")
+
+
 def again(arguments: argparse.Namespace) -> int:
     """Compute a recorded run once more and compare; 1 where it does not come out the same, 2 where it cannot be computed here."""
+    _not_imported(_results_dir(arguments.overrides), arguments.name)
     from olora_bench.report.again import again_text
     from olora_bench.run.again import again as computed_again
 
@@ -169,18 +184,18 @@ def again(arguments: argparse.Namespace) -> int:
 def items(arguments: argparse.Namespace) -> int:
     """Print a run's benchmark items, with their text where it is on this machine."""
     from olora_bench.run.items import item_lines
-    from olora_bench.study.imported_items import imported_item_lines, imported_run
+    from olora_bench.study.imported_items import imported_runs, item_lines_of
 
-    foreign = imported_run(_results_dir(arguments.overrides), arguments.name)
+    foreign = imported_runs(_results_dir(arguments.overrides), arguments.name)
     only = {"benchmark": arguments.benchmark, "limit": arguments.limit}
-    for line in item_lines(arguments.name, arguments.overrides, **only) if foreign is None else imported_item_lines(*foreign, **only):
+    for line in item_lines_of(foreign, **only) if foreign else item_lines(arguments.name, arguments.overrides, **only):
         print(line)
     return 0
 
 
 def import_(arguments: argparse.Namespace) -> int:
     """Import runs that others made, and print the report; 1 if some that the file declares are missing or unreadable."""
-    from olora_bench.study.imported import import_study
+    from olora_bench.study.imported_report import import_study
 
     made = import_study(Path(arguments.name), _results_dir(arguments.overrides), figures=arguments.figures)
     print(made.text)
@@ -239,6 +254,48 @@ COMMANDS: dict[str, tuple[Command, str]] = {
 }
 
 
+IMPORTED = ("status", "report", "figures", "extract", "items")
+"""Commands that take the name of a study whose runs were imported."""
+
+
+def of_imported(arguments: argparse.Namespace, home: Path) -> int:
+    """A command on a study whose runs were imported: from its records, as on any other.
+
+    Raises:
+        BadInput: the command is for studies that run here.
+    """
+    from olora_bench.study import imported_report as of
+    from olora_bench.study.names import changing
+
+    command = arguments.command
+    if command not in IMPORTED:
+        raise BadInput(f"study {home.name} was imported to {home}: others ran it. Allowed: {', '.join(IMPORTED)}")
+    if changes := changing(arguments.overrides):
+        raise BadInput(f"{changes[0]}: others ran study {home.name}, and nothing changes their runs. Allowed: machine.results_dir=DIR")
+    if command == "extract":
+        return _extracted(arguments, *of.extracted(home))
+    if getattr(arguments, "run_pages", False):
+        raise BadInput(f"--run-pages: runs of {home.name} were imported, and have no pages of their own")
+    made = {"status": of.status, "report": of.report, "figures": of.figures}[command](home)
+    print(made.text)
+    return _exit_code(made.lacks) if command == "figures" else int(bool(made.lacks))
+
+
+def _carry_out(arguments: argparse.Namespace) -> int:
+    """The command, on whatever its name stands for: a study that runs here, or one that was imported."""
+    from olora_bench.study.names import imported_home
+
+    command = arguments.command
+    if command not in ("plans", "gc", "import", *OF_RUN):
+        place = [one for one in arguments.overrides if one.lstrip("+").startswith("machine.")]
+        home = imported_home(_results_dir(place), arguments.name)
+        if home is not None:
+            return of_imported(arguments, home)
+    return COMMANDS[command][0](arguments)
+
+
+OF_RUN = ("explain", "again", "items")
+"""Commands that take the id of a run."""
 READING = frozenset({"plan", "plans", "status", "report", "figures", "extract", "explain", "items", "gc"})
 """Commands that fetch nothing, whatever a study or a results folder of somebody else names."""
 
@@ -281,10 +338,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             one.add_argument("--remove", action="store_true", help="remove what is left over: folders without a record")
             one.add_argument("--by-hand", action="store_true", help="with --remove: remove finished runs and evaluations on the list too")
         elif command != "plans":
-            of_run = command in ("explain", "again", "items")
-            one.add_argument(
-                "name", help="train_id of a run, or its beginning" if of_run else "name of a study, or the path of its YAML file"
-            )
+            of_run = "train_id of a run, or its beginning" + ("; of an imported study also its name" if command == "items" else "")
+            one.add_argument("name", help=of_run if command in OF_RUN else "name of a study, or the path of its YAML file")
         if command == "plan":
             one.add_argument("--no-calibration", action="store_true", help="measure no model that has no record: its time is from FLOPs")
         if command == "report":
@@ -316,7 +371,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.config_dir is not None:
             use_folder(arguments.config_dir)
         with hub.asking_nobody() if arguments.command in READING else nullcontext():
-            code = COMMANDS[arguments.command][0](arguments)
+            code = _carry_out(arguments)
         sys.stdout.flush()
         raise SystemExit(code)
     except (BadInput, MissingAssets, StoreError, RecordError) as error:

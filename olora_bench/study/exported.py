@@ -1,8 +1,9 @@
 """`python -m olora_bench.study export NAME --to FOLDER`: a study's records for other tools: lm-eval's files, and tidy tables.
 
-FOLDER/runs/<model>/<arm>/rank<r>/lr<lr>/seed<s>/results_<date>.json, samples_<task>_<date>.jsonl
+FOLDER/<role>/<model>/<arm>/rank<r>/lr<lr>/seed<s>/results_<date>.json, samples_<task>_<date>.jsonl
 FOLDER/{items,scores,curves}.parquet    one row an item, a score, a step
-FOLDER/study.yaml                       what `python -m olora_bench.study import` reads them by
+FOLDER/study.yaml                       what `python -m olora_bench.study import` reads the runs by that carry the verdict
+FOLDER/shared.yaml                      the same of a tuned study's runs at the shared rate
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ import pandas as pd
 import yaml
 
 from olora_bench.analysis import StudyFrames, load_study, rows_of
-from olora_bench.analysis.frames import Row
+from olora_bench.analysis.frames import JUDGED_ROLE, Row
+from olora_bench.analysis.runs import REPORTED, roles_of
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.store import EvalRecord, Score, Store, atomic_write
+from olora_bench.store import EvalRecord, Score, Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
 from olora_bench.study.manifest import read_manifest
 from olora_bench.study.report import open_results
+from olora_bench.words.reasons import counted
 
 RUN_COLUMNS = ("model", "setting", "arm", "rank", "lr", "seed", "train_id", "roles")
-PATTERN = "runs/{base}/{arm}/rank{rank}/lr{lr}/seed{seed}"
+PATTERN = "{base}/{arm}/rank{rank}/lr{lr}/seed{seed}"
+MANY = 3
+"""So many runs of a kind that is left out are named."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ def export_study(name: str, overrides: Sequence[str], folder: Path) -> Exported:
     Raises:
         BadInput: there is no such study, it has not been run, or the folder is not empty.
         StoreError: nothing can be written there.
+        RecordError: a record's arm or benchmark leads out of the folder.
     """
     study, results_dir = open_results(name, overrides)
     manifest = read_manifest(results_dir, study, overrides)
@@ -56,8 +62,8 @@ def export_study(name: str, overrides: Sequence[str], folder: Path) -> Exported:
 
 
 def export_frames(frames: StudyFrames, store: Store, folder: Path) -> Exported:
-    """The same of frames that are read. Runs that are not scored are left out, and named."""
-    left_out: list[str] = []
+    """The same of frames that are read. Runs that are not scored are left out, and counted."""
+    left_out: dict[str, list[str]] = {}
     parts = [part for run in _named(frames.runs) if (part := _run(run, store, folder, left_out)) is not None]
     scores = frames.runs[[*RUN_COLUMNS, "eval_id"]].merge(frames.scores[frames.scores["train_id"].notna()], on=["train_id", "eval_id"])
     curves = frames.runs[list(RUN_COLUMNS)].drop_duplicates("train_id").merge(frames.curves, on="train_id")
@@ -65,43 +71,71 @@ def export_frames(frames: StudyFrames, store: Store, folder: Path) -> Exported:
     for name, table in (("items", items), ("scores", scores.drop(columns=["base"])), ("curves", curves)):
         if len(table):
             _parquet(folder / f"{name}.parquet", table)
-    atomic_write(folder / "study.yaml", yaml.safe_dump(_study(frames), sort_keys=False, allow_unicode=True).encode())
-    return Exported(len(parts), len(items), tuple(left_out))
+    judged, there = JUDGED_ROLE[frames.protocol], {role for part in parts for role in _reported(part["roles"].iloc[0])}
+    for role in sorted({judged, *there}):
+        file, value = "study" if role == judged else role, _study(frames, role, judged)
+        atomic_write(folder / f"{file}.yaml", yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode())
+    return Exported(len(parts), len(items), tuple(_left_out(left_out)))
+
+
+def _left_out(why: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for reason, ids in why.items():
+        named = f"{', '.join(ids[:MANY])}{f' and {len(ids) - MANY} more' if len(ids) > MANY else ''}"
+        yield f"{counted(len(ids), 'run')}, {reason}: {named}"
+
+
+def _reported(roles: str) -> list[str]:
+    return [role for role in roles_of(roles) if role in REPORTED]
 
 
 def _named(runs: pd.DataFrame) -> Iterator[Row]:
-    """The runs, each with a `base` that tells its cell from others: the model, and a cell's id where a model has several."""
-    cells = runs.groupby(["model", "rank"], sort=False)["cell"].transform("nunique")
+    """The runs, each with a `base` that tells its cell from others: the model, and a cell's id where the model's longest have several."""
+    cells = runs["cell"].where(runs["longest"].astype(bool)).groupby([runs["model"], runs["rank"]]).transform("nunique")
     for row, several in zip(rows_of(runs), cells.tolist(), strict=True):
         yield row | {"base": f"{row['model']}-{_hash(str(row['cell']))[:8]}" if several > 1 else row["model"]}
 
 
-def _run(run: Row, store: Store, folder: Path, left_out: list[str]) -> pd.DataFrame | None:
+def _run(run: Row, store: Store, folder: Path, left_out: dict[str, list[str]]) -> pd.DataFrame | None:
     """One run's files; returned: its items, tidy. None where it has no scores."""
-    if run["state"] != "done" or run["eval_state"] != "done":
-        left_out.append(f"{run['train_id']}: {run['state']}, scores {run['eval_state']}")
+
+    found = _scored(run, store)
+    if isinstance(found, str):
+        left_out.setdefault(found, []).append(run["train_id"])
         return None
-    try:
-        record = store.read_eval(run["train_id"], None, run["eval_id"])
-        items = store.read_items(run["train_id"], None, run["eval_id"])
-    except RecordError as error:
-        left_out.append(f"{run['train_id']}: {error}")
-        return None
-    if record is None or items is None:
-        left_out.append(f"{run['train_id']}: no single items")
-        return None
-    place = folder / "runs" / str(run["base"]) / str(run["arm"]) / f"rank{run['rank']}" / f"lr{run['lr']:.12g}" / f"seed{run['seed']}"
-    date = (record.finished_at or "1970-01-01T00:00:00.000000").split("+")[0].replace(":", "-")
-    atomic_write(place / f"results_{date}.json", (json.dumps(_results(record, run), indent=2) + "\n").encode())
-    for benchmark, own in items.groupby("benchmark", sort=False):
-        lines = (json.dumps(row) + "\n" for row in _samples(own, record.scores[str(benchmark)]))
-        atomic_write(place / f"samples_{benchmark}_{date}.jsonl", "".join(lines).encode())
+    record, items = found
+    if not run["longest"]:
+        left_out.setdefault("of shorter trainings, which are in the tables alone", []).append(run["train_id"])
+    for role in _reported(run["roles"]) if run["longest"] else ():
+        _write(folder, folder / role / PATTERN.format(**run | {"lr": f"{run['lr']:.12g}"}), run, record, items)
     primary = items["benchmark"].map({name: score.primary for name, score in record.scores.items()})
     right = items["correct_norm"].where(primary == "acc_norm", items["correct"])
     tidy = items.drop(columns=["correct", "correct_norm"]).assign(
         metric=primary, correct=right, acc=items["correct"], acc_norm=items["correct_norm"]
     )
     return tidy.assign(**{name: run[name] for name in RUN_COLUMNS})
+
+
+def _scored(run: Row, store: Store) -> tuple[EvalRecord, pd.DataFrame] | str:
+    """A reported run's scores and items, or why it is left out."""
+    if not _reported(run["roles"]):
+        return "which only chose a learning rate"
+    if run["state"] != "done" or run["eval_state"] != "done":
+        return f"{run['state']}, scores {run['eval_state']}"
+    try:
+        record = store.read_eval(run["train_id"], None, run["eval_id"])
+        items = store.read_items(run["train_id"], None, run["eval_id"])
+    except RecordError as error:
+        return str(error)
+    return "without single items" if record is None or items is None else (record, items)
+
+
+def _write(folder: Path, place: Path, run: Row, record: EvalRecord, items: pd.DataFrame) -> None:
+    """A run's results and samples, as lm-eval writes them; records may be somebody else's, and name no place outside the folder."""
+    date = (record.finished_at or "1970-01-01T00:00:00.000000").split("+")[0].replace(":", "-")
+    atomic_write(inside(folder, place / f"results_{date}.json"), (json.dumps(_results(record, run), indent=2) + "\n").encode())
+    for benchmark, own in items.groupby("benchmark", sort=False):
+        lines = (json.dumps(row) + "\n" for row in _samples(own, record.scores[str(benchmark)]))
+        atomic_write(inside(folder, place / f"samples_{benchmark}_{date}.jsonl"), "".join(lines).encode())
 
 
 def _results(record: EvalRecord, run: Row) -> dict[str, object]:
@@ -154,10 +188,11 @@ def _hash(text: str) -> str:
     return sha256(text.encode())
 
 
-def _study(frames: StudyFrames) -> dict[str, object]:
+def _study(frames: StudyFrames, role: str, judged: str) -> dict[str, object]:
     primary = frames.scores[frames.scores["primary"]].drop_duplicates("benchmark")
     value: dict[str, object] = {
-        "name": f"{frames.study}_exported", "title": frames.title or frames.study, "runs": PATTERN,
+        "name": f"{frames.study}_exported" + ("" if role == judged else f"_{role}"), "title": frames.title or frames.study,
+        "runs": f"{role}/{PATTERN}", "by_seed": role == "tuned",
         "contrasts": [{"arm": one.arm, "reference": one.reference, "kind": one.kind} for one in frames.contrasts],
         "metrics": {str(row["benchmark"]): str(row["metric"]) for row in rows_of(primary)},
     }  # fmt: skip

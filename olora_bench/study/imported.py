@@ -1,4 +1,4 @@
-"""`python -m olora_bench.study import STUDY.yaml`: runs that others made, through the same checks, verdicts, tables and page."""
+"""`python -m olora_bench.study import STUDY.yaml`: runs that others made, read into records; and the study again from these."""
 
 from __future__ import annotations
 
@@ -6,39 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from olora_bench.analysis import StudyFrames, Tables, analyse
-from olora_bench.analysis.complete import lacking, lacking_text
-from olora_bench.analysis.imported import differ, frames_of
+from olora_bench.analysis import StudyFrames
+from olora_bench.analysis.complete import lacking
+from olora_bench.analysis.given import Shared
+from olora_bench.analysis.imported import as_given, differ, frames_of
 from olora_bench.errors import BadInput
-from olora_bench.foreign.importing import Imported, import_runs
+from olora_bench.foreign.importing import import_runs
+from olora_bench.foreign.kept import KeptStudy, keep, read_kept
 from olora_bench.foreign.record import ImportedRecord, read
-from olora_bench.foreign.schema import ForeignStudy, read_study
-from olora_bench.report import study_report, table_files
-from olora_bench.report.origins import Origins
-from olora_bench.report.page import study_page
-from olora_bench.report.published import PUBLISHED_TABLE
-from olora_bench.report.render import markdown_escape
-from olora_bench.seeds import derive
-from olora_bench.store import atomic_write, inside
-from olora_bench.store.sealed import sealed
+from olora_bench.foreign.schema import read_study
+from olora_bench.store import inside, lease
 from olora_bench.study.names import FOREIGN
-from olora_bench.study.report import write_figures
-from olora_bench.words.claims import CLAIM_TABLE
-from olora_bench.words.declared import DECLARED_TABLE
 from olora_bench.words.judged import left_out
 from olora_bench.words.numbers import rate
 
 
 @dataclass(frozen=True)
 class Read:
-    """An imported study before its analysis: its frames, its records, its folder."""
+    """An imported study before its analysis: its frames, its records, its folder, and the name of its file."""
 
     frames: StudyFrames
     records: tuple[ImportedRecord, ...]
     home: Path
+    file: str
 
     @property
     def lacks(self) -> list[str]:
@@ -46,93 +36,59 @@ class Read:
         return lacking(replace(self.frames, runs=self.frames.runs.assign(base_eval_id=None)))
 
 
-@dataclass(frozen=True)
-class Made:
-    """An imported study: its report as text, what it lacks, and the report's folder."""
-
-    text: str
-    lacks: list[str]
-    folder: Path
-
-
-def import_study(path: Path, results_dir: Path, *, figures: bool = False) -> Made:
-    """Read the runs that a study file names, write their records, and make the report from these.
+def read_runs(path: Path, results_dir: Path) -> Read:
+    """Read the runs that a study file names, and write their records, from which the frames are.
 
     Args:
         path: of the study file.
-        results_dir: where records and report go, to `<name>/`.
-        figures: whether figures are drawn too.
+        results_dir: where records go, to `<name>/`.
 
     Raises:
         BadInput: the file is not as described, nothing is found, or another study ran under its name.
         StoreError: nothing can be written there.
     """
-    found = read_runs(path, results_dir)
-    tables, report, lacks = _tables(found.frames), found.home / "report", found.lacks
-    text = study_report(found.frames, tables, _notes(found.home, lacks))
-    page = study_page(found.frames, tables, _origins(path, found.records))
-    for name, content in {"index.html": page, "report.md": (text + "\n").encode(), **_table_files(tables)}.items():
-        atomic_write(report / name, content)
-    if figures:
-        text = f"{text}\n{write_figures(found.frames, tables, report / 'figures')}"
-    return Made(text, lacks, report)
-
-
-def read_runs(path: Path, results_dir: Path) -> Read:
-    """Read the runs that a study file names, and write their records, from which the frames are.
-
-    Raises:
-        BadInput, StoreError: as for `import_study`.
-    """
     study = read_study(path)
     home = inside(results_dir, results_dir / study.name)
     if (home / "manifest.json").exists():
         raise BadInput(f"{path}: name={study.name} is taken in {results_dir}: a study ran there under it. Choose another name")
-    found = import_runs(study, path.parent, home)
-    records = tuple(read(home, one.run_id) for one in found.records)
-    asked = frames_of(study, home, records, found.absent, _problems(study, found, records))
-    value = {"schema_version": 1, "kind": "imported study", "file": path.name, "runs": [one.run_id for one in records]}
-    atomic_write(home / FOREIGN, sealed(value))
-    said = () if asked.found is None else asked.found.left_out
-    problems = [*asked.frames.problems, *(f"left out: {left_out(reason)}".replace("\0", ", ") for reason in said)]
-    return Read(replace(asked.frames, problems=problems), records, home)
+    with lease(home, wait=True):  # of two imports under one name one comes after the other
+        found = import_runs(study, path.parent, home)
+        ids = tuple(one.run_id for one in found.records)
+        keep(home / FOREIGN, KeptStudy(file=path.name, study=study, runs=ids, absent=found.absent, notes=found.notes))
+    return stored(home)
 
 
-def _table_files(tables: Tables) -> dict[str, bytes]:
-    return {f"tables/{name}": content for name, content in table_files(tables).items()}
+def stored(home: Path) -> Read:
+    """An imported study from its folder: the files that were read are not needed again.
+
+    Raises:
+        RecordError: a record is gone or damaged.
+        BadInput: answers of a run contradict each other.
+    """
+    kept = read_kept(home / FOREIGN)
+    records = tuple(read(home, run_id) for run_id in kept.runs)
+    asked = frames_of(kept.study, home, records, kept.absent, _problems(kept, records))
+    found = asked.found or Shared((), {}, (), {})
+    said = [f"left out: {left_out(reason)}" for reason in found.left_out]
+    said += [f"compared all the same, as the study file asks: {left_out(one)}" for one in found.accepted]
+    problems = [*asked.frames.problems, *(line.replace("\0None", "").replace("\0", ", ") for line in said)]
+    return Read(replace(asked.frames, problems=problems), records, home, kept.file)
 
 
-def _tables(frames: StudyFrames) -> dict[str, pd.DataFrame]:
-    tables = analyse(frames, np.random.default_rng(derive(0, "bootstrap")))
-    return tables | {"claims": CLAIM_TABLE.frame([]), "declared": DECLARED_TABLE.frame([]), "published": PUBLISHED_TABLE.frame([])}
-
-
-def _problems(study: ForeignStudy, found: Imported, records: Sequence[ImportedRecord]) -> list[str]:
+def _problems(kept: KeptStudy, records: Sequence[ImportedRecord]) -> list[str]:
     """What a reader must know before believing the tables."""
     problems = [f"these {len(records)} runs were trained and scored elsewhere: nothing here was run, and what their files say is believed"]
     rates = {one.arm: sorted({rate(other.lr) for other in records if other.arm == one.arm}) for one in records}
     listed = "; ".join(f"{arm} {', '.join(own)}" for arm, own in sorted(rates.items()))
-    problems.append(f"learning rates are as given ({listed}): nothing says how they were chosen, so none is called tuned")
-    problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records, study.contrasts).items()]
+    known = any(one.lr is not None for one in records)
+    said = f"learning rates are as given ({listed}): nothing says how they were chosen" if known else "no learning rate is known"
+    problems.append(f"{said}, so none is called tuned")
+    problems += [f"the runs do not share one {what}: {', '.join(values)}" for what, values in differ(records, kept.study.contrasts).items()]
+    if not as_given(kept.study, records) and (unknown := [f"{one.arm} seed {one.seed}" for one in records if one.lr is None]):
+        problems.append(f"the learning rate of {', '.join(unknown)} is not known, where that of others is: in no comparison at one rate")
     if any("report_loss" in one.losses for one in records):
         problems.append("the held-out loss is the trainer's eval_loss, over the examples that the trainer was given")
-    unknown = sorted({name for one in records for name, score in one.scores.items() if score.items is None})
-    if unknown:
-        problems.append(f"how many items {', '.join(unknown)} has is not known: its scores are read to a millionth")
-    return [*problems, *found.notes]
-
-
-def _notes(home: Path, lacks: Sequence[str]) -> list[str]:
-    lines = [markdown_escape(lacking_text(lacks))] if lacks else []
-    lines.append(f"Records: {home}/imported/<id>/ (record, items, curve); this report: {home}/report/")
-    return [*lines, f"The same as a page, with charts: {home}/report/index.html (opens in a browser, needs no network)"]
-
-
-def _origins(path: Path, records: Sequence[ImportedRecord]) -> Origins:
-    harnesses: dict[str, int] = {}
-    for one in records:
-        for name in sorted({score.harness for score in one.scores.values() if score.harness}):
-            harnesses[name] = harnesses.get(name, 0) + 1
-    remake = [f"python -m olora_bench.study import {path.name}    # the records and this report again, from the same files"]
-    files = {"files that were read": {str(sum(len(one.sources) for one in records)): len(records)}}
-    return Origins(len(records), ({"Scored by": harnesses} if harnesses else {}) | files, remake)
+    counts = sorted({name for one in records for name, score in one.scores.items() if score.items is None})
+    if counts:
+        problems.append(f"how many items {', '.join(counts)} has is not known: its scores are read to a millionth")
+    return [*problems, *kept.notes]

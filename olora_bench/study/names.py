@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.formats import read_text
+from olora_bench.formats import read_text, read_yaml
 from olora_bench.store import inside
 from olora_bench.study.schema import RESERVED_NAMES
 
@@ -63,6 +65,34 @@ def studies(results_dir: Path) -> list[str]:
     """The names of the studies that ran here."""
     folders = sorted(p.name for p in results_dir.iterdir() if p.is_dir()) if results_dir.is_dir() else []
     return [name for name in folders if name not in RESERVED_NAMES and not name.startswith(".")]
+
+
+def imported_home(results_dir: Path, name: str) -> Path | None:
+    """The folder of the imported study that a name, or the path of its file, stands for; None of any other study.
+
+    Raises:
+        BadInput: the file declares runs to import, and none were imported there.
+        RecordError: a link leads out of the results folder.
+    """
+    declared = _to_import(Path(name)) if name.endswith(".yaml") else None
+    if re.fullmatch(NAME, declared or name) is None:
+        return None
+    home = inside(results_dir, results_dir / (declared or name))
+    if (home / FOREIGN).exists():
+        return home
+    if declared is not None:
+        raise BadInput(f"{name} declares runs that others made, and {home} holds none: python -m olora_bench.study import {name}")
+    return None
+
+
+def _to_import(path: Path) -> str | None:
+    """The name of the study that a file for `import` declares; None of any other file."""
+    try:
+        raw = read_yaml(path)
+    except BadInput:  # who reads it for what it is says what is wrong
+        return None
+    name = raw.get("name") if isinstance(raw, dict) and "study" not in raw and ("runs" in raw or "scores" in raw) else None
+    return name if isinstance(name, str) else None
 
 
 def declaration_of(path: Path) -> str:

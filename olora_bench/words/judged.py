@@ -12,6 +12,7 @@ from olora_bench.analysis.outcome import Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.reasons import RunsDiffer
 from olora_bench.analysis.scopes import About
+from olora_bench.foreign.choice import ACCEPTABLE
 from olora_bench.words.numbers import interval, number, probability
 from olora_bench.words.reasons import clauses, counted
 from olora_bench.words.verdicts import against, amount, errors, found, headline, sentence
@@ -31,7 +32,7 @@ def text(one: Judged) -> str:
     """The whole: what is compared, the verdict, what each scope says, what would decide it, what was left out."""
     said = [*map(scope, one.said), *_wider(one.said)]
     parts = [_compared(one), _verdict(one), _table(one.benchmarks, one), *said, *_decides(one), *_beside(one)]
-    return "\n\n".join([*parts, *_left_out(one.left_out)])
+    return "\n\n".join([*parts, *_accepted(one.accepted), *_left_out(one.left_out)])
 
 
 def _compared(one: Judged) -> str:
@@ -126,10 +127,25 @@ def _beside(one: Judged) -> list[str]:
     return [f"The runs do not share one {'; nor one '.join(differ)}."] if differ else []
 
 
-def _left_out(reasons: Iterable[LeftOut]) -> list[str]:
+def _accepted(differs: Iterable[given.MeasureDiffers]) -> list[str]:
+    lines = [f"  - {left_out(one)}" for one in differs]
+    return ["\n".join(["Compared all the same, as was asked for:", *lines])] if lines else []
+
+
+def _left_out(reasons: Sequence[LeftOut]) -> list[str]:
     lines = [f"  - {left_out(reason)}" for reason in reasons]
     more = [f"  - and {len(lines) - MANY} more"] if len(lines) > MANY else []
-    return ["\n".join(["Left out:", *lines[:MANY], *more])] if lines else []
+    return ["\n".join(["Left out:", *lines[:MANY], *more, *(f"  {one}" for one in override(reasons))])] if lines else []
+
+
+def override(reasons: Iterable[LeftOut]) -> list[str]:
+    """How a benchmark that is left out may be compared all the same; nothing where none may."""
+    for reason in reasons:
+        if isinstance(reason, given.MeasureDiffers) and reason.what in ACCEPTABLE:
+            return [f"If that is no matter, answer for it: --accept {reason.benchmark}={reason.what}"]
+        if isinstance(reason, given.BenchmarkLacking):
+            return [f"To compare {reason.benchmark} over the seeds that have it: --benchmarks {reason.benchmark} ..."]
+    return []
 
 
 def left_out(reason: LeftOut) -> str:
@@ -141,6 +157,8 @@ def left_out(reason: LeftOut) -> str:
     match reason:
         case given.SeedOfOneSide(seed, arm):
             return f"seed {seed}, which {arm} alone has"
+        case given.RunLacks(run, benchmarks):
+            return f"seed {run.seed}, of which {run.arm} has no score of {', '.join(benchmarks)}"
         case given.BenchmarkLacking(benchmark, runs):
             return f"{benchmark}: no score of {_runs(runs)}"
         case given.MeasureDiffers(benchmark, what, values, items):
@@ -163,6 +181,6 @@ def _runs(runs: Sequence[Run]) -> str:
     return f"{shown} and {len(runs) - 4} more" if len(runs) > 4 else shown
 
 
-def nothing_left(reasons: Iterable[LeftOut]) -> str:
+def nothing_left(reasons: Sequence[LeftOut]) -> str:
     """Why nothing is left to compare, for an error."""
-    return f"no benchmark is left to compare. {sentence('; '.join(map(left_out, reasons)))}"
+    return " ".join([f"no benchmark is left to compare. {sentence('; '.join(map(left_out, reasons)))}", *override(reasons)])

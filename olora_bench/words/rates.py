@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from olora_bench.analysis.frames import Row, rows_of
-from olora_bench.identity import lr_text
+from olora_bench.identity import lr_text, model_rank
 from olora_bench.words.numbers import NOTHING, listed, number, rate
 from olora_bench.words.reasons import EDGES
 
@@ -32,7 +32,7 @@ def arm_in_cell(row: Row) -> str:
     >>> arm_in_cell({"model": "syn_a", "rank": 8, "setting": "", "arm": "lora"})
     'syn_a r8 lora'
     """
-    return f"{row['model']} r{row['rank']}{' ' + row['setting'] if row['setting'] else ''} {row['arm']}"
+    return f"{model_rank(row)}{' ' + row['setting'] if row['setting'] else ''} {row['arm']}"
 
 
 def sensitivity_table(sensitivity: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -297,10 +297,12 @@ def test_runs_that_never_warmed_up_are_said() -> None:
     """Of three done runs two end below their rate; one that failed is not counted, and a run's second row counts once."""
     runs = pd.DataFrame(
         {"train_id": ["a", "b", "b", "c", "d"], "state": ["done", "done", "done", "done", "failed"], "lr": [1e-3, 1e-2, 1e-2, 1e-3, 1e-3]}
-    )
+    ).assign(stage="grid")
     curves = pd.DataFrame({"train_id": ["a", "a", "b", "b", "c", "d"], "lr": [0.0, 1e-5, np.nan, 5e-3, 1e-3, 0.0]})
     frames: Any = SimpleNamespace(runs=runs, curves=curves)
     (found,) = gaps._never_warm(frames)
     assert worded(found) == "2 of 3 runs ended at 1% to 50% of their learning rate: their warm-up was as long as their training"
     frames.curves = curves[curves["train_id"] == "c"]
+    assert gaps._never_warm(frames) == []
+    frames.runs, frames.curves = runs.assign(stage="as given"), curves
     assert gaps._never_warm(frames) == []

@@ -33,7 +33,7 @@ from olora_bench.analysis.shared_frames import plain_row, study_frames, two_arms
 from olora_bench.config import Suite
 from olora_bench.data import benchmark_tasks
 from olora_bench.evaluation import Scoring, evaluate
-from olora_bench.foreign.lm_eval_frames import of_folders
+from olora_bench.foreign.lm_eval_frames import Wanted, of_results, results_of
 from olora_bench.judge import judge
 from olora_bench.study.imported import Read, read_runs
 
@@ -106,7 +106,7 @@ def logged(model: Any, base: TinyBase, tasks: dict[str, Any], folder: Path) -> N
 
 def test_lm_evals_logs_are_judged_as_our_own_items_number_for_number(judged: Judged) -> None:
     root, ours = judged
-    theirs = {arm: of_folders(str(root / "runs" / arm)).frame for arm in ARMS}
+    theirs = {arm: of_results("", results_of(str(root / "runs" / arm)), Wanted()).frame for arm in ARMS}
     one = judge(theirs["olora"], theirs["lora"], names=("olora", "lora"))
     other = judge(ours["olora"], ours["lora"], names=("olora", "lora"))
     assert repr(one.said) == repr(other.said) and one.benchmarks == other.benchmarks  # as text: what is not known is NaN
@@ -161,6 +161,7 @@ def test_trls_curves_are_read_with_their_tokens(bases: dict[str, TinyBase], tmp_
     trainer.train()
     trainer.save_state()
     study = {"name": "trl", "title": "t", "runs": "runs/{arm}/seed{seed}", "contrasts": [{"arm": "olora", "reference": "lora"}]}
+    study |= {"arms": ["olora", "lora"]}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     curves = read_runs(tmp_path / "study.yaml", tmp_path / "results").frames.curves
     assert curves["step"].tolist() == [1, 2]

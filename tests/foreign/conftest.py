@@ -4,8 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from imported_logs import STUDY, Importer
 from lm_eval_logs import Log
 from two_sides import answers
+
+from olora_bench.study.imported import Read, read_runs
 
 
 @pytest.fixture
@@ -19,3 +23,15 @@ def sides(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
         return tmp_path / "olora", tmp_path / "lora"
 
     return write
+
+
+@pytest.fixture
+def importer(tmp_path: Path) -> Importer:
+    """Import a study file into results/: its frames, without a report."""
+
+    def run(**keys: object) -> Read:
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(STUDY | keys), encoding="utf-8")
+        return read_runs(path, tmp_path / "results")
+
+    return run

@@ -16,7 +16,7 @@ from two_sides import ONE, answers, frame, said
 
 from olora_bench.analysis.given import BenchmarkLacking, ItemsOfSome, ItemsUnknown, MeasureDiffers, RowsTwice, Run, SeedOfOneSide, shared
 from olora_bench.errors import BadInput
-from olora_bench.foreign.lm_eval_frames import of_folders
+from olora_bench.foreign.lm_eval_frames import Wanted, of_results, results_of
 from olora_bench.judge import judge
 
 
@@ -75,7 +75,7 @@ def test_other_questions_leave_the_benchmark_out(
     for side, differs in (("a", {}), ("b", change)):
         Log(own, **differs).write(tmp_path / side)  # type: ignore[arg-type]
     said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
-    found = shared({side: of_folders(str(tmp_path / side)).frame for side in "ab"})
+    found = shared({side: of_results("", results_of(str(tmp_path / side)), Wanted()).frame for side in "ab"})
     assert found.left_out == (MeasureDiffers("piqa", what, values, 0 if values else 60),)
 
 
@@ -200,3 +200,70 @@ def test_items_and_results_of_two_evaluations_are_refused(tmp_path: Path, capsys
     raw["results"]["piqa"]["acc,none"] = 0.25
     path.write_text(json.dumps(raw))
     assert "says 0.250000: not of one evaluation" in said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"item": [[1]]}, "A: column item holds what is neither text nor a number: [1]"),
+        ({"prompt": [{}]}, "A: column prompt holds what is neither text nor a number: {}"),
+        ({"correct": [1j]}, "A: column correct holds what is neither text nor a number: 1j"),
+        ({"seed": [True]}, "A: seed True is not allowed: whole numbers from 0 on, one for each run"),
+        ({"benchmark": ["a\x1b"]}, "A: benchmark 'a\\x1b' is not allowed: printable text that does not begin with = + - @"),
+        ({"metric": ["=1"]}, "A: metric '=1' is not allowed: printable text that does not begin with = + - @"),
+    ],
+)
+def test_values_that_are_no_text_or_number_are_refused(change: dict[str, list[object]], message: str) -> None:
+    rows = {"seed": [0], "benchmark": ["b"], "item": ["i"], "correct": [1]}
+    with pytest.raises(BadInput) as caught:
+        judge(pd.DataFrame(rows | change), frame(ONE))
+    assert str(caught.value) == message
+
+
+def test_a_column_that_stands_there_twice_is_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        judge(pd.concat([frame(ONE), frame(ONE)[["correct"]]], axis=1), frame(ONE))
+    assert str(caught.value) == "A: column correct stands there twice: keep one"
+
+
+def test_a_choice_is_a_choice() -> None:
+    with pytest.raises(BadInput) as caught:
+        judge(frame(ONE), frame(ONE), choice={"benchmarks": ["piqa"]})  # type: ignore[arg-type]
+    assert str(caught.value) == "choice: dict is no Choice: olora_bench.judge.Choice(benchmarks=..., accept=...)"
+
+
+def test_an_empty_list_of_seeds_is_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        judge(frame(ONE), frame(ONE), seeds=[])
+    assert str(caught.value) == "seeds: none is named. Seeds that are there: 0, 1"
+
+
+def test_ids_that_are_numbers_or_text_are_one_item() -> None:
+    as_number = frame(ONE).assign(item=lambda rows: rows["item"].str[1:].astype(int))
+    assert judge(as_number, as_number.assign(item=as_number["item"].astype(str))).left_out == ()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "Int64", "float64", "category", "object"])
+def test_seeds_are_of_any_type_of_number(dtype: str) -> None:
+    assert judge(frame(ONE).astype({"seed": dtype}), frame(ONE)).seeds == (0, 1)
+
+
+def test_what_frames_say_beside_is_printed_without_control_characters() -> None:
+    text = str(judge(frame(ONE).assign(base="a\x1b[31m"), frame(ONE).assign(base="b")))
+    assert "The runs do not share one base: a?[31m, b." in text
+
+
+def test_a_line_that_is_nested_without_end_is_said(sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]) -> None:
+    olora, lora = sides(seeds=1)
+    path = next(olora.rglob("samples_piqa*"))
+    path.write_text('{"a":' * 100_000)
+    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: line 1 is nested too deeply\n"
+
+
+def test_a_line_without_end_is_said(
+    sides: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("olora_bench.foreign.files.MOST_LINE_BYTES", 50)
+    olora, lora = sides(seeds=1)
+    path = next(olora.rglob("samples_piqa*"))
+    assert said((olora, lora), capsys=capsys, code=2) == f"{path}: line 1 is longer than 50 bytes\n"

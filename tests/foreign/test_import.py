@@ -3,109 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from imported_logs import LEAD, STUDY, Importer, logs, records, right, state, verdicts
 from lm_eval_logs import Log
 
-from olora_bench.analysis import StudyFrames, load_study
-from olora_bench.analysis.cells import compare_cells, seed_differences
-from olora_bench.analysis.compared import compared
-from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.reasons import ItemsUnread
-from olora_bench.analysis.verdicts import confirmatory
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.foreign.record import ImportedRecord, read
-from olora_bench.store import Store
+from olora_bench.foreign.record import read
 from olora_bench.study.__main__ import main
-from olora_bench.study.exported import export_frames
-from olora_bench.study.imported import Read, import_study, read_runs
-from olora_bench.study.imported_items import imported_item_lines, imported_run
-from olora_bench.study.manifest import read_manifest
+from olora_bench.study.imported_items import imported_runs, item_lines_of
+from olora_bench.study.imported_report import import_study
 from olora_bench.study.names import check_name
-
-SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-LEAD = {"lora": 0.0, "olora": 0.1}
-STUDY = {
-    "name": "mine",
-    "title": "OLoRA against LoRA",
-    "runs": "runs/{arm}/seed{seed}",
-    "contrasts": [{"arm": "olora", "reference": "lora"}],
-}
-HARD = {name: np.random.default_rng(len(name)).random(20) for name in ("piqa", "boolq")}
-Importer = Callable[..., Read]
-
-
-def right(arm: str, seed: int) -> dict[str, list[int]]:
-    """A run's right answers, 20 of each benchmark: hard items are hard for every run."""
-    rng = np.random.default_rng([seed, len(arm)])
-    return {name: (0.7 * hard + 0.3 * rng.random(20) < 0.5 + LEAD[arm]).astype(int).tolist() for name, hard in HARD.items()}
-
-
-@pytest.fixture
-def importer(tmp_path: Path) -> Importer:
-    """Import a study file into results/: its frames, without a report."""
-
-    def run(**keys: object) -> Read:
-        path = tmp_path / "study.yaml"
-        path.write_text(yaml.safe_dump(STUDY | keys), encoding="utf-8")
-        return read_runs(path, tmp_path / "results")
-
-    return run
-
-
-def verdicts(frames: StudyFrames) -> pd.DataFrame:
-    """The table of verdicts alone."""
-    pair = pairs(frames)
-    return confirmatory(frames, compared(frames, pair, seed_differences(frames, pair)))
-
-
-def cells(frames: StudyFrames) -> pd.DataFrame:
-    """The table of cells alone, primary metrics."""
-    pair = pairs(frames)
-    found = compare_cells(frames, pair, seed_differences(frames, pair))
-    return found[found["primary"].astype(bool)]
-
-
-def logs(root: Path, *, seeds: int = 2, folder: str = "runs/{arm}/seed{seed}", **log: object) -> None:
-    """lm-eval's logs of both arms."""
-    for arm in LEAD:
-        for seed in range(seeds):
-            Log(right(arm, seed), **log).write(root / folder.format(arm=arm, seed=seed))  # type: ignore[arg-type]
-
-
-def records(root: Path, name: str = "mine") -> list[ImportedRecord]:
-    home = root / "results" / name
-    return [read(home, one.name) for one in sorted((home / "imported").iterdir())]
-
-
-def test_verdicts_are_those_of_our_own_records_number_for_number(tmp_path: Path) -> None:
-    """The planted study's longest scored runs, exported as lm-eval's files and imported: two models, two contrasts."""
-    manifest = read_manifest(SYNTHETIC, "planted")
-    assert manifest is not None
-    frames = load_study(Store(SYNTHETIC), manifest)
-    frames = replace(frames, runs=frames.runs[frames.runs["longest"] & (frames.runs["eval_state"] == "done")])
-    export_frames(frames, Store(SYNTHETIC), tmp_path / "out")
-    theirs = read_runs(tmp_path / "out" / "study.yaml", tmp_path / "results").frames
-    test = ["low", "high", "block_se", "item_se", "found", "found_low", "found_high", "p", "p_holm"]
-    counts = ["contrast", "verdict", "scope", "models", "blocks", "difference", "blocks_for", "blocks_against", "pairs_planned"]
-    assert _same(*map(verdicts, (frames, theirs)), counts + test) == 2
-    scores = ["contrast", "model", "benchmark", "metric", "items", "score_reference", "score_arm", "difference", "seeds", "verdict"]
-    assert _same(*map(cells, (frames, theirs)), scores + test) == 12
-
-
-def _same(ours: pd.DataFrame, theirs: pd.DataFrame, columns: list[str]) -> int:
-    """Compare two tables; returns their rows."""
-    keys = [name for name in ("contrast", "model", "benchmark") if name in columns]
-    one, other = (table[columns].sort_values(keys).reset_index(drop=True) for table in (ours, theirs))
-    pd.testing.assert_frame_equal(one, other, rtol=1e-12, atol=0)
-    return len(one)
 
 
 def test_a_record_says_what_is_not_known_and_why(tmp_path: Path, importer: Importer) -> None:
@@ -134,6 +47,11 @@ def test_rates_are_as_given(tmp_path: Path, importer: Importer) -> None:
     assert said in found.frames.problems
     assert verdicts(found.frames)[["role", "confirmatory"]].values.tolist() == [["given", True]]
     assert found.frames.runs.groupby("arm")["lr"].unique().str[0].to_dict() == {"lora": 1e-4, "olora": 3e-4}
+
+
+def test_rates_that_nobody_says_are_not_known(tmp_path: Path, importer: Importer) -> None:
+    logs(tmp_path)
+    assert "no learning rate is known, so none is called tuned" in importer().frames.problems
 
 
 def test_rates_that_both_arms_have_are_compared_one_by_one(tmp_path: Path, importer: Importer) -> None:
@@ -260,12 +178,6 @@ def test_two_sources_of_one_benchmark_are_refused(tmp_path: Path, importer: Impo
     assert broken.scores_error == "lora, seed 0: both lm-eval's results and the table of scores have piqa: keep one"
 
 
-def state(loss: float, *, lr: float = 2e-4) -> dict[str, Any]:
-    """A trainer_state.json, as transformers writes it."""
-    history = [{"loss": loss + 1, "grad_norm": 0.5, "learning_rate": lr, "step": 1}, {"eval_loss": loss, "step": 2}]
-    return {"global_step": 2, "log_history": [*history, {"train_runtime": 12.5, "step": 2}]}
-
-
 def test_trainer_states_make_curves_and_a_verdict_by_loss(tmp_path: Path, importer: Importer) -> None:
     for arm in LEAD:
         for seed in range(6):
@@ -347,8 +259,9 @@ def test_items_of_an_imported_run(tmp_path: Path, importer: Importer, capsys: py
     answers = right("olora", 0)["piqa"]
     assert heading == f"piqa (acc): 20 items, {sum(answers)} right"
     assert [row.split(" ", 1)[1] for row in rows] == [f"(document {n}): {'right' if answers[n] else 'wrong'}" for n in (0, 1)]
-    with pytest.raises(BadInput, match="has no items of benchmark 'x'"):
-        list(imported_item_lines(*imported_run(tmp_path / "results", one.run_id), benchmark="x"))  # type: ignore[misc]
+    with pytest.raises(BadInput) as caught:
+        list(item_lines_of(imported_runs(tmp_path / "results", one.run_id), benchmark="x"))
+    assert str(caught.value) == "no items of benchmark 'x' were imported there. Allowed: piqa, boolq"
 
 
 def test_a_damaged_record_says_so(tmp_path: Path, importer: Importer) -> None:
@@ -404,10 +317,10 @@ def test_the_report_is_written_with_its_page_and_tables(tmp_path: Path, importer
     logs(tmp_path)
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(STUDY | {"lr": {"olora": 3e-4, "lora": 1e-4}}))
-    made = import_study(path, tmp_path / "results")
+    made, folder = import_study(path, tmp_path / "results"), tmp_path / "results" / "mine" / "report"
     assert "## olora against lora, each arm at the learning rate it was given (the verdict)" in made.text
     assert "tuned learning rate" not in made.text
-    names = {path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*")}
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {"index.html", "report.md", "tables/verdicts.csv", "tables/grid.csv"} <= names
-    page = (made.folder / "index.html").read_text()
+    page = (folder / "index.html").read_text()
     assert "learning rates as given" in page and str(tmp_path) not in page

@@ -150,7 +150,7 @@ def test_items_of_one_source_count_once() -> None:
 
 
 def test_logs_tell_the_passage_that_items_share(tmp_path: Path) -> None:
-    from olora_bench.foreign.lm_eval_frames import of_folders
+    from olora_bench.foreign.lm_eval_frames import Wanted, of_results, results_of
     from olora_bench.store.item_source import source_of
 
     Log({"boolq": [1, 0, 1, 1]}).write(tmp_path)
@@ -158,7 +158,7 @@ def test_logs_tell_the_passage_that_items_share(tmp_path: Path) -> None:
     rows = [json.loads(line) | {"doc": {"passage": f"p{number // 2}"}} for number, line in enumerate(path.read_text().splitlines())]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     expected = [source_of({"passage": name}) for name in ("p0", "p0", "p1", "p1")]
-    assert of_folders(str(tmp_path)).frame["source"].tolist() == expected
+    assert of_results("", results_of(str(tmp_path)), Wanted()).frame["source"].tolist() == expected
 
 
 def test_a_pattern_names_the_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +197,7 @@ def test_where_the_wider_scope_has_the_narrower_interval_the_other_is_to_be_read
 @pytest.mark.parametrize("metric, right", [(None, [1.0, 0, 1]), ("exact_match,flexible-extract", [1.0, 1, 1])])
 def test_of_several_filters_one_is_judged(named: bool, metric: str | None, right: list[float], tmp_path: Path) -> None:
     """lm-eval lists every document once for each filter; its first one counts unless another is asked for."""
-    from olora_bench.foreign.lm_eval_frames import of_folders
+    from olora_bench.foreign.lm_eval_frames import Wanted, of_results, results_of
 
     answers = {"strict-match": [1.0, 0, 1], "flexible-extract": [1.0, 1, 1]}
     path = Log({"gsm8k": [1, 0, 1]}, metric="exact_match").write(tmp_path)
@@ -209,5 +209,5 @@ def test_of_several_filters_one_is_judged(named: bool, metric: str | None, right
     told = [row | {"filter": name, "exact_match": own[row["doc_id"]]} for name, own in answers.items() for row in rows]
     kept = [row if named else {key: value for key, value in row.items() if key != "filter"} for row in told]
     samples.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    found = of_folders(str(tmp_path), metrics={} if metric is None else {"gsm8k": metric}).frame
+    found = of_results("", results_of(str(tmp_path), {} if metric is None else {"gsm8k": metric}), Wanted()).frame
     assert found["correct"].tolist() == right

@@ -566,7 +566,7 @@
   function forestRows() {
     const measure = $("#forest-measure").value, how = FOREST[measure], p = parsed(measure), key = $("#forest-contrast").value;
     const found = p.records.filter((r) => keyOf(p, r) === key && how.keep(p, r) && p.get(r, "longest") !== "False").map((r) => ({
-      label: how.label(p, r), group: `${p.get(r, "model")} r${p.get(r, "rank")}${p.get(r, "setting") ? `, ${p.get(r, "setting")}` : ""}`, value: p.num(r, how.value), low: p.num(r, "low"), high: p.num(r, "high"), verdict: p.get(r, "verdict"), note: p.get(r, "note"), arm: p.get(r, "arm"), text: shownText(measure, r, how.value), lowText: shownText(measure, r, "low"), highText: shownText(measure, r, "high"),
+      label: how.label(p, r), group: `${p.get(r, "model")}${p.get(r, "rank") === "0" ? "" : ` r${p.get(r, "rank")}`}${p.get(r, "setting") ? `, ${p.get(r, "setting")}` : ""}`, value: p.num(r, how.value), low: p.num(r, "low"), high: p.num(r, "high"), verdict: p.get(r, "verdict"), note: p.get(r, "note"), arm: p.get(r, "arm"), text: shownText(measure, r, how.value), lowText: shownText(measure, r, "low"), highText: shownText(measure, r, "high"),
     }));
     return $("#forest-order").value === "size" ? found.sort((a, b) => (Number.isNaN(a.value) - Number.isNaN(b.value)) || b.value - a.value) : found;
   }
