@@ -80,6 +80,12 @@ def draw_rows(axes: Axes, groups: Sequence[Group], *, labels: bool = True) -> No
     axes.spines["left"].set_visible(False)
 
 
+def shade(axes: Axes, y: float, margin: float) -> None:
+    """Behind the row at `y`, the differences that do not matter to the study; nothing where the margin is NaN."""
+    if math.isfinite(margin):
+        axes.fill_betweenx([y - 0.42, y + 0.42], -margin, margin, color=QUIET, alpha=0.15, linewidth=0, zorder=0, gid="margin")
+
+
 def directions(axes: Axes, left: str, right: str) -> None:
     """Whom the two sides of 0 favour, above axes whose middle is 0."""
     for text, side, anchor in ((left, -6, "right"), (right, 6, "left")):

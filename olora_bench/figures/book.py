@@ -142,6 +142,8 @@ def _forests(s: Sources) -> Drawn:
 
 def _learning_rates(s: Sources) -> Drawn:
     table = s.tables["rates"]
+    if "finalists" in s.tables:  # a block scores what it kept: the mean of those that kept a rate is not the rate's score
+        table = table.assign(score=float("nan"))
     known = table["lr"].where(table["tune"].notna() | (table["diverged"] > 0)) if len(table) else pd.Series(dtype=float)
     several = known.groupby(table["cell"]).transform("nunique") > 1 if len(table) else pd.Series(dtype=bool)
     if not several.any():
@@ -261,7 +263,9 @@ def _anatomy(s: Sources) -> Drawn:
     if facts.empty:
         yield LeftOut("anatomy", "no record holds the adapter's anatomy")
         return
-    if s.frames.protocol == "tuned":  # each arm's own rate first: a shared one is there for comparisons of scores
+    if "finalists" in s.tables:
+        facts = _over_kept_rates(facts).assign(panel=0.0)
+    elif s.frames.protocol == "tuned":  # each arm's own rate first: a shared one is there for comparisons of scores
         facts = facts.drop_duplicates(["model", "rank", "setting", "arm", "stage", "fact"]).assign(panel=0.0)
     else:
         facts = facts.assign(panel=facts["lr"])
@@ -270,6 +274,15 @@ def _anatomy(s: Sources) -> Drawn:
         title = f"Adapters of {where(key)}, {captions.at_rates(role, part['lr'])}"
         parts = [*cost_words.anatomy_caption(part), captions.protocol(role, part["lr"]), s.missing(part, *REPORTED)]
         yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(part, s.styles, title=title))
+
+
+def _over_kept_rates(facts: pd.DataFrame) -> pd.DataFrame:
+    """The same facts, each of all runs that blocks kept, whatever their rates."""
+    of = facts.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)
+    runs = of["n_runs"].transform("sum")
+    sums = facts.assign(weighted=facts["mean"] * facts["n_runs"])
+    means = sums.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)["weighted"].transform("sum") / runs
+    return facts.assign(mean=means, low=of["low"].transform("min"), high=of["high"].transform("max"), n_runs=runs)
 
 
 def _cost(s: Sources) -> Drawn:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from olora_bench.analysis.outcome import Outcome, outcomes
-from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of
+from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of, shade
 from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
 from olora_bench.figures.scores import comparison
 from olora_bench.words import keys
@@ -91,8 +91,7 @@ def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Ou
 def _margin(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
     """Behind a row that carries a verdict, the differences that do not matter to the study."""
     for y, row in zip(axes.get_yticks(), [row for _, part in groups for row in part], strict=True):
-        if math.isfinite(margin := measure.margin([row])):
-            axes.fill_betweenx([y - 0.42, y + 0.42], -margin, margin, color=QUIET, alpha=0.15, linewidth=0, zorder=0, gid="margin")
+        shade(axes, y, measure.margin([row]))
 
 
 def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:

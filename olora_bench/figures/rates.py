@@ -136,10 +136,9 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
     if shared_lr is not None:
         axes.axvline(shared_lr, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, gid="shared_lr")
     for arm, points in cell.sort_values("lr").groupby("arm", sort=False):
-        _arm(axes, points, column, styles[str(arm)], blocks=_with_finalists(cell))
+        _arm(axes, points, column, styles[str(arm)])
     beyond = far_above(cell) & (column == "tune")
-    marked = _at_the_edge(cell)
-    marked = marked[(marked["diverged"] > 0) | (column == "tune")]
+    marked = _at_the_edge(cell) if column == "tune" else cell.iloc[:0].assign(around=0)
     for group, points in marked.groupby(["arm", "around"], sort=False):
         arm, around = str(group[0]), int(points["around"].iloc[0])
         for these, mark, name in ((points["diverged"] > 0, "x", "diverged"), (points["diverged"] == 0, "^", "beyond")):
@@ -156,12 +155,11 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
     light_grid(axes, "y")
 
 
-def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle, *, blocks: bool) -> None:
+def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle) -> None:
     """One arm's line and marks, open where fewer runs than elsewhere stand behind them."""
     arm = points["arm"].iloc[0]
     known = points[points[column].notna()]
-    if column == "tune" or not blocks:  # what blocks kept at a rate is a mean of its own
-        axes.plot(known["lr"], known[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5)
+    axes.plot(known["lr"], known[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5)
     for few, part in known.groupby(known["few"]):
         axes.plot(part["lr"], part[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
                   markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3)  # fmt: skip

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from olora_bench.analysis import rows_of, where
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Outcome, Verdict
-from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
+from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits, shade
 from olora_bench.figures._style import (
     BAND,
     INK,
@@ -28,7 +28,7 @@ from olora_bench.figures._style import (
 )
 from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.comparisons import ends
+from olora_bench.words.comparisons import SCORE, ends
 from olora_bench.words.numbers import pp
 
 
@@ -94,14 +94,16 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
     rows = [row for group in groups[1:] for row in group.rows if not math.isnan(row.value)]
     over = int(cells["holm_over"].max())
     noun = "benchmark" if len(groups) == 2 and over <= len(cells) else "cell"
-    interval = any(math.isfinite(row.low) for row in [overall, *rows])
-    key = keys.forest(over, noun, filled=any(r.filled for r in rows), open_=any(not r.filled for r in rows), interval=interval)
+    interval, margin = any(math.isfinite(row.low) for row in [overall, *rows]), SCORE.margin([outcome])
+    key = keys.forest(over, noun, filled=any(r.filled for r in rows), open_=any(not r.filled for r in rows), interval=interval,
+                      margin=math.isfinite(margin))  # fmt: skip
     figure = figure_of(header_in(title, key=key) + height_of(groups, below_in=0.54))
     header(figure, title, key=key)
     axes = figure.subplots()
     axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
     draw_rows(axes, groups)
-    axes.set_xlim(*limits(groups, 0.0, least=1.0))
+    shade(axes, axes.get_yticks()[0], margin)
+    axes.set_xlim(*limits(groups, 0.0, least=1.0 if math.isnan(margin) else max(1.0, 1.1 * margin)))
     few_ticks(axes, "x", 5)
     light_grid(axes, "x")
     figure.supxlabel(f"{' | '.join(ends(reference, arm))}\ndifference in score, pp (higher is better)", fontsize=TEXT_PT)

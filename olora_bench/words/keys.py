@@ -9,7 +9,8 @@ from olora_bench.analysis.paired import LEVEL
 from olora_bench.identity import lr_text
 
 WIN_COUNTS = (
-    "Mark: cells (one benchmark of one model and rank) that the arm named first wins. Grey: 95% of what chance gives, ends included."
+    "Mark: cells (one benchmark of one model and rank) that the arm named first wins. Grey: 95% of what chance gives for these runs, ends "
+    "included."
 )
 LOSS_CURVES = "Line: mean over seeds. Lower is better."
 LOSS_BANDS = "Band: range of the seeds."
@@ -41,7 +42,7 @@ def said(**marks: tuple[object, str]) -> str:
     return " ".join(text for drawn, text in marks.values() if drawn)
 
 
-def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool) -> str:
+def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool, margin: bool = False) -> str:
     """What the marks of a forest of cells mean; `over`: how many of `noun` Holm goes over, one or none where p is not corrected.
 
     >>> forest(6, "benchmark", filled=True, open_=True, interval=False)
@@ -58,6 +59,7 @@ def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool) -
         open=(open_, "Open: not." if filled else f"Open: {not_}."),
         line=(interval, "Line: 95% interval."),
         diamond=(True, "Diamond: mean over benchmarks, by its own verdict."),
+        margin=(margin, "Shaded: within the margin."),
     )
 
 
