@@ -8,7 +8,7 @@ from html import escape
 
 from olora_bench.analysis.outcome import Outcome
 from olora_bench.report.page_svg import nice_ticks
-from olora_bench.words.comparisons import FILLED, Measure, ends, ends_of, found_words, measures, named, verdict_word
+from olora_bench.words.comparisons import Measure, ends, ends_of, filled, found_words, measures, named, verdict_word
 from olora_bench.words.numbers import signed
 from olora_bench.words.verdicts import mark
 
@@ -30,7 +30,7 @@ def forest(groups: Groups) -> str:
     feet = "".join(f'<td class="measure"><div class="pair">{_axis(measure, measure.reach(rows))}</div></td>' for measure in shown)
     return (
         f'<section class="card forest-card" aria-labelledby="forest-title"><h3 id="forest-title">Every comparison</h3>'
-        f'<p class="quiet">{FILLED}</p><table class="forest{" alone" * (len(shown) == 1)}">'
+        f'<p class="quiet">{filled(rows)}</p><table class="forest{" alone" * (len(shown) == 1)}">'
         f'<thead><tr><th scope="col" class="name">comparison</th>{heads}<th scope="col" class="says">verdict</th></tr></thead>{body}'
         f'<tfoot aria-hidden="true"><tr><td class="name"></td>{feet}<td class="says"></td></tr></tfoot></table></section>'
     )

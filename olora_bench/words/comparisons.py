@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.words.keys import TOLD
+from olora_bench.words.keys import TOLD, TOLD_WITH_MARGIN
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.verdicts import about, digits_of, found, span, unit
 
 GROUPS = {"Primary: carries the verdict": True, "Beside the verdict: not corrected": False}
 LONG_NAME = 20
-FILLED = f"{TOLD} Open: not. Line: 95% interval."
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,12 @@ class Measure:
 
 SCORE = Measure("Score, mean over benchmarks", "pp", "higher is better", False, 1, 1, 0.5)
 LOSS = Measure("Held-out loss", "nats per token", "lower is better", True, 3, -1, 0.005)
+
+
+def filled(shown: Sequence[Outcome]) -> str:
+    """What the marks of a forest on a page mean."""
+    margin = any(math.isfinite(measure.margin(shown)) for measure in (SCORE, LOSS))
+    return f"{TOLD_WITH_MARGIN if margin else TOLD} Open: not. Line: 95% interval."
 
 
 def measures(shown: Sequence[Outcome]) -> list[Measure]:
