@@ -45,7 +45,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         seconds = estimate.seconds(left, [], known)
         workers = max(1, len(by_state.get("running", [])))
         shared = f" by {workers} workers at once" if workers > 1 else ""
-        lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source(left, known)})")
+        lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source([job.experiment for job in left], known)})")
     if by_state.get("failed"):
         lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
     return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled
