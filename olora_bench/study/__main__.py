@@ -69,6 +69,14 @@ def status(arguments: argparse.Namespace) -> int:
     return 0 if complete else 1
 
 
+def watch(arguments: argparse.Namespace) -> int:
+    """Serve a study's page while it runs, until Ctrl-C."""
+    from olora_bench.study.watch import watch as serve
+
+    serve(arguments.name, arguments.overrides, arguments.port)
+    return 0
+
+
 def report(arguments: argparse.Namespace) -> int:
     """Print a study's report from its records, write its tables and page; 1 if the study is not complete, 2 if they cannot be written."""
     from olora_bench.study.report import report as make_report
@@ -224,6 +232,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "plan": (plan, "what a study would run, what is done, how long the rest takes; runs nothing"),
     "plans": (plans, "the plans of the studies that come with the package, as docs/studies.md has them, on no machine in particular"),
     "status": (status, "done, running where and since when, failed and why, time left"),
+    "watch": (watch, "a page on this machine alone that shows a study as it runs; reads, writes nothing; until Ctrl-C"),
     "retry": (retry, "as run, with failed runs tried again"),
     "report": (report, "a study's table, tables as files and page from its records; --run-pages adds a page for each run"),
     "figures": (figures, "a study's tables and figures from its records"),
@@ -239,8 +248,18 @@ COMMANDS: dict[str, tuple[Command, str]] = {
 }
 
 
-READING = frozenset({"plan", "plans", "status", "report", "figures", "extract", "explain", "items", "gc"})
+READING = frozenset({"plan", "plans", "status", "watch", "report", "figures", "extract", "explain", "items", "gc"})
 """Commands that fetch nothing, whatever a study or a results folder of somebody else names."""
+
+
+PORT = 8765
+"""Of `watch`, where no other is given."""
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: a whole number from 0 (a free port) to 65535")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -287,6 +306,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
             )
         if command == "plan":
             one.add_argument("--no-calibration", action="store_true", help="measure no model that has no record: its time is from FLOPs")
+        if command == "watch":
+            one.add_argument("--port", type=_port, default=PORT, help=f"of the page's address (default {PORT}); 0 takes a free one")
         if command == "report":
             one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
         if command == "extract":

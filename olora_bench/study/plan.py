@@ -44,7 +44,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
         *stages_text(grids),
-        *_judged_text(study, grids, coming, known),
+        *judged_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
         *_resources(found, coming, open_bases, known),
@@ -70,7 +70,7 @@ def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
     return f"at most {len(jobs)} without extensions ({looks})" if grids.study.tuning is not None else f"at most {len(jobs)} ({looks})"
 
 
-def _judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+def judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
     """What a study can decide that has a primary contrast."""
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
