@@ -115,7 +115,8 @@ def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[
     """
     hub, name = spec.hub, spec.local
     if isinstance(spec, Data) and spec.path is not None:
-        return _at(spec.path)
+        held_out = {part: path for part in spec.own_parts if (path := getattr(spec, f"{part}_path")) is not None}
+        return _at("path", spec.path) | {part: _at(f"{part}_path", path)["train"] for part, path in held_out.items()}
     if local_dir is None:
         return {}
     places = ([(local_dir / hub.id, hub.config)] if hub else []) + ([(local_dir / name, None)] if name else [])
@@ -140,16 +141,16 @@ def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[
     return {}
 
 
-def _at(path: str) -> dict[str, list[Path]]:
+def _at(key: str, path: str) -> dict[str, list[Path]]:
     """The file that is named, or those of a folder that are of the train split."""
     place = Path(path).expanduser().absolute()
     if not place.exists():
-        raise BadInput(f"data.path={path}: there is no {place}. Name a file of rows ({', '.join(ENDINGS)}) or a folder with one")
+        raise BadInput(f"data.{key}={path}: there is no {place}. Name a file of rows ({', '.join(ENDINGS)}) or a folder with one")
     if place.is_file():
         _names_in(place)
         return {"train": [place]}
     if not (found := pick(_names_in(place), None, ("train",))):
-        raise BadInput(f"data.path={path}: no file of rows in it is of the train split. Name the file")
+        raise BadInput(f"data.{key}={path}: no file of rows in it is of the train split. Name the file")
     return {split: [place / name for name in names] for split, names in found.items()}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
@@ -24,6 +24,11 @@ Read = Literal["everything", "final", "tune"]
 Criterion = Literal["tune_loss", "tune_gold_logprob"]
 """What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
 Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+HELD_OUT = ("tune", "report")
+"""The parts that are not trained on."""
+HELD_OUT_ROWS = 20
+"""Of a file that says nothing about them, for each."""
 
 # A name becomes a folder name and a column label.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
@@ -170,7 +175,11 @@ class Data(Strict):
     """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file.
 
     `path` is that file or its folder, named in full. `prompt` and `response` are the names of its columns where these are not `instruction`
-    and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`.
+    and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`. Under `template: chat` a row is a conversation,
+    in the column `messages` (null: of that name), written by the model's own chat template.
+
+    Which rows are held out: `tune_size` and `report_size` of them, drawn; or a share of all; or a file of their own; or what `split_column`
+    says of each. Of a part that has a file, a share or rows of its own a size takes only so many; null takes all.
     """
 
     name: Name
@@ -183,11 +192,17 @@ class Data(Strict):
     prompt: str | None = None
     response: str | None = None
     prompt_template: str | None = None
+    messages: str | None = None
+    tune_path: Annotated[str, Field(min_length=1)] | None = None
+    report_path: Annotated[str, Field(min_length=1)] | None = None
+    split_column: Annotated[str, Field(min_length=1)] | None = None
+    tune_share: Share | None = None
+    report_share: Share | None = None
     template: TemplateName | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
-    tune_size: int = Field(ge=1)
-    report_size: int = Field(ge=1)
+    tune_size: int | None = Field(ge=1)
+    report_size: int | None = Field(ge=1)
     split_seed: int = Field(default=0, ge=0)
     block: int | None = Field(default=None, ge=0, lt=2**63)
     """The train and tune parts are drawn anew from this seed; the report part stays that of `split_seed`. Null: all three are its own."""
@@ -196,12 +211,70 @@ class Data(Strict):
     """Train examples that overlap an evaluation item of these benchmarks are removed. Named here and not taken from the suite:
     adding a benchmark to a suite must never change what was trained on."""
 
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """The held-out parts whose rows are told apart before any is drawn: by a file or a column."""
+        return tuple(part for part in HELD_OUT if self.split_column is not None or getattr(self, f"{part}_path") is not None)
+
+    def held_out(self, part: str, rows: int) -> int | None:
+        """How many rows a held-out part takes of its own ones, or of all `rows` where it has none; null takes all."""
+        size, share = getattr(self, f"{part}_size"), getattr(self, f"{part}_share")
+        if share is None:
+            return size
+        drawn = max(round(share * rows), 1)
+        return drawn if size is None else min(size, drawn)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_are_filled(cls, values: Any) -> Any:
+        """A file's part of which nothing is said has a size, which is then part of what the run is."""
+        if not isinstance(values, dict) or values.get("kind") != "instructions" or values.get("split_column") is not None:
+            return values
+        unsaid = [part for part in HELD_OUT if values.get(f"{part}_path") is None and values.get(f"{part}_share") is None]
+        return values | {key: HELD_OUT_ROWS for part in unsaid if values.get(key := f"{part}_size", 0) is None}
+
+    @model_validator(mode="after")
+    def _held_out_once(self) -> Data:
+        for part in HELD_OUT:
+            keys = ("split_column", f"{part}_path", f"{part}_share")
+            given = [f"data.{key}={value}" for key in keys if (value := getattr(self, key)) is not None]
+            if len(given) > 1:
+                raise ValueError(f"{' and '.join(given)} both say what the {part} part is. Give one of them")
+            if self.kind == "benchmarks" and getattr(self, f"{part}_size") is None:
+                raise ValueError(f"data.{part}_size is null for data={self.name}, which mixes benchmarks: give a whole number from 1 on")
+            if given and self.kind != "instructions":
+                raise ValueError(
+                    f"{given[0]} is for a file of rows, and data={self.name} mixes benchmarks, which have splits. Leave it out"
+                )
+            if getattr(self, f"{part}_path") is not None and self.path is None:
+                raise ValueError(f"{given[0]} stands beside no data.path. Name the file to train on too: data.path=FILE")
+        if self.split_column is not None and self.rows == "made_up":
+            raise ValueError(
+                f"data.split_column={self.split_column} stands beside data.rows=made_up, whose rows have no such column. Leave it out"
+            )
+        if (self.tune_share or 0) + (self.report_share or 0) >= 1:
+            raise ValueError(
+                f"data.tune_share={self.tune_share} and data.report_share={self.report_share} leave nothing to train on. Lower them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _chat_has_its_keys(self) -> Data:
+        beside = [f"data.{key}={value}" for key in ("prompt", "response", "prompt_template") if (value := getattr(self, key)) is not None]
+        if self.template == "chat" and beside:
+            raise ValueError(f"{beside[0]} stands beside data.template=chat, whose rows are conversations. Leave it out, or use data=file")
+        if self.template == "chat" and (self.kind != "instructions" or self.rows == "made_up"):
+            raise ValueError(f"data.template=chat stands beside data.kind={self.kind} data.rows={self.rows}, which have no conversations")
+        if self.template != "chat" and self.messages is not None:
+            raise ValueError(f"data.messages={self.messages} stands beside data.template={self.template}. Conversations need data=chat")
+        return self
+
     @model_validator(mode="after")
     def _kind_has_its_keys(self) -> Data:
         if self.kind == "benchmarks" and not self.benchmarks:
             raise ValueError(f"data.benchmarks is empty for data={self.name}: name at least one benchmark to train on")
         if self.kind == "instructions" and self.template is None:
-            raise ValueError(f"data.template is null for data={self.name}: use author_no_input, author_with_input or plain")
+            raise ValueError(f"data.template is null for data={self.name}: use author_no_input, author_with_input, plain or chat")
         if self.prompt_template is not None:
             fields(self.prompt_template)
             if self.prompt is not None or self.template != "plain":
@@ -344,7 +417,7 @@ class Experiment(Strict):
     def published(self) -> dict[str, JsonValue]:
         """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
         folders = {"results_dir", "cache_dir", "local_dir", "wandb_dir"}
-        return self.model_dump(mode="json", exclude={"model": {"local"}, "data": {"path"}, "machine": folders})
+        return self.model_dump(mode="json", exclude={"model": {"local"}, "data": {"path", "tune_path", "report_path"}, "machine": folders})
 
     @property
     def arm(self) -> str:
@@ -356,6 +429,15 @@ class Experiment(Strict):
     def _finalists_differ(self) -> Experiment:
         if self.finalists is not None and len(set(self.finalists)) < len(self.finalists):
             raise ValueError(f"finalists={list(self.finalists)} names a learning rate twice: name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_fit(self) -> Experiment:
+        if self.suite.generation is not None and self.data.template == "chat":
+            raise ValueError(
+                f"suite={self.suite.name} asks for answers to instructions, and data={self.data.name} holds conversations. "
+                "Allowed: data with one prompt and one answer a row, or suite.generation=null"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from olora_bench.assets.layout import find_rows
 from olora_bench.assets.rows import read_rows
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.config.schema import HELD_OUT, HELD_OUT_ROWS
 from olora_bench.errors import BadInput
 from olora_bench.process.hardware import resolve_device
 from olora_bench.run.scoring import BASE_FLIP_ITEMS, FLIP_ITEMS
@@ -50,7 +51,7 @@ def train_rows(experiment: Experiment) -> int:
         rows = _rows(files, tuple(file.stat().st_mtime_ns for file in files))
     except (BadInput, OSError):  # running it says what is wrong
         return TRAIN_ROWS[data.kind]
-    return max(rows - data.tune_size - data.report_size, 1)
+    return max(rows - sum(data.held_out(part, rows) or 0 for part in HELD_OUT if part not in data.own_parts), 1)
 
 
 @cache
@@ -85,7 +86,7 @@ def items(experiment: Experiment) -> int:
 def answers(experiment: Experiment) -> int:
     """How many instructions the suite has answered."""
     wanted = experiment.suite.generation
-    return 0 if wanted is None else min(wanted.limit or sys.maxsize, experiment.data.report_size)
+    return 0 if wanted is None else min(wanted.limit or sys.maxsize, experiment.data.report_size or HELD_OUT_ROWS)
 
 
 def requests(experiment: Experiment, most: int | None = None) -> float:
