@@ -75,9 +75,17 @@ def pick(names: Iterable[str], config: str | None, splits: Iterable[str]) -> dic
                 "name the files to train on train*, or take the others away"
             )
         found = {"train": unnamed}
+    found = {split: _without_dev(split, hits) for split, hits in found.items()}
     for split, hits in found.items():
         _check_whole(split, hits)
     return found
+
+
+def _without_dev(split: str, files: list[str]) -> list[str]:
+    """A `dev` beside a `validation` is another split, as MMLU's few examples are, and not the same rows again."""
+    words = {name: set(_BETWEEN_WORDS.split(name.rpartition("/")[2].lower())) for name in files}
+    own = [name for name in files if split in words[name]]
+    return own if own and all("dev" in words[name] for name in files if name not in own) else files
 
 
 def row_files(names: Iterable[str]) -> list[str]:

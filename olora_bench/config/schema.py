@@ -374,7 +374,8 @@ class Machine(Strict):
 class Benchmark(Strict):
     """One multiple-choice benchmark: lm-eval's task, its pinned version, and where its rows come from.
 
-    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing. `local` is a folder below `machine.local_dir`.
+    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing; null: of the choices of the items that are scored.
+    `items` is how many there are, null where nobody has counted. `local` is a folder below `machine.local_dir`.
     """
 
     name: Name
@@ -382,8 +383,8 @@ class Benchmark(Strict):
     version: float
     metrics: tuple[Literal["acc", "acc_norm"], ...] = Field(min_length=1)
     report_split: Literal["test", "validation"]
-    items: int = Field(ge=1)
-    chance: float = Field(gt=0, lt=1)
+    items: int | None = Field(ge=1)
+    chance: float | None = Field(gt=0, lt=1)
     licence: str
     hub: HubSource
     packaged: PackagedSource | None = None

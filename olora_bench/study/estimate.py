@@ -22,6 +22,7 @@ from olora_bench.study.pace import CPU_FLOPS_PER_CORE, GPU_NAME, START_S, Pace, 
 # Mean tokens, counted with SmolLM2's tokenizer on the pinned splits; a finished run's own counts replace the first.
 TOKENS_PER_EXAMPLE = {"benchmarks": 50.0, "instructions": 115.0}
 TRAIN_ROWS = {"benchmarks": 72_000, "instructions": 51_000}  # where data.train_size is null
+UNCOUNTED_ITEMS, UNCOUNTED_CHANCE = 1000, 0.25  # of a benchmark that says nothing about them
 ITEM_BYTES = 60.0  # a row of items.parquet
 STEP_BYTES = 40.0  # a row of curve.parquet
 
@@ -74,7 +75,7 @@ def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:
 
 def items_by_benchmark(experiment: Experiment) -> dict[str, int]:
     """How many items of each benchmark the suite asks."""
-    sizes = {name: experiment.benchmarks[name].items for name in experiment.suite.benchmarks}
+    sizes = {name: experiment.benchmarks[name].items or UNCOUNTED_ITEMS for name in experiment.suite.benchmarks}
     return {name: min(experiment.suite.limit or size, size) for name, size in sizes.items()}
 
 
@@ -92,7 +93,8 @@ def answers(experiment: Experiment) -> int:
 def requests(experiment: Experiment, most: int | None = None) -> float:
     """How many prompts with one of their choices the suite asks, of at most so many items a benchmark."""
     limit, suite = min(experiment.suite.limit or sys.maxsize, most or sys.maxsize), experiment.suite
-    return sum(min(limit, b.items) / b.chance for b in (experiment.benchmarks[name] for name in suite.benchmarks))
+    asked = (experiment.benchmarks[name] for name in suite.benchmarks)
+    return sum(min(limit, one.items or UNCOUNTED_ITEMS) / (one.chance or UNCOUNTED_CHANCE) for one in asked)
 
 
 def memory_bytes(experiment: Experiment) -> float:

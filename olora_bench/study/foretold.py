@@ -71,8 +71,10 @@ def _scoring(store: Store, what: Identified) -> list[Part]:
 
 def _asked(experiment: Experiment) -> str:
     """How many items and answers a suite asks."""
-    items = [f"{estimate.items(experiment):,} items"] if experiment.suite.benchmarks else []
-    return " and ".join(items + ([f"{estimate.answers(experiment):,} answers"] if experiment.suite.generation else []))
+    suite = experiment.suite
+    uncounted = suite.limit is None and any(experiment.benchmarks[name].items is None for name in suite.benchmarks)
+    items = [f"{'perhaps ' * uncounted}{estimate.items(experiment):,} items"] if suite.benchmarks else []
+    return " and ".join(items + ([f"{estimate.answers(experiment):,} answers"] if suite.generation else []))
 
 
 def _total(parts: list[Part], pace: Pace) -> float:
