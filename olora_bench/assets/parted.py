@@ -22,6 +22,16 @@ PARTS = {
 _LIKE = '[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]'
 
 
+def part_said(value: Any) -> str | None:
+    """The part that a cell says, or None.
+
+    >>> part_said(" Dev "), part_said("other"), part_said(None)
+    ('tune', None, None)
+    """
+    word = str(value).strip().lower()
+    return next((part for part, words in PARTS.items() if word in words), None)
+
+
 def by_column(checked: pa.Table, table: pa.Table, file: Path, column: str) -> dict[str, pa.Table]:
     """The rows of each part, as a column of theirs says.
 
@@ -33,8 +43,7 @@ def by_column(checked: pa.Table, table: pa.Table, file: Path, column: str) -> di
     """
     if column not in table.column_names:
         _lacks(table, file, column, "data.split_column")
-    part_of = {word: part for part, words in PARTS.items() for word in words}
-    said = [part_of.get(str(value).strip().lower()) for value in table[column].to_pylist()]
+    said = [part_said(value) for value in table[column].to_pylist()]
     if None in said:
         row = said.index(None)
         allowed = "; ".join(f"{part}: {', '.join(words)}" for part, words in PARTS.items())

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from olora_bench.assets.layout import find_rows
+from olora_bench.assets.parted import part_said
 from olora_bench.assets.rows import read_rows
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
@@ -49,15 +50,19 @@ def train_rows(experiment: Experiment) -> int:
         return TRAIN_ROWS[data.kind]
     try:
         files = tuple(find_rows(data, None).get("train", ()))
-        rows = _rows(files, tuple(file.stat().st_mtime_ns for file in files))
+        rows = _rows(files, tuple(file.stat().st_mtime_ns for file in files), data.split_column)
     except (BadInput, OSError):  # running it says what is wrong
         return TRAIN_ROWS[data.kind]
     return max(rows - sum(data.held_out(part, rows) or 0 for part in HELD_OUT if part not in data.own_parts), 1)
 
 
 @cache
-def _rows(files: tuple[Path, ...], changed_ns: tuple[int, ...]) -> int:
-    return read_rows(files, []).num_rows
+def _rows(files: tuple[Path, ...], changed_ns: tuple[int, ...], column: str | None) -> int:
+    """Of all, or those of which a column says that they are trained on."""
+    table = read_rows(files, [] if column is None else [column])
+    if column is None or column not in table.column_names:
+        return table.num_rows
+    return sum(part_said(value) == "train" for value in table[column].to_pylist())
 
 
 def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:

@@ -82,8 +82,8 @@ class Live:
             arms=sorted({job.experiment.arm for job in grids.jobs}),
             runs=self._runs(study.store, found),
             left=self._left(study, found),
-            look=self._look(study, grids, found),
-            notes=[*stages_text(grids)[1:2], *edges_text(grids), *changes_text(study)],
+            look=[*map(_sentence, stages_text(grids)[1:2]), *self._look(study, grids, found)],
+            notes=[line.strip() for line in (*edges_text(grids), *changes_text(study))],
         )
 
     def standings(self, study: OpenStudy, grids: Grids) -> list[Standing]:

@@ -78,6 +78,8 @@ def test_steps_of_an_own_file_are_those_of_its_rows(tmp_path: Path) -> None:
     rows = tmp_path / "my.jsonl"
     rows.write_text('{"instruction": "a", "output": "b"}\n' * 360)
     assert train_rows(load(compose(["data=file", f"data.path={rows}"]))) == 320
+    rows.write_text('{"fold": "train"}\n' * 30 + '{"fold": "dev"}\n' * 6)
+    assert train_rows(load(compose(["data=file", f"data.path={rows}", "data.split_column=fold"]))) == 30
 
 
 def test_the_command_of_the_page_shows_a_result(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
