@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
+from olora_bench.config.data_rules import HELD_OUT, check_data, with_sizes
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, Promise, check_init
-from olora_bench.config.templates import TemplateName, fields
+from olora_bench.config.templates import TemplateName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -25,10 +26,6 @@ Criterion = Literal["tune_loss", "tune_gold_logprob"]
 """What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-HELD_OUT = ("tune", "report")
-"""The parts that are not trained on."""
-HELD_OUT_ROWS = 20
-"""Of a file that says nothing about them, for each."""
 
 # A name becomes a folder name and a column label.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
@@ -216,72 +213,14 @@ class Data(Strict):
         """The held-out parts whose rows are told apart before any is drawn: by a file or a column."""
         return tuple(part for part in HELD_OUT if self.split_column is not None or getattr(self, f"{part}_path") is not None)
 
-    def held_out(self, part: str, rows: int) -> int | None:
-        """How many rows a held-out part takes of its own ones, or of all `rows` where it has none; null takes all."""
-        size, share = getattr(self, f"{part}_size"), getattr(self, f"{part}_share")
-        if share is None:
-            return size
-        drawn = max(round(share * rows), 1)
-        return drawn if size is None else min(size, drawn)
-
     @model_validator(mode="before")
     @classmethod
     def _sizes_are_filled(cls, values: Any) -> Any:
-        """A file's part of which nothing is said has a size, which is then part of what the run is."""
-        if not isinstance(values, dict) or values.get("kind") != "instructions" or values.get("split_column") is not None:
-            return values
-        unsaid = [part for part in HELD_OUT if values.get(f"{part}_path") is None and values.get(f"{part}_share") is None]
-        return values | {key: HELD_OUT_ROWS for part in unsaid if values.get(key := f"{part}_size", 0) is None}
+        return with_sizes(values)
 
     @model_validator(mode="after")
-    def _held_out_once(self) -> Data:
-        for part in HELD_OUT:
-            keys = ("split_column", f"{part}_path", f"{part}_share")
-            given = [f"data.{key}={value}" for key in keys if (value := getattr(self, key)) is not None]
-            if len(given) > 1:
-                raise ValueError(f"{' and '.join(given)} both say what the {part} part is. Give one of them")
-            if self.kind == "benchmarks" and getattr(self, f"{part}_size") is None:
-                raise ValueError(f"data.{part}_size is null for data={self.name}, which mixes benchmarks: give a whole number from 1 on")
-            if given and self.kind != "instructions":
-                raise ValueError(
-                    f"{given[0]} is for a file of rows, and data={self.name} mixes benchmarks, which have splits. Leave it out"
-                )
-            if getattr(self, f"{part}_path") is not None and self.path is None:
-                raise ValueError(f"{given[0]} stands beside no data.path. Name the file to train on too: data.path=FILE")
-        if self.split_column is not None and self.rows == "made_up":
-            raise ValueError(
-                f"data.split_column={self.split_column} stands beside data.rows=made_up, whose rows have no such column. Leave it out"
-            )
-        if (self.tune_share or 0) + (self.report_share or 0) >= 1:
-            raise ValueError(
-                f"data.tune_share={self.tune_share} and data.report_share={self.report_share} leave nothing to train on. Lower them"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _chat_has_its_keys(self) -> Data:
-        beside = [f"data.{key}={value}" for key in ("prompt", "response", "prompt_template") if (value := getattr(self, key)) is not None]
-        if self.template == "chat" and beside:
-            raise ValueError(f"{beside[0]} stands beside data.template=chat, whose rows are conversations. Leave it out, or use data=file")
-        if self.template == "chat" and (self.kind != "instructions" or self.rows == "made_up"):
-            raise ValueError(f"data.template=chat stands beside data.kind={self.kind} data.rows={self.rows}, which have no conversations")
-        if self.template != "chat" and self.messages is not None:
-            raise ValueError(f"data.messages={self.messages} stands beside data.template={self.template}. Conversations need data=chat")
-        return self
-
-    @model_validator(mode="after")
-    def _kind_has_its_keys(self) -> Data:
-        if self.kind == "benchmarks" and not self.benchmarks:
-            raise ValueError(f"data.benchmarks is empty for data={self.name}: name at least one benchmark to train on")
-        if self.kind == "instructions" and self.template is None:
-            raise ValueError(f"data.template is null for data={self.name}: use author_no_input, author_with_input, plain or chat")
-        if self.prompt_template is not None:
-            fields(self.prompt_template)
-            if self.prompt is not None or self.template != "plain":
-                raise ValueError(
-                    f"data.prompt_template stands beside data.prompt={self.prompt} and data.template={self.template}, and is the whole "
-                    "prompt. Set data.prompt=null data.template=plain"
-                )
+    def _is_possible(self) -> Data:
+        check_data(self)
         return self
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from olora_bench.assets.rows import instructions, read_parquet
 from olora_bench.config import Benchmark, Data
-from olora_bench.config.schema import HELD_OUT
+from olora_bench.config.data_rules import HELD_OUT, held_out
 from olora_bench.data.items import Item, benchmark_item, benchmark_items, instruction_item
 from olora_bench.data.overlap import Seen
 from olora_bench.data.tasks import benchmark_tasks, lm_eval_quietly
@@ -166,7 +166,7 @@ def _own_report(data: Data, own: Mapping[str, _Pool]) -> tuple[list[Item], dict[
     """The report part of instruction data, and how many items each held-out part takes. Drawn from what is trained on where it has no rows
     of its own; then the rest is in the order of the block."""
     pool = own["train"]
-    sizes = {part: data.held_out(part, len(pool)) for part in HELD_OUT}
+    sizes = {part: held_out(data, part, len(pool)) for part in HELD_OUT}
     drawn = {part: 0 if part in own else int(sizes[part] or 0) for part in HELD_OUT}
     for part in HELD_OUT:
         if part in own and (sizes[part] or 0) > len(own[part]):

@@ -12,8 +12,8 @@ from olora_bench.assets.layout import find_rows
 from olora_bench.assets.parted import part_said
 from olora_bench.assets.rows import read_rows
 from olora_bench.config import Experiment
+from olora_bench.config.data_rules import HELD_OUT, HELD_OUT_ROWS, held_out
 from olora_bench.config.memory import adapter_parameters, training_memory
-from olora_bench.config.schema import HELD_OUT, HELD_OUT_ROWS
 from olora_bench.errors import BadInput
 from olora_bench.process.hardware import resolve_device
 from olora_bench.run.scoring import BASE_FLIP_ITEMS, FLIP_ITEMS
@@ -53,7 +53,7 @@ def train_rows(experiment: Experiment) -> int:
         rows = _rows(files, tuple(file.stat().st_mtime_ns for file in files), data.split_column)
     except (BadInput, OSError):  # running it says what is wrong
         return TRAIN_ROWS[data.kind]
-    return max(rows - sum(data.held_out(part, rows) or 0 for part in HELD_OUT if part not in data.own_parts), 1)
+    return max(rows - sum(held_out(data, part, rows) or 0 for part in HELD_OUT if part not in data.own_parts), 1)
 
 
 @cache

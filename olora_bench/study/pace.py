@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from olora_bench.config import Experiment
+from olora_bench.config.data_rules import HELD_OUT, HELD_OUT_ROWS
 from olora_bench.config.memory import token_budgets
-from olora_bench.config.schema import HELD_OUT, HELD_OUT_ROWS, Machine
+from olora_bench.config.schema import Machine
 from olora_bench.errors import RecordError
 from olora_bench.process.hardware import Hardware, describe, resolve_device
 from olora_bench.store import EvalRecord, RunRecord, Store
