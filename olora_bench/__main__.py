@@ -24,6 +24,7 @@ from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.own_inits import use_folder
 from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
+from olora_bench.identity import Identified
 from olora_bench.process import terminal
 from olora_bench.process.preemption import INTERRUPTED, INTERRUPTED_CODE, Preempted
 from olora_bench.process.progress import say
@@ -56,13 +57,18 @@ def _carried_out(experiment: Experiment, study: str | None) -> str:
     """Run an experiment, or its finalists; returns the status of what is reported."""
     from olora_bench.run.experiment import run, summary
     from olora_bench.run.finalists import finalists_summary, run_finalists
+    from olora_bench.study.foretold import foretold
     from olora_bench.study.status import announced
 
+    def foretell(what: Identified) -> None:
+        if study is None:  # a study has its plan
+            say(foretold(what))
+
     if experiment.finalists is not None:
-        status = run_finalists(experiment, study=study, announce=lambda one: announced(one, study)).status
+        status = run_finalists(experiment, study=study, announce=lambda one: announced(one, study), foretell=foretell).status
     else:
         with announced(experiment, study):
-            status = run(experiment, study=study).status
+            status = run(experiment, study=study, foretell=foretell).status
     if study is None or HydraConfig.get().mode != RunMode.MULTIRUN:  # a study has its report
         print(summary(experiment) if experiment.finalists is None else finalists_summary(experiment))
     return status

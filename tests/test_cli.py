@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from olora_bench.__main__ import in_hydras_order
+from olora_bench.study.__main__ import HELP
 from olora_bench.study.__main__ import main as study_main
-from olora_bench.study.__main__ import parse
+from olora_bench.study.arguments import parse
 
 PROBE = """
 import sys
@@ -71,22 +72,22 @@ def test_bad_input_exits_with_2_and_no_traceback(cli, arguments: list[str]) -> N
     ],
 )
 def test_options_of_a_study_stand_anywhere(arguments: list[str]) -> None:
-    found = parse(arguments)
+    found = parse(arguments, HELP)
     assert (found.command, found.name, found.overrides, found.run_pages) == ("report", "demo", ["a=b", "c=d"], True)
 
 
 def test_options_of_every_command_stand_anywhere() -> None:
-    assert vars(parse(["gc", "a=b", "--remove"])) == {
+    assert vars(parse(["gc", "a=b", "--remove"], HELP)) == {
         "command": "gc", "remove": True, "by_hand": False, "config_dir": None, "overrides": ["a=b"],
     }  # fmt: skip
-    found = parse(["items", "--limit", "5", "RUN", "--benchmark", "boolq", "a=b"])
+    found = parse(["items", "--limit", "5", "RUN", "--benchmark", "boolq", "a=b"], HELP)
     assert (found.name, found.limit, found.benchmark, found.overrides) == ("RUN", 5, "boolq", ["a=b"])
 
 
 def test_an_override_may_stand_before_a_studys_name() -> None:
-    found = parse(["status", "machine.results_dir=r", "s.yaml", "rank=4"])
+    found = parse(["status", "machine.results_dir=r", "s.yaml", "rank=4"], HELP)
     assert (found.name, found.overrides) == ("s.yaml", ["machine.results_dir=r", "rank=4"])
-    assert parse(["status", "a=b.yaml", "rank=4"]).name == "a=b.yaml"
+    assert parse(["status", "a=b.yaml", "rank=4"], HELP).name == "a=b.yaml"
 
 
 def test_gc_takes_no_studys_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from olora_bench.process.progress import Progress, say
+from olora_bench.process.progress import Progress, label, say
 
 PREPARED = "import sys\nfrom olora_bench.process import terminal\nterminal.prepare()\nterminal.prepare()\n"
 
@@ -58,3 +60,29 @@ def test_saying_something_never_raises(tmp_path: Path) -> None:
         say("a – b", stream=stream)
         with Progress("–", 1, stream=stream) as progress:
             progress.advance()
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_step_under_way_has_one_line_of_a_terminal_and_its_end_another() -> None:
+    stream = _Terminal()
+    with label("run 1 of 2"), Progress("train", 3, unit="steps", stream=stream, every_s=0) as progress:
+        progress.advance(1, "loss 2.5")
+        progress.advance(1, "loss 2.4")
+        progress.advance(1, "loss 2.3")
+    shown = re.sub(r"[\d.]+s", "?s", stream.getvalue())
+    assert shown == (
+        "\r\x1b[K[run 1 of 2] train: 1 of 3 steps, ?s left, loss 2.5\r\x1b[K[run 1 of 2] train: 2 of 3 steps, ?s left, loss 2.4"
+        "\r\x1b[K[run 1 of 2] train: 3 steps in ?s, loss 2.3\n"
+    )
+
+
+def test_a_log_file_keeps_every_line() -> None:
+    stream = io.StringIO()
+    with Progress("train", 2, unit="steps", stream=stream, every_s=0) as progress:
+        progress.advance()
+        progress.advance()
+    assert re.sub(r"[\d.]+s", "?s", stream.getvalue()) == "train: 1 of 2 steps, ?s left\ntrain: 2 steps in ?s\n"

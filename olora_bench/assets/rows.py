@@ -111,19 +111,27 @@ def instructions(table: pa.Table, file: Path) -> pa.Table:
     columns = {c: table[c] if c in table.column_names else empty for c in INSTRUCTION_COLUMNS}
     for name, column in columns.items():
         if not _is_text(column.type) and column.null_count < len(column):
-            _refuse(table, file, name, pc.is_valid(column), f"is no text (the column is of type {column.type})")
+            refuse(table, file, name, pc.is_valid(column), f"is no text (the column is of type {column.type})")
     given = columns["input"].cast(pa.string()).fill_null("")
     columns["input"] = pc.if_else(pc.utf8_is_space(given), "", given)
     for name in ("instruction", "output"):
-        _refuse(table, file, name, pc.is_null(columns[name]), "is missing")
+        refuse(table, file, name, pc.is_null(columns[name]), "is missing")
         columns[name] = columns[name].cast(pa.string())
-        _refuse(table, file, name, pc.utf8_is_space(columns[name]), "is blank")
-    _refuse(table, file, "instruction", pc.equal(columns["instruction"], ""), "is empty")
+        refuse(table, file, name, pc.utf8_is_space(columns[name]), "is blank")
+    refuse(table, file, "instruction", pc.equal(columns["instruction"], ""), "is empty")
     return pa.table(columns).replace_schema_metadata(table.schema.metadata)
 
 
 def wanted_columns(data: Data) -> list[str]:
     """The columns of instruction data that matter."""
+    parts = [] if data.split_column is None else [data.split_column]
+    if data.template == "chat":
+        return [data.messages or "messages", *parts]
+    return [*mapped_columns(data), *parts]
+
+
+def mapped_columns(data: Data) -> list[str]:
+    """The columns that prompt and response are made of."""
     if data.prompt_template is None:
         prompts = [data.prompt] if data.prompt is not None else ["instruction", "input"]
     else:
@@ -139,7 +147,7 @@ def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
     """
     if data.prompt_template is None and data.prompt is None and data.response is None:
         return table
-    named = [name for name in wanted_columns(data) if name != "input" or name in table.column_names]
+    named = [name for name in mapped_columns(data) if name != "input" or name in table.column_names]
     if lacking := [name for name in named if name not in table.column_names]:
         raise BadInput(
             f"{source(table, file)} has no column {', '.join(map(visible, lacking))}, which data.prompt, data.response or "
@@ -148,10 +156,10 @@ def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
     for name in named:
         column = table[name]
         if not _is_text(column.type) and column.null_count < len(column):
-            _refuse(table, file, name, pc.is_valid(column), f"is no text (the column is of type {column.type})")
+            refuse(table, file, name, pc.is_valid(column), f"is no text (the column is of type {column.type})")
         if name != "input":
-            _refuse(table, file, name, pc.is_null(column), "is missing")
-            _refuse(table, file, name, pc.utf8_is_space(column.cast(pa.string())), "is blank")
+            refuse(table, file, name, pc.is_null(column), "is missing")
+            refuse(table, file, name, pc.utf8_is_space(column.cast(pa.string())), "is blank")
     return pa.table(_instructions_of(table, data)).replace_schema_metadata(table.schema.metadata)
 
 
@@ -176,7 +184,7 @@ def whole_numbers(table: pa.Table, columns: Iterable[str]) -> pa.Table:
         if name in table.column_names and _is_text(table.schema.field(name).type):
             text = table[name]
             bad = pc.invert(pc.match_substring_regex(text, r"^(-?[0-9]{1,18})?$"))
-            _refuse(table, Path(), name, bad, "is no whole number", "whole numbers")
+            refuse(table, Path(), name, bad, "is no whole number", "whole numbers")
             numbers = pc.if_else(pc.equal(text, ""), None, text).cast(pa.int64())
             table = table.set_column(table.column_names.index(name), name, numbers)
     return table
@@ -204,7 +212,7 @@ def kinds_said(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def _refuse(table: pa.Table, file: Path, column: str, bad: Any, what: str, allowed: str = "text") -> None:
+def refuse(table: pa.Table, file: Path, column: str, bad: Any, what: str, allowed: str = "text") -> None:
     """Raise for the first row of which `bad` is true."""
     row = pc.index(bad, True).as_py()
     if row >= 0:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from olora_bench.config.init_options import check_name
 from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.lm_eval_tasks import described_task, tasks_of
 from olora_bench.config.own_inits import own_folders, own_modules
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
@@ -221,18 +222,34 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
 
 
 def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
-    """Read and check `conf/benchmark/<name>.yaml`; `extra_dirs` are searched first.
+    """Read and check `conf/benchmark/<name>.yaml`; `extra_dirs` are searched first, lm-eval's tasks last.
 
     Raises:
-        BadInput: there is no such file, or it does not fit the schema.
+        BadInput: there is no such file and no such task, or it does not fit the schema.
     """
     for folder in (*extra_dirs, *own_folders(), conf_dir()):
         path = folder / "benchmark" / f"{name}.yaml"
         # The name may come from somebody else's record: it is one of this folder's files, and no path.
         if re.fullmatch(r"[\w.+-]+", name) and is_file(path):
             return _read_benchmark(path, path.stat().st_mtime_ns)
+    if (described := described_task(name)) is not None:
+        return described
     allowed = ", ".join(options("benchmark", extra_dirs))
-    raise BadInput(f"unknown benchmark {name!r}. Allowed: {allowed}. A new one is one file in conf/benchmark/")
+    raise BadInput(
+        f"unknown benchmark {name!r}. Allowed: {allowed}; any multiple-choice task of the installed lm-eval by its name. "
+        "A new one is one file in conf/benchmark/"
+    )
+
+
+def _written_out(raw: dict[str, object], extra_dirs: Sequence[Path]) -> dict[str, object]:
+    """With the tasks of lm-eval's groups in place of the groups that a suite names."""
+    suite = raw.get("suite")
+    listed = suite.get("benchmarks") if isinstance(suite, dict) else None
+    if not isinstance(suite, dict) or not isinstance(listed, Iterable):
+        return raw
+    known = options("benchmark", extra_dirs)
+    names = [one for name in listed for one in ([name] if not isinstance(name, str) or name in known else tasks_of(name))]
+    return raw | {"suite": suite | {"benchmarks": names}}
 
 
 @cache
@@ -261,6 +278,7 @@ def load(cfg: DictConfig | Mapping[str, object], extra_dirs: Sequence[Path] = ()
         # A rank that is no positive number is refused below; it should not be reported as a bad alpha too.
         rank = raw.get("rank")
         raw["alpha"] = rank / 2 if isinstance(rank, int) and 0 < rank < 2**63 else 1.0
+    raw = _written_out(raw, extra_dirs)
     raw["benchmarks"] = {name: load_benchmark(name, extra_dirs).model_dump() for name in _named_benchmarks(raw)}
     try:
         experiment = Experiment.model_validate(raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_FOLDER = re.compile(r"(\+{0,2}(?:machine\.\w+_dir|data\.path))=(.*)", re.DOTALL)
+_FOLDER = re.compile(r"(\+{0,2}(?:machine\.\w+_dir|data\.(?:tune_|report_)?path))=(.*)", re.DOTALL)
 _MODEL = re.compile(r"(model)=(local:.*)", re.DOTALL)
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
+from olora_bench.config.data_rules import HELD_OUT, check_data, with_sizes
 from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
 from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, Promise, check_init
-from olora_bench.config.templates import TemplateName, fields
+from olora_bench.config.templates import TemplateName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -24,6 +25,7 @@ Read = Literal["everything", "final", "tune"]
 Criterion = Literal["tune_loss", "tune_gold_logprob"]
 """What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
 Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 # A name becomes a folder name and a column label.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
@@ -170,7 +172,11 @@ class Data(Strict):
     """What is trained on and which loss is read: `benchmarks` mixes benchmark train splits, `instructions` is an Alpaca-like file.
 
     `path` is that file or its folder, named in full. `prompt` and `response` are the names of its columns where these are not `instruction`
-    and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`.
+    and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`. Under `template: chat` a row is a conversation,
+    in the column `messages` (null: of that name), written by the model's own chat template.
+
+    Which rows are held out: `tune_size` and `report_size` of them, drawn; or a share of all; or a file of their own; or what `split_column`
+    says of each. Of a part that has a file, a share or rows of its own a size takes only so many; null takes all.
     """
 
     name: Name
@@ -183,11 +189,17 @@ class Data(Strict):
     prompt: str | None = None
     response: str | None = None
     prompt_template: str | None = None
+    messages: str | None = None
+    tune_path: Annotated[str, Field(min_length=1)] | None = None
+    report_path: Annotated[str, Field(min_length=1)] | None = None
+    split_column: Annotated[str, Field(min_length=1)] | None = None
+    tune_share: Share | None = None
+    report_share: Share | None = None
     template: TemplateName | None = None
     supervise: Literal["response", "full"] = "response"
     train_size: int | None = Field(default=None, ge=1)
-    tune_size: int = Field(ge=1)
-    report_size: int = Field(ge=1)
+    tune_size: int | None = Field(ge=1)
+    report_size: int | None = Field(ge=1)
     split_seed: int = Field(default=0, ge=0)
     block: int | None = Field(default=None, ge=0, lt=2**63)
     """The train and tune parts are drawn anew from this seed; the report part stays that of `split_seed`. Null: all three are its own."""
@@ -196,19 +208,19 @@ class Data(Strict):
     """Train examples that overlap an evaluation item of these benchmarks are removed. Named here and not taken from the suite:
     adding a benchmark to a suite must never change what was trained on."""
 
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """The held-out parts whose rows are told apart before any is drawn: by a file or a column."""
+        return tuple(part for part in HELD_OUT if self.split_column is not None or getattr(self, f"{part}_path") is not None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_are_filled(cls, values: Any) -> Any:
+        return with_sizes(values)
+
     @model_validator(mode="after")
-    def _kind_has_its_keys(self) -> Data:
-        if self.kind == "benchmarks" and not self.benchmarks:
-            raise ValueError(f"data.benchmarks is empty for data={self.name}: name at least one benchmark to train on")
-        if self.kind == "instructions" and self.template is None:
-            raise ValueError(f"data.template is null for data={self.name}: use author_no_input, author_with_input or plain")
-        if self.prompt_template is not None:
-            fields(self.prompt_template)
-            if self.prompt is not None or self.template != "plain":
-                raise ValueError(
-                    f"data.prompt_template stands beside data.prompt={self.prompt} and data.template={self.template}, and is the whole "
-                    "prompt. Set data.prompt=null data.template=plain"
-                )
+    def _is_possible(self) -> Data:
+        check_data(self)
         return self
 
 
@@ -301,7 +313,8 @@ class Machine(Strict):
 class Benchmark(Strict):
     """One multiple-choice benchmark: lm-eval's task, its pinned version, and where its rows come from.
 
-    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing. `local` is a folder below `machine.local_dir`.
+    `metrics` is in order: the first is primary. `chance` is the accuracy of guessing; null: of the choices of the items that are scored.
+    `items` is how many there are, null where nobody has counted. `local` is a folder below `machine.local_dir`.
     """
 
     name: Name
@@ -309,8 +322,8 @@ class Benchmark(Strict):
     version: float
     metrics: tuple[Literal["acc", "acc_norm"], ...] = Field(min_length=1)
     report_split: Literal["test", "validation"]
-    items: int = Field(ge=1)
-    chance: float = Field(gt=0, lt=1)
+    items: int | None = Field(ge=1)
+    chance: float | None = Field(gt=0, lt=1)
     licence: str
     hub: HubSource
     packaged: PackagedSource | None = None
@@ -344,7 +357,7 @@ class Experiment(Strict):
     def published(self) -> dict[str, JsonValue]:
         """The config as records and W&B keep it: as JSON takes it, without the folders of the machine, which would name its user."""
         folders = {"results_dir", "cache_dir", "local_dir", "wandb_dir"}
-        return self.model_dump(mode="json", exclude={"model": {"local"}, "data": {"path"}, "machine": folders})
+        return self.model_dump(mode="json", exclude={"model": {"local"}, "data": {"path", "tune_path", "report_path"}, "machine": folders})
 
     @property
     def arm(self) -> str:
@@ -356,6 +369,15 @@ class Experiment(Strict):
     def _finalists_differ(self) -> Experiment:
         if self.finalists is not None and len(set(self.finalists)) < len(self.finalists):
             raise ValueError(f"finalists={list(self.finalists)} names a learning rate twice: name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_fit(self) -> Experiment:
+        if self.suite.generation is not None and self.data.template == "chat":
+            raise ValueError(
+                f"suite={self.suite.name} asks for answers to instructions, and data={self.data.name} holds conversations. "
+                "Allowed: data with one prompt and one answer a row, or suite.generation=null"
+            )
         return self
 
     @model_validator(mode="after")

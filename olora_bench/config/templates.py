@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Formatter
 from typing import Final, Literal, NamedTuple
 
-TemplateName = Literal["author_no_input", "author_with_input", "plain"]
+TemplateName = Literal["author_no_input", "author_with_input", "plain", "chat"]
 
 
 class Template(NamedTuple):
@@ -41,6 +41,8 @@ def fields(text: str) -> list[str]:
 
 
 TEMPLATES: Final[dict[TemplateName, Template]] = {
+    # The model's own, which is part of its bytes.
+    "chat": Template(None, ""),
     # The OLoRA author's example (PEFT, examples/olora_finetuning), indentation included.
     "author_no_input": Template(
         None,

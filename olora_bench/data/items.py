@@ -19,7 +19,10 @@ _FRAME = re.compile(r"^Question:|Answer:\s*$")
 
 @dataclass(frozen=True)
 class Item:
-    """Text of one item. `context` and `continuation` are what is tokenised; `query` and `rest` are what overlap is judged on."""
+    """Text of one item. `context` and `continuation` are what is tokenised; `query` and `rest` are what overlap is judged on.
+
+    `turns` are those of a conversation, (role, text), which the model's own chat template writes; then there is no context.
+    """
 
     id: str
     group: str
@@ -27,6 +30,7 @@ class Item:
     continuation: str
     query: str
     rest: str
+    turns: tuple[tuple[str, str], ...] = ()
 
 
 def item_id(doc: Doc, split: str, row: int) -> str:
@@ -82,12 +86,19 @@ def benchmark_items(task: ConfigurableTask, group: str, split: str, docs: Iterab
         yield benchmark_item(task, group, doc, split, row)
 
 
-def instruction_item(template: TemplateName, group: str, doc: Doc, row: int) -> Item:
-    """An Alpaca row under a template; one that drops `input` drops it from what overlap is judged on too."""
+def instruction_item(template: TemplateName, group: str, doc: Doc, split: str, row: int) -> Item:
+    """An Alpaca row under a template; one that drops `input` drops it from what overlap is judged on too. A conversation as it is."""
+    if template == "chat":
+        turns = tuple((turn["role"], turn["content"]) for turn in doc["messages"])
+        said = {
+            role == "assistant": "\n".join(text for who, text in turns if (who == "assistant") == (role == "assistant"))
+            for role, _ in turns
+        }
+        return Item(f"{split}-{row}", group, "", "", said.get(False, ""), said.get(True, ""), turns)
     instruction, given = doc["instruction"], doc["input"]
     prompts = TEMPLATES[template]
     if given and prompts.with_input is not None:
         context, query = prompts.with_input.format(instruction=instruction, input=given), f"{instruction}\n{given}"
     else:
         context, query = prompts.without_input.format(instruction=instruction), instruction
-    return Item(f"train-{row}", group, context, doc["output"], query, doc["output"])
+    return Item(f"{split}-{row}", group, context, doc["output"], query, doc["output"])

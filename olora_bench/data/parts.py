@@ -13,12 +13,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from olora_bench.config import Benchmark, Data, Experiment
+from olora_bench.data.chat import encode_chat, written
 from olora_bench.data.encoding import encode_pairs, lost
 from olora_bench.data.items import Item
 from olora_bench.data.selection import PARTS, Selection, select
 from olora_bench.data.tasks import benchmark_tasks, file_stamp
 from olora_bench.errors import BadInput
-from olora_bench.models import required_eos, special_tokens
+from olora_bench.models import load_tokenizer, required_eos, special_tokens
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,17 @@ def check(experiment: Experiment, paths: Mapping[str, Path], *, training: bool =
     suite = experiment.suite
     benchmark_tasks({name: experiment.benchmarks[name] for name in suite.benchmarks}, paths, suite.num_fewshot)
     if training or suite.generation is not None:
-        _selection(experiment.data, experiment.benchmarks, paths)
+        selection = _selection(experiment.data, experiment.benchmarks, paths)
+        if experiment.data.template == "chat":
+            _check_conversations(experiment, paths, [item for part in PARTS for item in selection.items[part]])
+
+
+def _check_conversations(experiment: Experiment, paths: Mapping[str, Path], items: Sequence[Item]) -> None:
+    """Write each conversation as the model's chat template does: what the template refuses is known before the model is loaded."""
+    model = experiment.model
+    tokenizer = load_tokenizer(model, paths.get(f"model:{model.name}"), experiment.machine.cache_dir)
+    for item in items:
+        written(tokenizer, item.turns, item.id)
 
 
 def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: PreTrainedTokenizerBase) -> Parts:
@@ -84,7 +95,8 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
 
     Which item is in which part depends on `data.split_seed` and, for train and tune, `data.block`, never on `seed`. What is trained is the
     tokenisation of the text as written, BOS in front where the tokenizer puts it. Benchmark items are lm-eval's context and gold
-    continuation, and lose their beginning, but not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end.
+    continuation, and lose their beginning, but not BOS, when longer than `data.cutoff`; instructions end with EOS and lose their end;
+    conversations are as the model's chat template writes them, and lose their end too.
 
     Args:
         paths: asset key -> folder, for `benchmark:<name>` of every benchmark that `data` names, and `data:<name>` for instructions.
@@ -162,10 +174,19 @@ def _selection(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[s
 
 
 def _tokenise(items: Sequence[Item], data: Data, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    if data.template == "chat":
+        return [_conversation(item, data, *encode_chat(tokenizer, item.turns, item.id)) for item in items]
     begin = special_tokens(tokenizer).begin
     eos = None if data.kind == "benchmarks" else required_eos(tokenizer, f"with which each example of data={data.name} ends")
     encoded = encode_pairs(tokenizer, [(item.context, item.continuation) for item in items])
     return [_example(item, context, response, data, begin, eos) for item, (context, response) in zip(items, encoded, strict=True)]
+
+
+def _conversation(item: Item, data: Data, ids: list[int], answered: list[bool]) -> Example:
+    """A conversation, which loses its end where it is too long."""
+    supervised = np.array(answered, dtype=np.bool_) if data.supervise == "response" else np.ones(len(ids), dtype=np.bool_)
+    supervised[:1] = False
+    return Example(item.id, item.group, np.array(ids[: data.cutoff], np.int32), supervised[: data.cutoff], len(ids) > data.cutoff)
 
 
 def _example(item: Item, context: list[int], response: list[int], data: Data, begin: int | None, eos: int | None) -> Example:

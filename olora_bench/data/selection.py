@@ -13,6 +13,7 @@ import numpy as np
 
 from olora_bench.assets.rows import instructions, read_parquet
 from olora_bench.config import Benchmark, Data
+from olora_bench.config.data_rules import HELD_OUT, held_out
 from olora_bench.data.items import Item, benchmark_item, benchmark_items, instruction_item
 from olora_bench.data.overlap import Seen
 from olora_bench.data.tasks import benchmark_tasks, lm_eval_quietly
@@ -89,16 +90,14 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
             unlabelled = sum(tasks[name].splits["train"].unlabelled for name in data.benchmarks)
             _check_sizes(data, sum(map(len, pools.values())), sum(len(scored[n]) for n in data.benchmarks), unlabelled)
             report = _report_part(data, {name: scored[name] for name in data.benchmarks})
+            tuned, sizes = pools, {"tune": data.tune_size}
         else:
-            pool = _instruction_pool(data, paths)
-            _check_sizes(data, len(pool) - data.report_size, len(pool))
-            report = pool.take(data.report_size, [], Counter())
-            if data.block is not None:
-                pool.reorder(_order(data, data.name, "train", len(pool), block=True))
-            pools = {data.name: pool}
+            own = {part: _instruction_pool(data, paths, part) for part in ("train", *data.own_parts)}
+            report, sizes = _own_report(data, own)
+            pools, tuned = {data.name: own["train"]}, {data.name: own.get("tune", own["train"])}
         removed = {part: Counter({"exact": 0, "near": 0}) for part in PARTS}
         seen = [Seen([*(item for items in scored.values() for item in items), *report])]
-        tune = _draw(pools, data.tune_size, seen, removed["tune"])
+        tune = _draw(tuned, sizes["tune"], seen, removed["tune"])
         seen.append(Seen(tune))
         train = _draw(pools, data.train_size, seen, removed["train"])
     if data.train_size is not None and len(train) < data.train_size:
@@ -163,20 +162,54 @@ def _report_part(data: Data, scored: Mapping[str, list[Item]]) -> list[Item]:
     return [items[row] for name, items in scored.items() for row in _order(data, name, "report", len(items))[: shares[name]]]
 
 
-def _instruction_pool(data: Data, paths: Mapping[str, Path]) -> _Pool:
-    path = Path(paths[f"data:{data.name}"]) / "train.parquet"
+def _own_report(data: Data, own: Mapping[str, _Pool]) -> tuple[list[Item], dict[str, int | None]]:
+    """The report part of instruction data, and how many items each held-out part takes. Drawn from what is trained on where it has no rows
+    of its own; then the rest is in the order of the block."""
+    pool = own["train"]
+    sizes = {part: held_out(data, part, len(pool)) for part in HELD_OUT}
+    drawn = {part: 0 if part in own else int(sizes[part] or 0) for part in HELD_OUT}
+    for part in HELD_OUT:
+        if part in own and (sizes[part] or 0) > len(own[part]):
+            raise BadInput(
+                f"data.{part}_size={sizes[part]} is more than the {len(own[part])} rows of its {part} part. Lower it, or set null"
+            )
+    _check_drawn(data, drawn, len(pool))
+    source = own.get("report", pool)
+    report = source.take(len(source) if sizes["report"] is None else sizes["report"], [], Counter())
+    if data.block is not None:
+        pool.reorder(_order(data, data.name, "train", len(pool), block=True))
+    return report, sizes
+
+
+def _check_drawn(data: Data, drawn: Mapping[str, int], rows: int) -> None:
+    """Whether the file that is trained on has so many rows beside those that it is asked for."""
+    if drawn["report"] > rows:
+        raise BadInput(f"data.report_size={drawn['report']} is more than the {rows} items of data={data.name}. Lower it")
+    wanted, left = drawn["tune"] + (data.train_size or 1), rows - drawn["report"]
+    if wanted > left:
+        raise BadInput(
+            f"data.train_size={data.train_size} and data.tune_size={drawn['tune']} need {wanted} items, "
+            f"data={data.name} has {left} for them. Lower them"
+        )
+
+
+def _instruction_pool(data: Data, paths: Mapping[str, Path], part: str) -> _Pool:
+    path = Path(paths[f"data:{data.name}"]) / f"{part}.parquet"
     if not path.is_file():
         raise MissingAssets(f"data={data.name}: {path} is missing. Run `make assets`, or put the file there")
-    rows = instructions(read_parquet(path), path).to_pylist()
-    assert data.template is not None
-    template = data.template
-    return _Pool(_order(data, data.name, "train", len(rows)), lambda row: instruction_item(template, data.name, rows[row], row))
+    table, template = read_parquet(path), data.template
+    assert template is not None
+    rows = (table if template == "chat" else instructions(table, path)).to_pylist()
+    # A part with rows of its own is drawn as a block draws it: only a size makes an order matter there.
+    order = _order(data, data.name, part, len(rows), block=part == "tune")
+    return _Pool(order, lambda row: instruction_item(template, data.name, rows[row], part, row))
 
 
-def _check_sizes(data: Data, trainable: int, reportable: int, unlabelled: int = 0) -> None:
-    if data.report_size > reportable:
+def _check_sizes(data: Data, trainable: int, reportable: int, unlabelled: int) -> None:
+    """Whether a mixture of benchmarks has so many items."""
+    if (data.report_size or 0) > reportable:
         raise BadInput(f"data.report_size={data.report_size} is more than the {reportable} items of data={data.name}. Lower it")
-    wanted = data.tune_size + (data.train_size or 1)
+    wanted = (data.tune_size or 0) + (data.train_size or 1)
     if wanted > trainable:
         without = f" ({unlabelled} rows have no answer)" if unlabelled else ""
         raise BadInput(

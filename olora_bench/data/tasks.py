@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
-import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -14,12 +12,12 @@ from typing import Any
 
 import datasets
 import lm_eval.api.task
-import lm_eval.tasks
 import lm_eval.utils
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from olora_bench.config import Benchmark
+from olora_bench.config.lm_eval_tasks import task_file
 from olora_bench.data.items import Doc
 from olora_bench.data.rows import Definition, Splits, check_docs, processed
 from olora_bench.errors import BadInput, MissingAssets
@@ -69,7 +67,7 @@ def _task(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableT
 
 
 def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableTask:
-    config = {k: v for k, v in load_yaml(_task_yaml(benchmark.task)).items() if k not in ("tag", "group", "task_list")}
+    config = {k: v for k, v in load_yaml(task_file(benchmark.task)).items() if k not in ("tag", "group", "task_list")}
     _check_definition(benchmark, config)
     files = split_files(folder)
     if benchmark.report_split not in files:
@@ -177,22 +175,6 @@ def _check_definition(benchmark: Benchmark, config: Definition) -> None:
             f"benchmark {benchmark.name}: its YAML says report_split={benchmark.report_split}, {installed} scores {scored}. "
             f"Set report_split: {scored}"
         )
-
-
-@functools.cache
-def _yaml_files() -> tuple[str, ...]:
-    root = Path(lm_eval.tasks.__file__).parent
-    return tuple(os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names if name.endswith(".yaml"))  # noqa: PTH118
-
-
-@functools.cache
-def _task_yaml(task: str) -> Path:
-    """The file that defines an lm-eval task. lm-eval's TaskManager would parse all 14,000 of its files first, which takes 14 s."""
-    line = re.compile(rb"^task:\s*['\"]?" + re.escape(task.encode()) + rb"['\"]?\s*(#.*)?$", re.MULTILINE)
-    for path in sorted(_yaml_files(), key=lambda p: (task not in p, len(p), p)):
-        if line.search(Path(path).read_bytes()):
-            return Path(path)
-    raise BadInput(f"lm-eval {package_version('lm_eval')} has no task {task!r}. `lm-eval ls tasks` prints those it has")
 
 
 @contextlib.contextmanager

@@ -187,30 +187,31 @@ def _items(name: str, task: ConfigurableTask, split: str, rows: Sequence[int]) -
 def _score(benchmark: Benchmark, task: ConfigurableTask, found: Mapping[str, float | str], items: pd.DataFrame, scorer: Scorer) -> Score:
     metrics = {m: float(found[f"{m},none"]) for m in benchmark.metrics}
     errors = {m: found[f"{m}_stderr,none"] for m in benchmark.metrics}
+    chance = benchmark.chance or float(np.mean([1 / len(ll) for ll in items["loglikelihoods"]]))
     gold = [ll[g] for ll, g in zip(items["loglikelihoods"], items["gold"], strict=True)]
     return Score(
         metrics=metrics,
         stderr={m: None if isinstance(e, str) else float(e) for m, e in errors.items()},
         primary=benchmark.metrics[0],
         items=len(items),
-        chance=benchmark.chance,
+        chance=chance,
         gold_logprob=float(np.mean(gold)),
         truncated=sum(name == task.config.task for name, _ in scorer.truncated),
         warnings=[
-            *_below_chance(benchmark, metrics[benchmark.metrics[0]], len(items)),
+            *_below_chance(benchmark.metrics[0], metrics[benchmark.metrics[0]], chance, len(items)),
             *_about_tokens(str(task.config.task), len(items), scorer),
             *scorer.notes,
         ],
     )
 
 
-def _below_chance(benchmark: Benchmark, score: float, items: int) -> list[str]:
+def _below_chance(metric: str, score: float, chance: float, items: int) -> list[str]:
     # The error of guessing, and not the score's own: that one is 0 where every item is wrong.
-    error = math.sqrt(benchmark.chance * (1 - benchmark.chance) / items)
-    if score >= benchmark.chance - 2 * error:
+    error = math.sqrt(chance * (1 - chance) / items)
+    if score >= chance - 2 * error:
         return []
     return [
-        f"{benchmark.metrics[0]} {score:.3f} is more than 2 standard errors ({error:.3f} each) below chance ({benchmark.chance:.3f}): "
+        f"{metric} {score:.3f} is more than 2 standard errors ({error:.3f} each) below chance ({chance:.3f}): "
         "check the prompt and the tokenizer"
     ]
 

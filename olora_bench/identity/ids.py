@@ -42,7 +42,7 @@ MODEL_DESCRIBES = frozenset(
     }
 )
 INIT_DESCRIBES = frozenset({"promises"})
-DATA_DESCRIBES = frozenset({"hub", "local", "path"})
+DATA_DESCRIBES = frozenset({"hub", "local", "path", "tune_path", "report_path"})
 RECIPE_DESCRIBES = frozenset({"name"})
 BENCHMARK_DECIDES = frozenset({"task", "version", "report_split", "metrics", "chance"})
 
@@ -51,9 +51,13 @@ PER_BLOCK = ("block", "read")
 
 LATER: Mapping[str, JsonValue] = {
     "data.block": None,
+    "data.messages": None,
     "data.prompt": None,
     "data.prompt_template": None,
+    "data.report_share": None,
     "data.response": None,
+    "data.split_column": None,
+    "data.tune_share": None,
     "recipe.read": "everything",
 }
 """Keys that joined the schema after committed results were made, by dotted name, each with the value that all runs before had.

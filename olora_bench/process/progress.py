@@ -1,14 +1,20 @@
-"""Progress as plain lines on standard error: readable in a terminal and in a log file alike."""
+"""Progress as lines on standard error, plain in a log file; on a terminal a step that is under way has one line, which it replaces."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TextIO
 
+TOLD_BY_SWEEP = "OLORA_BENCH_TOLD_BY_SWEEP"
+"""Set in workers that share the terminal of a sweep: that says how far each one is, a line a worker."""
+_CLEAR = "\r\x1b[K"
+_UNFINISHED: set[int] = set()
 _PREFIX: ContextVar[str] = ContextVar("progress_prefix", default="")
 
 
@@ -46,7 +52,22 @@ def say(text: str, *, stream: TextIO | None = None) -> None:
     out = stream or sys.stderr
     if out is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it; closed, or no character for it
-            print(f"{_PREFIX.get()}{text}", file=out, flush=True)
+            print(f"{_CLEAR if id(out) in _UNFINISHED else ''}{_PREFIX.get()}{text}", file=out, flush=True)
+            _UNFINISHED.discard(id(out))
+
+
+def _say_for_now(text: str, stream: TextIO | None) -> None:
+    """A line that the next one replaces, on a terminal; elsewhere a line like any other. None where the sweep tells of its workers."""
+    out = stream or sys.stderr
+    if os.environ.get(TOLD_BY_SWEEP) or out is None:
+        return
+    if not out.isatty():
+        say(text, stream=stream)
+        return
+    with contextlib.suppress(OSError, ValueError):
+        width = shutil.get_terminal_size().columns - 1
+        print(f"{_CLEAR}{_PREFIX.get()}{text}"[: width + len(_CLEAR)], end="", file=out, flush=True)
+        _UNFINISHED.add(id(out))
 
 
 @contextlib.contextmanager
@@ -86,8 +107,8 @@ class Progress:
             left = (now - self.start) / self.done * (self.total - self.done) if self.done else 0.0
             unit = "" if self.unit == "bytes" else f" {self.unit}"
             tail = f", {self.facts}" if self.facts else ""
-            say(
-                f"{self.what}: {self._count(self.done)} of {self._count(self.total)}{unit}, {duration(left)} left{tail}", stream=self.stream
+            _say_for_now(
+                f"{self.what}: {self._count(self.done)} of {self._count(self.total)}{unit}, {duration(left)} left{tail}", self.stream
             )
 
     def __enter__(self) -> Progress:

@@ -34,6 +34,7 @@ PROTOCOLS = {"shared_lr": "shared learning rate", "tuned": "tuned learning rates
 MANY_CELLS = 6
 """More speed-ups than this are left to their table."""
 TURNED = "In every chart of differences the right favours the arm: the axis of the held-out loss, where less is better, is turned."
+SCRIPTS = ("page.js", "watch.js")
 LONG = 44
 """A fact with more characters than this gets a line of its own."""
 
@@ -61,11 +62,17 @@ def study_page(frames: StudyFrames, tables: Tables, origins: Origins) -> bytes:
     return filled("page.html", body)
 
 
-def filled(template: str, body: Mapping[str, str]) -> bytes:
-    """A template with its style, script and content, and a policy that lets the page run this script and reach nothing else."""
-    style, script = asset("page.css"), asset("page.js") if "page.js" in asset(template) else ""
-    policy = f"default-src 'none'; img-src data: blob:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    parts = {**body, "policy": escape(policy), "page.css": style, "page.js": script}
+def filled(template: str, body: Mapping[str, str], *, more_style: str = "", reaches: str = "") -> bytes:
+    """A template with its style, script and content, and a policy that lets the page run this script and reach nothing else.
+
+    Args:
+        more_style: behind that of all pages.
+        reaches: a further directive of the policy, for a page that is served.
+    """
+    script = next((name for name in SCRIPTS if f"{{{{{name}}}}}" in asset(template)), "")
+    style, code = asset("page.css") + more_style, asset(script) if script else ""
+    policy = f"default-src 'none'; img-src data: blob:; style-src '{_digest(style)}'; script-src '{_digest(code)}'{reaches}"
+    parts = {**body, "policy": escape(policy), "page.css": style, script: code}
     return re.sub(rb"\{\{([\w.]+)\}\}", lambda m: parts[m[1].decode()].encode(), asset(template).encode())
 
 

@@ -10,7 +10,7 @@ from olora_bench.errors import RecordError
 from olora_bench.identity import run_title
 from olora_bench.report.page import filled
 from olora_bench.report.page_data import Curves, Series, curve_data
-from olora_bench.report.page_svg import curve_plot
+from olora_bench.report.page_svg import Line, curve_plot
 from olora_bench.store import RunRecord, Store
 from olora_bench.words.numbers import number
 
@@ -51,10 +51,10 @@ def _page(study: str, run: Row, record: RunRecord, curves: Curves, scores: list[
 
 
 def _curve(axes: list[list[float]], series: Mapping[str, Series]) -> str:
-    lines = [(name, axes[one[0]], one[3]) for name, one in series.items()]
+    lines = [Line(name, name, axes[one[0]], one[3]) for name, one in series.items()]
     if not lines:
         return ""
-    losses_said = "; ".join(f"{name} loss from {losses[0]:.4g} to {losses[-1]:.4g} nats" for name, _, losses in lines)
+    losses_said = "; ".join(f"{name} loss from {losses[0]:.4g} to {losses[-1]:.4g} nats" for _, name, _, losses in lines)
     caption = (
         f"Loss over steps, nats per supervised token: {losses_said}. Grey: train; dashed: tune part; coloured: report part (held out)."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from olora_bench.analysis.frames import Row
 
@@ -35,12 +36,21 @@ def count_strip(row: Row) -> str:
     return _figure(parts, 96, description)
 
 
-def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], description: str) -> str:
-    """Losses (nats) over steps as one drawing: (name, steps, losses) a line; empty where there is no point."""
-    points = [(x, y) for _, xs, ys in series for x, y in zip(xs, ys, strict=True)]
+class Line(NamedTuple):
+    """A line of a drawing: what its style goes by, what it is called, and its points."""
+
+    kind: str
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+
+def curve_plot(lines: Sequence[Line], description: str, *, width: int = WIDTH, height: int = 220) -> str:
+    """Losses (nats) over steps as one drawing; empty where there is no point. Later lines lie over earlier ones."""
+    points = [(x, y) for line in lines for x, y in zip(line.xs, line.ys, strict=True)]
     if not points:
         return ""
-    height, left, right, top, bottom = 220, 46.0, WIDTH - 12.0, 12.0, 180.0
+    left, right, top, bottom = 46.0, width - 12.0, 12.0, height - 40.0
     (x_low, x_high), (y_low, y_high) = ((min(v), max(v)) for v in zip(*points, strict=True))
     x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
 
@@ -55,13 +65,13 @@ def curve_plot(series: Sequence[tuple[str, Sequence[float], Sequence[float]]], d
     for t in nice_ticks(x_low, x_high, 5):
         x = left + (t - x_low) / x_span * (right - left)
         parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{t:.4g}</text>')
-    for name, xs, ys in series:
-        line = " ".join(at(x, y) for x, y in zip(xs, ys, strict=True))
-        parts.append(f'<polyline class="curve {escape(name)}" points="{line}"><title>{escape(name)}</title></polyline>')
+    for kind, name, xs, ys in lines:
+        drawn = " ".join(at(x, y) for x, y in zip(xs, ys, strict=True))
+        parts.append(f'<polyline class="curve {escape(kind)}" points="{drawn}"><title>{escape(name)}</title></polyline>')
     parts.append(
         f'<text class="tick" x="{(left + right) / 2}" y="{bottom + 34:.1f}" text-anchor="middle">step; loss in nats a token</text>'
     )
-    return _figure(parts, height, description)
+    return _figure(parts, height, description, width)
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
@@ -80,5 +90,5 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     return [round(step * k, 12) for k in range(first, last + 1)]
 
 
-def _figure(parts: Sequence[str], height: int, description: str) -> str:
-    return f'<svg class="strip" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(description)}">{"".join(parts)}</svg>'
+def _figure(parts: Sequence[str], height: int, description: str, width: int = WIDTH) -> str:
+    return f'<svg class="strip" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(description)}">{"".join(parts)}</svg>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from olora_bench import assets as asset_room
@@ -22,6 +23,7 @@ from olora_bench.store.record import RESTORE
 __all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "summary", "tidy"]
 
 CRASHES_THAT_PARK = 5
+Foretell = Callable[[Identified], None]
 
 
 def settle(experiment: Experiment) -> Experiment:
@@ -36,13 +38,14 @@ def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:
     return identify(settle(experiment), {key: asset.identity for key, asset in found.items()}), found
 
 
-def run(experiment: Experiment, *, study: str | None = None, scored: bool = True) -> Outcome:
+def run(experiment: Experiment, *, study: str | None = None, scored: bool = True, foretell: Foretell = lambda _: None) -> Outcome:
     """Train and score one experiment, unless its records exist. A training that was cut off goes on from its checkpoint.
 
     Args:
         experiment: checked by `olora_bench.config.load`; its `finalists` are those of `run.finalists`.
         study: the study that asks for the run: the tracker's group. In a study a run that keeps killing its process is given up.
         scored: whether scores are asked of it.
+        foretell: called once before anything is computed, with assets at hand; not where nothing is left to do.
 
     Raises:
         BadInput: something needed is missing or impossible here; nothing was computed.
@@ -55,10 +58,10 @@ def run(experiment: Experiment, *, study: str | None = None, scored: bool = True
     """
     with machine_faults():
         what, found = identified(experiment)
-        return _run(Store(experiment.machine.results_dir), what if scored else what.unscored(), found, study)
+        return _run(Store(experiment.machine.results_dir), what if scored else what.unscored(), found, study, foretell)
 
 
-def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | None) -> Outcome:
+def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | None, foretell: Foretell) -> Outcome:
     experiment = what.experiment
     if is_done(store, what):
         say(f"{what.train_id}: done already, nothing to do ({store.run_dir(what.train_id)})")
@@ -74,6 +77,7 @@ def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | N
             return _nothing_to_do(store, what)
         if study is not None and held.crashes >= CRASHES_THAT_PARK:
             raise RunFailed(f"{what.train_id} is given up: {record_crashes(store, what, held)}")
+        foretell(what)
         outcome = compute(store, what, found, study, held, stop)
         # After the record, never before: a kill between the two leaves a needless file, the other order would lose the training.
         held.remove([store.checkpoint_path(what.train_id)])

@@ -10,7 +10,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.schema import Criterion
 from olora_bench.errors import RecordError, RunFailed
 from olora_bench.process.progress import say
-from olora_bench.run.experiment import identified, run, summary
+from olora_bench.run.experiment import Foretell, identified, run, summary
 from olora_bench.run.outcome import Outcome
 from olora_bench.store import OVER, LeaseHeld, RunRecord, Store
 
@@ -48,12 +48,14 @@ def finalist(experiment: Experiment, lr: float) -> Experiment:
     return experiment.model_copy(update={"lr": lr, "finalists": None, "criterion": "tune_loss"})
 
 
-def run_finalists(experiment: Experiment, *, study: str | None = None, announce: Announce = lambda _: nullcontext()) -> Outcome:
+def run_finalists(
+    experiment: Experiment, *, study: str | None = None, announce: Announce = lambda _: nullcontext(), foretell: Foretell = lambda _: None
+) -> Outcome:
     """Train the finalists that are not trained yet, keep one, and score it unless that is done. A failed one does not stop the others.
 
     Args:
         experiment: with `finalists`.
-        study: as for `experiment.run`.
+        study, foretell: as for `experiment.run`.
         announce: entered around each training.
 
     Returns:
@@ -68,7 +70,7 @@ def run_finalists(experiment: Experiment, *, study: str | None = None, announce:
     for lr in lrs:
         try:
             with announce(finalist(experiment, lr)):
-                run(finalist(experiment, lr), study=study, scored=False)
+                run(finalist(experiment, lr), study=study, scored=False, foretell=foretell)
         except (LeaseHeld, RunFailed, RecordError) as error:
             say(str(error))
             broken.append(error)
@@ -78,7 +80,7 @@ def run_finalists(experiment: Experiment, *, study: str | None = None, announce:
     best = kept(losses)
     say(f"kept lr {best:g} of {', '.join(f'{lr:g} ({experiment.criterion} {loss:.4f})' for lr, loss in losses.items())}")
     with announce(finalist(experiment, best)):
-        return run(finalist(experiment, best), study=study)
+        return run(finalist(experiment, best), study=study, foretell=foretell)
 
 
 def _loss(experiment: Experiment, lr: float) -> float | None:

@@ -14,6 +14,7 @@ from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError,
 from olora_bench.process import terminal
 from olora_bench.process.preemption import INTERRUPTED, INTERRUPTED_CODE
 from olora_bench.process.progress import say
+from olora_bench.study.arguments import OF_RUN, parse, parsers
 
 
 def run(arguments: argparse.Namespace, *more: str) -> int:
@@ -67,6 +68,14 @@ def status(arguments: argparse.Namespace) -> int:
     text, complete = status_text(arguments.name, arguments.overrides)
     print(text)
     return 0 if complete else 1
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Serve a study's page while it runs, until Ctrl-C."""
+    from olora_bench.study.watch import watch as serve
+
+    serve(arguments.name, arguments.overrides, arguments.port)
+    return 0
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -239,6 +248,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "plan": (plan, "what a study would run, what is done, how long the rest takes; runs nothing"),
     "plans": (plans, "the plans of the studies that come with the package, as docs/studies.md has them, on no machine in particular"),
     "status": (status, "done, running where and since when, failed and why, time left"),
+    "watch": (watch, "a page on this machine alone that shows a study as it runs; reads, writes nothing; until Ctrl-C"),
     "retry": (retry, "as run, with failed runs tried again"),
     "report": (report, "a study's table, tables as files and page from its records; --run-pages adds a page for each run"),
     "figures": (figures, "a study's tables and figures from its records"),
@@ -294,79 +304,23 @@ def _carry_out(arguments: argparse.Namespace) -> int:
     return COMMANDS[command][0](arguments)
 
 
-OF_RUN = ("explain", "again", "items")
-"""Commands that take the id of a run."""
-READING = frozenset({"plan", "plans", "status", "report", "figures", "extract", "explain", "items", "gc"})
+READING = frozenset({"plan", "plans", "status", "watch", "report", "figures", "extract", "explain", "items", "gc"})
 """Commands that fetch nothing, whatever a study or a results folder of somebody else names."""
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not allowed: a whole number from 1 on")
-    return int(text)
+HELP = {command: text for command, (_, text) in COMMANDS.items()}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of studies."""
-    return _parsers()[0]
-
-
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read a command line; options may stand before, between and after overrides."""
-    top, commands = _parsers()
-    if argv and argv[0] in commands:
-        return _named(commands[argv[0]].parse_intermixed_args(argv[1:], argparse.Namespace(command=argv[0])))
-    return top.parse_args(argv)
-
-
-def _named(arguments: argparse.Namespace) -> argparse.Namespace:
-    """With the name where it was meant: an override may stand before it."""
-    words = [getattr(arguments, "name", ""), *arguments.overrides]
-    own = next((word for word in words if "=" not in word or word.endswith(".yaml")), None)
-    if "=" in words[0] and own is not None:
-        words.remove(own)
-        arguments.name, arguments.overrides = own, words
-    return arguments
-
-
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    top = argparse.ArgumentParser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
-    commands = top.add_subparsers(dest="command", required=True)
-    for command, (_, text) in COMMANDS.items():
-        one = commands.add_parser(command, help=text, description=text)
-        if command == "gc":
-            one.add_argument("--remove", action="store_true", help="remove what is left over: folders without a record")
-            one.add_argument("--by-hand", action="store_true", help="with --remove: remove finished runs and evaluations on the list too")
-        elif command != "plans":
-            of_run = "train_id of a run, or its beginning" + ("; of an imported study also its name" if command == "items" else "")
-            one.add_argument("name", help=of_run if command in OF_RUN else "name of a study, or the path of its YAML file")
-        if command == "plan":
-            one.add_argument("--no-calibration", action="store_true", help="measure no model that has no record: its time is from FLOPs")
-        if command == "report":
-            one.add_argument("--run-pages", action="store_true", help="write a page for each run too, below report/runs/")
-        if command == "extract":
-            one.add_argument(
-                "--into", type=Path, help="a page with the lines `<!-- study NAME -->`, or `<!-- claims NAME -->`, and `<!-- end -->`"
-            )
-        if command == "import":
-            one.add_argument("--figures", action="store_true", help="draw the figures too")
-        if command == "export":
-            one.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
-        one.add_argument("--config-dir", type=Path, help="a folder of configs and inits of your own, searched first; its code is trusted")
-        if command == "items":
-            one.add_argument("--benchmark", help="only this benchmark's items")
-            one.add_argument("--limit", type=_positive, help="at most this many items of each benchmark")
-        of_command = {"explain": "the train_id of another run", "plans": "names of studies; all, if none is given"}
-        what = of_command.get(command, "Hydra overrides for every run, e.g. machine.results_dir=/data/results")
-        one.add_argument("overrides", nargs="*", help=what)
-    return top, commands.choices
+    return parsers(HELP)[0]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit codes: 0 done, 1 the study is not complete, 2 the request cannot be carried out as written, 130 Ctrl-C, 128 and the signal's
     number where one asked a run to end."""
     terminal.prepare()
-    arguments = parse(sys.argv[1:] if argv is None else argv)
+    arguments = parse(sys.argv[1:] if argv is None else argv, HELP)
     try:
         if arguments.config_dir is not None:
             use_folder(arguments.config_dir)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -19,7 +19,7 @@ from olora_bench.config import Experiment
 from olora_bench.config.memory import token_budgets
 from olora_bench.process.hardware import resolve_device
 from olora_bench.study.estimate import tokens_per_example
-from olora_bench.study.pace import CHOICE_SHARE, THREADS_GIVE, TOKENS_PER_CHOICE, Pace, threads_of
+from olora_bench.study.pace import CHOICE_SHARE, THREADS_GIVE, TOKENS_PER_CHOICE, Pace, Paces, threads_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,15 @@ FLOPS_AT_ONCE = 4e10
 """A measured pass is made short enough to take no more operations than this."""
 WRITING_S = 1.0  # parts made and records written, of results/smollm2
 LAYERS_OF_SVD = 3  # an init's and its anatomy's decompositions, in those of one top subspace
+
+
+def with_measured(known: Paces, experiments: Sequence[Experiment]) -> tuple[Paces, str | None]:
+    """What is known, with the pace of each model of which no record tells, a few seconds each; and why some have none."""
+    lacking = {one.model.name: one for one in experiments if not known.knows(one.model.name)}
+    if not lacking:
+        return known, None
+    measured, why = calibrated(list(lacking.values()))
+    return replace(known, measured=measured), why
 
 
 def calibrated(experiments: Sequence[Experiment]) -> tuple[dict[str, Pace], str | None]:

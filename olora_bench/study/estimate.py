@@ -5,9 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+from olora_bench.assets.layout import find_rows
+from olora_bench.assets.parted import part_said
+from olora_bench.assets.rows import read_rows
 from olora_bench.config import Experiment
+from olora_bench.config.data_rules import HELD_OUT, HELD_OUT_ROWS, held_out
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.errors import BadInput
 from olora_bench.process.hardware import resolve_device
 from olora_bench.run.scoring import BASE_FLIP_ITEMS, FLIP_ITEMS
 from olora_bench.study.jobs import Job
@@ -16,6 +23,7 @@ from olora_bench.study.pace import CPU_FLOPS_PER_CORE, GPU_NAME, START_S, Pace, 
 # Mean tokens, counted with SmolLM2's tokenizer on the pinned splits; a finished run's own counts replace the first.
 TOKENS_PER_EXAMPLE = {"benchmarks": 50.0, "instructions": 115.0}
 TRAIN_ROWS = {"benchmarks": 72_000, "instructions": 51_000}  # where data.train_size is null
+UNCOUNTED_ITEMS, UNCOUNTED_CHANCE = 1000, 0.25  # of a benchmark that says nothing about them
 ITEM_BYTES = 60.0  # a row of items.parquet
 STEP_BYTES = 40.0  # a row of curve.parquet
 
@@ -35,6 +43,28 @@ def tokens_per_example(experiment: Experiment, known: Mapping[str, float]) -> fl
     return known.get(data.name, min(TOKENS_PER_EXAMPLE[data.kind], float(data.cutoff)))
 
 
+def train_rows(experiment: Experiment) -> int:
+    """The rows that are trained on where `data.train_size` is null: those of a file that is named in full, else a count of such data."""
+    data = experiment.data
+    if data.path is None:
+        return TRAIN_ROWS[data.kind]
+    try:
+        files = tuple(find_rows(data, None).get("train", ()))
+        rows = _rows(files, tuple(file.stat().st_mtime_ns for file in files), data.split_column)
+    except (BadInput, OSError):  # running it says what is wrong
+        return TRAIN_ROWS[data.kind]
+    return max(rows - sum(held_out(data, part, rows) or 0 for part in HELD_OUT if part not in data.own_parts), 1)
+
+
+@cache
+def _rows(files: tuple[Path, ...], changed_ns: tuple[int, ...], column: str | None) -> int:
+    """Of all, or those of which a column says that they are trained on."""
+    table = read_rows(files, [] if column is None else [column])
+    if column is None or column not in table.column_names:
+        return table.num_rows
+    return sum(part_said(value) == "train" for value in table[column].to_pylist())
+
+
 def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:
     """What training one experiment computes.
 
@@ -43,14 +73,14 @@ def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:
     """
     data, recipe = experiment.data, experiment.recipe
     each = tokens_per_example(experiment, tokens)
-    steps = recipe.steps or recipe.epochs * (data.train_size or TRAIN_ROWS[data.kind]) / recipe.batch_size
+    steps = recipe.steps or recipe.epochs * (data.train_size or train_rows(experiment)) / recipe.batch_size
     read = read_examples(data.model_dump(), recipe.model_dump())
     return Work(steps=steps, train_tokens=steps * recipe.batch_size * each, loss_tokens=read * each)
 
 
 def items_by_benchmark(experiment: Experiment) -> dict[str, int]:
     """How many items of each benchmark the suite asks."""
-    sizes = {name: experiment.benchmarks[name].items for name in experiment.suite.benchmarks}
+    sizes = {name: experiment.benchmarks[name].items or UNCOUNTED_ITEMS for name in experiment.suite.benchmarks}
     return {name: min(experiment.suite.limit or size, size) for name, size in sizes.items()}
 
 
@@ -59,10 +89,17 @@ def items(experiment: Experiment) -> int:
     return sum(items_by_benchmark(experiment).values())
 
 
+def answers(experiment: Experiment) -> int:
+    """How many instructions the suite has answered."""
+    wanted = experiment.suite.generation
+    return 0 if wanted is None else min(wanted.limit or sys.maxsize, experiment.data.report_size or HELD_OUT_ROWS)
+
+
 def requests(experiment: Experiment, most: int | None = None) -> float:
     """How many prompts with one of their choices the suite asks, of at most so many items a benchmark."""
     limit, suite = min(experiment.suite.limit or sys.maxsize, most or sys.maxsize), experiment.suite
-    return sum(min(limit, b.items) / b.chance for b in (experiment.benchmarks[name] for name in suite.benchmarks))
+    asked = (experiment.benchmarks[name] for name in suite.benchmarks)
+    return sum(min(limit, one.items or UNCOUNTED_ITEMS) / (one.chance or UNCOUNTED_CHANCE) for one in asked)
 
 
 def memory_bytes(experiment: Experiment) -> float:
@@ -98,14 +135,14 @@ def seconds(jobs: Sequence[Job], untouched: Sequence[Job], known: Paces) -> floa
     return (START_S if jobs or untouched else 0.0) + sum(job_seconds(job, known) for job in jobs) + scored
 
 
-def source(jobs: Sequence[Job], known: Paces) -> str:
+def source(experiments: Sequence[Experiment], known: Paces) -> str:
     """Where the seconds of these runs come from, in words."""
-    models = {job.experiment.model.name for job in jobs}
+    models = {one.model.name for one in experiments}
     told = [f"from {known.runs} finished runs on this hardware"] if models & known.records.keys() else []
     told += [f"measured here on random weights of {', '.join(seen)}"] if (seen := sorted(models & known.measured.keys())) else []
     if not all(known.knows(model) for model in models):
-        gpu = resolve_device(jobs[0].experiment.machine.device).startswith("cuda")
-        threads = threads_of(jobs[0].experiment.machine)
+        gpu = resolve_device(experiments[0].machine.device).startswith("cuda")
+        threads = threads_of(experiments[0].machine)
         where = GPU_NAME if gpu else f"{threads} thread{'s' * (threads > 1)} at {CPU_FLOPS_PER_CORE / 1e9:.0f} GFLOP/s"
         told.append(f"from FLOPs, assuming {where}: no finished run on this hardware")
     return "; ".join(told)
@@ -128,5 +165,5 @@ def score_seconds(experiment: Experiment, pace: Pace, flip_items: int = FLIP_ITE
     exact = (experiment.suite.dtype or experiment.precision) == "fp32" or experiment.model.quantization is not None
     again = 0.0 if exact else requests(experiment, flip_items) * pace.exact
     wanted = experiment.suite.generation
-    answers = 0 if wanted is None else wanted.max_new_tokens * min(wanted.limit or sys.maxsize, experiment.data.report_size)
-    return requests(experiment) * pace.request + again + answers * pace.answer
+    tokens = 0 if wanted is None else wanted.max_new_tokens * answers(experiment)
+    return requests(experiment) * pace.request + again + tokens * pace.answer

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from olora_bench.config import Experiment
+from olora_bench.config.data_rules import HELD_OUT, HELD_OUT_ROWS
 from olora_bench.config.memory import token_budgets
 from olora_bench.config.schema import Machine
 from olora_bench.errors import RecordError
@@ -174,7 +175,8 @@ def _read_seconds(runs: Iterable[RunRecord], threads: int) -> Iterator[tuple[str
 def read_examples(data: Any, recipe: Any) -> int:
     """Examples of the tune and the report part whose loss is read; both as a record's config has them."""
     read = recipe.get("read", "everything")
-    once = int(data["tune_size"]) + (0 if read == "tune" else int(data["report_size"]))
+    sizes = [int(data[f"{part}_size"] or HELD_OUT_ROWS) for part in HELD_OUT]
+    once = sizes[0] if read == "tune" else sum(sizes)
     return once * (int(recipe["loss_evaluations"]) + 1 if read == "everything" else 1)
 
 

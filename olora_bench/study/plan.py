@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from olora_bench.config import Experiment
 from olora_bench.config.memory import adapter_parameters, training_memory
@@ -14,6 +13,7 @@ from olora_bench.process.hardware import resolve_device
 from olora_bench.process.progress import size
 from olora_bench.store import OVER, Store
 from olora_bench.study import estimate
+from olora_bench.study.calibrate import with_measured
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.open import OpenStudy, open_to_read
@@ -44,7 +44,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
         f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
         f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
         *stages_text(grids),
-        *_judged_text(study, grids, coming, known),
+        *judged_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
         f"state         {counts(found)}",
         *_resources(found, coming, open_bases, known),
@@ -58,13 +58,7 @@ def _known(study: OpenStudy, jobs: Sequence[Job], found: Sequence[Standing], *, 
     """How fast each model goes here that has runs left: from records, else measured; or why that could not be."""
     known = paces(study.store, jobs[0].experiment.machine)
     left = [job.experiment for job in _left(jobs, found)]
-    lacking = {one.model.name: one for one in left if not known.knows(one.model.name)}
-    if not lacking or not calibrate:
-        return known, None
-    from olora_bench.study.calibrate import calibrated
-
-    measured, why = calibrated(list(lacking.values()))
-    return replace(known, measured=measured), why
+    return with_measured(known, left) if calibrate else (known, None)
 
 
 def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
@@ -76,7 +70,7 @@ def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
     return f"at most {len(jobs)} without extensions ({looks})" if grids.study.tuning is not None else f"at most {len(jobs)} ({looks})"
 
 
-def _judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+def judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
     """What a study can decide that has a primary contrast."""
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
@@ -161,7 +155,7 @@ def _resources(found: Sequence[Standing], coming: Sequence[Stage], open_bases: S
     what = "left" if len(left) < len(jobs) else "at most" if len(coming) > 1 else "in all"
     time = hours_text(estimate.seconds(left, open_bases, known))
     return [
-        f"time {what:<8} {time} here, one run after another ({estimate.source(jobs, known)})",
+        f"time {what:<8} {time} here, one run after another ({estimate.source([job.experiment for job in jobs], known)})",
         f"GPU time      {hours_text(estimate.gpu_seconds(left, open_bases))} on one GPU (from FLOPs, assuming an {GPU_NAME})",
         f"memory        {memory}, {largest.model.name} r{largest.rank}",
         f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",

@@ -16,10 +16,10 @@ from olora_bench.run.experiment import identified
 from olora_bench.store import OVER, Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
-from olora_bench.study.locked import Since, since_locked
+from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
-from olora_bench.study.open import open_to_read
+from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import paces
 from olora_bench.study.plan import stages_text
 from olora_bench.study.states import Standing, counts, standings
@@ -36,7 +36,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     found = standings(study.store, grids.jobs, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
     lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *stages_text(grids), *edges_text(grids)]
-    lines += _changes_text(since_locked(study.store.root, study.name, study.file.path, overrides))
+    lines += changes_text(study)
     for state in ("running", "interrupted", "failed", "unreadable", "diverged"):
         lines += [f"  {label(s)}" for s in by_state.get(state, [])]
     left = [s.job for s in found if s.state in ("running", "interrupted", "missing")]
@@ -45,14 +45,15 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         seconds = estimate.seconds(left, [], known)
         workers = max(1, len(by_state.get("running", [])))
         shared = f" by {workers} workers at once" if workers > 1 else ""
-        lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source(left, known)})")
+        lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source([job.experiment for job in left], known)})")
     if by_state.get("failed"):
         lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
     return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled
 
 
-def _changes_text(since: Since) -> list[str]:
+def changes_text(study: OpenStudy) -> list[str]:
     """What of the study has changed since its first run."""
+    since = since_locked(study.store.root, study.name, study.file.path, study.file.overrides)
     if not since.changes:
         return []
     from olora_bench.words.declared import CHANGED, since_text  # brings pandas, which a status does without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,10 +90,20 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
             say_changes(study)
         if batch:
             worklist.launching(batch)
-            launch(launcher, [(*overrides, *lines) for lines in dict.fromkeys(job.launch.overrides for job in batch)])
+            with _told(study, launcher):
+                launch(launcher, [(*overrides, *lines) for lines in dict.fromkeys(job.launch.overrides for job in batch)])
         elif not worklist.wait(found) and study.grids().jobs == grids.jobs:
             return found  # read once more: since the runs were looked up, another worker's may have opened the next stage
         seen = grids.jobs
+
+
+def _told(study: OpenStudy, launcher: Launcher) -> AbstractContextManager[None]:
+    """Where workers share this terminal it has one line for each."""
+    if not _is(launcher, "JoblibLauncher"):
+        return nullcontext()
+    from olora_bench.study.live import workers_told  # brings pandas, which plans do without
+
+    return workers_told(study)
 
 
 def check_unchanged(path: Path, declared: str) -> None:

@@ -26,9 +26,9 @@ from olora_bench.process.preemption import Preempted
 from olora_bench.process.progress import say
 from olora_bench.store import Lease, LeaseLost, atomic_write
 from olora_bench.store.record import Json
+from olora_bench.store.unfinished import FORMAT
 from olora_bench.training.log import LogState
 
-FORMAT = 2
 RETRY_AFTER_S = 60.0
 FIRST_GUESS_S = 0.02
 """What a checkpoint is taken to cost, in seconds, before one was written: by this the first one comes early."""

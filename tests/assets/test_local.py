@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from olora_bench.assets import check, fetch, layout, resolve
+from olora_bench.assets.layout import pick
 from olora_bench.errors import BadInput, MissingAssets
 
 ROWS = [{"sentence": f"A told B that _ won {n}.", "option1": "A", "option2": "B", "answer": "1"} for n in range(5)]
@@ -240,3 +241,10 @@ def test_reference_folder_serves_everything(local, make, monkeypatch):
             benchmark = experiment.benchmarks[key.partition(":")[2]]
             assert pq.read_metadata(path / f"{benchmark.report_split}.parquet").num_rows == benchmark.items
     assert pq.read_metadata(folders["data:alpaca"] / "train.parquet").num_rows == 52002
+
+
+def test_a_dev_split_beside_a_validation_split_is_another_one() -> None:
+    """As MMLU has them: five examples in dev, and no train split."""
+    names = [f"anatomy/{split}-00000-of-00001.parquet" for split in ("dev", "test", "validation")]
+    assert pick(names, "anatomy", ("train", "validation", "test")) == {"validation": names[2:], "test": names[1:2]}
+    assert pick(names[:2], "anatomy", ("validation", "test")) == {"validation": names[:1], "test": names[1:2]}

@@ -41,7 +41,8 @@ CASES = {
     ),
     "unknown benchmark": (
         ["suite.benchmarks=[pica]"],
-        f"unknown benchmark 'pica'. Allowed: {', '.join(options('benchmark'))}. A new one is one file in conf/benchmark/",
+        f"unknown benchmark 'pica'. Allowed: {', '.join(options('benchmark'))}; any multiple-choice task of the "
+        "installed lm-eval by its name. A new one is one file in conf/benchmark/",
     ),
     "limit zero": (["suite.limit=0"], "suite.limit=0 is not allowed: input should be greater than or equal to 1"),
     "steps zero": (["recipe.steps=0"], "recipe.steps=0 is not allowed: input should be greater than or equal to 1"),

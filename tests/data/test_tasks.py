@@ -11,8 +11,9 @@ import pytest
 from tiny_rows import SIX, read_benchmarks, row, write_rows
 
 from olora_bench.config.compose import options
+from olora_bench.config.lm_eval_tasks import task_file
 from olora_bench.data import benchmark_tasks
-from olora_bench.data.tasks import _task_yaml, lm_eval_quietly
+from olora_bench.data.tasks import lm_eval_quietly
 from olora_bench.errors import BadInput, MissingAssets
 
 
@@ -22,7 +23,7 @@ def test_only_where_the_data_comes_from_is_changed(rows: dict[str, Path]) -> Non
     from lm_eval.tasks._yaml_loader import load_yaml
 
     for name, task in benchmark_tasks(read_benchmarks(), rows, 0).items():
-        raw = {k: v for k, v in load_yaml(_task_yaml(name)).items() if k not in ("tag", "group")}
+        raw = {k: v for k, v in load_yaml(task_file(name)).items() if k not in ("tag", "group")}
         theirs, ours = TaskConfig(**raw).to_dict(), task.config.to_dict()
         changed = {k for k in theirs | ours if theirs.get(k) != ours.get(k)}
         assert changed <= {"custom_dataset", "process_docs", "fewshot_config", "num_fewshot"}, name
@@ -98,7 +99,7 @@ def test_zero_shot_needs_the_scored_split_only(tmp_path: Path) -> None:
 def test_every_shipped_benchmark_has_its_task_in_lm_eval() -> None:
     """Found without lm-eval's index."""
     for name, benchmark in read_benchmarks(tuple(options("benchmark"))).items():
-        assert _task_yaml(benchmark.task).is_file(), name
+        assert task_file(benchmark.task).is_file(), name
 
 
 @pytest.mark.slow
@@ -108,7 +109,7 @@ def test_the_task_file_is_the_one_lm_evals_index_has() -> None:
 
     index = TaskManager().task_index
     for name in (*SIX, "arc_easy"):
-        assert Path(index[name].yaml_path) == _task_yaml(name)
+        assert Path(index[name].yaml_path) == task_file(name)
 
 
 def test_lm_eval_is_as_before_afterwards() -> None:

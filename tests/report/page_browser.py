@@ -72,11 +72,12 @@ class Browser:
         elif method == "Page.loadEventFired":
             self.loaded = True
 
-    def open(self, page: Path, fragment: str = "", width: int = 1400, height: int = 1000) -> None:
-        """Load a file anew and wait until its script is done; a page without one when it is loaded."""
+    def open(self, page: Path | str, fragment: str = "", width: int = 1400, height: int = 1000) -> None:
+        """Load a file, or an address, anew and wait until its script is done; a page without one when it is loaded."""
         self.width = width
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        for url in ("about:blank", page.resolve().as_uri() + fragment):  # a new fragment alone would load nothing
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        for url in ("about:blank", address + fragment):  # a new fragment alone would load nothing
             self.loaded = False
             self.send("Page.navigate", url=url)
             while not self.loaded:

@@ -97,7 +97,7 @@ def test_finished_runs_of_the_same_hardware_say_how_fast_it_is(study: MakeStudy,
     known = paces(opened.store, first.experiment.machine)
     expected = START_S + len(rest) * ((10 * 16 * 100 + 2 * 32 * 100 * READ_SHARE) / 1000 + 4)
     assert estimate.seconds(rest, [], known) == pytest.approx(expected)
-    assert estimate.source(rest, known) == "from 1 finished runs on this hardware"
+    assert estimate.source([job.experiment for job in rest], known) == "from 1 finished runs on this hardware"
     assert "(measured)" in plan(opened)
     elsewhere = {"hardware": {**asdict(describe()), "processor": "another"}, "device": "cpu"}
     plant_run(first.what, 1.5, provenance=elsewhere)

@@ -26,8 +26,10 @@ from olora_bench.data import Parts
 from olora_bench.inits import Adapted
 from olora_bench.process.preemption import Preempted
 from olora_bench.store import LeaseLost, lease
+from olora_bench.store.unfinished import rows_so_far
 from olora_bench.training import Checkpoints, TrainResult, train
 from olora_bench.training.checkpoint import Keeper
+from olora_bench.training.log import Row
 from olora_bench.training.losses import Losses
 from tests.fixture_types import Json
 
@@ -178,6 +180,19 @@ def test_a_checkpoint_after_every_step(experiment: Make, adapt: Adapt, parts: Pa
     seen = lambda row: steps.append(state_of(path)["step"]) if row["step"] > 1 else None  # noqa: E731
     train(adapt(what), parts, what, device=CPU, on_row=seen, checkpoints=Checkpoints(path, OWNER, share=1))
     assert steps == list(range(1, 12))
+
+
+def test_the_head_of_a_checkpoint_tells_the_curve_so_far(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
+    """To whoever only watches, without torch; of another run's, or a damaged one's, nothing."""
+    what, path, rows = experiment(), tmp_path / "checkpoint.safetensors", list[Row]()
+    plan = Checkpoints(path, OWNER, stop=lambda: len(rows) == 5)
+    with pytest.raises(Preempted):
+        train(adapt(what), parts, what, device=CPU, on_row=rows.append, checkpoints=plan)
+    seen = rows_so_far(path, OWNER)
+    assert [one.model_dump() for one in seen] == [{key: row[key] for key in type(seen[0]).model_fields} for row in rows]  # type: ignore[literal-required]
+    assert rows_so_far(path, "f" * 16) == rows_so_far(tmp_path / "none", OWNER) == []
+    path.write_bytes(path.read_bytes()[:100])
+    assert rows_so_far(path, OWNER) == []
 
 
 def test_a_run_that_was_taken_over_stops_at_its_next_step(experiment: Make, adapt: Adapt, parts: Parts, tmp_path: Path) -> None:
