@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from olora_bench.config.schema import Benchmark
 from olora_bench.errors import BadInput
 
+Definition = dict[str, Any]
+"""What a task's YAML says."""
 METRICS = ("acc", "acc_norm")
 """What is kept of a task's metrics; where its YAML lists none, lm-eval takes both for multiple choice."""
 SPLITS = ("test", "validation")
@@ -96,13 +98,13 @@ def _tagged(tag: str, folder: Path) -> tuple[str, ...]:
 
 
 @cache
-def _definition(path: Path, depth: int = 0) -> Mapping[str, Any]:
+def _definition(path: Path, depth: int = 0) -> Definition:
     """What a task's file says, with what it includes, which it overrides."""
     found = yaml.load(path.read_bytes(), Loader=_Loader)
     if not isinstance(found, dict) or depth > DEEPEST:
         return {}
     included = found.pop("include", None) or []
-    base: dict[str, Any] = {}
+    base: Definition = {}
     for one in [included] if isinstance(included, str) else included:
         base |= _definition(path.parent / one, depth + 1)
     return base | found
@@ -138,7 +140,7 @@ def described_task(name: str) -> Benchmark | None:
         raise BadInput(f"lm-eval's task {name} cannot be a benchmark: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
 
 
-def _unfit(said: Mapping[str, Any]) -> Iterator[str]:
+def _unfit(said: Definition) -> Iterator[str]:
     kind, own = said.get("output_type"), "write conf/benchmark/NAME.yaml for it (docs/adding.md)"
     if kind != "multiple_choice":
         yield f"is of type {kind}. Allowed: multiple_choice"
@@ -153,11 +155,11 @@ def _unfit(said: Mapping[str, Any]) -> Iterator[str]:
         yield f"reads its rows from {said.get('dataset_path')}, which is no repository of the Hub. Allowed: a task with one; {own}"
 
 
-def _metrics(said: Mapping[str, Any]) -> list[str]:
+def _metrics(said: Definition) -> list[str]:
     """In the task's order: the first is primary."""
     listed = said.get("metric_list")
     return list(METRICS) if listed is None else [one["metric"] for one in listed if one.get("metric") in METRICS]
 
 
-def _scored(said: Mapping[str, Any]) -> str:
+def _scored(said: Definition) -> str:
     return str(said.get("test_split") or said.get("validation_split"))
