@@ -16,7 +16,8 @@ from olora_bench.analysis.complete import lacking
 from olora_bench.process.provenance import harness
 from olora_bench.store import EvalRecord, Score, Store
 from olora_bench.study import fresh
-from olora_bench.study.__main__ import COMMANDS, parse
+from olora_bench.study.__main__ import COMMANDS, HELP
+from olora_bench.study.arguments import parse
 from olora_bench.study.fresh import inputs_digest, standing_report
 from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import read_manifest, write_manifest
@@ -71,7 +72,7 @@ def whole(study: MakeStudy, plant_run: PlantRun, monkeypatch: pytest.MonkeyPatch
 
 
 def call(command: str, opened: OpenStudy) -> int:
-    return COMMANDS[command][0](parse([command, str(opened.file.path), *opened.file.overrides]))
+    return COMMANDS[command][0](parse([command, str(opened.file.path), *opened.file.overrides], HELP))
 
 
 def flip(store: Store, pattern: str) -> None:

@@ -22,7 +22,7 @@ def test_two_reports_at_once_are_written_one_after_the_other(study: MakeStudy, s
 
     def told(*args: object) -> str:
         text = analyse(*args)  # type: ignore[arg-type]
-        both.wait(30)  # both have read before either writes
+        both.wait(120)  # both have read before either writes
         return f"{text}\n{threading.get_ident()}"
 
     def slow(folder: object, files: Iterable[tuple[str, bytes]]) -> dict[str, str]:
@@ -36,7 +36,7 @@ def test_two_reports_at_once_are_written_one_after_the_other(study: MakeStudy, s
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(240)
     assert written == sorted(written, key=written.index)
     assert len(written) == 6 and len(set(written)) == 2
     standing = standing_report(opened.store.root, opened.name, opened.file.path, opened.file.overrides)
