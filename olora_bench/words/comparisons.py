@@ -71,9 +71,12 @@ class Measure:
         return span(effect, digits=self.digits)
 
     def favours(self, outcome: Outcome) -> str:
-        """Whom an outcome's difference favours, e.g. `favours olora`; empty where there is none."""
-        gain, comparison = self.sign * self.effect(outcome).difference, outcome.comparison
-        return f"favours {comparison.arm if gain > 0 else comparison.reference}" if gain > 0 or gain < 0 else ""
+        """Whom an outcome's difference favours, e.g. `favours olora`, or `leans to olora` where its interval has 0; empty without one."""
+        effect, comparison = self.effect(outcome), outcome.comparison
+        if not effect.difference or math.isnan(effect.difference):
+            return ""
+        told = effect.low > 0 or effect.high < 0
+        return f"{'favours' if told else 'leans to'} {comparison.arm if self.sign * effect.difference > 0 else comparison.reference}"
 
     def margin(self, shown: Sequence[Outcome]) -> float:
         """The margin in this measure that all outcomes which carry a verdict share; NaN where there is none."""
