@@ -178,8 +178,8 @@ def _count(one: evidence.WinCount) -> str:
 def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.InitAlone) -> str:
     if isinstance(basis, evidence.SizeAndMemory):
         same = "equal" if basis.same_size else "differ"
-        memory = f"{basis.memory_low:.2f} to {basis.memory_high:.2f} times the reference's"
-        return f"parameters {same}; memory above the base {memory}; means, no test"
+        memory = f"{_estimated(basis.memory, '.2f')} times the reference's{_where_most(basis.cells)}"
+        return f"parameters {same}; memory above the base {memory}; allowed: {basis.allowed:.2f}{_undecided(basis.allowed, basis.memory)}"
     if isinstance(basis, evidence.InitCost):
         return _init_cost(basis)
     rates = ", but for the learning rate of each arm" if basis.own_rates else ""
@@ -191,24 +191,56 @@ def _resources(basis: evidence.SizeAndMemory | evidence.InitCost | evidence.Init
 
 
 def _init_cost(one: evidence.InitCost) -> str:
-    more = f"{number(abs(one.seconds), digits=2)} s {'less' if one.seconds < 0 else 'more'} than the reference's"
-    extent = "" if np.isnan(one.low) else f" (95% interval {interval(one.low, one.high, digits=2)})"
-    where = f" in the cell where that is most, of {one.cells}" if one.cells > 1 else ""
-    return f"the init itself takes {more}{extent}, {minus(f'{one.share:.2%}')} of training{where}; means, no test"
+    more = f"{number(abs(one.seconds.mean), digits=2)} s {'less' if one.seconds.mean < 0 else 'more'} than the reference's"
+    extent = "" if np.isnan(one.seconds.low) else f" (95% interval {interval(one.seconds.low, one.seconds.high, digits=2)})"
+    cost = f"the init itself takes {more}{extent}, {_estimated(one.share, '.2%')} of training{_where_most(one.cells)}"
+    return f"{cost}; allowed: {one.allowed:.0%}{_undecided(one.allowed, one.share)}"
+
+
+def _undecided(threshold: float, *means: evidence.Estimated) -> str:
+    """Why means do not say on which side of a threshold they lie, if so."""
+    if any(np.isnan(one.low) for one in means):
+        return ", and there is no interval"
+    return ", which an interval holds" if any(one.low < threshold < one.high for one in means) else ""
+
+
+def _where_most(cells: int) -> str:
+    return f" in the cell where that is most, of {cells}" if cells > 1 else ""
+
+
+def _estimated(one: evidence.Estimated, form: str) -> str:
+    """A mean with its interval.
+
+    >>> _estimated(evidence.Estimated(-0.002, -0.063, 0.059), ".1%")
+    '−0.2% (95% interval −6.3% to 5.9%)'
+    """
+    mean, low, high = (minus(f"{value:{form}}") for value in (one.mean, one.low, one.high))
+    return mean if np.isnan(one.low) else f"{mean} (95% interval {low} to {high})"
 
 
 def _training(basis: evidence.Stability | evidence.Measured | evidence.Conditioning) -> str:
     if isinstance(basis, evidence.Stability):
-        spikes = ", ".join(f"{one.arm} {number(one.spikes)}" for one in basis.arms if one.spikes is not None)
-        tail = f"; spikes a run over these: {spikes}{_family(basis.cells, 'cell')}" if spikes else ""
-        rates = counted(basis.rates, "learning rate")
-        return f"{', '.join(map(_divergences, basis.arms))} ({rates} that both tried; Fisher's test, uncorrected){tail}"
+        return _stability(basis)
     if isinstance(basis, evidence.Measured):
         measured = " | ".join(_arm_measures(one, alone=len(basis.arms) == 1) for one in basis.arms)
         return f"{measured}{_family(basis.family, 'comparison')}"
     a = "" if basis.a is None else f"; of A {_conditions(basis.a, ' and ')}"
-    measured = f"condition number of B after training {_conditions(basis.b, f', of {basis.reference} ')}{_family(basis.cells, 'cell')}{a}"
-    return f"{measured}{_by_construction(basis)}"
+    times = "" if np.isnan(basis.b_times.low) else f", a factor of {_estimated(basis.b_times, '#.2g')}"
+    b = f"{_conditions(basis.b, f', of {basis.reference} ')}{times}{_family(basis.cells, 'cell')}"
+    return f"condition number of B after training {b}{a}{_by_construction(basis)}"
+
+
+def _stability(one: evidence.Stability) -> str:
+    test = "; Fisher's test, uncorrected" if one.at_the_edge else ""
+    tried = f"{', '.join(map(_divergences, one.arms))} ({counted(one.rates, 'learning rate')} that both tried{test})"
+    tried += "" if one.at_the_edge else ": no rate was high enough to tell"
+    if one.spikes is None:
+        return tried
+    counts = ", ".join(f"{arm.arm} {number(spikes)}" for arm, spikes in zip(one.arms, one.spikes, strict=True))
+    more = number(one.more.mean, sign=True)
+    extent = "" if np.isnan(one.more.low) else f", 95% interval {interval(one.more.low, one.more.high)}"
+    decides = _family(one.cells, "cell") if one.at_the_edge else ", which decides nothing"
+    return f"{tried}; spikes a run in the paired runs: {counts} (difference {more}{extent}){decides}"
 
 
 def _by_construction(basis: evidence.Conditioning) -> str:
@@ -232,7 +264,8 @@ def _arm_measures(one: evidence.ArmMeasures, *, alone: bool) -> str:
 def _mean_difference(one: evidence.MeanDifference) -> str:
     if one.difference is None:
         return f"{one.measure} not measured"
-    return f"{one.measure} {number(one.difference, digits=3, sign=True)} {one.unit}"
+    extent = "" if np.isnan(one.difference.low) else f" (95% interval {interval(one.difference.low, one.difference.high, digits=3)})"
+    return f"{one.measure} {number(one.difference.mean, digits=3, sign=True)} {one.unit}{extent}"
 
 
 def _conditions(one: evidence.Conditions, between: str) -> str:
@@ -247,10 +280,16 @@ def _ratios(basis: evidence.TradeOff | evidence.LossByRatio) -> str:
         readings = "; ".join(map(_trade_at, basis.readings))
         test = f"sign flips over blocks, these examples, uncorrected{equal}"
         return f"ratios below 1 against those above: {readings}; {test}{tail}"
-    cells = "; ".join(
-        f"held-out loss {one.at_one:.3f} at ratio 1, best {one.below:.3f} below it and {one.above:.3f} above it" for one in basis.cells
+    undecided = _undecided(basis.needed, *(side.kept for one in basis.cells for side in (one.below, one.above)))
+    return f"{'; '.join(map(_by_ratio, basis.cells))}; over new seeds and these examples; needed: {basis.needed:.0%}{undecided}"
+
+
+def _by_ratio(one: evidence.RatioLosses) -> str:
+    below, above = (
+        f"{side.loss:.3f} {name} it, {_estimated(side.kept, '.0%')} of the drop"
+        for side, name in ((one.below, "below"), (one.above, "above"))
     )
-    return f"{cells}; means, no test"
+    return f"held-out loss {one.at_one:.3f} at ratio 1, best {below}, and {above}"
 
 
 def _trade_at(at: evidence.TradeAt) -> str:

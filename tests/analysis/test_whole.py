@@ -136,13 +136,15 @@ def test_claims_about_adapters_and_ratios() -> None:
     }
     assert {name: claims.loc[name, "verdict"] for name in wanted} == wanted
     assert claims.loc["well_conditioned_subspace", "figure"] == (
-        "condition number of B after training 2, of lora 50, uncorrected; of A 20 and 2. Before training it was 1 by construction: most of "
-        "the verdict is the start, not training"
+        "condition number of B after training 2, of lora 50, a factor of 0.040 (95% interval 0.039 to 0.041), uncorrected; of A 20 and 2. "
+        "Before training it was 1 by construction: most of the verdict is the start, not training"
     )
     text = claims.loc["refinement_against_exploration", "figure"]
     reading = "distance of A 0.25 and B 0.25 times as far, loss +0.150 nats (6 blocks)"
     assert text.startswith(f"ratios below 1 against those above: each at its own rate, {reading}; at shared rates, {reading}; ")
-    assert claims.loc["olora_plus_better", "figure"].startswith("olora_plus_x0.25: report_loss +0.050 nats; bleu −1.000 BLEU points")
+    assert claims.loc["olora_plus_better", "figure"].startswith(
+        "olora_plus_x0.25: report_loss +0.050 nats (95% interval +0.042 to +0.058); "
+    )
     assert len(claims.loc["refinement_against_exploration", "runs"].split()) == 24
 
 
@@ -230,7 +232,7 @@ def test_a_claim_with_measures_that_no_run_has_is_not_tested(synthetic: Load) ->
     silent = frames.runs[[name for name in frames.runs if not str(name).startswith("generation.")]]
     found = judged(replace(frames, runs=silent), "olora_plus_better")
     assert found["verdict"] == "not tested here"
-    assert "olora_plus_x4: report_loss −0.100 nats; bleu not measured" in found["figure"]
+    assert "olora_plus_x4: report_loss −0.100 nats (95% interval −0.112 to −0.088); bleu not measured" in found["figure"]
 
 
 def test_a_curve_inside_one_schedule_decides_nothing(synthetic: Load) -> None:

@@ -19,6 +19,14 @@ SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 HEADER = "source,model,rank,arm,benchmark,metric,value,note\n"
 
 
+NEVER = evidence.Divergences("olora", 0, 12, ())
+GAP = evidence.MeanDifference("generalisation_gap", evidence.Estimated(0.003, -0.049, 0.055), "nats")
+
+
+def no_interval(mean: float) -> evidence.Estimated:
+    return evidence.Estimated(mean, np.nan, np.nan)
+
+
 def test_every_shipped_claim_is_read_and_judged() -> None:
     claims = {claim.claim for claim in read_claims(claims_dir())}
     table = analysed(SYNTHETIC, "planted").tables["claims"].set_index("claim")
@@ -27,7 +35,7 @@ def test_every_shipped_claim_is_read_and_judged() -> None:
         "consistent_over_sizes": "supported",
         "faster_convergence": "supported",
         "generalises_better": "not supported",
-        "more_stable": "unresolved",
+        "more_stable": "not tested here",
         "most_gain_on_arc_and_openbookqa": "not tested here",
         "negligible_qr_cost": "supported",
         "olora_plus_better": "not tested here",
@@ -45,7 +53,10 @@ def test_every_shipped_claim_is_read_and_judged() -> None:
 def test_an_inits_own_seconds_decide_and_not_those_of_its_phase() -> None:
     """Planted: 0.4 s of 100 more by itself; the phase, in which the adapter is measured too, takes 2 s more, which would refute."""
     table = analysed(SYNTHETIC, "planted").tables["claims"].set_index("claim")
-    assert "the init itself takes 0.40 s more than the reference's, 0.40% of training" in table.loc["negligible_qr_cost", "figure"]
+    assert (
+        "the init itself takes 0.40 s more than the reference's (95% interval +0.40 to +0.40), 0.40%"
+        in table.loc["negligible_qr_cost", "figure"]
+    )
     phase = analysed(SYNTHETIC, "planted").tables["measures"].query("measure == 'init_seconds'")
     assert phase[phase["contrast"] == "olora vs lora"]["difference"].unique().tolist() == [2.0]
 
@@ -117,9 +128,15 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
             "which decides nothing",
         ),
         (
-            evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,), None), evidence.Divergences("olora", 0, 12, (), 0.25)), 2, 3),
+            evidence.Stability((evidence.Divergences("lora", 1, 12, (3e-3,)), NEVER), 2, (0.5, 0.25), no_interval(-0.25), 3),
             "lora diverged in 1 of 12 runs (at lr 3e-3), olora diverged in 0 of 12 runs (2 learning rates that both tried; Fisher's test, "
-            "uncorrected); spikes a run over these: olora 0.2, Holm over the 3 cells",
+            "uncorrected); spikes a run in the paired runs: lora 0.5, olora 0.2 (difference −0.2), Holm over the 3 cells",
+        ),
+        (
+            evidence.Stability((evidence.Divergences("lora", 0, 9, ()), NEVER), 2, (5.5, 5.0), evidence.Estimated(-0.5, -0.9, -0.1), 1),
+            "lora diverged in 0 of 9 runs, olora diverged in 0 of 12 runs (2 learning rates that both tried): no rate was high enough "
+            "to tell; spikes a run in the paired runs: lora 5.5, olora 5.0 (difference −0.5, 95% interval −0.9 to −0.1), which "
+            "decides nothing",
         ),
         (
             evidence.TradeOff((evidence.TradeAt("tuned", (("product", 2.0),), -0.25, 6),)),
@@ -131,13 +148,27 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
             "by construction 1 pair differs in init alone; read from the runs: adapters differ in size",
         ),
         (
-            evidence.InitCost(0.25, 0.125, 0.375, 0.004, 2),
-            "the init itself takes 0.25 s more than the reference's (95% interval +0.12 to +0.38), 0.40% of training in the cell where "
-            "that is most, of 2; means, no test",
+            evidence.InitCost(evidence.Estimated(0.25, 0.125, 0.375), evidence.Estimated(0.004, 0.002, 0.006), 0.01, 2),
+            "the init itself takes 0.25 s more than the reference's (95% interval +0.12 to +0.38), 0.40% (95% interval 0.20% to 0.60%) of "
+            "training in the cell where that is most, of 2; allowed: 1%",
         ),
         (
-            evidence.InitCost(-0.06, np.nan, np.nan, -0.001, 1),
-            "the init itself takes 0.06 s less than the reference's, −0.10% of training; means, no test",
+            evidence.InitCost(evidence.Estimated(-0.02, -0.6, 0.56), evidence.Estimated(-0.002, -0.06, 0.056), 0.01, 1),
+            "the init itself takes 0.02 s less than the reference's (95% interval −0.60 to +0.56), −0.20% (95% interval −6.00% to 5.60%) "
+            "of training; allowed: 1%, which an interval holds",
+        ),
+        (
+            evidence.InitCost(no_interval(-0.06), no_interval(-0.001), 0.01, 1),
+            "the init itself takes 0.06 s less than the reference's, −0.10% of training; allowed: 1%, and there is no interval",
+        ),
+        (
+            evidence.SizeAndMemory(True, evidence.Estimated(1.04, 1.01, 1.07), 1.05, 1),
+            "parameters equal; memory above the base 1.04 (95% interval 1.01 to 1.07) times the reference's; allowed: 1.05, which an "
+            "interval holds",
+        ),
+        (
+            evidence.Measured((evidence.ArmMeasures("olora", (GAP, evidence.MeanDifference("bleu", None, ""))),), 1),
+            "generalisation_gap +0.003 nats (95% interval −0.049 to +0.055); bleu not measured, uncorrected",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
@@ -26,7 +25,8 @@ from olora_bench.analysis.runs import with_role
 def more_stable(asked: Asked) -> Finding:
     """Diverged runs over all learning rates that both arms tried, and loss spikes of the paired runs.
 
-    Shorter schedules are left out: a spike stands above the 20 steps before it, which they hardly have.
+    Where no run diverged no rate was high enough to tell, and spikes describe: a spike of a stable run is mostly a hard batch. Shorter
+    schedules are left out: a spike stands above the 20 steps before it, which they hardly have.
     """
     rates = asked.whole["rates"]
     rates = rates[rates["longest"].astype(bool)]
@@ -36,20 +36,29 @@ def more_stable(asked: Asked) -> Finding:
     kept = [side[keys.isin(both)] for side, keys in zip(sides, tried, strict=True)]
     reference, arm = (_divergences(*one) for one in zip((asked.claim.reference, asked.claim.arm), kept, strict=True))
     measured = asked.measured("spikes")
+    counts = tuple(float(measured[f"value_{side}"].mean()) for side in ("reference", "arm"))
+    spikes = (counts[0], counts[1]) if len(measured) else None
+    rates_tried = len(set(both.get_level_values("lr")))
+    found = evidence.Stability((reference, arm), rates_tried, spikes, _over_cells(measured), len(measured))
+    runs = tuple(sorted({*runs_of(pd.concat(kept)), *runs_of(measured)}))
+    if not found.at_the_edge:
+        return Finding(NOT_TESTED, found, runs)
     good, bad = _shown(measured, "lower")
     if fisher_exact([[side.diverged, side.runs - side.diverged] for side in (arm, reference)]).pvalue <= LEVEL:
         fewer = arm.diverged * reference.runs < reference.diverged * arm.runs
         good, bad = good + fewer, bad + (not fewer)
-    found = evidence.Stability((reference, arm), len(set(both.get_level_values("lr"))), len(measured))
-    return Finding(tally(good, bad, 1), found, runs_of(pd.concat(kept)))
+    return Finding(tally(good, bad, 1), found, runs)
 
 
 def _divergences(arm: str, rates: pd.DataFrame) -> evidence.Divergences:
-    finished = (rates["n_runs"] - rates["diverged"])[rates["spikes"] >= 0]
-    counted = finished[finished > 0]
-    spikes = float(np.average(rates.loc[counted.index, "spikes"], weights=counted)) if len(counted) else None
     died = sorted(set(rates.loc[rates["diverged"] > 0, "lr"]))
-    return evidence.Divergences(arm, int(rates["diverged"].sum()), int(rates["n_runs"].sum()), tuple(died), spikes)
+    return evidence.Divergences(arm, int(rates["diverged"].sum()), int(rates["n_runs"].sum()), tuple(died))
+
+
+def _over_cells(measures: pd.DataFrame) -> evidence.Estimated:
+    """The mean difference over cells; one cell's has an interval."""
+    low, high = (float(measures[end].iloc[0]) if len(measures) == 1 else float("nan") for end in ("low", "high"))
+    return evidence.Estimated(float(measures["difference"].mean()), low, high)
 
 
 def _shown(measures: pd.DataFrame, better: Direction) -> tuple[int, int]:
@@ -102,7 +111,7 @@ def _mean(name: str, arm: str, table: pd.DataFrame) -> evidence.MeanDifference:
     cells = table[table["arm"] == arm]
     if cells.empty:
         return evidence.MeanDifference(name, None, "")
-    return evidence.MeanDifference(name, float(cells["difference"].mean()), str(cells["unit"].iloc[0]))
+    return evidence.MeanDifference(name, _over_cells(cells), str(cells["unit"].iloc[0]))
 
 
 def well_conditioned(asked: Asked) -> Finding:
@@ -116,7 +125,9 @@ def well_conditioned(asked: Asked) -> Finding:
         return Finding(NOT_TESTED, evidence.Lacking("adapters"))
     good, bad = _shown(b, "lower")
     start, moved = (_anatomy(asked, *fact) for fact in (("start", "b_condition"), ("travelled", "b_relative")))
-    found = evidence.Conditioning(asked.claim.reference, _conditions(b), start, moved, _conditions(a) if len(a) else None, len(b))
+    logs = _over_cells(b)
+    times = evidence.Estimated(*(float(10**log) for log in (logs.mean, logs.low, logs.high)))
+    found = evidence.Conditioning(asked.claim.reference, _conditions(b), times, start, moved, _conditions(a) if len(a) else None, len(b))
     return Finding(tally(good, bad, len(b) - good - bad), found, runs_of(b))
 
 

@@ -7,6 +7,15 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class Estimated:
+    """A mean over pairs and its interval; `low` and `high` are NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class NotCompared:
     """The study compares no such arms."""
 
@@ -153,11 +162,15 @@ class GainBySide:
 
 @dataclass(frozen=True)
 class SizeAndMemory:
-    """Whether trainable parameters are equal in every cell, and the range of the arm's peak memory over the reference's."""
+    """Whether trainable parameters are equal in every cell; peak memory over the reference's where that is most, of so many cells.
+
+    `allowed`: up to which ratio memory counts as the same.
+    """
 
     same_size: bool
-    memory_low: float
-    memory_high: float
+    memory: Estimated
+    allowed: float
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -165,15 +178,15 @@ class InitCost:
     """The init's own extra time, of the cell where its share of training is greatest; below 0 where it takes less.
 
     Attributes:
-        seconds, low, high: arm minus reference, a mean over seeds, with its 95% interval (NaN: none).
+        seconds: arm minus reference.
         share: of the arm's training.
+        allowed: up to which share it counts as negligible.
         cells: that were compared.
     """
 
-    seconds: float
-    low: float
-    high: float
-    share: float
+    seconds: Estimated
+    share: Estimated
+    allowed: float
     cells: int
 
 
@@ -192,30 +205,44 @@ class InitAlone:
 
 @dataclass(frozen=True)
 class Divergences:
-    """Diverged runs of an arm, at which learning rates, and the mean loss spikes of a run that did not diverge (None: not counted)."""
+    """Diverged runs of an arm, and at which learning rates."""
 
     arm: str
     diverged: int
     runs: int
     rates: tuple[float, ...]
-    spikes: float | None
 
 
 @dataclass(frozen=True)
 class Stability:
-    """Divergences of both arms over the learning rates that both tried; spikes are corrected over so many cells."""
+    """Divergences of both arms over the learning rates that both tried; spikes a run of the pairs that decide.
 
-    arms: tuple[Divergences, ...]
+    Attributes:
+        arms: the reference first.
+        rates: that both tried.
+        spikes: a run of the paired runs, in the order of `arms`, means over cells; None where they were not counted.
+        more: spikes of the arm minus the reference's.
+        cells: that spikes are corrected over.
+    """
+
+    arms: tuple[Divergences, Divergences]
     rates: int
+    spikes: tuple[float, float] | None
+    more: Estimated
     cells: int
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether a run diverged at a rate that both tried."""
+        return any(one.diverged for one in self.arms)
 
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """A measure's difference, mean over cells; None where it was not measured."""
+    """A measure's difference, mean over cells, with an interval where there is one cell; None where it was not measured."""
 
     measure: str
-    difference: float | None
+    difference: Estimated | None
     unit: str
 
 
@@ -250,6 +277,7 @@ class Conditioning:
     Attributes:
         reference: the other arm.
         b: after training.
+        b_times: the arm's over the reference's.
         b_start: the arm's before training; None where B starts at 0.
         moved: by what share of its length the arm's B moved; None where it was not measured.
         a: after training; None where it was not measured.
@@ -258,6 +286,7 @@ class Conditioning:
 
     reference: str
     b: Conditions
+    b_times: Estimated
     b_start: float | None
     moved: float | None
     a: Conditions | None
@@ -289,19 +318,28 @@ class TradeOff:
 
 
 @dataclass(frozen=True)
+class RatioSide:
+    """The best ratio on one side of 1: its held-out loss in nats, and what share it keeps of the drop in loss that ratio 1 has."""
+
+    loss: float
+    kept: Estimated
+
+
+@dataclass(frozen=True)
 class RatioLosses:
-    """A cell's held-out loss in nats at ratio 1, and the least below and above it."""
+    """A cell's held-out loss in nats at ratio 1, and the best ratios below and above it."""
 
     at_one: float
-    below: float
-    above: float
+    below: RatioSide
+    above: RatioSide
 
 
 @dataclass(frozen=True)
 class LossByRatio:
-    """Cell by cell."""
+    """Cell by cell; `needed`: what share of ratio 1's drop a ratio must keep."""
 
     cells: tuple[RatioLosses, ...]
+    needed: float
 
 
 Evidence = (

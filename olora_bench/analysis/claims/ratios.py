@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.claims import evidence
-from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict, runs_of
+from olora_bench.analysis.claims.thresholds import estimated, ratio_of_means
+from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNRESOLVED, Asked, Finding, Verdict
 from olora_bench.analysis.exact import flip_p
-from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Floats
 from olora_bench.analysis.runs import REPORTED, with_role
+from olora_bench.store import OVER
 
-SLACK = 0.05
+KEPT = 0.95
 """A ratio works where it learns at least 95% of what ratio 1 learns."""
 TRAVELLED = (("product",), ("a", "b"))
 """How far an adapter has come: its product BA where that was measured, else A and B each."""
@@ -75,31 +77,54 @@ def _trade(gap: pd.DataFrame, rng: np.random.Generator) -> Verdict:
 
 
 def ratios_both_sides(asked: Asked) -> Finding:
-    """In every cell a ratio below and one above 1 end no worse than the reference's ratio of 1, by mean held-out loss."""
-    ratios = asked.whole["ratios"]
-    own = with_role(ratios[ratios["longest"].astype(bool)], asked.role)
-    cells = {cell: losses for cell, group in own.groupby("cell", sort=False) if (losses := _losses(group, asked)) is not None}
-    if not cells:
-        return Finding(NOT_TESTED, evidence.Lacking("losses by ratio"))
-    works = {_works(losses, _untrained(asked, str(cell))) for cell, losses in cells.items()}
-    sides = (own["arm"] == asked.claim.reference) | (own["arm"].isin(asked.arms) & ((own["lr_ratio"] < 1) | (own["lr_ratio"] > 1)))
-    verdict = UNRESOLVED if len(works) > 1 else SUPPORTED if works.pop() else NOT_SUPPORTED
-    return Finding(verdict, evidence.LossByRatio(tuple(cells.values())), runs_of(own[own["cell"].isin(cells) & sides]))
+    """In every cell some ratio below and some above 1 keep 95% of the drop in held-out loss that the reference's ratio of 1 has.
 
-
-def _losses(cell: pd.DataFrame, asked: Asked) -> evidence.RatioLosses | None:
-    """None where there is no loss on one of the sides."""
-    own = cell[cell["arm"].isin(asked.arms)]
-    sides = (cell[cell["arm"] == asked.claim.reference], own[own["lr_ratio"] < 1], own[own["lr_ratio"] > 1])
-    least = [float(side["report_loss"].min()) for side in sides]
-    return None if np.isnan(least).any() else evidence.RatioLosses(*least)
-
-
-def _untrained(asked: Asked, cell: str) -> float:
+    A side keeps it where the interval of its best ratio does (Bonferroni over the side's ratios), and fails where those of all its ratios
+    end below (Bonferroni over the two sides). Cells that say different things leave it unresolved, as one that cannot tell does.
+    """
     runs = asked.frames.runs
-    return float(runs[runs["cell"] == cell]["metrics.report_loss_start"].mean())
+    own = with_role(runs[runs["longest"].astype(bool) & runs["state"].isin(OVER)], asked.role)
+    sides = {cell: found for cell, group in own.groupby("cell", sort=False) if (found := _sides(group, asked)) is not None}
+    if not sides:
+        return Finding(NOT_TESTED, evidence.Lacking("losses by ratio"))
+    verdicts = {_works(below, above) for _, below, above, _ in sides.values()}
+    losses = tuple(evidence.RatioLosses(at_one, _best(below), _best(above)) for at_one, below, above, _ in sides.values())
+    used = tuple(sorted({run for *_, runs in sides.values() for run in runs}))
+    return Finding(verdicts.pop() if len(verdicts) == 1 else UNRESOLVED, evidence.LossByRatio(losses, KEPT), used)
 
 
-def _works(losses: evidence.RatioLosses, untrained: float) -> bool:
-    most = losses.at_one + SLACK * (untrained - losses.at_one)
-    return max(losses.below, losses.above) <= most
+_Ratios = list[tuple[float, Floats]]
+"""Of each ratio on one side of 1: its mean held-out loss, and what share it keeps of ratio 1's drop, a value a seed (`ratio_of_means`)."""
+
+
+def _sides(cell: pd.DataFrame, asked: Asked) -> tuple[float, _Ratios, _Ratios, tuple[str, ...]] | None:
+    """Ratio 1's mean loss, the ratios below and above it, and the runs; None where there is no loss on one of the sides."""
+    losses = cell.assign(loss=cell["metrics.report_loss"].where(cell["state"] == "done", np.inf))
+    reference, own = losses[losses["arm"] == asked.claim.reference], losses[losses["arm"].isin(asked.arms) & (losses["lr_ratio"] != 1)]
+    sides = [own[own["lr_ratio"] < 1], own[own["lr_ratio"] > 1]]
+    if reference.empty or any(side.empty for side in sides):
+        return None
+    keys = ["arm", "lr_ratio", *(["lr"] if asked.role == "shared" else [])]
+    one = min((group for _, group in reference.groupby(keys)), key=lambda group: float(group["loss"].mean()))
+    below, above = ([_kept(group, one) for _, group in side.groupby(keys)] for side in sides)
+    return float(one["loss"].mean()), below, above, tuple(sorted({*reference["train_id"], *own["train_id"]}))
+
+
+def _kept(ratio: pd.DataFrame, one: pd.DataFrame) -> tuple[float, Floats]:
+    at, loss = one.set_index("seed"), ratio.set_index("seed")["loss"]
+    both = loss.index.intersection(at.index)
+    start = at.loc[both, "metrics.report_loss_start"]
+    drops = ((start - end.loc[both]).to_numpy(dtype=float) for end in (loss, at["loss"]))
+    return float(loss.mean()), ratio_of_means(*drops)
+
+
+def _best(side: _Ratios) -> evidence.RatioSide:
+    loss, kept = min(side, key=lambda ratio: ratio[0])
+    return evidence.RatioSide(loss, estimated(kept, level=LEVEL / len(side)))
+
+
+def _works(*sides: _Ratios) -> Verdict:
+    if all(_best(side).kept.low >= KEPT for side in sides):
+        return SUPPORTED
+    fails = any(all(estimated(kept, level=LEVEL / len(sides)).high < KEPT for _, kept in side) for side in sides)
+    return NOT_SUPPORTED if fails else UNRESOLVED

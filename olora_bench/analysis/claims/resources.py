@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.claims import evidence
+from olora_bench.analysis.claims.thresholds import at_most, estimated, ratio_of_means
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, Asked, Finding, runs_of
+from olora_bench.analysis.paired import Floats
 
 SAME_MEMORY = 0.05
 """Peak memory at most 5% above the reference's counts as the same."""
@@ -15,24 +20,45 @@ _CELL = ["contrast", "role", "lr_arm", "cell"]
 
 
 def same_size_and_memory(asked: Asked) -> Finding:
-    """Trainable parameters equal in every cell, and mean peak memory above the base at most 5% above the reference's; no test."""
+    """Trainable parameters equal in every cell, and peak memory above the base at most 5% above the reference's, by its interval."""
     size, memory = asked.measured("parameters_trainable"), asked.measured("peak_above_base_bytes")
-    if size.empty or memory.empty:
+    ratios = [ratio_of_means(*peaks) for peaks in _by_cell(asked, _peaks)]
+    if size.empty or not ratios:
         return Finding(NOT_TESTED, evidence.Lacking("costs"))
-    found = evidence.SizeAndMemory(bool((size["difference"] == 0).all()), float(memory["ratio"].min()), float(memory["ratio"].max()))
-    return Finding(SUPPORTED if found.same_size and found.memory_high <= 1 + SAME_MEMORY else NOT_SUPPORTED, found, runs_of(memory))
+    same, allowed = bool((size["difference"] == 0).all()), 1 + SAME_MEMORY
+    found = evidence.SizeAndMemory(same, estimated(max(ratios, key=np.mean)), allowed, len(ratios))
+    return Finding(at_most(ratios, allowed) if same else NOT_SUPPORTED, found, runs_of(memory))
+
+
+def _peaks(arm: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
+    return arm["peak_above_base_bytes"], reference["peak_above_base_bytes"]
 
 
 def negligible_init(asked: Asked) -> Finding:
-    """The init's own extra seconds (not those of the phase, most of which is measuring) as a mean share of the arm's training; no test."""
-    extra, train = (asked.measured(name) for name in ("init_own_seconds", "train_seconds"))
-    both = extra.merge(train[[*_CELL, "value_arm"]].rename(columns={"value_arm": "training"}), on=_CELL)
-    if both.empty:
+    """The init's own extra seconds (its phase is mostly measuring) as a share of the arm's training, by the interval of the share."""
+    cells = _by_cell(asked, _extra_and_training)
+    if not cells:
         return Finding(NOT_TESTED, evidence.Lacking("costs"))
-    shares = both["difference"].to_numpy(dtype=float) / both["training"].to_numpy(dtype=float)
-    most = both.iloc[int(shares.argmax())]
-    found = evidence.InitCost(float(most["difference"]), float(most["low"]), float(most["high"]), float(shares.max()), len(both))
-    return Finding(SUPPORTED if found.share <= NEGLIGIBLE else NOT_SUPPORTED, found, runs_of(both))
+    shares = [ratio_of_means(*cell) for cell in cells]
+    most = int(np.argmax([share.mean() for share in shares]))
+    found = evidence.InitCost(estimated(cells[most][0]), estimated(shares[most]), NEGLIGIBLE, len(shares))
+    return Finding(at_most(shares, NEGLIGIBLE), found, runs_of(asked.measured("init_own_seconds")))
+
+
+def _extra_and_training(arm: pd.DataFrame, reference: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
+    return arm["init_own_seconds"] - reference["init_own_seconds"], arm["train_seconds"]
+
+
+def _by_cell(
+    asked: Asked, of: Callable[[pd.DataFrame, pd.DataFrame], tuple[pd.Series[float], pd.Series[float]]]
+) -> list[tuple[Floats, Floats]]:
+    """Two values a complete pair, cell by cell, of the measures of its two runs; pairs and cells that lack one are left out."""
+    pairs, known = asked.tables["pairs"], asked.whole["run_measures"].drop_duplicates("train_id").set_index("train_id")
+    pairs = pairs[pairs["pair"] == "complete"]
+    over, under = of(*(known.reindex(pairs[f"{side}_id"]).set_axis(pairs.index) for side in ("arm", "reference")))
+    values = pairs[_CELL].assign(over=over, under=under).dropna(subset=["over", "under"])
+    groups = [group for _, group in values.groupby(_CELL, sort=False, dropna=False)]
+    return [(group["over"].to_numpy(dtype=float), group["under"].to_numpy(dtype=float)) for group in groups]
 
 
 def init_alone(asked: Asked) -> Finding:
