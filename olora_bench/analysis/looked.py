@@ -35,6 +35,7 @@ class Looked:
         looks: what those seen saw.
         said: what they say.
         models: how many there are.
+        margin: the difference that matters, in the unit of what is judged; None where the study declares none.
     """
 
     comparison: Comparison
@@ -44,6 +45,7 @@ class Looked:
     looks: tuple[Look, ...]
     said: Sequential
     models: int
+    margin: float | None
 
     @property
     def seeds(self) -> int:
@@ -93,11 +95,15 @@ class Looked:
         return float(sequential_sign_flip(values, ends, self.plan, np.random.default_rng(0)).p)
 
     def found(self, level: float) -> Found:
-        """The smallest difference that the looks find four times in five. `level`: of the contrast, at Holm's strictest step."""
+        """The smallest difference that the looks find four times in five, as they end, for equivalence too.
+
+        Args:
+            level: of the contrast, at Holm's strictest step.
+        """
         if self.said.p != self.said.p:
             return Found(*[float("nan")] * 3)
         errors = errors_of(self.looks[self.said.look], self.seeds, self.models)
-        return found(Design(self.plan, models=self.models, level=level), errors, studies=_STUDIES)
+        return found(Design(self.plan, models=self.models, margin=self.margin, level=level), errors, studies=_STUDIES)
 
 
 def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
@@ -113,8 +119,8 @@ def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
     margins = [frames.margin.loss if loss else frames.margin.score for loss in by_loss]
     said = sequential(seen, frames.looks, margins=margins)
     return [
-        Looked(one.comparison, loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1))
-        for one, loss, looks, what in zip(family, by_loss, seen, said, strict=True)
+        Looked(one.comparison, loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1), margin)
+        for one, loss, looks, what, margin in zip(family, by_loss, seen, said, margins, strict=True)
     ]
 
 
