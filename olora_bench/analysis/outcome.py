@@ -20,7 +20,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
-from olora_bench.analysis.reasons import EqualDifferences, NothingFound, Reason
+from olora_bench.analysis.reasons import EqualDifferences, NothingFound, Reason, RestsOnRate
 
 
 class Verdict(StrEnum):
@@ -139,6 +139,16 @@ class Outcome:
     def by_looks(self) -> bool:
         """Whether p is sequential and the interval the repeated one."""
         return self.look == self.look
+
+    @property
+    def own_reasons(self) -> tuple[Reason, ...]:
+        """The reasons but those of a held-out loss that stands beside the verdict."""
+        return tuple(one for one in self.reasons if one not in self.loss_reasons)
+
+    @property
+    def loss_reasons(self) -> tuple[Reason, ...]:
+        """What to know beside the held-out loss where that carries no verdict."""
+        return () if self.by_loss else tuple(one for one in self.reasons if isinstance(one, RestsOnRate))
 
     @property
     def judged(self) -> Effect:

@@ -236,9 +236,20 @@ class NoFiniteFinalist:
 
 @dataclass(frozen=True)
 class RestsOnRate:
-    """Places among the finalists at which a fixed choice would say other than what was kept, in held-out loss."""
+    """A fixed choice among the finalists would say other than what was kept, in held-out loss.
 
-    places: tuple[str, ...]
+    Attributes:
+        arm: whose loss is compared with the reference's.
+        finalists: how many a block has.
+        sides: each place, 0 being the middle rate, at which it says other, with what it says: -1 where the arm has the lower loss at
+            5%, 1 where the higher, 0 for neither.
+        scored: whether scores were taken, which are of kept runs alone.
+    """
+
+    arm: str
+    finalists: int
+    sides: tuple[tuple[int, int], ...]
+    scored: bool
 
 
 Reason = (

@@ -42,7 +42,7 @@ from olora_bench.analysis.reasons import (
     TooFewSeeds,
     Uncorrected,
 )
-from olora_bench.words.numbers import rate
+from olora_bench.words.numbers import in_series, rate
 
 EDGES = {"low": "lowest", "high": "highest"}
 
@@ -162,11 +162,31 @@ def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
             return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
         case NoFiniteFinalist(blocks):
             return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
-        case RestsOnRate(places):
-            told = f"at the fixed {'finalist' if len(places) == 1 else 'finalists'} {' and '.join(places)}"
-            return f"rests on the choice of rate: {told} the held-out loss has another verdict than at what was kept"
+        case RestsOnRate():
+            return _at_places(reason)
         case _:
             assert_never(reason)
+
+
+def _at_places(one: RestsOnRate) -> str:
+    said = ((0, "unresolved"), (-1, f"lower for {one.arm}"), (1, f"higher for {one.arm}"))
+    at = [(what, [f"the {_place(place, one.finalists)}" for place, side in one.sides if side == which]) for which, what in said]
+    told = ", ".join(f"{what} at {in_series(places)}" for what, places in at if places)
+    count = {3: "three", 5: "five"}.get(one.finalists, one.finalists)
+    scores = " (scores were taken of kept runs alone)" if one.scored else ""
+    return f"the held-out loss is {told} of the {count} finalists, held fixed{scores}"
+
+
+def _place(place: int, of: int) -> str:
+    """A place among so many rates, 0 being the middle one.
+
+    >>> [_place(place, 5) for place in (-2, -1, 0, 1, 2)]
+    ['lowest', 'second lowest', 'middle', 'second highest', 'highest']
+    """
+    if not place:
+        return "middle"
+    inside = of // 2 - abs(place)
+    return ("", "second ", "third ")[inside] + ("lowest" if place < 0 else "highest")
 
 
 Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned
