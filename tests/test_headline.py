@@ -75,6 +75,17 @@ def test_the_page_makes_the_claim_and_the_records_show_it(words: str) -> None:
     assert CLAIMS[words]()
 
 
+def test_the_table_of_cells_is_of_the_rates_that_blocks_kept() -> None:
+    """4 of LoRA's 6 lie below the rate that its search chose."""
+    runs, cells = read("headline").frames.runs, read("headline").tables["cells"]
+    kept = runs[runs["roles"] == "finalist tuned"].sort_values("seed").groupby("arm")["lr"].apply(list)
+    for side, arm in (("arm", "olora"), ("reference", "lora")):
+        (rates,) = set(cells[f"kept_{side}"])
+        assert list(map(float, rates.split())) == kept[arm]
+    said = "lora at lr 3.16e-3 (4 blocks) and 5.62e-3 (2), olora at lr 1e-3 (3 blocks) and 1.78e-3 (3), as each block chose, 6 paired seeds"
+    assert f"smollm2_135m_q4, rank 32, {said}" in PAGE
+
+
 def test_every_run_is_of_one_gpu_and_one_commit() -> None:
     runs = read("headline").frames.runs
     assert len(runs) == 54 and set(runs["state"]) == {"done"}
