@@ -111,6 +111,7 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
         f"Fewer than {MIN_SEEDS_FOR_VERDICT} seeds, or no spread, give no interval." if cells["low"].isna().any() else "",
         f"{MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1} seeds: exploratory." if cells["exploratory"].astype(bool).any() else "",
         "×n: n pairs have a diverged run, so the cell is unresolved." if cells["diverged"].gt(0).any() else "",
-        f"Diamond: mean over benchmarks and {counted(outcome.score.blocks, 'block')} (model, seed), interval from six blocks on; verdict: "
+        f"Diamond: mean over benchmarks and {counted(outcome.score.blocks, 'block')} (model, seed), interval from six blocks on"
+        f"{', at looks the repeated one' if outcome.by_looks else ''}; verdict: "
         f"{outcome.verdict}{f' ({reasons})' if reasons else ''}.",
     ]
