@@ -252,11 +252,28 @@ class RestsOnRate:
     scored: bool
 
 
+@dataclass(frozen=True)
+class ErrorOverItems:
+    """The error over new items for these trainings came out above that over new seeds and new items, of which it is a part.
+
+    Attributes:
+        both, alone: the standard errors, percentage points, or nats of a loss.
+        verdict: what the looks come to with the greater.
+        same: whether that is the verdict that there is.
+    """
+
+    both: float
+    alone: float
+    by_loss: bool
+    verdict: str
+    same: bool
+
+
 Reason = (
     PairsMissing | PairsDiverged | RunsDiffer | SearchesOpen | TooFewBlocks | ItemsUnread | ItemsDiffer
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected | AtLook
-    | GivenSearch | NoFiniteFinalist | RestsOnRate
+    | GivenSearch | NoFiniteFinalist | RestsOnRate | ErrorOverItems
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

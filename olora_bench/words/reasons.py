@@ -13,6 +13,7 @@ from olora_bench.analysis.reasons import (
     CoarseReadings,
     DivergedAt,
     EqualDifferences,
+    ErrorOverItems,
     EvaluationsWarn,
     ExamplesDiffer,
     ExamplesUnread,
@@ -42,7 +43,7 @@ from olora_bench.analysis.reasons import (
     TooFewSeeds,
     Uncorrected,
 )
-from olora_bench.words.numbers import in_series, rate
+from olora_bench.words.numbers import in_series, number, rate
 
 EDGES = {"low": "lowest", "high": "highest"}
 
@@ -93,6 +94,8 @@ def worded(reason: Reason) -> str:
             return "too little differs for any difference to be found four times in five"
         case ItemsUnread() | ItemsDiffer() | TooFewItems() | SourcesUnread() | ExamplesUnread() | ExamplesDiffer():
             return _on_items(reason)
+        case ErrorOverItems():
+            return _over_items(reason)
         case SearchesOpen() | JudgedByLoss() | ShorterSchedule() | NoRateChosen() | Exploratory() | Uncorrected() | AtLook():
             return _on_protocol(reason)
         case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
@@ -118,6 +121,13 @@ def _on_items(reason: ItemsUnread | ItemsDiffer | TooFewItems | SourcesUnread | 
             return "about these examples: runs do not share two or more of them"
         case _:
             assert_never(reason)
+
+
+def _over_items(one: ErrorOverItems) -> str:
+    unit, digits, items = ("nats", 4, "examples") if one.by_loss else ("pp", 2, "items")
+    errors = f"{number(one.alone, digits=digits)} against {number(one.both, digits=digits)} {unit}"
+    verdict = "the same" if one.same else one.verdict
+    return f"by chance the error over {items} alone is the greater ({errors}): with it the verdict is {verdict}"
 
 
 def _on_protocol(reason: SearchesOpen | JudgedByLoss | ShorterSchedule | NoRateChosen | Exploratory | Uncorrected | AtLook) -> str:

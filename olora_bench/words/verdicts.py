@@ -216,14 +216,20 @@ def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
     )
     for scope, name in asked:
         if (row := rows.get(scope)) is not None and not pd.isna(row["low"]):
-            wider = row["high"] - row["low"] > outcome.judged.high - outcome.judged.low and scope is About.ITEMS
             extent = interval(row["low"], row["high"], digits=digits_of(outcome))
-            lines.append(f"{name}: 95% interval {extent} {unit(outcome)}{WIDER if wider else ''}")
+            lines.append(f"{name}: 95% interval {extent} {unit(outcome)}{_remark(outcome, row) if scope is About.ITEMS else ''}")
     if (row := rows.get(About.FLIPS)) is not None and outcome.judged.has_interval:
         lines.append(
             f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, uncorrected; it needs symmetry"
         )
     return lines
+
+
+def _remark(outcome: Outcome, items: Mapping[str, Any]) -> str:
+    """That the narrower scope has the greater error. A repeated interval is at another level than `items`, so the errors are compared."""
+    if outcome.by_looks:
+        return "" if outcome.over_items is None else f"; {worded(outcome.over_items)}"
+    return WIDER if items["high"] - items["low"] > outcome.judged.high - outcome.judged.low else ""
 
 
 def _held_out_loss(outcome: Outcome, measures: pd.DataFrame) -> list[str]:
