@@ -29,6 +29,8 @@ from olora_bench.analysis.reasons import (
     TooFewSeeds,
     Uncorrected,
 )
+from olora_bench.analysis.runs import has_role
+from olora_bench.identity import lr_text
 
 MIN_SEEDS_FOR_VERDICT = 3
 """Fewer seeds than this cannot say how much a score moves when only the seed changes."""
@@ -69,8 +71,12 @@ CELLS = Table(
     (
         *COMPARISON_COLUMNS,
         *CELL_COLUMNS,
-        Column("cell_lr_reference", "the reference's learning rate in the cell"),
-        Column("cell_lr_arm", "the arm's learning rate in the cell"),
+        Column("cell_lr_reference", "the reference's learning rate in the cell; where blocks choose among finalists, the one that its "
+               "search chose"),
+        Column("cell_lr_arm", "the same of the arm"),
+        Column("kept_reference", "the rates that blocks kept among the reference's finalists, one a complete pair, by seed, separated by "
+               "spaces", optional=True),
+        Column("kept_arm", "the same of the arm's", optional=True),
         _BENCHMARK,
         _METRIC,
         _PRIMARY,
@@ -223,6 +229,7 @@ def _by_cell(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame
                 continue
             shared = comparison.columns | {name: first[name] for name in [*CELL, "base_eval_id"]}
             shared |= {f"cell_lr_{side}": _one(group[f"cell_lr_{side}"]) for side in SIDES}
+            shared |= _kept(frames, group)
             shared |= {"seeds_planned": group["seed"].nunique(), "diverged": int((group["pair"] == "diverged").sum())}
             shared |= {"reasons": runs_differ(frames, group), "runs": run_ids(group)}
             yield shared, scored[scored["cell"] == cell]
@@ -232,6 +239,14 @@ def _one(values: pd.Series[Any]) -> float:
     """The learning rate that all pairs of a cell share; NaN while none is known."""
     known = values.dropna().unique()
     return float(known[0]) if len(known) else float("nan")
+
+
+def _kept(frames: StudyFrames, group: pd.DataFrame) -> dict[str, str]:
+    """The rates of a cell's complete pairs, where its blocks choose among finalists."""
+    if not has_role(frames.runs[frames.runs["cell"].isin(group["cell"])], "finalist").any():
+        return {}
+    rates, complete = frames.runs.groupby("train_id")["lr"].first(), group[group["pair"] == "complete"].sort_values("seed")
+    return {f"kept_{side}": " ".join(lr_text(rates[one]) for one in complete[f"{side}_id"]) for side in SIDES}
 
 
 def _suites(frames: StudyFrames) -> dict[str, list[tuple[str, str]]]:

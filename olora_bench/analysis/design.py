@@ -275,9 +275,13 @@ def power_at(of: Sample, difference: float) -> float:
 
 def found_from(of: Sample, *, wanted: float = POWER) -> float:
     """The smallest difference of one contrast, the others having none, that is called with the wanted power."""
-    most = 4 * float(np.nanmedian(of.shown[-1][-1]))
-    if not most > 0 or power_at(of, most) < wanted:
-        return float("inf") if most > 0 else float("nan")
+    last, *earlier = (4 * float(np.nanmedian(look)) for look in reversed(of.shown[-1]))
+    if not last > 0:
+        return float("nan")
+    # a study that ends for equivalence at its first look finds no more than that look alone, whose boundary is the farthest
+    most = next((one for one in (last, max([last, *filter(np.isfinite, earlier)])) if power_at(of, one) >= wanted), float("inf"))
+    if np.isinf(most):
+        return most
     return float(optimize.bisect(lambda difference: power_at(of, difference) - wanted, 0.0, most, xtol=1e-4 * most))
 
 

@@ -76,8 +76,12 @@ class _Said:
 
     @property
     def side(self) -> int:
-        """-1 where the arm has the lower loss at 5%, 1 where the higher, else 0."""
-        return int(np.sign(self.mean)) if self.tested.p <= LEVEL else 0
+        return _side(self.mean, self.tested.p)
+
+
+def _side(difference: float, p: float) -> int:
+    """-1 where the arm has the lower loss at 5%, 1 where the higher, else 0."""
+    return int(np.sign(difference)) if p <= LEVEL else 0
 
 
 def finalists(frames: StudyFrames, compared: Sequence[Compared]) -> pd.DataFrame:
@@ -144,5 +148,5 @@ def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame) -> list[Reason]:
     blocks = with_role(runs, "finalist").groupby(AS_BLOCK)["state"]
     if lost := sum(set(states) == {"diverged"} for _, states in blocks):
         found.append(NoFiniteFinalist(lost))
-    other = tuple(said[~said["agrees"].astype(bool)]["place"])
-    return [*found, RestsOnRate(other)] if other else found
+    other = tuple((int(one["place"]), _side(one["loss_difference"], one["loss_p"])) for one in rows_of(said) if not one["agrees"])
+    return [*found, RestsOnRate(row["arm"], len(said) - 1, other, row["judged_by"] == "score")] if other else found

@@ -23,6 +23,21 @@ from olora_bench.analysis.sequential import Look, Sequential, sequential
 _STUDIES = 4000
 """Simulated to say what could have been found: power is known to 0.6 points."""
 
+_ROUNDING = 1e-9
+"""Two errors that are the same by other sums differ by less."""
+
+
+@dataclass(frozen=True)
+class OverItems:
+    """The looks again, with an error over new seeds and new items that is nowhere below that over items alone, of which it holds all.
+
+    `both`, `alone`: the standard errors of the two at the look that the verdict stands on. `said`: what the looks say with the greater.
+    """
+
+    both: float
+    alone: float
+    said: Sequential
+
 
 @dataclass(frozen=True)
 class Looked:
@@ -35,6 +50,8 @@ class Looked:
         looks: what those seen saw.
         said: what they say.
         models: how many there are.
+        margin: the difference that matters, in the unit of what is judged; None where the study declares none.
+        over_items: where the error over items alone is the greater, what is said with it.
     """
 
     comparison: Comparison
@@ -44,6 +61,8 @@ class Looked:
     looks: tuple[Look, ...]
     said: Sequential
     models: int
+    margin: float | None
+    over_items: OverItems | None
 
     @property
     def seeds(self) -> int:
@@ -93,11 +112,15 @@ class Looked:
         return float(sequential_sign_flip(values, ends, self.plan, np.random.default_rng(0)).p)
 
     def found(self, level: float) -> Found:
-        """The smallest difference that the looks find four times in five. `level`: of the contrast, at Holm's strictest step."""
+        """The smallest difference that the looks find four times in five, as they end, for equivalence too.
+
+        Args:
+            level: of the contrast, at Holm's strictest step.
+        """
         if self.said.p != self.said.p:
             return Found(*[float("nan")] * 3)
         errors = errors_of(self.looks[self.said.look], self.seeds, self.models)
-        return found(Design(self.plan, models=self.models, level=level), errors, studies=_STUDIES)
+        return found(Design(self.plan, models=self.models, margin=self.margin, level=level), errors, studies=_STUDIES)
 
 
 def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
@@ -112,10 +135,47 @@ def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
     seen = [tuple(_looks(frames, one, loss)) for one, loss in zip(family, by_loss, strict=True)]
     margins = [frames.margin.loss if loss else frames.margin.score for loss in by_loss]
     said = sequential(seen, frames.looks, margins=margins)
+    over_items = _over_items(frames, family, by_loss, seen, said, margins)
     return [
-        Looked(one.comparison, loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1))
-        for one, loss, looks, what in zip(family, by_loss, seen, said, strict=True)
+        Looked(one.comparison, loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1), margin, greater)
+        for one, loss, looks, what, margin, greater in zip(family, by_loss, seen, said, margins, over_items, strict=True)
     ]
+
+
+def _over_items(
+    frames: StudyFrames, family: Sequence[Compared], by_loss: Sequence[bool], seen: Sequence[Sequence[Look]], said: Sequence[Sequential],
+    margins: Sequence[float | None],
+) -> list[OverItems | None]:  # fmt: skip
+    """Of each contrast, where the error over items alone is the greater at the look that it stands on."""
+    alone = [
+        [_variance_of_items(one.before(frames.first_seed + seeds), loss) for seeds in frames.looks[: what.look + 1]]
+        for one, loss, what in zip(family, by_loss, said, strict=True)
+    ]
+    both = [float(looks[what.look].estimate.variance) if what.look >= 0 else np.nan for looks, what in zip(seen, said, strict=True)]
+    greater = [bool(own and own[-1] > (1 + _ROUNDING) * whole) for own, whole in zip(alone, both, strict=True)]
+    if not any(greater):
+        return [None] * len(family)
+    raised = [
+        [_raised(*one) for one in zip(looks, own, frames.looks, strict=False)] if more else looks
+        for looks, own, more in zip(seen, alone, greater, strict=True)
+    ]
+    again = sequential(raised, frames.looks, margins=margins)
+    return [
+        OverItems(float(np.sqrt(whole)), float(np.sqrt(own[-1])), what) if more else None
+        for whole, own, what, more in zip(both, alone, again, greater, strict=True)
+    ]
+
+
+def _variance_of_items(one: Compared, by_loss: bool) -> float:
+    """Of the difference for these trainings on new items; NaN where that cannot be told."""
+    alone = one.held_out.new_examples() if by_loss else one.items.new_items() if isinstance(one.items, PairedItems) else None
+    return float("nan") if alone is None else float(alone.item_variance)
+
+
+def _raised(look: Look, alone: float, seeds: int) -> Look:
+    """A look whose blocks spread at least as much as their single answers alone make them: what `alone` has beyond the items' part."""
+    least, of = float(np.fmax(alone - float(look.estimate.item_variance), 0.0)), look.estimate
+    return Look(replace(of, block_variance=np.maximum(of.block_variance, least)), np.maximum(look.seed_variance, seeds * least))
 
 
 def stood(frames: StudyFrames, looked: Iterable[Looked], table: pd.DataFrame) -> pd.DataFrame:

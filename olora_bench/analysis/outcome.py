@@ -20,7 +20,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
-from olora_bench.analysis.reasons import EqualDifferences, NothingFound, Reason
+from olora_bench.analysis.reasons import EqualDifferences, ErrorOverItems, NothingFound, Reason, RestsOnRate
 
 
 class Verdict(StrEnum):
@@ -139,6 +139,21 @@ class Outcome:
     def by_looks(self) -> bool:
         """Whether p is sequential and the interval the repeated one."""
         return self.look == self.look
+
+    @property
+    def own_reasons(self) -> tuple[Reason, ...]:
+        """The reasons but those that are of a number beside the verdict: a held-out loss, an error over items alone."""
+        return tuple(one for one in self.reasons if one not in self.loss_reasons and one != self.over_items)
+
+    @property
+    def over_items(self) -> ErrorOverItems | None:
+        """At looks, that the error over items alone is the greater."""
+        return next((one for one in self.reasons if isinstance(one, ErrorOverItems)), None)
+
+    @property
+    def loss_reasons(self) -> tuple[Reason, ...]:
+        """What to know beside the held-out loss where that carries no verdict."""
+        return () if self.by_loss else tuple(one for one in self.reasons if isinstance(one, RestsOnRate))
 
     @property
     def judged(self) -> Effect:

@@ -236,9 +236,37 @@ class NoFiniteFinalist:
 
 @dataclass(frozen=True)
 class RestsOnRate:
-    """Places among the finalists at which a fixed choice would say other than what was kept, in held-out loss."""
+    """A fixed choice among the finalists would say other than what was kept, in held-out loss.
 
-    places: tuple[str, ...]
+    Attributes:
+        arm: whose loss is compared with the reference's.
+        finalists: how many a block has.
+        sides: each place, 0 being the middle rate, at which it says other, with what it says: -1 where the arm has the lower loss at
+            5%, 1 where the higher, 0 for neither.
+        scored: whether scores were taken, which are of kept runs alone.
+    """
+
+    arm: str
+    finalists: int
+    sides: tuple[tuple[int, int], ...]
+    scored: bool
+
+
+@dataclass(frozen=True)
+class ErrorOverItems:
+    """The error over new items for these trainings came out above that over new seeds and new items, of which it is a part.
+
+    Attributes:
+        both, alone: the standard errors, percentage points, or nats of a loss.
+        verdict: what the looks come to with the greater.
+        same: whether that is the verdict that there is.
+    """
+
+    both: float
+    alone: float
+    by_loss: bool
+    verdict: str
+    same: bool
 
 
 Reason = (
@@ -246,6 +274,6 @@ Reason = (
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected | AtLook
-    | GivenSearch | NoFiniteFinalist | RestsOnRate
+    | GivenSearch | NoFiniteFinalist | RestsOnRate | ErrorOverItems
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

@@ -19,7 +19,16 @@ from olora_bench.analysis.margins import p_inside
 from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found, scope_of
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 from olora_bench.analysis.pairs import cells_of_both, run_ids, runs_differ
-from olora_bench.analysis.reasons import ArmsAbsent, JudgedByLoss, PairsDiverged, PairsMissing, Reason, SearchesOpen, TooFewBlocks
+from olora_bench.analysis.reasons import (
+    ArmsAbsent,
+    ErrorOverItems,
+    JudgedByLoss,
+    PairsDiverged,
+    PairsMissing,
+    Reason,
+    SearchesOpen,
+    TooFewBlocks,
+)
 
 _OF = "of what it is judged by"
 _FOUND = "the smallest difference that its test finds with 80% power, at Holm's strictest step"
@@ -193,7 +202,18 @@ def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...]
             return Verdict.TOO_FEW_RUNS, reasons
     end = "_holm" if row["confirmatory"] else ""
     reasons += never_found(row, "loss_" if by_loss else "")
-    return judgement(gain, row[f"p{end}"], row[f"p_inside{end}"], reasons)
+    judged = judgement(gain, row[f"p{end}"], row[f"p_inside{end}"], reasons)
+    return judged if looked is None else _with_greater_error(judged, looked)
+
+
+def _with_greater_error(judged: Judgement, looked: Looked) -> Judgement:
+    """A verdict at looks; where the error over items alone is the greater, with what it is by that."""
+    verdict, reasons = judged
+    if (greater := looked.over_items) is None:
+        return judged
+    said = greater.said
+    other, _ = judgement(-said.side if looked.by_loss else said.side, said.p_holm, said.p_inside_holm, ())
+    return verdict, (*reasons, ErrorOverItems(greater.both, greater.alone, looked.by_loss, other.value, same=other is verdict))
 
 
 def _open_searches(frames: StudyFrames, comparison: Comparison) -> int:

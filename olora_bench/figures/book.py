@@ -249,13 +249,13 @@ def _comparisons(s: Sources) -> Drawn:
     title = "Every declared comparison, arm minus reference"
     for name, shown in pages("comparisons", [row for _, row in known.groupby(level=0)], LINES_A_FOREST):
         parts = [
-            *comparison_words.caption(outcomes(shown)),
+            *comparison_words.caption(outcomes(shown), s.frames.margin),
             captions.protocols(shown),
             captions.seeds(shown["blocks"].where(shown["blocks"] > 0, shown["loss_blocks"]) // shown["models"]),
             captions.items(s.tables),
             s.missing(shown, *set(shown["role"])),
         ]
-        yield captioned(name, title, parts, forest.comparisons(shown, s.styles, title=title))
+        yield captioned(name, title, parts, forest.comparisons(shown, s.styles, s.frames.margin, title=title))
 
 
 def _anatomy(s: Sources) -> Drawn:

@@ -14,8 +14,9 @@ from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of, shade
 from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
 from olora_bench.figures.scores import comparison
+from olora_bench.store.manifest import Margin
 from olora_bench.words import keys
-from olora_bench.words.comparisons import Measure, ends_of, grouped, measures, verdict_word
+from olora_bench.words.comparisons import Measure, by_looks, ends_of, grouped, measures, told, verdict_word
 from olora_bench.words.numbers import signed
 
 VERDICT_PT = 34
@@ -24,25 +25,26 @@ FOUND_PT = 9
 
 
 @styled
-def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], margin: Margin, *, title: str) -> Figure:
     """A panel a measure (score, held-out loss), a row a comparison, those that carry a verdict first; the verdict in words at the right.
 
     Args:
         verdicts: rows of `analysis.verdicts.confirmatory`, at least one with a difference.
         styles: of every arm.
+        margin: the study's, in either measure: it is shaded behind rows that carry a verdict.
     """
     groups = grouped(outcomes(verdicts))
     rows = [row for _, part in groups for row in part]
     shown = measures(rows)
     drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in part]) for name, part in groups] for measure in shown]
-    key = _key(rows, shown)
+    key = _key(rows, shown, margin)
     figure = figure_of(header_in(title, key=key) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
     header(figure, title, key=key)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for number, (axes, measure, lines) in enumerate(zip(panels, shown, drawn, strict=True)):
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
         draw_rows(axes, lines, labels=number == 0)
-        reach = measure.reach(rows)
+        reach = measure.reach(rows, measure.margin(rows, margin))
         axes.set_xlim(-measure.sign * reach, measure.sign * reach)
         few_ticks(axes, "x", 4)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
@@ -51,7 +53,7 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title
         axes.set_xlabel(f"difference, {measure.unit} ({measure.better})")
         directions(axes, *ends_of(rows))
         _found(axes, measure, groups)
-        _margin(axes, measure, groups)
+        _margin(axes, measure, groups, margin)
     _verdicts(panels[-1], groups)
     return figure
 
@@ -62,15 +64,16 @@ def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
     return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
 
 
-def _key(rows: Sequence[Outcome], shown: Sequence[Measure]) -> str:
+def _key(rows: Sequence[Outcome], shown: Sequence[Measure], margin: Margin) -> str:
     """What the marks of this figure mean."""
     marks = [found for measure in shown for row in rows if not math.isnan((found := measure.of(row)).value)]
     return keys.comparisons(
+        told=told(rows),
         filled=any(found.resolved for found in marks),
         open_=any(not found.resolved for found in marks),
-        interval=any(math.isfinite(found.low) for found in marks),
-        margin=any(math.isfinite(measure.margin(rows)) for measure in shown),
-        ticks=any(_called_from(row, measure) < measure.reach(rows) for measure in shown for row in rows),
+        line=keys.line(looks=by_looks(rows)) if any(math.isfinite(found.low) for found in marks) else "",
+        margin=any(math.isfinite(measure.margin(rows, margin)) for measure in shown),
+        ticks=any(_called_from(row, measure) < measure.reach(rows, measure.margin(rows, margin)) for measure in shown for row in rows),
     )
 
 
@@ -88,10 +91,10 @@ def _found(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Ou
             axes.plot([-least, least], [y, y], linestyle="none", marker="|", markersize=FOUND_PT, color=QUIET, zorder=1.5, gid="found")
 
 
-def _margin(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
+def _margin(axes: Axes, measure: Measure, groups: Sequence[tuple[str, Sequence[Outcome]]], margin: Margin) -> None:
     """Behind a row that carries a verdict, the differences that do not matter to the study."""
     for y, row in zip(axes.get_yticks(), [row for _, part in groups for row in part], strict=True):
-        shade(axes, y, measure.margin([row]))
+        shade(axes, y, measure.margin([row], margin))
 
 
 def _verdicts(axes: Axes, groups: Sequence[tuple[str, Sequence[Outcome]]]) -> None:

@@ -28,7 +28,7 @@ from olora_bench.figures._style import (
 )
 from olora_bench.identity import lr_text
 from olora_bench.words import keys
-from olora_bench.words.comparisons import SCORE, ends
+from olora_bench.words.comparisons import by_looks, ends
 from olora_bench.words.numbers import pp
 
 
@@ -94,9 +94,9 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
     rows = [row for group in groups[1:] for row in group.rows if not math.isnan(row.value)]
     over = int(cells["holm_over"].max())
     noun = "benchmark" if len(groups) == 2 and over <= len(cells) else "cell"
-    interval, margin = any(math.isfinite(row.low) for row in [overall, *rows]), SCORE.margin([outcome])
+    interval, margin = any(math.isfinite(row.low) for row in [overall, *rows]), _margin(outcome)
     key = keys.forest(over, noun, filled=any(r.filled for r in rows), open_=any(not r.filled for r in rows), interval=interval,
-                      margin=math.isfinite(margin))  # fmt: skip
+                      margin=math.isfinite(margin), looks=by_looks([outcome]))  # fmt: skip
     figure = figure_of(header_in(title, key=key) + height_of(groups, below_in=0.54))
     header(figure, title, key=key)
     axes = figure.subplots()
@@ -108,6 +108,11 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
     light_grid(axes, "x")
     figure.supxlabel(f"{' | '.join(ends(reference, arm))}\ndifference in score, pp (higher is better)", fontsize=TEXT_PT)
     return figure
+
+
+def _margin(outcome: Outcome) -> float:
+    """Of the diamond, where the score carries a verdict."""
+    return outcome.margin if outcome.comparison.confirmatory and not outcome.by_loss else math.nan
 
 
 def _cell(r: Mapping[str, Any], arm: ArmStyle, reference: ArmStyle) -> Row:

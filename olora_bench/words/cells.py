@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from olora_bench.analysis.frames import where
 from olora_bench.analysis.outcome import Outcome, Verdict
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.reasons import NothingFound, PairsDiverged, PairsMissing
-from olora_bench.words.numbers import found_range, number, rate
+from olora_bench.words.numbers import found_range, in_series, number, rate
 from olora_bench.words.reasons import clauses, counted, holm, worded
 
 ARROWS = {1: "↑", -1: "↓"}
@@ -35,13 +36,32 @@ def reading(cell: Mapping[str, Any]) -> str:
 def ran(cells: pd.DataFrame, comparison: Comparison) -> str:
     """What stands behind the rows of one cell: model and rank, learning rates, seeds and gaps."""
     first, seeds = cells.iloc[0], cells["seeds"]
-    arm, reference = first["cell_lr_arm"], first["cell_lr_reference"]
-    lrs = f"lr {rate(arm)}" if arm == reference else f"{comparison.reference} at lr {rate(reference)}, {comparison.arm} at lr {rate(arm)}"
     most, least, planned, diverged = int(seeds.max()), int(seeds.min()), int(first["seeds_planned"]), int(first["diverged"])
     paired = f"{least} to {most} paired seeds" if least < most else counted(most, "paired seed")
     gaps = [f"{worded(PairsDiverged(diverged, planned))}: unresolved"] if diverged else []
     gaps += [worded(PairsMissing(planned - diverged - most, planned))] if planned - diverged - most else []
-    return ", ".join([where(first), lrs, paired, *gaps])
+    return ", ".join([where(first), *_rates(first, comparison), paired, *gaps])
+
+
+def _rates(cell: Mapping[str, Any] | pd.Series[Any], comparison: Comparison) -> list[str]:
+    """At which rates the two sides of a cell ran; where blocks choose among finalists, at which they kept."""
+    sides = ((comparison.reference, "reference"), (comparison.arm, "arm"))
+    if isinstance(cell.get("kept_arm"), str):
+        each = [kept(cell[f"kept_{side}"]) or f"around {rate(cell[f'cell_lr_{side}'])}" for _, side in sides]
+        return [*(f"{name} at lr {rates}" for (name, _), rates in zip(sides, each, strict=True)), "as each block chose"]
+    arm, reference = cell["cell_lr_arm"], cell["cell_lr_reference"]
+    return [f"lr {rate(arm)}"] if arm == reference else [f"{name} at lr {rate(cell[f'cell_lr_{side}'])}" for name, side in sides]
+
+
+def kept(rates: str) -> str:
+    """The rates that blocks kept, each with how many did.
+
+    >>> kept("3.16e-3 5.62e-3 3.16e-3"), kept("1e-3")
+    ('3.16e-3 (2 blocks) and 5.62e-3 (1)', '1e-3 (1 block)')
+    """
+    counts = sorted(Counter(rates.split()).items(), key=lambda one: float(one[0]))
+    said = [f"{lr} ({counted(count, 'block') if place == 0 else count})" for place, (lr, count) in enumerate(counts)]
+    return in_series(said)
 
 
 def limits(cells: pd.DataFrame, *, many: bool) -> str:
@@ -82,7 +102,7 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
     Args:
         cells: the rows of the table `cells` that it draws.
     """
-    comparison, reasons = outcome.comparison, clauses(outcome.reasons)
+    comparison, reasons = outcome.comparison, clauses(outcome.own_reasons)
     over = int(cells["holm_over"].max())
     judge = holm(over, "cell") if over > 1 else f"each cell's own p (at most {LEVEL:g}), not corrected for their number,"
     return [
@@ -91,6 +111,7 @@ def forest_caption(outcome: Outcome, cells: pd.DataFrame) -> list[str]:
         f"Fewer than {MIN_SEEDS_FOR_VERDICT} seeds, or no spread, give no interval." if cells["low"].isna().any() else "",
         f"{MIN_SEEDS_FOR_VERDICT} to {EXPLORATORY_BELOW - 1} seeds: exploratory." if cells["exploratory"].astype(bool).any() else "",
         "×n: n pairs have a diverged run, so the cell is unresolved." if cells["diverged"].gt(0).any() else "",
-        f"Diamond: mean over benchmarks and {counted(outcome.score.blocks, 'block')} (model, seed), interval from six blocks on; verdict: "
+        f"Diamond: mean over benchmarks and {counted(outcome.score.blocks, 'block')} (model, seed), interval from six blocks on"
+        f"{', at looks the repeated one' if outcome.by_looks else ''}; verdict: "
         f"{outcome.verdict}{f' ({reasons})' if reasons else ''}.",
     ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
-from olora_bench.words.keys import TOLD, TOLD_WITH_MARGIN
+from olora_bench.store.manifest import Margin
+from olora_bench.words.keys import AT_LOOKS, TOLD, TOLD_WITH_MARGIN, line
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.verdicts import about, digits_of, found, span, unit
 
@@ -78,16 +79,16 @@ class Measure:
         told = effect.low > 0 or effect.high < 0
         return f"{'favours' if told else 'leans to'} {comparison.arm if self.sign * effect.difference > 0 else comparison.reference}"
 
-    def margin(self, shown: Sequence[Outcome]) -> float:
-        """The margin in this measure that all outcomes which carry a verdict share; NaN where there is none."""
-        margins = {one.margin for one in shown if one.by_loss == self.by_loss and one.comparison.confirmatory}
-        return margins.pop() if len(margins) == 1 else math.nan
+    def margin(self, shown: Sequence[Outcome], declared: Margin) -> float:
+        """The margin in this measure of outcomes that carry a verdict, judged by it or by the other measure; NaN where there is none."""
+        own = declared.loss if self.by_loss else declared.score
+        return math.nan if own is None or not any(one.comparison.confirmatory for one in shown) else own
 
-    def reach(self, shown: Sequence[Outcome]) -> float:
-        """How far an axis goes on either side of 0 to show every finite number of the outcomes, and the margin."""
+    def reach(self, shown: Sequence[Outcome], margin: float = math.nan) -> float:
+        """How far an axis goes on either side of 0 to show every finite number of the outcomes, and a margin that is drawn."""
         effects = map(self.effect, shown)
         numbers = [abs(n) for one in effects for n in (one.difference, one.low, one.high) if math.isfinite(n)]
-        numbers += [margin] if math.isfinite(margin := self.margin(shown)) else []
+        numbers += [margin] if math.isfinite(margin) else []
         return max([self.least, *(1.08 * n for n in numbers)])
 
 
@@ -97,8 +98,17 @@ LOSS = Measure("Held-out loss", "nats per token", "lower is better", True, 3, -1
 
 def filled(shown: Sequence[Outcome]) -> str:
     """What the marks of a forest on a page mean."""
-    margin = any(math.isfinite(measure.margin(shown)) for measure in (SCORE, LOSS))
-    return f"{TOLD_WITH_MARGIN if margin else TOLD} Open: not. Line: 95% interval."
+    return f"{told(shown)} Open: not. {line(looks=by_looks(shown))}"
+
+
+def told(shown: Sequence[Outcome]) -> str:
+    """What a filled mark means: with a margin, outcomes that carry a verdict may be equivalent."""
+    return TOLD_WITH_MARGIN if any(one.comparison.confirmatory and math.isfinite(one.margin) for one in shown) else TOLD
+
+
+def by_looks(shown: Sequence[Outcome]) -> bool:
+    """Whether any of the intervals is a repeated one."""
+    return any(one.by_looks and one.judged.has_interval for one in shown)
 
 
 def measures(shown: Sequence[Outcome]) -> list[Measure]:
@@ -124,8 +134,8 @@ def found_words(outcome: Outcome) -> str:
     return f"found from {found(outcome.judged, digits=digits_of(outcome))} {unit(outcome)}" if known else ""
 
 
-def caption(shown: Sequence[Outcome]) -> list[str]:
-    """What a forest of comparisons shows, in sentences."""
+def caption(shown: Sequence[Outcome], declared: Margin) -> list[str]:
+    """What a forest of comparisons shows, in sentences. `declared`: the study's margins, which shade what lies within them."""
     scores = {about(one, one.score) for one in shown if one.score.has_interval}
     losses = {about(one, one.loss) for one in shown if one.loss.has_interval}
     equivalent = any(one.verdict is Verdict.EQUIVALENT for one in shown)
@@ -133,10 +143,12 @@ def caption(shown: Sequence[Outcome]) -> list[str]:
     return [
         "Means over blocks (model, seed), arm minus reference. The axis of the held-out loss is turned, so that right of 0 favours the arm "
         "in both panels.",
-        f"95% intervals, from six blocks on: {', '.join(over)}." if over else "",
+        f"95% intervals, from six blocks on: {', '.join(over)}{AT_LOOKS if by_looks(shown) else ''}." if over else "",
         f"Filled where the verdict says which is better{' or that they are equivalent' if equivalent else ''}; of the measure that "
         "carries no verdict, where the interval excludes 0, uncorrected.",
-        "Shaded: differences within the study's margin." if any(math.isfinite(one.margin(shown)) for one in (SCORE, LOSS)) else "",
+        "Shaded: differences within the study's margin."
+        if any(math.isfinite(one.margin(shown, declared)) for one in measures(shown))
+        else "",
         "Grey ticks, where the verdict is open: a true difference from there on is found four times in five."
         if any(not math.isnan(one.judged.found) and not one.verdict.decided for one in shown)
         else "",

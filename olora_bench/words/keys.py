@@ -30,6 +30,7 @@ RATIO_PROFILE = "Mark: mean over seeds. Line at 1: one rate for A and B."
 COST = "Dot: a pair of runs of one seed. Bar: their mean. Left of the line: the arm takes less."
 TOLD = "Filled: told from 0 (the verdict; all else uncorrected)."
 TOLD_WITH_MARGIN = "Filled: told from 0, or equivalent (the verdict; all else uncorrected)."
+AT_LOOKS = ", of a verdict at looks the repeated one"
 COST_NOISE = "Noisy (other work ran beside): dots on both sides of the line show no difference."
 
 
@@ -42,7 +43,16 @@ def said(**marks: tuple[object, str]) -> str:
     return " ".join(text for drawn, text in marks.values() if drawn)
 
 
-def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool, margin: bool = False) -> str:
+def line(*, looks: bool) -> str:
+    """What the line of a difference is.
+
+    >>> line(looks=True)
+    'Line: 95% interval, of a verdict at looks the repeated one.'
+    """
+    return f"Line: 95% interval{AT_LOOKS if looks else ''}."
+
+
+def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool, margin: bool = False, looks: bool = False) -> str:
     """What the marks of a forest of cells mean; `over`: how many of `noun` Holm goes over, one or none where p is not corrected.
 
     >>> forest(6, "benchmark", filled=True, open_=True, interval=False)
@@ -57,18 +67,24 @@ def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool, m
     return said(
         filled=(filled, f"Filled: {means}, in the winner's colour."),
         open=(open_, "Open: not." if filled else f"Open: {not_}."),
-        line=(interval, "Line: 95% interval."),
+        line=(interval, line(looks=looks)),
         diamond=(True, "Diamond: mean over benchmarks, by its own verdict."),
         margin=(margin, "Shaded: within the margin."),
     )
 
 
-def comparisons(*, filled: bool, open_: bool, interval: bool, ticks: bool, margin: bool) -> str:
-    """What the marks of the forest of all comparisons mean."""
+def comparisons(*, told: str, filled: bool, open_: bool, line: str, ticks: bool, margin: bool) -> str:
+    """What the marks of the forest of all comparisons mean.
+
+    Args:
+        told: what a filled mark means, `TOLD` or `TOLD_WITH_MARGIN`.
+        filled, open_, ticks, margin: whether there are such marks.
+        line: what a line is, empty where there is none.
+    """
     return said(
-        filled=(filled, TOLD_WITH_MARGIN if margin else TOLD),
+        filled=(filled, told),
         open=(open_, "Open: not." if filled else "Open: not told from 0."),
-        line=(interval, "Line: 95% interval."),
+        line=(line, line),
         ticks=(ticks, "Grey tick: a true difference is found four times in five from here on."),
         margin=(margin, "Shaded: within the margin."),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -69,6 +69,15 @@ def found_range(least: float, low: float, high: float, *, digits: int = 1) -> st
     if not low <= least or least > high:
         return at
     return f"{at} ({low_at} to {high_at})" if high == high else f"{at} ({low_at} or more)"
+
+
+def in_series(parts: Sequence[str]) -> str:
+    """Parts in one phrase; empty where there are none.
+
+    >>> in_series(["a"]), in_series(["a", "b"]), in_series(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def rate(value: Any) -> str:

@@ -13,6 +13,7 @@ from olora_bench.analysis.reasons import (
     CoarseReadings,
     DivergedAt,
     EqualDifferences,
+    ErrorOverItems,
     EvaluationsWarn,
     ExamplesDiffer,
     ExamplesUnread,
@@ -42,7 +43,7 @@ from olora_bench.analysis.reasons import (
     TooFewSeeds,
     Uncorrected,
 )
-from olora_bench.words.numbers import rate
+from olora_bench.words.numbers import in_series, number, rate
 
 EDGES = {"low": "lowest", "high": "highest"}
 
@@ -93,6 +94,8 @@ def worded(reason: Reason) -> str:
             return "too little differs for any difference to be found four times in five"
         case ItemsUnread() | ItemsDiffer() | TooFewItems() | SourcesUnread() | ExamplesUnread() | ExamplesDiffer():
             return _on_items(reason)
+        case ErrorOverItems():
+            return _over_items(reason)
         case SearchesOpen() | JudgedByLoss() | ShorterSchedule() | NoRateChosen() | Exploratory() | Uncorrected() | AtLook():
             return _on_protocol(reason)
         case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
@@ -118,6 +121,13 @@ def _on_items(reason: ItemsUnread | ItemsDiffer | TooFewItems | SourcesUnread | 
             return "about these examples: runs do not share two or more of them"
         case _:
             assert_never(reason)
+
+
+def _over_items(one: ErrorOverItems) -> str:
+    unit, digits, items = ("nats", 4, "examples") if one.by_loss else ("pp", 2, "items")
+    errors = f"{number(one.alone, digits=digits)} against {number(one.both, digits=digits)} {unit}"
+    verdict = "the same" if one.same else one.verdict
+    return f"by chance the error over {items} alone is the greater ({errors}): with it the verdict is {verdict}"
 
 
 def _on_protocol(reason: SearchesOpen | JudgedByLoss | ShorterSchedule | NoRateChosen | Exploratory | Uncorrected | AtLook) -> str:
@@ -162,11 +172,31 @@ def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
             return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
         case NoFiniteFinalist(blocks):
             return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
-        case RestsOnRate(places):
-            told = f"at the fixed {'finalist' if len(places) == 1 else 'finalists'} {' and '.join(places)}"
-            return f"rests on the choice of rate: {told} the held-out loss has another verdict than at what was kept"
+        case RestsOnRate():
+            return _at_places(reason)
         case _:
             assert_never(reason)
+
+
+def _at_places(one: RestsOnRate) -> str:
+    said = ((0, "unresolved"), (-1, f"lower for {one.arm}"), (1, f"higher for {one.arm}"))
+    at = [(what, [f"the {_place(place, one.finalists)}" for place, side in one.sides if side == which]) for which, what in said]
+    told = ", ".join(f"{what} at {in_series(places)}" for what, places in at if places)
+    count = {3: "three", 5: "five"}.get(one.finalists, one.finalists)
+    scores = " (scores were taken of kept runs alone)" if one.scored else ""
+    return f"the held-out loss is {told} of the {count} finalists, held fixed{scores}"
+
+
+def _place(place: int, of: int) -> str:
+    """A place among so many rates, 0 being the middle one.
+
+    >>> [_place(place, 5) for place in (-2, -1, 0, 1, 2)]
+    ['lowest', 'second lowest', 'middle', 'second highest', 'highest']
+    """
+    if not place:
+        return "middle"
+    inside = of // 2 - abs(place)
+    return ("", "second ", "third ")[inside] + ("lowest" if place < 0 else "highest")
 
 
 Measured = CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn | ScoresWarned

@@ -15,7 +15,7 @@ from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.reasons import GivenSearch
 from olora_bench.analysis.scopes import About
 from olora_bench.words.numbers import found_range, interval, number, probability, rate
-from olora_bench.words.reasons import clauses, counted, holm
+from olora_bench.words.reasons import clauses, counted, holm, worded
 
 PROTOCOLS = {
     "shared": "one learning rate for both",
@@ -118,7 +118,7 @@ def headline(outcome: Outcome) -> str:
     """A verdict in one sentence, with its difference, interval and number of blocks, and then its reasons."""
     arm, reference, effect = outcome.comparison.arm, outcome.comparison.reference, outcome.judged
     if not effect.known:
-        return f"No verdict yet on {against(outcome.comparison)}: {clauses(outcome.reasons) or 'no run of this comparison is done'}."
+        return f"No verdict yet on {against(outcome.comparison)}: {clauses(outcome.own_reasons) or 'no run of this comparison is done'}."
     blocks = f"{counted(effect.blocks, 'block')} of model and seed"
     extent = "; ".join(filter(None, (interval_words(outcome), blocks)))
     scale = "nats of held-out loss" if outcome.by_loss else "percentage points on average over benchmarks"
@@ -138,7 +138,7 @@ def headline(outcome: Outcome) -> str:
             return f"Not enough runs for a verdict: {at}, but {blocks} cannot decide; {MIN_BLOCKS} can."
         case _:
             assert_never(outcome.verdict)
-    return f"{said} {sentence(clauses(outcome.reasons))}".rstrip()
+    return f"{said} {sentence(clauses(outcome.own_reasons))}".rstrip()
 
 
 def _margin(outcome: Outcome) -> str:
@@ -174,7 +174,7 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     gaps = [(outcome.pairs_missing, "missing"), (outcome.diverged, "diverged")]
     state = ", ".join(f"{count} {word}" for count, word in gaps if count) or "all done"
     lines.append(f"{counted(outcome.pairs_planned, 'pair')} of runs planned, {state}")
-    return lines + _held_out_loss(outcome, measures)
+    return [*lines, *_held_out_loss(outcome, measures), *map(worded, outcome.loss_reasons)]
 
 
 def _of_judged(outcome: Outcome, scopes: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -216,14 +216,20 @@ def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
     )
     for scope, name in asked:
         if (row := rows.get(scope)) is not None and not pd.isna(row["low"]):
-            wider = row["high"] - row["low"] > outcome.judged.high - outcome.judged.low and scope is About.ITEMS
             extent = interval(row["low"], row["high"], digits=digits_of(outcome))
-            lines.append(f"{name}: 95% interval {extent} {unit(outcome)}{WIDER if wider else ''}")
+            lines.append(f"{name}: 95% interval {extent} {unit(outcome)}{_remark(outcome, row) if scope is About.ITEMS else ''}")
     if (row := rows.get(About.FLIPS)) is not None and outcome.judged.has_interval:
         lines.append(
             f"of these {drawn} only: p = {probability(row['p'])} by the exact sign flip over blocks, uncorrected; it needs symmetry"
         )
     return lines
+
+
+def _remark(outcome: Outcome, items: Mapping[str, Any]) -> str:
+    """That the narrower scope has the greater error. A repeated interval is at another level than `items`, so the errors are compared."""
+    if outcome.by_looks:
+        return "" if outcome.over_items is None else f"; {worded(outcome.over_items)}"
+    return WIDER if items["high"] - items["low"] > outcome.judged.high - outcome.judged.low else ""
 
 
 def _held_out_loss(outcome: Outcome, measures: pd.DataFrame) -> list[str]:

@@ -106,3 +106,9 @@ def test_answers_by_chance_are_the_residual_of_the_two_way_table() -> None:
         left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
         by_hand += (left**2).sum() / ((len(table) - 1) * 5) / (4 * len(table))
     assert float(residual_variance(tables)) == pytest.approx(by_hand)
+
+
+def test_a_study_that_ends_for_equivalence_finds_less() -> None:
+    plain, ends, at_once = (found_from(simulate_design(Design(PLAN, margin=margin), TUNED, studies=2000)) for margin in (None, 2.0, 20.0))
+    first = float(np.median(simulate_design(Design(PLAN), TUNED, studies=2000).shown[0][0]))
+    assert plain < ends < at_once and first < at_once < 2 * first, "a margin far beyond the errors leaves the first look alone"

@@ -11,14 +11,17 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse
+from olora_bench.analysis import looked as looked_module
 from olora_bench.analysis.cells import compare_cells, seed_differences
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.decided import Standing, decided, standings
-from olora_bench.analysis.looked import at_looks, stood
+from olora_bench.analysis.design import Design, errors_of, foretold
+from olora_bench.analysis.looked import _STUDIES, at_looks, stood
 from olora_bench.analysis.looks import spent
 from olora_bench.analysis.outcome import Verdict, outcomes
+from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.pairs import pairs
-from olora_bench.analysis.reasons import AtLook
+from olora_bench.analysis.reasons import AtLook, ErrorOverItems
 from olora_bench.analysis.scopes import scopes
 from olora_bench.analysis.verdicts import confirmatory
 from olora_bench.store.manifest import Margin
@@ -77,6 +80,31 @@ def test_seeds_after_the_look_that_decided_do_not_enter(frames: StudyFrames) -> 
     first_alone = verdict(without(frames, lambda seed: seed >= 3), looks=PLAN, margin=WIDE)
     assert all_there["verdict"] == Verdict.EQUIVALENT and all_there["blocks"] == 6 and all_there["look_seeds"] == 3
     assert {name: repr(value) for name, value in all_there.items()} == {name: repr(value) for name, value in first_alone.items()}
+
+
+@pytest.mark.parametrize("margin", [None, 10.0, 40.0])
+def test_found_is_what_its_own_design_foretells(frames: StudyFrames, margin: float | None) -> None:
+    """As `make plan` does: a study that ends for equivalence at an early look finds less."""
+    study = replace(frames, looks=PLAN, margin=Margin(score=margin))
+    pair = pairs(study)
+    one = at_looks(study, pair, seed_differences(study, pair))[0]
+    said = foretold(Design(PLAN, models=2, margin=margin), errors_of(one.looks[one.said.look], one.seeds, 2), studies=_STUDIES)
+    row = one.columns(LEVEL)
+    assert (row["found"], row["found_low"], row["found_high"]) == (said.found, said.found_low, said.found_high)
+
+
+@pytest.mark.parametrize(("variance", "said"), [(1e-9, None), (2.2**2, True), (1e4, False), (float("nan"), None)])
+def test_a_greater_error_over_items_alone_judges_the_looks_again(
+    frames: StudyFrames, monkeypatch: pytest.MonkeyPatch, variance: float, said: bool | None
+) -> None:
+    """Of errors at one level, as the repeated interval and one of 95% are not."""
+    monkeypatch.setattr(looked_module, "_variance_of_items", lambda one, by_loss: variance)
+    row = verdict(frames, looks=PLAN, margin=WIDE)
+    told = [one for one in row["reasons"] if isinstance(one, ErrorOverItems)]
+    assert [one.same for one in told] == ([] if said is None else [said]) and row["verdict"] == Verdict.EQUIVALENT
+    for one in told:
+        assert one.alone == pytest.approx(variance**0.5) and one.both < one.alone
+        assert one.verdict == ("equivalent" if said else "unresolved")
 
 
 def test_what_is_decided_needs_no_look_and_what_is_open_the_next(frames: StudyFrames) -> None:

@@ -17,6 +17,7 @@ from olora_bench.analysis.bands import loss_bands
 from olora_bench.analysis.cost_pairs import cost_pairs
 from olora_bench.figures import comparisons, learning_rates
 from olora_bench.report.arm_styles import arm_styles
+from olora_bench.store.manifest import Margin
 from tests.figures.conftest import Book
 
 Draw = Callable[[str], Book]
@@ -227,7 +228,7 @@ def test_right_favours_the_arm_in_both_measures(book: Draw) -> None:
 
 def test_one_comparison_alone_names_its_arms(book: Draw) -> None:
     found = book("planted").found
-    figure = comparisons(found.tables["verdicts"].head(1), arm_styles(found.frames.runs["arm"]), title="t")
+    figure = comparisons(found.tables["verdicts"].head(1), arm_styles(found.frames.runs["arm"]), found.frames.margin, title="t")
     assert {"← favours lora", "favours olora →"} <= {text.get_text() for text in figure.axes[0].texts}
 
 
@@ -263,8 +264,30 @@ def test_an_open_verdict_has_ticks_from_where_on_it_would_be_found(book: Draw) -
 def test_where_nothing_is_scored_the_loss_stands_alone(book: Draw) -> None:
     found = book("planted").found
     unscored = found.tables["verdicts"].assign(difference=np.nan, low=np.nan, high=np.nan, judged_by="report_loss")
-    (axes,) = comparisons(unscored, arm_styles(found.frames.runs["arm"]), title="t").axes
+    (axes,) = comparisons(unscored, arm_styles(found.frames.runs["arm"]), found.frames.margin, title="t").axes
     assert axes.get_title(loc="left") == "Held-out loss"
+
+
+def test_a_declared_margin_is_shaded_in_both_measures_behind_what_carries_a_verdict(book: Draw) -> None:
+    """Whichever of the two is judged; the other's axis reaches to its margin too."""
+    found = book("planted").found
+    margin = Margin(score=60.0, loss=3.0)
+    figure = comparisons(found.tables["verdicts"], arm_styles(found.frames.runs["arm"]), margin, title="t")
+    judged = found.tables["verdicts"]["confirmatory"].sum()
+    for axes, half in zip(figure.axes, (60.0, 3.0), strict=True):
+        shaded = artists_of(axes, "margin")
+        assert len(shaded) == judged and max(map(abs, axes.get_xlim())) > half
+        spans = [one.get_paths()[0].vertices[:, 0] for one in shaded]
+        assert [(span.min(), span.max()) for span in spans] == [(-half, half)] * judged
+
+
+def test_the_key_says_where_an_interval_is_the_repeated_one(book: Draw) -> None:
+    found = book("planted").found
+    for looks in (False, True):
+        told = found.tables["verdicts"].assign(**({"look": 1.0} if looks else {}))
+        figure = comparisons(told, arm_styles(found.frames.runs["arm"]), Margin(), title="t")
+        said = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+        assert ("Line: 95% interval, of a verdict at looks the repeated one." in said) == looks and "Line: 95% interval" in said
 
 
 def test_a_setting_alone_shows_where_each_arm_ends(book: Draw) -> None:

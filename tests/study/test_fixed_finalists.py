@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from planting import Planter, opened_in, plant
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
+from olora_bench.analysis.outcome import Verdict, outcomes
 from olora_bench.analysis.reasons import GivenSearch, NoFiniteFinalist, RestsOnRate
 from olora_bench.config import Experiment
 from olora_bench.store import Store
@@ -18,6 +21,7 @@ from olora_bench.study.manifest import read_manifest
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.sweep import sweep_study
 from olora_bench.words.reasons import worded
+from olora_bench.words.verdicts import facts, headline
 
 SIX = """
 protocol: tuned
@@ -84,10 +88,32 @@ def test_a_kept_gain_that_is_none_at_a_fixed_finalist_rests_on_the_choice_of_rat
     _, tables = analysed(lambda one: olora_gains(one, -0.05 if one.lr > 5e-4 and one.seed != 14 else 0.05))
     assert tables["finalists"].set_index("place")["agrees"].to_dict() == {"kept": True, "-1": True, "0": True, "+1": False}
     (reasons,) = tables["verdicts"]["reasons"]
-    assert RestsOnRate(("+1",)) in reasons
-    assert worded(RestsOnRate(("-1", "+1"))) == (
-        "rests on the choice of rate: at the fixed finalists -1 and +1 the held-out loss has another verdict than at what was kept"
-    )
+    assert RestsOnRate("olora", 3, ((1, 0),), scored=False) in reasons
+
+
+@pytest.mark.parametrize(
+    ("finalists", "sides", "scored", "said"),
+    [
+        (3, ((0, 0), (1, 0)), True, "unresolved at the middle and the highest of the three finalists, held fixed (scores were taken of "
+         "kept runs alone)"),
+        (3, ((-1, 1),), False, "higher for olora at the lowest of the three finalists, held fixed"),
+        (5, ((-2, -1), (-1, 0), (0, 0), (1, 0)), False, "unresolved at the second lowest, the middle and the second highest, lower for "
+         "olora at the lowest of the five finalists, held fixed"),
+    ],
+)  # fmt: skip
+def test_a_fixed_choice_that_says_other_is_told_of_the_loss(
+    finalists: int, sides: tuple[tuple[int, int], ...], scored: bool, said: str
+) -> None:
+    assert worded(RestsOnRate("olora", finalists, sides, scored)) == f"the held-out loss is {said}"
+
+
+def test_what_rests_on_the_rate_is_said_with_the_loss_and_not_of_a_verdict_by_score(analysed: Analyse) -> None:
+    _, tables = analysed(lambda one: olora_gains(one, -0.05 if one.lr > 5e-4 and one.seed != 14 else 0.05))
+    (judged,) = outcomes(tables["verdicts"])
+    rests = "the held-out loss is unresolved at the highest of the three finalists, held fixed"
+    assert headline(judged).lower().count(rests) == 1 and rests not in facts(judged, pd.DataFrame(), pd.DataFrame())
+    beside = replace(judged, by_loss=False, verdict=Verdict.EQUIVALENT, score=judged.loss, margin=1.0)
+    assert rests not in headline(beside).lower() and facts(beside, pd.DataFrame(), pd.DataFrame())[-1] == rests
 
 
 def test_kept_runs_are_paired_by_seed_whatever_their_rates(better: tuple[StudyFrames, Tables]) -> None:

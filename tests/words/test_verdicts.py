@@ -12,7 +12,7 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Scope
 from olora_bench.analysis.margins import Kind
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
-from olora_bench.analysis.reasons import GivenSearch, JudgedByLoss, PairsMissing, RunsDiffer, SearchesOpen, TooFewBlocks
+from olora_bench.analysis.reasons import ErrorOverItems, GivenSearch, JudgedByLoss, PairsMissing, RunsDiffer, SearchesOpen, TooFewBlocks
 from olora_bench.analysis.scopes import About
 from olora_bench.words import verdicts as words
 
@@ -128,6 +128,15 @@ def test_facts_say_blocks_test_scopes_pairs_what_could_be_found_and_the_loss() -
         "6 pairs of runs planned, all done",
         "held-out loss: +0.032 nats per token, 95% interval +0.005 to +0.075 over new seeds and these examples, p = 0.031, uncorrected",
     ]
+
+
+def test_at_looks_errors_are_compared_and_not_intervals_of_two_levels() -> None:
+    by_looks = replace(OUTCOME, look=1.0, reasons=(over := ErrorOverItems(0.166, 0.207, by_loss=False, verdict="unresolved", same=False),))
+    said = "by chance the error over items alone is the greater (0.21 against 0.17 pp): with it the verdict is"
+    plain = "of these trainings on new items: 95% interval −0.3 to +1.6 pp"
+    assert f"{plain}; {said} unresolved" in words.facts(by_looks, NO_LEVELS, SCOPES) and said not in words.headline(by_looks)
+    assert f"{plain}; {said} the same" in words.facts(replace(by_looks, reasons=(replace(over, same=True),)), NO_LEVELS, SCOPES)
+    assert plain in words.facts(replace(by_looks, reasons=()), NO_LEVELS, SCOPES)
 
 
 def test_of_these_trainings_the_narrower_interval_has_no_remark() -> None:
