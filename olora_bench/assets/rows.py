@@ -105,7 +105,7 @@ def instructions(table: pa.Table, file: Path) -> pa.Table:
     if lacking:
         raise BadInput(
             f"{source(table, file)} has no column {', '.join(lacking)}. Needed: instruction, output; input may be absent. "
-            f"Found: {', '.join(map(visible, table.column_names))}{rename}"
+            f"Found: {', '.join(map(visible, table.column_names))}{rename or '. Other names: data.prompt=COLUMN data.response=COLUMN'}"
         )
     empty = pa.array([""] * table.num_rows)
     columns = {c: table[c] if c in table.column_names else empty for c in INSTRUCTION_COLUMNS}

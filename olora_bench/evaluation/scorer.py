@@ -118,10 +118,9 @@ class Scorer(LM):
         if "pretrained" not in given:
             raise BadInput("model argument pretrained is missing: give the folder of a model")
         own = {key: given[key] for key in ("device", "token_budget", "cache_dir") if key in given}
+        own["device"] = _device(given.get("device"))
         tokenizer = AutoTokenizer.from_pretrained(given.get("tokenizer", given["pretrained"]))
-        return cls(
-            _loaded(given["pretrained"], given.get("dtype", "auto"), given.get("peft")).to(given.get("device", "cpu")), tokenizer, **own
-        )
+        return cls(_loaded(given["pretrained"], given.get("dtype", "auto"), given.get("peft")).to(own["device"]), tokenizer, **own)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
@@ -215,6 +214,13 @@ def pair_cost(causal: nn.Module) -> float:
     products = sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name and id(p) not in outside)
     width = config.num_attention_heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
     return float(round(_ATTENTION_SLOWNESS * 2 * config.num_hidden_layers * width / max(1, products), 9))
+
+
+def _device(asked: str | None) -> str:
+    """Where to compute: lm-eval's command line says cuda where nobody chose, and HFLM too takes the processor where there is no GPU."""
+    if asked is None or (asked.startswith("cuda") and not torch.cuda.is_available()):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
 
 
 def _loaded(pretrained: str, dtype: str, adapter: str | None) -> nn.Module:

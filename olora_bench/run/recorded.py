@@ -103,7 +103,8 @@ def _own(record: RunRecord, group: str, config_dir: Path | None) -> dict[str, Js
     recorded: Any = record.config[group]
     name, have = recorded.get("name"), options(group, [config_dir] if config_dir else ())
     if name not in have and _lies_here(record, group):
-        return {**recorded, **_NO_SOURCE[group]}
+        # Without a Hub id the folder is the one of the model's name below machine.local_dir.
+        return {**recorded, **_NO_SOURCE[group], **({"local": name} if group == "model" and not recorded.get("hub") else {})}
     if name not in have:
         raise BadInput(
             f"run {record.train_id} names {group}={name!r}, which this machine's conf does not have, and a record is not trusted to say "

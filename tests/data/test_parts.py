@@ -225,7 +225,8 @@ def test_a_file_that_is_not_like_alpaca_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         build_parts(alpaca(), {"data:alpaca": tmp_path}, TOKENIZER)
     assert str(caught.value) == (
-        f"{tmp_path / 'train.parquet'} has no column instruction. Needed: instruction, output; input may be absent. Found: prompt, output"
+        f"{tmp_path / 'train.parquet'} has no column instruction. Needed: instruction, output; input may be absent. "
+        "Found: prompt, output. Other names: data.prompt=COLUMN data.response=COLUMN"
     )
 
 

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 from lm_eval.api.instance import Instance
 from test_evaluate import score
 from test_tries import lm_eval_says
@@ -60,7 +61,10 @@ def folder(bases: dict[str, TinyBase], tmp_path_factory: pytest.TempPathFactory)
 def test_lm_evals_command_line_scores_a_folder_as_the_model_itself(bases: dict[str, TinyBase], folder: Path) -> None:
     """By `--model_args` as lm-eval reads them, its own batch sizes beside them."""
     requests = [Instance("loglikelihood", {}, ("amber", " barn"), 0, metadata=("odd", 0, 1))]
-    by_name = Scorer.create_from_arg_string(f"pretrained={folder},token_budget=64", {"batch_size": 8, "max_batch_size": None})
+    by_name = Scorer.create_from_arg_string(
+        f"pretrained={folder},token_budget=64",
+        {"batch_size": 8, "max_batch_size": None, "device": None if torch.cuda.is_available() else "cuda"},
+    )
     assert by_name.budget.tokens == 64
     assert by_name.loglikelihood(requests) == Scorer(bases["opt"].model, bases["opt"].tokenizer).loglikelihood(requests)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from olora_bench.config import Experiment, compose, load
-from olora_bench.errors import BadInput
+from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.export import main
 from olora_bench.models import load_base
 from olora_bench.run import experiment as road
@@ -224,6 +224,20 @@ def test_a_merged_folder_keeps_the_words_of_its_base(trained: Callable, tmp_path
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.name in kept} == kept
     assert AutoTokenizer.from_pretrained(tmp_path / "out").pad_token is None
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").generation_config.top_k == 3
+
+
+def test_a_model_folder_that_no_yaml_describes_is_found_by_its_name(
+    trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `model=local:FOLDER` leaves it: below OLORA_BENCH_LOCAL, with the record's digest."""
+    folder = tmp_path / "local" / "tiny"
+    put_folder(trained("init=olora")[1], folder)
+    train_id, _ = trained("init=olora", "model.generated=null", "model.name=tiny", f"model.local={folder}")
+    with pytest.raises(MissingAssets, match="machine.local_dir, or OLORA_BENCH_LOCAL, is not set"):
+        export(train_id, "merged", tmp_path / "out")
+    monkeypatch.setenv("OLORA_BENCH_LOCAL", str(folder.parent))
+    export(train_id, "merged", tmp_path / "out")
+    AutoModelForCausalLM.from_pretrained(tmp_path / "out")
 
 
 def test_a_merged_folder_has_no_settings_that_its_base_has_not(trained: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
