@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from olora_bench.assets import made_up
 from olora_bench.assets.layout import find_rows
 from olora_bench.assets.parted import part_said
 from olora_bench.assets.rows import read_rows
@@ -80,8 +81,13 @@ def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:
 
 def items_by_benchmark(experiment: Experiment) -> dict[str, int]:
     """How many items of each benchmark the suite asks."""
-    sizes = {name: experiment.benchmarks[name].items or UNCOUNTED_ITEMS for name in experiment.suite.benchmarks}
+    sizes = {name: _size(experiment, name) for name in experiment.suite.benchmarks}
     return {name: min(experiment.suite.limit or size, size) for name, size in sizes.items()}
+
+
+def _size(experiment: Experiment, benchmark: str) -> int:
+    """How many items a benchmark has."""
+    return made_up.SIZES["test"] if experiment.suite.rows == "made_up" else experiment.benchmarks[benchmark].items or UNCOUNTED_ITEMS
 
 
 def items(experiment: Experiment) -> int:
@@ -98,8 +104,8 @@ def answers(experiment: Experiment) -> int:
 def requests(experiment: Experiment, most: int | None = None) -> float:
     """How many prompts with one of their choices the suite asks, of at most so many items a benchmark."""
     limit, suite = min(experiment.suite.limit or sys.maxsize, most or sys.maxsize), experiment.suite
-    asked = (experiment.benchmarks[name] for name in suite.benchmarks)
-    return sum(min(limit, one.items or UNCOUNTED_ITEMS) / (one.chance or UNCOUNTED_CHANCE) for one in asked)
+    chances = {name: experiment.benchmarks[name].chance or UNCOUNTED_CHANCE for name in suite.benchmarks}
+    return sum(min(limit, _size(experiment, name)) / chance for name, chance in chances.items())
 
 
 def memory_bytes(experiment: Experiment) -> float:

@@ -131,7 +131,7 @@ def _options(design: Design, varies: Variances, said: Foretold, asked: Experimen
     for limit in LIMITS if asked.suite.limit is not None else ():
         suite = asked.suite.model_copy(update={"limit": limit})
         more = asked.model_copy(update={"suite": suite})
-        if (limit is not None and limit <= (asked.suite.limit or 0)) or not now:
+        if not now or items(more) <= now:
             continue
         change = changed(design, varies.errors, items=items(more) / now, studies=studies)
         end, pace = cost.end(change.at_none), cost.known.of(asked)
