@@ -264,7 +264,7 @@ def lower_loss_in_half_the_steps() -> None:
     assert shortest["share"].to_list() == [2] and shortest["sure"].all()
 
 
-@says("That rate lies nearer to OLoRA's best than to LoRA's, which is ten times OLoRA's")
+@says("That rate lies nearer to OLoRA's best than to LoRA's, which in that search is ten times OLoRA's")
 def the_shared_rate_is_nearer_to_oloras() -> None:
     best = rates()[rates()["best"]].set_index("arm")["lr"]
     assert best["lora"] == pytest.approx(10 * best["olora"]) and best["olora"] > 3e-4

@@ -115,6 +115,7 @@ class Outcome:
         runs: the train_ids behind it, separated by spaces.
         look: the look that it stands on, 0 before the first; NaN in a study without looks.
         median_unbiased: the estimate after stopping, in the unit of what it is judged by; NaN without one.
+        p_inside: of a difference of the margin or more, corrected as p is; NaN without a margin.
     """
 
     comparison: Comparison
@@ -134,6 +135,7 @@ class Outcome:
     runs: str
     look: float = float("nan")
     median_unbiased: float = float("nan")
+    p_inside: float = float("nan")
 
     @property
     def by_looks(self) -> bool:
@@ -169,7 +171,8 @@ class Outcome:
         over, blocks_for, planned, missing, diverged = counts
         score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
         return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, over, margin, scope, blocks_for,
-                   planned, missing, diverged, row["runs"], *(float(row.get(name, "nan")) for name in _AFTER_STOPPING))  # fmt: skip
+                   planned, missing, diverged, row["runs"], *(float(row.get(name, "nan")) for name in _AFTER_STOPPING),
+                   p_inside=float(row.get("p_inside_holm" if comparison.confirmatory else "p_inside", "nan")))  # fmt: skip
 
 
 _AFTER_STOPPING = ("look", "median_unbiased")

@@ -163,8 +163,10 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     lines = [f"{outcome.blocks_for} of {counted(effect.blocks, 'block')} for {arm}"] if effect.known else []
     if not pd.isna(outcome.p):
         corrected = holm(outcome.holm_over, "contrast")
-        kind = "sequential p" if outcome.by_looks else "p"
-        lines.append(f"over {about(outcome, effect)}, {kind} = {probability(outcome.p)}, {corrected}{_errors(outcome, scopes)}")
+        kind, p = "sequential p" if outcome.by_looks else "p", probability(outcome.p)
+        if outcome.verdict is Verdict.EQUIVALENT and not pd.isna(outcome.p_inside):
+            p = f"{probability(outcome.p_inside)} against a difference of the margin or more, and {p} against none"
+        lines.append(f"over {about(outcome, effect)}, {kind} = {p}, {corrected}{_errors(outcome, scopes)}")
     if not pd.isna(outcome.median_unbiased):
         lines.append(f"median-unbiased after stopping: {amount(outcome, outcome.median_unbiased)} {unit(outcome)}")
     if not pd.isna(effect.found):
