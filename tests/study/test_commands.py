@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from planting import MakeStudy, PlantRun
 
+from olora_bench.assets import made_up
 from olora_bench.process.hardware import describe
 from olora_bench.store import lease
 from olora_bench.study import estimate
@@ -74,8 +75,9 @@ def knowing(pace: Pace) -> Paces:
 
 
 @pytest.mark.parametrize(("precision", "again"), [("fp32", 0.0), ("bf16", 50 / 5)])
-def test_what_is_compared_with_fp32_takes_its_time(study: MakeStudy, precision: str, again: float) -> None:
+def test_what_is_compared_with_fp32_takes_its_time(study: MakeStudy, precision: str, again: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """40 items of two choices at ten requests a second; 25 of them again in fp32 at five, and all 40 of the untouched base."""
+    monkeypatch.setitem(made_up.SIZES, "test", 40)
     opened = study(node(), f"precision={precision}", more="suite: {name: small, rows: made_up, benchmarks: [piqa], limit: 40}")
     job, pace = opened.grids().jobs[0], Pace(train=0.0, read=0.0, request=0.1, exact=0.2, answer=0.0, setup=0.0)
     assert estimate.seconds([job], [], knowing(pace)) == pytest.approx(START_S + 80 / 10 + again)
