@@ -39,7 +39,7 @@ def outcome(name: str, asked: Asked) -> dict[str, Any]:
     except Skipped as reason:
         found = {"held": True, "skipped": str(reason)}
     except BaseException:
-        found = {"held": False, "error": traceback.format_exc()}
+        found = {"held": False, "error": traceback.format_exc().replace(f"{Path(__file__).parents[2]}/", "")}
     return found | {"seconds": time.perf_counter() - began}
 
 
