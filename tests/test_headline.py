@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from olora_bench.analysis.caveats import ClippedUnequally, NoGain, NoSensitivity
 from olora_bench.analysis.reasons import ErrorOverItems
 from olora_bench.analysis.scopes import About
-from tests.committed_results import read
+from tests.committed_results import RESULTS, read
 
 PAGE = " ".join((Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "").split())
 
@@ -126,7 +127,10 @@ def test_what_is_found_is_of_the_study_as_it_ends() -> None:
     assert verdict()["found"] == pytest.approx(0.595, abs=0.01)
 
 
-def test_every_run_is_of_one_gpu_and_one_commit() -> None:
+def test_every_run_is_of_one_gpu_and_one_commit_and_all_took_three_minutes() -> None:
     runs = read("headline").frames.runs
-    assert len(runs) == 54 and set(runs["state"]) == {"done"}
-    assert runs["harness"].nunique() == 1
+    records = [json.loads((RESULTS / "runs" / train_id / "record.json").read_bytes()) for train_id in runs["train_id"]]
+    assert len(runs) == 54 and set(runs["state"]) == {"done"} and runs["harness"].nunique() == 1
+    assert {tuple(one["provenance"]["hardware"]["gpus"]) for one in records} == {("NVIDIA H200",)}
+    began, ended = (pd.to_datetime([one[when] for one in records], format="ISO8601") for when in ("started_at", "finished_at"))
+    assert 150 < (ended.max() - began.min()).total_seconds() < 210

@@ -13,7 +13,7 @@ from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASO
 from olora_bench.analysis.compared import PairedItems, paired_items
 from olora_bench.analysis.comparison import Comparison, comparisons
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.frames import Row, StudyFrames, rows_of
 from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found
 from olora_bench.analysis.paired import LEVEL
@@ -185,11 +185,11 @@ def compare_cells(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.Data
     return CELLS.frame(_judged(row, family if _in_family(row) else 0) for row in rows)
 
 
-def _in_family(row: dict[str, Any]) -> bool:
+def _in_family(row: Row) -> bool:
     return bool(row["confirmatory"] and row["primary"] and row["longest"])
 
 
-def _judged(row: dict[str, Any], holm_over: int) -> dict[str, Any]:
+def _judged(row: Row, holm_over: int) -> Row:
     """A row with its verdict and what could have been found: at Holm's strictest step, known only with the family."""
     estimate, lacking, share, _ = (row.pop(name) for name in ("estimate", "lacking", "share", "p_priced"))
     row |= {"holm_over": holm_over, "p_holm": row.pop("p_priced_holm")}
@@ -200,7 +200,7 @@ def _judged(row: dict[str, Any], holm_over: int) -> dict[str, Any]:
     return row | dict(zip(("verdict", "reasons"), _judge(row, lacking), strict=True))
 
 
-def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[Row]:
     bases = frames.scores[frames.scores["base"].notna()].set_index(["eval_id", "benchmark", "metric"])["value"]
     known = {
         (s["benchmark"], s["metric"]): {"primary": s["primary"], "items": s["items"], "chance": 100 * s["chance"]}
@@ -218,7 +218,7 @@ def _rows(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -
             yield row | known[benchmark, metric] | statistics | {"reasons": (*_warned(own), *cell["reasons"])}
 
 
-def _by_cell(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def _by_cell(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
     """What the rows of a (comparison, cell) share, `base_eval_id` among it, and the cell's seed differences."""
     silent = _without_benchmarks(frames)
     for comparison in comparisons(pairs):
@@ -270,10 +270,10 @@ _STATISTICS = ("constant", "score_reference", "score_arm", "gave_reference", "ga
                "item_se", "flips_reference", "flips_arm")  # fmt: skip
 
 
-def _statistics(frames: StudyFrames, scored: pd.DataFrame, benchmark: str, metric: str) -> dict[str, Any]:
+def _statistics(frames: StudyFrames, scored: pd.DataFrame, benchmark: str, metric: str) -> Row:
     """What the seeds of a cell say on one metric, `estimate` (of `outcome.effect_columns`) among it. `scored`: its seed differences."""
     seeds = len(scored)
-    row: dict[str, Any] = dict.fromkeys(_STATISTICS, np.nan) | {"estimate": None, "lacking": ()}
+    row: Row = dict.fromkeys(_STATISTICS, np.nan) | {"estimate": None, "lacking": ()}
     row |= {"flip_items": 0, "seeds": seeds, "exploratory": MIN_SEEDS_FOR_VERDICT <= seeds < EXPLORATORY_BELOW}
     if not seeds:
         return row
@@ -324,7 +324,7 @@ def one_answer_pays(cells: pd.DataFrame) -> pd.Series[bool]:
     return cells["constant"] > chance + 3 * error
 
 
-def _judge(row: dict[str, Any], lacking: tuple[Reason, ...]) -> Judgement:
+def _judge(row: Row, lacking: tuple[Reason, ...]) -> Judgement:
     reasons: tuple[Reason, ...] = row["reasons"] if row["longest"] else (*row["reasons"], ShorterSchedule())
     planned, seeds = row["seeds_planned"], row["seeds"]
     if row["diverged"]:

@@ -171,12 +171,11 @@ class Outcome:
         over, blocks_for, planned, missing, diverged = counts
         score, loss, margin, scope = _effect(row, ""), _effect(row, "loss_"), float(row["margin"]), Scope(row["scope"])
         inside = "p_inside_holm" if comparison.confirmatory else "p_inside"
-        look, unbiased, p_inside = (float(row.get(name, "nan")) for name in (*_AFTER_STOPPING, inside))
+        look, unbiased, p_inside = (float(row.get(name, "nan")) for name in ("look", "median_unbiased", inside))
         return cls(comparison, Verdict(row["verdict"]), row["reasons"], by_loss, score, loss, p, over, margin, scope, blocks_for,
                    planned, missing, diverged, row["runs"], look, unbiased, p_inside)  # fmt: skip
 
 
-_AFTER_STOPPING = ("look", "median_unbiased")
 EFFECT = ("difference", "low", "high", "p", "found", "found_low", "found_high")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Crossed
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
-from olora_bench.analysis.frames import StudyFrames, training_cell
+from olora_bench.analysis.frames import Row, StudyFrames, training_cell
 from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.margins import p_inside
 from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found, scope_of
@@ -138,14 +137,14 @@ def confirmatory(frames: StudyFrames, compared: list[Compared], looked: Sequence
     return VERDICTS.frame(_judged(frames, row) for row in rows)
 
 
-def _row(frames: StudyFrames, one: Compared, holm_over: int, looked: Looked | None) -> dict[str, Any]:
+def _row(frames: StudyFrames, one: Compared, holm_over: int, looked: Looked | None) -> Row:
     level = LEVEL / max(holm_over, 1)
     by_loss, group = asked_no_benchmark(frames, one.pairs), one.pairs
     scored = one.differences[["arm_id", "reference_id"]].drop_duplicates()
     unscored = 0 if by_loss else int((group["pair"] == "complete").sum()) - len(scored)
     enough = {"score": len(one.blocks) >= MIN_BLOCKS, "loss": len(one.losses) >= MIN_BLOCKS}
     score, loss = one.score() if enough["score"] else None, one.held_out.estimate() if enough["loss"] else None
-    row: dict[str, Any] = one.comparison.columns | {"blocks": len(one.blocks), "loss_blocks": len(one.losses)}
+    row: Row = one.comparison.columns | {"blocks": len(one.blocks), "loss_blocks": len(one.losses)}
     row |= {"holm_over": holm_over, "judged_by": "nothing" if group.empty else "report_loss" if by_loss else "score"}
     row |= effect_columns(mean_of(one.blocks), score, level=level)
     row |= {f"loss_{name}": value for name, value in effect_columns(mean_of(one.losses), loss, level=level).items()}
@@ -173,13 +172,13 @@ def _inside(estimate: Estimate | None, margin: float | None) -> dict[str, float]
     return row if estimate is None or margin is None else row | {"p_inside": p_inside(estimate, margin)}
 
 
-def _judged(frames: StudyFrames, row: dict[str, Any]) -> dict[str, Any]:
+def _judged(frames: StudyFrames, row: Row) -> Row:
     lacking, looked = row.pop("lacking"), row.pop("looked")
     shown = {name: value for name, value in row.items() if name not in ("loss_block_se", "loss_item_se")}
     return shown | dict(zip(("verdict", "reasons"), _judge(frames, row, lacking, looked), strict=True))
 
 
-def _judge(frames: StudyFrames, row: dict[str, Any], lacking: tuple[Reason, ...], looked: Looked | None) -> Judgement:
+def _judge(frames: StudyFrames, row: Row, lacking: tuple[Reason, ...], looked: Looked | None) -> Judgement:
     arms = set(frames.runs["arm"])
     absent = tuple(arm for arm in (row["arm"], row["reference"]) if arm not in arms)
     if absent:

@@ -117,10 +117,9 @@ class Scorer(LM):
             raise BadInput(f"model argument {', '.join(unknown)} is unknown. Allowed: {', '.join(_ARGUMENTS)}")
         if "pretrained" not in given:
             raise BadInput("model argument pretrained is missing: give the folder of a model")
-        own = {key: given[key] for key in ("device", "token_budget", "cache_dir") if key in given}
-        own["device"] = _device(given.get("device"))
+        own, device = {key: given[key] for key in ("token_budget", "cache_dir") if key in given}, _device(given.get("device"))
         tokenizer = AutoTokenizer.from_pretrained(given.get("tokenizer", given["pretrained"]))
-        return cls(_loaded(given["pretrained"], given.get("dtype", "auto"), given.get("peft")).to(own["device"]), tokenizer, **own)
+        return cls(_loaded(given["pretrained"], given.get("dtype", "auto"), given.get("peft")).to(device), tokenizer, device=device, **own)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
@@ -218,9 +217,9 @@ def pair_cost(causal: nn.Module) -> float:
 
 def _device(asked: str | None) -> str:
     """Where to compute: lm-eval's command line says cuda where nobody chose, and HFLM too takes the processor where there is no GPU."""
-    if asked is None or (asked.startswith("cuda") and not torch.cuda.is_available()):
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked
+    if not torch.cuda.is_available():
+        return "cpu" if asked is None or asked.startswith("cuda") else asked
+    return asked or "cuda"
 
 
 def _loaded(pretrained: str, dtype: str, adapter: str | None) -> nn.Module:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, assert_never
+from collections.abc import Sequence
+from typing import assert_never
 
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Scope
-from olora_bench.analysis.frames import rows_of
+from olora_bench.analysis.frames import Row, rows_of
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.analysis.reasons import GivenSearch
@@ -179,7 +179,7 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     return [*lines, *_held_out_loss(outcome, measures), *map(worded, outcome.loss_reasons)]
 
 
-def _of_judged(outcome: Outcome, scopes: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _of_judged(outcome: Outcome, scopes: pd.DataFrame) -> dict[str, Row]:
     """Its rows of the table `scopes` of the measure that it is judged by, by what they are about."""
     measure = "report_loss" if outcome.by_loss else "score"
     return {row["about"]: row for row in rows_of(scopes) if row["measure"] == measure}
@@ -227,7 +227,7 @@ def _other_scopes(outcome: Outcome, scopes: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _remark(outcome: Outcome, items: Mapping[str, Any]) -> str:
+def _remark(outcome: Outcome, items: Row) -> str:
     """That the narrower scope has the greater error. A repeated interval is at another level than `items`, so the errors are compared."""
     if outcome.by_looks:
         return "" if outcome.over_items is None else f"; {worded(outcome.over_items)}"
@@ -268,7 +268,7 @@ def overview(shown: Sequence[Outcome]) -> str:
     return f"{counted(len(shown), 'comparison')} carry a verdict: {counts}."
 
 
-def count(row: Mapping[str, Any]) -> str:
+def count(row: Row) -> str:
     """The paper-style count against its null band. `row` is a row of the table `win_counts`."""
     ties = f", {counted(row['ties'], 'tie')}" if row["ties"] else ""
     where = "inside" if row["null_low"] <= row["wins"] <= row["null_high"] else "outside"
