@@ -25,6 +25,9 @@ ITEM_NOISE = 4.26
 SEED_LOSS = 0.0007
 """Squared nats per token, of results/smollm2 at tuned rates: of the held-out loss from block to block."""
 
+AT_EDGE = {3: (0.44, 0.57), 5: (0.05, 0.07)}
+"""By finalists, the chances that an arm's best rate lies at an edge of them, at every look and at a look (`simulations.price`, loss)."""
+
 
 @dataclass(frozen=True)
 class Foreseen:

@@ -90,7 +90,7 @@ def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int) -> None
 
 
 def _one(many: Look, contrast: int, study: int, added: float) -> Look:
-    parts = {name: np.asarray(getattr(many.estimate, name))[contrast, study] for name in vars(many.estimate)}
+    parts = {name: np.broadcast_to(one, many.estimate.value.shape)[contrast, study] for name, one in vars(many.estimate).items()}
     parts["value"] = parts["value"] + added
     return Look(type(many.estimate)(**parts), many.seed_variance[contrast, study])
 
