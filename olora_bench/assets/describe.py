@@ -76,11 +76,6 @@ def write_yaml(text: str, file: Path) -> str:
     return f"{file} describes {node['name']}: python -m olora_bench model={node['name']}"
 
 
-def described_name(repository: str) -> str:
-    """The name of a model that is known by its repository alone: no two share it."""
-    return repository.replace("/", "--")
-
-
 def _of_hub(place: str) -> Node:
     name, _, revision = place.partition("@")
     try:
@@ -101,7 +96,7 @@ def _of_hub(place: str) -> Node:
             "connection (and HF_HOME brought here) brings it; or give a folder: model=local:FOLDER"
         ) from None
     return {
-        "name": described_name(name), "hub": {"id": name, "revision": source.revision}, "folder": folder,
+        "name": hub.described_name(name), "hub": {"id": name, "revision": source.revision}, "folder": folder,
         "licence": f"as https://huggingface.co/{name} says",
     }  # fmt: skip
 

@@ -79,7 +79,7 @@ def _try(missing: list[Missing], want: Wanted, asset: Asset, work: Callable[[], 
     except MissingAssets as error:
         hub_source = want.spec.hub if asset.source == "hub" else None
         place = asset.source if hub_source is None else f"hub ({hub_source.id})"
-        bring = "see above" if hub_source is None else hub.how_to_bring(hub_source, hub.kind_of(want.spec))
+        bring = "see above" if hub_source is None else hub.how_to_bring(want.spec)
         missing.append(Missing(want.key, place, str(error), bring))
         return None
 

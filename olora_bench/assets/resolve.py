@@ -46,7 +46,7 @@ def resolve(experiment: Experiment, settled: Settled | None = None) -> dict[str,
         try:
             found[key] = Asset(key, source, _identity(want, source, experiment, settled))
         except MissingAssets as error:
-            missing.append(Missing(key, "hub", str(error), "set hub.revision to a full commit"))
+            missing.append(Missing(key, "hub", str(error), hub.how_to_bring(want.spec)))
     if missing:
         refuse([experiment], missing if settled is not None else [*missing, *unobtainable([(experiment, found)])])
     return found
@@ -141,7 +141,7 @@ def _settled(want: Wanted, source: HubSource, settled: Settled) -> str:
     named = re.fullmatch(rf"{re.escape(source.id)}@([0-9a-f]{{40}})(?:#.*)?", settled().get(want.key, ""))
     commit = named[1] if named else hub.last_head(source, hub.kind_of(want.spec))
     if commit is None:
-        raise MissingAssets(f"{source.id} is unpinned, and no run of this study has settled its commit: set its hub.revision")
+        raise MissingAssets(f"{source.id} is unpinned, and no run of this study has settled its commit")
     return commit
 
 

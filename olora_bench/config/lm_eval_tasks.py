@@ -140,6 +140,14 @@ def described_task(name: str) -> Benchmark | None:
         raise BadInput(f"lm-eval's task {name} cannot be a benchmark: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
 
 
+def is_lm_evals(benchmark: Benchmark) -> bool:
+    """Whether a benchmark is described by lm-eval alone, and has no YAML."""
+    try:
+        return described_task(benchmark.name) == benchmark
+    except BadInput:
+        return False
+
+
 def _unfit(said: Definition) -> Iterator[str]:
     kind, own = said.get("output_type"), "write conf/benchmark/NAME.yaml for it (docs/adding.md)"
     if kind != "multiple_choice":

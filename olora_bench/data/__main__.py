@@ -43,7 +43,7 @@ def _lines(overrides: Sequence[str]) -> Iterator[str]:
     from olora_bench.assets import check, fetch, resolve
     from olora_bench.config import compose, load
 
-    experiment = load(compose([*overrides, "suite=none", "tracker=none"]))
+    experiment = load(compose(["rank=1", *overrides, "suite=none", "tracker=none"]))  # data depend on no rank
     assets = resolve(experiment)
     check(experiment, assets)
     paths = fetch(experiment, assets)

