@@ -32,6 +32,7 @@ def command(experiment: Experiment) -> str:
     unchanged = plain(compose(chosen))
     unchanged |= {node: _validated(node, unchanged[node]) for node in NODES}
     values = experiment.model_dump(mode="json", include=DECIDE)
+    values["suite"]["benchmarks"] = _by_group(experiment.suite)
     return typed("olora_bench.assets", *chosen, *(line for key in values for line in _differing(key, values[key], unchanged[key])))
 
 
@@ -40,6 +41,16 @@ def _named(model: Model) -> str:
     if model.hub is not None and model.name == described_name(model.hub.id):
         return f"hub:{model.hub.id}" + (f"@{model.hub.revision}" if model.hub.revision else "")
     return f"local:{model.local}" if model.local is not None and Path(model.local).is_absolute() else model.name
+
+
+def _by_group(suite: Suite) -> list[str]:
+    """The benchmarks as they were named: a group, whose tasks stand in its place, by its own name."""
+    names = list(suite.benchmarks)
+    for group, one in suite.groups.items():  # an outer one before those in it
+        if set(one.tasks) <= set(names):
+            names.insert(names.index(one.tasks[0]), group)
+            names = [name for name in names if name not in one.tasks]
+    return names
 
 
 def _validated(node: str, values: Any) -> Any:

@@ -168,12 +168,10 @@ def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict
 
 
 def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> dict[str, pa.Table]:
-    """The rows of a split's files, said which they are, for a file's name may say no split; by part where a column tells parts apart."""
+    """The rows of a split's files, said which they are; by part where a column tells parts apart."""
     from olora_bench.assets import rows
 
-    said = {layout.split_said(f"{file.parent.name}/{file.name}") for file in files}
-    guessed = "" if split in said else ", whose name says no split"
-    say(f"assets: {key}: {split} is {', '.join(map(str, files))}{guessed}")
+    say(f"assets: {key}: {split} is {', '.join(map(str, files))}")
     if isinstance(spec, Data):
         from olora_bench.assets import parted
 

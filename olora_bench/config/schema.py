@@ -21,6 +21,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 AssetSource = Literal["packaged", "local", "hub"]
 Rows = Literal["real", "made_up"]
+Metric = Literal["acc", "acc_norm"]
+"""Of a benchmark's items: the share answered right, by log-likelihood, or by that per character of a choice."""
 Read = Literal["everything", "final", "tune"]
 Criterion = Literal["tune_loss", "tune_gold_logprob"]
 """What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
@@ -260,8 +262,17 @@ class Generation(Strict):
     limit: int | None = Field(default=None, ge=1)
 
 
+class Group(Strict):
+    """One of lm-eval's groups: its tasks, and which of their metrics it has as a mean, weighted by their numbers of items or not."""
+
+    tasks: tuple[str, ...]
+    weighted: dict[Metric, bool] = {}
+
+
 class Suite(Strict):
     """The benchmarks a run is scored on. `limit` items per benchmark, the same for every arm; null scores all.
+
+    `groups` are those of lm-eval that were named in place of their tasks, and those in them: part of no id, for their tasks are.
 
     `fewshot_sampler` is lm-eval's: `default` draws new examples for each item, `first_n` takes the train split's first ones for all.
     """
@@ -275,6 +286,7 @@ class Suite(Strict):
     fewshot_sampler: Literal["default", "first_n"] = "default"
     dtype: Dtype | None = None
     generation: Generation | None = None
+    groups: dict[str, Group] = {}
 
     @model_validator(mode="after")
     def _not_empty(self) -> Suite:
@@ -320,7 +332,7 @@ class Benchmark(Strict):
     name: Name
     task: str
     version: float
-    metrics: tuple[Literal["acc", "acc_norm"], ...] = Field(min_length=1)
+    metrics: tuple[Metric, ...] = Field(min_length=1)
     report_split: Literal["test", "validation"]
     items: int | None = Field(ge=1)
     chance: float | None = Field(gt=0, lt=1)

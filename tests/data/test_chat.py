@@ -157,7 +157,7 @@ def test_show_marks_the_assistants_turns(tmp_path: Path, cache_dir: Path, chatty
     assert lines[1:6] == [
         "<s>user", f"What is {number} times {number}?</s>", "<s>assistant", f"[[It is {number * number}, friend {number}.</s>", "]]",
     ]  # fmt: skip
-    assert [line.partition(",")[0] for line in lines[-3:]] == ["train: 42 examples", "tune: 6 examples", "report: 12 examples"]
+    assert [line.partition(",")[0] for line in lines[-4:-1]] == ["train: 42 examples", "tune: 6 examples", "report: 12 examples"]
 
 
 def test_a_model_without_a_template_is_refused_before_it_is_loaded(tmp_path: Path, cache_dir: Path) -> None:

@@ -53,6 +53,13 @@ def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Cli, t
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
 
 
+def test_no_gpu_is_proposed_for_a_model_that_needs_none(study: MakeStudy) -> None:
+    """What is left of a tiny model's time on one is what any run takes."""
+    opened = study(node())
+    lines = plan_text(str(opened.file.path), opened.file.overrides).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("time", "GPU", "memory"))] == ["time", "memory"]
+
+
 @pytest.mark.parametrize("seeds, pairs, few", [(2, ONE_PAIR, True), (5, THREE_PAIRS, True), (6, ONE_PAIR, False), (6, THREE_PAIRS, False)])
 def test_a_plan_that_could_decide_nothing_says_so(study: MakeStudy, seeds: int, pairs: Sequence[tuple[str, str]], few: bool) -> None:
     warnings = [line for line in plan(study(node(seeds, pairs))).splitlines() if "too few" in line]
