@@ -19,7 +19,7 @@ from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store.sealed import digest_of
 
 ROWS_VERSION = 2  # raised whenever rows from a local folder or the Hub are written differently
-_COLUMNS = ("prompt", "response", "prompt_template", "messages", "split_column")
+_COLUMNS = ("prompt", "response", "prompt_template", "messages", "split_column", "tune_split", "report_split")
 ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
 
 

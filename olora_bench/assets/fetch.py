@@ -161,10 +161,13 @@ def _make_rows(place: cache.Place, want: Wanted, asset: Asset, experiment: Exper
 
 
 def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict[str, list[Path]]:
+    """By split; of instruction data by part."""
     if asset.source == "local":
-        return layout.find_rows(spec, experiment.machine.local_dir)
-    assert spec.hub is not None
-    return hub.fetch_rows(spec, spec.hub, commit(asset))
+        found = layout.find_rows(spec, experiment.machine.local_dir)
+    else:
+        assert spec.hub is not None
+        found = hub.fetch_rows(spec, spec.hub, commit(asset))
+    return {spec.part_of_split.get(split, split): files for split, files in found.items()} if isinstance(spec, Data) else found
 
 
 def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> dict[str, pa.Table]:

@@ -250,6 +250,8 @@ def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str) -> dict[s
     """
     names = _listed(source, "dataset", commit)
     splits = layout.pick(names, source.config, layout.splits_of(spec))
+    if isinstance(spec, Data) and splits and (absent := [split for split in layout.splits_of(spec) if split not in splits]):
+        raise MissingAssets(f"{source.id}@{commit} has no {' and no '.join(absent)} split; it has {', '.join(names[:8])}")
     if not splits:
         splits_wanted = ", ".join(layout.splits_of(spec))
         raise MissingAssets(

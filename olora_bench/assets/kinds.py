@@ -43,7 +43,7 @@ class Wanted:
     @property
     def source_splits(self) -> tuple[str, ...]:
         """Those that a folder or a repository must have: the parts of instruction data are made of its rows, or have files of their own."""
-        return ("train",) if isinstance(self.spec, Data) else self.splits
+        return tuple(self.spec.part_of_split) if isinstance(self.spec, Data) else self.splits
 
 
 def wanted(experiment: Experiment) -> dict[str, Wanted]:

@@ -188,8 +188,8 @@ def _unfit(said: Definition) -> Iterator[str]:
     if not _metrics(said):
         named = ", ".join(str(one.get("metric")) for one in said.get("metric_list") or ())
         yield (
-            f"is scored by {named}. Allowed: tasks scored by {' or '.join(METRICS)}, the share of items answered right, which verdicts over "
-            f"items take; to score this one by them, {own}"
+            f"is scored by {named}. Allowed: tasks scored by {' or '.join(METRICS)}, the share of items answered right, which verdicts "
+            f"over items take; to score this one by them, {own}"
         )
     if _scored(said) not in SPLITS:
         yield f"is scored on its split {_scored(said)}. Allowed: {' or '.join(SPLITS)}"

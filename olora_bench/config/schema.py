@@ -27,6 +27,7 @@ Read = Literal["everything", "final", "tune"]
 Criterion = Literal["tune_loss", "tune_gold_logprob"]
 """What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
 Rate = Annotated[float, Field(gt=0)]
+HeldOutSplit = Literal["validation", "test"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 # A name becomes a folder name and a column label.
@@ -74,6 +75,14 @@ class HubSource(Strict):
     id: Annotated[str, AfterValidator(hub_id)]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     config: Name | None = None
+
+
+def _repository(value: object) -> object:
+    """`org/name` and `org/name@COMMIT`, as a command line has them, in place of a source's keys."""
+    if not isinstance(value, str):
+        return value
+    name, _, revision = value.partition("@")
+    return {"id": name, "revision": revision or None}
 
 
 class PackagedSource(Strict):
@@ -177,15 +186,16 @@ class Data(Strict):
     and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`. Under `template: chat` a row is a conversation,
     in the column `messages` (null: of that name), written by the model's own chat template.
 
-    Which rows are held out: `tune_size` and `report_size` of them, drawn; or a share of all; or a file of their own; or what `split_column`
-    says of each. Of a part that has a file, a share or rows of its own a size takes only so many; null takes all.
+    Which rows are held out: `tune_size` and `report_size` of them, drawn; or a share of all; or a file of their own; or a split that the
+    repository or folder has; or what `split_column` says of each. Of a part that has rows of its own or a share a size takes only so many;
+    null takes all.
     """
 
     name: Name
     kind: Literal["benchmarks", "instructions"]
     benchmarks: tuple[str, ...] = ()
     rows: Rows = "real"
-    hub: HubSource | None = None
+    hub: Annotated[HubSource | None, BeforeValidator(_repository)] = None
     local: Inside | None = None
     path: Annotated[str, Field(min_length=1)] | None = None
     prompt: str | None = None
@@ -194,6 +204,8 @@ class Data(Strict):
     messages: str | None = None
     tune_path: Annotated[str, Field(min_length=1)] | None = None
     report_path: Annotated[str, Field(min_length=1)] | None = None
+    tune_split: HeldOutSplit | None = None
+    report_split: HeldOutSplit | None = None
     split_column: Annotated[str, Field(min_length=1)] | None = None
     tune_share: Share | None = None
     report_share: Share | None = None
@@ -212,8 +224,15 @@ class Data(Strict):
 
     @property
     def own_parts(self) -> tuple[str, ...]:
-        """The held-out parts whose rows are told apart before any is drawn: by a file or a column."""
-        return tuple(part for part in HELD_OUT if self.split_column is not None or getattr(self, f"{part}_path") is not None)
+        """The held-out parts whose rows are told apart before any is drawn: by a file, a split or a column."""
+        own = {part for part in HELD_OUT for key in ("path", "split") if getattr(self, f"{part}_{key}") is not None}
+        return tuple(part for part in HELD_OUT if self.split_column is not None or part in own)
+
+    @property
+    def part_of_split(self) -> dict[str, str]:
+        """The splits that are read of a repository or folder, each with the part that it is."""
+        held_out = {split: part for part in HELD_OUT if (split := getattr(self, f"{part}_split")) is not None}
+        return {"train": "train", **held_out}
 
     @model_validator(mode="before")
     @classmethod

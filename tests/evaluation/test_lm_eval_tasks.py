@@ -67,7 +67,11 @@ def theirs(names: Sequence[str], folder: Path, split: str) -> dict[str, Configur
     for name in names:
         file = str(folder / name / f"{split}.parquet")
         own: Mapping[str, Any] = {key: value for key, value in load_yaml(task_file(name)).items() if key not in ("tag", "group")}
-        source = {"dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": {"data_files": {split: file, "dev": file}}}
+        source = {
+            "dataset_path": "parquet",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": {split: file, "dev": file, "train": file}},
+        }
         found[name] = ConfigurableTask(config={**own, **source})
     return found
 
@@ -110,7 +114,7 @@ def grouped() -> Callable[..., EvalRecord]:
         nothing = {f"scores.{name}.stderr.{m}": "one item" for name, one in scores.items() for m, e in one.stderr.items() if e is None}
         return EvalRecord(
             eval_id="0" * 16, base="tiny", status="done", identity={}, config={"suite": suite.model_dump(mode="json")}, provenance={},
-            scores=scores, missing=nothing,
+            scores=scores, missing=nothing, started_at="2026-01-01T00:00:00+00:00", finished_at="2026-01-01T00:00:00+00:00",
         )  # fmt: skip
 
     return make
@@ -233,8 +237,8 @@ def test_what_a_yaml_of_ours_says_of_a_task_is_what_lm_eval_says(name: str) -> N
         ("gsm8k", "lm-eval's task gsm8k is of type generate_until. Allowed: multiple_choice"),
         ("anli_r1", "lm-eval's task anli_r1 is scored on its split test_r1. Allowed: test or validation"),
         ("crows_pairs_english", "lm-eval's task crows_pairs_english is scored by likelihood_diff, pct_stereotype. "
-         "Allowed: tasks scored by acc or acc_norm, the share of items answered right, which verdicts over items take; to score this one by "
-         "them, write conf/benchmark/NAME.yaml for it (docs/adding.md)"),
+         "Allowed: tasks scored by acc or acc_norm, the share of items answered right, which verdicts over items take; to score this one "
+         "by them, write conf/benchmark/NAME.yaml for it (docs/adding.md)"),
     ],
 )  # fmt: skip
 def test_a_task_that_cannot_be_a_benchmark_is_refused(name: str, message: str) -> None:
