@@ -102,8 +102,9 @@ def _scored_by(metrics: Sequence[Metric], config: Definition) -> Definition:
     listed = config.get("metric_list")
     if listed is None:
         return {}
-    said = {one["metric"]: one for one in listed}
-    return {"metric_list": [said.get(name, {"metric": name, "aggregation": "mean", "higher_is_better": True}) for name in metrics]}
+    kept = [one for one in listed if one["metric"] in metrics]
+    said = {one["metric"] for one in kept}
+    return {"metric_list": [*kept, *({"metric": m, "aggregation": "mean", "higher_is_better": True} for m in metrics if m not in said)]}
 
 
 def _made(kind: type[_Task], config: Definition, splits: Splits) -> _Task:
