@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from olora_bench.assets.hub import described_name
 from olora_bench.config import Data, Experiment, Machine, Model, Suite, compose, options, plain
 from olora_bench.config.compose import is_described
 from olora_bench.config.lines import typed, value_line
 
-NODES = {"model": Model, "data": Data, "suite": Suite, "machine": Machine}
+NODES: dict[str, type[BaseModel]] = {"model": Model, "data": Data, "suite": Suite, "machine": Machine}
 DECIDE: dict[str, Any] = {
     "assets": True, "model": True, "data": True, "suite": {"benchmarks", "rows"}, "machine": {"cache_dir", "local_dir"},
 }  # fmt: skip

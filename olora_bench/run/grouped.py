@@ -12,11 +12,12 @@ from olora_bench.store import EvalRecord, Score
 
 @dataclass(frozen=True)
 class GroupScore:
-    """A group's means and their standard errors (null where a task of one item has none), and its number of items."""
+    """A group's means and their standard errors (null where a task of one item has none), its number of items, and its tasks."""
 
     metrics: dict[Metric, float]
     stderr: dict[Metric, float | None]
     items: int
+    tasks: tuple[str, ...]
 
 
 def group_scores(record: EvalRecord) -> dict[str, GroupScore]:
@@ -28,10 +29,11 @@ def group_scores(record: EvalRecord) -> dict[str, GroupScore]:
 
 
 def _of(group: Group, scores: Mapping[str, Score]) -> GroupScore:
-    tasks = [scores[name] for name in group.tasks if name in scores]
+    names = tuple(name for name in group.tasks if name in scores)
+    tasks = [scores[name] for name in names]
     found = {metric: one for metric, by_size in group.weighted.items() if (one := _mean(tasks, metric, by_size=by_size)) is not None}
     metrics, errors = ({metric: one[part] for metric, one in found.items()} for part in (0, 1))
-    return GroupScore(metrics, errors, sum(one.items for one in tasks))  # type: ignore[arg-type]
+    return GroupScore(metrics, errors, sum(one.items for one in tasks), names)  # type: ignore[arg-type]
 
 
 def _mean(tasks: list[Score], metric: Metric, *, by_size: bool) -> tuple[float, float | None] | None:

@@ -141,7 +141,7 @@ def test_a_kept_description_is_a_model_like_any(door: Door, tmp_path: Path) -> N
     """The YAML pins the commit, has the head that shipped files have, and describes the same model."""
     door.hub.repositories["me/tiny"] = Repository(COMMIT, {"config.json": json.dumps(TINY).encode()})
     file = tmp_path / "conf" / "model" / "mine.yaml"
-    assert write_yaml("hub:me/tiny", file) == f"{file} describes mine: python -m olora_bench model=mine"
+    assert write_yaml("hub:me/tiny", file) == f"{file} describes mine: python -m olora_bench --config-dir {tmp_path / 'conf'} model=mine"
     assert file.read_text().splitlines()[1:3] == [
         "# Use:      python -m olora_bench model=mine",
         "# Override: python -m olora_bench model=mine init=olora rank=8",
@@ -151,6 +151,9 @@ def test_a_kept_description_is_a_model_like_any(door: Door, tmp_path: Path) -> N
         update={"name": "mine", "hub": known.hub and known.hub.model_copy(update={"revision": COMMIT})}
     )
     assert known.hub is not None and known.hub.revision == COMMIT
+    assert write_yaml("hub:me/tiny", tmp_path / "mine.yaml").endswith(
+        "/mine.yaml describes mine: put it into a folder model/, then python -m olora_bench --config-dir FOLDER_ABOVE model=mine"
+    )
     with pytest.raises(BadInput) as caught:
         write_yaml("hub:me/tiny", file)
     assert str(caught.value) == f"{file} is there already: give another name, or move it away"

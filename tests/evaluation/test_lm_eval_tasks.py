@@ -30,6 +30,7 @@ from olora_bench.evaluation import Scoring, evaluate
 from olora_bench.identity.ids import settings
 from olora_bench.run.grouped import group_lines, group_scores
 from olora_bench.store import EvalRecord, Score
+from olora_bench.study.exported import _results
 
 
 def of_mmlu(name: str) -> list[dict[str, Any]]:
@@ -156,6 +157,20 @@ def test_a_mean_that_is_not_weighted_is_lm_evals_too(grouped: Callable[..., Eval
     values, errors = zip(*((one.metrics["acc"], one.stderr["acc"]) for one in record.scores.values()), strict=True)
     assert ours.metrics["acc"] == pytest.approx(aggregate_subtask_metrics(values, [1] * 19, weight_by_size=False))
     assert ours.stderr["acc"] == pytest.approx(unweighted_mean_stderr(errors))
+
+
+def test_an_exported_record_has_its_groups_where_lm_evals_has_them(grouped: Callable[..., EvalRecord]) -> None:
+    record = grouped("mmlu_stem")
+    found, ours = _results(record, {"base": "tiny", "train_id": "0" * 16}), group_scores(record)["mmlu_stem"]
+    assert found["groups"] == {
+        "mmlu_stem": {
+            "alias": "mmlu_stem",
+            "sample_len": ours.items,
+            "acc,none": ours.metrics["acc"],
+            "acc_stderr,none": ours.stderr["acc"],
+        }
+    }
+    assert found["group_subtasks"]["mmlu_stem"] == list(tasks_of("mmlu_stem"))  # type: ignore[index]
 
 
 def test_a_group_is_told_after_its_tasks(grouped: Callable[..., EvalRecord]) -> None:
