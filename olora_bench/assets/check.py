@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from olora_bench.assets import cache, hub, layout, packaged
 from olora_bench.assets.asked import commands
 from olora_bench.assets.folder import misfit
-from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
+from olora_bench.assets.kinds import NOWHERE, Asset, Missing, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, Model
 from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store.sealed import digest_of
@@ -75,8 +75,8 @@ def refuse(experiments: Iterable[Experiment], missing: list[Missing]) -> None:
     lines = [f"{len(missing)} asset{'s are' if len(missing) > 1 else ' is'} missing:"]
     for (source, reason, bring), keys in reasons.items():
         lines += [f"  {', '.join(keys)}", f"    source: {source}; {reason}", f"    brings it: {bring}"]
-    lines.append("Then, or with a connection, fetch all of it ahead:")
-    lines += [f"  {text}" for text in commands(experiments)]
+    if any(m.source != NOWHERE for m in missing):  # what no source has, no command fetches
+        lines += ["Then, or with a connection, fetch all of it ahead:", *(f"  {text}" for text in commands(experiments))]
     raise MissingAssets("\n".join(lines))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from olora_bench.assets import cache, hub, layout, packaged
 from olora_bench.assets.check import refuse, unobtainable
-from olora_bench.assets.kinds import Asset, Missing, Source, Spec, Wanted, generated_spec, wanted
+from olora_bench.assets.kinds import NOWHERE, Asset, Missing, Source, Spec, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, HubSource, Model
 from olora_bench.config.schema import AssetSource
 from olora_bench.errors import MissingAssets
@@ -100,7 +100,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     ways = (
         own
         + ([f"add {' or '.join(declared)} to assets"] if declared else [])
-        + [f"put it at {place}" + ("" if placed else " and set machine.local_dir")]
+        + [f"put it at {place}" + ("" if placed else " and set machine.local_dir (or OLORA_BENCH_LOCAL)")]
     )
     seen = _passed_over(want, None, experiment)
     why = "".join(f"; {folder} is passed over: {problem}" for folder, problem in seen.items())
@@ -110,7 +110,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
         ways = [step, *ways[:-1]]
     return Missing(
         want.key,
-        "none",
+        NOWHERE,
         f"none of assets=[{sources}] has it" + ("" if placed else " (machine.local_dir, or OLORA_BENCH_LOCAL, is not set)") + why,
         ", or ".join(ways),
     )
