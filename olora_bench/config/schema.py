@@ -5,14 +5,13 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from olora_bench.config.data_rules import HELD_OUT, check_data, with_sizes
-from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
+from olora_bench.config.folders import Folder
+from olora_bench.config.grammar import hub_id, hub_source, package_name, package_version, path_inside
 from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, Promise, check_init
 from olora_bench.config.templates import TemplateName
@@ -35,27 +34,6 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
-def _can_be_named(path: object, info: ValidationInfo) -> object:
-    text = str(path) if isinstance(path, str | Path) else "."
-    if not text.strip() or "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
-        short = text if len(text) < 100 else f"{text[:100]}..."
-        raise ValueError(
-            f"machine.{info.field_name}={short!r} is not allowed: name a folder; each part of its path has at most 255 bytes, and no NUL"
-        )
-    return path
-
-
-def _expand_home(path: Path, info: ValidationInfo) -> Path:
-    """As a shell does: `~` in front is a home, where there is one; every other character is itself."""
-    expanded = Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises where a file is merely called ~something)
-    if path.parts[:1] == ("~",) and expanded == path:
-        key = str(info.field_name)
-        variable = f"OLORA_BENCH_{key.removesuffix('_dir').upper()}"
-        raise ValueError(f"machine.{key}={path}: this user has no home folder. Set HOME or {variable}, or give machine.{key} in full")
-    return expanded
-
-
-Folder = Annotated[Path, BeforeValidator(_can_be_named), AfterValidator(_expand_home)]
 Inside = Annotated[str, AfterValidator(path_inside)]
 """A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
 PLAIN_FAMILIES = ("llama", "mistral", "gemma", "opt", "qwen3", "gemma3_text", "phi3")
@@ -75,14 +53,6 @@ class HubSource(Strict):
     id: Annotated[str, AfterValidator(hub_id)]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     config: Name | None = None
-
-
-def _repository(value: object) -> object:
-    """`org/name` and `org/name@COMMIT`, as a command line has them, in place of a source's keys."""
-    if not isinstance(value, str):
-        return value
-    name, _, revision = value.partition("@")
-    return {"id": name, "revision": revision or None}
 
 
 class PackagedSource(Strict):
@@ -195,7 +165,7 @@ class Data(Strict):
     kind: Literal["benchmarks", "instructions"]
     benchmarks: tuple[str, ...] = ()
     rows: Rows = "real"
-    hub: Annotated[HubSource | None, BeforeValidator(_repository)] = None
+    hub: Annotated[HubSource | None, BeforeValidator(hub_source)] = None
     local: Inside | None = None
     path: Annotated[str, Field(min_length=1)] | None = None
     prompt: str | None = None
