@@ -38,7 +38,10 @@ def machine(tmp_path: Path, cache_dir: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _hydra_is_clear() -> Iterator[None]:
+    """Nor are folders of configs trusted that the test before named."""
     yield
+    if (own := sys.modules.get("olora_bench.config.own_inits")) is not None:
+        own._FOLDERS.clear()
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()

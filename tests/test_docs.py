@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -113,7 +114,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
 
 
 def is_study(study: str) -> bool:
-    return bool(THE_READERS.match(study)) or (sweeps_dir() / f"{study}.yaml").is_file()
+    return bool(THE_READERS.match(study.removesuffix(".yaml"))) or (sweeps_dir() / f"{study}.yaml").is_file()
 
 
 def launched(overrides: list[str]) -> list[str]:
@@ -131,7 +132,7 @@ def launched(overrides: list[str]) -> list[str]:
 def composed(overrides: list[str], study: str | None = None) -> None:
     """Compose as the command line would, and check what comes out; choices that are the reader's own are left out."""
     known = [part for part in launched(overrides) if not THE_READERS.match(part.partition("=")[2])]
-    if study is None or THE_READERS.match(study):
+    if study is None or THE_READERS.match(study.removesuffix(".yaml")):
         load(compose(known))
         return
     config = compose(known, config_name=study, config_dir=sweeps_dir())
@@ -199,6 +200,19 @@ def test_every_python_command_can_be_given(page: str, words: tuple[str, ...]) ->
         assert module.startswith(("perf.", "simulations.")), f"{page}: {module} is not checked here"
         source = text(module.replace(".", "/") + ".py")
         assert all(f'"{flag}"' in source for flag in rest if flag.startswith("--"))
+
+
+def test_the_whole_study_of_the_page_can_be_planned(tmp_path: Path) -> None:
+    """It is written off the page as it stands there, and is planned by its path."""
+    from olora_bench.study.plan import plan_text
+
+    page = text("docs/adding.md")
+    whole = page[page.index("    # my_study.yaml") : page.index("A study is named by the path of its file")]
+    (file := tmp_path / "my_study.yaml").write_text(textwrap.dedent(whole))
+    planned = plan_text(str(file), [f"machine.results_dir={tmp_path / 'results'}"]).splitlines()
+    assert planned[0] == "study my_study: LoRA and OLoRA on a tiny random model"
+    assert "runs          12" in planned and "state         12 missing" in planned
+    assert not any(line.startswith("too few") for line in planned)
 
 
 def test_packages_named_are_those_pinned() -> None:

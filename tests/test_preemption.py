@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +87,55 @@ def test_ctrl_c_is_heard_where_nobody_reads_what_it_says(monkeypatch: pytest.Mon
     monkeypatch.setattr("os.write", gone)
     with pytest.raises(KeyboardInterrupt), stop_signals() as stop, stop.deferred():
         signal.raise_signal(signal.SIGINT)
+
+
+WORKER = """
+import pathlib, time
+from olora_bench.process.preemption import Preempted, stop_signals
+
+def work(place):
+    with stop_signals() as stop:
+        pathlib.Path(place, "began").touch()
+        try:
+            with stop.deferred():
+                for _ in range(600):  # as a training asks between its steps
+                    time.sleep(0.05)
+                    if stop.requested:
+                        raise Preempted
+        except Preempted as ended:
+            pathlib.Path(place, "ended").write_text(str(ended.code))
+            raise
+"""
+LAUNCHER = """
+import sys
+from joblib import Parallel, delayed
+from worker import work
+Parallel(n_jobs=2)(delayed(work)(place) for place in sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_of_joblib_end_with_the_sweep_that_started_them(by: signal.Signals, tmp_path: Path) -> None:
+    """It lets them go on by itself; here each is asked to end as by SIGTERM, and keeps what it has."""
+    pytest.importorskip("joblib")
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place in places:
+        place.mkdir()
+    root = str(Path(__file__).parents[1])
+    launcher = subprocess.Popen(
+        [sys.executable, "launcher.py", *map(str, places)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": f"{root}:{tmp_path}"}
+    )
+    assert waited(lambda: all((place / "began").exists() for place in places))
+    launcher.send_signal(by)
+    launcher.wait(60)
+    assert waited(lambda: all((place / "ended").exists() and (place / "ended").read_text() for place in places))
+    assert [(place / "ended").read_text() for place in places] == ["143", "143"]
+
+
+def waited(there: Callable[[], bool], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not there() and time.monotonic() < end:
+        time.sleep(0.05)
+    return there()

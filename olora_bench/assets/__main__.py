@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         from olora_bench.assets import check, fetch, resolve
         from olora_bench.config import compose, load
 
-        experiment = load(compose(without_folder(arguments)))
+        experiment = load(compose(["rank=1", *without_folder(arguments)]))  # what is fetched depends on no rank
         assets = resolve(experiment)
         check(experiment, assets, within_s=PATIENCE_S)
         folders = fetch(experiment, assets)

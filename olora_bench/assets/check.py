@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,16 +11,15 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from olora_bench.assets import cache, hub, layout, packaged
-from olora_bench.assets.describe import described_name
+from olora_bench.assets.asked import commands
 from olora_bench.assets.folder import misfit
-from olora_bench.assets.kinds import Asset, Missing, Wanted, generated_spec, wanted
+from olora_bench.assets.kinds import NOWHERE, Asset, Missing, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, Model
-from olora_bench.config.lines import plain_line
 from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.store.sealed import digest_of
 
 ROWS_VERSION = 2  # raised whenever rows from a local folder or the Hub are written differently
-_COLUMNS = ("prompt", "response", "prompt_template", "messages", "split_column")
+_COLUMNS = ("prompt", "response", "prompt_template", "messages", "split_column", "tune_split", "report_split")
 ANSWER_WITHIN_S = 3.0  # what a package index or the Hub gets to answer, so that the whole check stays below five seconds
 
 
@@ -77,27 +75,9 @@ def refuse(experiments: Iterable[Experiment], missing: list[Missing]) -> None:
     lines = [f"{len(missing)} asset{'s are' if len(missing) > 1 else ' is'} missing:"]
     for (source, reason, bring), keys in reasons.items():
         lines += [f"  {', '.join(keys)}", f"    source: {source}; {reason}", f"    brings it: {bring}"]
-    lines.append("Then, or with a connection, fetch all of it ahead:")
-    lines += [f"  {text}" for text in dict.fromkeys(command(e) for e in experiments)]
+    if any(m.source != NOWHERE for m in missing):  # what no source has, no command fetches
+        lines += ["Then, or with a connection, fetch all of it ahead:", *(f"  {text}" for text in commands(experiments))]
     raise MissingAssets("\n".join(lines))
-
-
-def command(experiment: Experiment) -> str:
-    """The command that fetches an experiment's assets."""
-    data = experiment.data
-    options = {"model": _asked(experiment.model), "data": data.name, "suite": experiment.suite.name}
-    if data.path is not None:  # nothing else on the command line says what is in such a file
-        options |= {
-            f"data.{key}": value for key in ("path", "tune_path", "report_path", *_COLUMNS) if (value := getattr(data, key)) is not None
-        }
-    return shlex.join(["python", "-m", "olora_bench.assets", *(plain_line(key, value) for key, value in options.items())])
-
-
-def _asked(model: Model) -> str:
-    """The option by which a command line names a model."""
-    if model.hub is not None and model.name == described_name(model.hub.id):
-        return f"hub:{model.hub.id}" + (f"@{model.hub.revision}" if model.hub.revision else "")
-    return f"local:{model.local}" if model.local is not None and Path(model.local).is_absolute() else model.name
 
 
 def cached_place(want: Wanted, asset: Asset, cache_dir: Path) -> cache.Place | None:
@@ -187,7 +167,7 @@ def _missing_repositories(absent: list[_Absent], within_s: float) -> list[Missin
         source, kind = a.want.spec.hub, hub.kind_of(a.want.spec)
         assert source is not None
         asked[a.want.key] = partial(hub.reason_unreachable, source, kind, commit(a.asset))
-        found[a.want.key] = Missing(a.want.key, f"hub ({source.id})", "", hub.how_to_bring(source, kind))
+        found[a.want.key] = Missing(a.want.key, f"hub ({source.id})", "", hub.how_to_bring(a.want.spec))
     reasons = hub.probe(asked, within_s) if asked else {}
     return [replace(found[key], reason=reason) for key, reason in reasons.items()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.assets import hub
-from olora_bench.config import HubSource
+from olora_bench.config import HubSource, conf_dir
 from olora_bench.config.grammar import hub_id
+from olora_bench.config.lines import typed
 from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, MissingAssets, StoreError
 from olora_bench.formats import Unreadable, parse_json, read_bytes
@@ -73,12 +75,17 @@ def write_yaml(text: str, file: Path) -> str:
         ]
     )
     atomic_write(file, text.encode())
-    return f"{file} describes {node['name']}: python -m olora_bench model={node['name']}"
+    return f"{file} describes {node['name']}: {_how_to_use(file)}"
 
 
-def described_name(repository: str) -> str:
-    """The name of a model that is known by its repository alone: no two share it."""
-    return repository.replace("/", "--")
+def _how_to_use(file: Path) -> str:
+    """The command that finds a model's YAML where it was written, or where it has to go first."""
+    group = file.absolute().parent
+    if group == conf_dir() / "model":
+        return typed("olora_bench", f"model={file.stem}")
+    if group.name == "model":
+        return shlex.join(["python", "-m", "olora_bench", "--config-dir", str(file.parent.parent), f"model={file.stem}"])
+    return f"put it into a folder model/, then python -m olora_bench --config-dir FOLDER_ABOVE model={file.stem}"
 
 
 def _of_hub(place: str) -> Node:
@@ -101,7 +108,7 @@ def _of_hub(place: str) -> Node:
             "connection (and HF_HOME brought here) brings it; or give a folder: model=local:FOLDER"
         ) from None
     return {
-        "name": described_name(name), "hub": {"id": name, "revision": source.revision}, "folder": folder,
+        "name": hub.described_name(name), "hub": {"id": name, "revision": source.revision}, "folder": folder,
         "licence": f"as https://huggingface.co/{name} says",
     }  # fmt: skip
 

@@ -79,7 +79,7 @@ def _try(missing: list[Missing], want: Wanted, asset: Asset, work: Callable[[], 
     except MissingAssets as error:
         hub_source = want.spec.hub if asset.source == "hub" else None
         place = asset.source if hub_source is None else f"hub ({hub_source.id})"
-        bring = "see above" if hub_source is None else hub.how_to_bring(hub_source, hub.kind_of(want.spec))
+        bring = "see above" if hub_source is None else hub.how_to_bring(want.spec)
         missing.append(Missing(want.key, place, str(error), bring))
         return None
 
@@ -161,19 +161,20 @@ def _make_rows(place: cache.Place, want: Wanted, asset: Asset, experiment: Exper
 
 
 def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict[str, list[Path]]:
+    """By split; of instruction data by part."""
     if asset.source == "local":
-        return layout.find_rows(spec, experiment.machine.local_dir)
-    assert spec.hub is not None
-    return hub.fetch_rows(spec, spec.hub, commit(asset))
+        found = layout.find_rows(spec, experiment.machine.local_dir)
+    else:
+        assert spec.hub is not None
+        found = hub.fetch_rows(spec, spec.hub, commit(asset))
+    return {spec.part_of_split.get(split, split): files for split, files in found.items()} if isinstance(spec, Data) else found
 
 
 def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> dict[str, pa.Table]:
-    """The rows of a split's files, said which they are, for a file's name may say no split; by part where a column tells parts apart."""
+    """The rows of a split's files, said which they are; by part where a column tells parts apart."""
     from olora_bench.assets import rows
 
-    said = {layout.split_said(f"{file.parent.name}/{file.name}") for file in files}
-    guessed = "" if split in said else ", whose name says no split"
-    say(f"assets: {key}: {split} is {', '.join(map(str, files))}{guessed}")
+    say(f"assets: {key}: {split} is {', '.join(map(str, files))}")
     if isinstance(spec, Data):
         from olora_bench.assets import parted
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 from olora_bench.assets import cache, layout, transfer
 from olora_bench.config import Benchmark, Data, HubSource, Model
+from olora_bench.config.lm_eval_tasks import is_lm_evals
 from olora_bench.errors import MissingAssets
 from olora_bench.process.progress import duration, say
 
@@ -30,10 +31,23 @@ def kind_of(spec: Model | Benchmark | Data) -> Kind:
     return "model" if isinstance(spec, Model) else "dataset"
 
 
-def how_to_bring(source: HubSource, kind: Kind) -> str:
-    """The command that puts the repository into the Hub library's cache on a machine with a connection."""
-    download = f"hf download {source.id} --repo-type {kind}" + (f" --revision {source.revision}" if source.revision else "")
-    return f"`{download}` with a connection (and HF_HOME brought here), or its folder below machine.local_dir"
+def how_to_bring(spec: Model | Benchmark | Data) -> str:
+    """The ways to an asset of the Hub on a machine that cannot ask it: the command that puts the repository into the Hub library's cache
+    where there is a connection, and a folder."""
+    source = spec.hub
+    assert source is not None
+    revision = f" --revision {source.revision}" if source.revision else ""
+    download = f"`hf download {source.id} --repo-type {kind_of(spec)}{revision}` with a connection (and HF_HOME brought here)"
+    if isinstance(spec, Benchmark) and is_lm_evals(spec):  # the same words for all tasks of a group
+        return f"{download}, or its rows at <machine.local_dir>/NAME/{spec.report_split}.parquet, NAME as lm-eval calls the task"
+    pin = f"model=hub:{source.id}@COMMIT" if spec.name == described_name(source.id) else "hub.revision of its YAML"
+    unpinned = "" if source.revision else f"; a commit that is given ({pin}) is looked up nowhere"
+    return f"{download}, or its folder below machine.local_dir{unpinned}"
+
+
+def described_name(repository: str) -> str:
+    """The name of a model that is known by its repository alone: no two share it."""
+    return repository.replace("/", "--")
 
 
 _MAY_ASK = ContextVar("_MAY_ASK", default=True)
@@ -60,7 +74,7 @@ def commit_of(source: HubSource, kind: Kind) -> str:
     if _MAY_ASK.get():
         return _head(source, kind)
     if (known := last_head(source, kind)) is None:
-        raise MissingAssets(f"{source.id} is unpinned, and a command that only reads asks the Hub nothing: set its hub.revision")
+        raise MissingAssets(f"{source.id} is unpinned, and a command that only reads asks the Hub nothing")
     return known
 
 
@@ -77,9 +91,7 @@ def _head(source: HubSource, kind: Kind) -> str:
         if known and _unreachable(error) and kept(source, kind, known) is not None:
             say(f"assets: {source.id} is unpinned and {_reason(error, source, 'main')}; taking {known}, its head when it was last asked")
             return known
-        raise MissingAssets(
-            f"{source.id} is unpinned and its commit cannot be looked up ({_reason(error, source, 'main')}): set its hub.revision"
-        ) from error
+        raise MissingAssets(f"{source.id} is unpinned and its commit cannot be looked up ({_reason(error, source, 'main')})") from error
     head = _home(source, kind) / "refs" / "main"
     with suppress(OSError):  # only a memory
         head.parent.mkdir(parents=True, exist_ok=True)
@@ -238,6 +250,8 @@ def fetch_rows(spec: Benchmark | Data, source: HubSource, commit: str) -> dict[s
     """
     names = _listed(source, "dataset", commit)
     splits = layout.pick(names, source.config, layout.splits_of(spec))
+    if isinstance(spec, Data) and splits and (absent := [split for split in layout.splits_of(spec) if split not in splits]):
+        raise MissingAssets(f"{source.id}@{commit} has no {' and no '.join(absent)} split; it has {', '.join(names[:8])}")
     if not splits:
         splits_wanted = ", ".join(layout.splits_of(spec))
         raise MissingAssets(

@@ -43,7 +43,7 @@ class Wanted:
     @property
     def source_splits(self) -> tuple[str, ...]:
         """Those that a folder or a repository must have: the parts of instruction data are made of its rows, or have files of their own."""
-        return ("train",) if isinstance(self.spec, Data) else self.splits
+        return tuple(self.spec.part_of_split) if isinstance(self.spec, Data) else self.splits
 
 
 def wanted(experiment: Experiment) -> dict[str, Wanted]:
@@ -87,9 +87,13 @@ def generated_spec(spec: Spec) -> dict[str, JsonValue]:
     return {"made_up": "instructions" if isinstance(spec, Data) else spec.task, "version": made_up.VERSION}
 
 
+NOWHERE = "none"
+"""The source of an asset that none of the allowed sources has."""
+
+
 @dataclass(frozen=True)
 class Missing:
-    """One asset that cannot be had: which, from where, why, and what brings it."""
+    """One asset that cannot be had: which, from where (or `NOWHERE`), why, and what brings it."""
 
     key: str
     source: str

@@ -28,8 +28,8 @@ BESIDE_WEIGHTS = ("config.json", "generation_config.json", "*token*.json", "voca
 
 
 def splits_of(spec: Benchmark | Data) -> tuple[str, ...]:
-    """The splits an asset has: instruction data has only `train`; an unlabelled Hub test split is left out."""
-    return ("train",) if isinstance(spec, Data) else tuple(dict.fromkeys(("train", "validation", spec.report_split)))
+    """The splits an asset has: of instruction data `train` and those that are held-out parts; an unlabelled Hub test split is left out."""
+    return tuple(spec.part_of_split) if isinstance(spec, Data) else tuple(dict.fromkeys(("train", "validation", spec.report_split)))
 
 
 def split_said(name: str) -> str | None:
@@ -124,7 +124,7 @@ def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[
     hub, name = spec.hub, spec.local
     if isinstance(spec, Data) and spec.path is not None:
         held_out = {part: path for part in spec.own_parts if (path := getattr(spec, f"{part}_path")) is not None}
-        return _at("path", spec.path) | {part: _at(f"{part}_path", path)["train"] for part, path in held_out.items()}
+        return _at("path", spec.path, splits_of(spec)) | {part: _at(f"{part}_path", path)["train"] for part, path in held_out.items()}
     if local_dir is None:
         return {}
     places = ([(local_dir / hub.id, hub.config)] if hub else []) + ([(local_dir / name, None)] if name else [])
@@ -149,16 +149,22 @@ def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[
     return {}
 
 
-def _at(key: str, path: str) -> dict[str, list[Path]]:
-    """The file that is named, or those of a folder that are of the train split."""
+def _at(key: str, path: str, splits: tuple[str, ...] = ("train",)) -> dict[str, list[Path]]:
+    """The file that is named, or those of a folder that are of these splits."""
     place = Path(path).expanduser().absolute()
     if not place.exists():
         raise BadInput(f"data.{key}={path}: there is no {place}. Name a file of rows ({', '.join(ENDINGS)}) or a folder with one")
     if place.is_file():
         _names_in(place)
+        if len(splits) > 1:
+            raise BadInput(
+                f"data.{key}={path} is one file, and {' and '.join(splits[1:])} {'are splits' if len(splits) > 2 else 'is a split'} of a "
+                "folder. Name the folder, or the other files: data.tune_path=FILE data.report_path=FILE"
+            )
         return {"train": [place]}
-    if not (found := pick(_names_in(place), None, ("train",))):
-        raise BadInput(f"data.{key}={path}: no file of rows in it is of the train split. Name the file")
+    found = pick(_names_in(place), None, splits)
+    if absent := [split for split in splits if split not in found]:
+        raise BadInput(f"data.{key}={path}: no file of rows in it is of the {' or '.join(absent)} split. Name the file")
     return {split: [place / name for name in names] for split, names in found.items()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from olora_bench.assets import cache, hub, layout, packaged
 from olora_bench.assets.check import refuse, unobtainable
-from olora_bench.assets.kinds import Asset, Missing, Source, Spec, Wanted, generated_spec, wanted
+from olora_bench.assets.kinds import NOWHERE, Asset, Missing, Source, Spec, Wanted, generated_spec, wanted
 from olora_bench.config import Data, Experiment, HubSource, Model
 from olora_bench.config.schema import AssetSource
 from olora_bench.errors import MissingAssets
@@ -46,7 +46,7 @@ def resolve(experiment: Experiment, settled: Settled | None = None) -> dict[str,
         try:
             found[key] = Asset(key, source, _identity(want, source, experiment, settled))
         except MissingAssets as error:
-            missing.append(Missing(key, "hub", str(error), "set hub.revision to a full commit"))
+            missing.append(Missing(key, "hub", str(error), hub.how_to_bring(want.spec)))
     if missing:
         refuse([experiment], missing if settled is not None else [*missing, *unobtainable([(experiment, found)])])
     return found
@@ -100,7 +100,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
     ways = (
         own
         + ([f"add {' or '.join(declared)} to assets"] if declared else [])
-        + [f"put it at {place}" + ("" if placed else " and set machine.local_dir")]
+        + [f"put it at {place}" + ("" if placed else " and set machine.local_dir (or OLORA_BENCH_LOCAL)")]
     )
     seen = _passed_over(want, None, experiment)
     why = "".join(f"; {folder} is passed over: {problem}" for folder, problem in seen.items())
@@ -110,7 +110,7 @@ def _without_source(want: Wanted, experiment: Experiment) -> Missing:
         ways = [step, *ways[:-1]]
     return Missing(
         want.key,
-        "none",
+        NOWHERE,
         f"none of assets=[{sources}] has it" + ("" if placed else " (machine.local_dir, or OLORA_BENCH_LOCAL, is not set)") + why,
         ", or ".join(ways),
     )
@@ -141,7 +141,7 @@ def _settled(want: Wanted, source: HubSource, settled: Settled) -> str:
     named = re.fullmatch(rf"{re.escape(source.id)}@([0-9a-f]{{40}})(?:#.*)?", settled().get(want.key, ""))
     commit = named[1] if named else hub.last_head(source, hub.kind_of(want.spec))
     if commit is None:
-        raise MissingAssets(f"{source.id} is unpinned, and no run of this study has settled its commit: set its hub.revision")
+        raise MissingAssets(f"{source.id} is unpinned, and no run of this study has settled its commit")
     return commit
 
 

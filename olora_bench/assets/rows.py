@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,10 +21,14 @@ import pyarrow.compute as pc
 
 from olora_bench import formats
 from olora_bench.config import Data
+from olora_bench.config.lines import plain_line
 from olora_bench.config.templates import fields
 from olora_bench.errors import BadInput
 from olora_bench.formats import Unreadable
 
+PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "context", "text")
+ANSWERS = ("response", "answer", "output", "completion", "target", "solution", "reply", "label")
+"""What columns of prompts and answers are commonly called, the likelier first."""
 INSTRUCTION_COLUMNS = ("instruction", "input", "output")
 _ORIGIN = b"olora_bench.origin"
 _LARGEST_CELL = 2**31 - 1
@@ -105,7 +110,7 @@ def instructions(table: pa.Table, file: Path) -> pa.Table:
     if lacking:
         raise BadInput(
             f"{source(table, file)} has no column {', '.join(lacking)}. Needed: instruction, output; input may be absent. "
-            f"Found: {', '.join(map(visible, table.column_names))}{rename or '. Other names: data.prompt=COLUMN data.response=COLUMN'}"
+            f"Found: {', '.join(map(visible, table.column_names))}{rename or _columns_to_name(table.column_names)}"
         )
     empty = pa.array([""] * table.num_rows)
     columns = {c: table[c] if c in table.column_names else empty for c in INSTRUCTION_COLUMNS}
@@ -161,6 +166,21 @@ def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
             refuse(table, file, name, pc.is_null(column), "is missing")
             refuse(table, file, name, pc.utf8_is_space(column.cast(pa.string())), "is blank")
     return pa.table(_instructions_of(table, data)).replace_schema_metadata(table.schema.metadata)
+
+
+def _columns_to_name(found: Sequence[str]) -> str:
+    """What to type for columns of other names: those that are commonly prompt and answer, else any."""
+    if talk := next((name for name in found if name.lower() in ("messages", "conversations", "conversation")), None):
+        return f". A column of turns: data=chat{'' if talk == 'messages' else ' ' + _option('messages', talk)}"
+    prompt = next((name for word in PROMPTS for name in found if name.strip().lower() == word), None)
+    answer = next((name for word in ANSWERS for name in found if name.strip().lower() == word and name != prompt), None)
+    if prompt is None or answer is None:
+        return ". Say which are prompt and answer: data.prompt=COLUMN data.response=COLUMN"
+    return f". Say which are prompt and answer: {_option('prompt', prompt)} {_option('response', answer)}"
+
+
+def _option(key: str, column: str) -> str:
+    return shlex.quote(plain_line(f"data.{key}", column))
 
 
 def _instructions_of(table: pa.Table, data: Data) -> dict[str, pa.Array[Any] | pa.ChunkedArray[Any]]:

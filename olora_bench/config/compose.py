@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from olora_bench.config.init_options import check_name
 from olora_bench.config.lines import with_folders_as_written
-from olora_bench.config.lm_eval_tasks import described_task, tasks_of
+from olora_bench.config.lm_eval_tasks import described_task, groups_of
 from olora_bench.config.own_inits import own_folders, own_modules
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
@@ -186,6 +186,13 @@ def _check_interpolation(key: str, text: Any) -> None:
         )
 
 
+def allowed_options(group: str, named: Sequence[str]) -> str:
+    """What a config group takes, and where one of the user's own goes, in words."""
+    more = " or hub:org/name, local:FOLDER" if group == "model" else ""
+    own = ", or init/NAME.py in a folder that you give with --config-dir" if group == "init" else ""
+    return f"Allowed: {', '.join(named)}{more}. A new one is one YAML file in conf/{group}/{own}"
+
+
 def hydra_message(error: BaseException, written: Mapping[str, object] | None = None) -> str:
     """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do. `written`: values as they were."""
     if isinstance(error, BadInput):
@@ -209,9 +216,7 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
         )
     if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
         group, name = option.groups()
-        more = " or hub:org/name, local:FOLDER" if group == "model" else ""
-        own = ", or init/NAME.py in a folder that you give with --config-dir" if group == "init" else ""
-        return f"{group}={name} is unknown. Allowed: {', '.join(options(group))}{more}. A new one is one YAML file in conf/{group}/{own}"
+        return f"{group}={name} is unknown. {allowed_options(group, options(group))}"
     if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
         return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
     if key := re.search(r"Could not override '([^']+)'", text):
@@ -248,8 +253,10 @@ def _written_out(raw: dict[str, object], extra_dirs: Sequence[Path]) -> dict[str
     if not isinstance(suite, dict) or not isinstance(listed, Iterable):
         return raw
     known = options("benchmark", extra_dirs)
-    names = [one for name in listed for one in ([name] if not isinstance(name, str) or name in known else tasks_of(name))]
-    return raw | {"suite": suite | {"benchmarks": names}}
+    asked = {name: groups_of(name) for name in listed if isinstance(name, str) and name not in known}
+    names = [one for name in listed for one in (asked[name][name].tasks if asked.get(name) else [name])]
+    groups = {name: group.model_dump() for found in asked.values() for name, group in found.items()}
+    return raw | {"suite": suite | {"benchmarks": names} | ({"groups": groups} if groups else {})}
 
 
 @cache

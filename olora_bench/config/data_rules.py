@@ -19,7 +19,7 @@ def with_sizes(values: Any) -> Any:
     """The values of instruction data, a size given to each part of which nothing is said: it is then part of what a run is."""
     if not isinstance(values, dict) or values.get("kind") != "instructions" or values.get("split_column") is not None:
         return values
-    unsaid = [part for part in HELD_OUT if values.get(f"{part}_path") is None and values.get(f"{part}_share") is None]
+    unsaid = [part for part in HELD_OUT if all(values.get(f"{part}_{key}") is None for key in ("path", "share", "split"))]
     return values | {key: HELD_OUT_ROWS for part in unsaid if values.get(key := f"{part}_size", 0) is None}
 
 
@@ -44,7 +44,7 @@ def check_data(data: Data) -> None:
 
 def _check_held_out(data: Data) -> None:
     for part in HELD_OUT:
-        keys = ("split_column", f"{part}_path", f"{part}_share")
+        keys = ("split_column", f"{part}_path", f"{part}_share", f"{part}_split")
         given = [f"data.{key}={value}" for key in keys if (value := getattr(data, key)) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} both say what the {part} part is. Give one of them")
@@ -54,10 +54,12 @@ def _check_held_out(data: Data) -> None:
             raise ValueError(f"{given[0]} is for a file of rows, and data={data.name} mixes benchmarks, which have splits. Leave it out")
         if getattr(data, f"{part}_path") is not None and data.path is None:
             raise ValueError(f"{given[0]} stands beside no data.path. Name the file to train on too: data.path=FILE")
-    if data.split_column is not None and data.rows == "made_up":
-        raise ValueError(
-            f"data.split_column={data.split_column} stands beside data.rows=made_up, whose rows have no such column. Leave it out"
-        )
+    told = {key: value for key in ("split_column", "tune_split", "report_split") if (value := getattr(data, key)) is not None}
+    if told and data.rows == "made_up":
+        key, value = next(iter(told.items()))
+        raise ValueError(f"data.{key}={value} stands beside data.rows=made_up, whose rows have none. Leave it out")
+    if data.tune_split is not None and data.tune_split == data.report_split:
+        raise ValueError(f"data.tune_split={data.tune_split} and data.report_split={data.report_split} are one split. Give each its own")
     if (data.tune_share or 0) + (data.report_share or 0) >= 1:
         raise ValueError(
             f"data.tune_share={data.tune_share} and data.report_share={data.report_share} leave nothing to train on. Lower them"

@@ -68,3 +68,11 @@ def path_inside(text: str) -> str:
     if not path.parts or path.is_absolute() or ".." in path.parts or re.search(r"[\\\x00-\x1f]|^[A-Za-z]:|^~", text):
         raise ValueError(f"{text!r} must be a relative path that stays below its folder: no .. and no / at its beginning")
     return text
+
+
+def hub_source(value: object) -> object:
+    """`org/name` and `org/name@COMMIT`, as a command line has them, in place of a source's keys."""
+    if not isinstance(value, str):
+        return value
+    name, _, revision = value.partition("@")
+    return {"id": name, "revision": revision or None}

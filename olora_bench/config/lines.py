@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from olora_bench.config.own_inits import own_folders
 
 _FOLDER = re.compile(r"(\+{0,2}(?:machine\.\w+_dir|data\.(?:tune_|report_)?path))=(.*)", re.DOTALL)
 _MODEL = re.compile(r"(model)=(local:.*)", re.DOTALL)
@@ -56,3 +61,27 @@ def _is_string(override: str, text: str) -> bool:
         return False
     # Hydra drops spaces at the ends of what is not quoted.
     return value is None or (isinstance(value, str) and text == text.strip())
+
+
+def value_line(key: str, value: Any) -> str:
+    """As `plain_line`, of any value that a config holds.
+
+    >>> value_line("suite.benchmarks", ["sciq", "a b"]), value_line("data.hub", {"id": "org/name", "revision": None})
+    ("suite.benchmarks=[sciq,'a b']", 'data.hub={id:org/name,revision:null}')
+    """
+    return f"{key}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_text(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    text = plain_line("_", str(value)) if isinstance(value, str | Path) else line("_", value)
+    return text.removeprefix("_=")
+
+
+def typed(module: str, *words: str) -> str:
+    """A command to type in a shell, with the folder of configs that this one was given."""
+    named = [word for folder in own_folders() for word in ("--config-dir", str(folder))]
+    return shlex.join(["python", "-m", module, *words, *named])

@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from olora_bench.config.schema import Benchmark
+from olora_bench.config.schema import Benchmark, Group, Metric
 from olora_bench.errors import BadInput
 
 Definition = dict[str, Any]
 """What a task's YAML says."""
-METRICS = ("acc", "acc_norm")
+METRICS: tuple[Metric, ...] = ("acc", "acc_norm")
 """What is kept of a task's metrics; where its YAML lists none, lm-eval takes both for multiple choice."""
 SPLITS = ("test", "validation")
 NO_REPOSITORY = ("json", "csv", "parquet", "text", "arrow")
@@ -75,6 +75,39 @@ def tasks_of(name: str) -> tuple[str, ...]:
         BadInput: the group changes its tasks, so that their names alone do not say them.
     """
     return tuple(dict.fromkeys(_members(name, 0)))
+
+
+def groups_of(name: str) -> dict[str, Group]:
+    """One of lm-eval's groups and those in it, outer ones first, each with its tasks and its means; empty where the name is none.
+
+    Raises:
+        BadInput: as `tasks_of`.
+    """
+    return dict(_groups(name, 0))
+
+
+def _groups(name: str, depth: int) -> Iterator[tuple[str, Group]]:
+    path = _file_of("group", name) if depth < DEEPEST else None
+    if path is None:
+        return
+    said = _definition(path)
+    yield name, Group(tasks=tasks_of(name), weighted=dict(_means(said.get("aggregate_metric_list"))))
+    listed = said.get("task")
+    for one in [listed] if isinstance(listed, str) else listed or []:
+        if not _tagged(one, path.parent):
+            yield from _groups(one, depth + 1)
+
+
+def _means(listed: Any) -> Iterator[tuple[Metric, bool]]:
+    """The metrics that a group has as means of what no filter has changed."""
+    for one in listed if isinstance(listed, list) else []:
+        metric, filters = one.get("metric"), one.get("filter_list") or "none"
+        if (
+            metric in METRICS
+            and one.get("aggregation", "mean") == "mean"
+            and "none" in ([filters] if isinstance(filters, str) else filters)
+        ):
+            yield metric, bool(one.get("weight_by_size", True))
 
 
 def _members(name: str, depth: int) -> Iterator[str]:
@@ -140,13 +173,24 @@ def described_task(name: str) -> Benchmark | None:
         raise BadInput(f"lm-eval's task {name} cannot be a benchmark: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
 
 
+def is_lm_evals(benchmark: Benchmark) -> bool:
+    """Whether a benchmark is described by lm-eval alone, and has no YAML."""
+    try:
+        return described_task(benchmark.name) == benchmark
+    except BadInput:
+        return False
+
+
 def _unfit(said: Definition) -> Iterator[str]:
     kind, own = said.get("output_type"), "write conf/benchmark/NAME.yaml for it (docs/adding.md)"
     if kind != "multiple_choice":
         yield f"is of type {kind}. Allowed: multiple_choice"
     if not _metrics(said):
         named = ", ".join(str(one.get("metric")) for one in said.get("metric_list") or ())
-        yield f"is scored by {named}. Allowed: tasks scored by {' or '.join(METRICS)}"
+        yield (
+            f"is scored by {named}. Allowed: tasks scored by {' or '.join(METRICS)}, the share of items answered right, which verdicts "
+            f"over items take; to score this one by them, {own}"
+        )
     if _scored(said) not in SPLITS:
         yield f"is scored on its split {_scored(said)}. Allowed: {' or '.join(SPLITS)}"
     if not isinstance((said.get("metadata") or {}).get("version"), int | float):

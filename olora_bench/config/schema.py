@@ -5,14 +5,13 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from olora_bench.config.data_rules import HELD_OUT, check_data, with_sizes
-from olora_bench.config.grammar import hub_id, package_name, package_version, path_inside
+from olora_bench.config.folders import Folder
+from olora_bench.config.grammar import hub_id, hub_source, package_name, package_version, path_inside
 from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, Promise, check_init
 from olora_bench.config.templates import TemplateName
@@ -21,10 +20,13 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 AssetSource = Literal["packaged", "local", "hub"]
 Rows = Literal["real", "made_up"]
+Metric = Literal["acc", "acc_norm"]
+"""Of a benchmark's items: the share answered right, by log-likelihood, or by that per character of a choice."""
 Read = Literal["everything", "final", "tune"]
 Criterion = Literal["tune_loss", "tune_gold_logprob"]
 """What a learning rate is chosen by, read on the tune part: a loss, which is minimised, or a log-probability, which is maximised."""
 Rate = Annotated[float, Field(gt=0)]
+HeldOutSplit = Literal["validation", "test"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 # A name becomes a folder name and a column label.
@@ -32,27 +34,6 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
-def _can_be_named(path: object, info: ValidationInfo) -> object:
-    text = str(path) if isinstance(path, str | Path) else "."
-    if not text.strip() or "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
-        short = text if len(text) < 100 else f"{text[:100]}..."
-        raise ValueError(
-            f"machine.{info.field_name}={short!r} is not allowed: name a folder; each part of its path has at most 255 bytes, and no NUL"
-        )
-    return path
-
-
-def _expand_home(path: Path, info: ValidationInfo) -> Path:
-    """As a shell does: `~` in front is a home, where there is one; every other character is itself."""
-    expanded = Path(os.path.expanduser(path))  # noqa: PTH111 (Path's own raises where a file is merely called ~something)
-    if path.parts[:1] == ("~",) and expanded == path:
-        key = str(info.field_name)
-        variable = f"OLORA_BENCH_{key.removesuffix('_dir').upper()}"
-        raise ValueError(f"machine.{key}={path}: this user has no home folder. Set HOME or {variable}, or give machine.{key} in full")
-    return expanded
-
-
-Folder = Annotated[Path, BeforeValidator(_can_be_named), AfterValidator(_expand_home)]
 Inside = Annotated[str, AfterValidator(path_inside)]
 """A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
 PLAIN_FAMILIES = ("llama", "mistral", "gemma", "opt", "qwen3", "gemma3_text", "phi3")
@@ -175,15 +156,16 @@ class Data(Strict):
     and `output`; `prompt_template` is a prompt with columns in braces instead of `prompt`. Under `template: chat` a row is a conversation,
     in the column `messages` (null: of that name), written by the model's own chat template.
 
-    Which rows are held out: `tune_size` and `report_size` of them, drawn; or a share of all; or a file of their own; or what `split_column`
-    says of each. Of a part that has a file, a share or rows of its own a size takes only so many; null takes all.
+    Which rows are held out: `tune_size` and `report_size` of them, drawn; or a share of all; or a file of their own; or a split that the
+    repository or folder has; or what `split_column` says of each. Of a part that has rows of its own or a share a size takes only so many;
+    null takes all.
     """
 
     name: Name
     kind: Literal["benchmarks", "instructions"]
     benchmarks: tuple[str, ...] = ()
     rows: Rows = "real"
-    hub: HubSource | None = None
+    hub: Annotated[HubSource | None, BeforeValidator(hub_source)] = None
     local: Inside | None = None
     path: Annotated[str, Field(min_length=1)] | None = None
     prompt: str | None = None
@@ -192,6 +174,8 @@ class Data(Strict):
     messages: str | None = None
     tune_path: Annotated[str, Field(min_length=1)] | None = None
     report_path: Annotated[str, Field(min_length=1)] | None = None
+    tune_split: HeldOutSplit | None = None
+    report_split: HeldOutSplit | None = None
     split_column: Annotated[str, Field(min_length=1)] | None = None
     tune_share: Share | None = None
     report_share: Share | None = None
@@ -210,8 +194,15 @@ class Data(Strict):
 
     @property
     def own_parts(self) -> tuple[str, ...]:
-        """The held-out parts whose rows are told apart before any is drawn: by a file or a column."""
-        return tuple(part for part in HELD_OUT if self.split_column is not None or getattr(self, f"{part}_path") is not None)
+        """The held-out parts whose rows are told apart before any is drawn: by a file, a split or a column."""
+        own = {part for part in HELD_OUT for key in ("path", "split") if getattr(self, f"{part}_{key}") is not None}
+        return tuple(part for part in HELD_OUT if self.split_column is not None or part in own)
+
+    @property
+    def part_of_split(self) -> dict[str, str]:
+        """The splits that are read of a repository or folder, each with the part that it is."""
+        held_out = {split: part for part in HELD_OUT if (split := getattr(self, f"{part}_split")) is not None}
+        return {"train": "train", **held_out}
 
     @model_validator(mode="before")
     @classmethod
@@ -260,8 +251,17 @@ class Generation(Strict):
     limit: int | None = Field(default=None, ge=1)
 
 
+class Group(Strict):
+    """One of lm-eval's groups: its tasks, and which of their metrics it has as a mean, weighted by their numbers of items or not."""
+
+    tasks: tuple[str, ...]
+    weighted: dict[Metric, bool] = {}
+
+
 class Suite(Strict):
     """The benchmarks a run is scored on. `limit` items per benchmark, the same for every arm; null scores all.
+
+    `groups` are those of lm-eval that were named in place of their tasks, and those in them: part of no id, for their tasks are.
 
     `fewshot_sampler` is lm-eval's: `default` draws new examples for each item, `first_n` takes the train split's first ones for all.
     """
@@ -275,6 +275,7 @@ class Suite(Strict):
     fewshot_sampler: Literal["default", "first_n"] = "default"
     dtype: Dtype | None = None
     generation: Generation | None = None
+    groups: dict[str, Group] = {}
 
     @model_validator(mode="after")
     def _not_empty(self) -> Suite:
@@ -320,7 +321,7 @@ class Benchmark(Strict):
     name: Name
     task: str
     version: float
-    metrics: tuple[Literal["acc", "acc_norm"], ...] = Field(min_length=1)
+    metrics: tuple[Metric, ...] = Field(min_length=1)
     report_split: Literal["test", "validation"]
     items: int | None = Field(ge=1)
     chance: float | None = Field(gt=0, lt=1)

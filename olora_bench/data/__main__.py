@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,14 @@ from olora_bench.errors import BadInput, StoreError
 from olora_bench.process import terminal
 
 if TYPE_CHECKING:
-    from olora_bench.data import Example
+    from olora_bench.data import Example, Parts
 
 SHOWN = 5
 USAGE = """\
 usage: python -m olora_bench.data show [--config-dir FOLDER] [KEY=VALUE ...]
 
 Prints five examples of the train part as tokens make them, what the loss is read on between [[ and ]], and the size of each part.
+Then what was left out of each and why, and how the rows add up.
 Takes the overrides of `python -m olora_bench`, e.g. model=tinyllama data=file data.path=my_rows.jsonl data.prompt=question."""
 
 
@@ -43,7 +44,7 @@ def _lines(overrides: Sequence[str]) -> Iterator[str]:
     from olora_bench.assets import check, fetch, resolve
     from olora_bench.config import compose, load
 
-    experiment = load(compose([*overrides, "suite=none", "tracker=none"]))
+    experiment = load(compose(["rank=1", *overrides, "suite=none", "tracker=none"]))  # data depend on no rank
     assets = resolve(experiment)
     check(experiment, assets)
     paths = fetch(experiment, assets)
@@ -58,8 +59,29 @@ def _lines(overrides: Sequence[str]) -> Iterator[str]:
         yield f"--- {example.id}: {len(example.input_ids)} tokens{cut}, {int(example.supervised.sum())} of them supervised"
         yield marked(example, tokenizer)
     yield "---"
+    yield from counted(parts)
+
+
+LEFT_OUT: Mapping[str, str] = {
+    "removed_exact": "word for word a held-out row or a benchmark's item",
+    "removed_near": "nearly one",
+    "unlabelled": "without an answer",
+    "dropped_empty": "with nothing left to learn after data.cutoff",
+}
+"""Why rows are in no part that could be, by the names of `PartCounts`."""
+
+
+def counted(parts: Parts) -> Iterator[str]:
+    """The size of each part, what was left out of it and why; and how the rows add up."""
+    kept = gone = 0
     for name, counts in parts.counts.items():
-        yield f"{name}: {counts['examples']} examples, {counts['supervised_tokens']} supervised tokens, {counts['truncated']} cut"
+        numbers = {key: int(counts[key]) for key in LEFT_OUT}  # type: ignore[literal-required]
+        kept, gone = kept + counts["examples"], gone + sum(numbers.values())
+        why = ", ".join(f"{number} {LEFT_OUT[key]}" for key, number in numbers.items() if number)
+        size = f"{name}: {counts['examples']} examples, {counts['supervised_tokens']} supervised tokens, {counts['truncated']} cut"
+        yield size + (f"; left out: {why}" if why else "")
+    unused = f" + {parts.unused} that no part asks for" if parts.unused else ""
+    yield f"rows: {kept + gone + parts.unused} = {kept} examples + {gone} left out{unused}"
 
 
 def marked(example: Example, tokenizer: Any) -> str:

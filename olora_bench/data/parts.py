@@ -52,12 +52,13 @@ class PartCounts(TypedDict):
 
 @dataclass(frozen=True)
 class Parts:
-    """Training, tuning and reporting examples; ids are disjoint. `counts` goes into the run's record."""
+    """Training, tuning and reporting examples; ids are disjoint. `counts` goes into the run's record; `unused` rows are in no part."""
 
     train: list[Example]
     tune: list[Example]
     report: list[Example]
     counts: dict[str, PartCounts] = field(default_factory=dict)
+    unused: int = 0
 
 
 # The last selections of this process: a worker's runs mostly share one, and rendering prompts takes longer than tokenising them.
@@ -125,7 +126,7 @@ def build_parts(experiment: Experiment, paths: Mapping[str, Path], tokenizer: Pr
                 "Raise data.cutoff or use other data"
             )
         counts[part] = _counts(part, selection, built[part], len(examples))
-    return Parts(built["train"], built["tune"], built["report"], counts)
+    return Parts(built["train"], built["tune"], built["report"], counts, selection.unused)
 
 
 def _counts(part: str, selection: Selection, kept: list[Example], tokenised: int) -> PartCounts:

@@ -28,12 +28,14 @@ PARTS: Final = ("train", "tune", "report")
 class Selection:
     """The items of each part, and how many candidates were removed from it as `exact` or `near` overlap.
 
-    `unlabelled` rows of the train splits have no answer and were never candidates.
+    `unlabelled` rows of the train splits have no answer and were never candidates; `unused` ones were, and no part asks
+    for them.
     """
 
     items: dict[str, list[Item]]
     removed: dict[str, Counter[str]]
     unlabelled: int
+    unused: int
 
 
 class _Pool:
@@ -90,11 +92,11 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
             unlabelled = sum(tasks[name].splits["train"].unlabelled for name in data.benchmarks)
             _check_sizes(data, sum(map(len, pools.values())), sum(len(scored[n]) for n in data.benchmarks), unlabelled)
             report = _report_part(data, {name: scored[name] for name in data.benchmarks})
-            tuned, sizes = pools, {"tune": data.tune_size}
+            tuned, sizes, reported = pools, {"tune": data.tune_size}, list[_Pool]()
         else:
             own = {part: _instruction_pool(data, paths, part) for part in ("train", *data.own_parts)}
             report, sizes = _own_report(data, own)
-            pools, tuned = {data.name: own["train"]}, {data.name: own.get("tune", own["train"])}
+            pools, tuned, reported = {data.name: own["train"]}, {data.name: own.get("tune", own["train"])}, list(own.values())
         removed = {part: Counter({"exact": 0, "near": 0}) for part in PARTS}
         seen = [Seen([*(item for items in scored.values() for item in items), *report])]
         tune = _draw(tuned, sizes["tune"], seen, removed["tune"])
@@ -102,7 +104,8 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
         train = _draw(pools, data.train_size, seen, removed["train"])
     if data.train_size is not None and len(train) < data.train_size:
         say(f"data={data.name}: {len(train)} training items of the {data.train_size} asked for are left without overlap")
-    return Selection({"train": train, "tune": tune, "report": report}, removed, unlabelled)
+    unused = sum(len(pool) for pool in {id(pool): pool for pool in (*pools.values(), *tuned.values(), *reported)}.values())
+    return Selection({"train": train, "tune": tune, "report": report}, removed, unlabelled, unused)
 
 
 def fair_shares(total: int | None, capacities: Mapping[str, int]) -> dict[str, int]:

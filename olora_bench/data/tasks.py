@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from olora_bench.config import Benchmark
 from olora_bench.config.lm_eval_tasks import task_file
+from olora_bench.config.schema import Metric
 from olora_bench.data.items import Doc
 from olora_bench.data.rows import Definition, Splits, check_docs, processed
 from olora_bench.errors import BadInput, MissingAssets
@@ -59,7 +60,7 @@ def file_stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def _task(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableTask:
-    key = (benchmark.name, benchmark.task, benchmark.version, benchmark.report_split, num_fewshot, file_stamp(folder))
+    key = (*(benchmark.name, benchmark.task, benchmark.version, benchmark.report_split, benchmark.metrics), num_fewshot, file_stamp(folder))
     if key not in _TASKS:
         with lm_eval_quietly():
             _TASKS[key] = _build(benchmark, folder, num_fewshot)
@@ -69,6 +70,7 @@ def _task(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableT
 def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> ConfigurableTask:
     config = {k: v for k, v in load_yaml(task_file(benchmark.task)).items() if k not in ("tag", "group", "task_list")}
     _check_definition(benchmark, config)
+    config |= _scored_by(benchmark.metrics, config)
     files = split_files(folder)
     if benchmark.report_split not in files:
         raise MissingAssets(
@@ -93,6 +95,16 @@ def _build(benchmark: Benchmark, folder: Path, num_fewshot: int) -> Configurable
     if num_fewshot:
         _check_examples(task, num_fewshot)
     return task
+
+
+def _scored_by(metrics: Sequence[Metric], config: Definition) -> Definition:
+    """The task's list of metrics, with those alone that a benchmark has: others may ask more of the model, and are kept nowhere."""
+    listed = config.get("metric_list")
+    if listed is None:
+        return {}
+    kept = [one for one in listed if one["metric"] in metrics]
+    said = {one["metric"] for one in kept}
+    return {"metric_list": [*kept, *({"metric": m, "aggregation": "mean", "higher_is_better": True} for m in metrics if m not in said)]}
 
 
 def _made(kind: type[_Task], config: Definition, splits: Splits) -> _Task:

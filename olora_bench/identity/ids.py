@@ -55,9 +55,11 @@ LATER: Mapping[str, JsonValue] = {
     "data.prompt": None,
     "data.prompt_template": None,
     "data.report_share": None,
+    "data.report_split": None,
     "data.response": None,
     "data.split_column": None,
     "data.tune_share": None,
+    "data.tune_split": None,
     "recipe.read": "everything",
 }
 """Keys that joined the schema after committed results were made, by dotted name, each with the value that all runs before had.

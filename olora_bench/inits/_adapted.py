@@ -29,7 +29,7 @@ from olora_bench.data import Example
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import read_regular
 from olora_bench.inits._anatomy import Anatomy, batch_loss, first_batch
-from olora_bench.inits._layers import layers
+from olora_bench.inits._layers import check_shapes, layers
 from olora_bench.models import Base, differing, restore, seeded
 from olora_bench.seeds import derive
 from olora_bench.store import atomic_write
@@ -180,6 +180,7 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
     try:
         with seeded(seed, base.device):
             model = adapt()
+        _check(model, experiment)
     except BaseException:
         # How far the init came is not known, so the whole wrapped part is compared with the file; Ctrl-C must leave the base whole too.
         restore(base, differing(base, strip(base.model)))
@@ -197,6 +198,20 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
         adapted.remove()
         raise BadInput(f"exportable names adapter: init={experiment.init.name} {NOT_RECREATED}. Use exportable=[lora], or [merged]")
     return adapted
+
+
+def _check(model: object, experiment: Experiment) -> None:
+    """Refuse what is no adapter of the experiment's rank.
+
+    Raises:
+        BadInput: names the init and what it made.
+    """
+    found = list(layers(model)) if isinstance(model, PeftModel) else []
+    if not found:
+        made = "a PeftModel without a LoRA layer" if isinstance(model, PeftModel) else f"{type(model).__name__}"
+        raise BadInput(f"init={experiment.init.name}: adapt returns {made}. It must return PEFT's model around base.model, as `fill` does")
+    for name, layer in found:
+        check_shapes(name, layer, layer.lora_B["default"].weight, layer.lora_A["default"].weight)
 
 
 def _prepared(base: Base, experiment: Experiment, seed: int, examples: Examples | None) -> Callable[[], PeftModel]:

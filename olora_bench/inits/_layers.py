@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,15 @@ from olora_bench.models import Base, read_weight, write_weight
 
 Factors = Callable[[str, Tensor, int], tuple[Tensor, Tensor]]
 """(layer name, weight [out, in] fp32, which must not be written to, rank) -> B [out, r], A [r, in]."""
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without what PEFT warns of where nothing is wrong."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's own use of an old name of transformers
+        warnings.filterwarnings("ignore", "lora with eva initialization used with low_cpu_mem_usage=False", UserWarning)
+        yield
 
 
 def wrap(base: Base, experiment: Experiment, **options: Any) -> PeftModel:
@@ -36,9 +46,7 @@ def wrap(base: Base, experiment: Experiment, **options: Any) -> PeftModel:
             task_type="CAUSAL_LM",
             **options,
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT's own use of an old name of transformers
-            warnings.filterwarnings("ignore", "lora with eva initialization used with low_cpu_mem_usage=False", UserWarning)
+        with quiet_peft():
             return get_peft_model(base.model, config)
     except (TypeError, ValueError) as error:
         raise BadInput(f"init={experiment.init.name} with init.options={options} is refused by PEFT: {error}") from error
@@ -76,8 +84,24 @@ def start_layer(name: str, layer: LoraLayer, factors: Factors, *, subtract: bool
     module = layer.get_base_layer()
     weight = read_weight(module)
     b, a = factors(name, weight, layer.r["default"])
+    check_shapes(name, layer, b, a)
     layer.lora_B["default"].weight.data = b.contiguous()
     layer.lora_A["default"].weight.data = a.contiguous()
     if subtract:
         weight.addmm_(b, a, alpha=-layer.scaling["default"])
         write_weight(module, weight)
+
+
+def check_shapes(name: str, layer: LoraLayer, b: object, a: object) -> None:
+    """Refuse factors that are none of the layer: some shapes of square layers would be taken and train another model.
+
+    Raises:
+        BadInput: names the layer, what its factors are, and what they must be.
+    """
+    rank, needed = layer.r["default"], (layer.out_features, layer.in_features)
+    found = tuple(tuple(one.shape) if isinstance(one, Tensor) else type(one).__name__ for one in (b, a))
+    if found != ((needed[0], rank), (rank, needed[1])):
+        raise BadInput(
+            f"{name}: B is {found[0]} and A is {found[1]}. Needed: B (out_features, rank) = {needed[0], rank}, "
+            f"A (rank, in_features) = {rank, needed[1]}"
+        )

@@ -13,9 +13,10 @@ from typing import Literal
 
 import psutil
 
+from olora_bench.process.preemption import JOBLIBS
+
 DEVICES = Path("/dev")
 DRIVER = Path("/proc/driver/nvidia/version")
-_JOBLIBS = "LokyProcess"  # what joblib calls its processes, with a number behind
 
 # Processors with matrix or dot-product units for bf16; elsewhere bf16 is emulated and slower than fp32.
 _FAST_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})
@@ -44,7 +45,7 @@ def keep_one_gpu(device: str) -> None:
     would else use the first. To be called before CUDA starts; nothing happens in another process."""
     kind, _, number = multiprocessing.current_process().name.partition("-")
     gpus = visible_gpus()
-    if device in ("auto", "cuda") and kind == _JOBLIBS and number.isdecimal() and len(gpus) > 1:
+    if device in ("auto", "cuda") and kind == JOBLIBS and number.isdecimal() and len(gpus) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[(int(number) - 1) % len(gpus)]
 
 

@@ -6,12 +6,16 @@ SIGTERM and SIGUSR1, as Slurm sends them before it takes a machine away; SIGHUP,
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
+JOBLIBS = "LokyProcess"
+"""What joblib calls its processes, with a number behind."""
+LOOKS_EVERY_S = 0.5
 ASKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 INTERRUPTED_CODE = 128 + signal.SIGINT
 INTERRUPTED = "interrupted by Ctrl-C. The same command goes on from what is kept"
@@ -76,7 +80,33 @@ def stop_signals() -> Iterator[Stop]:
     numbers = [one for one in (*ASKED, signal.SIGINT) if one == signal.SIGTERM or signal.getsignal(one) in untouched]
     before = {number: signal.signal(number, stop.request) for number in numbers}
     try:
-        yield stop
+        with _ending_with_the_launcher():
+            yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def _ending_with_the_launcher() -> Iterator[None]:
+    """A process of the launcher `processes` (joblib's) is asked to end where the sweep that started it ended, however it did: joblib would
+    let it train on. Nothing happens in another process."""
+    launcher = multiprocessing.parent_process()
+    if launcher is None or launcher.pid is None or not multiprocessing.current_process().name.startswith(JOBLIBS):
+        yield
+        return
+    over, pid = threading.Event(), launcher.pid
+
+    def watch() -> None:
+        while not over.wait(LOOKS_EVERY_S):
+            if os.getppid() != pid:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=watch, name="launcher watched", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -16,6 +16,7 @@ from olora_bench.process.machine_faults import check_machine, machine_faults
 from olora_bench.process.preemption import stop_signals
 from olora_bench.process.progress import say
 from olora_bench.run.compute import compute
+from olora_bench.run.grouped import group_lines
 from olora_bench.run.outcome import Outcome, record_crashes
 from olora_bench.store import OVER, EvalRecord, RunRecord, Store
 from olora_bench.store.record import RESTORE
@@ -103,6 +104,7 @@ def summary(experiment: Experiment) -> str:
             was = "" if base is None else f"base {base.scores[name].metrics[score.primary]:.1%}, "
             value = f"{score.primary} {score.metrics[score.primary]:.1%}"
             lines.append(f"  {name}: {value} ({was}chance {score.chance:.1%}, {score.items} items)")
+        lines += [f"  {line}" for line in group_lines(scored, base)]
     return "\n".join([*lines, f"records: {store.run_dir(what.train_id)}"])
 
 

@@ -10,6 +10,7 @@ from olora_bench.config import Experiment, compose, load
 from olora_bench.config.init_rules import Export, refusal
 from olora_bench.errors import BadInput
 from olora_bench.process import device
+from olora_bench.run.card import write_card
 from olora_bench.run.convert import Home, factors, save_adapter, save_lora, save_merged
 from olora_bench.run.recorded import check_assets, of_record
 from olora_bench.store import RunRecord, Store
@@ -75,6 +76,7 @@ def export(
             save_adapter(adapted, out, home)
         else:
             save_merged(adapted, base, out)
+        write_card(out, record, experiment, to, kept)
     finally:
         adapted.remove()
     return Exported(out, _deviation(base, out, to, wanted), lost, kept, experiment.precision, _code(experiment, to, out, home))
@@ -173,6 +175,7 @@ def logits(model: torch.nn.Module, base: Base) -> Tensor:
 def _deviation(base: Base, out: Path, to: Export, wanted: Tensor) -> float:
     """Load what was written as a user would, and compare. The base is pristine here, and is so again afterwards."""
     from olora_bench.inits._adapted import strip
+    from olora_bench.inits._layers import quiet_peft
     from olora_bench.models import differing, restore
 
     if to == "merged":
@@ -186,6 +189,8 @@ def _deviation(base: Base, out: Path, to: Export, wanted: Tensor) -> float:
     else:
         from peft import PeftModel
 
-        found = logits(PeftModel.from_pretrained(base.model, out).eval(), base)
+        with quiet_peft():
+            loaded = PeftModel.from_pretrained(base.model, out).eval()
+        found = logits(loaded, base)
         restore(base, differing(base, strip(base.model)))
     return ((found - wanted).abs().max() / wanted.abs().max()).item()

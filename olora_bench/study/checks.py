@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from olora_bench.config import options
-from olora_bench.config.compose import is_described
+from olora_bench.config.compose import allowed_options, is_described
 from olora_bench.errors import BadInput
 from olora_bench.identity import cell_identity, differences
 from olora_bench.store.record import Json
@@ -32,7 +32,7 @@ def check_groups(values: Mapping[str, Scalar], path: Path, number: int) -> None:
     for group in (group for group in GROUPS if group in values):
         allowed = options(group, (path.parent,))
         if values[group] not in allowed and not (group == "model" and is_described(values[group])):
-            raise BadInput(f"{path}: study.grids.{number}.{group}={values[group]!r} is unknown. Allowed: {', '.join(allowed)}")
+            raise BadInput(f"{path}: study.grids.{number}.{group}={values[group]!r} is unknown. {allowed_options(group, allowed)}")
 
 
 def check_key(raw: Json, key: str, path: Path, number: int) -> None:

@@ -15,6 +15,7 @@ from olora_bench.assets.rows import read_rows
 from olora_bench.config import Experiment
 from olora_bench.config.data_rules import HELD_OUT, HELD_OUT_ROWS, held_out
 from olora_bench.config.memory import adapter_parameters, training_memory
+from olora_bench.config.steps import step_count
 from olora_bench.errors import BadInput
 from olora_bench.process.hardware import resolve_device
 from olora_bench.run.scoring import BASE_FLIP_ITEMS, FLIP_ITEMS
@@ -33,7 +34,7 @@ STEP_BYTES = 40.0  # a row of curve.parquet
 class Work:
     """What a run computes: steps, tokens trained on, tokens read for losses."""
 
-    steps: float
+    steps: int
     train_tokens: float
     loss_tokens: float
 
@@ -74,7 +75,7 @@ def work(experiment: Experiment, tokens: Mapping[str, float]) -> Work:
     """
     data, recipe = experiment.data, experiment.recipe
     each = tokens_per_example(experiment, tokens)
-    steps = recipe.steps or recipe.epochs * (data.train_size or train_rows(experiment)) / recipe.batch_size
+    steps = step_count(recipe, data.train_size or train_rows(experiment))
     read = read_examples(data.model_dump(), recipe.model_dump())
     return Work(steps=steps, train_tokens=steps * recipe.batch_size * each, loss_tokens=read * each)
 

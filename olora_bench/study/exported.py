@@ -22,6 +22,7 @@ from olora_bench.analysis import StudyFrames, load_study, rows_of
 from olora_bench.analysis.frames import JUDGED_ROLE, Row
 from olora_bench.analysis.runs import REPORTED, roles_of
 from olora_bench.errors import BadInput, RecordError
+from olora_bench.run.grouped import GroupScore, group_scores
 from olora_bench.store import EvalRecord, Score, Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
 from olora_bench.study.manifest import read_manifest
@@ -145,9 +146,11 @@ def _results(record: EvalRecord, run: Row) -> dict[str, object]:
     suite: Any = record.config.get("suite") or {}
     shots = suite.get("num_fewshot") if isinstance(suite, dict) else None
     packages: Any = record.provenance.get("packages") or {}
+    groups = group_scores(record)
     return {
         "results": results,
-        "group_subtasks": {name: [] for name in results},
+        **({"groups": {name: _group(name, score) for name, score in groups.items()}} if groups else {}),
+        "group_subtasks": {name: [] for name in results} | {name: list(score.tasks) for name, score in groups.items()},
         "configs": {name: {"task": name, "num_fewshot": shots} for name in results},
         "versions": dict.fromkeys(results),
         "n-shot": dict.fromkeys(results, shots),
@@ -166,6 +169,14 @@ def _metrics(name: str, score: Score) -> dict[str, object]:
     for metric in sorted(score.metrics, key=lambda metric: metric != score.primary):
         values[f"{metric},none"] = score.metrics[metric]
         values[f"{metric}_stderr,none"] = "N/A" if score.stderr[metric] is None else score.stderr[metric]
+    return values
+
+
+def _group(name: str, score: GroupScore) -> dict[str, object]:
+    values: dict[str, object] = {"alias": name, "sample_len": score.items}
+    for metric, value in score.metrics.items():
+        error = score.stderr[metric]
+        values |= {f"{metric},none": value, f"{metric}_stderr,none": "N/A" if error is None else error}
     return values
 
 

@@ -13,8 +13,10 @@ from olora_bench.study import estimate
 from olora_bench.study.calibrate import with_measured
 from olora_bench.study.pace import Pace, Paces, paces
 
-SHORT_S = 60.0
-"""A part that takes less is named without its time."""
+SHORT_S = 10.0
+"""A run that takes less is told without times."""
+MEASURED_S = 60.0
+"""For one that takes more, the pace of its model is measured first."""
 LONG_S = 600.0
 """Scoring that takes more is said with what would shorten it."""
 FEW = 200
@@ -40,21 +42,28 @@ def foretold(what: Identified, *, measure: Callable[[Paces, list[Experiment]], t
     store = Store(experiment.machine.results_dir)
     known, scoring = paces(store, experiment.machine), _scoring(store, what)
     parts = [*scoring[:1], *_training(store, what, known), *scoring[1:]] if len(scoring) > 1 else [*_training(store, what, known), *scoring]
-    if _total(parts, known.of(experiment)) >= SHORT_S and not known.knows(experiment.model.name):
+    if _total(parts, known.of(experiment)) >= MEASURED_S and not known.knows(experiment.model.name):
         known, _ = measure(known, [experiment])
     pace = known.of(experiment)
-    told = any(part.seconds(pace) >= SHORT_S for part in parts)
+    told = _total(parts, pace) >= SHORT_S
     source = f" (times {estimate.source([experiment], known)})" if told else ""
-    return f"plan: {'; '.join(_said(part, pace) for part in parts)}{source}{_shorter(experiment, scoring, pace)}"
+    said = "; ".join(f"{part.what} {part.of}" + (f", {_taking(part.seconds(pace))}" if told else "") for part in parts)
+    return f"plan: {said}{source}{_shorter(experiment, scoring, pace)}"
+
+
+def _taking(seconds: float) -> str:
+    return "under 1s" if seconds < 1 else f"about {duration(seconds)}"
 
 
 def _training(store: Store, what: Identified, known: Paces) -> list[Part]:
     record, one = store.read_run(what.train_id), what.experiment
     if record is not None and record.status in OVER:
         return []
-    steps = estimate.work(one, known.tokens_per_example).steps
+    count = estimate.work(one, known.tokens_per_example).steps
+    # Which examples overlap others, or lose all that is learned to the cutoff, is known once they are read.
+    steps = f"{'' if one.recipe.steps else 'about '}{count:,} step{'s' * (count != 1)}"
     goes_on = ", on from the checkpoint of a run that was cut off" if store.has_checkpoint(what.train_id) else ""
-    return [Part("train", f"{steps:,.0f} steps{goes_on}", lambda pace: estimate.train_seconds(one, pace, known.tokens_per_example))]
+    return [Part("train", f"{steps}{goes_on}", lambda pace: estimate.train_seconds(one, pace, known.tokens_per_example))]
 
 
 def _scoring(store: Store, what: Identified) -> list[Part]:
@@ -79,11 +88,6 @@ def _asked(experiment: Experiment) -> str:
 
 def _total(parts: list[Part], pace: Pace) -> float:
     return sum(part.seconds(pace) for part in parts)
-
-
-def _said(part: Part, pace: Pace) -> str:
-    taken = part.seconds(pace)
-    return f"{part.what} {part.of}" + (f", about {duration(taken)}" if taken >= SHORT_S else "")
 
 
 def _shorter(experiment: Experiment, scoring: list[Part], pace: Pace) -> str:

@@ -22,7 +22,7 @@ from olora_bench.report.render import markdown_escape
 from olora_bench.seeds import derive
 from olora_bench.store import atomic_write, lease
 from olora_bench.study.imported import Read, read_runs, stored
-from olora_bench.study.names import report_dir
+from olora_bench.study.names import report_dir, typed_here
 from olora_bench.study.report import write_figures
 from olora_bench.words.claims import CLAIM_TABLE
 from olora_bench.words.declared import DECLARED_TABLE
@@ -123,11 +123,11 @@ def _tables(found: Read) -> Tables:
 def _notes(found: Read, lacks: Sequence[str]) -> list[str]:
     short, home = _short_of(found), found.home
     lines = [markdown_escape(line) for line in short[:MANY]]
-    lines += [f"{len(short) - MANY} more lack something: python -m olora_bench.study status {home.name}"] if len(short) > MANY else []
+    lines += [f"{len(short) - MANY} more lack something: {typed_here('status', home.name, home.parent)}"] if len(short) > MANY else []
     lines += [markdown_escape(lacking_text(lacks))] if lacks else []
     lines.append(f"Records: {home}/imported/<id>/ (record, items, curve); this report: {home}/report/")
     lines.append(f"The same as a page, with charts: {home}/report/index.html (opens in a browser, needs no network)")
-    return [*lines, f"The same again, from the records: python -m olora_bench.study report {home.name}"]
+    return [*lines, f"The same again, from the records: {typed_here('report', home.name, home.parent)}"]
 
 
 def _origins(file: str, records: Sequence[ImportedRecord]) -> Origins:

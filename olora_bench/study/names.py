@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from olora_bench.config import compose, machine
+from olora_bench.config.lines import plain_line, typed
 from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import read_text, read_yaml
@@ -61,6 +63,13 @@ def homes(results_dir: Path, name: str) -> list[Path]:
     return [inside(results_dir, one) for one in (home, *variants) if (one / "manifest.json").exists()]
 
 
+def typed_here(command: str, name: str, results_dir: Path) -> str:
+    """A command of studies to type, which finds this results folder."""
+    usual = machine(compose()).results_dir
+    elsewhere = [] if results_dir.absolute() == usual.absolute() else [plain_line("machine.results_dir", str(results_dir))]
+    return typed("olora_bench.study", command, name, *elsewhere)
+
+
 def studies(results_dir: Path) -> list[str]:
     """The names of the studies that ran here."""
     folders = sorted(p.name for p in results_dir.iterdir() if p.is_dir()) if results_dir.is_dir() else []
@@ -81,7 +90,7 @@ def imported_home(results_dir: Path, name: str) -> Path | None:
     if (home / FOREIGN).exists():
         return home
     if declared is not None:
-        raise BadInput(f"{name} declares runs that others made, and {home} holds none: python -m olora_bench.study import {name}")
+        raise BadInput(f"{name} declares runs that others made, and {home} holds none: {typed_here('import', name, results_dir)}")
     return None
 
 

@@ -153,10 +153,11 @@ def _resources(found: Sequence[Standing], coming: Sequence[Stage], open_bases: S
     adapters = sum(4 * adapter_parameters(job.experiment) for job in jobs)
     weights = sum({job.experiment.model.name: estimate.download_bytes(job.experiment) for job in jobs}.values())
     what = "left" if len(left) < len(jobs) else "at most" if len(coming) > 1 else "in all"
-    time = hours_text(estimate.seconds(left, open_bases, known))
+    seconds, on_gpu = estimate.seconds(left, open_bases, known), estimate.gpu_seconds(left, open_bases)
+    gpu = f"GPU time      {hours_text(on_gpu)} on one GPU (from FLOPs, assuming an {GPU_NAME})"
     return [
-        f"time {what:<8} {time} here, one run after another ({estimate.source([job.experiment for job in jobs], known)})",
-        f"GPU time      {hours_text(estimate.gpu_seconds(left, open_bases))} on one GPU (from FLOPs, assuming an {GPU_NAME})",
+        f"time {what:<8} {hours_text(seconds)} here, one run after another ({estimate.source([job.experiment for job in jobs], known)})",
+        *([gpu] if on_gpu < seconds / 2 else []),  # of a tiny model it is what any run takes, and no reason to look for a GPU
         f"memory        {memory}, {largest.model.name} r{largest.rank}",
         f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",
     ]

@@ -29,7 +29,7 @@ from olora_bench.study.expand import find_study
 from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import manifest_in, read_manifest
-from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir
+from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir, typed_here
 from olora_bench.study.schema import parse_study
 from olora_bench.words.claims import claims_table
 from olora_bench.words.declared import CHANGED, declared_sentences, since_text
@@ -189,7 +189,7 @@ def notes(found: Analysed, lacks: Sequence[str] = ()) -> list[str]:
     lines.append(markdown_escape(" ".join(declared_sentences(found.tables["declared"]))))
     lines.append(f"Records: {found.results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {found.folder}/")
     lines.append(f"The same as a page, with charts: {found.folder}/index.html (opens in a browser, needs no network)")
-    lines.append(f"What went into a run's id: python -m olora_bench.study explain {frames.runs['train_id'].iloc[0]}")
+    lines.append(f"What went into a run's id: {typed_here('explain', frames.runs['train_id'].iloc[0], found.results_dir)}")
     models = [m for m in options("model") if not m.startswith(("tiny_", "smollm2", "opt_350m", "tinyllama_chat"))]
     if study == "demo":
         lines.append(f"demo: 1 of {len(models)} models; all: make sweep SWEEP=paper")

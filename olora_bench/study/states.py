@@ -67,9 +67,9 @@ def _other_harness(failed: RunRecord | EvalRecord) -> bool:
     return bool(failed.provenance.get("harness") != harness() or harness()["dirty"])
 
 
-def standings(store: Store, jobs: Sequence[Job], *, thorough: bool = False) -> list[Standing]:
-    """Where every run stands, in the study's order; `thorough` as for `standing`."""
-    return [standing(store, job, thorough=thorough) for job in jobs]
+def standings(store: Store, jobs: Sequence[Job], *, changed: bool = True, thorough: bool = False) -> list[Standing]:
+    """Where every run stands, in the study's order; `changed` and `thorough` as for `standing`."""
+    return [standing(store, job, changed=changed, thorough=thorough) for job in jobs]
 
 
 def counts(found: Sequence[Standing]) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from olora_bench.config import Experiment
+from olora_bench.config.lines import typed
 from olora_bench.errors import RecordError
 from olora_bench.identity import lr_text, title
 from olora_bench.process.progress import duration, say
@@ -33,7 +34,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     """
     study = open_to_read(name, overrides)
     grids = study.grids()
-    found = standings(study.store, grids.jobs, thorough=True)
+    found = standings(study.store, grids.jobs, changed=False, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
     lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *stages_text(grids), *edges_text(grids)]
     lines += changes_text(study)
@@ -47,7 +48,8 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         shared = f" by {workers} workers at once" if workers > 1 else ""
         lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source([job.experiment for job in left], known)})")
     if by_state.get("failed"):
-        lines.append(f"failed runs are tried again by: python -m olora_bench.study retry {name}")
+        retry = typed("olora_bench.study", "retry", name, *overrides)
+        lines.append(f"failed runs are tried again by: {retry} (by `run` too, where the code is not the one they failed under)")
     return "\n".join(lines), by_state.keys() <= set(OVER) and grids.settled
 
 

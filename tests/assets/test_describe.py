@@ -16,7 +16,7 @@ from hub_door import Door
 from hub_stand_in import Repository
 
 from olora_bench.assets import describe, resolve
-from olora_bench.assets.check import command
+from olora_bench.assets.asked import command
 from olora_bench.assets.describe import described, write_yaml
 from olora_bench.config import Model, compose, load
 from olora_bench.errors import BadInput, MissingAssets
@@ -128,7 +128,7 @@ def test_a_repository_is_described_by_its_config_alone(door: Door) -> None:
     assert (experiment.model.name, experiment.model.family) == ("me--tiny", "qwen3")
     assert resolve(experiment)["model:me--tiny"].identity == f"me/tiny@{COMMIT}"
     assert [path.name for path in door.home.rglob("snapshots/*/*")] == ["config.json"]
-    assert command(experiment) == "python -m olora_bench.assets model=hub:me/tiny data=made_up suite=none"
+    assert command(experiment) == "python -m olora_bench.assets model=hub:me/tiny data=made_up suite=none 'assets=[hub]'"
 
 
 def test_a_commit_is_pinned_with_an_at(door: Door) -> None:
@@ -141,7 +141,7 @@ def test_a_kept_description_is_a_model_like_any(door: Door, tmp_path: Path) -> N
     """The YAML pins the commit, has the head that shipped files have, and describes the same model."""
     door.hub.repositories["me/tiny"] = Repository(COMMIT, {"config.json": json.dumps(TINY).encode()})
     file = tmp_path / "conf" / "model" / "mine.yaml"
-    assert write_yaml("hub:me/tiny", file) == f"{file} describes mine: python -m olora_bench model=mine"
+    assert write_yaml("hub:me/tiny", file) == f"{file} describes mine: python -m olora_bench --config-dir {tmp_path / 'conf'} model=mine"
     assert file.read_text().splitlines()[1:3] == [
         "# Use:      python -m olora_bench model=mine",
         "# Override: python -m olora_bench model=mine init=olora rank=8",
@@ -151,6 +151,9 @@ def test_a_kept_description_is_a_model_like_any(door: Door, tmp_path: Path) -> N
         update={"name": "mine", "hub": known.hub and known.hub.model_copy(update={"revision": COMMIT})}
     )
     assert known.hub is not None and known.hub.revision == COMMIT
+    assert write_yaml("hub:me/tiny", tmp_path / "mine.yaml").endswith(
+        "/mine.yaml describes mine: put it into a folder model/, then python -m olora_bench --config-dir FOLDER_ABOVE model=mine"
+    )
     with pytest.raises(BadInput) as caught:
         write_yaml("hub:me/tiny", file)
     assert str(caught.value) == f"{file} is there already: give another name, or move it away"
@@ -232,7 +235,7 @@ def test_without_a_hub_it_is_said_what_brings_the_config(door: Door) -> None:
         compose(["model=hub:me/tiny"])
     assert str(caught.value) == (
         "model=hub:me/tiny is described by its config.json, which is not here: me/tiny is unpinned and its commit cannot be looked up "
-        "(HF_HUB_OFFLINE is set): set its hub.revision. `hf download me/tiny config.json` with a connection (and HF_HOME brought here) "
+        "(HF_HUB_OFFLINE is set). `hf download me/tiny config.json` with a connection (and HF_HOME brought here) "
         "brings it; or give a folder: model=local:FOLDER"
     )
 
@@ -258,6 +261,24 @@ def test_the_command_that_fetches_can_be_pasted(tmp_path: Path) -> None:
     again = load(compose([*shlex.split(told)[3:], "rank=4", "tracker=none"]))
     assert (again.model.local, again.data.path) == (str(own), str(rows))
     assert (again.data.prompt_template, again.data.response) == ("Q: {q} ", "a")
+
+
+def test_the_command_that_fetches_keeps_all_that_decides_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of one's own configs, those of the machine, parts of a file, and benchmarks named one by one; what decides nothing is not
+    repeated."""
+    monkeypatch.setattr("olora_bench.config.own_inits._FOLDERS", [tmp_path / "my configs"])
+    overrides = ["data=file", f"data.path={tmp_path}/it's (1), b.jsonl", "data.tune_share=0.1", "suite.benchmarks=[piqa,boolq]"]
+    here = ["assets=[local,hub]", f"machine.local_dir={tmp_path / 'a, b'}", f"machine.cache_dir={tmp_path / 'c'}"]
+    experiment = load(compose(["model=tiny_llama2_7b", "rank=4", "lr=1e-2", "suite.limit=3", "init=olora", *overrides, *here]))
+    words = shlex.split(command(experiment))
+    assert words[-2:] == ["--config-dir", str(tmp_path / "my configs")] and words[:3] == ["python", "-m", "olora_bench.assets"]
+    assert sorted(word.partition("=")[0] for word in words[3:-2]) == sorted([
+        "model", "data", "suite", "data.path", "data.tune_share", "data.tune_size", "suite.benchmarks", "assets", "machine.cache_dir",
+        "machine.local_dir",
+    ])  # fmt: skip
+    again = load(compose(["rank=4", *words[3:-2]]))
+    assert (again.model, again.data, again.assets) == (experiment.model, experiment.data, experiment.assets)
+    assert (again.suite.benchmarks, again.machine) == (experiment.suite.benchmarks, experiment.machine)
 
 
 def test_an_unknown_model_is_told_both_ways() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hub_door import BESIDE, NO_DATA, TINYLLAMA, Door
 from hub_repositories import COLUMNS, PICKLED, SHARDED, specs
-from hub_stand_in import TOKEN
+from hub_stand_in import TOKEN, Repository
 
 from olora_bench.assets import hub, made_up, resolve
 
@@ -86,6 +86,24 @@ def test_file_name_is_no_pattern(door: Door) -> None:
     there = door.hub.repositories["datasets/tatsu-lab/alpaca"]
     there.files = {"data/train-[a]*.parquet": next(d for n, d in there.files.items() if n.endswith("parquet"))}
     assert door.bring("model=tiny_tinyllama", "data=alpaca", "data.decontaminate=[]", "suite=none")
+
+
+def test_a_data_set_is_named_on_the_command_line_with_its_own_splits(door: Door) -> None:
+    """At the head that the Hub names, or at a commit; a split that is not asked for is not fetched, and one that is not there is said."""
+    rows = {
+        f"data/{split}.jsonl": f'{{"instruction": "of {split}", "output": "b"}}\n'.encode() for split in ("train", "validation", "test")
+    }
+    door.hub.repositories["datasets/me/rows"] = there = Repository("a" * 40, rows)
+    asked = ("model=tiny_tinyllama", "data=file", "suite=none", "data.tune_split=validation")
+    for named in ("me/rows", f"me/rows@{there.commit}"):
+        folder = door.bring(*asked, f"data.hub={named}", "data.report_size=1")["data:file"]
+        found = {path.stem: pq.read_table(path)["instruction"].to_pylist() for path in folder.glob("*.parquet")}
+        assert found == {"train": ["of train"], "tune": ["of validation"]} and "test.jsonl" not in str(door.hub.asked)
+    del there.files["data/test.jsonl"]
+    there.commit = "b" * 40
+    assert f"me/rows@{there.commit} has no test split; it has data/train.jsonl, data/validation.jsonl" in door.refusal(
+        *asked, f"data.hub=me/rows@{there.commit}", "data.report_split=test"
+    )
 
 
 def test_unpinned_repository(door: Door, capsys: pytest.CaptureFixture[str]) -> None:

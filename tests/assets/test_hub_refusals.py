@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from hub_repositories import specs
 from hub_stand_in import TOKEN, Fault, Repository, sha256
 
 from olora_bench.assets import check, hub, resolve
+from olora_bench.config import compose, load
 from olora_bench.errors import MissingAssets
 
 
@@ -28,7 +30,7 @@ def test_gated_repository(name: str, page: str, token: str | None, door: Door) -
         f"    brings it: `hf download {page} --repo-type model --revision {commit}` with a connection (and HF_HOME brought here), "
         "or its folder below machine.local_dir\n"
         "Then, or with a connection, fetch all of it ahead:\n"
-        f"  python -m olora_bench.assets model={name} data=made_up suite=commonsense6_made_up"
+        f"  python -m olora_bench.assets model={name} data=made_up suite=commonsense6_made_up 'assets=[hub]' machine.cache_dir={door.cache}"
     )
     assert door.hub.sent == {}
 
@@ -100,8 +102,34 @@ def test_wrong_bytes_that_stay_are_refused(door: Door) -> None:
 def test_unpinned_repository_that_was_never_here(door: Door) -> None:
     """An unpinned repository without a Hub is refused, with what to set."""
     door.offline()
-    words = f"{TINYLLAMA} is unpinned and its commit cannot be looked up (HF_HUB_OFFLINE is set): set its hub.revision"
-    assert words in door.model_refusal("tinyllama", "model.hub.revision=null")
+    assert door.model_refusal("tinyllama", "model.hub.revision=null") == (
+        "1 asset is missing:\n"
+        "  model:tinyllama\n"
+        f"    source: hub; {TINYLLAMA} is unpinned and its commit cannot be looked up (HF_HUB_OFFLINE is set)\n"
+        f"    brings it: `hf download {TINYLLAMA} --repo-type model` with a connection (and HF_HOME brought here), or its folder below "
+        "machine.local_dir; a commit that is given (hub.revision of its YAML) is looked up nowhere\n"
+        "Then, or with a connection, fetch all of it ahead:\n"
+        "  python -m olora_bench.assets model=tinyllama data=made_up suite=commonsense6_made_up ++model.hub.revision=null "
+        f"'assets=[hub]' machine.cache_dir={door.cache}"
+    )
+
+
+def test_missing_tasks_of_lm_eval_are_brought_by_the_command_that_is_printed(door: Door) -> None:
+    """They have no YAML: none of its keys is named, but the folder that takes their rows is; the command keeps what was asked."""
+    door.offline()
+    message = door.refusal("model=tiny_tinyllama", "data=made_up", "suite.benchmarks=[sciq]")
+    assert message == (
+        "1 asset is missing:\n"
+        "  benchmark:sciq\n"
+        "    source: hub; allenai/sciq is unpinned and its commit cannot be looked up (HF_HUB_OFFLINE is set)\n"
+        "    brings it: `hf download allenai/sciq --repo-type dataset` with a connection (and HF_HOME brought here), or its rows at "
+        "<machine.local_dir>/NAME/test.parquet, NAME as lm-eval calls the task\n"
+        "Then, or with a connection, fetch all of it ahead:\n"
+        "  python -m olora_bench.assets model=tiny_tinyllama data=made_up suite=commonsense6 'suite.benchmarks=[sciq]' 'assets=[hub]' "
+        f"machine.cache_dir={door.cache}"
+    )
+    again = load(compose(["rank=1", *shlex.split(message.splitlines()[-1])[3:]]))
+    assert (again.suite.benchmarks, again.assets, again.machine.cache_dir) == (("sciq",), ("hub",), door.cache)
 
 
 def test_hub_that_says_nothing(door: Door) -> None:

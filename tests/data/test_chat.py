@@ -29,6 +29,23 @@ INST = (
     "{% else %}[INST] {{ m['content'] }} [/INST]{% endif %}{% endfor %}"
 )
 TEMPLATES = {"chatml": CHATML, "inst": INST}
+THOUGHTS = """{%- set ns = namespace(last=-1) %}
+{%- for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}
+{%- for m in messages %}
+    {%- if m.role != 'assistant' %}{{- '<s>' + m.role + '\n' + m.content + '</s>\n' }}
+    {%- else %}
+        {%- set thought, content = '', m.content %}
+        {%- if '</think>' in content %}
+            {%- set thought = content.split('</think>')[0].split('<think>')[-1].strip('\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {{- '<s>assistant\n' }}%OPEN%
+        {%- if loop.index0 > ns.last and (loop.last or thought) %}{{- '<think>\n' + thought + '\n</think>\n\n' }}{%- endif %}
+        {{- content + '</s>\n' }}%CLOSE%
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<s>assistant\n%PROMPT%' }}{%- endif %}"""
+"""As Qwen3's: only what is said after the last question keeps its thoughts, and the last answer has a place for some that it lacks."""
 ROLES = ("user", "assistant")
 Turns = list[tuple[str, str]]
 
@@ -80,6 +97,50 @@ def test_the_assistants_tokens_are_its_text_whatever_the_tokenizer(family: str) 
             answers = tokenizer.decode([i for i, said in zip(*found[0], strict=True) if said])
             assert all(text.strip() in answers for role, text in turns if role == "assistant")
             assert "be kind" not in answers and "[INST]" not in answers
+
+
+def thinking(rng: random.Random) -> Turns:
+    turns = conversation(rng)
+    return [(r, f"<think>\nhm {rng.randint(0, 9)}\n</think>\n\n{t}" if r == "assistant" and rng.random() < 0.5 else t) for r, t in turns]
+
+
+@pytest.mark.parametrize("family", BYTES)
+def test_answers_of_a_template_that_thinks_are_those_that_transformers_tells_of_it_marked(family: str) -> None:
+    """Conversations of one answer and of more, with thoughts and without, which it writes of the last answer alone."""
+    rng, tokenizer = random.Random(family), make_tokenizer(family, "<s> $A")
+    tokenizer.backend_tokenizer.post_processor = around("<s> $A")
+    for number in range(12):
+        turns = thinking(rng)
+        tokenizer.chat_template = marked(THOUGHTS).replace("%PROMPT%", "")
+        messages = [{"role": role, "content": text} for role, text in turns]
+        theirs = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+        wanted = theirs["input_ids"], [bool(one) for one in theirs["assistant_masks"]]
+        tokenizer.chat_template = unmarked(THOUGHTS).replace("%PROMPT%", "")
+        assert encode_chat(tokenizer, turns, "a") == wanted, number
+
+
+def test_thoughts_that_the_prompt_for_an_answer_opens_are_not_learned_to_be_opened() -> None:
+    rng, tokenizer = random.Random(0), make_tokenizer("gpt", None)
+    for _ in range(12):
+        turns, found = thinking(rng), []
+        for prompt in ("", "<think>\\n"):
+            tokenizer.chat_template = unmarked(THOUGHTS).replace("%PROMPT%", prompt)
+            text, spans = written(tokenizer, turns, "a")
+            found.append([text[start:end] for start, end in spans])
+        assert found[1] == [answer.removeprefix("<think>\n") for answer in found[0]]
+
+
+@pytest.mark.parametrize("puts", [None, "<s> $A", "<s> $A </s>"])
+@pytest.mark.parametrize("writes", [True, False])
+def test_bos_stands_where_the_template_writes_it_and_nowhere_else(puts: str | None, writes: bool) -> None:
+    """Whatever the tokenizer puts around a text by itself, as transformers has it too."""
+    tokenizer = make_tokenizer("gpt", puts)
+    tokenizer.chat_template = unmarked(INST) if writes else unmarked(INST).replace("{{ bos_token }}", "")
+    turns = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    ids, said = encode_chat(tokenizer, turns, "a")
+    assert ids == tokenizer.apply_chat_template([{"role": r, "content": t} for r, t in turns], return_dict=True)["input_ids"]
+    assert (ids.count(tokenizer.bos_token_id), ids.count(tokenizer.eos_token_id)) == (int(writes), 2)
+    assert tokenizer.decode([i for i, one in zip(ids, said, strict=True) if one]) == " b </s> d </s>"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +218,7 @@ def test_show_marks_the_assistants_turns(tmp_path: Path, cache_dir: Path, chatty
     assert lines[1:6] == [
         "<s>user", f"What is {number} times {number}?</s>", "<s>assistant", f"[[It is {number * number}, friend {number}.</s>", "]]",
     ]  # fmt: skip
-    assert [line.partition(",")[0] for line in lines[-3:]] == ["train: 42 examples", "tune: 6 examples", "report: 12 examples"]
+    assert [line.partition(",")[0] for line in lines[-4:-1]] == ["train: 42 examples", "tune: 6 examples", "report: 12 examples"]
 
 
 def test_a_model_without_a_template_is_refused_before_it_is_loaded(tmp_path: Path, cache_dir: Path) -> None:

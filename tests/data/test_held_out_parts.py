@@ -1,4 +1,4 @@
-"""Which rows of a file of one's own are held out: by their number, a share, a file or a column."""
+"""Which rows of data of one's own are held out: by their number, a share, a file, a split or a column."""
 
 from __future__ import annotations
 
@@ -124,12 +124,25 @@ def test_what_is_held_out_is_part_of_what_a_run_is_and_no_path_is(tmp_path: Path
         ),
         (
             ["data.rows=made_up", "data.split_column=fold"],
-            "data.split_column=fold stands beside data.rows=made_up, whose rows have no such column. Leave it out",
+            "data.split_column=fold stands beside data.rows=made_up, whose rows have none. Leave it out",
         ),
         (
             ["data.tune_share=0.5", "data.report_share=0.5"],
             "data.tune_share=0.5 and data.report_share=0.5 leave nothing to train on. Lower them",
         ),
+        (
+            ["data.tune_split=validation", "data.tune_share=0.1"],
+            "data.tune_share=0.1 and data.tune_split=validation both say what the tune part is. Give one of them",
+        ),
+        (
+            ["data.tune_split=test", "data.report_split=test"],
+            "data.tune_split=test and data.report_split=test are one split. Give each its own",
+        ),
+        (
+            ["data.rows=made_up", "data.report_split=test"],
+            "data.report_split=test stands beside data.rows=made_up, whose rows have none. Leave it out",
+        ),
+        (["data.tune_split=train"], "data.tune_split='train' is not allowed: input should be 'validation' or 'test'"),
         (["data.tune_share=1.5"], "data.tune_share=1.5 is not allowed: input should be less than 1"),
         (["data.report_share=0"], "data.report_share=0 is not allowed: input should be greater than 0"),
     ],
@@ -138,6 +151,50 @@ def test_what_says_a_part_twice_or_not_at_all_is_refused(overrides: list[str], m
     with pytest.raises(BadInput) as caught:
         load(compose([*QUIET, *overrides]))
     assert str(caught.value) == message
+
+
+def splits(folder: Path) -> Path:
+    """A data set in Hub layout, with splits of its own."""
+    folder.mkdir(parents=True)
+    for number, (name, count) in enumerate((("train-00000-of-00001", 40), ("validation-00000-of-00001", 6), ("test-00000-of-00001", 8))):
+        stored(folder / f"{name}.jsonl", 100 * number, count)
+    return folder
+
+
+BOTH = ("data.tune_split=validation", "data.report_split=test")
+THEIRS = {"train": set(range(40)), "tune": set(range(100, 106)), "report": set(range(200, 208))}
+
+
+def test_splits_of_a_folder_are_parts(tmp_path: Path) -> None:
+    """One that is named, or one below machine.local_dir; a split that is not named is not read."""
+    named = splits(tmp_path / "rows")
+    assert parts(asked(named, tmp_path, *BOTH)) == THEIRS
+    splits(tmp_path / "mine" / "file" / "data")
+    local = load(compose([*QUIET, f"machine.local_dir={tmp_path / 'mine'}", f"machine.cache_dir={tmp_path / 'cache'}", *BOTH]))
+    assert parts(local) == THEIRS
+    found = parts(asked(named, tmp_path, "data.report_split=validation", "data.tune_size=4"))
+    assert found["report"] == THEIRS["tune"] and len(found["tune"]) == 4 and found["train"] | found["tune"] == THEIRS["train"]
+    assert sizes(asked(named, tmp_path, *BOTH, "data.report_size=3")) == [40, 6, 3]
+
+
+def test_which_split_is_which_part_is_part_of_what_a_run_is(tmp_path: Path) -> None:
+    named = splits(tmp_path / "rows")
+    one, other = asked(named, tmp_path, *BOTH), asked(named, tmp_path, "data.tune_split=test", "data.report_split=validation")
+    assert train_identity(one, {f"data:{one.data.name}": "x", "model:tiny_tinyllama": "y"}) != train_identity(
+        other, {f"data:{one.data.name}": "x", "model:tiny_tinyllama": "y"}
+    )
+    assert parts(other)["tune"] == THEIRS["report"]
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
+    named = splits(tmp_path / "rows")
+    (named / "test-00000-of-00001.jsonl").unlink()
+    assert refused(asked(named, tmp_path, *BOTH)) == f"data.path={named}: no file of rows in it is of the test split. Name the file"
+    file = stored(tmp_path / "rows.jsonl", 0, 50)
+    assert refused(asked(file, tmp_path, *BOTH)) == (
+        f"data.path={file} is one file, and validation and test are splits of a folder. Name the folder, or the other files: "
+        "data.tune_path=FILE data.report_path=FILE"
+    )
 
 
 def refused(one: Experiment) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,54 @@ def test_examples_are_shown_with_what_the_loss_is_read_on(tmp_path: Path, cache_
     answer = f" It is {number * (number + 1)}.</s>"
     assert lines[0] == f"--- train-{number}: {len(lines[1]) - 4 - len('<s></s>') + 2} tokens, {len(answer) - 3} of them supervised"
     assert lines[1] == f"<s>Topic: sums. What is {number} times {number + 1}, please? {{A}}[[{answer}]]"
-    assert [line.partition(",")[0] for line in lines[-3:]] == ["train: 20 examples", "tune: 20 examples", "report: 20 examples"]
+    assert [line.partition(",")[0] for line in lines[-4:-1]] == ["train: 20 examples", "tune: 20 examples", "report: 20 examples"]
+    assert lines[-1] == "rows: 60 = 60 examples + 0 left out"
+
+
+def test_rows_that_are_left_out_are_counted_with_the_reason(tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """60 rows: five held-out ones again, one nearly (its answer is another), one cut off before its answer; and 13 that nobody asks for."""
+    parts = [*["report"] * 20, *["dev"] * 10, *["train"] * 30]
+    rows = [{**row, "part": part} for row, part in zip(ROWS, parts, strict=True)]
+    rows[30:35] = [{**rows[n], "part": "train"} for n in range(5)]
+    long = "Which of the very many numbers that are made of nine and of eight is the largest, then?"
+    rows[5], rows[36] = {**rows[5], "question": long}, {**rows[36], "question": long}
+    rows[40]["question"] = "Say " + "no, " * 80 + "please"
+    own = ["data=file", f"data.path={written(tmp_path / 'rows.jsonl', rows)}", "data.prompt=question", "data.response=answer"]
+    more = ["data.split_column=part", "data.report_size=7", "data.train_size=null", f"machine.cache_dir={cache_dir}"]
+    assert main(["show", *QUIET[:1], *own, *more]) == 0
+    lines = capsys.readouterr().out.splitlines()[-4:]
+    found = re.fullmatch(r"train: (\d+) examples, .*; left out: (\d+) word for word .*, (\d+) nearly one, 1 with nothing left .*", lines[0])
+    assert found is not None, lines[0]
+    kept, exact, near = map(int, found.groups())
+    assert kept + exact + near + 1 == 30
+    assert lines[-1] == f"rows: 60 = {kept + 17} examples + {exact + near + 1} left out + 13 that no part asks for"
+
+
+@pytest.mark.parametrize(
+    ("columns", "typed"),
+    [
+        (("prompt", "response"), ". Say which are prompt and answer: data.prompt=prompt data.response=response"),
+        (("id", "Question", "target"), ". Say which are prompt and answer: data.prompt=Question data.response=target"),
+        (("the text", "answer"), ". Say which are prompt and answer: data.prompt=COLUMN data.response=COLUMN"),
+        (("conversations", "id"), ". A column of turns: data=chat data.messages=conversations"),
+        (("messages",), ". A column of turns: data=chat"),
+    ],
+)
+def test_a_file_with_other_columns_is_told_what_to_type(
+    columns: tuple[str, ...], typed: str, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path / "rows.jsonl", [dict.fromkeys(columns, "a b")] * 60)
+    assert main(["show", QUIET[0], "data=file", f"data.path={file}", f"machine.cache_dir={cache_dir}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"{file} has no column instruction, output. Needed: instruction, output; input may be absent. Found: {', '.join(columns)}{typed}"
+    )
+
+
+def test_a_file_that_is_named_is_train_whatever_its_name_says(tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path / "rows.jsonl")
+    own = ["data=file", f"data.path={file}", "data.prompt=question", "data.response=answer", f"machine.cache_dir={cache_dir}"]
+    assert main(["show", QUIET[0], *own]) == 0
+    assert f"assets: data:file: train is {file}\n" in capsys.readouterr().err
 
 
 def test_a_description_in_ones_own_folder_is_shown(

@@ -226,7 +226,7 @@ def test_a_file_that_is_not_like_alpaca_is_refused(tmp_path: Path) -> None:
         build_parts(alpaca(), {"data:alpaca": tmp_path}, TOKENIZER)
     assert str(caught.value) == (
         f"{tmp_path / 'train.parquet'} has no column instruction. Needed: instruction, output; input may be absent. "
-        "Found: prompt, output. Other names: data.prompt=COLUMN data.response=COLUMN"
+        "Found: prompt, output. Say which are prompt and answer: data.prompt=prompt data.response=output"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,8 +22,10 @@ from olora_bench.errors import BadInput, MissingAssets
 from olora_bench.export import main
 from olora_bench.models import load_base
 from olora_bench.run import experiment as road
+from olora_bench.run.card import FORMS
 from olora_bench.run.convert import truncated
 from olora_bench.run.export import export
+from olora_bench.store import Store
 
 IDS = torch.arange(3, 60)[None]
 
@@ -75,6 +79,41 @@ def test_lora_for_the_pristine_base(init: str, trained: Callable, tmp_path: Path
     loaded = PeftModel.from_pretrained(pristine(what), tmp_path / "out").eval()
     torch.testing.assert_close(loaded(IDS).logits, wanted, atol=1e-5 * wanted.abs().max().item(), rtol=1e-5)
     assert not torch.allclose(pristine(what)(IDS).logits, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(("to", "form"), [("adapter", "adapter of rank 4"), ("lora", "lora of rank 8"), ("merged", "merged")])
+def test_the_page_beside_an_export_says_what_it_is_and_how_it_was_made(to: Any, form: str, trained: Callable, tmp_path: Path) -> None:
+    """In place of PEFT's empty one; the Hub's library reads it; no folder of this machine, and no warning."""
+    train_id, what = trained("init=olora")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        export(train_id, to, tmp_path / "out")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.tags == ["lora", "olora_bench", "olora"] and card.data.library_name == ("transformers" if to == "merged" else "peft")
+    record = Store(what.machine.results_dir).read_run(train_id)
+    assert record is not None
+    before, after = record.metrics["report_loss_start"], record.metrics["report_loss"]
+    base = next(one["identity"] for one in record.provenance["assets"] if one["key"] == "model:tiny_tinyllama")  # type: ignore[index,union-attr]
+    harness: Any = record.provenance["harness"]
+    assert card.text.strip() == (
+        f"""# tiny_tinyllama, olora, rank 4
+
+| | |
+|---|---|
+| base model | tiny_tinyllama (llama), weights `{base}` |
+| run | `{train_id}` |
+| init | olora (module olora) |
+| trained with | rank 4, alpha 2, on q_proj, v_proj |
+| exported as | {form}: {FORMS[to]} |
+| data | made_up, seed 0 |
+| recipe | default: 2 steps of 4, learning rate 0.03, fp32 |
+| held-out loss | {before:.3f} before, {after:.3f} after, in nats per supervised token |
+| olora_bench | {harness["version"]}, commit {harness["commit"]} |
+
+Made by olora_bench, a harness that compares LoRA initialisations. With the run's record, """
+        f"`python -m olora_bench.export {train_id} --to {to} OUT` makes it again."
+    )
+    assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("overrides", [["init=olora"], ["init=olora", "init.rslora=true"], ["init=olora", "init.dora=true"]])

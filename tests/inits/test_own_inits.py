@@ -13,6 +13,7 @@ from olora_bench.config import compose, load, options, own_inits
 from olora_bench.config.init_options import promises
 from olora_bench.errors import BadInput
 from olora_bench.identity.code import init_digest
+from olora_bench.inits.__main__ import main
 from olora_bench.inits._adapted import _code
 from tests.study_text import HEAD, study_text
 
@@ -131,7 +132,9 @@ def test_an_own_init_trains_and_is_checked(tmp_path: Path, cli: Cli, machine: li
     assert " done: held-out loss " in done.stdout, done.stderr
     checked = cli("check", "my_init", machine[1], module="olora_bench.inits", env={"PYTHONPATH": f"{package(tmp_path / 'site')}:{ROOT}"})
     assert checked.returncode == 0, checked.stderr
-    assert checked.stdout.splitlines()[:2] == [
+    assert checked.stdout.splitlines()[:4] == [
+        "holds  adapt makes an adapter                       a PeftModel",
+        "holds  A and B are finite                           every number",
         "holds  promised: starts_as_base                     logits differ by 0.0e+00 of the largest",
         "-      not promised: keeps_base                     0 of the base's weights changed (PROMISES could name keeps_base)",
     ]
@@ -139,6 +142,82 @@ def test_an_own_init_trains_and_is_checked(tmp_path: Path, cli: Cli, machine: li
 
 
 ROOT = own_inits.SHIPPED.parents[1]
+SQUARE = "model.layers.0.self_attn.q_proj"
+HEAD_OF_FILE = "import torch\nfrom olora_bench.inits._layers import fill, wrap\n\n\ndef adapt(base, experiment, seed):\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "said"),
+    [
+        ("fill(base, experiment, lambda n, w, r: 0)", 6, "TypeError: fill() missing 1 required keyword-only argument: 'subtract'"),
+        ("1 / 0", 6, "ZeroDivisionError: division by zero"),
+        ("exit('mine')", 6, "SystemExit: mine"),
+        ("return None", 5, "init=my_init: adapt returns NoneType. It must return PEFT's model around base.model, as `fill` does"),
+        (
+            "return fill(base, experiment, lambda n, w, r: (w[:r], w[:, :r]), subtract=True)", 6,
+            f"{SQUARE}: B is (4, 64) and A is (128, 4). Needed: B (out_features, rank) = (128, 4), A (rank, in_features) = (4, 64)",
+        ),
+        (
+            "return fill(base, experiment, lambda n, w, r: (None, w[:r]), subtract=False)", 6,
+            f"{SQUARE}: B is NoneType and A is (4, 64). Needed: B (out_features, rank) = (128, 4), A (rank, in_features) = (4, 64)",
+        ),
+    ],
+)  # fmt: skip
+def test_an_init_that_raises_has_a_row_with_file_and_line(
+    body: str, line: int, said: str, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = folder(tmp_path, f"{HEAD_OF_FILE}    {body}\n")
+    assert main(["check", "my_init", "--config-dir", str(own), f"machine.cache_dir={cache_dir}"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"FAILS  adapt makes an adapter  {said} ({own}/init/my_init.py, line {line})",
+        "init=my_init: 1 of 1 points fail",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("x = 1\ndef adapt(:\n", 2, "SyntaxError: invalid syntax (my_init.py, line 2)"),
+        ("x = 1\n\nnot_there\n\ndef adapt(base, experiment, seed): pass\n", 3, "NameError: name 'not_there' is not defined"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_has_a_row_too(
+    text: str, line: int, said: str, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = folder(tmp_path, text)
+    file = own / "init" / "my_init.py"
+    assert main(["check", "my_init", "--config-dir", str(own), f"machine.cache_dir={cache_dir}"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"FAILS  adapt makes an adapter  init {file} cannot be used: {said}. It must import, and have adapt(base, experiment, seed) "
+        f"({file}, line {line})",
+        "init=my_init: 1 of 1 points fail",
+    ]
+
+
+BREAKS_THE_BASE = """    base.model.model.embed_tokens.weight.data[5] += 1
+    return fill(base, experiment, lambda n, w, r: (w[:, :r] * 0, w[:r]), subtract=False)
+"""
+NOT_NUMBERS = "    return fill(base, experiment, lambda n, w, r: (w[:, :r] * 0, w[:r] * torch.nan), subtract=False)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "failing"),
+    [
+        (
+            BREAKS_THE_BASE,
+            ["promised: starts_as_base", "the base comes back, bit for bit (float32)", "the base comes back, bit for bit (bfloat16)"],
+        ),
+        (NOT_NUMBERS, ["A and B are finite", "promised: starts_as_base", "a gradient reaches the adapter"]),
+        ("    if seed % 2:\n        raise OSError('odd')\n" + NOT_NUMBERS.replace("torch.nan", "1"), ["seeds"]),
+    ],
+)
+def test_what_an_init_breaks_is_the_row_that_fails(
+    body: str, failing: list[str], tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = folder(tmp_path, HEAD_OF_FILE + body)
+    assert main(["check", "my_init", "--config-dir", str(own), f"machine.cache_dir={cache_dir}"]) == 1
+    told = [line[7:] for line in capsys.readouterr().out.splitlines() if line.startswith("FAILS")]
+    assert len(told) == len(failing) and all(line.startswith(name) for line, name in zip(told, failing, strict=True)), told
 
 
 def test_a_study_takes_a_folder_of_ones_own(tmp_path: Path, cli: Cli, machine: list[str]) -> None:
@@ -156,6 +235,9 @@ def test_a_study_takes_a_folder_of_ones_own(tmp_path: Path, cli: Cli, machine: l
     without = cli("plan", str(study), *machine, module="olora_bench.study")
     assert without.returncode == 2
     assert without.stderr.startswith(f"{study}: study.grids.0.init='my_init' is unknown. Allowed: eva, ")
+    assert without.stderr.endswith(
+        ". A new one is one YAML file in conf/init/, or init/NAME.py in a folder that you give with --config-dir\n"
+    )
     nowhere = cli("plan", str(study), "--config-dir", "nowhere", module="olora_bench.study")
     assert nowhere.stderr == "--config-dir nowhere is no folder: name one with config groups of your own, e.g. with init/my_init.py\n"
 
@@ -201,14 +283,3 @@ def test_a_file_may_define_dataclasses(tmp_path: Path) -> None:
     own = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Size:\n    value: int\n"
     own_inits.use_folder(folder(tmp_path, own + ADAPT, name="my_dataclass"))
     assert _code("my_dataclass").__module__ == "olora_bench_own_my_dataclass"
-
-
-def test_code_that_does_not_import_is_refused_by_file(tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from olora_bench.inits.__main__ import main
-
-    own = folder(tmp_path, "import nothing_like_this\n")
-    assert main(["check", "my_init", "--config-dir", str(own), f"machine.cache_dir={cache_dir}"]) == 2
-    assert capsys.readouterr().err == (
-        f"init {own}/init/my_init.py cannot be used: ModuleNotFoundError: No module named 'nothing_like_this'. "
-        "It must import, and have adapt(base, experiment, seed)\n"
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pytest
 from planting import MakeStudy, PlantRun
 
 from olora_bench.assets import made_up
+from olora_bench.identity import title
 from olora_bench.process.hardware import describe
 from olora_bench.store import lease
 from olora_bench.study import estimate
@@ -49,6 +51,13 @@ def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Cli, t
     for word in ("GPU time", "hours on one GPU (from FLOPs, assuming", "memory", "disk", "no finished run on this hardware"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
+
+
+def test_no_gpu_is_proposed_for_a_model_that_needs_none(study: MakeStudy) -> None:
+    """What is left of a tiny model's time on one is what any run takes."""
+    opened = study(node())
+    lines = plan_text(str(opened.file.path), opened.file.overrides).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("time", "GPU", "memory"))] == ["time", "memory"]
 
 
 @pytest.mark.parametrize("seeds, pairs, few", [(2, ONE_PAIR, True), (5, THREE_PAIRS, True), (6, ONE_PAIR, False), (6, THREE_PAIRS, False)])
@@ -123,6 +132,23 @@ status_text({name!r}, [{results!r}])
 sys.exit(str(sorted({{"torch", "pandas", "scipy"}} & sys.modules.keys())))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr == "[]\n"
+
+
+def test_a_failed_run_is_shown_as_failed_under_other_code_too(study: MakeStudy, plant_run: PlantRun) -> None:
+    """Code with changes is never the code that a run failed under; the command that is named asks for what this one was asked."""
+    opened = study(node())
+    job, *others = opened.grids().jobs
+    for one in others:
+        plant_run(one.what, 1.5)
+    plant_run(job.what, "OutOfMemory: planted", provenance={"harness": {"version": "0", "commit": "0" * 40, "dirty": True}})
+    name, overrides = str(opened.file.path), [*opened.file.overrides, "machine.cache_dir='a b'"]
+    told = status_text(name, overrides)[0].splitlines()
+    typed = shlex.join(["python", "-m", "olora_bench.study", "retry", name, *overrides])
+    assert told[0].endswith(": 3 done, 1 failed")
+    assert told[-2:] == [
+        f"  {job.what.train_id} {title(job.experiment)}: failed: OutOfMemory: planted",
+        f"failed runs are tried again by: {typed} (by `run` too, where the code is not the one they failed under)",
+    ]
 
 
 def test_status_names_who_runs_what_failed_and_what_diverged(study: MakeStudy, plant_run: PlantRun) -> None:

@@ -49,7 +49,7 @@ def test_the_commit_is_that_of_the_records(unpinned: OpenStudy) -> None:
 
 def test_a_commit_that_no_record_names_is_refused_unasked(unpinned: OpenStudy) -> None:
     (unpinned.store.root / unpinned.name).rename(unpinned.store.root / "elsewhere")
-    with pytest.raises(MissingAssets, match=r"is unpinned, and no run of this study has settled its commit: set its hub\.revision"):
+    with pytest.raises(MissingAssets, match=r"is unpinned, and no run of this study has settled its commit"):
         status_text(str(unpinned.file.path), unpinned.file.overrides)
 
 
@@ -57,7 +57,7 @@ def test_a_commit_that_no_record_names_is_refused_unasked(unpinned: OpenStudy) -
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("no/thing", "no/thing is unpinned, and a command that only reads asks the Hub nothing: set its hub.revision"),
+        ("no/thing", "no/thing is unpinned, and a command that only reads asks the Hub nothing"),
         (f"no/thing@{COMMIT}", f"no/thing@{COMMIT}: config.json not on this machine, and a command that only reads fetches nothing"),
     ],
 )
