@@ -96,12 +96,12 @@ def foretold(found: pd.DataFrame) -> str:
 
 def price(found: pd.DataFrame) -> str:
     """A row a kind of study: what it costs with looks, and with twenty blocks, as they are and as a share."""
-    keys, rows = ["kind", "truth", "items", "spread", "finalists"], []
+    keys, rows = ["kind", "truth", "items", "spread", "finalists", "tuning_seeds"], []
     for key, pair in found.groupby(keys, sort=False):
         mine, fixed = (pair[pair["design"] == name].iloc[0] for name in ("looks", "fixed"))
-        kind, truth, items, spread, finalists = key if isinstance(key, tuple) else (key,)
+        kind, truth, items, spread, finalists, seeds = key if isinstance(key, tuple) else (key,)
         cells = [
-            f"{kind}{', blocks of twice the variance' if spread > 1 else ''}",
+            f"{kind}{', blocks of twice the variance' if spread > 1 else ''}{', two tuning seeds' if seeds > 1 else ''}",
             f"{truth:g}",
             str(items),
             str(finalists),
@@ -109,7 +109,7 @@ def price(found: pd.DataFrame) -> str:
         ]
         cells += [f"{mine[name]:.1f} of {fixed[name]:.1f} ({mine[name] / fixed[name]:.2f})" for name in ("runs", "hours")]
         rows.append([*cells, *(f"{100 * mine[name]:.1f}, {100 * fixed[name]:.1f}" for name in ("undecided", "error"))])
-    head = ["studies", "true difference, pp", "items", "finalists", "blocks", "runs", "core hours", "undecided, %", "error, %"]
+    head = ["studies", "true difference", "items", "finalists", "blocks", "runs", "core hours", "undecided, %", "error, %"]
     return _table(head, rows, f"With looks, then fixed; {found['studies'].min():,} studies each. {_wrote('price')}")
 
 

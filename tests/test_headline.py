@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis.caveats import ClippedUnequally, NoGain, NoSensitivity
-from olora_bench.analysis.reasons import ErrorOverItems
+from olora_bench.analysis.cells import seed_differences
+from olora_bench.analysis.choices import choices
+from olora_bench.analysis.compared import compared
+from olora_bench.analysis.estimate import Estimate
+from olora_bench.analysis.pairs import pairs
+from olora_bench.analysis.reasons import BestAtEdge, ErrorOverItems
 from olora_bench.analysis.scopes import About
 from tests.committed_results import RESULTS, read
 
@@ -40,6 +46,13 @@ def is_clipped(arm: float, reference: float) -> bool:
     """Whether what blocks kept had so large a share of its steps clipped: OLoRA all, LoRA at most so many."""
     (one,) = caveats(ClippedUnequally)
     return one.arm == arm and one.reference < reference
+
+
+def by_loss() -> Estimate:
+    """The difference in held-out loss, as it is judged where it carries the verdict."""
+    frames = read("headline").frames
+    (one,) = compared(frames, pairs(frames), seed_differences(frames, pairs(frames)))
+    return replace(one.held_out, choices=choices(frames, one.comparison, one.pairs)).estimate()
 
 
 def runs_of(study: str) -> int:
@@ -80,6 +93,8 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         all(fixed(place)["loss_difference"] > 0 for place in ("-1", "0", "+1"))
         and fixed("-1")["loss_low"] > 0 > max(fixed("0")["loss_low"], fixed("+1")["loss_low"])
     ),
+    "over all blocks the best rate of either arm is an outermost of its three, so that a study judged by loss would have called nothing on "
+    "these blocks": lambda: by_loss().p() == 1 and BestAtEdge(("lora", "olora"), by_loss=False) in verdict()["reasons"],
     "neither arm is shown to gain over the untouched model beyond what one answer to every item gives": lambda: (
         {one.arm for found in caveats(NoSensitivity) for one in found.arms} == {"lora", "olora"}
     ),

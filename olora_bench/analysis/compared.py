@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from olora_bench.analysis.answers import Answered, Answers
+from olora_bench.analysis.choices import choices
 from olora_bench.analysis.comparison import Block, Comparison, comparisons
 from olora_bench.analysis.crossed import Crossed, by_cluster, crossed, of_items, seed_variance
 from olora_bench.analysis.estimate import Estimate, Floats
@@ -148,8 +149,9 @@ def _compared(
     frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame, differences: pd.DataFrame, losses: Mapping[str, float]
 ) -> Compared:
     blocks, items = block_differences(differences), paired_items(frames, differences) if len(differences) else None
-    complete = pairs[pairs["pair"] == "complete"]
-    return Compared(comparison, pairs, differences, blocks, held_out(frames.examples, losses, complete), items)
+    found = held_out(frames.examples, losses, pairs[pairs["pair"] == "complete"])
+    chosen = choices(frames, comparison, pairs) if asked_no_benchmark(frames, pairs) else None
+    return Compared(comparison, pairs, differences, blocks, replace(found, choices=chosen), items)
 
 
 def asked_no_benchmark(frames: StudyFrames, pairs: pd.DataFrame) -> bool:

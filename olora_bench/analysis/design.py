@@ -15,6 +15,7 @@ from olora_bench.analysis.paired import LEVEL, POWER
 from olora_bench.analysis.power import Found
 from olora_bench.analysis.sequential import Look, half_widths
 
+Flags = NDArray[np.bool_]
 STUDIES = 10_000
 """Simulated to foretell a power: it is then known to half a percentage point."""
 CONFIDENCE = 0.95
@@ -45,6 +46,8 @@ class Errors:
         item_df, item_noise: its degrees of freedom and the standard deviation of its estimate, as in `estimate.Estimate`.
         residual: the part of `seed` that comes from single items answered by chance; it falls with more items, as `item` does.
         seed_df: degrees of freedom that `seed` is known with, for `at_end`.
+        at_edge: the chances that an arm's best rate lies at an edge of its finalists, where it may be better than what is seen: at every
+            look, and at a look.
     """
 
     seed: float
@@ -54,6 +57,7 @@ class Errors:
     item_noise: float = 0.0
     residual: float = 0.0
     seed_df: float = np.inf
+    at_edge: tuple[float, float] = (0.0, 0.0)
 
     def with_items(self, times: float) -> Errors:
         """With so many times the items."""
@@ -110,13 +114,15 @@ class Stops:
 class Sample:
     """Many studies: at each look the values `(contrasts, studies)`, and the boundaries of both questions for each of Holm's steps.
 
-    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`.
+    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `edges`: at each look, in which
+    studies the truth may lie lower, or higher, whatever is seen (`Estimate.may_be_lower`).
     """
 
     design: Design
     values: list[Floats]
     shown: list[list[Floats]]
     inside: list[list[Floats]]
+    edges: list[tuple[Flags, Flags]]
 
     def stops(self, differences: ArrayLike = 0.0) -> Stops:
         """Judge the studies as `sequential.sequential` does, with these true differences added, one a contrast."""
@@ -133,7 +139,8 @@ def sample(design: Design, looks: Sequence[Look]) -> Sample:
     steps = range(1, design.contrasts + 1)
     shown = [half_widths(looks, design.plan, design.level / 2 / step) for step in steps]
     inside = [half_widths(looks, design.plan, design.level / step) for step in steps] if design.margin is not None else []
-    return Sample(design, [look.estimate.value for look in looks], shown, inside)
+    values, edges = [look.estimate.value for look in looks], [(look.estimate.may_be_lower, look.estimate.may_be_higher) for look in looks]
+    return Sample(design, values, shown, inside, [(np.asarray(lower), np.asarray(higher)) for lower, higher in edges])
 
 
 def simulate_design(design: Design, errors: Errors, *, studies: int = STUDIES, seed: int = 0) -> Sample:
@@ -149,7 +156,23 @@ def looks_drawn(design: Design, errors: Errors, studies: int, rng: np.random.Gen
         seeds += np.sqrt(errors.model) * _contrasts(design, (studies, design.models, 1), rng)
     items = np.sqrt(errors.item) * _contrasts(design, (studies,), rng)
     known = np.maximum(errors.item + errors.item_noise * rng.normal(size=items.shape), 0.0)
-    return [look_at(seeds[..., :count], items, known, errors) for count in design.plan]
+    looks = [look_at(seeds[..., :count], items, known, errors) for count in design.plan]
+    if not errors.at_edge[1]:
+        return looks
+    return [open_ended(look, edges[:1], edges[1:]) for look, edges in zip(looks, _edges(design, errors, studies, rng), strict=True)]
+
+
+def _edges(design: Design, errors: Errors, studies: int, rng: np.random.Generator) -> Flags:
+    """By look, which arms are at an edge, `(looks, 1 + contrasts, studies)`, the reference first; some are so at every other look."""
+    (always, share), size = errors.at_edge, (design.contrasts + 1, studies)
+    luck = rng.random(size)
+    sometimes = (luck < 2 * share - always) & (rng.random((len(design.plan), *size)) < 0.5)
+    return np.asarray((luck < always) | sometimes)
+
+
+def open_ended(look: Look, lower: Flags, higher: Flags) -> Look:
+    """A look at studies in some of which the truth may lie lower, or higher, whatever is seen."""
+    return replace(look, estimate=replace(look.estimate, may_be_lower=lower, may_be_higher=higher))
 
 
 def _contrasts(design: Design, size: tuple[int, ...], rng: np.random.Generator) -> Floats:
@@ -181,13 +204,14 @@ def _stops(of: Sample, values: Sequence[Floats]) -> Stops:
     count, shape = of.design.contrasts, values[0].shape
     look, decided = np.full(shape, len(values) - 1), np.zeros(shape, dtype=bool)
     up, down, below, above = np.zeros((4, count, *shape), dtype=bool)
-    for k, value in enumerate(values):
+    for k, (value, (lower, higher)) in enumerate(zip(values, of.edges, strict=True)):
+        rising, falling = ~decided & ~lower, ~decided & ~higher
         for step in range(count):
-            up[step] |= ~decided & (value > of.shown[step][k])
-            down[step] |= ~decided & (value < -of.shown[step][k])
+            up[step] |= rising & (value > of.shown[step][k])
+            down[step] |= falling & (value < -of.shown[step][k])
             if of.design.margin is not None:
-                below[step] |= ~decided & (value < of.design.margin - of.inside[step][k])
-                above[step] |= ~decided & (value > of.inside[step][k] - of.design.margin)
+                below[step] |= falling & (value < of.design.margin - of.inside[step][k])
+                above[step] |= rising & (value > of.inside[step][k] - of.design.margin)
         now = ~decided & (_holm(up | down) | _holm(below & above))
         look[now], decided = k, decided | now
     differs = _holm(up | down)

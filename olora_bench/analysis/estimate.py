@@ -13,7 +13,7 @@ and each alone is 1 - level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ class Estimate:
 
     `value` in the unit of the differences. `block_variance`: the squared standard error that new blocks (seeds, or models) bring, on
     `block_df` degrees of freedom. `item_variance`: what new items add, not below zero, on `item_df` degrees of freedom. `item_noise`: the
-    standard deviation of the estimate `item_variance` before it was cut at zero.
+    standard deviation of the estimate `item_variance` before it was cut at zero. `may_be_lower`, `may_be_higher`: the true value may lie
+    beyond on that side, by what nobody knows, for another reason than chance: then nothing is shown against it, and the interval is open.
     """
 
     value: Floats
@@ -41,6 +42,8 @@ class Estimate:
     item_variance: Floats
     item_df: Floats
     item_noise: Floats
+    may_be_lower: bool | NDArray[np.bool_] = field(default=False, kw_only=True)
+    may_be_higher: bool | NDArray[np.bool_] = field(default=False, kw_only=True)
 
     @property
     def block_se(self) -> Floats:
@@ -70,22 +73,29 @@ class Estimate:
 
     def interval(self, level: float = LEVEL) -> tuple[Floats, Floats]:
         """The interval of confidence 1 - `level`: the 95% interval by default, the 90% one for `level` 0.1."""
-        half = self.half_width(level)
-        return self.value - half, self.value + half
+        return self.ends(self.half_width(level))
+
+    def ends(self, half: Floats) -> tuple[Floats, Floats]:
+        """The interval of this half-width, infinite where it is open."""
+        return np.where(self.may_be_lower, -np.inf, self.value - half), np.where(self.may_be_higher, np.inf, self.value + half)
 
     def p(self, null: float = 0.0) -> Floats:
         """Two-sided p of the truth being `null`: the level at which the interval just reaches it; NaN where there is no spread."""
-        return 2 * np.minimum(self.p_above(null), self.p_below(null))
+        return np.minimum(2 * np.minimum(self.p_above(null), self.p_below(null)), 1.0)
 
     def p_above(self, null: float = 0.0) -> Floats:
         """One-sided p against "the truth is at most `null`": small where it lies above."""
         tail = _tail(self, np.abs(np.asarray(self.value) - null))
-        return np.where(np.asarray(self.value) >= null, tail, 1 - tail)
+        return _unless(self.may_be_lower, np.where(np.asarray(self.value) >= null, tail, 1 - tail))
 
     def p_below(self, null: float = 0.0) -> Floats:
         """One-sided p against "the truth is at least `null`": small where it lies below."""
         tail = _tail(self, np.abs(np.asarray(self.value) - null))
-        return np.where(np.asarray(self.value) <= null, tail, 1 - tail)
+        return _unless(self.may_be_higher, np.where(np.asarray(self.value) <= null, tail, 1 - tail))
+
+
+def _unless(open_end: bool | NDArray[np.bool_], p: Floats) -> Floats:
+    return np.where(open_end & ~np.isnan(p), 1.0, p)
 
 
 def of_blocks(differences: Floats) -> Estimate:

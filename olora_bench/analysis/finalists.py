@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from olora_bench.analysis.choices import choices
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.compared import Compared, mean_of
 from olora_bench.analysis.comparison import BLOCK, KEYS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, rows_of, training_cell
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
-from olora_bench.analysis.paired import LEVEL, Tested
-from olora_bench.analysis.reasons import GivenSearch, NoFiniteFinalist, Reason, RestsOnRate
+from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Tested
+from olora_bench.analysis.reasons import BestAtEdge, GivenSearch, NoFiniteFinalist, Reason, RestsOnRate
 from olora_bench.analysis.runs import AS_BLOCK, has_role, with_role
 
 KEPT = "kept"
@@ -91,7 +92,7 @@ def finalists(frames: StudyFrames, compared: Sequence[Compared]) -> pd.DataFrame
     for one in compared:
         if one.comparison.role != "tuned" or placed.empty or one.pairs.empty:
             continue
-        kept = _Said(KEPT, one.pairs.dropna(subset=["arm_id", "reference_id"]), one.held_out)
+        kept = _Said(KEPT, one.pairs.dropna(subset=["arm_id", "reference_id"]), replace(one.held_out, choices=None))
         arm, reference = (placed[placed["arm"] == name] for name in (one.comparison.arm, one.comparison.reference))
         pairs = _paired(arm, reference, kept.pairs)
         places = {place: pairs[pairs["place"] == place] for place in sorted(set(pairs["place"].tolist()))}
@@ -122,17 +123,20 @@ def _held(frames: StudyFrames, losses: dict[str, float], pairs: pd.DataFrame) ->
     return held_out(frames.examples, losses, pairs[done])
 
 
-def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The table of verdicts, with what finalists add to the reasons: given which search, no finite finalist, rests on the choice of rate.
+def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, compared: Sequence[Compared], table: pd.DataFrame) -> pd.DataFrame:
+    """The table of verdicts, with what finalists add to the reasons: given which search, no finite finalist, a best rate at an edge, rests
+    on the choice of rate.
 
     Args:
+        compared: the comparisons, of the seeds that the verdicts stand on.
         table: as `finalists` returns it.
     """
     if table.empty:
         return verdicts
+    edges = {(one.comparison.contrast, one.comparison.role): _at_edge(frames, one) for one in compared}
     told = {tuple(key): group for key, group in table.groupby([*KEYS[:2]])}
     reasons = [
-        (*row["reasons"], *_reasons(frames, row, told[row["contrast"], row["role"]]))
+        (*row["reasons"], *_reasons(frames, row, told[row["contrast"], row["role"]], edges[row["contrast"], row["role"]]))
         if (row["contrast"], row["role"]) in told
         else row["reasons"]
         for row in rows_of(verdicts)
@@ -140,7 +144,16 @@ def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, table: pd.DataFr
     return verdicts.assign(reasons=pd.Series(reasons, index=verdicts.index, dtype=object))
 
 
-def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame) -> list[Reason]:
+def _at_edge(frames: StudyFrames, one: Compared) -> tuple[str, ...]:
+    """The arms whose best rate lies at an edge of their finalists; none before there are blocks enough for a verdict."""
+    found = choices(frames, one.comparison, one.pairs) if len(one.losses) >= MIN_BLOCKS else None
+    if found is None:
+        return ()
+    sides = ((one.comparison.reference, found.reference_at_edge), (one.comparison.arm, found.arm_at_edge))
+    return tuple(name for name, edge in sides if edge)
+
+
+def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame, at_edge: tuple[str, ...]) -> list[Reason]:
     arms = row["arm"], row["reference"]
     runs = frames.runs[frames.runs["arm"].isin(arms) & frames.runs["longest"]]
     searched = frames.runs[has_role(frames.runs, "tuning") & frames.runs["cell"].map(training_cell).isin(runs["cell"].map(training_cell))]
@@ -148,5 +161,7 @@ def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame) -> list[Reason]:
     blocks = with_role(runs, "finalist").groupby(AS_BLOCK)["state"]
     if lost := sum(set(states) == {"diverged"} for _, states in blocks):
         found.append(NoFiniteFinalist(lost))
+    if at_edge:
+        found.append(BestAtEdge(at_edge, row["judged_by"] != "score"))
     other = tuple((int(one["place"]), _side(one["loss_difference"], one["loss_p"])) for one in rows_of(said) if not one["agrees"])
     return [*found, RestsOnRate(row["arm"], len(said) - 1, other, row["judged_by"] == "score")] if other else found

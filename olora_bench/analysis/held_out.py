@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from olora_bench.analysis.choices import Choices
 from olora_bench.analysis.comparison import BLOCK, Block
 from olora_bench.analysis.crossed import crossed, linearised_ratio, of_items, seed_variance
 from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
@@ -26,10 +27,13 @@ class HeldOut:
         blocks: by (model, seed), the mean over the block's pairs of the difference of the recorded losses.
         by_example: `(examples, blocks)`, each example's part in that difference (`crossed.linearised_ratio`: a loss is a ratio, nats over
             supervised tokens); or why it is not known.
+        choices: what the blocks chose among, where the loss carries a verdict: an arm whose best lies at an edge of its finalists may
+            have a lower loss beyond.
     """
 
     blocks: Mapping[Block, float]
     by_example: Floats | ExamplesUnread | ExamplesDiffer
+    choices: Choices | None = None
 
     @property
     def these(self) -> ExamplesUnread | ExamplesDiffer | None:
@@ -41,6 +45,12 @@ class HeldOut:
 
         It is `crossed.Crossed` in the first case, Student's t over blocks or model means in the second.
         """
+        found = self._estimate()
+        if self.choices is None:
+            return found
+        return replace(found, may_be_lower=self.choices.arm_at_edge, may_be_higher=self.choices.reference_at_edge)
+
+    def _estimate(self) -> Estimate:
         models = [model for model, _ in self.blocks]
         if isinstance(self.by_example, np.ndarray):
             return crossed([self.by_example], models)
@@ -56,8 +66,8 @@ class HeldOut:
     def before(self, seed: int) -> HeldOut:
         """Of the seeds below this one alone."""
         kept = {block: value for block, value in self.blocks.items() if block.seed < seed}
-        known = self.by_example
-        return HeldOut(kept, known[:, [block in kept for block in self.blocks]] if isinstance(known, np.ndarray) else known)
+        known, choices = self.by_example, None if self.choices is None else self.choices.before(seed)
+        return HeldOut(kept, known[:, [block in kept for block in self.blocks]] if isinstance(known, np.ndarray) else known, choices)
 
     def tested(self) -> Tested:
         """`estimate` of one model as numbers, for a table that describes."""

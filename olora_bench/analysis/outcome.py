@@ -20,7 +20,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
-from olora_bench.analysis.reasons import EqualDifferences, ErrorOverItems, NothingFound, Reason, RestsOnRate
+from olora_bench.analysis.reasons import BestAtEdge, EqualDifferences, ErrorOverItems, NothingFound, Reason, RestsOnRate
 
 
 class Verdict(StrEnum):
@@ -155,7 +155,7 @@ class Outcome:
     @property
     def loss_reasons(self) -> tuple[Reason, ...]:
         """What to know beside the held-out loss where that carries no verdict."""
-        return () if self.by_loss else tuple(one for one in self.reasons if isinstance(one, RestsOnRate))
+        return () if self.by_loss else tuple(one for one in self.reasons if isinstance(one, RestsOnRate | BestAtEdge))
 
     @property
     def judged(self) -> Effect:

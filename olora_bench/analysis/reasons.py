@@ -253,6 +253,19 @@ class RestsOnRate:
 
 
 @dataclass(frozen=True)
+class BestAtEdge:
+    """Arms whose lowest mean tuning criterion over the blocks lies at an edge of their finalists: the loss may be lower beyond.
+
+    Attributes:
+        arms: which.
+        by_loss: whether the loss carries the verdict.
+    """
+
+    arms: tuple[str, ...]
+    by_loss: bool
+
+
+@dataclass(frozen=True)
 class ErrorOverItems:
     """The error over new items for these trainings came out above that over new seeds and new items, of which it is a part.
 
@@ -274,6 +287,6 @@ Reason = (
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected | AtLook
-    | GivenSearch | NoFiniteFinalist | RestsOnRate | ErrorOverItems
+    | GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtEdge | ErrorOverItems
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

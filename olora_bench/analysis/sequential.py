@@ -171,8 +171,8 @@ def _estimated(looks: Sequence[Look], plan: Sequence[int], level: float, step: f
     last = looks[-1].estimate
     if not last.p() >= 0:  # no spread, no error
         return (float("nan"),) * 3
-    half, value = float(half_widths(looks, plan, level / 2)[-1]), float(last.value)
-    return value - half, value + half, median_unbiased(looks, plan, step)
+    low, high = last.ends(half_widths(looks, plan, level / 2)[-1])
+    return float(low), float(high), median_unbiased(looks, plan, step)
 
 
 def median_unbiased(looks: Sequence[Look], plan: Sequence[int], level: float) -> float:

@@ -51,7 +51,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
     rate = rates.learning_rates(frames, measured)
     fixed = finalists(frames, mine)
     tables = {
-        "verdicts": with_finalists(frames, verdicts.confirmatory(frames, mine, seen), fixed),
+        "verdicts": with_finalists(frames, verdicts.confirmatory(frames, mine, seen), mine, fixed),
         **({} if fixed.empty else {"finalists": fixed}),
         "scopes": scopes.scopes(mine, seen),
         "win_counts": win_counts.win_counts(mine, rng),

@@ -38,9 +38,9 @@ def _effect_of_loss() -> tuple[Column, ...]:
         Column("loss_blocks", "blocks with a held-out loss"),
         Column("loss_difference", "mean difference of the final held-out loss, arm minus reference", "nats", "loss", "3 digits signed"),
         Column("loss_low", "lower end of its 95% interval over new seeds, and examples as `loss_new_items` says; empty below six "
-               "blocks", "nats", "loss low",
-               "3 digits signed"),
-        Column("loss_high", "upper end of that interval", "nats", "loss high", "3 digits signed"),
+               "blocks; -inf where the loss carries the verdict and the arm's best rate lies at an edge of its finalists", "nats",
+               "loss low", "3 digits signed"),
+        Column("loss_high", "upper end of that interval; inf where the reference's best rate does", "nats", "loss high", "3 digits signed"),
         Column("loss_new_items", "whether the interval is over new examples too; else over these, for records keep no loss of single ones"),
         Column("loss_found", _FOUND, "nats", "loss found", "3 digits"),
         Column("loss_found_low", "lower end of what that may be, as well as the variances are known", "nats"),

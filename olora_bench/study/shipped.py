@@ -23,12 +23,12 @@ Each plan below is what `python -m olora_bench.study plans` prints of a study of
 expected to end. `python -m olora_bench.study plan NAME` says the same of your machine and your records. The command makes this page, and
 a test holds the two together.
 
-Power is that of the test that will be used, simulated: looks, Holm over primary contrasts, margin, items. What finalists add to the
-spread between seeds is in the variances only as far as records have it. Without records the variances are those of results/smollm2,
-whatever the model: a larger model may differ less or more. Hours of SmolLM2 are from its finished records, one core a run, the other core
-busy with another; hours of other models are from FLOPs, with a GPU assumed. "To find more" compares the study as it is with other limits
-and twice the seeds: what each finds four times in five, and what it takes where there is no difference; `cheapest` finds the margin in
-the least time.
+Power is that of the test that will be used, simulated: looks, Holm over primary contrasts, margin, items, and by loss best rates at an edge
+of the finalists. With records the variances are those of what blocks kept. Without records they are those of results/smollm2, which trained
+the chosen rate alone, whatever the model: a larger model may differ less or more. Hours of SmolLM2 are from its finished records, one core
+a run, the other core busy with another; hours of other models are from FLOPs, with a GPU assumed. "To find more" compares the study as it
+is with other limits and twice the seeds: what each finds four times in five, and what it takes where there is no difference; `cheapest`
+finds the margin in the least time.
 """
 
 

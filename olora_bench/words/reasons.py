@@ -10,6 +10,7 @@ from olora_bench.analysis.reasons import (
     ArmsAbsent,
     AtEdge,
     AtLook,
+    BestAtEdge,
     CoarseReadings,
     DivergedAt,
     EqualDifferences,
@@ -98,7 +99,7 @@ def worded(reason: Reason) -> str:
             return _over_items(reason)
         case SearchesOpen() | JudgedByLoss() | ShorterSchedule() | NoRateChosen() | Exploratory() | Uncorrected() | AtLook():
             return _on_protocol(reason)
-        case GivenSearch() | NoFiniteFinalist() | RestsOnRate():
+        case GivenSearch() | NoFiniteFinalist() | RestsOnRate() | BestAtEdge():
             return _on_finalists(reason)
         case _:
             return _on_runs(reason)
@@ -166,7 +167,7 @@ def at_look(one: AtLook) -> str:
     return f"{'decided' if one.decided else 'open'} at look {one.look} of {one.looks}, {seeds}{goes_on}"
 
 
-def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
+def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtEdge) -> str:
     match reason:
         case GivenSearch(runs):
             return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
@@ -174,6 +175,9 @@ def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate) -> str:
             return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
         case RestsOnRate():
             return _at_places(reason)
+        case BestAtEdge(arms, by_loss):
+            where = f"over all blocks the best rate of {in_series(arms)} lies at an edge of the finalists, and the loss may be lower beyond"
+            return f"{where}: nothing is shown against that; give more finalists" if by_loss else where
         case _:
             assert_never(reason)
 

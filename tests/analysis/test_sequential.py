@@ -77,9 +77,10 @@ def test_the_half_width_is_where_the_test_calls() -> None:
 
 
 @pytest.mark.parametrize("contrasts", [1, 3])
-def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int) -> None:
+@pytest.mark.parametrize("at_edge", [(0.0, 0.0), (0.2, 0.5)])
+def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int, at_edge: tuple[float, float]) -> None:
     design, rng = Design(PLAN, contrasts, margin=1.0), np.random.default_rng(5)
-    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02), 12, rng)
+    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02, at_edge=at_edge), 12, rng)
     stops = sample(design, many).stops([0.9, 0.0, 0.3][:contrasts])
     for study in range(12):
         family = [[_one(at, i, study, [0.9, 0.0, 0.3][i]) for at in many] for i in range(contrasts)]
@@ -90,7 +91,7 @@ def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int) -> None
 
 
 def _one(many: Look, contrast: int, study: int, added: float) -> Look:
-    parts = {name: np.asarray(getattr(many.estimate, name))[contrast, study] for name in vars(many.estimate)}
+    parts = {name: np.broadcast_to(one, many.estimate.value.shape)[contrast, study] for name, one in vars(many.estimate).items()}
     parts["value"] = parts["value"] + added
     return Look(type(many.estimate)(**parts), many.seed_variance[contrast, study])
 

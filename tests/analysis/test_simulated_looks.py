@@ -7,10 +7,11 @@ import pytest
 
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.compared import compared
-from olora_bench.analysis.foreseen import assumed, seen
+from olora_bench.analysis.foreseen import AT_EDGE, assumed, seen
 from olora_bench.analysis.pairs import pairs
 from simulations import committed, looks, price
 from simulations.tables import RESULTS
+from tests.committed_results import read
 
 FOUND = pd.read_csv(RESULTS / "looks.csv")
 PRICE = pd.read_csv(RESULTS / "price.csv")
@@ -62,6 +63,41 @@ def test_a_verdict_costs_less(truth: float, items: str, runs: float, hours: floa
 def test_arms_that_differ_in_their_best_rates_alone_are_called_no_more_often_than_the_level() -> None:
     same = PRICE[(PRICE["kind"] == "identical arms") & (PRICE["truth"] == 0) & (PRICE["design"] == "looks")]
     assert len(same) == 2 and ((same["better"] + same["worse"]) < 0.056).all()
+
+
+LOSS = PRICE[PRICE["kind"] == "judged by loss"]
+
+
+def test_by_loss_too_whatever_the_finalists_and_the_tuning_seeds() -> None:
+    same = LOSS[(LOSS["truth"] == 0) & (LOSS["design"] == "looks")]
+    assert same[["finalists", "tuning_seeds"]].to_numpy().tolist() == [[3, 1], [5, 1], [5, 2]] and (same["error"] < 0.056).all()
+
+
+@pytest.mark.parametrize("design", ["looks", "fixed"])
+def test_a_plan_foretells_studies_of_finalists_within_two_points(design: str) -> None:
+    """Of what blocks keep; by loss with five finalists, in the mean over whichever arm is the better."""
+    named = ["better", "worse", "equivalent"]
+    scores, five = PRICE[PRICE["kind"] != "judged by loss"], LOSS[(LOSS["finalists"] == 5) & (LOSS["design"] == design)]
+    for rows in (scores[scores["design"] == design], five[five["truth"] == 0]):
+        assert all((rows[f"{name}_foretold"] - rows[name]).abs().max() < 0.02 for name in named)
+    both = five[five["truth"] != 0]
+    assert len(both) == 2 and abs((both["equivalent_foretold"] - both["equivalent"]).mean()) < 0.02
+    right, told = (both[f"better{end}"].sum() + both[f"worse{end}"].sum() for end in ("", "_foretold"))
+    assert right / 2 == pytest.approx(told / 2, abs=0.02)
+
+
+@pytest.mark.parametrize("finalists", AT_EDGE)
+def test_the_edges_that_a_plan_assumes_are_those_simulated(finalists: int) -> None:
+    row = LOSS[(LOSS["finalists"] == finalists) & (LOSS["tuning_seeds"] == 1) & (LOSS["design"] == "looks") & (LOSS["truth"] == 0)].iloc[0]
+    assert (row["always_at_edge"], row["at_edge"]) == pytest.approx(AT_EDGE[finalists], abs=0.006)
+
+
+def test_what_blocks_of_headline_kept_varies_as_is_said() -> None:
+    frames = read("headline").frames
+    table = pairs(frames)
+    (judged,) = (one for one in compared(frames, table, seed_differences(frames, table)) if one.comparison.confirmatory)
+    assert float(judged.held_out.seed_variance()) == pytest.approx(0.0008, abs=5e-5)
+    assert seen(frames)["olora", "lora"].errors.seed == pytest.approx(0.07, abs=5e-3)
 
 
 def test_an_arm_whose_search_is_noisier_is_found() -> None:

@@ -17,6 +17,7 @@ from tests.study_text import study_text
 Outcome = float | None | str
 """What a planted run comes to: its tune loss, None for a diverged one, a text for a failed one."""
 OutcomeOf = Callable[[Experiment], Outcome]
+ChangesOf = Callable[[Experiment], Mapping[str, object]]
 
 
 class MakeStudy(Protocol):
@@ -41,10 +42,10 @@ ReadManifest = Callable[[OpenStudy], Manifest]
 
 
 class Planter:
-    """A launcher: finds each run by its overrides, and writes the record that `outcome` says."""
+    """A launcher: finds each run by its overrides, and writes the record that `outcome` says; `changes` replace fields of it."""
 
-    def __init__(self, opened: OpenStudy, outcome: OutcomeOf) -> None:
-        self.opened, self.outcome = opened, outcome
+    def __init__(self, opened: OpenStudy, outcome: OutcomeOf, changes: ChangesOf = lambda _: {}) -> None:
+        self.opened, self.outcome, self.changes = opened, outcome, changes
         self.batches: list[list[Experiment]] = []
         self.launched: list[tuple[str, ...]] = []
 
@@ -58,7 +59,7 @@ class Planter:
             batch = [job for job in batch if job.block is None or standing(self.opened.store, job).state not in ("done", "diverged")]
             self.batches[-1:] = [[*self.batches[-1], *(job.experiment for job in batch)]]
             for job in batch:
-                plant(job.what, self.outcome(job.experiment))
+                plant(job.what, self.outcome(job.experiment), **self.changes(job.experiment))
 
 
 def opened_in(folder: Path, node: str) -> OpenStudy:

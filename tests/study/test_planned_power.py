@@ -75,6 +75,25 @@ def test_the_power_of_a_plan_is_that_of_other_studies() -> None:
     assert one.said.power == pytest.approx(other, abs=0.035)
 
 
+TUNED = """
+protocol: tuned
+contrasts: [{arm: olora, reference: lora, kind: primary}]
+seeds: {first: 10, looks: [6, 8, 12, 16, 20]}
+margin: {loss: 0.02}
+grids: [{init: [lora, olora]}]
+tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], refinement: parabola, finalists: FINALISTS}
+"""
+
+
+def test_a_plan_by_loss_counts_with_best_rates_at_an_edge_of_the_finalists(study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three hold the best rate too seldom for a verdict by loss; the chosen rate alone asks nothing of its neighbours."""
+    monkeypatch.setattr("olora_bench.study.power.STUDIES", 1000)
+    told = {count: plan(study(TUNED.replace("FINALISTS", str(count)), name=f"of_{count}")) for count in (1, 3, 5)}
+    powers = {count: int(found[1]) for count, text in told.items() if (found := re.search(r"\npower +(\d+)% at the margin", text))}
+    assert powers[1] > powers[5] > powers[3] + 20 and powers[1] - powers[5] < 9
+    assert "as in results/smollm2; a best rate at an edge of 5 finalists in 7% of arms\n" in told[5] and "at an edge of" not in told[1]
+
+
 def test_variances_are_those_of_another_study_of_the_same_cell() -> None:
     """results/smollm2 has the model, data and steps of the headline, under other ids; at a thousand items they vary less."""
     opened = find_and_open("headline", [*CPU, f"machine.results_dir={RESULTS}"])
