@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ from olora_bench.config import Experiment, compose, load
 from olora_bench.config.memory import token_budgets
 from olora_bench.data import batch_order, benchmark_tasks, build_parts
 from olora_bench.evaluation import Scorer, logprobs, tree_attention
+from olora_bench.evaluation.trie import Plan
 from olora_bench.models import load_base, torch_dtype
 from olora_bench.models.memory import Budget
 from olora_bench.process.hardware import resolve_precision
@@ -131,28 +133,42 @@ class Profiled:
         found = _summed_up(seconds, tokens, flops, matmul_flops_per_s(base), kinds)
         return found | {"losses_read_s": losses.of_parts(self.parts).seconds, "steps": self.steps}
 
-    def scoring(self, items: int) -> dict[str, Any]:
-        """Seeded items of each benchmark of the suite, zero-shot, through the adapter."""
-        base, suite = self.base, self.what.suite
-        benchmarks = {name: self.what.benchmarks[name] for name in suite.benchmarks}
+    def one_step(self, examples: int) -> tuple[Callable[[], Any], int]:
+        """A step on the first so many examples, to be done again and again, and its tokens."""
+        batch, losses = self.parts.train[:examples], Losses(self.adapted, self.budgets[0], self.base.device)
+        optimiser = Optimiser(self.adapted, self.what.recipe, 100, self.base.device)
+        return lambda: optimiser.step(50, batch, losses), sum(len(example.input_ids) for example in batch)
+
+    def scores(self, items: int) -> tuple[Callable[[], Any], Sequence[Plan]]:
+        """Scoring of seeded items of each benchmark of the suite, zero-shot, through the adapter; and what is fed to the model."""
+        benchmarks = {name: self.what.benchmarks[name] for name in self.what.suite.benchmarks}
         tasks = benchmark_tasks(benchmarks, self.paths, 0)
         asked = [request for name, task in tasks.items() for request in requests_of(task, name, items)]
-        plans, _ = Scorer(self.adapted.model, base.tokenizer)._plans(asked)
+        plans, _ = Scorer(self.adapted.model, self.base.tokenizer)._plans(asked)
         self.adapted.model.eval()
+        budget = Budget(self.budgets[1], self.base.device)
+        return lambda: logprobs.continuation_logprobs(self.adapted.model, plans, budget=budget), plans
 
-        def score() -> None:
-            logprobs.continuation_logprobs(self.adapted.model, plans, budget=Budget(self.budgets[1], base.device))
-
+    def scoring(self, items: int) -> dict[str, Any]:
+        """What `scores` does, profiled."""
+        score, plans = self.scores(items)
         score()
         began = time.perf_counter()
         score()
         seconds, tokens = time.perf_counter() - began, logprobs.token_count(plans)
         with _scoring_ranges():
-            kinds = seconds_by_kind(score, self.what.rank, base.device)
-        model, reads = base.config, sum(len(plan.read_targets) for plan in plans)
+            kinds = seconds_by_kind(score, self.what.rank, self.base.device)
+        model, reads = self.base.config, sum(len(plan.read_targets) for plan in plans)
         body = model.layers * sum(out * inside for out, inside in model.shapes.values())
         flops = 2.0 * tokens * (body + self.adapted.parameters_trainable) + 2.0 * reads * model.vocab_size * model.hidden_size
-        return _summed_up(seconds, tokens, flops, matmul_flops_per_s(base), kinds) | {"items": items}
+        return _summed_up(seconds, tokens, flops, matmul_flops_per_s(self.base), kinds) | {"items": items}
+
+
+def experiment(*overrides: str) -> Experiment:
+    """A LoRA run on a processor or, by `machine.device`, a GPU, in the precision that it is best at; no tracker."""
+    device = next((one.split("=")[1] for one in overrides if one.startswith("machine.device=")), "cpu")
+    fixed = ("init=lora", "tracker=none", "lr=1e-3", f"precision={resolve_precision('auto', device)}", f"machine.device={device}")
+    return load(compose([*fixed, *overrides]))
 
 
 def _summed_up(seconds: float, tokens: int, flops: float, ceiling: float, kinds: dict[str, float]) -> dict[str, Any]:
@@ -187,14 +203,14 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--records", type=Path, default=None, help="a results folder")
-    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/profile_<device>.json")
+    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/profile_<processor>.json")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. machine.local_dir=DIR data=alpaca")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    what = load(compose([
-        f"model={options.model}", f"data={options.data}", f"suite={options.suite}", f"rank={options.rank}", "init=lora", "tracker=none",
-        "lr=1e-3", f"precision={resolve_precision('auto', options.device)}", f"machine.device={options.device}", *options.overrides,
-    ]))  # fmt: skip
+    what = experiment(
+        f"model={options.model}", f"data={options.data}", f"suite={options.suite}", f"rank={options.rank}",
+        f"machine.device={options.device}", *options.overrides,
+    )  # fmt: skip
     one = Profiled(what, options.steps, torch.device(options.device))
     found: dict[str, Any] = {"training": one.training(), "scoring": one.scoring(options.items)}
     for name, part in found.items():
@@ -204,7 +220,8 @@ def main() -> int:
         print("of a finished run's time {median:.1%} (the least: {least:.1%}) were steps or asked-for losses".format(**found["asked_for"]))
     facts = provenance(assets=[], threads=options.threads, device=options.device, token_budget={"train": one.budgets[0]})
     asked = {key: getattr(options, key) for key in ("model", "data", "suite", "rank", "steps", "items")}
-    out = options.out or Path(__file__).parent / "results" / f"profile_{options.device.split(':')[0]}.json"
+    machine = facts["hardware"]["gpus"][0] if options.device != "cpu" else facts["hardware"]["processor"]
+    out = options.out or Path(__file__).parent / "results" / f"profile_{'_'.join(re.findall('[a-z0-9]+', machine.lower()))}.json"
     out.write_text(json.dumps({"asked": asked, "provenance": facts, **found}, indent=1) + "\n")
     print(f"wrote {out}")
     return 0

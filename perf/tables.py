@@ -137,6 +137,20 @@ def profile(found: dict[str, Any], path: Path) -> list[str]:
     ]
 
 
+def growth(found: dict[str, Any], path: Path) -> list[str]:
+    """A row a kind of growth of perf.growth."""
+    names = {"tokens": "a step, by its tokens", "items": "scoring, by items a benchmark", "parameters": "a step, by the model's parameters",
+             "runs": "`study report`, by runs"}  # fmt: skip
+    rows = []
+    for name, label in names.items():
+        sizes = found[name]["sizes"]
+        peak = f"{sizes[-1]['peak_bytes'] / 1e6:.0f}" if "peak_bytes" in sizes[-1] else ""
+        cells = [", ".join(f"{one['size']:,.0f}" for one in sizes), ", ".join(f"{one['cpu_seconds']:.2f}" for one in sizes)]
+        rows.append((label, *cells, f"{found[name]['exponent']:.2f}", peak))
+    head = ("", "sizes", "CPU seconds", "exponent", "largest: peak, MB")
+    return [*_table(head, rows), "", *_source(found, path, "python -m perf.growth", "medians of three")]
+
+
 def judge(found: dict[str, Any], path: Path) -> list[str]:
     """The one row of perf.judge."""
     rows, cost = found["asked"]["rows"], found["judge"]
@@ -182,10 +196,11 @@ _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "complete": ("eval_complete.json", complete),
     "init": ("init_cpu.json", init),
     "load": ("load.json", load),
-    "profile": ("profile_cpu.json", profile),
+    "growth": ("growth.json", growth),
     "judge": ("judge.json", judge),
     "gpu": ("gpu_check.json", gpu),
 }
+_ALL |= {file.stem: (file.name, profile) for file in sorted(RESULTS.glob("profile_*.json"))}  # one a kind of processor
 TABLES = {name: (file, make) for name, (file, make) in _ALL.items() if (RESULTS / file).exists()}
 """Name in the page -> file below perf/results, and what makes the table of it: of what has been measured."""
 

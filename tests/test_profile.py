@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from perf import profile
+from perf import growth, profile
 
 
 def test_every_second_is_of_one_kind(machine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +42,24 @@ def test_an_operation_is_of_the_kind_of_what_is_around_it() -> None:
     kinds = profile.seconds_by_kind(work, 5, torch.device("cpu"))
     assert kinds["matmul"] > 0 and kinds["attention"] > 0 and kinds["adapter"] == 0
     assert profile.seconds_by_kind(lambda: whole @ low, 5, torch.device("cpu"))["adapter"] > 0
+
+
+def test_growth_is_fitted_at_three_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: list[str]) -> None:
+    """Every kind that needs no study, on tiny shapes: sizes grow, each takes some time."""
+    out = tmp_path / "out.json"
+    asked = ["--small", "--only", "tokens,items,parameters", "--repeats", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["growth", *asked, *machine])
+    assert growth.main() in (0, 1)
+    for name in ("tokens", "items", "parameters"):
+        sizes = json.loads(out.read_text())[name]["sizes"]
+        assert len(sizes) == 3 and all(one["cpu_seconds"] > 0 for one in sizes)
+        assert [one["size"] for one in sizes] == sorted({one["size"] for one in sizes})
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_an_exponent_is_the_power_of_what_grows_by_one(power: float) -> None:
+    assert growth.fitted([{"size": x, "cpu_seconds": 3 * x**power} for x in (1.0, 10.0, 50.0)])["exponent"] == pytest.approx(power)
+
+
+def test_a_study_that_takes_too_much_memory_does_not_hold() -> None:
+    assert growth.largest({"sizes": [{"size": 1.0}, {"size": 2.0, "peak_bytes": 3e9}]}) > growth.BYTES

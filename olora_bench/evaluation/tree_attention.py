@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, DynamicCache
 
 from olora_bench.config.schema import PLAIN_FAMILIES
-from olora_bench.models import attention, kernels
+from olora_bench.models import attention, blocks, kernels
 from olora_bench.models.causal import attending_as, causal_model
 
 # Their position comes from position_ids alone and their log-likelihoods are the LM head on the last hidden state
@@ -64,9 +64,9 @@ class Group:
         start, stop: the columns of the row that they take.
         gather: int64 [n, t], the row's column of each trie's token, relative to `start`; the trie's last where it is shorter than t.
         scatter: int64 [stop - start], where each column's token is found in the flattened [n * t]; None where nothing is padded.
-        masks: by a layer's window, [n, 1, t * repeats, p + t], added to scores: 0 where column i of a trie sees token j of the shared
-            beginning, or its own column j - p; minus infinity elsewhere. Each i `repeats` times: heads that share keys are queries side
-            by side.
+        masks: by a layer's window, [n, t, repeats, p + t], added to scores: 0 where column i of a trie sees token j of the shared
+            beginning, or its own column j - p; minus infinity elsewhere. Each i `repeats` times for a GPU's kernel, where heads that share
+            keys are queries side by side, and in the model's dtype; once, and in fp32, for a processor.
     """
 
     start: int
@@ -123,10 +123,12 @@ def _square(
 def _mask(depths: Tensor, ends: Tensor, prefix: int, window: int | None, dtype: torch.dtype, repeats: int) -> Tensor:
     """A mask of `Group.masks`. Two numbers a token go to a GPU and the mask is made there: it has as many as there are pairs of tokens."""
     seen = seen_by(depths, ends, prefix, window)
+    if not kernels.on_gpu(seen):
+        return torch.zeros(seen.shape).masked_fill_(~seen, -math.inf)[:, :, None]
     n, t, keys = seen.shape
     mask = torch.zeros(n, t, -(-keys // _MASK_STRIDE) * _MASK_STRIDE, dtype=dtype, device=seen.device)
     mask[:, :, :keys].masked_fill_(~seen, -math.inf)
-    return mask.repeat_interleave(repeats, dim=1)[:, None, :, :keys]
+    return mask.repeat_interleave(repeats, dim=1)[:, :, :keys].unflatten(1, (t, repeats))
 
 
 def _windows(config: Any) -> set[int | None]:
@@ -182,9 +184,10 @@ def run_prefix(causal: Any, tokens: Tensor) -> Prefix:
 def last_hidden(causal: Any, ids: Tensor, depths: Tensor, layout: Layout) -> Tensor:
     """The hidden states [l, h] that the LM head sees, in the model's dtype, of a packed row of tokens int64 [l] at depths int64 [l]."""
     in_front = layout.prefix[0][0].shape[1] if len(layout.prefix) else 0
+    row, places = kernels.filled_up(ids, depths + in_front)
     with torch.no_grad(), attending_as(causal, NAME):
-        found = causal.base_model(input_ids=ids[None], position_ids=(depths + in_front)[None], use_cache=False, layout=layout)
-    hidden: Tensor = found.last_hidden_state[0]
+        found = causal.base_model(input_ids=row[None], position_ids=places[None], use_cache=False, layout=layout)
+    hidden: Tensor = found.last_hidden_state[0, : len(ids)]
     return hidden
 
 
@@ -194,7 +197,7 @@ def tree_attention(
     """transformers' attention interface: query [1, heads, l, d], key and value [1, kv_heads, l, d], all of one packed row.
 
     `mask`, which transformers makes of the whole row, is not used: each group has its own. Of `options`, `scaling` of scores and
-    `sliding_window` are.
+    `sliding_window` are. Columns past the last trie, which fill a row up, have 0.
 
     Returns:
         [1, l, heads, d]
@@ -202,23 +205,50 @@ def tree_attention(
     kv_heads = key.shape[1]
     q = query[0].unflatten(0, (kv_heads, -1)).transpose(1, 2)  # [kv_heads, l, repeats, d]
     out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+    if (end := layout.groups[-1].stop) < out.shape[1]:
+        out[:, end:] = 0
     target = out[0].unflatten(1, (kv_heads, -1)).transpose(0, 1)
-    repeats = q.shape[2]
+    attend, scale = _by_torchs_kernel if kernels.on_gpu(query) else _by_blocks, options.get("scaling") or query.shape[-1] ** -0.5
     for group in layout.groups:
         n, t = group.gather.shape
-        queries = _taken(q, group).reshape(kv_heads, n, t * repeats, -1).transpose(0, 1)
-        keys, values = (_taken(side[0], group).unflatten(1, (n, t)).transpose(0, 1) for side in (key, value))  # [n, kv_heads, t, d]
-        if len(layout.prefix):
-            keys, values = (
-                torch.cat([far.expand(n, -1, -1, -1), own], dim=2)
-                for far, own in zip(layout.prefix[module.layer_idx], (keys, values), strict=True)
-            )
-        found = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=group.masks[options.get("sliding_window")], scale=options.get("scaling")
-        )
-        found = found.unflatten(2, (t, repeats)).transpose(0, 1).flatten(1, 2)  # [kv_heads, n * t, repeats, d]
+        queries = _taken(q, group).reshape(kv_heads, n, t * q.shape[2], -1)
+        keys, values = (_taken(side[0], group).unflatten(1, (n, t)) for side in (key, value))
+        ahead = tuple(side[:, None] for side in layout.prefix[module.layer_idx]) if len(layout.prefix) else ()
+        found = attend(_Sides(queries, keys, values), ahead, group.masks[options.get("sliding_window")], scale)
+        found = found.reshape(kv_heads, n * t, q.shape[2], -1)
         target[:, group.start : group.stop] = found if group.scatter is None else found.index_select(1, group.scatter)
     return out, None
+
+
+class _Sides(NamedTuple):
+    """Query [kv_heads, n, t * repeats, d]; key and value [kv_heads, n, keys, d]."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+def _by_torchs_kernel(sides: _Sides, ahead: tuple[Tensor, ...], mask: Tensor, scale: float) -> Tensor:
+    """Attention of a group's tries under one of its masks, like the query. `ahead`: key and value [kv_heads, 1, p, d] in front or none."""
+    q, k, v = (side.transpose(0, 1) for side in sides)
+    if ahead:
+        k, v = (torch.cat([far.transpose(0, 1).expand(len(own), -1, -1, -1), own], dim=2) for far, own in zip(ahead, (k, v), strict=True))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.flatten(1, 2)[:, None], scale=scale).transpose(0, 1)
+
+
+def _by_blocks(sides: _Sides, ahead: tuple[Tensor, ...], mask: Tensor, scale: float) -> Tensor:
+    """The same on a processor: columns lie in depth-first order, so none sees one behind it."""
+    q, k, v = sides
+    if ahead:
+        k, v = (torch.cat([far.expand(-1, own.shape[1], -1, -1), own], dim=2) for far, own in zip(ahead, (k, v), strict=True))
+    n, t, _, keys = mask.shape
+    repeats = q.shape[2] // t
+
+    def hide(scores: Tensor, block: blocks.Block) -> None:
+        scores.view(-1, n, block.stop - block.start, repeats, scores.shape[2]).add_(mask[:, block.start : block.stop, :, : scores.shape[2]])
+
+    found = blocks.attend(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), blocks.Seen(hide, scale, repeats, keys - t))
+    return found.unflatten(0, (-1, n))
 
 
 def _taken(side: Tensor, group: Group) -> Tensor:

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
-from olora_bench.models import kernels
-from olora_bench.models.head import exact_products
+from olora_bench.models import blocks, kernels
 
 NAME = "olora_bench_packed"
 """What transformers knows this attention by."""
@@ -168,42 +167,59 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, group: Group, pattern: Patt
 
 
 class _CausalAttention(torch.autograd.Function):
-    """All groups of a packed row, for CPUs: torch's own kernel forward, plain matrix products backward, scores and softmax in fp32.
+    """All groups of a packed row, on a processor: by blocks of queries (`models/blocks.py`), forward and back.
 
-    torch's CPU kernel takes several times as long in its backward pass at lengths of a few hundred tokens. Nothing of size t x t is kept.
+    Columns past the last example, which fill a row up, have 0 in what comes out and in every gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, pattern: Pattern) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.pattern = pattern
-        out = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
+        sides = _by_kv_head(query, key, value)
+        out = _like_projections(query, pattern.layout)
+        target = _by_kv_head(out, key, value)[0]
         for group in pattern.layout.groups:
-            out[0, group.start : group.stop] = _sdpa(query, key, value, group, pattern)
-        return out
+            q, k, v = (_taken(side, group) for side in sides)
+            _put(target, group, blocks.attend(q, k, v, _seen(pattern, q, k)))
+        return out.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value = ctx.saved_tensors
-        layout, scale, window = ctx.pattern
-        # Gradients lie as the projections' outputs do, [l, heads, d]: their products then need no copy.
-        grads = tuple(tensor.new_empty(tensor.transpose(1, 2).shape).transpose(1, 2) for tensor in (query, key, value))
+        grads = [_like_projections(tensor, ctx.pattern.layout) for tensor in (query, key, value)]
         sides, targets = _by_kv_head(query, key, value), _by_kv_head(*grads)
         above = _by_kv_head(grad.transpose(1, 2), key, value)[0]
-        for group in layout.groups:
+        for group in ctx.pattern.layout.groups:
             q, k, v = (_taken(side, group) for side in sides)
-            g = _taken(above, group, pad=True)
-            t, repeats = k.shape[1], q.shape[1] // k.shape[1]
-            mask = _causal(-(-t // 64) * 64, window, repeats, q.device)[: t * repeats, :t]
-            with exact_products(q.dtype):
-                scores = torch.baddbmm(mask, q.float(), k.float().transpose(1, 2), alpha=scale)
-                d_p = torch.bmm(g.float(), v.float().transpose(1, 2))
-            p = torch.softmax(scores, -1)
-            d_scores = torch._softmax_backward_data(d_p, p, -1, torch.float32).mul_(scale).to(q.dtype)
-            _put(targets[0], group, torch.bmm(d_scores, k))
-            _put(targets[1], group, torch.bmm(d_scores.transpose(1, 2), q))
-            _put(targets[2], group, torch.bmm(p.to(g.dtype).transpose(1, 2), g))
-        return *grads, None
+            found = blocks.attend_back(q, k, v, _taken(above, group, pad=True), _seen(ctx.pattern, q, k))
+            for target, values in zip(targets, found, strict=True):
+                _put(target, group, values)
+        d_query, d_key, d_value = grads
+        return d_query, d_key, d_value, None
+
+
+def _like_projections(side: Tensor, layout: Layout) -> Tensor:
+    """Room like `side`, [1, heads, l, d], that lies as the projections' outputs do, [1, l, heads, d]: their products then need no copy."""
+    room = side.new_empty(side.transpose(1, 2).shape)
+    if (end := sum(layout.lengths)) < room.shape[1]:
+        room[:, end:] = 0
+    return room.transpose(1, 2)
+
+
+def _seen(pattern: Pattern, query: Tensor, key: Tensor) -> blocks.Seen:
+    """Who looks at whom in a group: query [b, t * repeats, d], key [b, t, d]."""
+    t, repeats = key.shape[1], query.shape[1] // key.shape[1]
+    longest = blocks.QUERIES if pattern.window is None else -(-t // 64) * 64
+    mask = _causal(longest, pattern.window, repeats, query.device)
+
+    def hide(scores: Tensor, block: blocks.Block) -> None:
+        if pattern.window is None:  # then only the block's own keys can lie behind its queries
+            scores[:, :, block.start :] += mask[: scores.shape[1], : block.stop - block.start]
+        else:
+            scores += mask[block.start * repeats : block.stop * repeats, : block.stop]
+
+    return blocks.Seen(hide, pattern.scale, repeats)
 
 
 def _window_mask(group: Group, window: int | None, device: torch.device) -> Tensor | None:

@@ -30,6 +30,7 @@ from olora_bench.models.conversion import prepare
 from olora_bench.models.general import check_causal, is_general
 from olora_bench.models.special_tokens import special_tokens
 from olora_bench.models.weights import bitsandbytes, is_quantised, quantised_like, replace, stored
+from olora_bench.process.allocator import keep_freed_memory
 
 # Left in folders by older versions of transformers.
 _NEVER_READ = ("rotary_emb.inv_freq", "decoder.version")
@@ -102,6 +103,8 @@ def load_base(model: Model, path: Path | None, dtype: torch.dtype, device: torch
         loaded = loaded.to(device)
     if is_general(loaded.eval()):
         check_causal(model.name, loaded)
+    if device.type == "cpu":
+        keep_freed_memory()  # only now: what loading frees goes back
     return Base(loaded, tokenizer, source.folder, dtype, device, model, source.weights, size)
 
 

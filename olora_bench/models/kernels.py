@@ -17,6 +17,10 @@ _ALIGNED = 16
 """Bytes at whose multiples tensors that are sent together begin: what the widest load of a kernel takes."""
 
 
+_ROWS = 64
+"""Rows at whose multiples a processor's products run best: oneDNN takes bf16's in tiles."""
+
+
 class Rows(NamedTuple):
     """Examples one after another: `offsets`, int32 [n + 1] on the device, are where each begins, and the end; `longest` in tokens."""
 
@@ -50,6 +54,15 @@ def sent_together(arrays: Sequence[np.ndarray], device: torch.device) -> list[Te
         there[begin : begin + array.nbytes].view(dtype).view(array.shape)
         for array, dtype, begin in zip(arrays, dtypes, bounds[:-1], strict=True)
     ]
+
+
+def filled_up(*columns: Tensor) -> tuple[Tensor, ...]:
+    """Columns of a packed row [.., l], on a processor with zeros at the end until l is a multiple of `_ROWS`: products of 4,087 rows take a
+    third longer there than of 4,096. Attention leaves alone what is beyond the row's examples."""
+    missing = -columns[0].shape[-1] % _ROWS
+    if on_gpu(columns[0]) or not missing:
+        return columns
+    return tuple(torch.nn.functional.pad(column, (0, missing)) for column in columns)
 
 
 @contextmanager

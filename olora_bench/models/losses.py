@@ -110,10 +110,7 @@ def token_nll(model: nn.Module, packed: Packed, head: LmHead) -> Tensor:
     if is_general(model):
         nll = example_nll(model, packed.input_ids, packed.positions, packed.reads, packed.targets)
     else:
-        hidden = (
-            causal_model(model)
-            .base_model(input_ids=packed.input_ids, position_ids=packed.positions, use_cache=False, layout=packed.layout)
-            .last_hidden_state
-        )
-        nll = head.nll(hidden[0].index_select(0, packed.reads), packed.targets)
+        ids, positions = kernels.filled_up(packed.input_ids, packed.positions)
+        found = causal_model(model).base_model(input_ids=ids, position_ids=positions, use_cache=False, layout=packed.layout)
+        nll = head.nll(found.last_hidden_state[0].index_select(0, packed.reads), packed.targets)
     return nll.new_zeros(packed.examples).index_add(0, packed.owners, nll)

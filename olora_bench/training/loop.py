@@ -16,7 +16,6 @@ from olora_bench.errors import BadInput
 from olora_bench.inits import Adapted
 from olora_bench.models import seeded
 from olora_bench.models.memory import free_bytes
-from olora_bench.process.allocator import keep_freed_memory
 from olora_bench.process.progress import Progress, say, size
 from olora_bench.seeds import derive
 from olora_bench.training.checkpoint import Checkpoints, Keeper
@@ -101,7 +100,6 @@ def _prepared(adapted: Adapted, parts: Parts, experiment: Experiment, device: to
     _check_supervision(parts.train, order)
     if (cold := never_warm(recipe, steps)) is not None:
         say(f"train: the run will end at {cold}. Lower recipe.warmup_steps or train longer")
-    keep_freed_memory()
     budget = _budget(experiment, max(len(e.input_ids) for part in (parts.train, parts.tune, parts.report) for e in part), device)
     losses = Losses(adapted, budget, device, checkpointing=machine.gradient_checkpointing, compiled=machine.compile)
     read_after = frozenset(loss_schedule(steps, recipe.loss_evaluations) if recipe.read == "everything" else [steps])

@@ -46,8 +46,9 @@ def test_a_gpu_sees_many_tries_as_few_shapes() -> None:
 
 
 @pytest.mark.parametrize("prefix", [0, 35])
-def test_a_masks_rows_are_aligned(prefix: int, bases: dict[str, TinyBase]) -> None:
+def test_a_masks_rows_are_aligned(prefix: int, bases: dict[str, TinyBase], monkeypatch: pytest.MonkeyPatch) -> None:
     """Else torch copies them in every layer."""
+    gpu_twins.use(monkeypatch)
     model, lengths = bases["llama"].model, [13, 9]
     front = tuple((torch.zeros(2, prefix, 8),) * 2 for _ in range(2)) if prefix else ()
     depths = np.concatenate([np.arange(length) for length in lengths])

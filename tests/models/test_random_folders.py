@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +74,20 @@ def requests() -> list[Instance]:
 
 @pytest.mark.parametrize("number", ALL)
 def test_losses_gradients_and_scores_are_transformers_and_lm_evals(number: int, tmp_path: Path) -> None:
-    """Loss within 1e-5, adapter gradients within 5e-5, log-likelihoods within 1e-4 nats, greedy answers equal."""
+    """Loss within 1e-5, adapter gradients within 3e-5 of transformers' own in doubles (whose own in fp32 are further off where weights are
+    drawn badly), log-likelihoods within 1e-4 nats, greedy answers equal."""
     drawn = draw(number, tmp_path)
     base = load_base(drawn.model, drawn.folder, torch.float32, "cpu", tmp_path / "cache")
     mine = adapted(base.model, drawn)
     theirs = adapted(AutoModelForCausalLM.from_pretrained(drawn.folder, dtype=torch.float32), drawn)
+    in_doubles = copy.deepcopy(theirs).double()
     sequences, loss, gradients = rows(drawn.model.vocab_size), [], []
-    for model, mean in ((mine, ours), (theirs, by_transformers)):
+    for model, mean in ((mine, ours), (in_doubles, by_transformers)):
         value = mean(model, sequences)
-        loss.append(value.detach())
+        loss.append(value.detach().double())
         gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, [p for p in model.parameters() if p.requires_grad])]))
     torch.testing.assert_close(loss[0], loss[1], atol=1e-5, rtol=1e-5, msg=lambda text: f"{drawn.config}\n{text}")
-    assert (gradients[0] - gradients[1]).norm() <= 5e-5 * gradients[1].norm(), drawn.config
+    assert (gradients[0] - gradients[1]).norm() <= 3e-5 * gradients[1].norm(), drawn.config
     hflm = HFLM(pretrained=theirs, tokenizer=AutoTokenizer.from_pretrained(drawn.folder), batch_size=1, device="cpu")
     want = [*hflm.loglikelihood(requests()[:-1], disable_tqdm=True), keeping_bos(hflm, *requests()[-1].args)]
     have = Scorer(mine, base.tokenizer, device=base.device, token_budget=256).loglikelihood(requests())
