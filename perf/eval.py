@@ -36,6 +36,7 @@ from olora_bench.models import load_base, torch_dtype
 from olora_bench.process.hardware import resolve_precision
 from olora_bench.process.provenance import provenance
 from olora_bench.training.memory import PeakMemory
+from perf import results_file
 
 ALL = {"0": 2.0, "5": 4.0}
 """Shots -> the least ratio HFLM/ours in seconds over all tasks."""
@@ -109,7 +110,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--token-budget", type=int, default=None, help="default: the config's machine.eval_token_budget")
     parser.add_argument("--benchmarks", default="")
-    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/eval_<device>.json")
+    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/eval_<processor>.json")
     asked = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     experiment = load(compose([f"model={asked.model}", "tracker=none", "machine.device=cpu"]))
@@ -134,9 +135,8 @@ def main() -> int:
             print(line(rows[-1]), flush=True)
             table += rows
         del base
-    out = asked.out or Path(__file__).parent / "results" / f"eval_{device.type}.json"
-    out.parent.mkdir(exist_ok=True)
     facts = provenance(assets=[], threads=torch.get_num_threads(), device=asked.device, token_budget={"eval": budget})
+    out = asked.out or results_file("eval", facts, asked.device)
     out.write_text(
         json.dumps(
             {"items": asked.items, "few_shot_items": asked.few_shot_items, "batch_sizes": sizes, "provenance": facts, "table": table},

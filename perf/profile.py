@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,9 @@ from olora_bench.store import RunRecord, Store
 from olora_bench.training.ceiling import matmul_flops_per_s, step_flops
 from olora_bench.training.losses import Losses
 from olora_bench.training.optimiser import Optimiser
+from perf import results_file
 from perf.eval import requests_of
+from perf.tables import said
 
 KINDS = ("matmul", "attention", "norms and activations", "adapter", "head", "allocator", "Python")
 RANGES = {"_CausalAttention": "attention", "_Nll": "head", "_RmsNorm": "norms and activations", "_SwiGlu": "norms and activations"}
@@ -178,17 +179,18 @@ def _summed_up(seconds: float, tokens: int, flops: float, ceiling: float, kinds:
     }  # fmt: skip
 
 
-def asked_for(results: Path) -> dict[str, float]:
+def asked_for(results: Path) -> dict[str, dict[str, float]]:
     """Of each finished run of a results folder, the share of its own phases that were optimiser steps or asked-for losses: the median run's
-    and the least; scoring has a record of its own, all of which is asked for."""
-    shares = []
+    and the least, of runs on processors and on GPUs; scoring has a record of its own, all of which is asked for."""
+    shares: dict[str, list[float]] = {}
     for run in Store(results).iter_runs():
         if isinstance(run, RunRecord) and run.status == "done" and run.attempts == 1:
             whole = sum(seconds for phase, seconds in run.timings_s.items() if phase not in ASKED_FOR)
-            shares.append(sum(run.timings_s.get(phase, 0.0) for phase in ASKED_FOR) / whole)
+            where = "GPUs" if run.provenance["hardware"]["gpus"] else "processors"
+            shares.setdefault(where, []).append(sum(run.timings_s.get(phase, 0.0) for phase in ASKED_FOR) / whole)
     if not shares:
         raise SystemExit(f"{results}: there is no finished run")
-    return {"runs": len(shares), "median": median(shares), "least": min(shares)}
+    return {where: {"runs": len(some), "median": median(some), "least": min(some)} for where, some in sorted(shares.items())}
 
 
 def main() -> int:
@@ -217,11 +219,10 @@ def main() -> int:
         print(text(name, part))
     if options.records is not None:
         found["asked_for"] = asked_for(options.records)
-        print("of a finished run's time {median:.1%} (the least: {least:.1%}) were steps or asked-for losses".format(**found["asked_for"]))
+        print(said(found["asked_for"]))
     facts = provenance(assets=[], threads=options.threads, device=options.device, token_budget={"train": one.budgets[0]})
     asked = {key: getattr(options, key) for key in ("model", "data", "suite", "rank", "steps", "items")}
-    machine = facts["hardware"]["gpus"][0] if options.device != "cpu" else facts["hardware"]["processor"]
-    out = options.out or Path(__file__).parent / "results" / f"profile_{'_'.join(re.findall('[a-z0-9]+', machine.lower()))}.json"
+    out = options.out or results_file("profile", facts, options.device)
     out.write_text(json.dumps({"asked": asked, "provenance": facts, **found}, indent=1) + "\n")
     print(f"wrote {out}")
     return 0

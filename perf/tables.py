@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from perf import RESULTS
+
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -43,7 +44,8 @@ def train(found: dict[str, Any], path: Path) -> list[str]:
             (label, f"{side['examples_per_s']:.2f}", f"{side['supervised_tokens_per_s']:.0f}", _mib(side["peak_above_model_bytes"]),
              f"{side['first_loss']:.3f}", f"{side['final_loss']:.3f}", speed, reads, memory)
         )  # fmt: skip
-    command = f'make perf PERF=train ARGS="--data {asked["data"]} --steps {asked["steps"]} --warmup {asked["warmup"]}"'
+    some = "" if set(found["sides"]) == set(SIDES) else f" --sides {','.join(found['sides'])}"
+    command = f'make perf PERF=train ARGS="--data {asked["data"]} --steps {asked["steps"]} --warmup {asked["warmup"]}{some}"'
     head = ("side", "examples/s", "supervised tokens/s", "peak above model, MiB", "first loss", "last losses", "ours / it: examples",
             "supervised tokens", "peak")  # fmt: skip
     return [*_table(head, rows), "", *_source(found, path, command, f"{asked['model']}, {ours['precision']}, {asked['steps']} steps")]
@@ -61,8 +63,10 @@ def evaluate(found: dict[str, Any], path: Path) -> list[str]:
         )  # fmt: skip
     head = ("dtype", "shots", "benchmark", "requests", "ours, s", "HFLM, s", "HFLM / ours", "ours, MiB", "HFLM, MiB",
             "largest difference, nats", "other choices")  # fmt: skip
-    items = f"{found['items']} items a benchmark ({found['few_shot_items']} with five shots)"
-    return [*_table(head, rows), "", *_source(found, path, "make perf PERF=eval", items)]
+    dtypes, shots = (list(dict.fromkeys(row[key] for row in found["table"])) for key in ("dtype", "shots"))
+    some = "" if len(dtypes) > 1 else f' ARGS="--dtypes {dtypes[0]} --shots {",".join(shots)} --items {found["items"]}"'
+    few = f" ({found['few_shot_items']} with five shots)" if "5" in shots else ""
+    return [*_table(head, rows), "", *_source(found, path, f"make perf PERF=eval{some}", f"{found['items']} items a benchmark{few}")]
 
 
 def exact(found: dict[str, Any], path: Path) -> list[str]:
@@ -125,16 +129,22 @@ def profile(found: dict[str, Any], path: Path) -> list[str]:
     rows = []
     for name in ("training", "scoring"):
         part = found[name]
-        shares = [f"{100 * part['kinds'][kind] / part['profiled_seconds']:.0f}" for kind in kinds]
-        rows.append((name, f"{part['tokens_per_s']:.0f}", f"{100 * part['share_of_ceiling']:.0f}", *shares))
+        parts = [f"{100 * part['kinds'][kind] / part['profiled_seconds']:.0f}" for kind in kinds]
+        rows.append((name, f"{part['tokens_per_s']:.0f}", f"{100 * part['share_of_ceiling']:.0f}", *parts))
     asked = found["asked"]
-    command = f"python -m perf.profile --data {asked['data']} --steps {asked['steps']} --items {asked['items']}"
+    records = " --records results" if "asked_for" in found else ""
+    command = f"python -m perf.profile --data {asked['data']} --steps {asked['steps']} --items {asked['items']}{records}"
     what = f"{asked['model']}, {asked['steps']} steps, {asked['items']} items a benchmark"
-    return [
-        *_table(("", "tokens/s", "% of the ceiling", *(f"{kind}, %" for kind in kinds)), rows),
-        "",
-        *_source(found, path, command, what),
-    ]
+    head = ("", "tokens/s", "% of the ceiling", *(f"{kind}, %" for kind in kinds))
+    shares = [said(found["asked_for"]) + " Those are the finished runs of `results/`.", ""] if records else []
+    return [*_table(head, rows), "", *shares, *_source(found, path, command, what)]
+
+
+def said(shares: dict[str, dict[str, float]]) -> str:
+    """What `perf.profile.asked_for` found, in words."""
+    parts = ("{median:.1%} of the median run's time (the least: {least:.1%}) on {where}, {runs} runs".format(where=where, **one)
+             for where, one in shares.items())  # fmt: skip
+    return "Steps or asked-for losses were " + ", and ".join(parts) + "."
 
 
 def growth(found: dict[str, Any], path: Path) -> list[str]:
@@ -189,9 +199,6 @@ def _sides(step: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
-    "train": ("train_alpaca_cpu.json", train),
-    "train_commonsense": ("train_commonsense_cpu.json", train),
-    "eval": ("eval_cpu.json", evaluate),
     "exact": ("eval_complete.json", exact),
     "complete": ("eval_complete.json", complete),
     "init": ("init_cpu.json", init),
@@ -200,7 +207,8 @@ _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "judge": ("judge.json", judge),
     "gpu": ("gpu_check.json", gpu),
 }
-_ALL |= {file.stem: (file.name, profile) for file in sorted(RESULTS.glob("profile_*.json"))}  # one a kind of processor
+for _kind, _make in (("train", train), ("eval", evaluate), ("profile", profile)):  # one a kind of processor
+    _ALL |= {file.stem: (file.name, _make) for file in sorted(RESULTS.glob(f"{_kind}_*.json")) if file.name not in dict(_ALL.values())}
 TABLES = {name: (file, make) for name, (file, make) in _ALL.items() if (RESULTS / file).exists()}
 """Name in the page -> file below perf/results, and what makes the table of it: of what has been measured."""
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from olora_bench.config import Experiment, compose, load
 from olora_bench.process.hardware import resolve_precision
+from perf import results_file
 
 SIDES = ("ours", "ours_compiled", "ours_checkpointing", "trl", "trl_packing", "transformers")
 LEAST = {"trl": 4.0}
@@ -223,7 +224,7 @@ def main() -> int:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/train_<data>_<device>.json")
+    parser.add_argument("--out", type=Path, default=None, help="default: perf/results/train_<data>_<processor>.json")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. machine.local_dir=DIR data=alpaca")
     options = parser.parse_args()
@@ -266,9 +267,8 @@ def _ratios(found: dict[str, dict[str, Any]]) -> bool:
 def _write(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
     from olora_bench.process.provenance import provenance
 
-    out = options.out or Path(__file__).parent / "results" / f"train_{options.data}_{options.device.split(':')[0]}.json"
-    out.parent.mkdir(exist_ok=True)
     facts = provenance(assets=[], threads=options.threads, device=options.device, token_budget={})
+    out = options.out or results_file(f"train_{options.data}", facts, options.device)
     asked = {key: getattr(options, key) for key in ("model", "data", "steps", "warmup")}
     out.write_text(json.dumps({"asked": asked, "provenance": facts, "sides": found}, indent=1, default=str) + "\n")
     print(f"wrote {out}")

@@ -63,3 +63,10 @@ def test_an_exponent_is_the_power_of_what_grows_by_one(power: float) -> None:
 
 def test_a_study_that_takes_too_much_memory_does_not_hold() -> None:
     assert growth.largest({"sizes": [{"size": 1.0}, {"size": 2.0, "peak_bytes": 3e9}]}) > growth.BYTES
+
+
+def test_nearly_all_of_the_time_of_committed_runs_on_processors_was_asked_for() -> None:
+    """At least 85% of each: what stands beside it is imports, data, the model, the init and the adapter's file."""
+    shares = profile.asked_for(Path(__file__).parents[1] / "results")["processors"]
+    assert shares["runs"] > 200
+    assert 0.85 < shares["least"] <= shares["median"] < 1
