@@ -181,6 +181,7 @@ def apply(base: Base, experiment: Experiment, examples: Examples | None = None, 
         with seeded(seed, base.device):
             model = adapt()
         _check(model, experiment)
+        _own_memory(model)
     except BaseException:
         # How far the init came is not known, so the whole wrapped part is compared with the file; Ctrl-C must leave the base whole too.
         restore(base, differing(base, strip(base.model)))
@@ -212,6 +213,14 @@ def _check(model: object, experiment: Experiment) -> None:
         raise BadInput(f"init={experiment.init.name}: adapt returns {made}. It must return PEFT's model around base.model, as `fill` does")
     for name, layer in found:
         check_shapes(name, layer, layer.lora_B["default"].weight, layer.lora_A["default"].weight)
+
+
+def _own_memory(model: nn.Module) -> None:
+    """Give what is trained memory of its own: an init may make A or B as a view of a weight (`weight[:r]`), and training would then move
+    the base, or of one tensor for two layers, and one would move the other."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
 
 def _prepared(base: Base, experiment: Experiment, seed: int, examples: Examples | None) -> Callable[[], PeftModel]:

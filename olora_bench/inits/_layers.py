@@ -85,11 +85,17 @@ def start_layer(name: str, layer: LoraLayer, factors: Factors, *, subtract: bool
     weight = read_weight(module)
     b, a = factors(name, weight, layer.r["default"])
     check_shapes(name, layer, b, a)
+    b, a = (_apart(side, weight) for side in (b, a))
     layer.lora_B["default"].weight.data = b.contiguous()
     layer.lora_A["default"].weight.data = a.contiguous()
     if subtract:
         weight.addmm_(b, a, alpha=-layer.scaling["default"])
         write_weight(module, weight)
+
+
+def _apart(side: Tensor, weight: Tensor) -> Tensor:
+    """A factor, copied where it is a view of the weight: taking s B A out of the weight would change it."""
+    return side.clone() if side.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr() else side
 
 
 def check_shapes(name: str, layer: LoraLayer, b: object, a: object) -> None:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from olora_bench.config import Experiment
 from olora_bench.errors import BadInput, RecordError
-from olora_bench.inits import Adapted, apply
-from olora_bench.models import Base
+from olora_bench.inits import Adapted, _adapted, apply
+from olora_bench.inits._adapted import _own_memory, strip
+from olora_bench.inits._layers import fill, layers
+from olora_bench.models import Base, differing, restore
 
 Make = Callable[..., Experiment]
 Fresh = Callable[..., Base]
@@ -191,6 +193,40 @@ def test_saved_adapter_comes_back(experiment: Make, fresh: Fresh, tmp_path: Path
     keys = safetensors.torch.load_file(tmp_path / "adapter.safetensors").keys()
     assert "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" in keys
     assert len(keys) == 8
+
+
+@pytest.mark.parametrize("subtract", [False, True])
+def test_a_factor_that_is_a_view_of_the_weight_trains_apart_from_it(subtract: bool, experiment: Make, fresh: Fresh) -> None:
+    """In fp32 `weight[:r]` is the base's own memory: neither training nor taking s B A out may reach the other by way of it."""
+    what = experiment("alpha=4")
+    base = fresh(what)
+    before = digest(dict(base.model.state_dict()))
+    model = fill(base, what, lambda name, weight, r: (weight[:, :r], weight[:r]), subtract=subtract)
+    _own_memory(model)
+    weights = {name: layer.get_base_layer().weight.clone() for name, layer in layers(model)}
+    starts = {name: (layer.lora_B["default"].weight.clone(), layer.lora_A["default"].weight.clone()) for name, layer in layers(model)}
+    with torch.no_grad():
+        for parameter in (p for p in model.parameters() if p.requires_grad):
+            parameter.add_(0.1)
+    assert all(torch.equal(layer.get_base_layer().weight, weights[name]) for name, layer in layers(model))
+    restore(base, differing(base, strip(base.model)))
+    assert digest(dict(base.model.state_dict())) == before
+    for name, (b, a) in starts.items():
+        weight = base.model.get_submodule(name).weight
+        assert torch.equal(b, weight[:, :4]) and torch.equal(a, weight[:4])
+
+
+def test_layers_that_were_given_one_tensor_train_apart(experiment: Make, fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    def adapt(base: Base, what: Experiment, seed: int) -> PeftModel:
+        one = torch.full((4, 64), 0.5)
+        return fill(base, what, lambda name, weight, r: (weight[:, :r] * 0, one), subtract=False)
+
+    monkeypatch.setattr(_adapted, "_code", lambda module: adapt)
+    what = experiment()
+    factors = [layer.lora_A["default"].weight for _, layer in layers(apply(fresh(what), what).model)]
+    with torch.no_grad():
+        factors[0].add_(1)
+    assert all(torch.equal(factor, torch.full((4, 64), 0.5)) for factor in factors[1:]) and len(factors) == 4
 
 
 def test_wrong_adapter_files(experiment: Make, fresh: Fresh, tmp_path: Path) -> None:
