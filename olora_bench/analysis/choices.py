@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.estimate import Floats
+from olora_bench.analysis.estimate import Flags, Floats
 from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.runs import with_role
 
@@ -19,7 +18,7 @@ Finalists = Mapping[str, pd.DataFrame]
 it is not known."""
 
 
-def at_edge(means: Floats) -> NDArray[np.bool_]:
+def at_edge(means: Floats) -> Flags:
     """Whether the lowest of these losses, `(..., learning rates)`, is the first or the last: beyond it there may be a lower one.
 
     >>> at_edge(np.array([[2.0, 1.0, 1.5], [2.0, 1.5, 1.0], [np.inf, np.inf, np.inf]])).tolist()

@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from olora_bench.analysis.crossed import seed_variance_of
-from olora_bench.analysis.estimate import Estimate, Floats
+from olora_bench.analysis.estimate import Estimate, Flags, Floats
 from olora_bench.analysis.paired import LEVEL, POWER
 from olora_bench.analysis.power import Found
-from olora_bench.analysis.sequential import Look, half_widths
+from olora_bench.analysis.sequential import Look, half_widths, unanswered
 
-Flags = NDArray[np.bool_]
 STUDIES = 10_000
 """Simulated to foretell a power: it is then known to half a percentage point."""
 CONFIDENCE = 0.95
@@ -101,12 +100,12 @@ class Stops:
     """
 
     look: NDArray[np.int64]
-    better: NDArray[np.bool_]
-    worse: NDArray[np.bool_]
-    equivalent: NDArray[np.bool_]
+    better: Flags
+    worse: Flags
+    equivalent: Flags
 
     @property
-    def decided(self) -> NDArray[np.bool_]:
+    def decided(self) -> Flags:
         return self.better | self.worse | self.equivalent
 
 
@@ -114,15 +113,15 @@ class Stops:
 class Sample:
     """Many studies: at each look the values `(contrasts, studies)`, and the boundaries of both questions for each of Holm's steps.
 
-    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `edges`: at each look, in which
-    studies the truth may lie lower, or higher, whatever is seen (`Estimate.may_be_lower`).
+    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `unanswered`: at each look, which
+    of the four questions it leaves open, `(4, contrasts, studies)` (`sequential.unanswered`).
     """
 
     design: Design
     values: list[Floats]
     shown: list[list[Floats]]
     inside: list[list[Floats]]
-    edges: list[tuple[Flags, Flags]]
+    unanswered: list[Flags]
 
     def stops(self, differences: ArrayLike = 0.0) -> Stops:
         """Judge the studies as `sequential.sequential` does, with these true differences added, one a contrast."""
@@ -139,8 +138,9 @@ def sample(design: Design, looks: Sequence[Look]) -> Sample:
     steps = range(1, design.contrasts + 1)
     shown = [half_widths(looks, design.plan, design.level / 2 / step) for step in steps]
     inside = [half_widths(looks, design.plan, design.level / step) for step in steps] if design.margin is not None else []
-    values, edges = [look.estimate.value for look in looks], [(look.estimate.may_be_lower, look.estimate.may_be_higher) for look in looks]
-    return Sample(design, values, shown, inside, [(np.asarray(lower), np.asarray(higher)) for lower, higher in edges])
+    values = [look.estimate.value for look in looks]
+    left = [np.stack([np.broadcast_to(one, look.estimate.value.shape) for one in unanswered(look.estimate)]) for look in looks]
+    return Sample(design, values, shown, inside, left)
 
 
 def simulate_design(design: Design, errors: Errors, *, studies: int = STUDIES, seed: int = 0) -> Sample:
@@ -201,24 +201,31 @@ def look_at(seeds: Floats, items: Floats, known: Floats, errors: Errors) -> Look
 
 
 def _stops(of: Sample, values: Sequence[Floats]) -> Stops:
-    count, shape = of.design.contrasts, values[0].shape
+    shape = values[0].shape
     look, decided = np.full(shape, len(values) - 1), np.zeros(shape, dtype=bool)
-    up, down, below, above = np.zeros((4, count, *shape), dtype=bool)
-    for k, (value, (lower, higher)) in enumerate(zip(values, of.edges, strict=True)):
-        rising, falling = ~decided & ~lower, ~decided & ~higher
-        for step in range(count):
-            up[step] |= rising & (value > of.shown[step][k])
-            down[step] |= falling & (value < -of.shown[step][k])
-            if of.design.margin is not None:
-                below[step] |= falling & (value < of.design.margin - of.inside[step][k])
-                above[step] |= rising & (value > of.inside[step][k] - of.design.margin)
-        now = ~decided & (_holm(up | down) | _holm(below & above))
+    crossed = np.zeros((4, of.design.contrasts, *shape), dtype=bool)
+    said = crossed.copy()
+    for k, (value, left) in enumerate(zip(values, of.unanswered, strict=True)):
+        answered = ~left[:, None]
+        crossed |= _crossed(of, k, value) & answered
+        said = np.where(decided, said, crossed & answered)
+        now = ~decided & (_holm(said[0] | said[1]) | _holm(said[2] & said[3]))
         look[now], decided = k, decided | now
-    differs = _holm(up | down)
-    return Stops(look, differs & _any(up, differs), differs & ~_any(up, differs), _holm(below & above))
+    differs = _holm(said[0] | said[1])
+    return Stops(look, differs & _any(said[0], differs), differs & ~_any(said[0], differs), _holm(said[2] & said[3]))
 
 
-def _holm(crossed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _crossed(of: Sample, k: int, value: Floats) -> Flags:
+    """Which of the four questions a look answers, by Holm's step: `(4, steps, contrasts, studies)`."""
+    shown = np.stack([of.shown[step][k] for step in range(of.design.contrasts)])
+    above, below = value > shown, value < -shown
+    if of.design.margin is None:
+        return np.stack([above, below, np.zeros_like(above), np.zeros_like(above)])
+    inside = np.stack([of.inside[step][k] for step in range(of.design.contrasts)])
+    return np.stack([above, below, value < of.design.margin - inside, value > inside - of.design.margin])
+
+
+def _holm(crossed: Flags) -> Flags:
     """What Holm calls, from what crosses at the level over 1, 2, ... contrasts: `(steps, contrasts, studies)` to `(contrasts, studies)`."""
     called = crossed[-1].copy()
     for _ in range(len(crossed) - 1):
@@ -227,7 +234,7 @@ def _holm(crossed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return called
 
 
-def _any(up: NDArray[np.bool_], called: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _any(up: Flags, called: Flags) -> Flags:
     """Whether a called contrast lies above: at the most lenient level of Holm, where all that are called have crossed."""
     return np.asarray(up[0] & called)
 
