@@ -260,7 +260,8 @@ class Foretold:
         found, found_low, found_high: the smallest true difference of one contrast, the others having none, that is called four times in
             five; and what that may be, as well as the variances are known.
         power: the chance that a contrast at the margin, the others having none, is called; NaN without a margin.
-        expected: with all contrasts at no difference, at the margin, at twice it (at `found` and twice that, without a margin).
+        expected: with all contrasts at no difference, at the margin, at twice it (at `found` and twice that, without a margin, where
+            anything is found).
     """
 
     found: float
@@ -276,7 +277,7 @@ def foretold(design: Design, errors: Errors, *, studies: int = STUDIES, seed: in
     least, power = found_from(of), float("nan") if design.margin is None else power_at(of, design.margin)
     low, high = _found_at_ends(design, errors, studies, seed)
     unit = least if design.margin is None else design.margin
-    return Foretold(least, low, high, power, tuple(expected(of, times * unit) for times in (0.0, 1.0, 2.0)))
+    return Foretold(least, low, high, power, tuple(expected(of, one) for one in (0.0, unit, 2 * unit) if np.isfinite(one)))
 
 
 def found(design: Design, errors: Errors, *, studies: int = STUDIES) -> Found:

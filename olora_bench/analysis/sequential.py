@@ -124,7 +124,7 @@ _UNSEEN = Sequential(-1, False, 0, *[float("nan")] * 7)
 
 
 def unanswered(of: Estimate) -> Flags:
-    """Which of the four questions an estimate with open sides leaves open: above zero, below zero, below the margin, above its mirror image.
+    """The questions that an estimate with open sides leaves open: above zero, below zero, below the margin, above its mirror image.
 
     Returns:
         `(4, ...)`.
