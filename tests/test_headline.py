@@ -13,7 +13,6 @@ import pytest
 
 from olora_bench.analysis.caveats import ClippedUnequally, NoGain, NoSensitivity
 from olora_bench.analysis.cells import seed_differences
-from olora_bench.analysis.choices import choices
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.pairs import pairs
@@ -52,7 +51,7 @@ def by_loss() -> Estimate:
     """The difference in held-out loss, as it is judged where it carries the verdict."""
     frames = read("headline").frames
     (one,) = compared(frames, pairs(frames), seed_differences(frames, pairs(frames)))
-    return replace(one.held_out, choices=choices(frames, one.comparison, one.pairs)).estimate()
+    return replace(one.held_out, judged=True).estimate()
 
 
 def runs_of(study: str) -> int:

@@ -113,8 +113,8 @@ class Stops:
 class Sample:
     """Many studies: at each look the values `(contrasts, studies)`, and the boundaries of both questions for each of Holm's steps.
 
-    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `unanswered`: at each look, which
-    of the four questions it leaves open, `(4, contrasts, studies)` (`sequential.unanswered`).
+    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `unanswered`: at each look, the
+    questions that it leaves open, `(4, contrasts, studies)` (`sequential.unanswered`).
     """
 
     design: Design
