@@ -245,8 +245,9 @@ def _sample(
 
 def _foretold(kind: Kind, procedure: Procedure, seeds: Floats, errors: Errors, edges: tuple[float, float]) -> dict[str, float]:
     """What a plan says that knows the mean variances."""
-    known = replace(errors, seed=float(seeds.var(axis=1, ddof=1).mean()), at_edge=edges if kind.by_loss else errors.at_edge)
-    fresh = simulate_design(Design(procedure.plan, margin=kind.margin), known, seed=7)
+    known = replace(errors, seed=float(seeds.var(axis=1, ddof=1).mean()))
+    design = Design(procedure.plan, margin=kind.margin, at_edge=edges if kind.by_loss else (0.0, 0.0))
+    fresh = simulate_design(design, known, seed=7)
     told = expected(fresh, kind.truth + float(seeds.mean()))
     return {f"{name}_foretold": getattr(told, name) for name in ("better", "worse", "equivalent")}
 

@@ -24,7 +24,8 @@ CONFIDENCE = 0.95
 class Design:
     """A family of contrasts with one reference, judged at looks.
 
-    `plan`: seeds a model at every look. `models`: how many. `margin`: the difference that matters, or None.
+    `plan`: seeds a model at every look. `models`: how many. `margin`: the difference that matters, or None. `at_edge`: the chances that an
+    arm's best rate lies at an edge of its finalists, where it may be better than what is seen: at every look, and at a look.
     """
 
     plan: tuple[int, ...]
@@ -32,6 +33,7 @@ class Design:
     models: int = 1
     margin: float | None = None
     level: float = LEVEL
+    at_edge: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,6 @@ class Errors:
         item_df, item_noise: its degrees of freedom and the standard deviation of its estimate, as in `estimate.Estimate`.
         residual: the part of `seed` that comes from single items answered by chance; it falls with more items, as `item` does.
         seed_df: degrees of freedom that `seed` is known with, for `at_end`.
-        at_edge: the chances that an arm's best rate lies at an edge of its finalists, where it may be better than what is seen: at every
-            look, and at a look.
     """
 
     seed: float
@@ -56,7 +56,6 @@ class Errors:
     item_noise: float = 0.0
     residual: float = 0.0
     seed_df: float = np.inf
-    at_edge: tuple[float, float] = (0.0, 0.0)
 
     def with_items(self, times: float) -> Errors:
         """With so many times the items."""
@@ -157,14 +156,14 @@ def looks_drawn(design: Design, errors: Errors, studies: int, rng: np.random.Gen
     items = np.sqrt(errors.item) * _contrasts(design, (studies,), rng)
     known = np.maximum(errors.item + errors.item_noise * rng.normal(size=items.shape), 0.0)
     looks = [look_at(seeds[..., :count], items, known, errors) for count in design.plan]
-    if not errors.at_edge[1]:
+    if not design.at_edge[1]:
         return looks
-    return [open_ended(look, edges[:1], edges[1:]) for look, edges in zip(looks, _edges(design, errors, studies, rng), strict=True)]
+    return [open_ended(look, edges[:1], edges[1:]) for look, edges in zip(looks, _edges(design, studies, rng), strict=True)]
 
 
-def _edges(design: Design, errors: Errors, studies: int, rng: np.random.Generator) -> Flags:
+def _edges(design: Design, studies: int, rng: np.random.Generator) -> Flags:
     """By look, which arms are at an edge, `(looks, 1 + contrasts, studies)`, the reference first; some are so at every other look."""
-    (always, share), size = errors.at_edge, (design.contrasts + 1, studies)
+    (always, share), size = design.at_edge, (design.contrasts + 1, studies)
     luck = rng.random(size)
     sometimes = (luck < 2 * share - always) & (rng.random((len(design.plan), *size)) < 0.5)
     return np.asarray((luck < always) | sometimes)

@@ -80,8 +80,8 @@ def test_the_half_width_is_where_the_test_calls() -> None:
 @pytest.mark.parametrize("contrasts", [1, 3])
 @pytest.mark.parametrize("at_edge", [(0.0, 0.0), (0.1, 0.5)])
 def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int, at_edge: tuple[float, float]) -> None:
-    design, rng = Design(PLAN, contrasts, margin=1.0), np.random.default_rng(5)
-    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02, at_edge=at_edge), STUDIES, rng)
+    design, rng = Design(PLAN, contrasts, margin=1.0, at_edge=at_edge), np.random.default_rng(5)
+    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02), STUDIES, rng)
     stops = sample(design, many).stops([0.9, 0.0, 0.3][:contrasts])
     for study in range(STUDIES):
         family = [[_one(at, i, study, [0.9, 0.0, 0.3][i]) for at in many] for i in range(contrasts)]
