@@ -106,6 +106,16 @@ def test_a_plan_that_finds_nothing_and_has_no_margin_says_its_end_at_no_differen
     assert re.search(r"\nexpected      at no difference: .*\nto find more", told) and "nan" not in told
 
 
+def test_a_plan_by_loss_of_one_finalist_at_seeds_of_its_own_says_what_is_not_in_the_error(study: MakeStudy) -> None:
+    own = TUNED.replace("FINALISTS", "1, fresh_seeds: [10, 11, 12, 13, 14, 15]").replace(
+        "seeds: {first: 10, looks: [6, 8, 12, 16, 20]}\n", ""
+    )
+    told = plan(study(own))
+    luck = "; with one finalist the luck of the search is not in the error: "
+    luck += "identical arms were called in 25% of simulated studies with looks\n"
+    assert luck in told and luck not in plan(study(NODE, name="shared"))
+
+
 def test_looks_by_loss_of_one_finalist_are_refused(study: MakeStudy) -> None:
     """Identical arms would be called by the luck of the search; a study with scores may have one."""
     opened = study(TUNED.replace("FINALISTS", "1"))
