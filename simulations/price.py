@@ -14,7 +14,7 @@ times `spread`.
   difference of what blocks keep, and these shares.
 Kinds: `arms of smollm2`; `identical arms`: one curve for both, 0.8 decades apart, so that all that differs is where a search ends;
 `noisier search`: the better arm's search has twice the noise; `judged by loss`: identical arms, judged by the held-out loss of what was
-kept, `truth` in nats. That tells a few thousandths of a nat, and so tells where the search ended.
+kept, `truth` in nats. That tells a few thousandths of a nat, and so tells where the search ended. One finalist is the chosen rate alone.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from olora_bench.analysis.choices import at_edge
-from olora_bench.analysis.design import Design, Errors, Flags, Sample, Stops, expected, look_at, open_ended, sample, simulate_design
-from olora_bench.analysis.estimate import Floats
+from olora_bench.analysis.design import Design, Errors, Sample, Stops, expected, look_at, open_ended, sample, simulate_design
+from olora_bench.analysis.estimate import Flags, Floats
 from olora_bench.study.schema import Tuning
 from olora_bench.study.search import finalists, search
 from simulations.committed import tune_losses
@@ -110,6 +110,7 @@ KINDS = (
     Kind("identical arms", 0.0, whole=True),
     Kind("identical arms", 1.0, whole=True),
     Kind("noisier search", 1.5, whole=True),
+    Kind("judged by loss", 0.0, whole=False, margin=0.02, finalists=1),
     Kind("judged by loss", 0.0, whole=False, margin=0.02),
     Kind("judged by loss", 0.0, whole=False, margin=0.02, finalists=5),
     Kind("judged by loss", 0.0, whole=False, margin=0.02, finalists=5, tuning_seeds=2),
@@ -183,7 +184,8 @@ def blocks(kind: Kind, chosen: Floats, arm: str, plan: tuple[int, ...], rng: np.
     luck = LUCK * rng.normal(size=means.shape)
     best = (means + luck).argmin(axis=-1)[..., None]
     mean, own = (np.take_along_axis(one, best, axis=-1)[..., 0] for one in (means, luck))
-    return Blocks(mean, own, {seeds: at_edge((means + luck)[:, :seeds].mean(axis=1)) for seeds in plan})
+    alone = np.zeros(len(chosen), dtype=bool)  # one finalist has no neighbours to tell an edge by
+    return Blocks(mean, own, {seeds: at_edge((means + luck)[:, :seeds].mean(axis=1)) if kind.finalists > 1 else alone for seeds in plan})
 
 
 def simulate(kind: Kind, procedure: Procedure, count: int, seed: int = 1) -> dict[str, Any]:
@@ -243,8 +245,9 @@ def _sample(
 
 def _foretold(kind: Kind, procedure: Procedure, seeds: Floats, errors: Errors, edges: tuple[float, float]) -> dict[str, float]:
     """What a plan says that knows the mean variances."""
-    known = replace(errors, seed=float(seeds.var(axis=1, ddof=1).mean()), at_edge=edges if kind.by_loss else errors.at_edge)
-    fresh = simulate_design(Design(procedure.plan, margin=kind.margin), known, seed=7)
+    known = replace(errors, seed=float(seeds.var(axis=1, ddof=1).mean()))
+    design = Design(procedure.plan, margin=kind.margin, at_edge=edges if kind.by_loss else (0.0, 0.0))
+    fresh = simulate_design(design, known, seed=7)
     told = expected(fresh, kind.truth + float(seeds.mean()))
     return {f"{name}_foretold": getattr(told, name) for name in ("better", "worse", "equivalent")}
 

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.scopes import About
-from olora_bench.report import table_files
+from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import BLOCK, claims, extract
+from olora_bench.report.origins import origins
+from olora_bench.report.page import study_page
+from olora_bench.study.expand import find_study
+from olora_bench.words.comparisons import caption
 from tests.committed_results import PUBLISHED, RESULTS, read
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +29,24 @@ def test_every_committed_table_is_what_the_records_make(study: str) -> None:
     there = {path.name: path.read_bytes() for path in (RESULTS / study / "report" / "tables").iterdir()}
     assert there.keys() == made.keys()
     assert [name for name in made if there[name] != made[name] and not name.startswith("declared.")] == []
+
+
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_every_committed_report_and_page_is_what_the_records_make(study: str) -> None:
+    """`python -m olora_bench.study report ...` gives them again. The page holds what git's history says, which a shallow clone lacks."""
+    found, folder = read(study), RESULTS / study / "report"
+    assert (folder / "report.md").read_text(encoding="utf-8").startswith(study_report(found.frames, found.tables, []))
+    if table_files(found.tables)["declared.csv"] == (folder / "tables" / "declared.csv").read_bytes():
+        made = study_page(found.frames, found.tables, origins(found.frames, find_study(study)))
+        assert (folder / "index.html").read_bytes() == made
+
+
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_every_committed_caption_of_the_comparisons_is_what_the_verdicts_make(study: str) -> None:
+    found = read(study)
+    captions = (RESULTS / study / "report" / "figures" / "captions.md").read_text(encoding="utf-8")
+    wanted = [one for one in caption(outcomes(found.tables["verdicts"]), found.frames.margin) if one]
+    assert [one for one in wanted if one not in captions] == []
 
 
 @pytest.mark.parametrize("study", PUBLISHED)

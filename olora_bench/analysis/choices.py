@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.estimate import Floats
+from olora_bench.analysis.estimate import Flags, Floats
 from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.rates import as_loss
 from olora_bench.analysis.runs import with_role
 
 Finalists = Mapping[str, pd.DataFrame]
@@ -19,7 +19,7 @@ Finalists = Mapping[str, pd.DataFrame]
 it is not known."""
 
 
-def at_edge(means: Floats) -> NDArray[np.bool_]:
+def at_edge(means: Floats) -> Flags:
     """Whether the lowest of these losses, `(..., learning rates)`, is the first or the last: beyond it there may be a lower one.
 
     >>> at_edge(np.array([[2.0, 1.0, 1.5], [2.0, 1.5, 1.0], [np.inf, np.inf, np.inf]])).tolist()
@@ -30,7 +30,11 @@ def at_edge(means: Floats) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Choices:
-    """The finalists of a comparison's blocks. An arm is at an edge where in one of its cells the lowest mean criterion is."""
+    """The finalists of a comparison's blocks. An arm is at an edge where in one of its cells the lowest mean criterion is, or is not known.
+
+    A finalist that diverged counts as the highest of its block's finite losses, so that one divergence does not say which rate is best.
+    Where each of the rates diverged in some block, which is best is not known.
+    """
 
     arm: Finalists
     reference: Finalists
@@ -43,6 +47,16 @@ class Choices:
     def reference_at_edge(self) -> bool:
         return _any_at_edge(self.reference)
 
+    @property
+    def arm_unknown(self) -> bool:
+        """Whether each of its rates diverged in some block, so that it counts as at an edge."""
+        return any(map(_unknown, self.arm.values()))
+
+    @property
+    def reference_unknown(self) -> bool:
+        """The same of the reference."""
+        return any(map(_unknown, self.reference.values()))
+
     def before(self, seed: int) -> Choices:
         """Of the seeds below this one alone."""
         sides = ({cell: one[one.index < seed] for cell, one in side.items()} for side in (self.arm, self.reference))
@@ -50,9 +64,24 @@ class Choices:
 
 
 def _any_at_edge(finalists: Finalists) -> bool:
-    """By the blocks all of whose finalists are finished: losses of one block go together, whatever it drew."""
-    known = [table.dropna() for table in finalists.values()]
-    return any(bool(at_edge(table.to_numpy(dtype=float).mean(axis=0))) for table in known if len(table))
+    return any(_unknown(table) or bool(at_edge(_means(table))) for table in finalists.values())
+
+
+def _finished(table: pd.DataFrame) -> Floats:
+    """Of the blocks all of whose finalists are finished: losses of one block go together, whatever it drew."""
+    return table.dropna().to_numpy(dtype=float)
+
+
+def _unknown(table: pd.DataFrame) -> bool:
+    losses = _finished(table)
+    return not len(losses) or bool(np.isinf(losses).any(axis=0).all())
+
+
+def _means(table: pd.DataFrame) -> Floats:
+    losses = _finished(table)
+    finite = np.isfinite(losses)
+    highest = np.where(finite, losses, -np.inf).max(axis=1, keepdims=True)
+    return np.asarray(np.where(finite, losses, highest).mean(axis=0))
 
 
 def choices(frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame) -> Choices | None:
@@ -65,10 +94,11 @@ def choices(frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame) ->
         return None
     runs = with_role(frames.runs[frames.runs["longest"].astype(bool)], "finalist")
     mine = runs[runs["cell"].isin(pairs["cell"]) & runs["seed"].isin(pairs["seed"])]
-    values = mine[f"metrics.{frames.tuning.criterion}"].astype(float) if len(mine) else pd.Series(dtype=float)
-    losses = (values if frames.tuning.criterion == "tune_loss" else -values).where(mine["state"] != "diverged", np.inf)
+    if mine.empty:
+        return None
+    losses = as_loss(mine, frames.tuning.criterion).astype(float).where(mine["state"] != "diverged", np.inf)
     sides = [_by_cell(mine.assign(loss=losses)[mine["arm"] == arm]) for arm in (comparison.arm, comparison.reference)]
-    return Choices(*sides) if any(sides) else None
+    return Choices(*sides)
 
 
 def _by_cell(runs: pd.DataFrame) -> Finalists:

@@ -150,8 +150,8 @@ def _compared(
 ) -> Compared:
     blocks, items = block_differences(differences), paired_items(frames, differences) if len(differences) else None
     found = held_out(frames.examples, losses, pairs[pairs["pair"] == "complete"])
-    chosen = choices(frames, comparison, pairs) if asked_no_benchmark(frames, pairs) else None
-    return Compared(comparison, pairs, differences, blocks, replace(found, choices=chosen), items)
+    found = replace(found, choices=choices(frames, comparison, pairs), judged=asked_no_benchmark(frames, pairs))
+    return Compared(comparison, pairs, differences, blocks, found, items)
 
 
 def asked_no_benchmark(frames: StudyFrames, pairs: pd.DataFrame) -> bool:

@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from olora_bench.analysis.crossed import seed_variance_of
-from olora_bench.analysis.estimate import Estimate, Floats
+from olora_bench.analysis.estimate import Estimate, Flags, Floats
 from olora_bench.analysis.paired import LEVEL, POWER
 from olora_bench.analysis.power import Found
-from olora_bench.analysis.sequential import Look, half_widths
+from olora_bench.analysis.sequential import Look, half_widths, unanswered
 
-Flags = NDArray[np.bool_]
 STUDIES = 10_000
 """Simulated to foretell a power: it is then known to half a percentage point."""
 CONFIDENCE = 0.95
@@ -25,7 +24,8 @@ CONFIDENCE = 0.95
 class Design:
     """A family of contrasts with one reference, judged at looks.
 
-    `plan`: seeds a model at every look. `models`: how many. `margin`: the difference that matters, or None.
+    `plan`: seeds a model at every look. `models`: how many. `margin`: the difference that matters, or None. `at_edge`: the chances that an
+    arm's best rate lies at an edge of its finalists, where it may be better than what is seen: at every look, and at a look.
     """
 
     plan: tuple[int, ...]
@@ -33,6 +33,7 @@ class Design:
     models: int = 1
     margin: float | None = None
     level: float = LEVEL
+    at_edge: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,6 @@ class Errors:
         item_df, item_noise: its degrees of freedom and the standard deviation of its estimate, as in `estimate.Estimate`.
         residual: the part of `seed` that comes from single items answered by chance; it falls with more items, as `item` does.
         seed_df: degrees of freedom that `seed` is known with, for `at_end`.
-        at_edge: the chances that an arm's best rate lies at an edge of its finalists, where it may be better than what is seen: at every
-            look, and at a look.
     """
 
     seed: float
@@ -57,7 +56,6 @@ class Errors:
     item_noise: float = 0.0
     residual: float = 0.0
     seed_df: float = np.inf
-    at_edge: tuple[float, float] = (0.0, 0.0)
 
     def with_items(self, times: float) -> Errors:
         """With so many times the items."""
@@ -101,12 +99,12 @@ class Stops:
     """
 
     look: NDArray[np.int64]
-    better: NDArray[np.bool_]
-    worse: NDArray[np.bool_]
-    equivalent: NDArray[np.bool_]
+    better: Flags
+    worse: Flags
+    equivalent: Flags
 
     @property
-    def decided(self) -> NDArray[np.bool_]:
+    def decided(self) -> Flags:
         return self.better | self.worse | self.equivalent
 
 
@@ -114,15 +112,15 @@ class Stops:
 class Sample:
     """Many studies: at each look the values `(contrasts, studies)`, and the boundaries of both questions for each of Holm's steps.
 
-    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `edges`: at each look, in which
-    studies the truth may lie lower, or higher, whatever is seen (`Estimate.may_be_lower`).
+    `shown`, `inside`: by step (the level over 1, 2, ... contrasts) and look, arrays `(contrasts, studies)`. `unanswered`: at each look, the
+    questions that it leaves open, `(4, contrasts, studies)` (`sequential.unanswered`).
     """
 
     design: Design
     values: list[Floats]
     shown: list[list[Floats]]
     inside: list[list[Floats]]
-    edges: list[tuple[Flags, Flags]]
+    unanswered: list[Flags]
 
     def stops(self, differences: ArrayLike = 0.0) -> Stops:
         """Judge the studies as `sequential.sequential` does, with these true differences added, one a contrast."""
@@ -139,8 +137,9 @@ def sample(design: Design, looks: Sequence[Look]) -> Sample:
     steps = range(1, design.contrasts + 1)
     shown = [half_widths(looks, design.plan, design.level / 2 / step) for step in steps]
     inside = [half_widths(looks, design.plan, design.level / step) for step in steps] if design.margin is not None else []
-    values, edges = [look.estimate.value for look in looks], [(look.estimate.may_be_lower, look.estimate.may_be_higher) for look in looks]
-    return Sample(design, values, shown, inside, [(np.asarray(lower), np.asarray(higher)) for lower, higher in edges])
+    values = [look.estimate.value for look in looks]
+    left = [np.stack([np.broadcast_to(one, look.estimate.value.shape) for one in unanswered(look.estimate)]) for look in looks]
+    return Sample(design, values, shown, inside, left)
 
 
 def simulate_design(design: Design, errors: Errors, *, studies: int = STUDIES, seed: int = 0) -> Sample:
@@ -157,14 +156,14 @@ def looks_drawn(design: Design, errors: Errors, studies: int, rng: np.random.Gen
     items = np.sqrt(errors.item) * _contrasts(design, (studies,), rng)
     known = np.maximum(errors.item + errors.item_noise * rng.normal(size=items.shape), 0.0)
     looks = [look_at(seeds[..., :count], items, known, errors) for count in design.plan]
-    if not errors.at_edge[1]:
+    if not design.at_edge[1]:
         return looks
-    return [open_ended(look, edges[:1], edges[1:]) for look, edges in zip(looks, _edges(design, errors, studies, rng), strict=True)]
+    return [open_ended(look, edges[:1], edges[1:]) for look, edges in zip(looks, _edges(design, studies, rng), strict=True)]
 
 
-def _edges(design: Design, errors: Errors, studies: int, rng: np.random.Generator) -> Flags:
+def _edges(design: Design, studies: int, rng: np.random.Generator) -> Flags:
     """By look, which arms are at an edge, `(looks, 1 + contrasts, studies)`, the reference first; some are so at every other look."""
-    (always, share), size = errors.at_edge, (design.contrasts + 1, studies)
+    (always, share), size = design.at_edge, (design.contrasts + 1, studies)
     luck = rng.random(size)
     sometimes = (luck < 2 * share - always) & (rng.random((len(design.plan), *size)) < 0.5)
     return np.asarray((luck < always) | sometimes)
@@ -201,24 +200,31 @@ def look_at(seeds: Floats, items: Floats, known: Floats, errors: Errors) -> Look
 
 
 def _stops(of: Sample, values: Sequence[Floats]) -> Stops:
-    count, shape = of.design.contrasts, values[0].shape
+    shape = values[0].shape
     look, decided = np.full(shape, len(values) - 1), np.zeros(shape, dtype=bool)
-    up, down, below, above = np.zeros((4, count, *shape), dtype=bool)
-    for k, (value, (lower, higher)) in enumerate(zip(values, of.edges, strict=True)):
-        rising, falling = ~decided & ~lower, ~decided & ~higher
-        for step in range(count):
-            up[step] |= rising & (value > of.shown[step][k])
-            down[step] |= falling & (value < -of.shown[step][k])
-            if of.design.margin is not None:
-                below[step] |= falling & (value < of.design.margin - of.inside[step][k])
-                above[step] |= rising & (value > of.inside[step][k] - of.design.margin)
-        now = ~decided & (_holm(up | down) | _holm(below & above))
+    crossed = np.zeros((4, of.design.contrasts, *shape), dtype=bool)
+    said = crossed.copy()
+    for k, (value, left) in enumerate(zip(values, of.unanswered, strict=True)):
+        answered = ~left[:, None]
+        crossed |= _crossed(of, k, value) & answered
+        said = np.where(decided, said, crossed & answered)
+        now = ~decided & (_holm(said[0] | said[1]) | _holm(said[2] & said[3]))
         look[now], decided = k, decided | now
-    differs = _holm(up | down)
-    return Stops(look, differs & _any(up, differs), differs & ~_any(up, differs), _holm(below & above))
+    differs = _holm(said[0] | said[1])
+    return Stops(look, differs & _any(said[0], differs), differs & ~_any(said[0], differs), _holm(said[2] & said[3]))
 
 
-def _holm(crossed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _crossed(of: Sample, k: int, value: Floats) -> Flags:
+    """Which of the four questions a look answers, by Holm's step: `(4, steps, contrasts, studies)`."""
+    shown = np.stack([of.shown[step][k] for step in range(of.design.contrasts)])
+    above, below = value > shown, value < -shown
+    if of.design.margin is None:
+        return np.stack([above, below, np.zeros_like(above), np.zeros_like(above)])
+    inside = np.stack([of.inside[step][k] for step in range(of.design.contrasts)])
+    return np.stack([above, below, value < of.design.margin - inside, value > inside - of.design.margin])
+
+
+def _holm(crossed: Flags) -> Flags:
     """What Holm calls, from what crosses at the level over 1, 2, ... contrasts: `(steps, contrasts, studies)` to `(contrasts, studies)`."""
     called = crossed[-1].copy()
     for _ in range(len(crossed) - 1):
@@ -227,7 +233,7 @@ def _holm(crossed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return called
 
 
-def _any(up: NDArray[np.bool_], called: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _any(up: Flags, called: Flags) -> Flags:
     """Whether a called contrast lies above: at the most lenient level of Holm, where all that are called have crossed."""
     return np.asarray(up[0] & called)
 
@@ -253,7 +259,8 @@ class Foretold:
         found, found_low, found_high: the smallest true difference of one contrast, the others having none, that is called four times in
             five; and what that may be, as well as the variances are known.
         power: the chance that a contrast at the margin, the others having none, is called; NaN without a margin.
-        expected: with all contrasts at no difference, at the margin, at twice it (at `found` and twice that, without a margin).
+        expected: with all contrasts at no difference, at the margin, at twice it (at `found` and twice that, without a margin, where
+            anything is found).
     """
 
     found: float
@@ -269,7 +276,7 @@ def foretold(design: Design, errors: Errors, *, studies: int = STUDIES, seed: in
     least, power = found_from(of), float("nan") if design.margin is None else power_at(of, design.margin)
     low, high = _found_at_ends(design, errors, studies, seed)
     unit = least if design.margin is None else design.margin
-    return Foretold(least, low, high, power, tuple(expected(of, times * unit) for times in (0.0, 1.0, 2.0)))
+    return Foretold(least, low, high, power, tuple(expected(of, one) for one in (0.0, unit, 2 * unit) if np.isfinite(one)))
 
 
 def found(design: Design, errors: Errors, *, studies: int = STUDIES) -> Found:

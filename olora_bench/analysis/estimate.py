@@ -22,6 +22,7 @@ from scipy import optimize, stats
 from olora_bench.analysis.paired import LEVEL
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 LEAST_P = 1e-100
 """A p below this is 0."""
 
@@ -42,8 +43,8 @@ class Estimate:
     item_variance: Floats
     item_df: Floats
     item_noise: Floats
-    may_be_lower: bool | NDArray[np.bool_] = field(default=False, kw_only=True)
-    may_be_higher: bool | NDArray[np.bool_] = field(default=False, kw_only=True)
+    may_be_lower: bool | Flags = field(default=False, kw_only=True)
+    may_be_higher: bool | Flags = field(default=False, kw_only=True)
 
     @property
     def block_se(self) -> Floats:
@@ -86,15 +87,16 @@ class Estimate:
     def p_above(self, null: float = 0.0) -> Floats:
         """One-sided p against "the truth is at most `null`": small where it lies above."""
         tail = _tail(self, np.abs(np.asarray(self.value) - null))
-        return _unless(self.may_be_lower, np.where(np.asarray(self.value) >= null, tail, 1 - tail))
+        return unless(self.may_be_lower, np.where(np.asarray(self.value) >= null, tail, 1 - tail))
 
     def p_below(self, null: float = 0.0) -> Floats:
         """One-sided p against "the truth is at least `null`": small where it lies below."""
         tail = _tail(self, np.abs(np.asarray(self.value) - null))
-        return _unless(self.may_be_higher, np.where(np.asarray(self.value) <= null, tail, 1 - tail))
+        return unless(self.may_be_higher, np.where(np.asarray(self.value) <= null, tail, 1 - tail))
 
 
-def _unless(open_end: bool | NDArray[np.bool_], p: Floats) -> Floats:
+def unless(open_end: bool | Flags, p: Floats) -> Floats:
+    """A p, or 1 where that side is open; NaN where it is not known."""
     return np.where(open_end & ~np.isnan(p), 1.0, p)
 
 

@@ -9,18 +9,21 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.choices import choices
+from olora_bench.analysis.choices import Choices
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.compared import Compared, mean_of
 from olora_bench.analysis.comparison import BLOCK, KEYS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, rows_of, training_cell
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
+from olora_bench.analysis.outcome import Verdict
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS, Tested
-from olora_bench.analysis.reasons import BestAtEdge, GivenSearch, NoFiniteFinalist, Reason, RestsOnRate
+from olora_bench.analysis.reasons import BestAtEdge, BestUnknown, GivenSearch, NoFiniteFinalist, Reason, RestsOnRate
 from olora_bench.analysis.runs import AS_BLOCK, has_role, with_role
 
 KEPT = "kept"
+MOST = 5
+"""Finalists that a study may have."""
 
 FINALISTS = Table(
     "finalists",
@@ -92,7 +95,7 @@ def finalists(frames: StudyFrames, compared: Sequence[Compared]) -> pd.DataFrame
     for one in compared:
         if one.comparison.role != "tuned" or placed.empty or one.pairs.empty:
             continue
-        kept = _Said(KEPT, one.pairs.dropna(subset=["arm_id", "reference_id"]), replace(one.held_out, choices=None))
+        kept = _Said(KEPT, one.pairs.dropna(subset=["arm_id", "reference_id"]), replace(one.held_out, judged=False))
         arm, reference = (placed[placed["arm"] == name] for name in (one.comparison.arm, one.comparison.reference))
         pairs = _paired(arm, reference, kept.pairs)
         places = {place: pairs[pairs["place"] == place] for place in sorted(set(pairs["place"].tolist()))}
@@ -133,10 +136,10 @@ def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, compared: Sequen
     """
     if table.empty:
         return verdicts
-    edges = {(one.comparison.contrast, one.comparison.role): _at_edge(frames, one) for one in compared}
+    edges = {(one.comparison.contrast, one.comparison.role): one.held_out.choices for one in compared if len(one.losses) >= MIN_BLOCKS}
     told = {tuple(key): group for key, group in table.groupby([*KEYS[:2]])}
     reasons = [
-        (*row["reasons"], *_reasons(frames, row, told[row["contrast"], row["role"]], edges[row["contrast"], row["role"]]))
+        (*row["reasons"], *_reasons(frames, row, told[row["contrast"], row["role"]], edges.get((row["contrast"], row["role"]))))
         if (row["contrast"], row["role"]) in told
         else row["reasons"]
         for row in rows_of(verdicts)
@@ -144,16 +147,19 @@ def with_finalists(frames: StudyFrames, verdicts: pd.DataFrame, compared: Sequen
     return verdicts.assign(reasons=pd.Series(reasons, index=verdicts.index, dtype=object))
 
 
-def _at_edge(frames: StudyFrames, one: Compared) -> tuple[str, ...]:
-    """The arms whose best rate lies at an edge of their finalists; none before there are blocks enough for a verdict."""
-    found = choices(frames, one.comparison, one.pairs) if len(one.losses) >= MIN_BLOCKS else None
-    if found is None:
-        return ()
-    sides = ((one.comparison.reference, found.reference_at_edge), (one.comparison.arm, found.arm_at_edge))
-    return tuple(name for name, edge in sides if edge)
+def _edges(row: Row, finalists: int, chosen: Choices) -> list[Reason]:
+    """Of the arms whose best rate lies at an edge of their finalists, and of those whose best is not known."""
+    by_loss, sides = row["judged_by"] != "score", (row["reference"], row["arm"])
+    unknown = (chosen.reference_unknown, chosen.arm_unknown)
+    edge = (chosen.reference_at_edge, chosen.arm_at_edge)
+    at_edge = tuple(name for name, at, lost in zip(sides, edge, unknown, strict=True) if at and not lost)
+    lost = tuple(name for name, one in zip(sides, unknown, strict=True) if one)
+    more = by_loss and finalists < MOST and not Verdict(row["verdict"]).decided
+    found: list[Reason] = [BestAtEdge(at_edge, by_loss, more)] if at_edge else []
+    return [*found, BestUnknown(lost, by_loss)] if lost else found
 
 
-def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame, at_edge: tuple[str, ...]) -> list[Reason]:
+def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame, chosen: Choices | None) -> list[Reason]:
     arms = row["arm"], row["reference"]
     runs = frames.runs[frames.runs["arm"].isin(arms) & frames.runs["longest"]]
     searched = frames.runs[has_role(frames.runs, "tuning") & frames.runs["cell"].map(training_cell).isin(runs["cell"].map(training_cell))]
@@ -161,7 +167,6 @@ def _reasons(frames: StudyFrames, row: Row, said: pd.DataFrame, at_edge: tuple[s
     blocks = with_role(runs, "finalist").groupby(AS_BLOCK)["state"]
     if lost := sum(set(states) == {"diverged"} for _, states in blocks):
         found.append(NoFiniteFinalist(lost))
-    if at_edge:
-        found.append(BestAtEdge(at_edge, row["judged_by"] != "score"))
+    found += [] if chosen is None else _edges(row, len(said) - 1, chosen)
     other = tuple((int(one["place"]), _side(one["loss_difference"], one["loss_p"])) for one in rows_of(said) if not one["agrees"])
     return [*found, RestsOnRate(row["arm"], len(said) - 1, other, row["judged_by"] == "score")] if other else found

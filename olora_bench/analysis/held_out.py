@@ -27,13 +27,15 @@ class HeldOut:
         blocks: by (model, seed), the mean over the block's pairs of the difference of the recorded losses.
         by_example: `(examples, blocks)`, each example's part in that difference (`crossed.linearised_ratio`: a loss is a ratio, nats over
             supervised tokens); or why it is not known.
-        choices: what the blocks chose among, where the loss carries a verdict: an arm whose best lies at an edge of its finalists may
-            have a lower loss beyond.
+        choices: what the blocks chose among; None without finalists.
+        judged: whether the loss carries the verdict: an arm whose best lies at an edge of its finalists may then have a lower loss beyond,
+            and what is said of new seeds is open there.
     """
 
     blocks: Mapping[Block, float]
     by_example: Floats | ExamplesUnread | ExamplesDiffer
     choices: Choices | None = None
+    judged: bool = False
 
     @property
     def these(self) -> ExamplesUnread | ExamplesDiffer | None:
@@ -45,10 +47,12 @@ class HeldOut:
 
         It is `crossed.Crossed` in the first case, Student's t over blocks or model means in the second.
         """
-        found = self._estimate()
-        if self.choices is None:
-            return found
-        return replace(found, may_be_lower=self.choices.arm_at_edge, may_be_higher=self.choices.reference_at_edge)
+        return self._opened(self._estimate())
+
+    def _opened(self, of: Estimate) -> Estimate:
+        if self.choices is None or not self.judged:
+            return of
+        return replace(of, may_be_lower=self.choices.arm_at_edge, may_be_higher=self.choices.reference_at_edge)
 
     def _estimate(self) -> Estimate:
         models = [model for model, _ in self.blocks]
@@ -67,7 +71,8 @@ class HeldOut:
         """Of the seeds below this one alone."""
         kept = {block: value for block, value in self.blocks.items() if block.seed < seed}
         known, choices = self.by_example, None if self.choices is None else self.choices.before(seed)
-        return HeldOut(kept, known[:, [block in kept for block in self.blocks]] if isinstance(known, np.ndarray) else known, choices)
+        known = known[:, [block in kept for block in self.blocks]] if isinstance(known, np.ndarray) else known
+        return HeldOut(kept, known, choices, self.judged)
 
     def tested(self) -> Tested:
         """`estimate` of one model as numbers, for a table that describes."""
@@ -82,7 +87,7 @@ class HeldOut:
         models = [model for model, _ in self.blocks]
         if not isinstance(self.by_example, np.ndarray) or min(map(models.count, models)) < 2:
             return None
-        return crossed([self.by_example], models, fixed_models=True)
+        return self._opened(crossed([self.by_example], models, fixed_models=True))
 
     def new_examples(self) -> Estimate | None:
         """Of these trainings on new examples; None where nothing can be said of those."""

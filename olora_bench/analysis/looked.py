@@ -112,12 +112,12 @@ class Looked:
         return float(sequential_sign_flip(values, ends, self.plan, np.random.default_rng(0)).p)
 
     def found(self, level: float) -> Found:
-        """The smallest difference that the looks find four times in five, as they end, for equivalence too.
+        """The smallest difference that the looks find four times in five, as they end, for equivalence too; NaN where a side is open.
 
         Args:
             level: of the contrast, at Holm's strictest step.
         """
-        if self.said.p != self.said.p:
+        if self.said.p != self.said.p or np.isinf([self.said.low, self.said.high]).any():
             return Found(*[float("nan")] * 3)
         errors = errors_of(self.looks[self.said.look], self.seeds, self.models)
         return found(Design(self.plan, models=self.models, margin=self.margin, level=level), errors, studies=_STUDIES)

@@ -20,7 +20,7 @@ from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
-from olora_bench.analysis.reasons import BestAtEdge, EqualDifferences, ErrorOverItems, NothingFound, Reason, RestsOnRate
+from olora_bench.analysis.reasons import BestAtEdge, BestUnknown, EqualDifferences, ErrorOverItems, NothingFound, Reason, RestsOnRate
 
 
 class Verdict(StrEnum):
@@ -155,7 +155,12 @@ class Outcome:
     @property
     def loss_reasons(self) -> tuple[Reason, ...]:
         """What to know beside the held-out loss where that carries no verdict."""
-        return () if self.by_loss else tuple(one for one in self.reasons if isinstance(one, RestsOnRate | BestAtEdge))
+        return () if self.by_loss else tuple(one for one in self.reasons if isinstance(one, RestsOnRate | BestAtEdge | BestUnknown))
+
+    @property
+    def may_be_lower(self) -> frozenset[str]:
+        """The arms whose held-out loss may be lower beyond their finalists."""
+        return frozenset(arm for one in self.reasons if isinstance(one, BestAtEdge | BestUnknown) for arm in one.arms)
 
     @property
     def judged(self) -> Effect:
@@ -194,7 +199,7 @@ def effect_columns(value: float, estimate: Estimate | None, *, level: float = LE
     low, high = estimate.interval()
     row |= {"low": float(low), "high": float(high), "p": float(estimate.p())}
     row |= {"block_se": float(estimate.block_se), "item_se": float(estimate.item_se)}
-    if power:
+    if power and not (estimate.may_be_lower or estimate.may_be_higher):  # what is found on an open side nobody knows
         least = found(estimate, level=level)
         ends = {"found": least.difference, "found_low": least.low, "found_high": least.high}
         row |= {name: value for name, value in ends.items() if np.isfinite(value)}
@@ -203,6 +208,8 @@ def effect_columns(value: float, estimate: Estimate | None, *, level: float = LE
 
 def never_found(row: Mapping[str, float], prefix: str = "") -> tuple[Reason, ...]:
     """Why no difference, however large, would be found four times in five, though there is an error; of columns of `effect_columns`."""
+    if np.isinf([row[f"{prefix}low"], row[f"{prefix}high"]]).any():
+        return ()
     error = np.nansum([row[f"{prefix}block_se"], row[f"{prefix}item_se"]])
     return (NothingFound(),) if error > 0 and row[f"{prefix}found"] != row[f"{prefix}found"] else ()
 

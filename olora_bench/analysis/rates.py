@@ -110,7 +110,7 @@ def learning_rates(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     macro = scores.groupby("train_id")["value"].mean() * 100
     spikes = measures[measures["state"] == "done"].drop_duplicates("train_id").set_index("train_id")["spikes"]
     ids = runs["train_id"]
-    runs = runs.assign(tune=_as_loss(runs, criterion), score=ids.map(macro), spikes=ids.map(spikes), tuning=has_role(runs, "tuning"))
+    runs = runs.assign(tune=as_loss(runs, criterion), score=ids.map(macro), spikes=ids.map(spikes), tuning=has_role(runs, "tuning"))
     searches = {(one["cell"], one["arm"]): one for one in rows_of(frames.searches)}
     rows: list[Row] = []
     for named, group in groups_of(runs.assign(criterion=criterion), [*_CELL, "criterion"]):
@@ -125,7 +125,8 @@ def criterion_of(frames: StudyFrames) -> str:
     return "tune_loss" if frames.tuning is None else frames.tuning.criterion
 
 
-def _as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[float]:
+def as_loss(runs: pd.DataFrame, criterion: str, when: str = "") -> pd.Series[float]:
+    """What runs are chosen by, as a loss; `when` is `_start` for that of the untouched model."""
     sign = 1.0 if criterion == "tune_loss" else -1.0
     return sign * runs[f"metrics.{criterion}{when}"]
 
@@ -164,7 +165,7 @@ def sensitivity(rates: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
     """What each arm's search cost, and how flat the loss is around its best: `SENSITIVITY`."""
     runs = trained_alike(frames.runs)
     criterion = criterion_of(frames)
-    bases = _as_loss(runs, criterion, "_start").groupby(runs["cell"]).mean()
+    bases = as_loss(runs, criterion, "_start").groupby(runs["cell"]).mean()
     rows: list[Row] = []
     for named, group in groups_of(rates, [*_CELL, "criterion"]):
         judged = group[group["searched"]] if group["searched"].any() else group

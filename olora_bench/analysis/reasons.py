@@ -259,6 +259,21 @@ class BestAtEdge:
     Attributes:
         arms: which.
         by_loss: whether the loss carries the verdict.
+        more: whether a new study could have more finalists, and the verdict is open.
+    """
+
+    arms: tuple[str, ...]
+    by_loss: bool
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class BestUnknown:
+    """Arms of whose finalists each diverged in some block: which rate is best is not known, and the loss may be lower beyond either end.
+
+    Attributes:
+        arms: which.
+        by_loss: whether the loss carries the verdict.
     """
 
     arms: tuple[str, ...]
@@ -287,6 +302,6 @@ Reason = (
     | TooFewItems | SourcesUnread | ExamplesUnread | ExamplesDiffer | JudgedByLoss | ArmsAbsent
     | TooFewSeeds | CoarseReadings | ReadingsDiffer | NeverReached | AtEdge | DivergedAt | TooFewRates | SeedLacks | EvaluationsWarn
     | ScoresWarned | ShorterSchedule | NoRateChosen | EqualDifferences | NothingFound | Exploratory | Uncorrected | AtLook
-    | GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtEdge | ErrorOverItems
+    | GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtEdge | BestUnknown | ErrorOverItems
 )  # fmt: skip
 """Every reason there is; `words.reasons.worded` must know each, and mypy checks that it does."""

@@ -3,7 +3,8 @@
 Four one-sided questions are asked of a contrast: does it lie above zero, below zero (half the level each), below the margin, above its
 mirror image (the level each)? Each spends its own error over the looks (`analysis.looks`). A sequential p is the least level whose boundary
 was crossed at any look so far (Liu and Anderson 2008); Holm over sequential p's holds a family's level at every look (Maurer and Bretz
-2013). A contrast is decided at the first look at which it is shown to differ, or to lie inside the margin; its p's then stay.
+2013). A contrast is decided at the first look at which it is shown to differ, or to lie inside the margin; its p's then stay. What an
+earlier look showed is not called at a look whose own estimate is open on that side; a later look that is not may call it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize
 
-from olora_bench.analysis.estimate import Estimate, Floats
+from olora_bench.analysis.estimate import Estimate, Flags, Floats, unless
 from olora_bench.analysis.looks import crossings, next_level, spent
 from olora_bench.analysis.paired import LEVEL, holm
 
@@ -47,8 +48,8 @@ class Sequential:
         low, high: the repeated confidence interval at that look: those of all looks hold the truth together with 95% probability
             (Jennison and Turnbull 1989), whatever made the study stop.
         median_unbiased: the true difference at which what was seen is as likely to be exceeded as not, in the order of stages
-            (Jennison and Turnbull 2000, section 8.4), with the boundaries for a difference at Holm's step; a stop for equivalence is
-            taken as if it could have gone on.
+            (Jennison and Turnbull 2000, section 8.4), with the boundaries for a difference at Holm's step, where a look was open to
+            them; a stop for equivalence is taken as if it could have gone on.
     """
 
     look: int
@@ -101,12 +102,13 @@ def sequential(
         level: of each question's family.
     """
     margins = [margins] * len(contrasts) if margins is None or isinstance(margins, float | int) else margins
-    asked, count = np.full((4, len(contrasts)), np.nan), len(contrasts)
-    at, decided = np.full(count, -1), np.zeros(count, dtype=bool)
+    crossed, count = np.full((4, len(contrasts)), np.nan), len(contrasts)
+    asked, at, decided = crossed.copy(), np.full(count, -1), np.zeros(count, dtype=bool)
     for k in range(len(plan)):
         for i, looks in enumerate(contrasts):
             if len(looks) > k and not decided[i]:
-                asked[:, i], at[i] = _least_levels(asked[:, i], looks[: k + 1], plan, margins[i]), k
+                crossed[:, i], at[i] = _least_levels(crossed[:, i], looks[: k + 1], plan, margins[i]), k
+                asked[:, i] = unless(unanswered(looks[k].estimate), crossed[:, i])
         p, inside = _two_sided(asked)
         decided |= (holm(p) <= level) | (holm(inside) <= level)
     found, within, sides = holm(p), holm(inside), np.where(asked[0] <= asked[1], 1, -1)
@@ -119,6 +121,16 @@ def sequential(
 
 
 _UNSEEN = Sequential(-1, False, 0, *[float("nan")] * 7)
+
+
+def unanswered(of: Estimate) -> Flags:
+    """The questions that an estimate with open sides leaves open: above zero, below zero, below the margin, above its mirror image.
+
+    Returns:
+        `(4, ...)`.
+    """
+    lower, higher = np.broadcast_arrays(of.may_be_lower, of.may_be_higher)
+    return np.stack([lower, higher, higher, lower])
 
 
 def _two_sided(asked: Floats) -> tuple[Floats, Floats]:
@@ -184,11 +196,13 @@ def median_unbiased(looks: Sequence[Look], plan: Sequence[int], level: float) ->
         level: two-sided, of the boundaries for a difference.
     """
     value, se = float(looks[-1].estimate.value), np.sqrt(_variances(looks[-1], plan[: len(looks)]))
-    edges = np.nan_to_num([float(half) for half in half_widths(looks, plan, level / 2)[:-1]], nan=np.inf, posinf=np.inf)
+    halves = np.nan_to_num([float(half) for half in half_widths(looks, plan, level / 2)[:-1]], nan=np.inf, posinf=np.inf)
+    closed_above, closed_below, *_ = np.stack([unanswered(look.estimate) for look in looks[:-1]], axis=-1) if len(looks) > 1 else ((), ())
+    highest, lowest = np.where(closed_above, np.inf, halves), np.where(closed_below, -np.inf, -halves)
 
     def beyond(truth: float) -> float:
-        upper = (np.append(edges, value) - truth) / se
-        lower = (np.append(-edges, -np.inf) - truth) / se
+        upper = (np.append(highest, value) - truth) / se
+        lower = (np.append(lowest, -np.inf) - truth) / se
         return float(crossings(se**2, upper, lower).sum()) - 0.5
 
     if len(looks) == 1:

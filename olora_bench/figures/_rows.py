@@ -18,7 +18,7 @@ GAP = 0.25
 
 @dataclass(frozen=True)
 class Row:
-    """One line: an estimate with its interval (not finite: not drawn), how it looks, and a note at its right."""
+    """One line: an estimate with its interval (not known: not drawn), how it looks, and a note at its right."""
 
     label: str
     value: float
@@ -31,6 +31,8 @@ class Row:
     bound: str = ""
     """`left` or `right`: the value is a bound, the truth lies on that side of it."""
     size: float = 4.0
+    reach: float = math.inf
+    """How far from 0 an open end of the interval is drawn; infinite: an interval with such an end is not."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,7 @@ def heading(axes: Axes, text: str, y: float) -> None:
 def _draw_row(axes: Axes, row: Row, y: float) -> None:
     if math.isnan(row.value):
         return
-    if math.isfinite(row.low) and math.isfinite(row.high):
-        axes.plot([row.low, row.high], [y, y], color=row.colour, linewidth=1.1, solid_capstyle="butt", zorder=3)
+    _draw_interval(axes, row, y)
     if row.bound:
         tip = (-9, 0) if row.bound == "left" else (9, 0)
         axes.annotate(
@@ -127,6 +128,17 @@ def _draw_row(axes: Axes, row: Row, y: float) -> None:
         [row.value], [y], marker=row.marker, markersize=row.size, color=row.colour, markerfacecolor=row.colour if row.filled else "white",
         markeredgewidth=0.9, linestyle="none", zorder=4, gid=f"row:{row.label}",
     )  # fmt: skip
+
+
+def _draw_interval(axes: Axes, row: Row, y: float) -> None:
+    ends = [max(-row.reach, min(row.reach, end)) if math.isinf(end) else end for end in (row.low, row.high)]
+    if not all(map(math.isfinite, ends)):
+        return
+    axes.plot(ends, [y, y], color=row.colour, linewidth=1.1, solid_capstyle="butt", zorder=3)
+    for end, known in zip(ends, (row.low, row.high), strict=True):
+        if math.isinf(known):
+            arrow = {"arrowstyle": "->", "color": row.colour, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 6}
+            axes.annotate("", (end, y), xytext=(row.value, y), zorder=2.5, arrowprops=arrow)
 
 
 def limits(groups: Sequence[Group], through: float, *, least: float = 0.0) -> tuple[float, float]:

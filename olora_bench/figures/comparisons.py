@@ -36,15 +36,18 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], margin: 
     groups = grouped(outcomes(verdicts))
     rows = [row for _, part in groups for row in part]
     shown = measures(rows)
-    drawn = [[Group(name, [_row(row, measure, styles[row.comparison.arm]) for row in part]) for name, part in groups] for measure in shown]
+    reaches = [measure.reach(rows, measure.margin(rows, margin)) for measure in shown]
+    drawn = [
+        [Group(name, [_row(row, measure, styles[row.comparison.arm], reach) for row in part]) for name, part in groups]
+        for measure, reach in zip(shown, reaches, strict=True)
+    ]
     key = _key(rows, shown, margin)
     figure = figure_of(header_in(title, key=key) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
     header(figure, title, key=key)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for number, (axes, measure, lines) in enumerate(zip(panels, shown, drawn, strict=True)):
+    for number, (axes, measure, lines, reach) in enumerate(zip(panels, shown, drawn, reaches, strict=True)):
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
         draw_rows(axes, lines, labels=number == 0)
-        reach = measure.reach(rows, measure.margin(rows, margin))
         axes.set_xlim(-measure.sign * reach, measure.sign * reach)
         few_ticks(axes, "x", 4)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
@@ -58,10 +61,11 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], margin: 
     return figure
 
 
-def _row(row: Outcome, measure: Measure, style: ArmStyle) -> Row:
+def _row(row: Outcome, measure: Measure, style: ArmStyle, reach: float) -> Row:
     found = measure.of(row)
     text = "" if math.isnan(found.value) else measure.text(found.value)
-    return Row(comparison(row.comparison), found.value, found.low, found.high, style.colour, style.marker, found.resolved, text)
+    look = (style.colour, style.marker, found.resolved, text)
+    return Row(comparison(row.comparison), found.value, found.low, found.high, *look, reach=reach)
 
 
 def _key(rows: Sequence[Outcome], shown: Sequence[Measure], margin: Margin) -> str:
@@ -71,7 +75,7 @@ def _key(rows: Sequence[Outcome], shown: Sequence[Measure], margin: Margin) -> s
         told=told(rows),
         filled=any(found.resolved for found in marks),
         open_=any(not found.resolved for found in marks),
-        line=keys.line(looks=by_looks(rows)) if any(math.isfinite(found.low) for found in marks) else "",
+        line=keys.line(looks=by_looks(rows)) if any(not math.isnan(found.low) for found in marks) else "",
         margin=any(math.isfinite(measure.margin(rows, margin)) for measure in shown),
         ticks=any(_called_from(row, measure) < measure.reach(rows, measure.margin(rows, margin)) for measure in shown for row in rows),
     )

@@ -82,7 +82,7 @@ def _text(measure: Measure, outcome: Outcome) -> str:
 
 
 def _spanned(measure: Measure, outcome: Outcome) -> str:
-    known = math.isfinite(measure.of(outcome).low)
+    known = not math.isnan(measure.of(outcome).low)
     return ("95% interval " if known else "") + measure.interval(outcome) + ("," if known else "")
 
 
@@ -90,13 +90,21 @@ def _strip(measure: Measure, outcome: Outcome, reach: float) -> str:
     """The marks of one row, in shares of the width, so that they stretch without a script; the figures beside them say the same."""
     found = measure.of(outcome)
     parts = ['<line class="zero" x1="50%" x2="50%" y1="0" y2="100%"/>']
-    if math.isfinite(found.low) and math.isfinite(found.high):
-        ends_at = f'x1="{_at(found.low, measure, reach)}" x2="{_at(found.high, measure, reach)}"'
-        parts.append(f'<line class="interval" {ends_at} y1="50%" y2="50%"/>')
+    if not math.isnan(found.low) and not math.isnan(found.high):
+        low, high = (max(-reach, min(reach, end)) for end in (found.low, found.high))  # an open end goes to the edge
+        parts.append(f'<line class="interval" x1="{_at(low, measure, reach)}" x2="{_at(high, measure, reach)}" y1="50%" y2="50%"/>')
+        parts += [f'<text class="tick" x="{_at(end, measure, reach)}" y="50%" {_anchor(end, measure)}</text>'
+                  for end, known in ((low, found.low), (high, found.high)) if math.isinf(known)]  # fmt: skip
     if math.isfinite(found.value):
         kind = "point" if found.resolved else "point open"
         parts.append(f'<circle class="{kind}" cx="{_at(found.value, measure, reach)}" cy="50%" r="5.5"/>')
     return f'<svg class="strip row" width="100%" height="26" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _anchor(end: float, measure: Measure) -> str:
+    """An arrowhead at an edge of the strip."""
+    right = measure.sign * end > 0
+    return f'dy="0.35em" text-anchor="{"end" if right else "start"}">{"▶" if right else "◀"}'
 
 
 def _axis(measure: Measure, reach: float) -> str:

@@ -67,19 +67,20 @@ def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: s
 def latex_escape(text: str) -> str:
     """Text as LaTeX shows it literally.
 
-    >>> latex_escape("lr_ratio −5%")
-    'lr\\\\_ratio $-$5\\\\%'
+    >>> latex_escape("lr_ratio −5%, −∞")
+    'lr\\\\_ratio $-$5\\\\%, $-$$\\\\infty$'
     """
     known = {
         "\\": r"\textbackslash{}",
         "–": "--",
         "−": "$-$",
+        "∞": r"$\infty$",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": "$<$",
         ">": "$>$",
     }
-    return re.sub(r"[\\&%$#_{}~^<>–−]", lambda m: known.get(m[0], "\\" + m[0]), text)
+    return re.sub(r"[\\&%$#_{}~^<>–−∞]", lambda m: known.get(m[0], "\\" + m[0]), text)
 
 
 def strings(view: View, frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -23,6 +23,11 @@ GROUPS = ("model", "init", "data", "recipe", "suite", "tracker")
 """The config groups of which a grid may choose options."""
 
 
+ONE_FINALIST = 25
+"""Percent of simulated studies by loss, with looks, that call identical arms different where each block trains the chosen rate alone
+(`simulations.price`)."""
+
+
 def check_groups(values: Mapping[str, Scalar], path: Path, number: int) -> None:
     """Every config group of a grid's combination has the option.
 
@@ -81,6 +86,20 @@ def check_arms(jobs: Sequence[Job], path: Path) -> None:
         if known != init:
             differs = "; ".join(f"init.{difference}" for difference in differences(known, init))
             raise BadInput(f"{path}: two different inits are both called {job.experiment.arm} ({differs}): give each a name of its own")
+
+
+def check_finalists(study: Study, jobs: Sequence[Job], path: Path) -> None:
+    """Looks by held-out loss judge blocks that choose: with one finalist, where the search ended is called a difference of the arms.
+
+    Raises:
+        BadInput: a tuned study with looks and a primary contrast asks no benchmark, and has one finalist.
+    """
+    looks = study.seeds is not None and study.tuning is not None and study.tuning.finalists == 1
+    if looks and any(c.kind == "primary" for c in study.contrasts) and not any(job.experiment.suite.benchmarks for job in jobs):
+        raise BadInput(
+            f"{path}: study.tuning.finalists=1 in a study judged by held-out loss, which asks no benchmark: the luck of the search is not "
+            f"in the error, and identical arms were called in {ONE_FINALIST}% of simulated studies (docs/looks.md). Give 5, or 3"
+        )
 
 
 def check_contrast(contrast: Contrast, jobs: Sequence[Job], path: Path) -> None:

@@ -14,7 +14,7 @@ from olora_bench.config import Experiment, machine, sweeps_dir
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
 from olora_bench.run.finalists import kept
-from olora_bench.study.checks import check_arms, check_contrast, check_overrides
+from olora_bench.study.checks import check_arms, check_contrast, check_finalists, check_overrides
 from olora_bench.study.jobs import Composer, Job, Wanted
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_searchpath, parse_study
 from olora_bench.study.search import Search, finalists, search
@@ -138,6 +138,7 @@ class StudyFile:
         points = self._points()
         jobs = [self.composer.job(self._first(one)) for one in points]
         check_arms(jobs, self.path)
+        check_finalists(self.study, jobs, self.path)
         for contrast in self.study.contrasts:
             check_contrast(contrast, jobs, self.path)
         rule = self.study.tuning

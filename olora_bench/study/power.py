@@ -9,6 +9,7 @@ from olora_bench.analysis.design import Design, Expected, Foretold, changed, for
 from olora_bench.analysis.foreseen import AT_EDGE
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.config import Experiment
+from olora_bench.study.checks import ONE_FINALIST
 from olora_bench.study.estimate import bases, items, job_seconds, score_seconds, seconds
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
@@ -77,7 +78,7 @@ def power(study: OpenStudy, grids: Grids, stages: Sequence[Stage], known: Paces)
         return None
     asked = max(study.file.experiments(), key=items)  # the runs of a search are asked no benchmark
     margin = None if grids.study.margin is None else grids.study.margin.score if asked.suite.benchmarks else grids.study.margin.loss
-    design, varies = Design(plan, len(primary), models, margin), _with_edges(variances(study, grids, asked), grids, asked, models)
+    design, varies = _with_edges(Design(plan, len(primary), models, margin), variances(study, grids, asked), grids, asked)
     said = foretold(design, varies.errors, studies=_studies(design))
     cost = _Cost(grids, stages, known)
     ends = tuple(cost.end(one) for one in said.expected)
@@ -87,14 +88,17 @@ def power(study: OpenStudy, grids: Grids, stages: Sequence[Stage], known: Paces)
     return Power(design, "pp" if asked.suite.benchmarks else "nats", asked.suite.limit, said, varies, ends, look, told[look], options)
 
 
-def _with_edges(varies: Variances, grids: Grids, asked: Experiment, models: int) -> Variances:
+def _with_edges(design: Design, varies: Variances, grids: Grids, asked: Experiment) -> tuple[Design, Variances]:
     """With the chances that in one of the models a best rate lies at an edge of the finalists, where the loss is judged."""
-    finalists = 1 if grids.study.tuning is None or asked.suite.benchmarks else grids.study.tuning.finalists
+    if grids.study.tuning is None or asked.suite.benchmarks:
+        return design, varies
+    finalists = grids.study.tuning.finalists
     if (chances := AT_EDGE.get(finalists)) is None:
-        return varies
+        luck = f"the luck of the search is not in the error: identical arms were called in {ONE_FINALIST}% of simulated studies with looks"
+        return design, replace(varies, source=f"{varies.source}; with one finalist {luck}")
     source = f"{varies.source}; a best rate at an edge of {finalists} finalists in {100 * chances[1]:.0f}% of arms"
-    always, share = (1 - (1 - chance) ** models for chance in chances)
-    return replace(varies, errors=replace(varies.errors, at_edge=(always, share)), source=source)
+    always, share = (1 - (1 - chance) ** design.models for chance in chances)
+    return replace(design, at_edge=(always, share)), replace(varies, source=source)
 
 
 def _studies(design: Design) -> int:

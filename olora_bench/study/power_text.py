@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # brings scipy
     from olora_bench.study.power import End, Option, Power
 
+NEVER = "no difference is found four times in five, however large"
 BOTTLENECK = 0.75
 """From this share of the last look's information on, later looks bring little: what is left of the error is the items'."""
 
@@ -39,13 +41,21 @@ def _labelled(label: str, lines: Sequence[str]) -> list[str]:
 def _power(one: Power) -> str:
     design, said, unit = one.design, one.said, one.unit
     at = "" if design.margin is None else f"{100 * said.power:.0f}% at the margin of {design.margin:g} {unit}; "
-    extent = f" ({_amount(said.found_low)} to {_amount(said.found_high)})" if one.variances.known else ""
+    extent = f" ({_extent(said.found_low, said.found_high)})" if one.variances.known else ""
     family = "one contrast" if design.contrasts == 1 else f"Holm over {design.contrasts} contrasts"
-    return f"{at}four times in five from {_amount(said.found)} {unit} on{extent}; {family}"
+    found = NEVER if said.found == math.inf else f"four times in five from {said.found:.2g} {unit} on"
+    return f"{at}{found}{extent}; {family}"
 
 
-def _amount(value: float) -> str:
-    return "no difference at all" if value == float("inf") else f"{value:.2g}"
+def _extent(low: float, high: float) -> str:
+    """Both ends of what is found, as well as the variances are known.
+
+    >>> _extent(0.01, 0.03), _extent(0.01, math.inf), _extent(math.inf, math.inf)
+    ('0.01 to 0.03', 'from 0.01 on at best', 'nor at best')
+    """
+    if math.isfinite(high):
+        return f"{low:.2g} to {high:.2g}"
+    return f"from {low:.2g} on at best" if math.isfinite(low) else "nor at best"
 
 
 def _end(one: Power, end: End) -> str:
@@ -83,4 +93,5 @@ def _option(one: Power, option: Option, *, cheapest: bool) -> str:
     else:
         what = "as it is"
     time = f"{option.at_none.at.seeds:.1f} seeds and {hours_text(option.at_none.seconds)} at no difference"
-    return f"{what}: from {_amount(option.found)} {one.unit} on; {time}" + (" (cheapest)" if cheapest else "")
+    found = NEVER if option.found == math.inf else f"from {option.found:.2g} {one.unit} on"
+    return f"{what}: {found}; {time}" + (" (cheapest)" if cheapest else "")

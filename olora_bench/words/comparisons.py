@@ -51,7 +51,7 @@ class Measure:
     def of(self, outcome: Outcome) -> Estimate:
         """What an outcome says in this measure. What carries the verdict is resolved as the verdict says, the other by its own interval."""
         effect, judged = self.effect(outcome), outcome.by_loss == self.by_loss
-        resolved = outcome.verdict.decided if judged else effect.low > 0 or effect.high < 0
+        resolved = outcome.verdict.decided if judged else self._told(outcome)
         return Estimate(effect.difference, effect.low, effect.high, resolved)
 
     def effect(self, outcome: Outcome) -> Effect:
@@ -76,8 +76,14 @@ class Measure:
         effect, comparison = self.effect(outcome), outcome.comparison
         if not effect.difference or math.isnan(effect.difference):
             return ""
-        told = effect.low > 0 or effect.high < 0
-        return f"{'favours' if told else 'leans to'} {comparison.arm if self.sign * effect.difference > 0 else comparison.reference}"
+        whom = comparison.arm if self.sign * effect.difference > 0 else comparison.reference
+        return f"{'favours' if self._told(outcome) else 'leans to'} {whom}"
+
+    def _told(self, outcome: Outcome) -> bool:
+        """Whether its own interval excludes 0, and no loss speaks against an arm that may have a lower one beyond its rates."""
+        effect, comparison = self.effect(outcome), outcome.comparison
+        against = comparison.arm if effect.difference > 0 else comparison.reference
+        return (effect.low > 0 or effect.high < 0) and not (self.by_loss and against in outcome.may_be_lower)
 
     def margin(self, shown: Sequence[Outcome], declared: Margin) -> float:
         """The margin in this measure of outcomes that carry a verdict, judged by it or by the other measure; NaN where there is none."""
@@ -146,6 +152,9 @@ def caption(shown: Sequence[Outcome], declared: Margin) -> list[str]:
         f"95% intervals, from six blocks on: {', '.join(over)}{AT_LOOKS if by_looks(shown) else ''}." if over else "",
         f"Filled where the verdict says which is better{' or that they are equivalent' if equivalent else ''}; of the measure that "
         "carries no verdict, where the interval excludes 0, uncorrected.",
+        "Open too where the best rate of the arm with the higher loss lies at an edge of its finalists."
+        if any(one.may_be_lower for one in shown)
+        else "",
         "Shaded: differences within the study's margin."
         if any(math.isfinite(one.margin(shown, declared)) for one in measures(shown))
         else "",

@@ -11,6 +11,7 @@ from olora_bench.analysis.reasons import (
     AtEdge,
     AtLook,
     BestAtEdge,
+    BestUnknown,
     CoarseReadings,
     DivergedAt,
     EqualDifferences,
@@ -99,7 +100,7 @@ def worded(reason: Reason) -> str:
             return _over_items(reason)
         case SearchesOpen() | JudgedByLoss() | ShorterSchedule() | NoRateChosen() | Exploratory() | Uncorrected() | AtLook():
             return _on_protocol(reason)
-        case GivenSearch() | NoFiniteFinalist() | RestsOnRate() | BestAtEdge():
+        case GivenSearch() | NoFiniteFinalist() | RestsOnRate() | BestAtEdge() | BestUnknown():
             return _on_finalists(reason)
         case _:
             return _on_runs(reason)
@@ -167,7 +168,10 @@ def at_look(one: AtLook) -> str:
     return f"{'decided' if one.decided else 'open'} at look {one.look} of {one.looks}, {seeds}{goes_on}"
 
 
-def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtEdge) -> str:
+NOT_AGAINST = ": nothing is shown against that"
+
+
+def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtEdge | BestUnknown) -> str:
     match reason:
         case GivenSearch(runs):
             return f"given this search (runs of it: {', '.join(f'{arm} {count}' for arm, count in runs)})"
@@ -175,9 +179,13 @@ def _on_finalists(reason: GivenSearch | NoFiniteFinalist | RestsOnRate | BestAtE
             return f"in {counted(blocks, 'block')} of one arm every finalist diverged, so that there is none to keep"
         case RestsOnRate():
             return _at_places(reason)
-        case BestAtEdge(arms, by_loss):
-            where = f"over all blocks the best rate of {in_series(arms)} lies at an edge of the finalists, and the loss may be lower beyond"
-            return f"{where}: nothing is shown against that; give more finalists" if by_loss else where
+        case BestAtEdge(arms, by_loss, more):
+            lies = f"the best rate of {in_series(arms)}, in the mean, lies at an edge of the finalists"
+            advice = "; a new study should have 5 finalists" if more else ""
+            return f"on these blocks {lies}, and the loss may be lower beyond{NOT_AGAINST * by_loss}{advice}"
+        case BestUnknown(arms, by_loss):
+            lost = f"each finalist of {in_series(arms)} diverged in some block, so that the best rate is not known"
+            return f"{lost}, and the loss may be lower beyond{NOT_AGAINST * by_loss}"
         case _:
             assert_never(reason)
 

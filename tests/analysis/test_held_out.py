@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
+from olora_bench.analysis.choices import Choices
 from olora_bench.analysis.crossed import Crossed
 from olora_bench.analysis.examples import ExampleLosses
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
@@ -101,6 +102,17 @@ def test_several_models_are_compared_with_each_other_and_within_each() -> None:
     assert isinstance(across, Crossed) and (across.units, across.models) == (3, 3)
     assert isinstance(within, Crossed) and (within.units, within.models) == (3 * SEEDS, 3)
     assert float(within.value) == pytest.approx(float(across.value))
+
+
+def test_what_is_said_of_new_seeds_is_open_where_the_verdict_is_and_nothing_where_the_loss_is_beside_it() -> None:
+    study, pairs, _ = planted(("a", "b", "c"))
+    edge = Choices({"cell": pd.DataFrame([[1.0, 2.0, 3.0]])}, {"cell": pd.DataFrame([[2.0, 1.0, 3.0]])})
+    judged = replace(found(study, pairs), choices=edge, judged=True)
+    for one in (judged.estimate(), judged.within_models()):
+        assert one is not None and [float(end) for end in one.interval()] == [-np.inf, pytest.approx(float(one.value + one.half_width()))]
+    beside = replace(judged, judged=False)
+    for one in (beside.estimate(), beside.within_models()):
+        assert one is not None and np.isfinite(one.interval()).all()
 
 
 def test_pairs_without_a_loss_have_no_blocks() -> None:

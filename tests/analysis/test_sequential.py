@@ -15,6 +15,7 @@ from olora_bench.analysis.paired import holm
 from olora_bench.analysis.sequential import Look, Sequential, half_widths, levels, median_unbiased, sequential
 
 PLAN = (6, 8, 12)
+STUDIES = 12
 Floats = NDArray[np.float64]
 
 
@@ -77,12 +78,12 @@ def test_the_half_width_is_where_the_test_calls() -> None:
 
 
 @pytest.mark.parametrize("contrasts", [1, 3])
-@pytest.mark.parametrize("at_edge", [(0.0, 0.0), (0.2, 0.5)])
+@pytest.mark.parametrize("at_edge", [(0.0, 0.0), (0.1, 0.5)])
 def test_simulated_studies_are_judged_as_single_ones_are(contrasts: int, at_edge: tuple[float, float]) -> None:
-    design, rng = Design(PLAN, contrasts, margin=1.0), np.random.default_rng(5)
-    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02, at_edge=at_edge), 12, rng)
+    design, rng = Design(PLAN, contrasts, margin=1.0, at_edge=at_edge), np.random.default_rng(5)
+    many = looks_drawn(design, Errors(0.5, 0.1, item_df=60.0, item_noise=0.02), STUDIES, rng)
     stops = sample(design, many).stops([0.9, 0.0, 0.3][:contrasts])
-    for study in range(12):
+    for study in range(STUDIES):
         family = [[_one(at, i, study, [0.9, 0.0, 0.3][i]) for at in many] for i in range(contrasts)]
         for i, one in enumerate(sequential(family, PLAN, margins=1.0)):
             called = one.p_holm <= 0.05
@@ -94,6 +95,43 @@ def _one(many: Look, contrast: int, study: int, added: float) -> Look:
     parts = {name: np.broadcast_to(one, many.estimate.value.shape)[contrast, study] for name, one in vars(many.estimate).items()}
     parts["value"] = parts["value"] + added
     return Look(type(many.estimate)(**parts), many.seed_variance[contrast, study])
+
+
+def opened(one: Look, lower: bool = False, higher: bool = False) -> Look:
+    return replace(one, estimate=replace(one.estimate, may_be_lower=lower, may_be_higher=higher))
+
+
+def test_what_holm_relaxes_is_not_called_at_a_look_that_is_open_on_that_side() -> None:
+    """Shown above at the first look for one contrast alone; the other is called at the second, which leaves it the whole level."""
+    first, second = looks(drawn(1, 0.9)), looks(drawn(2))[:1] + looks(drawn(2, 9.0))[1:]
+    alone, family = sequential([first[:1]], PLAN)[0], [first[:2], second[:2]]
+    assert 0.025 < alone.p <= 0.05
+    closed = sequential(family, PLAN)
+    assert [(one.look, one.p_holm <= 0.05) for one in closed] == [(1, True), (1, True)]
+    edge = [[first[0], opened(first[1], lower=True)], second[:2]]
+    assert [(one.p, one.decided) for one in sequential(edge, PLAN)] == [(1.0, False), (closed[1].p, True)]
+    after = sequential([[*edge[0], opened(first[2], higher=True)], second], PLAN)[0]
+    assert (after.look, after.side, after.decided) == (2, 1, True)
+
+
+@pytest.mark.parametrize("last", [{"lower": True}, {"higher": True}, {}])
+def test_equivalence_needs_both_sides_at_the_look_that_calls_it(last: dict[str, bool]) -> None:
+    """Edges of the reference at the first look and of the arm at the second: each look shows one side alone."""
+    first, second, third = looks(np.tile([0.1, -0.1], 6), item=0.001)
+    found = sequential([[opened(first, lower=True), opened(second, higher=True), opened(third, **last)]], PLAN, margins=1.0)[0]
+    assert found.decided == (not last) and found.look == 2
+    assert (found.p_inside == 1) == bool(last)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_estimate_after_stopping_lies_inside_the_interval_where_edges_closed_the_looks_before(seed: int, sign: int) -> None:
+    """A difference far beyond the boundaries of looks that could call nothing on its side."""
+    side = {"lower": True} if sign > 0 else {"higher": True}
+    seen = looks(sign * drawn(seed, 4.0))
+    found = sequential([[*(opened(one, **side) for one in seen[:-1]), seen[-1]]], PLAN)[0]
+    assert (found.look, found.decided) == (2, True) and found.low < found.median_unbiased < found.high
+    assert found.median_unbiased == pytest.approx(float(seen[-1].estimate.value), abs=0.01)
 
 
 def test_a_member_without_a_look_stays_in_the_family() -> None:

@@ -9,6 +9,7 @@ from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.foreseen import AT_EDGE, assumed, seen
 from olora_bench.analysis.pairs import pairs
+from olora_bench.study.checks import ONE_FINALIST
 from simulations import committed, looks, price
 from simulations.tables import RESULTS
 from tests.committed_results import read
@@ -69,8 +70,13 @@ LOSS = PRICE[PRICE["kind"] == "judged by loss"]
 
 
 def test_by_loss_too_whatever_the_finalists_and_the_tuning_seeds() -> None:
-    same = LOSS[(LOSS["truth"] == 0) & (LOSS["design"] == "looks")]
+    same = LOSS[(LOSS["truth"] == 0) & (LOSS["design"] == "looks") & (LOSS["finalists"] > 1)]
     assert same[["finalists", "tuning_seeds"]].to_numpy().tolist() == [[3, 1], [5, 1], [5, 2]] and (same["error"] < 0.056).all()
+
+
+def test_one_finalist_by_loss_errs_as_a_refused_study_is_told() -> None:
+    row = LOSS[(LOSS["finalists"] == 1) & (LOSS["design"] == "looks")].iloc[0]
+    assert round(100 * row["error"]) == ONE_FINALIST
 
 
 @pytest.mark.parametrize("design", ["looks", "fixed"])

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
 from olora_bench.analysis.cost_pairs import cost_pairs
+from olora_bench.analysis.reasons import BestAtEdge
 from olora_bench.figures import comparisons, learning_rates
 from olora_bench.report.arm_styles import arm_styles
 from olora_bench.store.manifest import Margin
@@ -247,6 +248,25 @@ def test_a_mark_is_open_where_its_measure_decides_nothing(book: Draw) -> None:
         (of_score,), (of_loss,) = artists_of(score, name), artists_of(loss, name)
         assert (of_score.get_markerfacecolor() == "white") == (row["verdict"] not in ("better", "worse"))
         assert (of_loss.get_markerfacecolor() == "white") == (row["loss_low"] <= 0 <= row["loss_high"])
+
+
+def test_an_interval_with_an_open_end_is_drawn_to_the_edge_of_its_axis(book: Draw) -> None:
+    found = book("planted").found
+    rows = found.tables["verdicts"].head(1).assign(loss_low=-np.inf)
+    axes = comparisons(rows, arm_styles(found.frames.runs["arm"]), found.frames.margin, title="t").axes[1]
+    spans = [tuple(map(float, line.get_xdata())) for line in axes.lines if len(line.get_xdata()) == 2]
+    assert (axes.get_xlim()[1], rows["loss_high"].iloc[0]) in spans
+
+
+@pytest.mark.parametrize("arm", ["lora", "olora"])
+def test_a_loss_that_may_be_lower_beyond_speaks_against_no_arm(book: Draw, arm: str) -> None:
+    """olora's is the lower: an edge of lora's finalists speaks against that, and one of its own does not."""
+    found = book("planted").found
+    row = found.tables["verdicts"].head(1).assign(loss_difference=-0.1, loss_low=-0.2, loss_high=-0.05)
+    row = row.assign(reasons=pd.Series([(BestAtEdge((arm,), by_loss=False),)], index=row.index))
+    axes = comparisons(row, arm_styles(found.frames.runs["arm"]), found.frames.margin, title="t").axes[1]
+    (mark,) = artists_of(axes, "row:olora vs lora, lr 1e-3")
+    assert (mark.get_markerfacecolor() == "white") == (arm == "lora")
 
 
 def test_an_open_verdict_has_ticks_from_where_on_it_would_be_found(book: Draw) -> None:

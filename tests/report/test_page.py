@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_a_mark_right_of_the_middle_favours_the_arm(measure: Measure) -> None:
     (place,) = map(float, re.findall(r'cx="([\d.]+)%"', tile))
     assert (place > 50) == (" olora</b>" in tile) == (measure is SCORE)
     assert f'x1="{50 + 50 * measure.sign * measure.of(outcome).low / measure.reach([outcome]):.2f}%"' in tile, "and the interval with it"
+
+
+def test_an_interval_that_is_open_goes_to_the_edge_and_is_said() -> None:
+    """Of the loss, whose axis is turned: what may be lower lies at the right."""
+    loss = Effect(0.1, -math.inf, 0.2, 1.0, math.nan, math.nan, math.nan, 6, new_items=False)
+    outcome = Outcome(
+        Comparison("olora", "lora", "primary", "tuned", confirmatory=True, lr=None), Verdict.UNRESOLVED, (), by_loss=True, score=loss,
+        loss=loss, p=1.0, holm_over=1, margin=float("nan"), scope=Scope.ONE_MODEL, blocks_for=6, pairs_planned=6, pairs_missing=0,
+        diverged=0, runs="",
+    )  # fmt: skip
+    tile = twins(outcome).split('<div><p class="eyebrow">')[2]
+    assert 'x1="100.00%"' in tile and "▶</text>" in tile and "◀" not in tile and "95% interval −∞ to +0.200" in tile
 
 
 def test_score_and_loss_of_the_headline_have_equal_weight(pages: dict[str, tuple[Analysed, Page]]) -> None:

@@ -17,12 +17,12 @@ from planting import Planter, opened_in
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
 from olora_bench.analysis.cells import seed_differences
-from olora_bench.analysis.choices import at_edge, choices
+from olora_bench.analysis.choices import Choices, at_edge, choices
 from olora_bench.analysis.compared import compared
 from olora_bench.analysis.foreseen import seen
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.pairs import pairs
-from olora_bench.analysis.reasons import BestAtEdge
+from olora_bench.analysis.reasons import BestAtEdge, BestUnknown, NothingFound
 from olora_bench.config import Experiment
 from olora_bench.store import Store
 from olora_bench.study.expand import StudyFile
@@ -100,6 +100,35 @@ def test_the_least_of_some_losses_is_at_an_edge_where_none_inside_is_as_low(loss
     assert bool(at_edge(np.array(losses))) == (min(losses) not in losses[1:-1]) == bool(at_edge(np.array(losses[::-1])))
 
 
+def finalists_of(*blocks: list[float]) -> Choices:
+    return Choices({"cell": pd.DataFrame(blocks, index=pd.Index(range(len(blocks)), name="seed"), columns=[1e-4, 1.78e-4, 3.16e-4])}, {})
+
+
+@pytest.mark.parametrize(
+    ("blocks", "edge", "unknown"),
+    [
+        ([[2.0, 1.0, 2.0]] * 5 + [[2.0, math.inf, 2.5]], False, False),
+        ([[2.0, 1.0, 0.5]] * 5 + [[2.0, 1.0, math.inf]], True, False),
+        ([[2.0, 1.0, math.inf]] * 6, False, False),
+        ([[1.0, 2.0, math.inf]] * 6, True, False),
+        ([[1.0, math.inf, 2.0]] * 6, True, False),
+        ([[2.0, 1.0, 2.0]] * 3 + [[2.0, 1.0, math.inf], [2.0, math.inf, 2.0], [math.inf, 1.0, 2.0]], True, True),
+        ([[2.0, 1.0, 2.0]] * 5 + [[math.inf] * 3], True, True),
+        ([[2.0, 1.0, math.nan]] * 6, True, True),
+    ],
+)  # fmt: skip
+def test_a_finalist_that_diverged_counts_as_the_worst_of_its_block(blocks: list[list[float]], edge: bool, unknown: bool) -> None:
+    one = finalists_of(*blocks)
+    assert (one.arm_at_edge, one.arm_unknown, one.reference_at_edge) == (edge, unknown, False)
+
+
+def test_an_arm_whose_rates_all_diverged_somewhere_is_told_apart_from_one_at_an_edge() -> None:
+    assert worded(BestUnknown(("olora",), by_loss=True)) == (
+        "each finalist of olora diverged in some block, so that the best rate is not known, and the loss may be lower beyond: nothing is "
+        "shown against that"
+    )
+
+
 @pytest.mark.parametrize(
     ("edge", "worse", "look", "verdict", "low", "high"),
     [
@@ -128,12 +157,13 @@ def test_a_look_at_an_edge_decides_nothing_and_says_why(swept: Swept) -> None:
     frames, _ = swept("olora", 0.5)
     first = replace(frames, runs=frames.runs[frames.runs["seed"] < SETTLES].reset_index(drop=True))
     (judged,) = outcomes(analyse(first, np.random.default_rng(0))["verdicts"])
-    why = "over all blocks the best rate of olora lies at an edge of the finalists, and the loss may be lower beyond"
-    assert (judged.verdict, judged.p, judged.loss.low, BestAtEdge(("olora",), by_loss=True) in judged.reasons) == (
+    why = "n these blocks the best rate of olora, in the mean, lies at an edge of the finalists, and the loss may be lower beyond"
+    assert (judged.verdict, judged.p, judged.loss.low, BestAtEdge(("olora",), by_loss=True, more=True) in judged.reasons) == (
         "unresolved", 1.0, -math.inf, True,
     )  # fmt: skip
-    assert f"{why}: nothing is shown against that; give more finalists" in headline(judged).replace("Over all", "over all")
-    assert "interval −∞ to +0.5" in headline(judged)
+    assert f"{why}: nothing is shown against that; a new study should have 5 finalists" in headline(judged)
+    assert "interval −∞ to +0.5" in headline(judged) and "four times in five" not in headline(judged)
+    assert math.isnan(judged.loss.found) and not any(isinstance(one, NothingFound) for one in judged.reasons)
 
 
 def test_blocks_of_later_looks_play_no_part_in_an_edge(swept: Swept) -> None:
@@ -159,7 +189,7 @@ def test_a_verdict_by_score_is_as_it_is_and_the_edge_stands_beside_the_loss() ->
     assert row["verdict"] == "equivalent" and math.isfinite(row["loss_low"])
     assert BestAtEdge(("lora", "olora"), by_loss=False) in row["reasons"]
     assert worded(BestAtEdge(("lora", "olora"), by_loss=False)) == (
-        "over all blocks the best rate of lora and olora lies at an edge of the finalists, and the loss may be lower beyond"
+        "on these blocks the best rate of lora and olora, in the mean, lies at an edge of the finalists, and the loss may be lower beyond"
     )
 
 
