@@ -10,6 +10,8 @@ Each is loaded again as a user would, and its logits are compared with the train
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -39,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         done = export(options.run, options.to, options.out, rank=options.rank, results=options.results, config_dir=options.config_dir)
     except (BadInput, MissingAssets, RecordError, StoreError) as error:
         print(error, file=sys.stderr)
+        if isinstance(error, MissingAssets) and not os.environ.get("OLORA_BENCH_LOCAL"):
+            given = shlex.join(sys.argv[1:] if arguments is None else arguments)
+            print(f"With FOLDER as machine.local_dir: OLORA_BENCH_LOCAL=FOLDER python -m olora_bench.export {given}", file=sys.stderr)
         return 2
     rank = "" if done.rank is None else f", rank {done.rank}"
     lost = f", {done.lost:.2%} of the difference's norm left out" if done.lost else ""

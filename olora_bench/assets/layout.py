@@ -114,6 +114,21 @@ def _check_whole(split: str, files: list[str]) -> None:
         raise BadInput(f"{len(absent)} of the {max(totals)} shards of the {split} split are missing (the first is number {absent[0]})")
 
 
+def beside(spec: Data) -> str | None:
+    """That the folder at `path` holds files of a validation or test split which are in no part, and the keys that use them."""
+    place = None if spec.path is None else Path(spec.path).expanduser().absolute()
+    if place is None or not place.is_dir():
+        return None
+    said = {name: split_said(name) for name in _names_in(place)}
+    options = {"validation": "tune", "test": "report"}
+    offered = {split: part for split, part in options.items() if part not in spec.own_parts and split not in splits_of(spec)}
+    unused = {name: split for name, split in said.items() if split in offered}
+    if not unused:
+        return None
+    how = " ".join(f"data.{offered[split]}_split={split}" for split in offered if split in unused.values())
+    return f"data.path={spec.path}: not used: {', '.join(unused)}. To use {'it' if len(unused) == 1 else 'them'}: {how}"
+
+
 def find_rows(spec: Benchmark | Data, local_dir: Path | None) -> dict[str, list[Path]]:
     """The files of each split: at a data set's own `path`, else below `local_dir`, `<hub id>/` in Hub layout first, then the spec's own
     `local`. May be empty.

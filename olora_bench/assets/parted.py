@@ -66,6 +66,12 @@ def conversations(table: pa.Table, file: Path, data: Data) -> pa.Table:
     """
     column = data.messages or "messages"
     if column not in table.column_names:
+        if data.messages is None:
+            talk = next((name for name in table.column_names if name.lower() in ("conversations", "conversation")), "COLUMN")
+            found = ", ".join(map(visible, table.column_names))
+            raise BadInput(
+                f"{source(table, file)} has no column messages, the default of data.messages. Found: {found}. Name it: data.messages={talk}"
+            )
         _lacks(table, file, column, "data.messages")
     rows = table[column].to_pylist()
     for number, value in enumerate(rows):

@@ -34,6 +34,8 @@ def resolve(experiment: Experiment, settled: Settled | None = None) -> dict[str,
         MissingAssets: some assets have no source among `experiment.assets`; lists these and whatever else is not to be had.
         BadInput: data and suite contradict each other.
     """
+    if (unused := layout.beside(experiment.data)) is not None:
+        _say_once(unused)
     found: dict[str, Asset] = {}
     missing: list[Missing] = []
     for key, want in wanted(experiment).items():

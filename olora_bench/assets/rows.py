@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from olora_bench import formats
+from olora_bench.assets.differing import differing
 from olora_bench.config import Data
 from olora_bench.config.lines import plain_line
 from olora_bench.config.templates import fields
@@ -154,10 +155,11 @@ def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
         return table
     named = [name for name in mapped_columns(data) if name != "input" or name in table.column_names]
     if lacking := [name for name in named if name not in table.column_names]:
-        raise BadInput(
-            f"{source(table, file)} has no column {', '.join(map(visible, lacking))}, which data.prompt, data.response or "
-            f"data.prompt_template names. Found: {', '.join(map(visible, table.column_names))}{renaming(lacking, table.column_names)}"
-        )
+        found, keys = table.column_names, {name: _key_of(name, data) for name in lacking}
+        unset = [key for key in dict.fromkeys(keys.values()) if getattr(data, key) is None]
+        named = [f"{visible(name)}, {'the default of' if key in unset else 'named by'} data.{key}" for name, key in keys.items()]
+        step = renaming(lacking, found) or (f". Name it: {' '.join(f'data.{key}=COLUMN' for key in unset)}" if unset else "")
+        raise BadInput(f"{source(table, file)} has no column {'; '.join(named)}. Found: {', '.join(map(visible, found))}{step}")
     for name in named:
         column = table[name]
         if not _is_text(column.type) and column.null_count < len(column):
@@ -166,6 +168,13 @@ def mapped(table: pa.Table, file: Path, data: Data) -> pa.Table:
             refuse(table, file, name, pc.is_null(column), "is missing")
             refuse(table, file, name, pc.utf8_is_space(column.cast(pa.string())), "is blank")
     return pa.table(_instructions_of(table, data)).replace_schema_metadata(table.schema.metadata)
+
+
+def _key_of(column: str, data: Data) -> str:
+    """The key of `data` that names a column, or whose default it is."""
+    if column == (data.response or "output"):
+        return "response"
+    return "prompt" if data.prompt_template is None else "prompt_template"
 
 
 def _columns_to_name(found: Sequence[str]) -> str:
@@ -361,7 +370,9 @@ def _column(values: list[Any], name: str, file: Path) -> pa.Array:
         return pa.array(values)
     except _NO_ARRAY as error:  # lists or objects that differ inside, a number or a letter that no table can hold
         row = bisect.bisect_left(range(len(values)), True, key=lambda i: _misfits(values[: i + 1]))
-        raise BadInput(f"{file}, row {row + 1}: {name} is {shown(values[row])}, which does not fit the rows before it: {error}") from error
+        found = differing(values[: row + 1])
+        why = f"its {found[0]} is {shown(found[1])}. Allowed: {_KINDS[found[2]]}, as before. Correct the row" if found else error
+        raise BadInput(f"{file}, row {row + 1}: {name} is {shown(values[row])}, which does not fit the rows before it: {why}") from error
 
 
 def _misfits(values: list[Any]) -> bool:

@@ -12,11 +12,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from olora_bench.config.init_options import check_name
 from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.lm_eval_tasks import described_task, groups_of
+from olora_bench.config.nearest import dotted, fields_at, no_such_key
 from olora_bench.config.own_inits import own_folders, own_modules
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
@@ -220,10 +221,17 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
     if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
         return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
     if key := re.search(r"Could not override '([^']+)'", text):
-        return f"{key[1]}: there is no such key. Check its spelling; `--cfg job` prints every key"
+        return no_such_key(key[1], _composed(error.__cause__))
     if config := re.search(r"Cannot find primary config '([^']+)'", text):
         return f"there is no config {config[1]!r} in the folders searched. Studies are run with --config-dir sweeps --config-name NAME"
     return text
+
+
+def _composed(error: BaseException | None) -> list[str]:
+    """Every key of the config in which one was not found."""
+    node = getattr(error, "parent_node", None)
+    found = None if node is None else OmegaConf.to_container(node._get_root(), resolve=False)
+    return [key for key in dotted(found) if not key.startswith("hydra")]
 
 
 def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
@@ -265,7 +273,7 @@ def _read_benchmark(path: Path, changed_ns: int) -> Benchmark:
     try:
         return Benchmark.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise BadInput(f"{path}: {validation_message(error)}") from error
+        raise BadInput(f"{path}: {validation_message(error, Benchmark)}") from error
 
 
 def load(cfg: DictConfig | Mapping[str, object], extra_dirs: Sequence[Path] = (), *, recorded: bool = False) -> Experiment:
@@ -292,7 +300,7 @@ def load(cfg: DictConfig | Mapping[str, object], extra_dirs: Sequence[Path] = ()
         if not recorded:
             check_name(experiment.init, _inits(extra_dirs))
     except ValidationError as error:
-        raise BadInput(validation_message(error)) from error
+        raise BadInput(validation_message(error, Experiment)) from error
     except ValueError as error:
         raise BadInput(str(error)) from error
     return experiment
@@ -322,7 +330,7 @@ def machine(cfg: DictConfig | Mapping[str, object]) -> Machine:
     try:
         return Machine.model_validate((plain(cfg) if isinstance(cfg, DictConfig) else cfg)["machine"])
     except ValidationError as error:
-        raise BadInput(validation_message(error, "machine")) from error
+        raise BadInput(validation_message(error, Machine, "machine")) from error
 
 
 def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
@@ -334,12 +342,12 @@ def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
     return names
 
 
-def validation_message(error: ValidationError, prefix: str = "") -> str:
-    """Every problem of a validation, one a line: key, value, what is allowed. `prefix` is the node that was checked."""
+def validation_message(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Every problem of a validation by `model`, one a line: key, value, what is allowed. `prefix` is the node that was checked."""
     lines = []
     found = error.errors()
     # One bad entry makes a list too short as well: say only the entry.
-    nested = {item["loc"][:-1] for item in found}
+    nested = {item["loc"][:end] for item in found for end in range(len(item["loc"]))}
     for item in found:
         if item["type"] == "too_short" and item["loc"] in nested:
             continue
@@ -347,7 +355,8 @@ def validation_message(error: ValidationError, prefix: str = "") -> str:
         if item["type"] == "value_error":
             lines.append(str(item["ctx"]["error"]))
         elif item["type"] == "extra_forbidden":
-            lines.append(f"{key}: there is no such key. Check its spelling; `--cfg job` prints every key")
+            above = key.rpartition(".")[0]
+            lines.append(no_such_key(key, [f"{above}.{name}" if above else name for name in fields_at(model, item["loc"])]))
         elif item["type"] == "missing":
             lines.append(f"{key} is missing: give it a value")
         else:

@@ -189,11 +189,21 @@ def _check_drawn(data: Data, drawn: Mapping[str, int], rows: int) -> None:
     if drawn["report"] > rows:
         raise BadInput(f"data.report_size={drawn['report']} is more than the {rows} items of data={data.name}. Lower it")
     wanted, left = drawn["tune"] + (data.train_size or 1), rows - drawn["report"]
+    if wanted > left and data.train_size is None:
+        raise _nothing_left(data, rows, drawn["tune"], drawn["report"])
     if wanted > left:
         raise BadInput(
             f"data.train_size={data.train_size} and data.tune_size={drawn['tune']} need {wanted} items, "
             f"data={data.name} has {left} for them. Lower them"
         )
+
+
+def _nothing_left(data: Data, rows: int, tune: int, report: int) -> BadInput:
+    """Where all is to be trained on that the held-out parts leave."""
+    taken = " and ".join(f"data.{part}_size={count}" for part, count in (("tune", tune), ("report", report)) if count)
+    lower = " or ".join(f"data.{part}_size" for part, count in (("tune", tune), ("report", report)) if count)
+    leave = "leave" if tune and report else "leaves"
+    return BadInput(f"{taken} {leave} nothing to train on of the {rows} items of data={data.name}. Lower {lower}, or use more rows")
 
 
 def _instruction_pool(data: Data, paths: Mapping[str, Path], part: str) -> _Pool:
@@ -213,6 +223,8 @@ def _check_sizes(data: Data, trainable: int, reportable: int, unlabelled: int) -
     if (data.report_size or 0) > reportable:
         raise BadInput(f"data.report_size={data.report_size} is more than the {reportable} items of data={data.name}. Lower it")
     wanted = (data.tune_size or 0) + (data.train_size or 1)
+    if wanted > trainable and data.train_size is None:
+        raise _nothing_left(data, trainable, data.tune_size or 0, 0)
     if wanted > trainable:
         without = f" ({unlabelled} rows have no answer)" if unlabelled else ""
         raise BadInput(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import resolve_max_length
 from lm_eval.utils import simple_parse_args_string
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
 # How much slower an attention's operation is taken to run than a matrix product's: an estimate, only for choosing between two exact ways.
 _ATTENTION_SLOWNESS = 3.0
 _ARGUMENTS = ("pretrained", "tokenizer", "device", "token_budget", "dtype", "peft", "cache_dir")
+_FOLDERS: dict[str, tuple[str, str | None]] = {
+    "pretrained": ("a model", "config.json"),
+    "tokenizer": ("a tokenizer", None),
+    "peft": ("an adapter", "adapter_config.json"),
+}
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 Item = tuple[str | None, int | None]
 
 
@@ -110,7 +120,7 @@ class Scorer(LM):
             additional_config: lm-eval's own: `device`, and batch sizes, for which there is `token_budget`.
 
         Raises:
-            BadInput: an unknown argument, no `pretrained`, or as for the constructor.
+            BadInput: an unknown argument, no `pretrained`, one that leads to nothing that loads, or as for the constructor.
         """
         given = arg_dict | {key: value for key, value in (additional_config or {}).items() if value is not None}
         if unknown := sorted(given.keys() - {*_ARGUMENTS, "batch_size", "max_batch_size"}):
@@ -118,8 +128,12 @@ class Scorer(LM):
         if "pretrained" not in given:
             raise BadInput("model argument pretrained is missing: give the folder of a model")
         own, device = {key: given[key] for key in ("token_budget", "cache_dir") if key in given}, _device(given.get("device"))
-        tokenizer = AutoTokenizer.from_pretrained(given.get("tokenizer", given["pretrained"]))
-        return cls(_loaded(given["pretrained"], given.get("dtype", "auto"), given.get("peft")).to(device), tokenizer, device=device, **own)
+        _check_folders(given)
+        named = "tokenizer" if "tokenizer" in given else "pretrained"
+        with _refused(named, given[named], "a tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(str(given[named]))
+        model = _loaded(str(given["pretrained"]), given.get("dtype", "auto"), given.get("peft"))
+        return cls(model.to(device), tokenizer, device=device, **own)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy) of each request's continuation, as lm-eval's HFLM computes them.
@@ -222,11 +236,41 @@ def _device(asked: str | None) -> str:
     return asked or "cuda"
 
 
-def _loaded(pretrained: str, dtype: str, adapter: str | None) -> nn.Module:
-    loaded: Any = AutoModelForCausalLM.from_pretrained(pretrained, dtype=dtype, attn_implementation="sdpa")
-    if adapter is not None:
-        from peft import PeftModel
+def _check_folders(given: Mapping[str, Any]) -> None:
+    """What is named is here, or may be on the Hub: asked of all arguments before the first one takes its time to load."""
+    for key, (what, file) in _FOLDERS.items():
+        if (place := given.get(key)) is None:
+            continue
+        folder = Path(str(place))
+        if not folder.is_dir() and not _HUB_NAME.fullmatch(str(place)):
+            raise BadInput(f"model argument {key}={place}: there is no such folder. Give the folder of {what}, or its name on the Hub")
+        if folder.is_dir() and file is not None and not (folder / file).is_file():
+            raise BadInput(f"model argument {key}={place}: this folder has no {file}. Give the folder of {what}")
 
-        loaded = PeftModel.from_pretrained(loaded, adapter)
+
+@contextmanager
+def _refused(key: str, place: object, what: str) -> Iterator[None]:
+    """The libraries' refusals to load from `place`, in one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if Path(str(place)).is_dir():
+            why = f"{what} could not be loaded from this folder: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+        else:
+            why = f"there is no such folder, and no {what.split(maxsplit=1)[1]} of that name could be had from the Hub"
+        raise BadInput(f"model argument {key}={place}: {why}. Give the folder of {what}") from error
+
+
+def _loaded(pretrained: str, dtype: str, adapter: str | None) -> nn.Module:
+    if adapter is not None:
+        from peft import PeftConfig, PeftModel
+
+        with _refused("peft", adapter, "an adapter"):
+            PeftConfig.from_pretrained(str(adapter))
+    with _refused("pretrained", pretrained, "a model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(pretrained, dtype=dtype, attn_implementation="sdpa")
+    if adapter is not None:
+        with _refused("peft", adapter, "an adapter of this model"):
+            loaded = PeftModel.from_pretrained(loaded, str(adapter))
     evaluating: nn.Module = loaded.eval()
     return evaluating

@@ -135,6 +135,8 @@ def _charts(one: Watched, styles: Mapping[str, ArmStyle]) -> str:
     order = sorted((run for run in one.runs if run.curve), key=lambda run: run.state == "running")
     classes = {arm: f"arm{number}" for number, arm in enumerate(styles)}
     drawn = "".join(_chart(name, title, order, classes) for name, title in CHARTS.items())
+    if not drawn and any(run.state == "interrupted" for run in one.runs):
+        return '<p class="lead">The losses of a run that was interrupted are shown again as soon as the study goes on with it.</p>'
     if not drawn:
         return '<p class="lead">No loss has been read yet. A run shows its first ones some seconds after it begins to train.</p>'
     shown = dict.fromkeys(run.arm for run in order)

@@ -118,7 +118,7 @@ def _machine(record: RunRecord, here: Machine, results_dir: Path) -> Machine:
     try:
         return Machine.model_validate(here.model_dump() | {name: known[name] for name in KEPT} | {"results_dir": results_dir})
     except ValidationError as error:
-        raise RecordError(f"run {record.train_id}: {validation_message(error, prefix='machine')}") from error
+        raise RecordError(f"run {record.train_id}: {validation_message(error, Machine, 'machine')}") from error
 
 
 def _copy_base(store: Store, other: Store, what: Identified) -> None:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from olora_bench.config import options
 from olora_bench.config.compose import allowed_options, is_described
+from olora_bench.config.nearest import dotted, nearest
 from olora_bench.errors import BadInput
 from olora_bench.identity import cell_identity, differences
 from olora_bench.store.record import Json
@@ -51,9 +52,11 @@ def check_key(raw: Json, key: str, path: Path, number: int) -> None:
     for part in parents:
         node = node.get(part) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node:
-        groups = ", ".join(GROUPS)
+        near = nearest(key, dotted({name: value for name, value in raw.items() if name != "study"} if isinstance(raw, dict) else {}))
+        meant = f"Nearest: {', '.join(near)}. " if near else ""
         raise BadInput(
-            f"{path}: study.grids.{number}.{key}: there is no such key. Use a config group ({groups}) or a key that `--cfg job` prints"
+            f"{path}: study.grids.{number}.{key}: there is no such key. {meant}Use a config group ({', '.join(GROUPS)}) or a key that "
+            "`--cfg job` prints"
         )
     if not parents and isinstance(whole := node[last], dict):
         inner = ", ".join(whole)

@@ -90,8 +90,19 @@ def find_study(name: str) -> Path:
             _check_name(path)
             check_searchpath(path)
             return path.resolve()
+    if name.endswith(".yaml"):
+        raise BadInput(f"{name}: there is no such file. Give the path of a study file, or the name of a study of sweeps/ without .yaml")
     have = sorted({p.stem for folder in (Path("sweeps"), sweeps_dir()) for p in folder.glob("*.yaml")})
     raise BadInput(f"no study {name!r}. Allowed: {', '.join(have)}, or the path of a study file ending in .yaml")
+
+
+def to_name(path: Path) -> str:
+    """What `find_study` finds a file by from here: its name where it is one of `sweeps/`, else its path."""
+    by_name = {folder.resolve() for folder in (Path("sweeps"), sweeps_dir())}
+    if path.parent in by_name:
+        return path.stem
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _check_name(path: Path) -> None:

@@ -25,8 +25,9 @@ from olora_bench.errors import BadInput, RecordError
 from olora_bench.run.grouped import GroupScore, group_scores
 from olora_bench.store import EvalRecord, Score, Store, atomic_write, inside
 from olora_bench.store.sealed import sha256
+from olora_bench.study.expand import find_study
 from olora_bench.study.manifest import read_manifest
-from olora_bench.study.report import open_results
+from olora_bench.study.report import not_run, open_results
 from olora_bench.words.reasons import counted
 
 RUN_COLUMNS = ("model", "setting", "arm", "rank", "lr", "seed", "train_id", "roles")
@@ -55,7 +56,7 @@ def export_study(name: str, overrides: Sequence[str], folder: Path) -> Exported:
     study, results_dir = open_results(name, overrides)
     manifest = read_manifest(results_dir, study, overrides)
     if manifest is None:
-        raise BadInput(f"study {study} has not been run in {results_dir}: make sweep SWEEP={study}")
+        raise BadInput(not_run(results_dir, study, overrides, find_study(name)))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"--to {folder}: something lies there. Name a new folder, or an empty one")
     store = Store(results_dir)

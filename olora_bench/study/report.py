@@ -13,6 +13,7 @@ from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
 from olora_bench.analysis.claims import judge
 from olora_bench.analysis.complete import lacking, lacking_text
 from olora_bench.config import claims_dir, compose, machine, options, plain
+from olora_bench.config.lines import typed
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import claims, extract
@@ -25,7 +26,7 @@ from olora_bench.seeds import derive
 from olora_bench.store import Store, atomic_write, inside, lease
 from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declared
-from olora_bench.study.expand import find_study
+from olora_bench.study.expand import find_study, to_name
 from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import manifest_in, read_manifest
@@ -79,7 +80,7 @@ def analysed(
     """
     manifest = read_manifest(results_dir, study, overrides)
     if manifest is None:
-        raise BadInput(_not_run(results_dir, study, overrides))
+        raise BadInput(not_run(results_dir, study, overrides, file))
     since = since or since_locked(results_dir, study, file, overrides)
     frames = load_study(Store(results_dir), manifest)
     if since.changes:
@@ -92,7 +93,8 @@ def analysed(
     return Analysed(frames, tables, results_dir, report_dir(study_dir(results_dir, study, overrides), results_dir))
 
 
-def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
+def not_run(results_dir: Path, study: str, overrides: Sequence[str], file: Path | None) -> str:
+    """That a study has no runs in a results folder, and the command that makes them, with the study named as it is found from here."""
     found = [manifest for home in homes(results_dir, study) if (manifest := manifest_in(home)) is not None]
     under = [f"with {' '.join(one.overrides)}" if one.overrides else "without overrides" for one in found]
     asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
@@ -100,7 +102,8 @@ def _not_run(results_dir: Path, study: str, overrides: Sequence[str]) -> str:
         return (
             f"study {study} has not been run{asked} in {results_dir}. It has been run there {', and '.join(under)}: give the same overrides"
         )
-    return f"study {study} has not been run{asked} in {results_dir}: make sweep SWEEP={study}"
+    run = typed("olora_bench.study", "run", study if file is None else to_name(file), *overrides)
+    return f"study {study} has not been run{asked} in {results_dir}: {run}"
 
 
 def _claims_dir(results_dir: Path) -> Path:

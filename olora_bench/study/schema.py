@@ -210,7 +210,7 @@ def parse_study(raw: Any, path: str) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise BadInput(f"{path}: {validation_message(error, prefix='study')}") from error
+        raise BadInput(f"{path}: {validation_message(error, Study, 'study')}") from error
 
 
 # A study file chooses the sweeper and that there is one; the rest of these says what was composed, and differs always.

@@ -13,8 +13,17 @@ CASES = {
         f"init=nope is unknown. Allowed: {', '.join(options('init'))}. A new one is one YAML file in conf/init/, or init/NAME.py in a "
         "folder that you give with --config-dir",
     ),
-    "unknown key": (["rnk=3"], "rnk: there is no such key. Check its spelling; `--cfg job` prints every key"),
-    "unknown nested key": (["recipe.stps=3"], "recipe.stps: there is no such key. Check its spelling; `--cfg job` prints every key"),
+    "unknown key": (["rnk=3"], "rnk: there is no such key. Nearest: rank; `--cfg job` prints every key"),
+    "unknown nested key": (["recipe.stps=3"], "recipe.stps: there is no such key. Nearest: recipe.steps; `--cfg job` prints every key"),
+    "key of a node": (["epochs=3"], "epochs: there is no such key. Nearest: recipe.epochs; `--cfg job` prints every key"),
+    "key like none of its node": (
+        ["tracker.zzz=3"],
+        f"tracker.zzz: there is no such key. Check its spelling. Keys of tracker: {', '.join(compose().tracker)}",
+    ),
+    "added key like another": (
+        ["+recipe.stepz=3"],
+        "recipe.stepz: there is no such key. Nearest: recipe.steps; `--cfg job` prints every key",
+    ),
     "added key": (["+foo=1"], "foo: there is no such key. Check its spelling; `--cfg job` prints every key"),
     "rank too large": (
         ["model=smollm2_135m", "rank=200"],

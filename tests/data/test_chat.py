@@ -255,6 +255,28 @@ def test_a_row_that_is_no_conversation_is_named(row: Any, message: str, tmp_path
     assert str(caught.value) == f"{file}, row {len(rows)}: messages: {message}. Correct the row, or take it out"
 
 
+def test_content_that_is_a_list_after_text_is_told_what_is_allowed(tmp_path: Path) -> None:
+    turn = {"role": "assistant", "content": [{"type": "text", "text": "x"}]}
+    file = stored(tmp_path / "chats.jsonl", [*chats(3), {"messages": [turn]}])
+    one = asked(file, tmp_path / "cache", "model=tiny_llama2_7b")
+    with pytest.raises(BadInput) as caught:
+        fetch(one, resolve(one))
+    assert str(caught.value) == (
+        f"{file}, row 4: messages is {repr([turn])[:57]}..., which does not fit the rows before it: its content is "
+        "[{'type': 'text', 'text': 'x'}]. Allowed: text, as before. Correct the row"
+    )
+
+
+def test_turns_under_another_name_are_said_with_the_key(tmp_path: Path) -> None:
+    file = stored(tmp_path / "chats.jsonl", [{"conversations": row["messages"]} for row in chats(3)])
+    one = asked(file, tmp_path / "cache", "model=tiny_llama2_7b")
+    with pytest.raises(BadInput) as caught:
+        fetch(one, resolve(one))
+    assert str(caught.value) == (
+        f"{file} has no column messages, the default of data.messages. Found: conversations. Name it: data.messages=conversations"
+    )
+
+
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = stored(tmp_path / "chats.jsonl", chats(3))
     one = asked(file, tmp_path / "cache", "model=tiny_llama2_7b", "data.messages=Messages")

@@ -93,8 +93,7 @@ def test_another_template_is_read_again_and_not_from_the_cache(tmp_path: Path) -
 def test_what_the_columns_lack_is_said_in_the_files_own_names(tmp_path: Path) -> None:
     file = written(tmp_path / "rows.jsonl")
     assert refused(file, tmp_path / "cache", "data.prompt=Question", "data.response=answer") == (
-        f"{file} has no column Question, which data.prompt, data.response or data.prompt_template names. Found: question, answer, topic, n"
-        ". Rename 'question' to 'Question'"
+        f"{file} has no column Question, named by data.prompt. Found: question, answer, topic, n. Rename 'question' to 'Question'"
     )
     assert refused(file, tmp_path / "cache", "data.prompt=n", "data.response=answer") == (
         f"{file}, row 1: n is 0, which is no text (the column is of type int64). Allowed: text. Correct the row, or take it out"
@@ -103,6 +102,26 @@ def test_what_the_columns_lack_is_said_in_the_files_own_names(tmp_path: Path) ->
     assert refused(blank, tmp_path / "cache") == (
         f"{blank}, row 61: answer is null, which is missing. Allowed: text. Correct the row, or take it out"
     )
+
+
+def test_a_column_that_is_a_default_is_said_with_the_key_that_names_another(tmp_path: Path) -> None:
+    file = written(tmp_path / "rows.jsonl")
+    assert refused(file, tmp_path / "cache", "data.prompt=question") == (
+        f"{file} has no column output, the default of data.response. Found: question, answer, topic, n. Name it: data.response=COLUMN"
+    )
+
+
+def test_files_of_splits_that_no_part_takes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    for split in ("train", "validation", "test"):
+        written(folder / f"{split}.jsonl")
+    resolve(asked(folder, tmp_path / "cache"))
+    text = "".join(capsys.readouterr())
+    said = f"data.path={folder}: not used: test.jsonl, validation.jsonl. To use them: data.tune_split=validation data.report_split=test"
+    assert said in text
+    resolve(asked(folder, tmp_path / "cache", "data.tune_split=validation", "data.report_split=test"))
+    assert "not used" not in "".join(capsys.readouterr())
 
 
 def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:

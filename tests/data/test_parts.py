@@ -211,6 +211,14 @@ def test_a_part_larger_than_its_data_is_refused(rows: dict[str, Path]) -> None:
     assert str(caught.value) == "data.train_size=67 and data.tune_size=6 need 73 items, data=made_up has 72 for them. Lower them"
 
 
+def test_held_out_parts_that_leave_nothing_are_named(rows: dict[str, Path]) -> None:
+    with pytest.raises(BadInput) as caught:
+        build_parts(mixture("data.train_size=null", "data.tune_size=72"), rows, TOKENIZER)
+    assert str(caught.value) == (
+        "data.tune_size=72 leaves nothing to train on of the 72 items of data=made_up. Lower data.tune_size, or use more rows"
+    )
+
+
 def test_a_benchmark_without_a_train_split_cannot_be_trained_on(tmp_path: Path) -> None:
     """The file is named, and the way around."""
     rng = random.Random(0)

@@ -16,6 +16,7 @@ from peft import LoraConfig, get_peft_model
 from tiny_models import tiny_base
 
 from olora_bench import lm_eval
+from olora_bench.errors import BadInput
 from olora_bench.evaluation import Scorer
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -73,6 +74,51 @@ def test_a_bad_model_argument_ends_with_2_and_one_line(monkeypatch: pytest.Monke
     assert capsys.readouterr().err == (
         "model argument pretraind is unknown. Allowed: pretrained, tokenizer, device, token_budget, dtype, peft, cache_dir\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("pretrained={home}/none", "pretrained={home}/none: there is no such folder. Give the folder of a model, or its name on the Hub"),
+        ("pretrained={home}", "pretrained={home}: this folder has no config.json. Give the folder of a model"),
+        (
+            "pretrained={home}/model,peft={home}/none",
+            "peft={home}/none: there is no such folder. Give the folder of an adapter, or its name on the Hub",
+        ),
+        ("pretrained={home}/model,peft={home}", "peft={home}: this folder has no adapter_config.json. Give the folder of an adapter"),
+        (
+            "pretrained={home}/model,peft=none_such",
+            "peft=none_such: there is no such folder, and no adapter of that name could be had from the Hub. Give the folder of an adapter",
+        ),
+        (
+            "pretrained=none/such",
+            "pretrained=none/such: there is no such folder, and no tokenizer of that name could be had from the Hub. "
+            "Give the folder of a tokenizer",
+        ),
+        (
+            "pretrained={home}/model,tokenizer={home}/none",
+            "tokenizer={home}/none: there is no such folder. Give the folder of a tokenizer, or its name on the Hub",
+        ),
+    ],
+)
+def test_an_argument_that_leads_nowhere_is_refused_in_a_sentence(
+    saved: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, asked: str, said: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    home = saved[0].parent
+    with pytest.raises(BadInput) as caught:
+        Scorer.create_from_arg_string(asked.format(home=home))
+    assert str(caught.value) == f"model argument {said.format(home=home)}"
+
+
+def test_an_adapter_of_another_model_is_refused_in_a_sentence(saved: tuple[Path, Path], tmp_path: Path) -> None:
+    config = json.loads((saved[1] / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["c_attn"]}))
+    with pytest.raises(BadInput) as caught:
+        Scorer.create_from_arg_string(f"pretrained={saved[0]},peft={tmp_path}")
+    start, end = str(caught.value).split(" could not be loaded from this folder: ")
+    assert start == f"model argument peft={tmp_path}: an adapter of this model"
+    assert end.startswith("Target modules {'c_attn'} not found") and end.endswith(". Give the folder of an adapter of this model")
 
 
 @pytest.mark.slow

@@ -180,6 +180,21 @@ def test_refusals(trained: Callable, tmp_path: Path, capsys: pytest.CaptureFixtu
         export(random, "lora", tmp_path / "full")
 
 
+def test_a_model_that_is_not_here_is_answered_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: Any, **__: Any) -> None:
+        raise MissingAssets("1 asset is missing")
+
+    monkeypatch.setattr("olora_bench.export.export", lacking)
+    monkeypatch.delenv("OLORA_BENCH_LOCAL", raising=False)
+    assert main(["0123", "--to", "lora", "an out"]) == 2
+    assert capsys.readouterr().err == (
+        "1 asset is missing\n"
+        "With FOLDER as machine.local_dir: OLORA_BENCH_LOCAL=FOLDER python -m olora_bench.export 0123 --to lora 'an out'\n"
+    )
+
+
 @pytest.mark.parametrize("overrides", [["precision=bf16"], ["model.quantization=nf4"]], ids=str)
 def test_rounded_bases_say_how_far_off(overrides: list[str], trained: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """bf16 and 4-bit residuals are rounded, which a plain LoRA for the pristine base cannot repeat: the deviation is printed."""

@@ -61,6 +61,7 @@ assert not heavy, heavy
 
 def test_a_study_that_never_ran_is_refused_with_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "olora_bench.study", "figures", STUDY, f"machine.results_dir={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     assert done.returncode == 2
-    assert f"study planted has not been run in {tmp_path}: make sweep SWEEP=planted" in done.stderr
+    run = f"python -m olora_bench.study run {STUDY} machine.results_dir={tmp_path}"
+    assert done.stderr == f"study planted has not been run in {tmp_path}: {run}\n"

@@ -13,8 +13,12 @@ from olora_bench.config import options
 from olora_bench.config.compose import allowed_options
 from olora_bench.errors import BadInput
 from olora_bench.store import LeaseHeld, lease
+from olora_bench.study.expand import find_study
 from olora_bench.study.plan import plan_text
+from olora_bench.study.report import report
+from olora_bench.study.schema import Study
 from tests.fixture_types import Cli
+from tests.study_text import study_text
 
 GOOD = """
 protocol: shared_lr
@@ -29,7 +33,13 @@ tuning: {criterion: tune_loss, lrs: [1.0e-4, 3.16e-4, 1.0e-3], seeds: [0], fresh
 """
 
 CASES = {
-    "unknown key": (GOOD + "gridz: []\n", "{path}: study.gridz: there is no such key. Check its spelling; `--cfg job` prints every key"),
+    "unknown key": (GOOD + "gridz: []\n", "{path}: study.gridz: there is no such key. Nearest: study.grids. Keys of study: {keys}"),
+    "a contrast without its reference": (
+        GOOD.replace("reference", "refrence"),
+        "{path}: study.contrasts.0.reference is missing: give it a value\n"
+        "study.contrasts.0.refrence: there is no such key. Nearest: study.contrasts.0.reference. "
+        "Keys of study.contrasts.0: arm, reference, kind",
+    ),
     "empty grid list": (
         GOOD.replace("[lora, olora]", "[]"),
         "{path}: study.grids.0.init is empty: give at least one value, or leave the key out",
@@ -51,8 +61,8 @@ CASES = {
     "value outside a group": (GOOD.replace("olora]", "nope]"), "{path}: study.grids.0.init='nope' is unknown. {inits}"),
     "no such key": (
         GOOD.replace("seed:", "recipe.stps:"),
-        "{path}: study.grids.0.recipe.stps: there is no such key. Use a config group (model, init, data, recipe, suite, tracker) or a key "
-        "that `--cfg job` prints",
+        "{path}: study.grids.0.recipe.stps: there is no such key. Nearest: recipe.steps. Use a config group (model, init, data, recipe, "
+        "suite, tracker) or a key that `--cfg job` prints",
     ),
     "arm not in the grid": (
         GOOD.replace("arm: olora", "arm: pissa"),
@@ -173,7 +183,7 @@ CASES = {
     ),
     "a margin of another measure": (
         GOOD + "margin: {points: 1.0}\n",
-        "{path}: study.margin.points: there is no such key. Check its spelling; `--cfg job` prints every key",
+        "{path}: study.margin.points: there is no such key. Check its spelling. Keys of study.margin: score, loss",
     ),
     "two inits of one name": (
         GOOD.replace("[0, 1]}]", "[0]}, {init: lora, init.options.init_lora_weights: pissa_niter_4, seed: 2}]"),
@@ -189,7 +199,9 @@ def test_the_whole_message(study: MakeStudy, tmp_path: Path, case: str) -> None:
     with pytest.raises(BadInput) as error:
         study(node).grids()
     path = tmp_path / "sweeps" / "throwaway.yaml"
-    assert str(error.value) == expected.format(path=path, inits=allowed_options("init", options("init")))
+    assert str(error.value) == expected.format(
+        path=path, inits=allowed_options("init", options("init")), keys=", ".join(Study.model_fields)
+    )
 
 
 @pytest.mark.parametrize("name", ["runs", "base", "published"])
@@ -249,6 +261,27 @@ def test_a_live_lease_on_this_host(study: MakeStudy) -> None:
     assert str(error.value) == (
         f"{folder} is being worked on by process {os.getpid()} on {socket.gethostname()} since {holder.since} (last heartbeat 0 s ago). "
         "Wait for it, or stop it and give the same command again: its lease ends with it, or else 60 s after its last heartbeat"
+    )
+
+
+def test_no_such_study_file(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as error:
+        find_study(str(tmp_path / "none.yaml"))
+    assert str(error.value) == (
+        f"{tmp_path / 'none.yaml'}: there is no such file. Give the path of a study file, or the name of a study of sweeps/ without .yaml"
+    )
+
+
+@pytest.mark.parametrize(("place", "given"), [("mine.yaml", "mine.yaml"), ("sweeps/mine.yaml", "mine")])
+def test_a_study_that_has_not_run_is_named_as_it_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, given: str) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / place).write_text(study_text(GOOD, name="other"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput) as error:
+        report(given, [f"machine.results_dir={tmp_path / 'results'}", "alpha=3"])
+    assert str(error.value) == (
+        f"study other has not been run with alpha=3 in {tmp_path / 'results'}: "
+        f"python -m olora_bench.study run {given} machine.results_dir={tmp_path / 'results'} alpha=3"
     )
 
 

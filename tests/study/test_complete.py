@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -22,6 +23,7 @@ from olora_bench.study.fresh import inputs_digest, standing_report
 from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import read_manifest, write_manifest
 from olora_bench.study.open import OpenStudy
+from olora_bench.study.states import standing
 from olora_bench.study.status import status_text
 
 NODE = """
@@ -229,3 +231,16 @@ def test_a_report_that_cannot_be_written_is_printed_and_says_where(whole: Whole,
     told = capsys.readouterr()
     assert "# throwaway: a study" in told.out
     assert told.err.startswith(f"{folder}: this report could not be written there: cannot write {folder}: ")
+
+
+@pytest.mark.parametrize(("attempts", "said"), [(1, "started 1 time"), (2, "started 2 times")])
+def test_an_interrupted_run_says_how_often_it_was_started(
+    study: MakeStudy, monkeypatch: pytest.MonkeyPatch, attempts: int, said: str
+) -> None:
+    opened = study(NODE)
+    running = SimpleNamespace(status="running", attempts=attempts)
+    monkeypatch.setattr(Store, "read_run", lambda *_: running)
+    monkeypatch.setattr(Store, "read_eval", lambda *_: None)
+    monkeypatch.setattr("olora_bench.study.states.is_done", lambda *_: False)
+    found = standing(opened.store, opened.grids().jobs[0])
+    assert (found.state, found.reason) == ("interrupted", said)

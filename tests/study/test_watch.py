@@ -191,7 +191,8 @@ def test_the_report_before_the_first_run_says_so(study: MakeStudy) -> None:
     opened = study(TWO_ARMS)
     with serving(opened) as serves:
         page = ask(serves, "/report")[1]
-    assert f"study throwaway has not been run in {opened.store.root}: make sweep SWEEP=throwaway" in page
+    command = f"python -m olora_bench.study run {opened.file.path} machine.results_dir={opened.store.root}"
+    assert f"study throwaway has not been run in {opened.store.root}: {command}" in page
 
 
 def test_a_study_that_is_damaged_meanwhile_ends_no_watch(half: OpenStudy) -> None:
