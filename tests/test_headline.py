@@ -111,11 +111,8 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     "on these blocks the best rate of either arm is, in the mean, an outermost of its three, within noise.": lambda: (
         lead("arm", 2) < 2 * lead_se("arm", 2) and lead("reference", 0) < 2 * lead_se("reference", 0)
     ),
-    "OLoRA's highest leads its middle one by 0.0003 nats of the tuning criterion, with a standard error of 0.0077 over blocks; LoRA's "
-    "lowest by 0.013, with 0.014.": lambda: (
-        [round(lead("arm", 2), 4), round(lead_se("arm", 2), 4)] == [0.0003, 0.0077]
-        and [round(lead("reference", 0), 3), round(lead_se("reference", 0), 3)] == [0.013, 0.014]
-    ),
+    "By the tuning criterion OLoRA's highest leads its middle one by a twentieth of a standard error over blocks; LoRA's lowest leads by "
+    "about one.": lambda: 0.03 < lead("arm", 2) / lead_se("arm", 2) < 0.07 and 0.8 < lead("reference", 0) / lead_se("reference", 0) < 1.2,
     "A study judged by loss would have called nothing on these blocks.": lambda: (
         by_loss().p() == 1 and BestAtEdge(("lora", "olora"), by_loss=False) in verdict()["reasons"]
     ),

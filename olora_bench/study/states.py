@@ -14,7 +14,6 @@ from olora_bench.process.provenance import harness
 from olora_bench.run.experiment import CRASHES_THAT_PARK, is_done, mend, tidy
 from olora_bench.store import OVER, EvalRecord, Holder, RunRecord, Store, read_lease
 from olora_bench.study.jobs import Job
-from olora_bench.words.reasons import counted
 
 State = Literal["done", "running", "interrupted", "missing", "diverged", "failed", "unreadable"]
 
@@ -60,7 +59,7 @@ def standing(store: Store, job: Job, *, retry: bool = False, changed: bool = Tru
     if holder is not None or (record is not None and record.status == "running"):
         starts = 0 if record is None else record.attempts
         kept = ", goes on from its checkpoint" if store.has_checkpoint(what.train_id) else ""
-        return Standing(job, "interrupted", f"started {counted(starts, 'time')}{kept}", holder)
+        return Standing(job, "interrupted", f"started {starts} time{'s' * (starts != 1)}{kept}", holder)
     return Standing(job, "missing")
 
 
