@@ -208,7 +208,7 @@ _ALL: dict[str, tuple[str, Callable[[dict[str, Any], Path], list[str]]]] = {
     "gpu": ("gpu_check.json", gpu),
 }
 for _kind, _make in (("train", train), ("eval", evaluate), ("profile", profile)):  # one a kind of processor
-    _ALL |= {file.stem: (file.name, _make) for file in sorted(RESULTS.glob(f"{_kind}_*.json")) if file.name not in dict(_ALL.values())}
+    _ALL |= {file.stem: (file.name, _make) for file in sorted(RESULTS.glob(f"{_kind}_*.json")) if file.name != "eval_complete.json"}
 TABLES = {name: (file, make) for name, (file, make) in _ALL.items() if (RESULTS / file).exists()}
 """Name in the page -> file below perf/results, and what makes the table of it: of what has been measured."""
 
