@@ -292,6 +292,12 @@ def the_next_lower_rate_was_better_on_held_out_examples() -> None:
     assert losses[lora["lr"][best]] - losses[lora["lr"][best - 1]] > 3 * overall("tuned")["loss_difference"]
 
 
+@says("A loss is of one run of the search, a score of six reported runs.")
+def what_a_mark_of_the_rates_is_of() -> None:
+    drawn = read("smollm2").tables["rates"]
+    assert set(drawn["n_tune"]) == {1} and set(drawn["n_score"][drawn["score"].notna()]) == {6}
+
+
 # The control and OLoRA+.
 
 
