@@ -292,14 +292,29 @@ def the_next_lower_rate_was_better_on_held_out_examples() -> None:
     assert losses[lora["lr"][best]] - losses[lora["lr"][best - 1]] > 3 * overall("tuned")["loss_difference"]
 
 
+@says("A loss is of one run of the search, a score of six reported runs.")
+def what_a_mark_of_the_rates_is_of() -> None:
+    drawn = read("smollm2").tables["rates"]
+    assert set(drawn["n_tune"]) == {1} and set(drawn["n_score"][drawn["score"].notna()]) == {6}
+
+
 # The control and OLoRA+.
 
 
-@says("Against the control with random orthonormal factors the score is unresolved at either rate")
+@says("with what of W lies along it as A, the score is unresolved at either rate")
 def unresolved_against_the_control() -> None:
     for role in ("tuned", "shared"):
         control = against_olora("olora_random", role)
         assert control["verdict"] == "unresolved" and control["blocks"] == 6, role
+
+
+@says("what the control starts from has half the squared norm of what OLoRA does, and its gradient is clipped less often")
+def what_else_the_control_differs_in() -> None:
+    anatomy = read("smollm2").tables["anatomy"]
+    started = anatomy.query("stage == 'start' and fact == 'energy_share' and setting == 'steps 64'").groupby("arm")["mean"].mean()
+    assert started["olora_random"] / started["olora"] == pytest.approx(0.5, abs=0.01)
+    clipped = with_role(read("smollm2").tables["run_measures"], "shared", "tuned").groupby("arm")["clipped_step_share"]
+    assert clipped.max()["olora_random"] < clipped.min()["olora"] == 1
 
 
 @says("the control ends at the lower loss; at the shared rate OLoRA does")
@@ -400,7 +415,7 @@ def answers_above_the_untouched_models() -> None:
     assert all(row["value_arm"] > base[row["measure"]] < row["value_reference"] for row in generated().to_dict("records"))
 
 
-@says("The control with random orthonormal factors ends at a lower loss than OLoRA here as well, on all six seeds")
+@says("The control with a random orthonormal B ends at a lower loss than OLoRA here as well, on all six seeds")
 def the_controls_loss_on_instructions() -> None:
     control = instructions("olora_random vs olora")
     assert control["loss_high"] < 0 and control["verdict"] == "better" and control["blocks_for"] == 6

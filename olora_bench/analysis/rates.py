@@ -32,8 +32,8 @@ RATES = Table(
         Column("lr", "learning rate (of A, where the arm has a ratio)", heading="lr", form="rate"),
         Column("stage", "of the search; grid without one", heading="stage"),
         _CRITERION,
-        Column("tune", "the criterion as a loss, mean over runs; empty where a run diverged or none is done", "nats", "criterion value",
-               "3 digits"),
+        Column("tune", "the criterion as a loss, mean over runs, the search's alone where there was one; empty where one of "
+               "them diverged or none is done", "nats", "criterion value", "3 digits"),
         Column("report_loss", "held-out loss, mean over runs", "nats", "held-out loss", "3 digits"),
         Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
         Column("spikes", "spikes of the train loss a finished run, mean", "steps", "spikes a run", "number"),
@@ -43,13 +43,15 @@ RATES = Table(
         Column("best", "the search's best, or the lowest criterion where there is no search", heading="best"),
         _EDGE,
         Column("searched", "whether it was a point of a search"),
+        *(Column(f"n_{name}", f"runs that `{name}` is the mean of") for name in ("tune", "report_loss", "score")),
         RUNS,
     ),
 )  # fmt: skip
 RATE_VIEW = View(
     "learning_rates",
     "Learning rates",
-    "Every learning rate tried: the tuning criterion (as a loss), held-out loss (nats) and score (macro-average, percent).",
+    "Every learning rate tried: the tuning criterion (as a loss; of the search's runs alone, where there was one), held-out loss (nats) "
+    "and score (macro-average, percent), of those runs that have one.",
     RATES,
 )
 SENSITIVITY = Table(
@@ -80,7 +82,7 @@ SENSITIVITY_VIEW = View(
     "sensitivity",
     "Learning-rate sensitivity",
     "Learning-rate sensitivity: loss lost at a third of and three times the best lr, and the region that keeps 95% of the drop in "
-    "loss. Tuning runs: what the search cost, equal for all arms but for edges.",
+    "loss. Tuning runs: what the search cost, equal for all arms but for edges and refinements.",
     SENSITIVITY,
 )
 
@@ -144,6 +146,8 @@ def _point(at: pd.DataFrame, *, by_search: bool) -> Row:
         "searched": bool(at["tuning"].any()),
         **{name: float(at[column].mean()) for name, column in _MEANS},
         "n_runs": len(at),
+        "n_tune": len(judged),
+        **{f"n_{name}": int(at[column].notna().sum()) for name, column in _MEANS if name != "spikes"},
         **{state: int((at["state"] == state).sum()) for state in ("diverged", "failed")},
         "runs": " ".join(sorted(at["train_id"])),
     }

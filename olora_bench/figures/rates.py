@@ -39,7 +39,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
         shared_lr: a learning rate that both arms were also compared at, marked by a dotted line; None where there is none.
         styles: of every arm in it.
     """
-    rates = rates.assign(few=(rates["n_runs"] < rates["n_runs"].max()) & (not _with_finalists(rates)))
+    rates = rates.assign(few=rates["n_tune"] < rates["n_tune"].max())
     cells = groups_of(rates, CELL)
     rows = _rows(cells)
     wide = max(len(row) for row in rows)
@@ -70,7 +70,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
 
 def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
     """What the marks of this figure mean."""
-    counts = rates["n_runs"]
+    counts = rates["n_tune"][rates["n_tune"] > 0]
     scored = rates["score"].notna().any()
     inside = any(_at_the_edge(cell).duplicated("lr").any() for _, cell in rates.groupby("cell"))
     few, most = listed(counts[counts < counts.max()]), f"{counts.max():g}"
@@ -81,14 +81,9 @@ def _key(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> str:
         keys.LEARNING_RATES_DIVERGED if rates["diverged"].gt(0).any() else "",
         keys.LEARNING_RATES_FAR if far else "",
         keys.LEARNING_RATES_INSIDE if inside else "",
-        keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 and not _with_finalists(rates) else "",
+        keys.LEARNING_RATES_FEW.format(few=few, most=most) if counts.nunique() > 1 else "",
         keys.shared_rate(lr_text(shared_lr)) if shared_lr is not None else "",
     ]))  # fmt: skip
-
-
-def _with_finalists(rates: pd.DataFrame) -> bool:
-    """Whether rates were trained in blocks as well: their runs are counted, and stand in the score, but not in the loss of the search."""
-    return bool(rates["stage"].str.startswith("look").any())
 
 
 CELL = ("cell", "model", "rank", "setting")
@@ -156,11 +151,11 @@ def _panel(axes: Axes, cell: pd.DataFrame, column: str, styles: Mapping[str, Arm
 
 
 def _arm(axes: Axes, points: pd.DataFrame, column: str, style: ArmStyle) -> None:
-    """One arm's line and marks, open where fewer runs than elsewhere stand behind them."""
+    """One arm's line and marks, of a loss open where it is of fewer runs than elsewhere."""
     arm = points["arm"].iloc[0]
     known = points[points[column].notna()]
     axes.plot(known["lr"], known[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, zorder=2.5)
-    for few, part in known.groupby(known["few"]):
+    for few, part in known.groupby(known["few"] & (column == "tune")):
         axes.plot(part["lr"], part[column], marker=style.marker, linestyle="none", color=style.colour, markersize=style.size(3.4),
                   markerfacecolor="white" if few else style.colour, markeredgewidth=0.8, gid=f"{column}:{arm}", zorder=3)  # fmt: skip
     for _, point in known[known["best"].astype(bool)].iterrows():

@@ -53,7 +53,7 @@ def _sections(outcome: Outcome, tables: Tables) -> list[str]:
     cells = primary(comparison.rows_in(tables["cells"]))
     return [
         f"## {words.title(comparison)}", "\n".join(lines), *cell_tables(cells, comparison),
-        limits_of(cells) or "No run of this comparison has been scored.",
+        limits_of(cells) or "No benchmark has been scored in this comparison.",
     ]  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def _on_sensitivity(caveat: caveats.NoSensitivity | caveats.NoGain | caveats.Not
 def _on_scores(caveat: caveats.ChosenByOther | caveats.ScoresWarn | caveats.LowPrecision | caveats.BelowOneAnswer) -> str:
     match caveat:
         case caveats.ChosenByOther(criterion):
-            other = "scores are another measure: the table learning_rates shows both at each of them"
+            other = "scores are another measure: the table learning_rates shows both, each at the rates that have it"
             return f"learning rates were chosen by {criterion}, and {other}"
         case caveats.ScoresWarn(benchmark, arm, warnings):
             return f"scores of {benchmark} carry warnings, as of {arm}: {reasons.listed(warnings)}. All: table scoring"

@@ -49,23 +49,29 @@ def sensitivity_table(sensitivity: pd.DataFrame) -> tuple[list[str], list[list[s
 def rate_caption(rates: pd.DataFrame, shared_lr: float | None, *, far: bool) -> list[str]:
     """What a figure of losses and scores by learning rate shows, in sentences; `far`: a loss is marked far above its panel."""
     scores = " and mean accuracy over benchmarks" if rates["score"].notna().any() else ""
-    tried = listed(rates.groupby(["cell", "arm"])["lr"].nunique())
+    drawn = rates[rates["n_tune"] > 0]
+    tried = listed(drawn.groupby(["cell", "arm"])["lr"].nunique())
     return [
-        f"Tuning criterion (as a loss){scores} at each learning rate, means over runs. Ring: the arm's best rate by that loss.",
+        f"Tuning criterion (as a loss){scores} at each learning rate, means over runs{_of(rates)}. Ring: the arm's best rate by that loss.",
         "Arrow: that optimum is the last rate tried on its side, so no tuned verdict." if rates["edge"].notna().any() else "",
         "Cross, at the top edge: a run diverged there; of several arms, one inside the other." if rates["diverged"].gt(0).any() else "",
         "Triangle, at the top edge: a loss far above the panel." if far else "",
         f"Dotted: the shared rate {lr_text(shared_lr)}." if shared_lr is not None else "",
-        f"Rates tried by an arm: {tried}. Runs at a rate: {listed(rates['n_runs'])}.",
+        f"Rates tried by an arm: {tried}. Runs that a loss is of: {listed(drawn['n_tune'])}.",
     ]
+
+
+def _of(rates: pd.DataFrame) -> str:
+    return ", the loss over the search's alone" if rates["searched"].any() else ""
 
 
 def ratio_map_caption(family: str, points: pd.DataFrame) -> list[str]:
     """What a map of ratios and learning rates shows, in sentences."""
     return [
         f"{family} with B's learning rate a multiple of A's; ratio 1 is {family} itself. Number and tint: the tuning criterion as a loss, "
-        "mean over runs (far ones share the darkest tint); framed: each ratio's best rate; cross: diverged; blank: not tried.",
-        f"Runs a tile: {listed(points['n_runs'])}.",
+        f"mean over runs{_of(points)} (far ones share the darkest tint); framed: each ratio's best rate; cross: diverged; blank: not "
+        "tried.",
+        f"Runs a tile: {listed(points['n_tune'])}.",
     ]
 
 

@@ -327,13 +327,23 @@ def test_bands_are_left_out_where_they_would_hide_each_other(book: Draw) -> None
     assert drawn == [False, True]
 
 
-def test_a_rate_with_fewer_runs_than_others_is_open(book: Draw) -> None:
+def hollow(figure: Figure) -> set[float]:
+    """The learning rates at which OLoRA's loss is drawn open."""
+    return {float(x) for mark in artists(figure, "tune:olora") if mark.get_markerfacecolor() == "white" for x in mark.get_xdata()}
+
+
+def test_a_rate_whose_loss_is_of_fewer_runs_than_others_is_open(book: Draw) -> None:
+    rates = book("ratios").found.tables["rates"]
+    lowest = rates["lr"] == rates["lr"].min()
+    figure = learning_rates(rates.assign(n_tune=2 - lowest.astype(int)), None, arm_styles(list(dict.fromkeys(rates["arm"]))), title="t")
+    assert hollow(figure) == {rates["lr"].min()}
+
+
+def test_runs_beside_a_search_are_not_counted_in_its_loss(book: Draw) -> None:
     drawn = book("ratios")
-    rates = drawn.found.tables["rates"]
-    figure = drawn.shown["learning_rates"].figure
-    few = {float(x) for mark in artists(figure, "tune:olora") if mark.get_markerfacecolor() == "white" for x in mark.get_xdata()}
-    mine = rates[rates["arm"] == "olora"]
-    assert few == set(mine[mine["n_runs"] < rates["n_runs"].max()]["lr"]) and 0 < len(few) < len(mine)
+    rates, shown = drawn.found.tables["rates"], drawn.shown["learning_rates"]
+    assert rates["n_runs"].nunique() > 1 and rates["n_tune"].nunique() == 1
+    assert hollow(shown.figure) == set() and f"Runs that a loss is of: {rates['n_tune'].iloc[0]}." in shown.caption
 
 
 def test_marks_of_one_schedule_stand_side_by_side_and_intervals_inside(book: Draw) -> None:

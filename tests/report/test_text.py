@@ -226,4 +226,4 @@ def test_a_study_that_has_just_begun_shows_only_what_has_runs(tmp_path: Path, st
     assert "None" not in shown and "none matches" not in shown and "## Learning rates" not in shown and "| benchmark" not in shown
     compared = [section for section in shown.split("\n## ")[1:] if " against " in section.splitlines()[0]]
     assert len(compared) >= comparisons and all("No verdict yet on " in section for section in compared)
-    assert shown.count("No run of this comparison has been scored.") == 1
+    assert shown.count("No benchmark has been scored in this comparison.") == 1

@@ -282,7 +282,7 @@
   const inCell = (cell) => (cell === -1 ? runs : runs.filter((run) => run.cell === cell));
   const seedsOf = (some) => [...new Set(some.map((run) => run.seed))].sort((a, b) => a - b);
   const seedsIn = (cell) => seedsOf(inCell(cell));
-  const rateRows = () => { const p = parsed("learning_rates"); return p.records.map((r) => ({ cell: data.cell_of[p.get(r, "cell")] ?? -1, arm: p.get(r, "arm"), lr: p.num(r, "lr"), best: p.get(r, "best") === "True", edge: p.get(r, "edge"), tune: p.num(r, "tune"), report_loss: p.num(r, "report_loss"), score: p.num(r, "score"), diverged: p.num(r, "diverged"), runs: p.num(r, "n_runs"), criterion: p.get(r, "criterion") })); };
+  const rateRows = () => { const p = parsed("learning_rates"); return p.records.map((r) => ({ cell: data.cell_of[p.get(r, "cell")] ?? -1, arm: p.get(r, "arm"), lr: p.num(r, "lr"), best: p.get(r, "best") === "True", edge: p.get(r, "edge"), tune: p.num(r, "tune"), report_loss: p.num(r, "report_loss"), score: p.num(r, "score"), diverged: p.num(r, "diverged"), runs: { tune: p.num(r, "n_tune"), report_loss: p.num(r, "n_report_loss"), score: p.num(r, "n_score") }, criterion: p.get(r, "criterion") })); };
   const rates = rateRows();
   const bestLr = new Map(rates.filter((r) => r.best).map((r) => [`${r.cell} ${r.arm}`, r.lr]));
   const sameLr = (a, b) => Math.abs(a - b) <= 1e-5 * Math.abs(b);
@@ -666,17 +666,17 @@
     parts.push(svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, stroke: quiet }), text({ x: (left + right) / 2, y: bottom + 38, "text-anchor": "middle" }, "learning rate (log axis)"));
     parts.push(text({ x: 4, y: 14 }, axisWords));
     if (data.shared_lr) parts.push(svg("line", { x1: x(data.shared_lr), x2: x(data.shared_lr), y1: top, y2: bottom, stroke: ink, "stroke-dasharray": "3 3" }), text({ x: x(data.shared_lr), y: top - 5, fill: ink, "text-anchor": "middle" }, "shared lr"));
-    const most = Math.max(...known.map((r) => r.runs)), few = known.filter((r) => r.runs < most);
+    const most = Math.max(...known.map((r) => r.runs[metric])), few = known.filter((r) => r.runs[metric] < most);
     const sign = (d, r, told) => svg("path", { class: "beyond", d, transform: `translate(${x(r.lr)} ${top + STACK * (beyond.indexOf(r.arm) + 0.5)})`, fill: "none", stroke: armColour(r.arm), "stroke-width": 2.2 }, svg("title", {}, told));
     for (const name of names) {
       const mine = points.filter((r) => r.arm === name).sort((a, b) => a.lr - b.lr), there = mine.filter((r) => Number.isFinite(r[metric]) && !isFar(r)), tint = armColour(name);
       parts.push(svg("polyline", { points: there.map((r) => `${x(r.lr).toFixed(1)},${y(r[metric]).toFixed(1)}`).join(" "), fill: "none", stroke: tint, "stroke-width": 2, "stroke-dasharray": dashOf(name) || null }));
       for (const r of mine) {
-        const told = `${name}, lr ${lrText(r.lr)}: ${Number.isFinite(r[metric]) ? minus(r[metric].toFixed(digits)) : "no value"}, ${plural(r.runs, "run")}${r.diverged ? `, ${r.diverged} diverged` : ""}${r.best ? ", best by the criterion" : ""}${r.edge ? `, the ${r.edge === "low" ? "lowest" : "highest"} rate tried` : ""}`;
+        const told = `${name}, lr ${lrText(r.lr)}: ${Number.isFinite(r[metric]) ? minus(r[metric].toFixed(digits)) : "no value"}, ${plural(r.runs[metric], "run")}${r.diverged ? `, ${r.diverged} diverged` : ""}${r.best ? ", best by the criterion" : ""}${r.edge ? `, the ${r.edge === "low" ? "lowest" : "highest"} rate tried` : ""}`;
         if (isFar(r)) parts.push(sign("M-5 4L0 -5L5 4Z", r, told));
         else if (Number.isFinite(r[metric])) {
           if (r.best) parts.push(svg("line", { x1: x(r.lr), x2: x(r.lr), y1: y(r[metric]), y2: bottom, stroke: tint, "stroke-dasharray": "2 4" }), svg("circle", { cx: x(r.lr), cy: y(r[metric]), r: 9, fill: "none", stroke: tint, "stroke-width": 2 }));
-          const point = mark(name, x(r.lr), y(r[metric]), r.runs < most ? card : tint);
+          const point = mark(name, x(r.lr), y(r[metric]), r.runs[metric] < most ? card : tint);
           point.append(svg("title", {}, told));
           parts.push(point);
         }
@@ -686,7 +686,7 @@
     const best = points.filter((r) => r.best).map((r) => `${r.arm} ${lrText(r.lr)}${r.edge ? " (at an edge of what was tried)" : ""}`).join(", ");
     put(place, svg("svg", { xmlns: "http://www.w3.org/2000/svg", width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${axisWords} against learning rate, ${data.cells[cell]}. Best: ${best || "none"}. All points stand in the table Learning rates.` }, ...parts));
     place.dataset.points = known.length;
-    const range = [...new Set(few.map((r) => r.runs))].sort((a, b) => a - b);
+    const range = [...new Set(few.map((r) => r.runs[metric]))].sort((a, b) => a - b);
     $("#r-note").textContent = `Ring: best by ${points[0].criterion.replace(/_/g, " ")}, the criterion of the choice${best ? `: ${best}` : ""}.${range.length ? ` Hollow: mean of ${range.length > 1 ? `${range[0]} to ${range[range.length - 1]}` : plural(range[0], "run")}; filled: of ${most}.` : ""}${points.some((r) => r.diverged) ? " Cross above the axis: runs diverged at that rate." : ""}${known.some(isFar) ? " Triangle: far above." : ""}${data.shared_lr ? " Dashed line: the shared learning rate." : ""}`;
   }
   function startRates() {
