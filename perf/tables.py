@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from perf import RESULTS
+from perf import RESULTS, medians, ratios, spread
 
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -30,43 +30,51 @@ SIDES = {
 
 def train(found: dict[str, Any], path: Path) -> list[str]:
     """A row a side of perf.train; ratios are ours by theirs."""
-    asked, ours = found["asked"], found["sides"]["ours"]
+    asked, pairs = found["asked"], found["pairs"]
     rows = []
     for name, label in SIDES.items():
-        if name not in found["sides"]:
+        if name not in pairs[0]:
             continue
-        side = found["sides"][name]
-        mine = name.startswith("ours")
-        speed = "" if mine else f"{ours['examples_per_s'] / side['examples_per_s']:.2f}"
-        reads = "" if mine else f"{ours['supervised_tokens_per_s'] / side['supervised_tokens_per_s']:.2f}"
-        memory = "" if mine else f"{ours['peak_above_model_bytes'] / side['peak_above_model_bytes']:.2f}"
+        side = medians([pair[name] for pair in pairs])
+        keys = ("examples_per_s", "supervised_tokens_per_s", "peak_above_model_bytes")
+        by = ["" if name.startswith("ours") else spread(ratios(pairs, "ours", name, key)) for key in keys]
         rows.append(
             (label, f"{side['examples_per_s']:.2f}", f"{side['supervised_tokens_per_s']:.0f}", _mib(side["peak_above_model_bytes"]),
-             f"{side['first_loss']:.3f}", f"{side['final_loss']:.3f}", speed, reads, memory)
+             f"{side['first_loss']:.3f}", f"{side['final_loss']:.3f}", *by)
         )  # fmt: skip
-    some = "" if set(found["sides"]) == set(SIDES) else f" --sides {','.join(found['sides'])}"
-    command = f'make perf PERF=train ARGS="--data {asked["data"]} --steps {asked["steps"]} --warmup {asked["warmup"]}{some}"'
+    some = "" if set(pairs[0]) == set(SIDES) else f" --sides {','.join(pairs[0])}"
+    command = f'make perf PERF=train ARGS="--data {asked["data"]} --steps {asked["steps"]} --warmup {asked["warmup"]}{_times(pairs)}{some}"'
     head = ("side", "examples/s", "supervised tokens/s", "peak above model, MiB", "first loss", "last losses", "ours / it: examples",
             "supervised tokens", "peak")  # fmt: skip
-    return [*_table(head, rows), "", *_source(found, path, command, f"{asked['model']}, {ours['precision']}, {asked['steps']} steps")]
+    what = f"{asked['model']}, {pairs[0]['ours']['precision']}, {asked['steps']} steps{_turns(pairs)}"
+    return [*_table(head, rows), "", *_source(found, path, command, what)]
 
 
 def evaluate(found: dict[str, Any], path: Path) -> list[str]:
     """A row a dtype, shots and benchmark of perf.eval; HFLM at its fastest batch size of those tried."""
     rows = []
     for row in found["table"]:
-        ours, hflm = row["ours"], row["hflm"]
+        ours, hflm = (medians([pair[side] for pair in row["pairs"]]) for side in ("ours", "hflm"))
         rows.append(
             (row["dtype"], row["shots"], row["benchmark"], row["requests"], f"{ours['seconds']:.2f}", f"{hflm['seconds']:.2f}",
-             f"{hflm['seconds'] / ours['seconds']:.2f}", _mib(ours["bytes"]), _mib(hflm["bytes"]), f"{row['largest_difference']:.1e}",
-             row["other_predictions"])
+             spread(ratios(row["pairs"], "hflm", "ours", "seconds")), _mib(ours["bytes"]), _mib(hflm["bytes"]),
+             f"{row['largest_difference']:.1e}", row["other_predictions"])
         )  # fmt: skip
     head = ("dtype", "shots", "benchmark", "requests", "ours, s", "HFLM, s", "HFLM / ours", "ours, MiB", "HFLM, MiB",
             "largest difference, nats", "other choices")  # fmt: skip
-    dtypes, shots = (list(dict.fromkeys(row[key] for row in found["table"])) for key in ("dtype", "shots"))
-    some = "" if len(dtypes) > 1 else f' ARGS="--dtypes {dtypes[0]} --shots {",".join(shots)} --items {found["items"]}"'
-    few = f" ({found['few_shot_items']} with five shots)" if "5" in shots else ""
-    return [*_table(head, rows), "", *_source(found, path, f"make perf PERF=eval{some}", f"{found['items']} items a benchmark{few}")]
+    dtypes, shots = (",".join(dict.fromkeys(row[key] for row in found["table"])) for key in ("dtype", "shots"))
+    pairs, items, few = found["table"][0]["pairs"], found["items"], found["few_shot_items"]
+    asked = f"--dtypes {dtypes} --shots {shots} --items {items}" + (f" --few-shot-items {few}" if "5" in shots else "")
+    what = f"{items} items a benchmark" + (f" ({few} with five shots)" if "5" in shots else "") + _turns(pairs)
+    return [*_table(head, rows), "", *_source(found, path, f'make perf PERF=eval ARGS="{asked}{_times(pairs)}"', what)]
+
+
+def _times(pairs: Sequence[Any]) -> str:
+    return f" --pairs {len(pairs)}" if len(pairs) > 1 else ""
+
+
+def _turns(pairs: Sequence[Any]) -> str:
+    return f", medians of {len(pairs)} turns with the least and the greatest ratio" if len(pairs) > 1 else ""
 
 
 def exact(found: dict[str, Any], path: Path) -> list[str]:

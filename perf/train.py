@@ -2,10 +2,11 @@
 
 All train the same LoRA (rank 32, alpha 16, q_proj and v_proj, AdamW, linear schedule, clip 1) on the same examples of one data set,
 tokenised once by us, with the loss on the same supervised tokens. In every setting but TRL's packing the optimiser batches hold the same
-examples in the same order, so losses can be compared. Each side runs in a process of its own, one after the other, with bf16 where the
-hardware is fast at it (theirs by `bf16=True`, weights in bf16 as ours). Start-up and the first steps (`--warmup`) are left out of speed;
-memory is the peak of the process above its level with the model loaded. TRL's packing fills rows of `cutoff` tokens by its own rules and so
-redefines what a batch is: supervised tokens a second are what can be compared.
+examples in the same order, so losses can be compared. Each side runs in a process of its own, one after the other, `--pairs` times in
+turn, with bf16 where the hardware is fast at it (theirs by `bf16=True`, weights in bf16 as ours); what is held to is the median of the
+turns' ratios. Start-up and the first steps (`--warmup`) are left out of speed; memory is the peak of the process above its level with the
+model loaded. TRL's packing fills rows of `cutoff` tokens by its own rules and so redefines what a batch is: supervised tokens a second
+are what can be compared.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from olora_bench.config import Experiment, compose, load
 from olora_bench.process.hardware import resolve_precision
-from perf import results_file
+from perf import ratios, results_file, spread
 
 SIDES = ("ours", "ours_compiled", "ours_checkpointing", "trl", "trl_packing", "transformers")
+COMPARED = ("examples_per_s", "supervised_tokens_per_s", "peak_above_model_bytes")
 LEAST = {"trl": 4.0}
 MOST_MEMORY = {"trl": 0.4}
 """Held to on CPUs with fast bf16: examples a second at least so many times theirs, peak memory at most so much of theirs."""
@@ -200,6 +203,7 @@ def _transformers(examples: list[Any], model: Any, tokenizer: Any, what: Experim
 
 
 def sides(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each side once, in turn."""
     for side in options.sides.split(","):
         done = subprocess.run(
             [sys.executable, "-m", "perf.train", "--measure", side, *sys.argv[1:]],
@@ -220,6 +224,7 @@ def main() -> int:
     parser.add_argument("--data", default="commonsense", help="alpaca needs the Hub or a local folder")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=1, help="how often each side is measured, in turn")
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="cpu")
@@ -231,46 +236,52 @@ def main() -> int:
     if options.measure:
         print(json.dumps(measure(options.measure, options)))
         return 0
-    found: dict[str, dict[str, Any]] = {}
-    for side, result in sides(options):
-        found[side] = result
-        print(
-            f"{side:18} {result['examples_per_s']:6.2f} examples/s {result['tokens_per_s']:6.0f} tokens/s "
-            f"{result['supervised_tokens_per_s']:6.0f} supervised/s, "
-            f"peak {result['peak_above_model_bytes'] / 2**20:6.0f} MiB above the model, "
-            f"loss {result['first_loss']:.4f} -> {result['final_loss']:.4f} ({result['steps']} steps, {result['precision']})",
-            flush=True,
-        )
-    held = _ratios(found)
-    _write(found, options)
+    pairs: list[dict[str, dict[str, Any]]] = []
+    for _ in range(options.pairs):
+        pairs.append({})
+        for side, result in sides(options):
+            pairs[-1][side] = result
+            print(_line(side, result), flush=True)
+    held = _held(pairs)
+    _write(pairs, options)
     return 0 if held else 1
 
 
-def _ratios(found: dict[str, dict[str, Any]]) -> bool:
-    held, ours = True, found.get("ours")
-    for side, theirs in found.items():
-        if ours is None or side.startswith("ours"):
+def _line(side: str, result: dict[str, Any]) -> str:
+    return (
+        f"{side:18} {result['examples_per_s']:6.2f} examples/s {result['tokens_per_s']:6.0f} tokens/s "
+        f"{result['supervised_tokens_per_s']:6.0f} supervised/s, "
+        f"peak {result['peak_above_model_bytes'] / 2**20:6.0f} MiB above the model, "
+        f"loss {result['first_loss']:.4f} -> {result['final_loss']:.4f} ({result['steps']} steps, {result['precision']})"
+    )
+
+
+def _held(pairs: Sequence[dict[str, dict[str, Any]]]) -> bool:
+    held = True
+    if "ours" not in pairs[0]:
+        return held
+    for side in pairs[0]:
+        if side.startswith("ours"):
             continue
-        speed = ours["examples_per_s"] / theirs["examples_per_s"]
-        reads = ours["supervised_tokens_per_s"] / theirs["supervised_tokens_per_s"]
-        memory = ours["peak_above_model_bytes"] / theirs["peak_above_model_bytes"]
-        good = ours["precision"] != "bf16" or (speed >= LEAST.get(side, 0.0) and memory <= MOST_MEMORY.get(side, float("inf")))
+        speed, reads, memory = (ratios(pairs, "ours", side, key) for key in COMPARED)
+        good = median(speed) >= LEAST.get(side, 0.0) and median(memory) <= MOST_MEMORY.get(side, float("inf"))
+        good |= pairs[0]["ours"]["precision"] != "bf16"
         held &= good
         wanted = f" (at least {LEAST[side]:g}x, at most {MOST_MEMORY[side]:g}x)" if side in LEAST else ""
         print(
-            f"ours / {side}: {speed:.2f}x examples/s, {reads:.2f}x supervised tokens/s, "
-            f"{memory:.2f}x memory{wanted}{'' if good else '  NOT HELD'}"
+            f"ours / {side}, {len(pairs)} times: {spread(speed)}x examples/s, {spread(reads)}x supervised tokens/s, "
+            f"{spread(memory)}x memory{wanted}{'' if good else '  NOT HELD'}"
         )
     return held
 
 
-def _write(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
+def _write(pairs: Sequence[dict[str, dict[str, Any]]], options: argparse.Namespace) -> None:
     from olora_bench.process.provenance import provenance
 
     facts = provenance(assets=[], threads=options.threads, device=options.device, token_budget={})
     out = options.out or results_file(f"train_{options.data}", facts, options.device)
-    asked = {key: getattr(options, key) for key in ("model", "data", "steps", "warmup")}
-    out.write_text(json.dumps({"asked": asked, "provenance": facts, "sides": found}, indent=1, default=str) + "\n")
+    asked = {key: getattr(options, key) for key in ("model", "data", "steps", "warmup", "pairs")}
+    out.write_text(json.dumps({"asked": asked, "provenance": facts, "pairs": pairs}, indent=1, default=str) + "\n")
     print(f"wrote {out}")
 
 
