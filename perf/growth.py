@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from perf.load import measured
+from perf.measured import measured
 from perf.profile import Profiled, experiment
 
 EXPONENT, BYTES = 1.2, 2 * 1000**3
@@ -95,8 +95,7 @@ def runs(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     """`study report`, by the runs of a made-up study of long curves and many items."""
     for size in (20, 40, 80) if options.small else (500, 2000, 10_000):
         with tempfile.TemporaryDirectory() as folder:
-            # By way of a small process: one counts as large as the one that it was begun by.
-            measured("-m", "perf.load", "--runs", str(size), "--out", f"{folder}/load.json")
+            measured("perf.load", "--runs", str(size), "--out", f"{folder}/load.json")
             report = json.loads((Path(folder) / "load.json").read_text(encoding="utf-8"))["report"]
         yield {"size": float(size), "cpu_seconds": report["cpu_seconds"], "peak_bytes": float(report["peak_bytes"])}
 

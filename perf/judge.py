@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from perf.load import measured
+from olora_bench.process.provenance import provenance
+from perf.measured import measured
 
 SECONDS, BYTES = 20.0, 2000 * 1000**2
 SIDES, SEEDS, TASKS = ("one", "other"), range(6), ("piqa", "boolq")
@@ -65,10 +66,8 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         size = make(Path(folder), options.rows)
-        found = measured("-m", "olora_bench.judge", *(str(Path(folder) / side) for side in SIDES))
+        found = measured("olora_bench.judge", *(str(Path(folder) / side) for side in SIDES))
     held = found["cpu_seconds"] < SECONDS and found["peak_bytes"] < BYTES
-    from olora_bench.process.provenance import provenance  # not before: a process counts as large as the one it was begun by
-
     facts = provenance(assets=[], threads=1, device="cpu")
     value = {"asked": {"rows": options.rows}, "provenance": facts, "samples_bytes": size, "judge": found}
     options.out.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

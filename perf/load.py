@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from olora_bench.process.provenance import provenance
+from perf.measured import ROOT, measured
 from tests.study_text import PACKAGED_HEAD, TWO_ARMS, study_text
 
-ROOT = Path(__file__).parents[1]
 SECONDS, BYTES = 15.0, 400 * 1000**2
 MAKE = """
 import sys
@@ -31,17 +30,6 @@ big_study.make(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-def measured(*command: str) -> dict[str, Any]:
-    """Processor seconds and peak resident bytes of a process, which must end with 0 or 1."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, cwd=ROOT, env=environment) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return {"cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1), "peak_bytes": usage.ru_maxrss * 1024}
-
-
 def main() -> int:
     """Exit codes: 0 the limits hold, 1 they do not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,14 +39,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root, file = Path(folder) / "results", Path(folder) / "big.yaml"
         file.write_text(study_text(TWO_ARMS, name="big", head=PACKAGED_HEAD), encoding="utf-8")
-        measured("-c", MAKE, str(root), str(options.runs))
-        found = {
-            name: measured("-m", "olora_bench.study", name, str(file), f"machine.results_dir={root}") for name in ("report", "extract")
-        }
+        subprocess.run([sys.executable, "-c", MAKE, str(root), str(options.runs)], cwd=ROOT, check=True)
+        found = {name: measured("olora_bench.study", name, str(file), f"machine.results_dir={root}") for name in ("report", "extract")}
         page = (root / "big" / "report" / "index.html").stat().st_size
     held = all(one["cpu_seconds"] < SECONDS and one["peak_bytes"] < BYTES for one in found.values())
-    from olora_bench.process.provenance import provenance  # not before: a process counts as large as the one it was begun by
-
     facts = provenance(assets=[], threads=1, device="cpu")
     value = {"asked": {"runs": options.runs}, "provenance": facts, "page_bytes": page, **found}
     options.out.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

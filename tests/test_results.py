@@ -14,6 +14,7 @@ from olora_bench.report.extract import BLOCK, claims, extract
 from olora_bench.report.origins import origins
 from olora_bench.report.page import study_page
 from olora_bench.study.expand import find_study
+from olora_bench.study.remake import remake
 from olora_bench.words.comparisons import caption
 from tests.committed_results import PUBLISHED, RESULTS, read
 
@@ -37,7 +38,7 @@ def test_every_committed_report_and_page_is_what_the_records_make(study: str) ->
     found, folder = read(study), RESULTS / study / "report"
     assert (folder / "report.md").read_text(encoding="utf-8").startswith(study_report(found.frames, found.tables, []))
     if table_files(found.tables)["declared.csv"] == (folder / "tables" / "declared.csv").read_bytes():
-        made = study_page(found.frames, found.tables, origins(found.frames, find_study(study)))
+        made = study_page(found.frames, found.tables, origins(found.frames, remake(study, find_study(study), RESULTS)))
         assert (folder / "index.html").read_bytes() == made
 
 

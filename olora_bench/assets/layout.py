@@ -243,6 +243,11 @@ def passed_over(model: Model, local_dir: Path | None) -> dict[Path, str]:
     return {folder: problem for folder, problem in problems.items() if problem is not None}
 
 
+def absent(folder: Path) -> dict[Path, str]:
+    """That there is no such folder, as `passed_over` says it."""
+    return {} if folder.is_dir() else {folder: "there is no such folder"}
+
+
 def _model_places(model: Model, local_dir: Path | None) -> list[Path]:
     own = [] if model.local is None else [Path(model.local)]
     if local_dir is None:

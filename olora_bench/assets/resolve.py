@@ -36,6 +36,8 @@ def resolve(experiment: Experiment, settled: Settled | None = None) -> dict[str,
     """
     if (unused := layout.beside(experiment.data)) is not None:
         _say_once(unused)
+    if experiment.data.path is not None and (other := experiment.data.hub) is not None:
+        _say_once(f"data.path={experiment.data.path} is trained on, and not data.hub={other.id} of data={experiment.data.name}")
     found: dict[str, Asset] = {}
     missing: list[Missing] = []
     for key, want in wanted(experiment).items():
@@ -64,7 +66,7 @@ def _declares(spec: Spec, source: AssetSource, local_dir: Path | None) -> bool:
     if source == "packaged":
         return not isinstance(spec, Data) and spec.packaged is not None
     if source == "hub":
-        return spec.hub is not None
+        return spec.hub is not None and not (isinstance(spec, Data) and spec.path is not None)
     if isinstance(spec, Model):
         return layout.find_model(spec, local_dir) is not None
     return bool(layout.find_rows(spec, local_dir))
@@ -78,7 +80,8 @@ def _passed_over(want: Wanted, source: Source | None, experiment: Experiment) ->
     if source == "local" or (source in asked and asked.index("local") > asked.index(source)):
         return {}
     if isinstance(spec, Model):
-        return layout.passed_over(spec, local_dir)
+        absent = {} if source is None or spec.local is None else layout.absent(Path(local_dir or "", spec.local))
+        return layout.passed_over(spec, local_dir) | absent
     return {} if local_dir is None else layout.rows_passed_over(spec, local_dir)
 
 

@@ -15,9 +15,10 @@ from omegaconf.errors import GrammarParseError, InterpolationResolutionError
 from pydantic import BaseModel, ValidationError
 
 from olora_bench.config.init_options import check_name
-from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.lines import in_shell, line, with_folders_as_written
 from olora_bench.config.lm_eval_tasks import described_task, groups_of
 from olora_bench.config.nearest import dotted, fields_at, no_such_key
+from olora_bench.config.overruled import check_overruled
 from olora_bench.config.own_inits import own_folders, own_modules
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
 from olora_bench.errors import BadInput
@@ -93,7 +94,7 @@ def compose(
         whole: with Hydra's own node, `hydra`.
 
     Raises:
-        BadInput: an unknown option or key, with what is allowed.
+        BadInput: an unknown option or key, with what is allowed; an override that would do nothing.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -106,11 +107,13 @@ def compose(
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return hydra_compose(config_name, overrides=with_folders_as_written(overrides), return_hydra_config=whole)
+            cfg = hydra_compose(config_name, overrides=with_folders_as_written(overrides), return_hydra_config=whole)
     except Exception as error:  # what a library's grammars make of a user's text is no list of errors that it keeps to
         raise BadInput(hydra_message(error)) from error
     finally:
         GlobalHydra.instance().hydra = running
+    check_overruled(cfg, overrides)
+    return cfg
 
 
 def check_folder(searched: Path, config_name: str) -> None:
@@ -209,6 +212,10 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
     if isinstance(error, RecursionError):
         return "nested too deeply, or an interpolation that leads to itself: write the value itself"
     text = "\n".join(str(e).strip() or type(e).__name__ for e in (error, error.__cause__) if e is not None)
+    if several := re.search(r"Ambiguous value for argument '(.*)'$", text, re.MULTILINE):
+        key, _, value = several[1].partition("=")
+        meant = f"A list is {key}=[{value}], text is {in_shell(line(key, value))}, and --multirun runs each in turn"
+        return f"{several[1]} is several values. {meant}"
     if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
         own = ", ".join(options("hydra/launcher"))
         return (

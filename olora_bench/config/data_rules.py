@@ -37,9 +37,19 @@ def check_data(data: Data) -> None:
     Raises:
         ValueError: names the keys, their values and what is allowed.
     """
+    _check_rows(data)
     _check_held_out(data)
     _check_chat(data)
     _check_kind(data)
+
+
+def _check_rows(data: Data) -> None:
+    own = {key: getattr(data, key) for key in ("path", "hub", "local", "prompt", "response", "prompt_template")}
+    given = [f"data.{key}={getattr(value, 'id', value)}" for key, value in own.items() if value is not None]
+    if given and data.kind == "benchmarks":
+        raise ValueError(f"{given[0]} is for rows of your own, and data={data.name} mixes benchmarks. Leave it out, or use data=file")
+    if data.path is not None and data.rows == "made_up":
+        raise ValueError(f"data.path={data.path} stands beside data.rows=made_up, which reads no file. Leave one of them out")
 
 
 def _check_held_out(data: Data) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from olora_bench.config.own_inits import own_folders
+from olora_bench.errors import BadInput
 
 _FOLDER = re.compile(r"(\+{0,2}(?:machine\.\w+_dir|data\.(?:tune_|report_)?path))=(.*)", re.DOTALL)
 _MODEL = re.compile(r"(model)=(local:.*)", re.DOTALL)
+_OPTION = re.compile(r"(\+?(?:model|init|data|recipe|suite|tracker)(?:@[\w.]*)?)=([^,{\[(]+)")
 
 
 def line(key: str, value: str | int | float | bool | None) -> str:
@@ -32,16 +35,58 @@ def line(key: str, value: str | int | float | bool | None) -> str:
 def with_folders_as_written(overrides: Iterable[str]) -> list[str]:
     """Override lines in which the folders of `machine` need no quotes: what Hydra does not read as one string is the path itself.
 
-    So is the folder of a model, unless Hydra can read a list of options to sweep over.
+    So is the folder of a model, unless Hydra can read a list of options to sweep over; and an option of a group is a name, also a number.
 
     >>> with_folders_as_written(["machine.results_dir=/data/lr=1, (copy)", "rank=4", "model=local:/data/my model"])
     ["machine.results_dir='/data/lr=1, (copy)'", 'rank=4', "model='local:/data/my model'"]
+
+    Raises:
+        BadInput: Hydra cannot read a line; says how to type it.
     """
-    return [_as_written(one) for one in overrides]
+    return [_readable(_as_written(one)) for one in overrides]
+
+
+@cache
+def _readable(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals and not key.startswith("~"):
+        raise BadInput(f"{override} is no KEY=VALUE. If it belongs to the word before it, put both into quotes: 'KEY=TWO WORDS'")
+    if not key.strip("+~ "):
+        raise BadInput(f"{override} names no key. Give KEY=VALUE")
+    if (why := _unreadable(override)) is not None:
+        closed = "Close its brackets and quotes; where the value is text as it stands"
+        raise BadInput(f"{_short(override)} cannot be read: {why}. {closed}, type {_short(in_shell(line(key, value)))}")
+    return override
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 300 else f"{text[:300]}..."
+
+
+def in_shell(word: str) -> str:
+    """A word as it is typed in a shell, in double quotes where they are enough.
+
+    >>> print(in_shell("data.prompt='Q: {question}'"), in_shell("rank=4"))
+    "data.prompt='Q: {question}'" rank=4
+    """
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+
+
+def _unreadable(override: str) -> str | None:
+    """What Hydra's grammar has against a line; None where it reads it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except RecursionError:
+        return "nested too deeply"
+    except Exception as error:  # what a library's grammar makes of a user's text is no list of errors that it keeps to
+        return str(error).partition("\n")[0].partition(" expecting ")[0]
+    return None
 
 
 def _as_written(one: str) -> str:
-    found = _FOLDER.fullmatch(one) or (None if re.search(r",\s*(local|hub):", one) else _MODEL.fullmatch(one))
+    found = _FOLDER.fullmatch(one) or (None if re.search(r",\s*(local|hub):", one) else _MODEL.fullmatch(one)) or _OPTION.fullmatch(one)
     return one if found is None else plain_line(*found.groups())
 
 

@@ -373,6 +373,13 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _files_are_looked_for(self) -> Experiment:
+        if self.data.path is not None and "local" not in self.assets:
+            asked = ",".join(self.assets)
+            raise ValueError(f"data.path={self.data.path} is local, and assets=[{asked}] looks nowhere here. Add local to assets")
+        return self
+
+    @model_validator(mode="after")
     def _answers_fit(self) -> Experiment:
         if self.suite.generation is not None and self.data.template == "chat":
             raise ValueError(

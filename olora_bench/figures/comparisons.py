@@ -16,7 +16,7 @@ from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_t
 from olora_bench.figures.scores import comparison
 from olora_bench.store.manifest import Margin
 from olora_bench.words import keys
-from olora_bench.words.comparisons import Measure, by_looks, ends_of, grouped, measures, told, verdict_word
+from olora_bench.words.comparisons import Measure, at_edge, by_looks, ends_of, grouped, measures, told, verdict_word
 from olora_bench.words.numbers import signed
 
 VERDICT_PT = 34
@@ -75,6 +75,7 @@ def _key(rows: Sequence[Outcome], shown: Sequence[Measure], margin: Margin) -> s
         told=told(rows),
         filled=any(found.resolved for found in marks),
         open_=any(not found.resolved for found in marks),
+        edge=at_edge(rows),
         line=keys.line(looks=by_looks(rows)) if any(not math.isnan(found.low) for found in marks) else "",
         margin=any(math.isfinite(measure.margin(rows, margin)) for measure in shown),
         ticks=any(_called_from(row, measure) < measure.reach(rows, measure.margin(rows, margin)) for measure in shown for row in rows),

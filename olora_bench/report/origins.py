@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from olora_bench.analysis import StudyFrames
@@ -37,11 +35,11 @@ class Origins:
     assets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def origins(frames: StudyFrames, study_file: Path | None, *, run_pages: bool = False) -> Origins:
+def origins(frames: StudyFrames, remake: Sequence[str], *, run_pages: bool = False) -> Origins:
     """What a study's readable records say of their origin, for its page.
 
     Args:
-        study_file: the file that declares the study, None where it is not known.
+        remake: the commands that make the study again from the code of its commit.
     """
     facts, assets, commits = dict[str, Counter[str]](), dict[str, Counter[str]](), set[str]()
     for provenance in frames.provenance.values():
@@ -54,8 +52,8 @@ def origins(frames: StudyFrames, study_file: Path | None, *, run_pages: bool = F
         commits |= {str(harness["commit"])} if harness.get("commit") else set()
     ordered = {label: dict(sorted(facts[label].items())) for label in LABELS.values() if label in facts}
     came = {source: dict(sorted(keys.items())) for source, keys in sorted(assets.items())}
-    remake = _remake(frames.study, study_file, frames.overrides, commits)
-    return Origins(len(frames.provenance), ordered, remake, run_pages, came)
+    checkout = [f"git checkout {commit}" for commit in commits] if len(commits) == 1 else []
+    return Origins(len(frames.provenance), ordered, [*checkout, *remake], run_pages, came)
 
 
 def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -79,16 +77,3 @@ def _facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "python", " on ".join(str(hardware[key]) for key in ("python", "system") if hardware.get(key))
     if provenance.get("packages"):
         yield "packages", ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
-
-
-def _remake(study: str, study_file: Path | None, overrides: Sequence[str], commits: set[str]) -> list[str]:
-    name = study if study_file is None or study_file.stem == study else f"{study_file.name}"
-    given = f"{name} ARGS={quote(' '.join(overrides))}" if overrides else name
-    checkout = [f"git checkout {commit}" for commit in commits] if len(commits) == 1 else []
-    return [
-        *checkout,
-        f"make plan SWEEP={given}      # what would run; runs nothing",
-        f"make sweep SWEEP={given}     # the runs that are missing, then this report",
-        f"make report SWEEP={given}    # this report again from results/, no GPU, no network",
-        f"make figures SWEEP={given}   # the figures again from results/",
-    ]

@@ -11,7 +11,7 @@ import numpy as np
 from olora_bench.analysis import Tables, analyse, rows_of
 from olora_bench.analysis.complete import lacking_text
 from olora_bench.analysis.frames import Row
-from olora_bench.foreign.record import ImportedRecord
+from olora_bench.config.lines import typed
 from olora_bench.identity.title import run_title
 from olora_bench.report import study_report, table_files
 from olora_bench.report.extract import claims, extract
@@ -60,7 +60,7 @@ def report(home: Path) -> Made:
 def _report(found: Read, *, figures: bool = False) -> Made:
     tables, lacks = _tables(found), found.lacks
     text = study_report(found.frames, tables, _notes(found, lacks))
-    page = study_page(found.frames, tables, _origins(found.file, found.records))
+    page = study_page(found.frames, tables, _origins(found))
     with lease(found.home, wait=True):
         folder = _written(found, tables)
         for name, content in {"index.html": page, "report.md": (text + "\n").encode()}.items():
@@ -130,11 +130,13 @@ def _notes(found: Read, lacks: Sequence[str]) -> list[str]:
     return [*lines, f"The same again, from the records: {typed_here('report', home.name, home.parent)}"]
 
 
-def _origins(file: str, records: Sequence[ImportedRecord]) -> Origins:
+def _origins(found: Read) -> Origins:
+    records = found.records
     harnesses: dict[str, int] = {}
     for one in records:
         for name in sorted({score.harness for score in one.scores.values() if score.harness}):
             harnesses[name] = harnesses.get(name, 0) + 1
-    remake = [f"python -m olora_bench.study import {file}    # the records and this report again, from the same files"]
+    again = typed("olora_bench.study", "import", found.file)  # by its name alone: the record says nothing of the machine
+    remake = [f"{again}    # the records and this report again, from the same files"]
     files = {"files that were read": {str(sum(len(one.sources) for one in records)): len(records)}}
     return Origins(len(records), ({"Scored by": harnesses} if harnesses else {}) | files, remake)

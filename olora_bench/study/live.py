@@ -118,14 +118,16 @@ class Live:
         return replace(run, loss=loss, curve=curve)
 
     def _left(self, study: OpenStudy, found: Sequence[Standing]) -> str:
-        """How long the rest takes, as `study status` says it."""
+        """How long the rest takes, as `study status` says it; and that nobody is at work on it, where no lease is held."""
         left = [one.job for one in found if one.state in ("running", "interrupted", "missing")]
         if not left:
             return ""
         over = tuple(one.job.what.train_id for one in found if one.state in OVER)
         known = self._kept.get("paces", over, lambda: paces(study.store, left[0].experiment.machine))
-        workers = max(1, sum(one.state == "running" for one in found))
-        return f"about {duration(estimate.seconds(left, [], known) / workers)} left" + (f" by {workers} workers" if workers > 1 else "")
+        seconds, workers = estimate.seconds(left, [], known), sum(one.state == "running" for one in found)
+        if not workers:
+            return f"no process is at work; the rest takes one about {duration(seconds)}"
+        return f"about {duration(seconds / workers)} left" + (f" by {workers} workers" if workers > 1 else "")
 
     def _look(self, study: OpenStudy, grids: Grids, found: Sequence[Standing]) -> list[str]:
         """What the next look asks, how many runs it waits for, and what a study of this size finds."""

@@ -63,11 +63,11 @@ def homes(results_dir: Path, name: str) -> list[Path]:
     return [inside(results_dir, one) for one in (home, *variants) if (one / "manifest.json").exists()]
 
 
-def typed_here(command: str, name: str, results_dir: Path) -> str:
+def typed_here(command: str, name: str, results_dir: Path, *overrides: str) -> str:
     """A command of studies to type, which finds this results folder."""
     usual = machine(compose()).results_dir
     elsewhere = [] if results_dir.absolute() == usual.absolute() else [plain_line("machine.results_dir", str(results_dir))]
-    return typed("olora_bench.study", command, name, *elsewhere)
+    return typed("olora_bench.study", command, name, *overrides, *elsewhere)
 
 
 def studies(results_dir: Path) -> list[str]:

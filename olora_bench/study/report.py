@@ -31,6 +31,7 @@ from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import manifest_in, read_manifest
 from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir, typed_here
+from olora_bench.study.remake import remake
 from olora_bench.study.schema import parse_study
 from olora_bench.words.claims import claims_table
 from olora_bench.words.declared import CHANGED, declared_sentences, since_text
@@ -173,7 +174,8 @@ def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = Fa
         study_file: the file that declares the study, None where it is not known.
     """
     store = Store(found.results_dir)
-    where = origins(found.frames, study_file, run_pages=run_pages)
+    again = remake(found.frames.study, study_file, found.results_dir, found.frames.overrides)
+    where = origins(found.frames, again, run_pages=run_pages)
     written = _write(found.folder, [("index.html", study_page(found.frames, found.tables, where))])
     pages = run_pages_of(store, found.frames) if run_pages else iter(())
     return written | _write(found.folder, ((f"runs/{train_id}.html", content) for train_id, content in pages))

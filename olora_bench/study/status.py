@@ -44,9 +44,10 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     if left:
         known = paces(study.store, left[0].experiment.machine)
         seconds = estimate.seconds(left, [], known)
-        workers = max(1, len(by_state.get("running", [])))
-        shared = f" by {workers} workers at once" if workers > 1 else ""
-        lines.append(f"time left     {duration(seconds / workers)}{shared} ({estimate.source([job.experiment for job in left], known)})")
+        workers = len(by_state.get("running", []))
+        by = f" by {workers} workers at once" if workers > 1 else "" if workers else " by one process; none is at work now"
+        source = estimate.source([job.experiment for job in left], known)
+        lines.append(f"time left     {duration(seconds / max(1, workers))}{by} ({source})")
     if by_state.get("failed"):
         retry = typed("olora_bench.study", "retry", name, *overrides)
         lines.append(f"failed runs are tried again by: {retry} (by `run` too, where the code is not the one they failed under)")

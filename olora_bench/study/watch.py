@@ -17,6 +17,7 @@ from olora_bench.report.watch_page import trouble_page, watch_page
 from olora_bench.study.expand import find_study
 from olora_bench.study.fresh import inputs_digest
 from olora_bench.study.live import Live
+from olora_bench.study.remake import remake
 from olora_bench.study.report import analysed, open_results
 
 ADDRESS = "127.0.0.1"
@@ -61,7 +62,8 @@ class Pages:
         inputs = inputs_digest(results_dir, study, file, self.overrides)
         if self._report is None or self._report[0] != inputs:
             found = analysed(results_dir, study, file, self.overrides)
-            self._report = inputs, study_page(found.frames, found.tables, origins(found.frames, file, run_pages=False))
+            again = remake(study, file, results_dir, found.frames.overrides)
+            self._report = inputs, study_page(found.frames, found.tables, origins(found.frames, again))
         return self._report[1]
 
     def _or_trouble(self, make: Callable[[], bytes]) -> bytes:

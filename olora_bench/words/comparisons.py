@@ -10,7 +10,7 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.paired import MIN_BLOCKS
 from olora_bench.store.manifest import Margin
-from olora_bench.words.keys import AT_LOOKS, TOLD, TOLD_WITH_MARGIN, line
+from olora_bench.words import keys
 from olora_bench.words.numbers import number, rate
 from olora_bench.words.verdicts import about, digits_of, found, span, unit
 
@@ -81,9 +81,20 @@ class Measure:
 
     def _told(self, outcome: Outcome) -> bool:
         """Whether its own interval excludes 0, and no loss speaks against an arm that may have a lower one beyond its rates."""
-        effect, comparison = self.effect(outcome), outcome.comparison
-        against = comparison.arm if effect.difference > 0 else comparison.reference
-        return (effect.low > 0 or effect.high < 0) and not (self.by_loss and against in outcome.may_be_lower)
+        return self._excludes_0(outcome) and not self._spares(outcome)
+
+    def _excludes_0(self, outcome: Outcome) -> bool:
+        effect = self.effect(outcome)
+        return effect.low > 0 or effect.high < 0
+
+    def _spares(self, outcome: Outcome) -> bool:
+        comparison = outcome.comparison
+        against = comparison.arm if self.effect(outcome).difference > 0 else comparison.reference
+        return self.by_loss and against in outcome.may_be_lower
+
+    def open_at_edge(self, outcome: Outcome) -> bool:
+        """Whether its mark is open though its interval excludes 0: the best rate of the arm that it speaks against lies at an edge."""
+        return self._excludes_0(outcome) and self._spares(outcome) and not self.of(outcome).resolved
 
     def margin(self, shown: Sequence[Outcome], declared: Margin) -> float:
         """The margin in this measure of outcomes that carry a verdict, judged by it or by the other measure; NaN where there is none."""
@@ -104,12 +115,17 @@ LOSS = Measure("Held-out loss", "nats per token", "lower is better", True, 3, -1
 
 def filled(shown: Sequence[Outcome]) -> str:
     """What the marks of a forest on a page mean."""
-    return f"{told(shown)} Open: not. {line(looks=by_looks(shown))}"
+    return f"{told(shown)} {keys.opened(filled=True, edge=at_edge(shown))} {keys.line(looks=by_looks(shown))}"
+
+
+def at_edge(shown: Sequence[Outcome]) -> bool:
+    """Whether a best rate at an edge leaves any of the marks open."""
+    return any(measure.open_at_edge(one) for measure in measures(shown) for one in shown)
 
 
 def told(shown: Sequence[Outcome]) -> str:
     """What a filled mark means: with a margin, outcomes that carry a verdict may be equivalent."""
-    return TOLD_WITH_MARGIN if any(one.comparison.confirmatory and math.isfinite(one.margin) for one in shown) else TOLD
+    return keys.TOLD_WITH_MARGIN if any(one.comparison.confirmatory and math.isfinite(one.margin) for one in shown) else keys.TOLD
 
 
 def by_looks(shown: Sequence[Outcome]) -> bool:
@@ -149,7 +165,7 @@ def caption(shown: Sequence[Outcome], declared: Margin) -> list[str]:
     return [
         "Means over blocks (model, seed), arm minus reference. The axis of the held-out loss is turned, so that right of 0 favours the arm "
         "in both panels.",
-        f"95% intervals, from six blocks on: {', '.join(over)}{AT_LOOKS if by_looks(shown) else ''}." if over else "",
+        f"95% intervals, from six blocks on: {', '.join(over)}{keys.AT_LOOKS if by_looks(shown) else ''}." if over else "",
         f"Filled where the verdict says which is better{' or that they are equivalent' if equivalent else ''}; of the measure that "
         "carries no verdict, where the interval excludes 0, uncorrected.",
         "Open too where the best rate of the arm with the higher loss lies at an edge of its finalists."

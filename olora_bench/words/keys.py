@@ -73,17 +73,26 @@ def forest(over: int, noun: str, *, filled: bool, open_: bool, interval: bool, m
     )
 
 
-def comparisons(*, told: str, filled: bool, open_: bool, line: str, ticks: bool, margin: bool) -> str:
+def opened(*, filled: bool, edge: bool) -> str:
+    """What an open mark of a comparison means. `edge`: whether some is open for a best rate at an edge of its finalists alone.
+
+    >>> opened(filled=True, edge=True), opened(filled=False, edge=False)
+    ('Open: not, or against an arm whose best rate lies at an edge.', 'Open: not told from 0.')
+    """
+    return f"Open: not{'' if filled else ' told from 0'}{', or against an arm whose best rate lies at an edge' if edge else ''}."
+
+
+def comparisons(*, told: str, filled: bool, open_: bool, line: str, ticks: bool, margin: bool, edge: bool = False) -> str:
     """What the marks of the forest of all comparisons mean.
 
     Args:
         told: what a filled mark means, `TOLD` or `TOLD_WITH_MARGIN`.
-        filled, open_, ticks, margin: whether there are such marks.
+        filled, open_, ticks, margin: whether there are such marks; `edge` as for `opened`.
         line: what a line is, empty where there is none.
     """
     return said(
         filled=(filled, told),
-        open=(open_, "Open: not." if filled else "Open: not told from 0."),
+        open=(open_, opened(filled=filled, edge=edge)),
         line=(line, line),
         ticks=(ticks, "Grey tick: a true difference is found four times in five from here on."),
         margin=(margin, "Shaded: within the margin."),

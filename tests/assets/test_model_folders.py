@@ -251,6 +251,19 @@ def test_why_a_folder_is_passed_over_is_said(
     ]
 
 
+@pytest.mark.parametrize("local_dir", [True, False])
+def test_a_folder_that_is_named_and_not_there_is_said(
+    local_dir: bool, make: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where its name is relative and there is no folder that it could be below."""
+    named = "nowhere" if local_dir else "nothing"
+    below = (f"machine.local_dir={tmp_path}",) if local_dir else ()
+    what = make("assets=[local,hub]", "model=smollm2_135m", f"model.local={named}", *below, "data=made_up", "suite=none")
+    assert resolve(what)["model:smollm2_135m"].source == "hub"
+    place = tmp_path / named if local_dir else Path(named)
+    assert capsys.readouterr().err == f"model:smollm2_135m: {place} is passed over: there is no such folder; taken from: hub\n"
+
+
 def test_a_folder_passed_over_for_the_hub_is_said_once(
     make: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from olora_bench.__main__ import main as run_main
+from olora_bench.assets.__main__ import main as assets_main
 from olora_bench.config import compose, load, options
+from olora_bench.data.__main__ import main as data_main
 from olora_bench.errors import BadInput
+from olora_bench.inits.__main__ import main as inits_main
+from olora_bench.study.__main__ import main as study_main
 
 CASES = {
     "unknown init": (
@@ -64,6 +71,59 @@ CASES = {
         "init.module=nope is no init. Allowed: {modules}. One of your own is init/nope.py in a folder that you give with --config-dir, or "
         "an entry point of the group olora_bench.inits",
     ),
+    "file and repository": (
+        ["data=file", "data.path=rows.jsonl", "data.hub=org/rows"],
+        "data.hub=org/rows and data.path=rows.jsonl both say which rows to train on. Leave the first out, or give data.path=null",
+    ),
+    "file beside a mixture": (
+        ["data.path=rows.jsonl"],
+        "data.path=rows.jsonl is for rows of your own, and data=commonsense mixes benchmarks. Leave it out, or use data=file",
+    ),
+    "file beside made-up rows": (
+        ["data=alpaca", "data.rows=made_up", "data.path=rows.jsonl"],
+        "data.path=rows.jsonl stands beside data.rows=made_up, which reads no file. Leave one of them out",
+    ),
+    "file that is looked for nowhere": (
+        ["data=file", "data.path=rows.jsonl", "assets=[hub]"],
+        "data.path=rows.jsonl is local, and assets=[hub] looks nowhere here. Add local to assets",
+    ),
+    "epochs beside steps": (
+        ["recipe.epochs=2", "recipe.steps=10"],
+        "recipe.epochs=2 and recipe.steps=10 both say how long to train. Leave the first out, or give recipe.steps=null",
+    ),
+    "a preset's warm-up": (
+        ["recipe=author", "recipe.warmup_ratio=0.2"],
+        "recipe.warmup_ratio=0.2 and recipe.warmup_steps=100 both say how long to warm up. Leave the first out, or give "
+        "recipe.warmup_steps=null",
+    ),
+    "repository of a random model": (
+        ["model=tiny_tinyllama", "model.hub={id: org/model}"],
+        "model.hub={id: org/model} and model.generated both say where the model is from. Leave the first out, or give model.generated=null",
+    ),
+    "rate beside finalists": (
+        ["lr=1e-4", "finalists=[1e-3,1e-2]"],
+        "lr=1e-4 is none of finalists=[0.001,0.01], which are trained in its place. Leave it out, or name it among them",
+    ),
+    "open bracket": (
+        ["lr=[1"],
+        "lr=[1 cannot be read: no viable alternative at input '[1'. Close its brackets and quotes; where the value is text as it stands, "
+        "type \"lr='[1'\"",
+    ),
+    "text that is grammar": (
+        ["data.prompt=Q: {question}"],
+        "data.prompt=Q: {question} cannot be read: mismatched input '{'. Close its brackets and quotes; where the value is text as it "
+        "stands, type \"data.prompt='Q: {question}'\"",
+    ),
+    "half of two words": (
+        ["model=tiny", "llama"],
+        "llama is no KEY=VALUE. If it belongs to the word before it, put both into quotes: 'KEY=TWO WORDS'",
+    ),
+    "no key": (["=3"], "=3 names no key. Give KEY=VALUE"),
+    "number for a name": (["model=7"], "model=7 is unknown. Allowed: {models}. A new one is one YAML file in conf/model/"),
+    "several values": (
+        ["data.prompt=a,b"],
+        "data.prompt=a,b is several values. A list is data.prompt=[a,b], text is \"data.prompt='a,b'\", and --multirun runs each in turn",
+    ),
     "source": (["assets=[cloud]"], "assets.0='cloud' is not allowed: input should be 'packaged', 'local' or 'hub'"),
 }
 
@@ -80,7 +140,42 @@ def test_the_whole_message(case: str) -> None:
     modules = ", ".join(sorted(p.stem for p in inits.glob("*.py") if not p.stem.startswith("_")))
     with pytest.raises(BadInput) as error:
         load(compose(overrides))
-    assert str(error.value) == expected.replace("{modules}", modules)
+    models = f"{', '.join(options('model'))} or hub:org/name, local:FOLDER"
+    assert str(error.value) == expected.replace("{modules}", modules).replace("{models}", models)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data=alpaca", "data.path=rows.jsonl"],
+        ["data=file", "data.path=rows.jsonl", "data.hub=null"],
+        ["recipe.steps=10"],
+        ["recipe=author", "recipe.warmup_steps=null", "recipe.warmup_ratio=0.2"],
+        ["lr=1e-3", "finalists=[1e-3,1e-2]"],
+    ],
+)
+def test_what_a_preset_says_gives_way(overrides: list[str]) -> None:
+    load(compose(overrides))
+
+
+TWICE = ["rank=4", "+rank=8"]
+DOORS: dict[str, Callable[[], object]] = {
+    "run": lambda: run_main(TWICE),
+    "study": lambda: study_main(["plan", "demo", *TWICE]),
+    "data": lambda: data_main(["show", *TWICE]),
+    "assets": lambda: assets_main(TWICE),
+    "inits": lambda: inits_main(["check", "olora", *TWICE]),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_key_that_is_given_twice_is_refused_at_every_door(door: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra takes the last one."""
+    try:
+        code = DOORS[door]()
+    except SystemExit as ended:
+        code = ended.code
+    assert (code, capsys.readouterr().err) == (2, "rank is given twice: rank=4 and +rank=8. Give it once\n")
 
 
 def test_every_problem_is_named_at_once() -> None:

@@ -124,6 +124,15 @@ def test_files_of_splits_that_no_part_takes_are_said(tmp_path: Path, capsys: pyt
     assert "not used" not in "".join(capsys.readouterr())
 
 
+def test_a_file_in_place_of_a_presets_repository_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the order of sources."""
+    file = tmp_path / "mine.jsonl"
+    written(file, [{"instruction": f"What is {n}?", "output": f"It is {n}."} for n in range(1200)])
+    found = resolve(load(compose([*QUIET, "data=alpaca", "data.decontaminate=[]", f"data.path={file}", "assets=[hub,local]"])))
+    assert found["data:alpaca"].source == "local"
+    assert capsys.readouterr().err == f"data.path={file} is trained on, and not data.hub=tatsu-lab/alpaca of data=alpaca\n"
+
+
 def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
     endings = ".parquet, .jsonl, .json, .csv, .tsv"
     assert refused(tmp_path / "x.jsonl", tmp_path / "cache") == (

@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
 from olora_bench.analysis.cost_pairs import cost_pairs
+from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.reasons import BestAtEdge
 from olora_bench.figures import comparisons, learning_rates
 from olora_bench.report.arm_styles import arm_styles
 from olora_bench.store.manifest import Margin
+from olora_bench.words.comparisons import filled
 from tests.figures.conftest import Book
 
 Draw = Callable[[str], Book]
@@ -264,9 +266,12 @@ def test_a_loss_that_may_be_lower_beyond_speaks_against_no_arm(book: Draw, arm: 
     found = book("planted").found
     row = found.tables["verdicts"].head(1).assign(loss_difference=-0.1, loss_low=-0.2, loss_high=-0.05)
     row = row.assign(reasons=pd.Series([(BestAtEdge((arm,), by_loss=False),)], index=row.index))
-    axes = comparisons(row, arm_styles(found.frames.runs["arm"]), found.frames.margin, title="t").axes[1]
-    (mark,) = artists_of(axes, "row:olora vs lora, lr 1e-3")
+    figure = comparisons(row, arm_styles(found.frames.runs["arm"]), found.frames.margin, title="t")
+    (mark,) = artists_of(figure.axes[1], "row:olora vs lora, lr 1e-3")
     assert (mark.get_markerfacecolor() == "white") == (arm == "lora")
+    key = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    for told in (key, filled(outcomes(row))):
+        assert ("or against an arm whose best rate lies at an edge." in told) == (arm == "lora"), "an open mark's key says why"
 
 
 def test_an_open_verdict_has_ticks_from_where_on_it_would_be_found(book: Draw) -> None:

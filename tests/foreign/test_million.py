@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +9,8 @@ import pytest
 import yaml
 from lm_eval_logs import Log
 
-MEASURED = """
-import resource, runpy, sys
-sys.argv = sys.argv[1:]
-try:
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-except SystemExit as ended:
-    assert ended.code == 0, ended.code
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
-"""
-"""Runs a module, and prints its CPU time in seconds and its peak memory in bytes."""
+from perf.measured import measured
+
 STUDY = {"name": "large", "title": "t", "runs": "{arm}/seed{seed}", "contrasts": [{"arm": "a", "reference": "b"}]}
 
 
@@ -35,7 +24,5 @@ def test_time_and_memory_of_many_items(items: int, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY), encoding="utf-8")
     results = f"machine.results_dir={tmp_path / 'results'}"
     for words in (["olora_bench.judge", "a", "b"], ["olora_bench.study", "import", "study.yaml", results]):
-        done = subprocess.run([sys.executable, "-c", MEASURED, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        seconds, memory = map(float, done.stdout.splitlines()[-1].split())
-        assert seconds < 20 and memory < 2e9
+        found = measured(*words, folder=tmp_path, codes=(0,))
+        assert found["cpu_seconds"] < 20 and found["peak_bytes"] < 2e9

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from planting import MakeStudy, SweepStudy
 
 from olora_bench.analysis import analyse, load_study
-from olora_bench.report.origins import origins
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.remake import remake
 from olora_bench.words.caveats import worded
 
 NODE = """
@@ -28,9 +30,10 @@ def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: Ma
     frames = load_study(opened.store, manifest)
     told = analyse(frames, np.random.default_rng(0))["warnings"]["caveat"]
     said = [line for line in map(worded, told) if "overrides" in line]
-    remade = origins(frames, opened.file.path).remake
+    remade = [shlex.split(one, comments=True) for one in remake("throwaway", opened.file.path, opened.store.root, frames.overrides)]
     if overrides:
         assert said == ["run with overrides (recipe.steps=7 alpha=3): these are not the runs that the study file declares"]
-        assert remade[1].startswith("make sweep SWEEP=throwaway ARGS='recipe.steps=7 alpha=3' ")
     else:
-        assert said == [] and "ARGS" not in " ".join(remade)
+        assert said == []
+    where = f"machine.results_dir={opened.store.root}"
+    assert remade[1] == ["python", "-m", "olora_bench.study", "run", str(opened.file.path), *overrides, where]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from olora_bench.study.jobs import Job
 from olora_bench.study.live import Live, worker_line, workers_told
 from olora_bench.study.manifest import write_manifest
 from olora_bench.study.open import OpenStudy
+from olora_bench.study.status import status_text
 from olora_bench.study.watch import server
 from tests.study_text import TWO_ARMS
 
@@ -129,6 +131,22 @@ def test_a_run_that_ends_is_done_at_the_next_look(half: OpenStudy, plant_run: Pl
     live.watched()
     plant_run(half.grids().jobs[1].what, None)
     assert [(run.state, run.loss) for run in live.watched().runs] == [("done", 1.5), ("diverged", None)]
+
+
+def test_a_study_whose_process_is_gone_shows_no_time_that_stands_still(study: MakeStudy, plant_run: PlantRun) -> None:
+    """On the page and in a terminal, from the moment that its lease is nobody's: killed, it left a checkpoint."""
+    opened = study(TWO_ARMS)
+    done, runs = opened.grids().jobs
+    plant_run(done.what, 1.25)
+    write_manifest(opened.store.root, opened.grids(), overrides=opened.file.overrides)
+    live = Live(str(opened.file.path), opened.file.overrides)
+    with opened.store.hold(opened.store.run_dir(runs.what.train_id)):
+        checkpoint(opened, runs, [4.0, 3.5])
+        assert re.fullmatch(r"about .+ left", live.watched().left)
+        assert " none is at work" not in status_text(str(opened.file.path), opened.file.overrides)[0]
+    assert re.fullmatch(r"no process is at work; the rest takes one about [\d.]+\S+", live.watched().left)
+    told = status_text(str(opened.file.path), opened.file.overrides)[0]
+    assert re.search(r"^time left     [\d.]+\S+ by one process; none is at work now \(", told, re.MULTILINE)
 
 
 def test_the_next_look_is_named_with_what_it_asks(study: MakeStudy, plant_run: PlantRun) -> None:
