@@ -223,5 +223,6 @@ def _cost_scale(axes: Axes, values: pd.Series[float], same: float) -> None:
     axes.set_xscale("log")
     inside = [[tick for tick in ticks if abs(math.log(tick)) <= reach] for ticks in _FACTORS]
     ticks = next((ticks for ticks in inside if len(ticks) >= 3), max(inside, key=len))
-    log_ticks(axes, sorted({ticks[0], 1.0, ticks[-1]}), lambda value: f"{value:g}")
+    close = math.log(ticks[-1]) < 0.7 * reach and len(f"{ticks[0]:g}") > 3  # labels would touch that of 1, where a line stands anyway
+    log_ticks(axes, sorted({ticks[0], ticks[-1]} | (set() if close else {1.0})), lambda value: f"{value:g}")
     axes.set_xlim(math.exp(-reach), math.exp(reach))

@@ -91,7 +91,7 @@ def figure(basis: evidence.Evidence) -> str:
         case evidence.BenchmarksLacking(benchmarks):
             return f"needs scores of {', '.join(benchmarks)} and of others"
         case evidence.TooFewModels(models):
-            return f"{counted(models, 'model')}: two or more are needed"
+            return f"{counted(models, 'model') if models else 'no model is scored'}: two or more are needed"
         case evidence.StepsWorth() | evidence.SpeedInside():
             return _speed(basis)
         case evidence.WinCounts() | evidence.ModelGains() | evidence.GainBySide():
