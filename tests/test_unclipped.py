@@ -78,7 +78,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         and {one["clipped_step_share"] for one in records()} == {0}
         and {one["config"]["recipe"]["max_grad_norm"] for one in records()} == {1e9}
     ),
-    "It is judged by the held-out loss, of 256 examples, asks no benchmark, and gives each block five neighbouring rates": lambda: (
+    "it is judged by the held-out loss, of 256 examples, asks no benchmark, and gives each block five neighbouring rates": lambda: (
         {one["data"]["report"]["examples"] for one in records() if "report" in one["data"]} == {256} and runs()["eval_id"].isna().all()
     ),
     "The whole interval lies above the declared margin.": is_above_the_margin,

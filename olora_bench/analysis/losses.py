@@ -113,8 +113,8 @@ LOSS_VIEW = View(
     "Loss, stability, time and memory",
     "What else differs, paired by seed: held-out loss, gap to the train loss, loss spikes, clipped steps, time, memory, parameters, "
     "written answers, condition numbers of A and B after training, distance travelled. 95% interval of a paired t, for the held-out loss "
-    "over new examples too where records keep the loss of each; of one look, though a verdict is at looks; detectable: found with 80% power; "
-    "described, not judged as a family.",
+    "over new examples too where records keep the loss of each; of one look, though a verdict is at looks; detectable: found with 80% "
+    "power; described, not judged as a family.",
     COMPARED,
 )
 COST_TABLE = Table(
