@@ -115,9 +115,10 @@ def _verdicts(tables: Tables) -> str:
 
 
 def _card(outcome: Outcome, tables: Tables) -> str:
+    said, reasons = map(escape, words.headline_parts(outcome))
     return (
         f'<article class="verdict {words.mark(outcome.verdict)}"><p class="eyebrow">{escape(words.title(outcome.comparison))}</p>'
-        f'<p class="headline">{escape(words.headline(outcome))}</p>{twins(outcome)}{_facts(outcome, tables)}</article>'
+        f'<p class="headline">{said}</p>{f"<p>{reasons}</p>" if reasons else ""}{twins(outcome)}{_facts(outcome, tables)}</article>'
     )
 
 

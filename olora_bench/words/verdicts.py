@@ -116,9 +116,15 @@ def one_search(outcome: Outcome) -> bool:
 
 def headline(outcome: Outcome) -> str:
     """A verdict in one sentence, with its difference, interval and number of blocks, and then its reasons."""
+    return " ".join(filter(None, headline_parts(outcome)))
+
+
+def headline_parts(outcome: Outcome) -> tuple[str, str]:
+    """The sentence of `headline`, and its reasons, which may be empty."""
     arm, reference, effect = outcome.comparison.arm, outcome.comparison.reference, outcome.judged
     if not effect.known:
-        return f"No verdict yet on {against(outcome.comparison)}: {clauses(outcome.own_reasons) or 'no run of this comparison is done'}."
+        why = clauses(outcome.own_reasons) or "no run of this comparison is done"
+        return f"No verdict yet on {against(outcome.comparison)}: {why}.", ""
     blocks = f"{counted(effect.blocks, 'block')} of model and seed"
     extent = "; ".join(filter(None, (interval_words(outcome), blocks)))
     scale = "nats of held-out loss" if outcome.by_loss else "percentage points on average over benchmarks"
@@ -135,10 +141,10 @@ def headline(outcome: Outcome) -> str:
         case Verdict.TOO_FEW_RUNS if outcome.look == 0:
             said = f"Not enough runs for a verdict: {at} ({blocks})."
         case Verdict.TOO_FEW_RUNS:
-            return f"Not enough runs for a verdict: {at}, but {blocks} cannot decide; {MIN_BLOCKS} can."
+            return f"Not enough runs for a verdict: {at}, but {blocks} cannot decide; {MIN_BLOCKS} can.", ""
         case _:
             assert_never(outcome.verdict)
-    return f"{said} {sentence(clauses(outcome.own_reasons))}".rstrip()
+    return said, sentence(clauses(outcome.own_reasons))
 
 
 def _margin(outcome: Outcome) -> str:

@@ -13,7 +13,7 @@ from olora_bench.report.extract import extract
 from olora_bench.report.origins import Origins
 from olora_bench.report.page import study_page
 from olora_bench.study.report import Analysed, analysed
-from olora_bench.words.verdicts import headline
+from olora_bench.words.verdicts import headline, headline_parts
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 
@@ -26,6 +26,8 @@ def planted() -> Analysed:
 
 def test_a_verdict_reads_the_same_in_report_page_and_extract(planted: Analysed) -> None:
     frames, tables = planted.frames, planted.tables
-    (said,) = [headline(one) for one in outcomes(tables["verdicts"]) if one.comparison.confirmatory]
+    (one,) = [one for one in outcomes(tables["verdicts"]) if one.comparison.confirmatory]
     page = study_page(frames, tables, Origins(1, {}, [])).decode()
-    assert said in study_report(frames, tables, []) and said in extract(frames, tables) and html.escape(said) in page
+    assert headline(one) in study_report(frames, tables, []) and headline(one) in extract(frames, tables)
+    sentence, reasons = map(html.escape, headline_parts(one))
+    assert f'<p class="headline">{sentence}</p>' in page and f"<p>{reasons}</p>" in page
