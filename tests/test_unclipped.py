@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.reasons import BestAtEdge, RestsOnRate
+from olora_bench.words.verdicts import headline_parts
 from tests.committed_results import RESULTS, read
 from tests.test_headline import CLAIMS as OF_HEADLINE
 
@@ -120,3 +122,10 @@ def test_readme_says_the_verdict_and_what_the_headline_lacks_for_one() -> None:
     beside = "not shown at two of three rates held fixed, and with either arm's best rate, in the mean and within noise, at an edge"
     assert beside in README
     assert OF_HEADLINE["A study judged by loss would have called nothing on these blocks."]()
+
+
+def test_the_page_of_the_study_has_the_verdict_as_headline_and_its_reasons_below() -> None:
+    page = (RESULTS / "unclipped" / "report" / "index.html").read_text(encoding="utf-8")
+    (one,) = outcomes(read("unclipped").tables["verdicts"])
+    said, reasons = headline_parts(one)
+    assert reasons and f'<p class="headline">{said}</p><p>{reasons}</p>' in page
