@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from olora_bench.config import Experiment, check_folder, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
-from olora_bench.config.overruled import check_overruled, given_once
+from olora_bench.config.overruled import check_overruled
 from olora_bench.config.own_inits import use_folder
 from olora_bench.config.schema import NAME
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
@@ -113,7 +113,7 @@ def in_hydras_order(arguments: Sequence[str]) -> list[str]:
     options = list(arguments)
     for one in overrides:
         options.remove(one)
-    return [*options, *with_folders_as_written(given_once(overrides))]
+    return [*options, *with_folders_as_written(overrides)]
 
 
 def _of_composing(error: Exception) -> bool:

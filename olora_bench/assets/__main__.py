@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from olora_bench.config.overruled import given_once
 from olora_bench.config.own_inits import without_folder
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.process import terminal
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         from olora_bench.assets import check, fetch, resolve
         from olora_bench.config import compose, load
 
-        experiment = load(compose(["rank=1", *given_once(without_folder(arguments))]))  # what is fetched depends on no rank
+        experiment = load(compose(["rank=1", *without_folder(arguments)]))  # what is fetched depends on no rank
         assets = resolve(experiment)
         check(experiment, assets, within_s=PATIENCE_S)
         folders = fetch(experiment, assets)

@@ -1,4 +1,4 @@
-"""What a command line says twice: a key given two values, or a key beside another that takes its place. None of them wins silently."""
+"""What a command line says twice by two keys: one beside another that takes its place. Of one key given twice the last counts, as in Hydra."""
 
 from __future__ import annotations
 
@@ -20,21 +20,6 @@ _SAME = {
     "model.packaged": ("model.generated", "where the model is from"),
 }
 """Key -> the one that takes its place where it has a value, and what both say."""
-
-
-def given_once(overrides: Sequence[str]) -> list[str]:
-    """The override lines of one command, none of which sets what another sets.
-
-    Raises:
-        BadInput: names both lines.
-    """
-    seen: dict[str, str] = {}
-    for one in overrides:
-        key = one.partition("=")[0].lstrip("+").strip()
-        if "=" in one and key in seen:
-            raise BadInput(f"{key} is given twice: {seen[key]} and {one}. Give it once")
-        seen[key] = one
-    return list(overrides)
 
 
 def check_overruled(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from olora_bench.config.overruled import given_once
 from olora_bench.config.own_inits import without_folder
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.process import terminal
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[:1] != ["show"]:
             raise BadInput(USAGE)
-        for line in _lines(given_once(without_folder(arguments[1:]))):
+        for line in _lines(without_folder(arguments[1:])):
             print(line)
     except (BadInput, StoreError) as error:
         print(error, file=sys.stderr)

@@ -21,12 +21,11 @@ def main(arguments: Sequence[str]) -> int:
     asked = check.parse_intermixed_args(arguments[1:]) if arguments[:1] == ["check"] else top.parse_args(arguments)
     try:
         from olora_bench.config import compose, load
-        from olora_bench.config.overruled import given_once
         from olora_bench.config.own_inits import use_folder
 
         if asked.config_dir is not None:
             use_folder(asked.config_dir)
-        experiment = load(compose([*_ON, f"init={asked.name}", *given_once(asked.overrides)]))
+        experiment = load(compose([*_ON, f"init={asked.name}", *asked.overrides]))
         from olora_bench.inits._contract import Trial
 
         rows = list(Trial(experiment).rows())

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from olora_bench.assets import hub
-from olora_bench.config.overruled import given_once
 from olora_bench.config.own_inits import use_folder
 from olora_bench.errors import BadInput, MissingAssets, RecordError, StoreError, of_system
 from olora_bench.process import terminal
@@ -323,7 +322,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     terminal.prepare()
     arguments = parse(sys.argv[1:] if argv is None else argv, HELP)
     try:
-        given_once(arguments.overrides)
         if arguments.config_dir is not None:
             use_folder(arguments.config_dir)
         with hub.asking_nobody() if arguments.command in READING else nullcontext():

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from olora_bench.__main__ import main as run_main
-from olora_bench.assets.__main__ import main as assets_main
 from olora_bench.config import compose, load, options
-from olora_bench.data.__main__ import main as data_main
 from olora_bench.errors import BadInput
-from olora_bench.inits.__main__ import main as inits_main
-from olora_bench.study.__main__ import main as study_main
 
 CASES = {
     "unknown init": (
@@ -156,26 +149,6 @@ def test_the_whole_message(case: str) -> None:
 )
 def test_what_a_preset_says_gives_way(overrides: list[str]) -> None:
     load(compose(overrides))
-
-
-TWICE = ["rank=4", "+rank=8"]
-DOORS: dict[str, Callable[[], object]] = {
-    "run": lambda: run_main(TWICE),
-    "study": lambda: study_main(["plan", "demo", *TWICE]),
-    "data": lambda: data_main(["show", *TWICE]),
-    "assets": lambda: assets_main(TWICE),
-    "inits": lambda: inits_main(["check", "olora", *TWICE]),
-}
-
-
-@pytest.mark.parametrize("door", DOORS)
-def test_a_key_that_is_given_twice_is_refused_at_every_door(door: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Hydra takes the last one."""
-    try:
-        code = DOORS[door]()
-    except SystemExit as ended:
-        code = ended.code
-    assert (code, capsys.readouterr().err) == (2, "rank is given twice: rank=4 and +rank=8. Give it once\n")
 
 
 def test_every_problem_is_named_at_once() -> None:
