@@ -1,4 +1,4 @@
-"""What a command line says twice by two keys: one beside another that takes its place. Of one key given twice the last counts, as in Hydra."""
+"""What a command line says by two keys, one of which takes the place of the other. Of one key given twice the last counts, as in Hydra."""
 
 from __future__ import annotations
 
