@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from olora_bench.analysis.reasons import BestAtEdge, RestsOnRate
 from olora_bench.words.verdicts import headline_parts
 from tests.committed_results import RESULTS, read
 from tests.test_headline import CLAIMS as OF_HEADLINE
+from tests.test_headline import records
 
 ROOT = Path(__file__).parents[1]
 PLACES = ("-2", "-1", "0", "+1", "+2")
@@ -30,8 +30,9 @@ def runs() -> pd.DataFrame:
     return read("unclipped").frames.runs
 
 
-def records() -> list[dict[str, Any]]:
-    return [json.loads((RESULTS / "runs" / train_id / "record.json").read_bytes()) for train_id in runs()["train_id"]]
+def made() -> list[dict[str, Any]]:
+    """The records of all its runs."""
+    return records("unclipped")
 
 
 def fixed(place: str) -> pd.Series:
@@ -70,18 +71,18 @@ def searched(rate: float) -> float:
 
 def core_hours() -> float:
     """Seconds from each run's begin to its end, one core each."""
-    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in records()]) for when in ("started_at", "finished_at"))
+    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in made()]) for when in ("started_at", "finished_at"))
     return float((ended - began).dt.total_seconds().sum() / 3600)
 
 
 CLAIMS: dict[str, Callable[[], bool]] = {
     "`sweeps/unclipped.yaml` has the headline's arms, seeds, data and rule of search, with clipping off.": lambda: (
         kept_of("unclipped") == kept_of("headline")
-        and {one["clipped_step_share"] for one in records()} == {0}
-        and {one["config"]["recipe"]["max_grad_norm"] for one in records()} == {1e9}
+        and {one["clipped_step_share"] for one in made()} == {0}
+        and {one["config"]["recipe"]["max_grad_norm"] for one in made()} == {1e9}
     ),
     "it is judged by the held-out loss, of 256 examples, asks no benchmark, and gives each block five neighbouring rates": lambda: (
-        {one["data"]["report"]["examples"] for one in records() if "report" in one["data"]} == {256} and runs()["eval_id"].isna().all()
+        {one["data"]["report"]["examples"] for one in made() if "report" in one["data"]} == {256} and runs()["eval_id"].isna().all()
     ),
     "The whole interval lies above the declared margin.": is_above_the_margin,
     "The first look of five decided it, after six seeds an arm, and LoRA ends lower in each of the six blocks.": lambda: (
@@ -101,7 +102,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     "78 runs, three and a half hours of a CPU core beside other work, on one machine, from one commit.": lambda: (
         len(runs()) == 78
         and 3.25 < core_hours() < 3.75
-        and {(one["provenance"]["hardware"]["processor"], *one["provenance"]["hardware"]["gpus"]) for one in records()} == {("AMD EPYC",)}
+        and {(one["provenance"]["hardware"]["processor"], *one["provenance"]["hardware"]["gpus"]) for one in made()} == {("AMD EPYC",)}
         and runs()["harness"].nunique() == 1
     ),
 }

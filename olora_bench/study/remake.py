@@ -14,6 +14,14 @@ from olora_bench.config.schema import NAME
 from olora_bench.study.expand import to_name
 from olora_bench.study.names import typed_here
 
+_WHAT = {
+    "plan": "what would run; runs nothing",
+    "sweep": "the runs that are missing, then this report",
+    "report": "this report again from {source}, no GPU, no network",
+    "figures": "the figures again from {source}",
+}
+"""Target of the Makefile, or command of studies -> what it does."""
+
 
 def remake(study: str, file: Path | None, results_dir: Path, overrides: Sequence[str] = ()) -> list[str]:
     """A line a command, with what it does.
@@ -29,28 +37,15 @@ def remake(study: str, file: Path | None, results_dir: Path, overrides: Sequence
     if made and (checkout / "Makefile").is_file() and re.fullmatch(NAME, name) and not own_folders():
         usual = results_dir.absolute() == checkout / "results"
         elsewhere = [] if usual else [plain_line("machine.results_dir", str(results_dir.absolute()))]
-        commands = {target: _make(target, name, [*overrides, *elsewhere]) for target in ("plan", "sweep", "report", "figures")}
+        commands = {target: _make(target, name, [*overrides, *elsewhere]) for target in _WHAT}
     else:
         usual = False
-        commands = {
-            target: typed_here("run" if target == "sweep" else target, name, results_dir, *overrides)
-            for target in ("plan", "sweep", "report", "figures")
-        }
-    return _told(commands, "results/" if usual else "its records")
+        commands = {target: typed_here("run" if target == "sweep" else target, name, results_dir, *overrides) for target in _WHAT}
+    wide, source = max(map(len, commands.values())), "results/" if usual else "its records"
+    return [f"{command:{wide}}   # {_WHAT[target].format(source=source)}" for target, command in commands.items()]
 
 
 def _make(target: str, name: str, overrides: Sequence[str]) -> str:
     """A target of the checkout, whose shell reads ARGS once more, after make has read its dollars."""
     given = f" ARGS={shlex.quote(shlex.join(overrides).replace('$', '$$'))}" if overrides else ""
     return f"make {target} SWEEP={name}{given}"
-
-
-def _told(commands: dict[str, str], source: str) -> list[str]:
-    what = {
-        "plan": "what would run; runs nothing",
-        "sweep": "the runs that are missing, then this report",
-        "report": f"this report again from {source}, no GPU, no network",
-        "figures": f"the figures again from {source}",
-    }
-    wide = max(map(len, commands.values()))
-    return [f"{command:{wide}}   # {what[target]}" for target, command in commands.items()]
