@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -29,6 +30,7 @@ NODES = ("model", "init", "data", "recipe", "suite", "tracker", "machine")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SEARCHED_FIRST: ContextVar[Path | None] = ContextVar("searched_first", default=None)
+_COMPOSING = RLock()
 
 
 def _shipped(folder: str) -> Path:
@@ -104,14 +106,16 @@ def compose(
     if first is not None:
         check_folder(first, config_name)
     # A sweeper composes inside a running Hydra application, which must find its own state again afterwards.
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    try:
-        with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = hydra_compose(config_name, overrides=with_folders_as_written(overrides), return_hydra_config=whole)
-    except Exception as error:  # what a library's grammars make of a user's text is no list of errors that it keeps to
-        raise BadInput(hydra_message(error)) from error
-    finally:
-        GlobalHydra.instance().hydra = running
+    # Its state is one for the whole process, so that one thread composes at a time.
+    with _COMPOSING:
+        running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        try:
+            with searching_first(first), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                cfg = hydra_compose(config_name, overrides=with_folders_as_written(overrides), return_hydra_config=whole)
+        except Exception as error:  # what a library's grammars make of a user's text is no list of errors that it keeps to
+            raise BadInput(hydra_message(error)) from error
+        finally:
+            GlobalHydra.instance().hydra = running
     check_overruled(cfg, overrides)
     return cfg
 

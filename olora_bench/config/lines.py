@@ -98,11 +98,10 @@ def plain_line(key: str, text: str) -> str:
 
 def _is_string(override: str, text: str) -> bool:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     try:
         value = OverridesParser.create().parse_override(override).value()
-    except HydraException:
+    except Exception:  # as in `_unreadable`: a whole number of 5,000 digits is a ValueError of Python's
         return False
     # Hydra drops spaces at the ends of what is not quoted.
     return value is None or (isinstance(value, str) and text == text.strip())
