@@ -19,7 +19,7 @@ from olora_bench.inits._layers import layers
 from olora_bench.models import Base, LmHead, PackedRows, original, read_weight, seeded, token_nll
 from olora_bench.models.memory import Budget
 
-_METRICS = ("b_off_orthonormal", "energy_share", "overlap_left", "overlap_right", "a_condition", "b_condition")
+_METRICS = ("a_norm", "b_norm", "b_off_orthonormal", "energy_share", "overlap_left", "overlap_right", "a_condition", "b_condition")
 _OVERSAMPLED = 8
 
 
@@ -36,6 +36,7 @@ class Spread:
 class Anatomy:
     """Collects the facts of one run. Every figure is the mean, least and greatest over the adapter's layers:
 
+    a_norm, b_norm: |A|, |B|, Frobenius.
     b_off_orthonormal: |B^T B - I| / sqrt(r), Frobenius; 0 is orthonormal.
     energy_share: |s B A|^2 / |W|^2, W the untouched base's weight.
     overlap_left: |U^T Q|^2 / r in [0, 1], U the top-r left singular vectors of W and Q an orthonormal basis of B's columns;
@@ -102,6 +103,8 @@ class Anatomy:
             b, a = (factor.double().cpu() for factor in _factors(layer))
             gram_b, gram_a = b.T @ b, a @ a.T
             rank = len(gram_b)
+            found["a_norm"].append(math.sqrt(gram_a.trace().item()))
+            found["b_norm"].append(math.sqrt(gram_b.trace().item()))
             found["b_off_orthonormal"].append(((gram_b - torch.eye(rank, dtype=torch.float64)).norm() / math.sqrt(rank)).item())
             energy = layer.scaling["default"] ** 2 * (gram_b * gram_a).sum().item()
             found["energy_share"].append(energy / norm**2 if norm else math.inf)

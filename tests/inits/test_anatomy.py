@@ -36,7 +36,7 @@ def test_figures_of_olora(experiment: Make, fresh: Fresh) -> None:
     what = experiment("init=olora", "model.target_modules=[k_proj]", "rank=8", "alpha=6")
     weights = [fresh(what).model.get_parameter(f"model.layers.{i}.self_attn.k_proj.weight").double().numpy() for i in (0, 1)]
     adapted, found = measured(what, fresh(what))
-    wanted: dict[str, list[float]] = {"energy_share": [], "overlap_left": [], "overlap_right": [], "a_condition": []}
+    wanted: dict[str, list[float]] = {"energy_share": [], "overlap_left": [], "overlap_right": [], "a_condition": [], "a_norm": []}
     products = []
     for weight, (_, layer) in zip(weights, layers(adapted.model), strict=True):
         b, a = (layer.lora_B["default"].weight.data.double().numpy() / 1.5, layer.lora_A["default"].weight.data.double().numpy() / 1.5)
@@ -45,11 +45,13 @@ def test_figures_of_olora(experiment: Make, fresh: Fresh) -> None:
         wanted["overlap_left"].append(np.linalg.norm(u[:, :8].T @ b) ** 2 / 8)
         wanted["overlap_right"].append(np.linalg.norm(vt[:8] @ np.linalg.qr(a.T)[0]) ** 2 / 8)
         wanted["a_condition"].append(np.linalg.cond(a))
+        wanted["a_norm"].append(np.linalg.norm(a))
         products.append((1.5**2 - 1) * np.linalg.norm(0.75 * b @ a))
     for key, values in wanted.items():
         assert found["start"][key] == pytest.approx({"mean": np.mean(values), "min": min(values), "max": max(values)}, rel=1e-4), key
     assert found["start"]["b_off_orthonormal"]["max"] < 1e-6
     assert found["start"]["b_condition"]["max"] == pytest.approx(1, abs=1e-5)
+    assert found["start"]["b_norm"]["max"] == pytest.approx(8**0.5, rel=1e-5)
     assert found["end"]["b_off_orthonormal"]["mean"] == pytest.approx(1.25, rel=1e-5)
     assert found["end"]["energy_share"]["mean"] == pytest.approx(1.5**4 * np.mean(wanted["energy_share"]), rel=1e-4)
     assert found["travelled"]["b_relative"]["mean"] == pytest.approx(0.5, rel=1e-5)
@@ -63,7 +65,7 @@ def test_lora_has_no_b_to_measure_at_the_start(experiment: Make, fresh: Fresh) -
     _, found = measured(experiment("init=lora"), fresh(experiment()))
     assert found["start"]["b_condition"] is None and found["start"]["overlap_left"] is None
     assert found["why_null"]["start.overlap_left"] == "not finite in 4 of 4 layers (a factor is 0 or dependent)"
-    assert found["start"]["energy_share"]["max"] == 0
+    assert found["start"]["energy_share"]["max"] == found["start"]["b_norm"]["max"] == 0
     assert found["start"]["b_off_orthonormal"]["mean"] == pytest.approx(1)
     assert found["step_0"]["grad_norm_a"] == 0 < found["step_0"]["grad_norm_b"]
 
