@@ -54,6 +54,15 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
     return ANATOMY.frame(rows)
 
 
+def over_rates(facts: pd.DataFrame) -> pd.DataFrame:
+    """The same facts, each of all runs of an arm, whatever their rates."""
+    of = facts.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)
+    runs = of["n_runs"].transform("sum")
+    sums = facts.assign(weighted=facts["mean"] * facts["n_runs"])
+    means = sums.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)["weighted"].transform("sum") / runs
+    return facts.assign(mean=means, low=of["low"].transform("min"), high=of["high"].transform("max"), n_runs=runs)
+
+
 def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:
     names = [str(c).split(".") for c in runs if str(c).startswith("init.anatomy.") and str(c).endswith(".mean")]
     return sorted({(parts[2], parts[3]) for parts in names if len(parts) == 5 and parts[2] in STAGES})

@@ -17,6 +17,7 @@ from olora_bench.analysis.frames import StudyFrames
 from olora_bench.analysis.looked import at_looks, stood
 from olora_bench.analysis.pairs import PAIRS, pairs
 from olora_bench.analysis.scoring import SCORING, SCORING_VIEW, scoring
+from olora_bench.analysis.starts import STARTS, STARTS_VIEW, starts
 
 Tables = Mapping[str, pd.DataFrame]
 """Every frame that a report is made of, by name, as `TABLES` describes them. `study.report.analysed` adds claims, published and declared,
@@ -25,15 +26,15 @@ described where they are made. Differences are arm minus reference; NaN or null 
 TABLES: tuple[Table, ...] = (
     PAIRS, DIFFERENCES, verdicts.VERDICTS, FINALISTS, scopes.SCOPES, win_counts.WIN_COUNTS, scopes.LEFT_OUT,
     CELLS, convergence.CROSSINGS, convergence.SPEEDUPS,
-    schedules.SCHEDULES, losses.RUN_MEASURES, losses.COMPARED, losses.COST_TABLE, losses.RATIOS, rates.RATES, rates.SENSITIVITY, ANATOMY,
-    SCORING, gaps.COVERAGE, gaps.NOT_DONE, gaps.WARNINGS, runs.RUN_TABLE,
+    schedules.SCHEDULES, losses.RUN_MEASURES, losses.COMPARED, losses.COST_TABLE, losses.RATIOS, rates.RATES, rates.SENSITIVITY, STARTS,
+    ANATOMY, SCORING, gaps.COVERAGE, gaps.NOT_DONE, gaps.WARNINGS, runs.RUN_TABLE,
 )  # fmt: skip
 """The tables of a study."""
 VIEWS: tuple[View, ...] = (
     verdicts.VERDICTS_VIEW, FINALISTS_VIEW, scopes.SCOPES_VIEW, win_counts.WIN_COUNTS_VIEW, scopes.LEFT_OUT_VIEW,
     GRID_VIEW, APPENDIX_VIEW, convergence.SPEEDUP_VIEW,
     schedules.SCHEDULE_VIEW, rates.RATE_VIEW, rates.SENSITIVITY_VIEW, losses.RATIO_VIEW, losses.LOSS_VIEW, losses.COST_VIEW,
-    verdicts.CONTROLS_VIEW, ANATOMY_VIEW, SCORING_VIEW, gaps.COVERAGE_VIEW, gaps.NOT_DONE_VIEW, gaps.WARNING_VIEW,
+    verdicts.CONTROLS_VIEW, STARTS_VIEW, ANATOMY_VIEW, SCORING_VIEW, gaps.COVERAGE_VIEW, gaps.NOT_DONE_VIEW, gaps.WARNING_VIEW,
 )  # fmt: skip
 """How reports print them, in order."""
 
@@ -48,6 +49,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
     mine = compared(frames, pair, difference)
     crossed = convergence.crossings(frames, pair)
     measured = losses.run_measures(frames)
+    measures, made_of = losses.compare_measures(frames, pair, measured), anatomy(frames)
     rate = rates.learning_rates(frames, measured)
     fixed = finalists(frames, mine)
     tables = {
@@ -59,7 +61,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "coverage": gaps.coverage(pair),
         "differences": difference,
         "pairs": pair,
-        "measures": losses.compare_measures(frames, pair, measured),
+        "measures": measures,
         "run_measures": measured,
         "costs": losses.costs(measured),
         "crossings": crossed,
@@ -68,7 +70,8 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "rates": rate,
         "sensitivity": rates.sensitivity(rate, frames),
         "ratios": losses.ratios(frames, measured),
-        "anatomy": anatomy(frames),
+        "starts": starts(frames, measures, made_of),
+        "anatomy": made_of,
         "scoring": scoring(frames),
         "not_done": gaps.not_done(frames),
         "left_out": scopes.left_out(mine),

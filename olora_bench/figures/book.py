@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of, where
+from olora_bench.analysis.anatomy import over_rates
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.compared import longest, primary
 from olora_bench.analysis.comparison import Comparison, comparisons
@@ -18,7 +19,7 @@ from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.runs import REPORTED, has_role, with_role
-from olora_bench.figures import adapters, curves, rates, ratios, scores, speed
+from olora_bench.figures import adapters, curves, rates, ratios, scores, speed, starts
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._pages import pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
@@ -264,7 +265,7 @@ def _anatomy(s: Sources) -> Drawn:
         yield LeftOut("anatomy", "no record holds the adapter's anatomy")
         return
     if "finalists" in s.tables:
-        facts = _over_kept_rates(facts).assign(panel=0.0)
+        facts = over_rates(facts).assign(panel=0.0)
     elif s.frames.protocol == "tuned":  # each arm's own rate first: a shared one is there for comparisons of scores
         facts = facts.drop_duplicates(["model", "rank", "setting", "arm", "stage", "fact"]).assign(panel=0.0)
     else:
@@ -276,13 +277,15 @@ def _anatomy(s: Sources) -> Drawn:
         yield captioned(f"anatomy_{number}", title, parts, adapters.anatomy(part, s.styles, title=title))
 
 
-def _over_kept_rates(facts: pd.DataFrame) -> pd.DataFrame:
-    """The same facts, each of all runs that blocks kept, whatever their rates."""
-    of = facts.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)
-    runs = of["n_runs"].transform("sum")
-    sums = facts.assign(weighted=facts["mean"] * facts["n_runs"])
-    means = sums.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)["weighted"].transform("sum") / runs
-    return facts.assign(mean=means, low=of["low"].transform("min"), high=of["high"].transform("max"), n_runs=runs)
+def _starts(s: Sources) -> Drawn:
+    table = s.tables["starts"]
+    if table.empty:
+        yield LeftOut("starts", "fewer than two arms of one ratio of learning rates are compared with a third")
+    for number, (key, part) in enumerate(groups_of(table, ["model", "rank", "setting"]), 1):
+        title = f"Held-out loss and what an init starts from, {where(key)}"
+        parts = [*cost_words.starts_caption(part), captions.protocol(JUDGED_ROLE[s.frames.protocol], pd.Series(dtype=float))]
+        parts += [captions.seeds(part["seeds"]), s.missing(part, *REPORTED)]
+        yield captioned(f"starts_{number}", title, parts, starts.starts(part, s.styles, title=title))
 
 
 def _cost(s: Sources) -> Drawn:
@@ -297,6 +300,6 @@ def _cost(s: Sources) -> Drawn:
 
 
 KINDS: tuple[Callable[[Sources], Drawn], ...] = (
-    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _anatomy,
-    _cost,
+    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _starts,
+    _anatomy, _cost,
 )  # fmt: skip

@@ -61,6 +61,7 @@ def anatomy(arm: str, rng: np.random.Generator) -> dict[str, Any]:
         "overlap_right": None if zero else spread(0.25),
         "b_condition": None if zero else spread(1.0),
         "a_condition": spread(1.4 if zero else 35.0),
+        "a_norm": spread(3.3 if arm == "lora" else 12.0),
     }
     end = {
         "b_off_orthonormal": spread(0.9 if zero else 0.05),
@@ -71,7 +72,8 @@ def anatomy(arm: str, rng: np.random.Generator) -> dict[str, Any]:
         "a_condition": spread(1.6 if zero else 36.0),
     }
     travelled = {"a": spread(0.8), "b": spread(0.5), "a_relative": spread(0.1), "b_relative": None if zero else spread(0.2)}
-    return {"start": start, "end": end, "travelled": travelled, "seconds": 1.0, "why_null": {}}
+    first = {"loss": 3.7 if arm == "olora_added" else 3.2, "loss_untouched_base": 3.2}
+    return {"start": start, "end": end, "travelled": travelled, "step_0": first, "seconds": 1.0, "why_null": {}}
 
 
 def paper(make: WideMaker) -> None:

@@ -378,6 +378,28 @@ def test_anatomy_goes_from_open_to_filled(book: Draw) -> None:
     assert said.count("before: none") == sum(str(arm).startswith("lora") for arm in facts["arm"].unique())
 
 
+def test_losses_stand_beside_what_their_arms_start_from(book: Draw) -> None:
+    drawn = book("controls")
+    figure, rows = drawn.shown["starts_1"].figure, drawn.found.tables["starts"].sort_values("difference")
+    titles = [axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes]
+    facts = ["difference", "a_norm", "b_off_orthonormal", "overlap_right", "overlap_left", "first_loss_jump"]
+    assert titles == [
+        "Held-out loss",
+        "Norm of A",
+        "B from orthonormal",
+        "A in W's top space",
+        "B in W's top space",
+        "First loss above base's",
+    ]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(rows["arm"])
+    for axes, fact in zip(figure.axes, facts, strict=True):
+        for y, (arm, value) in enumerate(zip(rows["arm"], rows[fact], strict=True)):
+            marks = artists_of(axes, f"row:{arm}")
+            assert [at(mark) for mark in marks] == ([] if value != value else [pytest.approx((value, y))]), (fact, arm)
+            assert all((mark.get_markerfacecolor() == "white") == (arm == "olora") for mark in marks)
+        assert sum(text.get_gid() == "none" for text in axes.texts) == rows[fact].isna().sum()
+
+
 def test_costs_are_told_pair_by_pair(book: Draw) -> None:
     drawn = book("planted")
     figure = drawn.shown["cost"].figure

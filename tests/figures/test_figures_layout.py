@@ -75,7 +75,7 @@ def test_a_caption_says_protocol_seeds_items_and_what_is_missing(book: Callable[
 
 def test_every_kind_of_figure_is_drawn_or_left_out_with_a_reason(book: Callable[[str], Book]) -> None:
     kinds = ("loss_curves", "forest", "win_counts", "speed_up", "schedules", "learning_rates", "ratio_map", "ratio_profile", "comparisons",
-             "anatomy", "cost")  # fmt: skip
+             "starts", "anatomy", "cost")  # fmt: skip
     for study in STUDIES:
         drawn = book(study)
         for kind in kinds:

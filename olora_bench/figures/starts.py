@@ -1,0 +1,73 @@
+"""Held-out loss beside what inits start from: a row an arm, a panel a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from olora_bench.analysis import rows_of
+from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
+from olora_bench.figures._style import QUIET, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, panels_of, styled
+from olora_bench.words import keys
+from olora_bench.words.numbers import signed
+
+PANELS = (
+    ("a_norm", "Norm of A", "Frobenius"),
+    ("b_off_orthonormal", "B from\northonormal", "0: it is; 1: B is 0"),
+    ("overlap_right", "A in W's\ntop space", "share"),
+    ("overlap_left", "B in W's\ntop space", "share"),
+    ("first_loss_jump", "First loss\nabove base's", "nats"),
+)
+"""(fact, heading, what its axis says)."""
+
+
+@styled
+def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """Arms from the lowest loss to the highest; the reference is the open mark at 0.
+
+    Args:
+        rows: of `analysis.starts.starts`, of one model, rank and setting.
+        styles: of every arm in it. A fact that no arm has takes no panel.
+    """
+    arms = rows.sort_values("difference", kind="stable")
+    panels = [panel for panel in PANELS if arms[panel[0]].notna().any()]
+    losses = [Group("", [_loss(r, styles[r["arm"]]) for r in rows_of(arms)])]
+    figure = figure_of(header_in(title, key=keys.STARTS) + height_of(losses, below_in=0.8), between_in=(0.05, 0.03), width_in=WIDE_IN)
+    header(figure, title, key=keys.STARTS)
+    (first, *others) = [axes for axes, *_ in panels_of(figure, 1 + len(panels), 1 + len(panels), width_ratios=[2.4, *[1] * len(panels)])]
+    draw_rows(first, losses)
+    first.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
+    first.set_xlim(*limits(losses, 0))
+    first.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
+    _finish(first, "Held-out loss", f"nats less {arms['reference'].iloc[0]}'s")
+    for axes, (fact, name, unit) in zip(others, panels, strict=True):
+        group = [Group("", [_fact(r, fact, styles[r["arm"]]) for r in rows_of(arms)])]
+        draw_rows(axes, group, labels=False)
+        for y, r in enumerate(rows_of(arms)):
+            if pd.isna(r[fact]):
+                axes.text(0.5, y, "none", transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", color=QUIET, gid="none")
+        low, high = limits(group, 0)
+        axes.set_xlim(low, high)
+        _finish(axes, name, unit)
+    return figure
+
+
+def _loss(row: Mapping[str, object], style: ArmStyle) -> Row:
+    numbers = [float(row[name]) for name in ("difference", "low", "high")]  # type: ignore[arg-type]
+    return Row(str(row["arm"]), *numbers, style.colour, style.marker, filled=row["arm"] != row["reference"], size=style.size(4))
+
+
+def _fact(row: Mapping[str, object], fact: str, style: ArmStyle) -> Row:
+    value = float("nan") if pd.isna(row[fact]) else float(row[fact])  # type: ignore[arg-type, call-overload]
+    return Row(str(row["arm"]), value, colour=style.colour, marker=style.marker, filled=row["arm"] != row["reference"], size=style.size(4))
+
+
+def _finish(axes: Axes, name: str, unit: str) -> None:
+    few_ticks(axes, "x", 2 if "\n" in name else 4)
+    axes.set_title(name)
+    axes.set_xlabel(unit)
+    light_grid(axes, "x")
