@@ -1,6 +1,8 @@
-"""Held-out loss beside what inits differ in before training: the size of A, B's orthonormality, W's directions, the jump of the first loss."""
+"""Held-out loss beside what inits differ in before training: A's size, B's orthonormality, W's directions, the jump of the first loss."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +30,7 @@ FACTS = {
 _JUMP = "first_loss_jump"
 STARTS = Table(
     "starts",
-    "a (model, rank, setting, arm), where at least two arms of one ratio of learning rates are compared with a third; the reference is a row",
+    "a (model, rank, setting, arm), the reference among them, where two arms or more of one ratio of learning rates are compared with it",
     (
         *SETTING_COLUMNS[:3],
         Column("reference", "the arm that most others are compared with", heading="reference"),
@@ -107,8 +109,8 @@ def _facts(begun: pd.DataFrame, where: Row, arm: str) -> Row:
     return {name: means.get(name) for name in FACTS}
 
 
-def _jumps(frames: StudyFrames) -> dict[tuple[object, ...], float]:
-    """By how much the first loss of an arm's reported runs is above that of the untouched base, in the mean; those that measured it."""
+def _jumps(frames: StudyFrames) -> dict[Any, float]:
+    """By (model, rank, setting, arm): by how much the first loss of its reported runs is above the untouched base's, in the mean."""
     names = [f"init.anatomy.step_0.{name}" for name in ("loss", "loss_untouched_base")]
     if not set(names) <= set(frames.runs):
         return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -35,7 +37,7 @@ def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) ->
     """
     arms = rows.sort_values("difference", kind="stable")
     panels = [panel for panel in PANELS if arms[panel[0]].notna().any()]
-    losses = [Group("", [_loss(r, styles[r["arm"]]) for r in rows_of(arms)])]
+    losses = [Group("", [_mark(r, ("difference", "low", "high"), styles[r["arm"]]) for r in rows_of(arms)])]
     figure = figure_of(header_in(title, key=keys.STARTS) + height_of(losses, below_in=0.8), between_in=(0.05, 0.03), width_in=WIDE_IN)
     header(figure, title, key=keys.STARTS)
     (first, *others) = [axes for axes, *_ in panels_of(figure, 1 + len(panels), 1 + len(panels), width_ratios=[2.4, *[1] * len(panels)])]
@@ -45,25 +47,21 @@ def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) ->
     first.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
     _finish(first, "Held-out loss", f"nats less {arms['reference'].iloc[0]}'s")
     for axes, (fact, name, unit) in zip(others, panels, strict=True):
-        group = [Group("", [_fact(r, fact, styles[r["arm"]]) for r in rows_of(arms)])]
+        group = [Group("", [_mark(r, (fact,), styles[r["arm"]]) for r in rows_of(arms)])]
         draw_rows(axes, group, labels=False)
         for y, r in enumerate(rows_of(arms)):
             if pd.isna(r[fact]):
                 axes.text(0.5, y, "none", transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", color=QUIET, gid="none")
-        low, high = limits(group, 0)
-        axes.set_xlim(low, high)
+        axes.set_xlim(*limits(group, 0))
         _finish(axes, name, unit)
     return figure
 
 
-def _loss(row: Mapping[str, object], style: ArmStyle) -> Row:
-    numbers = [float(row[name]) for name in ("difference", "low", "high")]  # type: ignore[arg-type]
-    return Row(str(row["arm"]), *numbers, style.colour, style.marker, filled=row["arm"] != row["reference"], size=style.size(4))
-
-
-def _fact(row: Mapping[str, object], fact: str, style: ArmStyle) -> Row:
-    value = float("nan") if pd.isna(row[fact]) else float(row[fact])  # type: ignore[arg-type, call-overload]
-    return Row(str(row["arm"]), value, colour=style.colour, marker=style.marker, filled=row["arm"] != row["reference"], size=style.size(4))
+def _mark(row: Mapping[str, Any], names: Sequence[str], style: ArmStyle) -> Row:
+    """A value, and where it has one the ends of its interval."""
+    value, low, high = [math.nan if pd.isna(row[name]) else float(row[name]) for name in names] + [math.nan] * (3 - len(names))
+    look = (style.colour, style.marker, row["arm"] != row["reference"])
+    return Row(row["arm"], value, low, high, *look, size=style.size(4))
 
 
 def _finish(axes: Axes, name: str, unit: str) -> None:

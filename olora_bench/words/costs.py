@@ -50,8 +50,8 @@ def anatomy_caption(facts: pd.DataFrame) -> list[str]:
 def starts_caption(rows: pd.DataFrame) -> list[str]:
     """What a figure of losses beside starts shows, in sentences."""
     return [
-        f"Left: held-out loss of each arm less {rows['reference'].iloc[0]}'s, with its 95% interval of one look, not corrected. Beside it, of "
-        "the same arms before training: the Frobenius norm of A; |BᵀB − I| / √r, which is 0 where B is orthonormal and 1 where it is 0; the "
-        "share of A's rows and of B's columns that lies in W's top r singular directions; and the loss of the first batch above the untouched "
-        "base's. Arms that share a fact and differ in loss differ by something else. Means over layers and runs.",
+        f"Left: held-out loss of each arm less {rows['reference'].iloc[0]}'s, with its 95% interval of one look, not corrected. Beside it, "
+        "of the same arms before training: the Frobenius norm of A; |BᵀB − I| / √r, which is 0 where B is orthonormal and 1 where it is 0; "
+        "the share of A's rows and of B's columns that lies in W's top r singular directions; and the loss of the first batch above the "
+        "untouched base's. Arms that share a fact and differ in loss differ by something else. Means over layers and runs.",
     ]
