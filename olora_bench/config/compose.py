@@ -158,6 +158,8 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(raw, dict)
     for key, value in _leaves(raw):
         _check_value(key, value)
+    if not any(node in raw for node in NODES):
+        raise BadInput("this config has no model, no data and no other part of a run: begin it with `defaults: [config, _self_]`")
     for node in NODES:
         if not isinstance(raw.get(node), dict):
             raise BadInput(f"{node}={raw.get(node)!r} is not allowed: it has keys of its own. Choose an option: {node}=NAME")
@@ -175,7 +177,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def _check_value(key: str, value: Any) -> None:
     if isinstance(value, int) and abs(value) >= 2**63:
-        raise BadInput(f"{key} is not allowed: a whole number is below 2^63")
+        raise BadInput(f"{key}: a whole number of {value.bit_length()} bits is not allowed. Give one between -2^63 and 2^63")
     if isinstance(value, str) and not value.isascii():
         try:
             value.encode("utf-8")

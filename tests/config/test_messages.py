@@ -37,6 +37,7 @@ CASES = {
     ),
     "rank zero": (["rank=0"], "rank=0 is not allowed: input should be greater than or equal to 1"),
     "rank no number": (["rank=abc"], "rank='abc' is not allowed: input should be a valid integer, unable to parse string as an integer"),
+    "seed beyond 64 bits": ([f"seed={2**70}"], "seed: a whole number of 71 bits is not allowed. Give one between -2^63 and 2^63"),
     "alpha zero": (["alpha=0"], "alpha=0 is not allowed: input should be greater than 0"),
     "lr not finite": (["lr=nan"], "lr=nan is not allowed: input should be a finite number"),
     "precision": (["precision=fp8"], "precision='fp8' is not allowed: input should be 'auto', 'fp32', 'bf16' or 'fp16'"),

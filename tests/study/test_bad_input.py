@@ -13,7 +13,7 @@ from olora_bench.config import options
 from olora_bench.config.compose import allowed_options
 from olora_bench.errors import BadInput
 from olora_bench.store import LeaseHeld, lease
-from olora_bench.study.expand import find_study
+from olora_bench.study.expand import StudyFile, find_study
 from olora_bench.study.plan import plan_text
 from olora_bench.study.report import report
 from olora_bench.study.schema import Study
@@ -288,3 +288,12 @@ def test_a_study_that_has_not_run_is_named_as_it_is_found(tmp_path: Path, monkey
 def test_no_such_study(cli: Cli) -> None:
     done = cli("plan", "nope", module="olora_bench.study")
     assert done.returncode == 2 and done.stderr.startswith("no study 'nope'. Allowed: ") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "study: {name: x}\n", "rank: 4\n"])
+def test_a_study_file_without_a_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bare.yaml").write_text(text)
+    with pytest.raises(BadInput) as error:
+        StudyFile(tmp_path / "bare.yaml")
+    said = "this config has no model, no data and no other part of a run: begin it with `defaults: [config, _self_]`"
+    assert str(error.value) == said
