@@ -15,7 +15,7 @@ from olora_bench.analysis.losses import GENERATED, GENERATED_NAMES
 from olora_bench.analysis.outcome import Outcome, Verdict, outcomes
 from olora_bench.errors import BadInput
 from olora_bench.report.render import markdown_escape, markdown_table
-from olora_bench.report.text import begun, cell_tables, limits_of, of_longest, sentences
+from olora_bench.report.text import begun, cell_tables, limits_of, of_longest, sentences, started
 from olora_bench.words import verdicts as words
 from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.cells import EXPLORATORY
@@ -47,6 +47,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
         parts += [*sections, *([limits] if limits and limits not in parts else [])]  # what seeds cannot tell is said once
         parts += words.without_each(outcome.comparison.rows_in(tables["left_out"]))
     parts += _beside(shown["secondary"]) + _written(shown["primary"] + shown["secondary"], frames, longest["measures"])
+    parts += started(tables["starts"])
     caveats = caveat_lines(frames, tables)
     parts += ["Caveats:\n\n" + "\n".join(f"- {line}" for line in caveats)] if caveats else []
     parts += [f"Not enough runs yet: {'; '.join(map(words.progress, shown['too few']))}."] if shown["too few"] else []

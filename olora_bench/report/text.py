@@ -15,7 +15,7 @@ from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.words import cells as cell_words
 from olora_bench.words import verdicts as words
 from olora_bench.words.caveats import caveat_lines
-from olora_bench.words.costs import cost_table
+from olora_bench.words.costs import STARTS, cost_table, starts_table
 from olora_bench.words.numbers import NOTHING, interval, number, rate
 from olora_bench.words.rates import edge_sentence, point, sensitivity_table
 from olora_bench.words.speed import schedule_lines, speed_lines
@@ -39,6 +39,7 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     for outcome in outcomes(tables["verdicts"]):
         *sections, limits = _sections(outcome, headline)
         parts += sections if limits in parts else [*sections, limits]  # what seeds cannot tell is said once
+    parts += ["## What an init starts from", *begins] if (begins := started(tables["starts"])) else []
     parts += _rates(tables["rates"], tables["sensitivity"]) + _costs(tables["costs"]) + _runs(frames.runs)
     if caveats := caveat_lines(frames, tables):
         parts += ["## Caveats", "\n".join(f"- {line}" for line in caveats)]
@@ -150,6 +151,13 @@ def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
         lines += ["", *map(edge_sentence, rows_of(edges))] if len(edges) else []
         parts.append("\n".join(lines))
     return parts + ([markdown_table(*sensitivity_table(sensitivity))] if len(sensitivity) else [])
+
+
+def started(starts: pd.DataFrame) -> list[str]:
+    """A table a (model, rank, setting) of losses beside what the arms start from, and what its columns are; nothing where there is none."""
+    groups = [group for _, group in starts.groupby(["model", "rank", "setting"], sort=False)] if len(starts) else []
+    tables = [f"{where(group.iloc[0])}: loss beside what an init starts from\n\n{markdown_table(*starts_table(group))}" for group in groups]
+    return [*tables, STARTS] if tables else []
 
 
 def _costs(costs: pd.DataFrame) -> list[str]:

@@ -8,6 +8,9 @@ import pytest
 
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.starts import starts
+from olora_bench.report import study_report
+from olora_bench.report.extract import extract
+from olora_bench.report.text import started
 from olora_bench.study.report import Analysed, analysed
 from tests.figures.planted_studies import CONTROLS, WideMaker, controls, ratios
 
@@ -64,3 +67,16 @@ def test_records_without_an_anatomy_make_no_error(planted: Analysed) -> None:
     frames, tables = made(planted)
     rows = starts(frames, tables["measures"], tables["anatomy"].iloc[:0])
     assert list(rows["arm"]) == list(tables["starts"]["arm"]) and rows["a_norm"].isna().all()
+
+
+def test_report_and_extract_show_it_from_the_lowest_loss_on(planted: Analysed) -> None:
+    frames, tables = made(planted)
+    table, legend = started(tables["starts"])
+    lines = table.splitlines()
+    assert lines[0] == "smollm2_135m_q4, rank 32: loss beside what an init starts from" and legend.startswith("Losses in nats, ")
+    shown = [line.split("|")[1].strip() for line in lines[4:]]
+    assert shown == list(tables["starts"].sort_values("difference")["arm"])
+    (added,) = ([cell.strip() for cell in line.split("|")] for line in lines if "| olora_added" in line)
+    row = tables["starts"].set_index("arm").loc["olora_added"]
+    assert (added[2], added[5], added[9]) == (f"{row['loss']:.3f}", f"{row['a_norm']:.1f}", "+0.500")
+    assert table in extract(frames, tables) and legend in study_report(frames, tables, [])
