@@ -54,7 +54,7 @@ def test_text_is_inside_and_on_top_of_no_other(book: Callable[[str], Book], stud
 def test_one_column_wide_a_page_high_and_nothing_below_seven_points(book: Callable[[str], Book], study: str) -> None:
     for name, one in book(study).shown.items():
         width, height = one.figure.get_size_inches()
-        want = WIDE_IN if name.startswith("comparisons") else WIDTH_IN
+        want = WIDE_IN if name.startswith(("comparisons", "starts")) else WIDTH_IN
         assert width == want and height <= 9.0, f"{study}/{name}: {width} x {height} inches"
         assert min(text.get_fontsize() for _, text, _ in texts(one.figure)) >= 7, f"{study}/{name}"
 
