@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from olora_bench.analysis.bands import loss_bands
-from olora_bench.analysis.cost_pairs import cost_pairs
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.reasons import BestAtEdge
 from olora_bench.figures import comparisons, learning_rates
 from olora_bench.report.arm_styles import arm_styles
 from olora_bench.store.manifest import Margin
 from olora_bench.words.comparisons import filled
+from tests.figures.artists import artists, artists_of, at
 from tests.figures.conftest import Book
 
 Draw = Callable[[str], Book]
-
-
-def artists(figure: Figure, gid: str) -> list[Any]:
-    """The artists that carry this name, in the order of panels and rows."""
-    return [artist for axes in figure.axes for artist in axes.get_children() if artist.get_gid() == gid]
-
-
-def artists_of(axes: Axes, gid: str) -> list[Any]:
-    """The artists of one panel that carry this name."""
-    return [artist for artist in axes.get_children() if artist.get_gid() == gid]
-
-
-def at(artist: Any) -> tuple[float, float]:
-    """Where a single mark is."""
-    return float(artist.get_xdata()[0]), float(artist.get_ydata()[0])
 
 
 def test_forest_marks_the_planted_differences(book: Draw) -> None:
@@ -360,65 +342,3 @@ def test_marks_of_one_schedule_stand_side_by_side_and_intervals_inside(book: Dra
     assert across["schedule:1"] - across["reference"] > 4, "in pixels"
     low, high = axes.get_ylim()
     assert all(low < y < high for line in axes.lines if line.get_gid() for y in line.get_ydata())
-
-
-def test_anatomy_goes_from_open_to_filled(book: Draw) -> None:
-    drawn = book("controls")
-    facts = drawn.found.tables["anatomy"]
-    figure = drawn.shown["anatomy_1"].figure
-    for stage, open_ in (("start", True), ("end", False)):
-        (mark,) = artists(figure, f"{stage}:energy_share:olora")
-        row = facts[(facts["arm"] == "olora") & (facts["stage"] == stage) & (facts["fact"] == "energy_share")].iloc[0]
-        assert at(mark)[0] == pytest.approx(row["mean"])
-        assert (mark.get_markerfacecolor() == "white") == open_
-    before, after = (at(artists(figure, f"{stage}:energy_share:olora")[0])[1] for stage in ("start", "end"))
-    assert before < after, "one does not hide the other: heights grow downwards"
-    assert not artists(figure, "start:b_condition:lora"), "a factor of zeros has no condition number"
-    said = [text.get_text() for axes in figure.axes if axes.get_title(loc="left") == "Condition of B" for text in axes.texts]
-    assert said.count("before: none") == sum(str(arm).startswith("lora") for arm in facts["arm"].unique())
-
-
-def test_losses_stand_beside_what_their_arms_start_from(book: Draw) -> None:
-    drawn = book("controls")
-    figure, rows = drawn.shown["starts_1"].figure, drawn.found.tables["starts"].sort_values("difference")
-    titles = [axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes]
-    facts = ["difference", "a_norm", "b_off_orthonormal", "overlap_right", "overlap_left", "first_loss_jump"]
-    assert titles == [
-        "Held-out loss",
-        "Norm of A",
-        "B from orthonormal",
-        "A in W's top space",
-        "B in W's top space",
-        "First loss above base's",
-    ]
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(rows["arm"])
-    for axes, fact in zip(figure.axes, facts, strict=True):
-        for y, (arm, value) in enumerate(zip(rows["arm"], rows[fact], strict=True)):
-            marks = artists_of(axes, f"row:{arm}")
-            assert [at(mark) for mark in marks] == ([] if value != value else [pytest.approx((value, y))]), (fact, arm)
-            assert all((mark.get_markerfacecolor() == "white") == (arm == "olora") for mark in marks)
-        assert sum(text.get_gid() == "none" for text in axes.texts) == rows[fact].isna().sum()
-
-
-def test_costs_are_told_pair_by_pair(book: Draw) -> None:
-    drawn = book("planted")
-    figure = drawn.shown["cost"].figure
-    pairs = cost_pairs(drawn.found.frames, drawn.found.tables["pairs"], drawn.found.tables["run_measures"])
-    for axes, fact in zip(figure.axes, ("train", "memory", "init"), strict=True):
-        dots = [x for mark in artists_of(axes, f"pairs:{fact}:olora") for x in mark.get_xdata()]
-        assert sorted(dots) == pytest.approx(sorted(pairs[pairs["arm"] == "olora"][fact]))
-        means = artists_of(axes, f"mean:{fact}:olora")
-        assert means and all(min(dots) - 1e-9 <= at(mark)[0] <= max(dots) + 1e-9 for mark in means)
-
-
-def test_pairs_of_two_harnesses_cost_nothing_that_compares(book: Draw) -> None:
-    found = book("planted").found
-    runs = found.frames.runs
-    mixed = dataclasses.replace(found.frames, runs=runs.assign(harness=runs["arm"]))
-    assert cost_pairs(mixed, found.tables["pairs"], found.tables["run_measures"]).empty
-
-
-def test_costs_of_shorter_schedules_come_first(book: Draw) -> None:
-    found = book("planted").found
-    steps = cost_pairs(found.frames, found.tables["pairs"], found.tables["run_measures"]).groupby(["model", "rank"], sort=False)["steps"]
-    assert steps.nunique().max() > 1 and all(group.is_monotonic_increasing for _, group in steps)
