@@ -23,7 +23,7 @@ from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.overruled import check_overruled
 from olora_bench.config.own_inits import use_folder
-from olora_bench.config.schema import NAME
+from olora_bench.config.sources import NAME
 from olora_bench.errors import BadInput, RecordError, RunFailed, StoreError, of_system
 from olora_bench.identity import Identified
 from olora_bench.process import terminal

@@ -18,7 +18,7 @@ from olora_bench.assets import hub
 from olora_bench.config import HubSource, conf_dir
 from olora_bench.config.grammar import hub_id
 from olora_bench.config.lines import typed
-from olora_bench.config.schema import NAME
+from olora_bench.config.sources import NAME
 from olora_bench.errors import BadInput, MissingAssets, StoreError
 from olora_bench.formats import Unreadable, parse_json, read_bytes
 from olora_bench.process.progress import say

@@ -17,15 +17,14 @@ from olora_bench.config.schema import (
     Data,
     Experiment,
     GeneratedModel,
-    HubSource,
     Init,
     Machine,
     Model,
-    PackagedSource,
     Recipe,
     Suite,
     Tracker,
 )
+from olora_bench.config.sources import HubSource, PackagedSource
 
 __all__ = [
     "Benchmark",

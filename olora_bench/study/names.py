@@ -11,7 +11,7 @@ from pathlib import Path
 
 from olora_bench.config import compose, machine
 from olora_bench.config.lines import plain_line, typed
-from olora_bench.config.schema import NAME
+from olora_bench.config.sources import NAME
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import read_text, read_yaml
 from olora_bench.store import inside

@@ -10,7 +10,7 @@ from pathlib import Path
 from olora_bench.config import sweeps_dir
 from olora_bench.config.lines import plain_line
 from olora_bench.config.own_inits import own_folders
-from olora_bench.config.schema import NAME
+from olora_bench.config.sources import NAME
 from olora_bench.study.expand import to_name
 from olora_bench.study.names import typed_here
 

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config import Model, compose, options
 from olora_bench.config.compose import validation_message
-from olora_bench.config.schema import Criterion, Name, Rate, Strict
+from olora_bench.config.schema import Criterion, Rate
+from olora_bench.config.sources import Name, Strict
 from olora_bench.errors import BadInput
 from olora_bench.formats import read_yaml
 
