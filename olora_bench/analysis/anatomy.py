@@ -10,6 +10,7 @@ from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.runs import REPORTED, with_role
 
 STAGES = ("start", "end", "travelled")
+_SETTING = ["model", "rank", "setting"]
 
 ANATOMY = Table(
     "anatomy",
@@ -56,11 +57,9 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
 
 def over_rates(facts: pd.DataFrame) -> pd.DataFrame:
     """The same facts, each of all runs of an arm, whatever their rates."""
-    of = facts.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)
-    runs = of["n_runs"].transform("sum")
-    sums = facts.assign(weighted=facts["mean"] * facts["n_runs"])
-    means = sums.groupby(["model", "rank", "setting", "arm", "stage", "fact"], dropna=False)["weighted"].transform("sum") / runs
-    return facts.assign(mean=means, low=of["low"].transform("min"), high=of["high"].transform("max"), n_runs=runs)
+    of = facts.assign(weighted=facts["mean"] * facts["n_runs"]).groupby([*_SETTING, "arm", "stage", "fact"], dropna=False)
+    runs, means = of["n_runs"].transform("sum"), of["weighted"].transform("sum")
+    return facts.assign(mean=means / runs, low=of["low"].transform("min"), high=of["high"].transform("max"), n_runs=runs)
 
 
 def _facts(runs: pd.DataFrame) -> list[tuple[str, str]]:

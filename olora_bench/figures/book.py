@@ -29,6 +29,7 @@ from olora_bench.words import comparisons as comparison_words
 from olora_bench.words import costs as cost_words
 from olora_bench.words import rates as rate_words
 from olora_bench.words import speed as speed_words
+from olora_bench.words import starts as start_words
 from olora_bench.words.numbers import listed
 from olora_bench.words.verdicts import against, count_caption
 
@@ -280,10 +281,12 @@ def _anatomy(s: Sources) -> Drawn:
 def _starts(s: Sources) -> Drawn:
     table = s.tables["starts"]
     if table.empty:
-        yield LeftOut("starts", "fewer than two arms of one ratio of learning rates are compared with a third")
-    for number, (key, part) in enumerate(groups_of(table, ["model", "rank", "setting"]), 1):
-        title = f"Held-out loss and what an init starts from, {where(key)}"
-        parts = [*cost_words.starts_caption(part), captions.protocol(JUDGED_ROLE[s.frames.protocol], pd.Series(dtype=float))]
+        measured = "fewer than two arms of one ratio of learning rates are compared with a third"
+        yield LeftOut("starts", measured if len(s.tables["anatomy"]) else "no record holds what an adapter starts from")
+    role = JUDGED_ROLE[s.frames.protocol]
+    for number, (key, part) in enumerate(groups_of(table, ["model", "rank", "setting", "lr"]), 1):
+        title = f"Held-out loss and what an init starts from, {where(key)}, {captions.at_rates(role, part['lr'])}"
+        parts = [*start_words.caption(part), captions.protocol(role, part["lr"])]
         parts += [captions.seeds(part["seeds"]), s.missing(part, *REPORTED)]
         yield captioned(f"starts_{number}", title, parts, starts.starts(part, s.styles, title=title))
 

@@ -22,14 +22,14 @@ PANELS = (
     ("b_off_orthonormal", "B from\northonormal", "0: it is; 1: B is 0"),
     ("overlap_right", "A in W's\ntop space", "share"),
     ("overlap_left", "B in W's\ntop space", "share"),
-    ("first_loss_jump", "First loss\nabove base's", "nats"),
+    ("first_loss_jump", "First loss\nless base's", "nats"),
 )
 """(fact, heading, what its axis says)."""
 
 
 @styled
 def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """Arms from the lowest loss to the highest; the reference is the open mark at 0.
+    """Arms by their difference from the reference, which is the open mark at 0.
 
     Args:
         rows: of `analysis.starts.starts`, of one model, rank and setting.
@@ -45,15 +45,16 @@ def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) ->
     first.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
     first.set_xlim(*limits(losses, 0))
     first.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
-    _finish(first, "Held-out loss", f"nats less {arms['reference'].iloc[0]}'s")
+    _finish(first, "Held-out loss", f"nats less {arms['reference'].iloc[0]}'s", 4)
     for axes, (fact, name, unit) in zip(others, panels, strict=True):
         group = [Group("", [_mark(r, (fact,), styles[r["arm"]]) for r in rows_of(arms)])]
         draw_rows(axes, group, labels=False)
         for y, r in enumerate(rows_of(arms)):
             if pd.isna(r[fact]):
-                axes.text(0.5, y, "none", transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", color=QUIET, gid="none")
+                said = "B is 0" if fact == "overlap_left" and round(r["b_off_orthonormal"], 6) == 1 else "not measured"
+                axes.text(0.5, y, said, transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", color=QUIET, gid="none")
         axes.set_xlim(*limits(group, 0))
-        _finish(axes, name, unit)
+        _finish(axes, name, unit, 2)
     return figure
 
 
@@ -64,8 +65,8 @@ def _mark(row: Mapping[str, Any], names: Sequence[str], style: ArmStyle) -> Row:
     return Row(row["arm"], value, low, high, *look, size=style.size(4))
 
 
-def _finish(axes: Axes, name: str, unit: str) -> None:
-    few_ticks(axes, "x", 2 if "\n" in name else 4)
+def _finish(axes: Axes, name: str, unit: str, ticks: int) -> None:
+    few_ticks(axes, "x", ticks)
     axes.set_title(name)
     axes.set_xlabel(unit)
     light_grid(axes, "x")

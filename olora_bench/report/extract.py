@@ -47,7 +47,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
         parts += [*sections, *([limits] if limits and limits not in parts else [])]  # what seeds cannot tell is said once
         parts += words.without_each(outcome.comparison.rows_in(tables["left_out"]))
     parts += _beside(shown["secondary"]) + _written(shown["primary"] + shown["secondary"], frames, longest["measures"])
-    parts += started(tables["starts"])
+    parts += started(frames, tables["starts"])
     caveats = caveat_lines(frames, tables)
     parts += ["Caveats:\n\n" + "\n".join(f"- {line}" for line in caveats)] if caveats else []
     parts += [f"Not enough runs yet: {'; '.join(map(words.progress, shown['too few']))}."] if shown["too few"] else []

@@ -9,13 +9,16 @@ import pandas as pd
 from olora_bench.analysis import MIN_SEEDS_FOR_VERDICT, StudyFrames, Tables, one_answer_pays, rows_of, where
 from olora_bench.analysis.compared import longest, primary
 from olora_bench.analysis.comparison import Comparison
+from olora_bench.analysis.frames import JUDGED_ROLE, groups_of
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.identity import model_rank, run_title
 from olora_bench.report.render import markdown_escape, markdown_table
 from olora_bench.words import cells as cell_words
+from olora_bench.words import starts as start_words
 from olora_bench.words import verdicts as words
+from olora_bench.words.captions import at_rates
 from olora_bench.words.caveats import caveat_lines
-from olora_bench.words.costs import STARTS, cost_table, starts_table
+from olora_bench.words.costs import cost_table
 from olora_bench.words.numbers import NOTHING, interval, number, rate
 from olora_bench.words.rates import edge_sentence, point, sensitivity_table
 from olora_bench.words.speed import schedule_lines, speed_lines
@@ -39,7 +42,7 @@ def study_report(frames: StudyFrames, tables: Tables, notes: Sequence[str]) -> s
     for outcome in outcomes(tables["verdicts"]):
         *sections, limits = _sections(outcome, headline)
         parts += sections if limits in parts else [*sections, limits]  # what seeds cannot tell is said once
-    parts += ["## What an init starts from", *begins] if (begins := started(tables["starts"])) else []
+    parts += ["## What an init starts from", *begins] if (begins := started(frames, tables["starts"])) else []
     parts += _rates(tables["rates"], tables["sensitivity"]) + _costs(tables["costs"]) + _runs(frames.runs)
     if caveats := caveat_lines(frames, tables):
         parts += ["## Caveats", "\n".join(f"- {line}" for line in caveats)]
@@ -153,11 +156,16 @@ def _rates(rates: pd.DataFrame, sensitivity: pd.DataFrame) -> list[str]:
     return parts + ([markdown_table(*sensitivity_table(sensitivity))] if len(sensitivity) else [])
 
 
-def started(starts: pd.DataFrame) -> list[str]:
-    """A table a (model, rank, setting) of losses beside what the arms start from, and what its columns are; nothing where there is none."""
-    groups = [group for _, group in starts.groupby(["model", "rank", "setting"], sort=False)] if len(starts) else []
-    tables = [f"{where(group.iloc[0])}: loss beside what an init starts from\n\n{markdown_table(*starts_table(group))}" for group in groups]
-    return [*tables, STARTS] if tables else []
+def started(frames: StudyFrames, starts: pd.DataFrame) -> list[str]:
+    """A table a (model, rank, setting, learning rate) of losses beside what the arms start from, then what its columns are; nothing where
+    there is none."""
+    groups = [group for _, group in groups_of(starts, ["model", "rank", "setting", "lr"])]
+    role = JUDGED_ROLE[frames.protocol]
+    return [
+        f"{where(group.iloc[0])}, {at_rates(role, group['lr'])}: loss beside what an init starts from\n\n"
+        f"{markdown_table(*start_words.table(group))}"
+        for group in groups
+    ] + ([start_words.legend(starts)] if groups else [])
 
 
 def _costs(costs: pd.DataFrame) -> list[str]:

@@ -197,7 +197,7 @@ def notes(found: Analysed, lacks: Sequence[str] = ()) -> list[str]:
     lines.append(f"What went into a run's id: {typed_here('explain', frames.runs['train_id'].iloc[0], found.results_dir)}")
     models = [m for m in options("model") if not m.startswith(("tiny_", "smollm2", "opt_350m", "tinyllama_chat"))]
     if study == "demo":
-        whole = remake("paper", find_study("paper"), found.results_dir)[1].partition("#")[0].strip()
+        whole = remake("paper", find_study("paper"), found.results_dir)[1].rpartition("#")[0].strip()
         lines.append(f"demo: 1 of {len(models)} models; all: {whole}")
     return lines
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from olora_bench.analysis import rows_of
 from olora_bench.process.progress import size
-from olora_bench.words.numbers import NOTHING, interval, listed, number, whole
+from olora_bench.words.numbers import NOTHING, listed, number, whole
 from olora_bench.words.rates import arm_in_cell
 
 
@@ -45,42 +45,3 @@ def anatomy_caption(facts: pd.DataFrame) -> list[str]:
         "training, has no overlap and no condition. How far a factor moved: the Frobenius norm of its change.",
         f"Means over layers and {listed(facts['n_runs'])} runs.",
     ]
-
-
-def starts_caption(rows: pd.DataFrame) -> list[str]:
-    """What a figure of losses beside starts shows, in sentences."""
-    return [
-        f"Left: held-out loss of each arm less {rows['reference'].iloc[0]}'s, with its 95% interval of one look, not corrected. Beside it, "
-        "of the same arms before training: the Frobenius norm of A; |BᵀB − I| / √r, which is 0 where B is orthonormal and 1 where it is 0; "
-        "the share of A's rows and of B's columns that lies in W's top r singular directions; and the loss of the first batch above the "
-        "untouched base's. Arms that share a fact and differ in loss differ by something else. Means over layers and runs.",
-    ]
-
-
-STARTS = (
-    "Losses in nats, intervals of one look, not corrected; the rest is of the arms before training, means over layers and runs. `norm of "
-    "A`: Frobenius. `B from orthonormal`: 0 where it is, 1 where B is 0. `in W's top`: the share of A's rows (B's columns) in W's top r "
-    "singular directions. `first loss`: of the first batch, above the untouched base's."
-)
-
-
-def starts_table(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows, from the lowest loss to the highest, of the table `starts` of one model, rank and setting."""
-    reference = rows["reference"].iloc[0]
-    header = [
-        "arm",
-        "held-out loss",
-        f"less {reference}'s",
-        "95% interval",
-        "norm of A",
-        "B from orthonormal",
-        "A in W's top",
-        "B in W's top",
-    ]
-    return [*header, "first loss"], [
-        [row["arm"], number(row["loss"], digits=3), number(row["difference"], digits=3, sign=True),
-         interval(row["low"], row["high"], digits=3), number(row["a_norm"]),
-         *(number(row[fact], digits=2) for fact in ("b_off_orthonormal", "overlap_right", "overlap_left")),
-         number(row["first_loss_jump"], digits=3, sign=True)]
-        for row in rows_of(rows.sort_values("difference", kind="stable"))
-    ]  # fmt: skip

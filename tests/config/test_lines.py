@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,19 @@ def test_a_name_that_hydra_reads_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as error:
         find_study(str(path))
     assert str(error.value) == f"{path}: a study file cannot be called {name}, {why}. Give it another name"
+
+
+def test_two_threads_compose_at_once() -> None:
+    """Hydra keeps one state for the process."""
+    begin, found = threading.Barrier(2), list[int]()
+
+    def rank(number: int) -> None:
+        begin.wait(60)
+        found.extend(compose([f"rank={number}"]).rank for _ in range(5))
+
+    threads = [threading.Thread(target=rank, args=(number,)) for number in (3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(found) == [3] * 5 + [4] * 5

@@ -72,7 +72,7 @@ def anatomy(arm: str, rng: np.random.Generator) -> dict[str, Any]:
         "a_condition": spread(1.6 if zero else 36.0),
     }
     travelled = {"a": spread(0.8), "b": spread(0.5), "a_relative": spread(0.1), "b_relative": None if zero else spread(0.2)}
-    first = {"loss": 3.7 if arm == "olora_added" else 3.2, "loss_untouched_base": 3.2}
+    first = {"loss": 3.2 + (0.5 * math.exp(rng.normal(0, 0.1)) if arm == "olora_added" else 0), "loss_untouched_base": 3.2}
     return {"start": start, "end": end, "travelled": travelled, "step_0": first, "seconds": 1.0, "why_null": {}}
 
 

@@ -41,7 +41,7 @@ def test_losses_stand_beside_what_their_arms_start_from(book: Draw) -> None:
         "B from orthonormal",
         "A in W's top space",
         "B in W's top space",
-        "First loss above base's",
+        "First loss less base's",
     ]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(rows["arm"])
     for axes, fact in zip(figure.axes, facts, strict=True):
@@ -49,7 +49,7 @@ def test_losses_stand_beside_what_their_arms_start_from(book: Draw) -> None:
             marks = artists_of(axes, f"row:{arm}")
             assert [at(mark) for mark in marks] == ([] if value != value else [pytest.approx((value, y))]), (fact, arm)
             assert all((mark.get_markerfacecolor() == "white") == (arm == "olora") for mark in marks)
-        assert sum(text.get_gid() == "none" for text in axes.texts) == rows[fact].isna().sum()
+        assert sum(text.get_gid() == "none" and text.get_text() == "B is 0" for text in axes.texts) == rows[fact].isna().sum()
 
 
 def test_costs_are_told_pair_by_pair(book: Draw) -> None:
