@@ -53,7 +53,9 @@ def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) ->
             if pd.isna(r[fact]):
                 said = "B is 0" if fact == "overlap_left" and round(r["b_off_orthonormal"], 6) == 1 else "not measured"
                 axes.text(0.5, y, said, transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", color=QUIET, gid="none")
-        axes.set_xlim(*limits(group, 0))
+        low, high = limits(group, 0)
+        room = 0.08 * (high - low)  # a mark is a large part of so narrow a panel
+        axes.set_xlim(low - room, high + room)
         _finish(axes, name, unit, 2)
     return figure
 
