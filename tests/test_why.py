@@ -125,8 +125,8 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         and against_olora("olora_added")["verdict"] == "worse"
         and against_olora("olora_added")["loss_low"] > 0.02
     ),
-    "LoRA has the lowest mean of the eight. Beside the verdict, not corrected, it ends lower than OLoRA by more than the margin, in each of "
-    "six blocks; at the two highest of the five places held fixed that is not shown.": lambda: (
+    "LoRA has the lowest mean of the eight. Beside the verdict, not corrected, it ends lower than OLoRA by more than the margin, in each "
+    "of six blocks; at the two highest of the five places held fixed that is not shown.": lambda: (
         starts()["loss"].idxmin() == "lora"
         and len(starts()) == 8
         and verdicts().loc["olora vs lora", "loss_low"] > 0.02
