@@ -19,7 +19,7 @@ from olora_bench.words.numbers import signed
 
 PANELS = (
     ("a_norm", "Norm of A", "Frobenius"),
-    ("b_off_orthonormal", "B from\northonormal", "0: it is; 1: B is 0"),
+    ("b_off_orthonormal", "B from\northonormal", "0: it is, 1: B = 0"),
     ("overlap_right", "A in W's\ntop space", "share"),
     ("overlap_left", "B in W's\ntop space", "share"),
     ("first_loss_jump", "First loss\nless base's", "nats"),

@@ -37,7 +37,7 @@ def worded(caveat: Caveat) -> str:
             return f"{role}: in {pairs} of {counted(of, 'pair')} (cell, seed) only one arm has a run: left out"
         case caveats.ClippedUnequally(role, arm, reference):
             shares = f"in {arm:.0%} of the arm's steps and in {reference:.0%} of the reference's"
-            return f"{role}: the gradient was clipped {shares}: part of the difference"
+            return f"{role}: the gradient was clipped {shares}: may be part of the difference"
         case RunsDiffer(what, values):
             return f"the runs do not share one {what}: {', '.join(values)}"
         case caveats.BudgetsDiffer(cell, runs):
