@@ -45,6 +45,8 @@ RANGES |= {f"{name}Backward": kind for name, kind in RANGES.items()} | {"attenti
 """What is inside a range of this name is of this kind, forward and backward."""
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::mkldnn", "mkldnn::", "onednn::")
 ALLOCATES = ("aten::empty", "aten::resize_", "aten::new_empty", "aten::zeros", "aten::zero_", "aten::new_zeros", "[memory]")
+SHORT = 24
+"""Steps."""
 ASKED_FOR = ("optimise", "part_losses", "score", "generate", "flips")
 """Phases of a record's clock that are what a run was asked for; `train` holds the first two, and its own time beside them."""
 
@@ -181,12 +183,14 @@ def _summed_up(seconds: float, tokens: int, flops: float, ceiling: float, kinds:
 
 def asked_for(results: Path) -> dict[str, dict[str, float]]:
     """Of each finished run of a results folder, the share of its own phases that were optimiser steps or asked-for losses: the median run's
-    and the least, of runs on processors and on GPUs; scoring has a record of its own, all of which is asked for."""
+    and the least, of runs on processors and on GPUs, short ones apart, in which what each run pays once weighs more; scoring has a record of
+    its own, all of which is asked for."""
     shares: dict[str, list[float]] = {}
     for run in Store(results).iter_runs():
         if isinstance(run, RunRecord) and run.status == "done" and run.attempts == 1:
             whole = sum(seconds for phase, seconds in run.timings_s.items() if phase not in ASKED_FOR)
             where = "GPUs" if run.provenance["hardware"]["gpus"] else "processors"
+            where += f", in under {SHORT} steps" if run.steps < SHORT else ""
             shares.setdefault(where, []).append(sum(run.timings_s.get(phase, 0.0) for phase in ASKED_FOR) / whole)
     if not shares:
         raise SystemExit(f"{results}: there is no finished run")

@@ -66,7 +66,8 @@ def test_a_study_that_takes_too_much_memory_does_not_hold() -> None:
 
 
 def test_nearly_all_of_the_time_of_committed_runs_on_processors_was_asked_for() -> None:
-    """At least 85% of each: what stands beside it is imports, data, the model, the init and the adapter's file."""
-    shares = profile.asked_for(Path(__file__).parents[1] / "results")["processors"]
-    assert shares["runs"] > 200
-    assert 0.85 < shares["least"] <= shares["median"] < 1
+    """At least 85% of each but the shortest: what stands beside it is imports, data, the model, the init and the adapter's file."""
+    shares = profile.asked_for(Path(__file__).parents[1] / "results")
+    longer, short = shares["processors"], shares[f"processors, in under {profile.SHORT} steps"]
+    assert longer["runs"] > 200 and short["runs"] > 200
+    assert 0.85 < longer["least"] <= longer["median"] < 1 and short["median"] > 0.85

@@ -76,7 +76,7 @@ def starts(frames: StudyFrames, measures: pd.DataFrame, anatomy: pd.DataFrame) -
         measures: as `losses.compare_measures` returns it.
         anatomy: as `anatomy.anatomy` returns it.
     """
-    begun = over_rates(anatomy[anatomy["stage"] == "start"])
+    begun = over_rates(anatomy[(anatomy["stage"] == "start") & anatomy["fact"].isin(FACTS)])
     known = measures[(measures["measure"] == "report_loss") & (measures["role"] == JUDGED_ROLE[frames.protocol])]
     known = known[known["longest"].astype(bool)] if len(begun) else known.iloc[:0]
     jumps, rows = _jumps(frames), list[Row]()

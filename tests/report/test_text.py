@@ -195,7 +195,7 @@ def test_the_command_writes_the_same_tables_twice(tmp_path: Path) -> None:
         assert "# whole: planted, everything in one study" in done.stdout and "declare" in done.stdout
         found.append(tables_of(results / "whole"))
         shutil.rmtree(results / "whole" / "report")
-    assert found[0] == found[1] and len(found[0]) == 3 * 22
+    assert found[0] == found[1] and len(found[0]) == 3 * 23
 
 
 def test_scores_stand_beside_the_criterion(text: Callable[..., str]) -> None:
