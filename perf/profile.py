@@ -183,7 +183,7 @@ def _summed_up(seconds: float, tokens: int, flops: float, ceiling: float, kinds:
 
 def asked_for(results: Path) -> dict[str, dict[str, float]]:
     """Of each finished run of a results folder, the share of its own phases that were optimiser steps or asked-for losses: the median run's
-    and the least, of runs on processors and on GPUs, short ones apart, in which what each run pays once weighs more; scoring has a record of
+    and the least, of runs on processors and on GPUs, short ones apart, in which what a run pays once weighs more; scoring has a record of
     its own, all of which is asked for."""
     shares: dict[str, list[float]] = {}
     for run in Store(results).iter_runs():
