@@ -96,9 +96,9 @@ def _tally(frames: StudyFrames) -> str:
 def _seeds(runs: pd.DataFrame) -> str:
     """How many seeds there are, apart those that only chose learning rates: these stand in no comparison."""
     reported = set(with_role(runs, *REPORTED)["seed"])
-    tuning = set(runs["seed"]) - reported
+    tuning = set(with_role(runs, "tuning")["seed"]) - reported
     if not (reported and tuning):
-        return counted(len(reported | tuning), "seed")
+        return counted(runs["seed"].nunique(), "seed")
     return f"{counted(len(reported), 'fresh seed')} and {counted(len(tuning), 'tuning seed')}"
 
 

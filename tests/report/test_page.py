@@ -157,6 +157,8 @@ def test_fresh_seeds_are_counted_apart_from_tuning_seeds(pages: dict[str, tuple[
     runs = pages["whole"][0].frames.runs
     tuning = set(runs[runs["roles"] == "tuning"]["seed"]) - set(runs[runs["roles"] != "tuning"]["seed"])
     assert tuning and f" and {len(tuning)} tuning seed" in _seeds(runs)
+    unkept = pd.concat([runs, runs.head(1).assign(seed=99, roles="finalist")])
+    assert _seeds(unkept) == _seeds(runs), "a finalist of a block that has kept none is in no comparison yet"
     assert _seeds(runs[runs["roles"] != "tuning"]) == f"{runs[runs['roles'] != 'tuning']['seed'].nunique()} seeds"
 
 
