@@ -46,7 +46,7 @@ RANGES |= {f"{name}Backward": kind for name, kind in RANGES.items()} | {"attenti
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::mkldnn", "mkldnn::", "onednn::")
 ALLOCATES = ("aten::empty", "aten::resize_", "aten::new_empty", "aten::zeros", "aten::zero_", "aten::new_zeros", "[memory]")
 SHORT = 24
-"""Steps."""
+"""Runs of fewer steps are told apart."""
 ASKED_FOR = ("optimise", "part_losses", "score", "generate", "flips")
 """Phases of a record's clock that are what a run was asked for; `train` holds the first two, and its own time beside them."""
 

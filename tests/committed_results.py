@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from olora_bench.study.expand import find_study
 from olora_bench.study.report import Analysed, analysed
@@ -16,3 +18,9 @@ PUBLISHED = ("smollm2", "smollm2_alpaca", "headline", "unclipped", "why")
 @cache
 def read(study: str) -> Analysed:
     return analysed(RESULTS, study, find_study(study))
+
+
+def records(study: str) -> list[dict[str, Any]]:
+    """The raw records of a study's finished runs."""
+    runs = read(study).frames.runs
+    return [json.loads((RESULTS / "runs" / one / "record.json").read_bytes()) for one in runs.loc[runs["state"] == "done", "train_id"]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from olora_bench.store import Store
-from tests.committed_results import RESULTS, read
+from tests.committed_results import records
 
-PAGE = " ".join((Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "").split())
+ROOT = Path(__file__).parents[1]
+PAGE, README = (" ".join((ROOT / name).read_text(encoding="utf-8").replace("**", "").split()) for name in ("docs/results.md", "README.md"))
+"""Their words, without emphasis and line breaks."""
 
 Check = Callable[[], None]
 
@@ -34,6 +35,4 @@ class Claims(dict[str, tuple[str, Check]]):
 
 def parts_of(study: str, fact: str) -> set[int]:
     """What the records of finished runs say of the part that held-out losses are read on."""
-    runs = read(study).frames.runs
-    store = Store(RESULTS)
-    return {store.read_run(train_id).data["report"][fact] for train_id in runs[runs["state"] == "done"]["train_id"]}
+    return {one["data"]["report"][fact] for one in records(study)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,9 +17,8 @@ from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.reasons import BestAtEdge, ErrorOverItems
 from olora_bench.analysis.scopes import About
-from tests.committed_results import RESULTS, read
-
-PAGE = " ".join((Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "").split())
+from tests.committed_results import RESULTS, read, records
+from tests.page_claims import PAGE
 
 
 def verdict() -> pd.Series:
@@ -85,10 +83,6 @@ def gain_in_errors(arm: str, benchmark: str) -> float:
 
 def runs_of(study: str) -> int:
     return len(read(study).frames.runs)
-
-
-def records(study: str) -> list[dict[str, Any]]:
-    return [json.loads((RESULTS / "runs" / train_id / "record.json").read_bytes()) for train_id in read(study).frames.runs["train_id"]]
 
 
 def outermost_choices() -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,13 +11,11 @@ import pytest
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.reasons import BestAtEdge, RestsOnRate
 from olora_bench.words.verdicts import headline_parts
-from tests.committed_results import RESULTS, read
+from tests.committed_results import RESULTS, read, records
+from tests.page_claims import PAGE, README
 from tests.test_headline import CLAIMS as OF_HEADLINE
-from tests.test_headline import records
 
-ROOT = Path(__file__).parents[1]
 PLACES = ("-2", "-1", "0", "+1", "+2")
-PAGE, README = (" ".join((ROOT / name).read_text(encoding="utf-8").replace("**", "").split()) for name in ("docs/results.md", "README.md"))
 
 
 def verdict() -> pd.Series:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,12 +11,10 @@ import pytest
 import scipy.optimize
 import scipy.stats
 
-from tests.committed_results import RESULTS, read
-from tests.page_claims import PAGE
-from tests.test_headline import records
+from tests.committed_results import read, records
+from tests.page_claims import PAGE, README
 
 CONTROLS = ("lora_matched", "olora_permuted", "olora_pivoted", "olora_added", "olora_random", "orthogonal")
-README = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").replace("**", "").split())
 
 
 def verdicts() -> pd.DataFrame:
@@ -40,8 +36,7 @@ def runs() -> pd.DataFrame:
 
 def made() -> list[dict[str, Any]]:
     """The records of all its runs that are done."""
-    done = set(runs().loc[runs()["state"] == "done", "train_id"])
-    return [json.loads((RESULTS / "runs" / train_id / "record.json").read_bytes()) for train_id in sorted(done)]
+    return records("why")
 
 
 def kept() -> pd.DataFrame:

@@ -10,7 +10,8 @@ from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.runs import REPORTED, with_role
 
 STAGES = ("start", "end", "travelled")
-_SETTING = ["model", "rank", "setting"]
+PLACE = ["model", "rank", "setting"]
+"""Columns of what all arms of a figure of adapters share."""
 
 ANATOMY = Table(
     "anatomy",
@@ -41,7 +42,7 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
     runs = with_role(frames.runs[frames.runs["state"] == "done"], *REPORTED)
     facts = _facts(runs)
     rows: list[Row] = []
-    for named, group in groups_of(runs, ["model", "rank", "setting", "arm", "lr"]):
+    for named, group in groups_of(runs, [*PLACE, "arm", "lr"]):
         for stage, fact in facts:
             known = group[group[f"init.anatomy.{stage}.{fact}.mean"].notna()]
             if known.empty:
@@ -57,7 +58,7 @@ def anatomy(frames: StudyFrames) -> pd.DataFrame:
 
 def over_rates(facts: pd.DataFrame) -> pd.DataFrame:
     """The same facts, each of all runs of an arm, whatever their rates."""
-    of = facts.assign(weighted=facts["mean"] * facts["n_runs"]).groupby([*_SETTING, "arm", "stage", "fact"], dropna=False)
+    of = facts.assign(weighted=facts["mean"] * facts["n_runs"]).groupby([*PLACE, "arm", "stage", "fact"], dropna=False)
     runs, means = of["n_runs"].transform("sum"), of["weighted"].transform("sum")
     return facts.assign(mean=means / runs, low=of["low"].transform("min"), high=of["high"].transform("max"), n_runs=runs)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis.anatomy import over_rates
+from olora_bench.analysis.anatomy import PLACE, over_rates
 from olora_bench.analysis.columns import ARM, RUNS, SETTING_COLUMNS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import JUDGED_ROLE, Row, StudyFrames, groups_of, rows_of
@@ -66,7 +66,6 @@ STARTS_VIEW = View(
     "What goes together here may have another cause.",
     STARTS,
 )
-_CELL = ["model", "rank", "setting"]
 
 
 def starts(frames: StudyFrames, measures: pd.DataFrame, anatomy: pd.DataFrame) -> pd.DataFrame:
@@ -80,8 +79,8 @@ def starts(frames: StudyFrames, measures: pd.DataFrame, anatomy: pd.DataFrame) -
     known = measures[(measures["measure"] == "report_loss") & (measures["role"] == JUDGED_ROLE[frames.protocol])]
     known = known[known["longest"].astype(bool)] if len(begun) else known.iloc[:0]
     jumps, rows = _jumps(frames), list[Row]()
-    for key, cell in groups_of(known, [*_CELL, "lr_reference", "lr_arm"]):
-        where = {name: key[name] for name in _CELL}
+    for key, cell in groups_of(known, [*PLACE, "lr_reference", "lr_arm"]):
+        where = {name: key[name] for name in PLACE}
         star = _star(frames, cell)
         for row in star if len(star) > FEWEST else ():
             facts = _facts(begun, where, row["arm"]) | {"first_loss_jump": jumps.get((*where.values(), row["arm"]))}
@@ -93,36 +92,34 @@ def _star(frames: StudyFrames, cell: pd.DataFrame) -> list[Row]:
     """The rows of the arm that most arms are compared with, whichever of the two the study calls the reference. Arms of two ratios of
     learning rates differ in more than their start."""
     ratio = dict(zip(frames.runs["arm"], frames.runs["lr_ratio"].fillna(1.0), strict=True))
-    stars: dict[str, list[Row]] = {}
+    stars: dict[str, list[tuple[Row, float]]] = {}
     for r in rows_of(cell):
         if ratio[r["arm"]] == ratio[r["reference"]]:
             for centre, arm, sign in ((r["reference"], r["arm"], 1), (r["arm"], r["reference"], -1)):
                 stars.setdefault(centre, []).append(_ray(r, centre, arm, sign))
     declared = cell["reference"].value_counts()
-    centre = max(stars, key=lambda name: (len(stars[name]), declared.get(name, 0)), default="")
-    return (
-        [_centre(frames, centre, stars[centre]), *({k: v for k, v in ray.items() if k != "at"} for ray in stars[centre])] if centre else []
-    )
+    centre = max(stars, key=lambda name: (len(stars[name]), declared.get(name, 0)), default=None)
+    return [] if centre is None else [_centre(frames, centre, stars[centre]), *(ray for ray, _ in stars[centre])]
 
 
-def _ray(row: Row, centre: str, arm: str, sign: int) -> Row:
-    """A comparison as seen from its centre, whose own loss there is `at`."""
+def _ray(row: Row, centre: str, arm: str, sign: int) -> tuple[Row, float]:
+    """A comparison as seen from its centre, and the loss of the centre in it."""
     low, high = (sign * row["low"], sign * row["high"])[::sign]
     loss, at = (row["value_arm"], row["value_reference"])[::sign]
     found = {"difference": sign * row["difference"], "low": low, "high": high, "seeds": row["seeds"], "runs": row["runs"]}
-    return {"reference": centre, "arm": arm, "loss": loss, "at": at} | found
+    return {"reference": centre, "arm": arm, "loss": loss} | found, at
 
 
-def _centre(frames: StudyFrames, arm: str, rays: list[Row]) -> Row:
-    most = max(rays, key=lambda ray: int(ray["seeds"]))
+def _centre(frames: StudyFrames, arm: str, rays: list[tuple[Row, float]]) -> Row:
+    most, loss = max(rays, key=lambda ray: int(ray[0]["seeds"]))
     own = set(frames.runs.loc[frames.runs["arm"] == arm, "train_id"])
-    runs = " ".join(sorted(own & {one for ray in rays for one in str(ray["runs"]).split()}))
+    runs = " ".join(sorted(own & {one for ray, _ in rays for one in str(ray["runs"]).split()}))
     nothing = dict.fromkeys(("low", "high"), float("nan"))
-    return {"reference": arm, "arm": arm, "loss": most["at"], "difference": 0.0, "seeds": most["seeds"], "runs": runs} | nothing
+    return {"reference": arm, "arm": arm, "loss": loss, "difference": 0.0, "seeds": most["seeds"], "runs": runs} | nothing
 
 
 def _facts(begun: pd.DataFrame, where: Row, arm: str) -> Row:
-    same = begun[(begun["arm"] == arm) & (begun[_CELL] == pd.Series(where)).all(axis=1)]
+    same = begun[(begun["arm"] == arm) & (begun[PLACE] == pd.Series(where)).all(axis=1)]
     means = dict(zip(same["fact"], same["mean"], strict=True))
     return {name: means.get(name) for name in FACTS}
 
@@ -134,4 +131,4 @@ def _jumps(frames: StudyFrames) -> dict[Any, float]:
         return {}
     runs = with_role(frames.runs[frames.runs["state"] == "done"], *REPORTED)
     jump = runs[names[0]].astype(float) - runs[names[1]].astype(float)
-    return jump.dropna().groupby([runs[name] for name in (*_CELL, "arm")]).mean().to_dict()
+    return jump.dropna().groupby([runs[name] for name in (*PLACE, "arm")]).mean().to_dict()
