@@ -206,14 +206,14 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
-    """The table in a Parquet file, or None where there is nothing. With `columns` only those.
+def read_parquet(path: Path) -> pa.Table | None:
+    """The table in a Parquet file, or None where there is nothing.
 
     Raises:
-        Unreadable: truncated, damaged or no Parquet file, or a column is missing.
+        Unreadable: truncated, damaged or no Parquet file.
     """
     content = read_bytes(path)
-    return None if content is None else parse_parquet(content, path, columns)[1]
+    return None if content is None else parse_parquet(content, path)[1]
 
 
 class SharedColumns:

@@ -96,10 +96,21 @@ def choices(frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame) ->
     mine = runs[runs["cell"].isin(pairs["cell"]) & runs["seed"].isin(pairs["seed"])]
     if mine.empty:
         return None
-    losses = as_loss(mine, frames.tuning.criterion).astype(float).where(mine["state"] != "diverged", np.inf)
-    sides = [_by_cell(mine.assign(loss=losses)[mine["arm"] == arm]) for arm in (comparison.arm, comparison.reference)]
-    return Choices(*sides)
+    return Choices(*(_by_cell(mine[mine["arm"] == arm], frames.tuning.criterion) for arm in (comparison.arm, comparison.reference)))
 
 
-def _by_cell(runs: pd.DataFrame) -> Finalists:
+def at_edges(frames: StudyFrames) -> frozenset[tuple[str, str]]:
+    """The (arm, cell) whose lowest mean criterion over all blocks lies at an edge of the finalists, or is not known; of every length of
+    schedule."""
+    if frames.tuning is None:
+        return frozenset()
+    runs = with_role(frames.runs, "finalist")
+    found = [(str(arm), _by_cell(own, frames.tuning.criterion)) for arm, own in runs.groupby("arm")]
+    return frozenset((arm, cell) for arm, cells in found for cell, one in cells.items() if _any_at_edge({cell: one}))
+
+
+def _by_cell(runs: pd.DataFrame, criterion: str) -> Finalists:
+    """Of one arm's finalists."""
+    losses = as_loss(runs, criterion).astype(float).where(runs["state"] != "diverged", np.inf)
+    runs = runs.assign(loss=losses)
     return {str(cell): group.pivot_table(index="seed", columns="lr", values="loss", dropna=False) for cell, group in runs.groupby("cell")}

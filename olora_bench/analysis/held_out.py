@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,7 +117,16 @@ def held_out(examples: Examples, losses: Mapping[str, float], pairs: pd.DataFram
 
 
 def _by_example(examples: Examples, blocks: list[list[tuple[str, str]]]) -> Floats | ExamplesUnread | ExamplesDiffer:
-    runs = list(dict.fromkeys(run for pairs in blocks for pair in pairs for run in pair))
+    parts = example_parts(examples, [run for pairs in blocks for pair in pairs for run in pair])
+    if not isinstance(parts, dict):
+        return parts
+    return np.stack([np.mean([parts[arm] - parts[reference] for arm, reference in pairs], axis=0) for pairs in blocks], axis=1)
+
+
+def example_parts(examples: Examples, runs: Sequence[str]) -> dict[str, Floats] | ExamplesUnread | ExamplesDiffer:
+    """The part `(examples,)` that each example has in a run's held-out loss (`crossed.linearised_ratio`), the same examples in the same
+    order for every run; or why it is not known."""
+    runs = list(dict.fromkeys(runs))
     known = {run: kept for run in runs if (kept := examples(run)) is not None}
     if len(known) < len(runs) or not runs:
         return ExamplesUnread(len(runs) - len(known), len(runs))
@@ -125,5 +134,4 @@ def _by_example(examples: Examples, blocks: list[list[tuple[str, str]]]) -> Floa
     aligned = {run: at for run, one in known.items() if (at := one.at(ids)) is not None}
     if len(aligned) < len(runs) or len(ids) < 2:
         return ExamplesDiffer()
-    parts = {run: linearised_ratio(sums[:, None], tokens)[:, 0] for run, (sums, tokens) in aligned.items()}
-    return np.stack([np.mean([parts[arm] - parts[reference] for arm, reference in pairs], axis=0) for pairs in blocks], axis=1)
+    return {run: linearised_ratio(sums[:, None], tokens)[:, 0] for run, (sums, tokens) in aligned.items()}

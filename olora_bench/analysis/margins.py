@@ -16,8 +16,9 @@ from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.paired import LEVEL
 
 
-class Kind(StrEnum):
-    """A verdict. `UNRESOLVED` is never "no difference": that is `EQUIVALENT`, which needs a margin."""
+class Verdict(StrEnum):
+    """Of an arm against its reference; its text is what tables show. `UNRESOLVED` is never "no difference": that is `EQUIVALENT`,
+    which needs a margin."""
 
     BETTER = "better"
     BETTER_WITHIN_MARGIN = "better, within the margin"
@@ -25,6 +26,26 @@ class Kind(StrEnum):
     UNRESOLVED = "unresolved"
     WORSE_WITHIN_MARGIN = "worse, within the margin"
     WORSE = "worse"
+    TOO_FEW_RUNS = "not enough runs"
+    NONE = "no verdict"
+
+    @property
+    def side(self) -> int:
+        """1 where the arm is better, -1 where the reference is, 0 where neither is shown to be."""
+        return _SIDES.get(self, 0)
+
+    @property
+    def decided(self) -> bool:
+        """Whether it says which of the two is better, or that neither is by more than the margin."""
+        return self.side != 0 or self is Verdict.EQUIVALENT
+
+    @property
+    def tested(self) -> bool:
+        """Whether a test stands behind it, whatever it came to."""
+        return self not in (Verdict.TOO_FEW_RUNS, Verdict.NONE)
+
+
+_SIDES = {Verdict.BETTER: 1, Verdict.BETTER_WITHIN_MARGIN: 1, Verdict.WORSE_WITHIN_MARGIN: -1, Verdict.WORSE: -1}
 
 
 def p_inside(estimate: Estimate, margin: float) -> float:
@@ -32,7 +53,7 @@ def p_inside(estimate: Estimate, margin: float) -> float:
     return float(np.maximum(estimate.p_below(margin), estimate.p_above(-margin)))
 
 
-def kind(gain: float, p: float, p_inside: float = np.nan, *, level: float = LEVEL) -> Kind:
+def kind(gain: float, p: float, p_inside: float = np.nan, *, level: float = LEVEL) -> Verdict:
     """The verdict of one contrast from its p's, adjusted over their families where there are any.
 
     Args:
@@ -45,7 +66,7 @@ def kind(gain: float, p: float, p_inside: float = np.nan, *, level: float = LEVE
     """
     within, shown = p_inside <= level, p <= level
     if not shown:
-        return Kind.EQUIVALENT if within else Kind.UNRESOLVED
+        return Verdict.EQUIVALENT if within else Verdict.UNRESOLVED
     if gain > 0:
-        return Kind.BETTER_WITHIN_MARGIN if within else Kind.BETTER
-    return Kind.WORSE_WITHIN_MARGIN if within else Kind.WORSE
+        return Verdict.BETTER_WITHIN_MARGIN if within else Verdict.BETTER
+    return Verdict.WORSE_WITHIN_MARGIN if within else Verdict.WORSE

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,47 +16,17 @@ from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import MODELS_FOR_NEW, Scope
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import rows_of
-from olora_bench.analysis.margins import kind
+from olora_bench.analysis.margins import Verdict, kind
 from olora_bench.analysis.paired import LEVEL, holm
 from olora_bench.analysis.power import found
 from olora_bench.analysis.reasons import BestAtEdge, BestUnknown, EqualDifferences, ErrorOverItems, NothingFound, Reason, RestsOnRate
 
-
-class Verdict(StrEnum):
-    """Of an arm against its reference; its text is what tables show. The first six are those of `margins.Kind`."""
-
-    BETTER = "better"
-    BETTER_WITHIN_MARGIN = "better, within the margin"
-    EQUIVALENT = "equivalent"
-    UNRESOLVED = "unresolved"
-    WORSE_WITHIN_MARGIN = "worse, within the margin"
-    WORSE = "worse"
-    TOO_FEW_RUNS = "not enough runs"
-    NONE = "no verdict"
-
-    @property
-    def side(self) -> int:
-        """1 where the arm is better, -1 where the reference is, 0 where neither is shown to be."""
-        return _SIDES.get(self, 0)
-
-    @property
-    def decided(self) -> bool:
-        """Whether it says which of the two is better, or that neither is by more than the margin."""
-        return self.side != 0 or self is Verdict.EQUIVALENT
-
-    @property
-    def tested(self) -> bool:
-        """Whether a test stands behind it, whatever it came to."""
-        return self not in (Verdict.TOO_FEW_RUNS, Verdict.NONE)
-
-
-_SIDES = {Verdict.BETTER: 1, Verdict.BETTER_WITHIN_MARGIN: 1, Verdict.WORSE_WITHIN_MARGIN: -1, Verdict.WORSE: -1}
 Judgement = tuple[Verdict, tuple[Reason, ...]]
 
 
 def judgement(gain: float, p: float, p_inside: float, reasons: tuple[Reason, ...]) -> Judgement:
     """A verdict from p's that are corrected where they are to be; a p of NaN is of differences without a spread."""
-    return Verdict(kind(gain, p, p_inside)), reasons if p == p else (*reasons, EqualDifferences())
+    return kind(gain, p, p_inside), reasons if p == p else (*reasons, EqualDifferences())
 
 
 @dataclass(frozen=True)

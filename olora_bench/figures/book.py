@@ -12,14 +12,14 @@ from olora_bench.analysis import StudyFrames, Tables, rows_of, where
 from olora_bench.analysis.anatomy import over_rates
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.compared import longest, primary
-from olora_bench.analysis.comparison import Comparison, comparisons
+from olora_bench.analysis.comparison import KEYS, Comparison, comparisons
 from olora_bench.analysis.cost_pairs import cost_pairs
 from olora_bench.analysis.frames import JUDGED_ROLE, Row, groups_of
 from olora_bench.analysis.losses import GENERATED_NAMES
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.rates import ratio_points
 from olora_bench.analysis.runs import REPORTED, has_role, with_role
-from olora_bench.figures import adapters, curves, rates, ratios, scores, speed, starts
+from olora_bench.figures import adapters, cells, curves, rates, ratios, speed, starts
 from olora_bench.figures import comparisons as forest
 from olora_bench.figures._pages import pages, slug
 from olora_bench.report.arm_styles import ArmStyle, arm_styles
@@ -121,15 +121,15 @@ def _win_counts(s: Sources) -> Drawn:
     title = f"Cells won, against what chance would give{protocol}"
     parts = [*count_caption(listed(counts["blocks"])), captions.protocols(counts), captions.items(s.tables)]
     parts.append(s.missing(counts, *set(counts["role"])))
-    yield captioned("win_counts", title, parts, scores.win_counts(counts, s.styles, title=title))
+    yield captioned("win_counts", title, parts, cells.win_counts(counts, s.styles, title=title))
 
 
 def _forests(s: Sources) -> Drawn:
-    cells = longest(primary(s.tables["cells"]))
+    table = longest(primary(s.tables["cells"]))
     drawn = False
     for outcome in outcomes(s.tables["verdicts"]):
         comparison = outcome.comparison
-        groups = [group for _, group in groups_of(comparison.rows_in(cells), rates.CELL)]
+        groups = [group for _, group in groups_of(comparison.rows_in(table), rates.CELL)]
         if not any(group["seeds"].gt(0).any() for group in groups):
             continue
         for name, shown in pages(f"forest_{slug(comparison)}", groups, max(1, LINES_A_FOREST // (1 + max(map(len, groups))))):
@@ -137,7 +137,7 @@ def _forests(s: Sources) -> Drawn:
             title = f"{against(comparison)}, benchmark by benchmark{s.apart(comparison)}"
             parts = [*cell_words.forest_caption(outcome, shown), captions.protocol(comparison.role, shown["cell_lr_arm"])]
             parts += [captions.seeds(shown["seeds"], shown["seeds_planned"]), captions.items(s.tables), s.missing(shown, comparison.role)]
-            yield captioned(name, title, parts, scores.forest(shown, outcome, s.styles, title=title))
+            yield captioned(name, title, parts, cells.forest(shown, outcome, s.styles, title=title))
     if not drawn:
         yield LeftOut("forest", "no benchmark was scored in both arms of a comparison")
 
@@ -176,21 +176,20 @@ def _speed_ups(s: Sources) -> Drawn:
             yield captioned(name, title, parts, speed.speed_up(shown, s.styles, title=title))
 
 
-def _schedules(s: Sources) -> Drawn:
-    table = s.tables["schedules"].dropna(subset=["loss_reference", "loss_arm"])
-    shorter = table[table["share"] > 1]["contrast"]
-    table = table[table["contrast"].isin(shorter)]
+def _equivalent_steps(s: Sources) -> Drawn:
+    table = s.tables["equivalent_steps"]
+    table = table[table.groupby([*KEYS, "family", "model", "rank"], dropna=False)["ratio"].transform("count") > 0]
     if table.empty:
-        yield LeftOut("schedules", "no schedule of T/4 or T/2 steps was completed beside T")
+        yield LeftOut("equivalent_steps", "no arm and its reference were trained to the end of schedules of several lengths")
         return
     for comparison in comparisons(s.tables["verdicts"]):
         shown = comparison.rows_in(table)
         if shown.empty:
             continue
-        title = f"Completed schedules, {against(comparison)}{s.apart(comparison)}"
-        protocol = captions.protocol(comparison.role, shown["lr_arm"])
-        parts = [*speed_words.schedule_caption(comparison), protocol, captions.seeds(shown["seeds"]), s.missing(shown, comparison.role)]
-        yield captioned(f"schedules_{slug(comparison)}", title, parts, speed.schedules(shown, s.styles, title=title))
+        title = f"Equivalent steps, {against(comparison)}{s.apart(comparison)}"
+        parts = [*speed_words.equivalent_caption(shown), captions.protocol(comparison.role, pd.Series([comparison.lr], dtype=float))]
+        parts += [captions.seeds(shown["seeds"]), s.missing(shown, comparison.role)]
+        yield captioned(f"equivalent_steps_{slug(comparison)}", title, parts, speed.equivalent_steps(shown, s.styles, title=title))
 
 
 def _ratio_maps(s: Sources) -> Drawn:
@@ -303,6 +302,6 @@ def _cost(s: Sources) -> Drawn:
 
 
 KINDS: tuple[Callable[[Sources], Drawn], ...] = (
-    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _schedules, _learning_rates, _ratio_maps, _ratio_profiles, _starts,
-    _anatomy, _cost,
+    _comparisons, _loss_curves, _forests, _win_counts, _speed_ups, _equivalent_steps, _learning_rates, _ratio_maps, _ratio_profiles,
+    _starts, _anatomy, _cost,
 )  # fmt: skip

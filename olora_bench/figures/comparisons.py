@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of, shade
 from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
-from olora_bench.figures.scores import comparison
+from olora_bench.figures.cells import comparison
 from olora_bench.store.manifest import Margin
 from olora_bench.words import keys
 from olora_bench.words.comparisons import Measure, at_edge, by_looks, ends_of, grouped, measures, told, verdict_word

@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from olora_bench.analysis import rows_of, where
+from olora_bench.analysis.equivalent_steps import FASTER, SLOWER
+from olora_bench.analysis.frames import groups_of
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of
 from olora_bench.figures._style import (
     QUIET,
@@ -23,7 +26,6 @@ from olora_bench.figures._style import (
     header_in,
     light_grid,
     log_ticks,
-    panels_of,
     styled,
 )
 from olora_bench.words import keys
@@ -39,7 +41,7 @@ def speed_up(speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     """How many times sooner the arm reaches each target of the held-out loss, a row a target, a group a cell.
 
     Args:
-        speedups: rows of one comparison and one unit of `analysis.convergence.speedups`.
+        speedups: rows of one comparison and one unit of `analysis.speed.speedups`.
         styles: of both arms. Filled where the verdict is faster or slower; an arrow where seeds that never cross make it a bound.
     """
     first = rows_of(speedups)[0]
@@ -78,68 +80,83 @@ def _target(r: Mapping[str, Any], style: ArmStyle) -> Row:
     )
 
 
-BESIDE_PT = 3.5
-"""How far the marks of the arm and of its reference are from their number of steps, in points, lest one hides the other."""
-
-
 @styled
-def schedules(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
-    """Final held-out loss of separately completed schedules: the arm at T/4, T/2 and T against the reference at T.
+def equivalent_steps(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> Figure:
+    """Final held-out loss of both arms by length of schedule, and below it with how many times as many steps the reference gets as far.
 
     Args:
-        found: rows of one comparison of `analysis.schedules.schedules`. The shortest schedule that matches is ringed.
-        styles: of both arms.
+        found: rows of one comparison of `analysis.equivalent_steps.equivalent_steps`; of each family some ratio is known.
+        styles: of both arms. Filled below where the interval leaves 1 out, an arrow where it is open, a ring about the judged length.
     """
-    panels = list(found.groupby(["model", "rank", "family"], sort=False))
-    columns = min(2, len(panels))
-    rows = -(-len(panels) // columns)
+    families = [group for _, group in groups_of(found, ["family", "model", "rank"])]
     first = rows_of(found)[0]
     shown = {first["reference"]: styles[first["reference"]], first["arm"]: styles[first["arm"]]}
-    short = bool(found.loc[found["share"] > 1, "loss_reference_short"].notna().any())
-    interval, ring = bool(found["low"].notna().any()), bool(found["smallest"].any())
-    key = keys.schedules(first["reference"], interval=interval, short=short, ring=ring)
-    figure = figure_of(header_in(title, list(shown), key=key) + 1.45 * rows + 0.1)
+    known = rows_of(found[found["ratio"].notna()])
+    decided = [r["verdict"] in (FASTER, SLOWER) for r in known]
+    open_end = any(r["low"] == 0 or math.isinf(r["high"]) for r in known)
+    key = keys.equivalent_steps(first["arm"], filled=any(decided), open_=not all(decided), arrow=open_end)
+    columns = min(2, len(families))
+    blocks = -(-len(families) // columns)
+    figure = figure_of(header_in(title, list(shown), key=key) + 2.7 * blocks + 0.1)
     header(figure, title, shown, key=key)
-    places = panels_of(figure, len(panels), columns)
-    for ((model, rank, _), group), (axes, leftmost, lowest) in zip(panels, places, strict=True):
-        _schedules(axes, group, shown[first["arm"]], shown[first["reference"]])
-        axes.set_title(f"{model}, rank {rank}" if columns == 1 else f"{model} r{rank}")
-        if leftmost:
-            axes.set_ylabel("Final held-out loss (nats)")
-        if lowest:
-            axes.set_xlabel(f"{first['arm']}'s steps")
+    axes = figure.subplots(2 * blocks, columns, squeeze=False, height_ratios=[1.25, 1] * blocks)
+    for number in range(columns * blocks):
+        above, below = (axes[2 * (number // columns) + place, number % columns] for place in (0, 1))
+        if number >= len(families):
+            above.set_axis_off()
+            below.set_axis_off()
+            continue
+        family = families[number]
+        _losses(above, family, shown)
+        _ratios(below, family, shown[first["arm"]])
+        above.tick_params(labelbottom=False)
+        above.set_title(where(max(rows_of(family), key=lambda row: row["judged"])).replace(", rank ", " r"))
+        below.set_xlabel("steps of the schedule")
+        if number % columns == 0:
+            above.set_ylabel("Final held-out loss (nats)")
+            below.set_ylabel(f"{first['reference']}'s steps over\n{first['arm']}'s")
     return figure
 
 
-def _schedules(axes: Axes, group: pd.DataFrame, arm: ArmStyle, reference: ArmStyle) -> None:
-    full, shorter = rows_of(group)[-1], group[group["share"] > 1]
-    left, right = (axes.transData + ScaledTranslation(side * BESIDE_PT / 72, 0, axes.figure.dpi_scale_trans) for side in (-1, 1))
-    axes.axhline(full["loss_reference"], color=reference.colour, linewidth=0.8, zorder=1)
-    for steps, losses, inside, gid in (
-        ([full["steps_reference"]], [full["loss_reference"]], reference.colour, "reference"),
-        (shorter["steps_arm"], shorter["loss_reference_short"], "white", "reference_short"),
-    ):
-        axes.plot(steps, losses, marker=reference.marker, markersize=reference.size(4), color=reference.colour, linestyle="none",
-                  markerfacecolor=inside, markeredgewidth=0.9, zorder=3, gid=gid, transform=left)  # fmt: skip
-    axes.plot(group["steps_arm"], group["loss_arm"], color=arm.colour, linewidth=0.8, linestyle=(0, (2, 2)), zorder=2, transform=right)
-    for r in rows_of(group):
-        if math.isfinite(r["low"]):
-            span = [r["loss_reference"] + r["low"], r["loss_reference"] + r["high"]]
-            axes.plot([r["steps_arm"]] * 2, span, color=arm.colour, linewidth=1.1, marker="_", markersize=6, transform=right,
-                      gid=f"interval:{r['share']}")  # fmt: skip
-        inside = arm.colour if r["sure"] else "white"
-        axes.plot([r["steps_arm"]], [r["loss_arm"]], marker=arm.marker, markersize=arm.size(4), color=arm.colour, linestyle="none",
-                  markerfacecolor=inside, markeredgewidth=0.9, zorder=4, gid=f"schedule:{r['share']}", transform=right)  # fmt: skip
-        if r["smallest"]:
-            axes.plot([r["steps_arm"]], [r["loss_arm"]], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=arm.colour,
-                      markeredgewidth=0.9, zorder=5, gid="smallest", transform=right)  # fmt: skip
-    axes.set_xscale("log", base=2)
-    names = {r["steps_arm"]: f"{r['steps_arm']:g}\n" + ("T" if r["share"] == 1 else f"T/{r['share']}") for r in rows_of(group)}
-    log_ticks(axes, list(names), lambda value: names.get(value, f"{value:g}"))
-    axes.set_xlim(group["steps_arm"].min() / 1.3, max(group["steps_arm"].max(), full["steps_reference"]) * 1.3)
-    ends = [full["loss_reference"] + group[end] for end in ("low", "high")]
-    known = pd.concat([group["loss_arm"], group["loss_reference"], shorter["loss_reference_short"], *ends]).dropna()
-    room = 0.12 * (float(known.max() - known.min()) or 1.0)
-    axes.set_ylim(float(known.min()) - room, float(known.max()) + room)
+def _losses(axes: Axes, family: pd.DataFrame, shown: Mapping[str, ArmStyle]) -> None:
+    for column, (name, style) in zip(("loss_reference", "loss"), shown.items(), strict=True):
+        axes.plot(family["steps"], family[column], color=style.colour, linestyle=style.dashes, linewidth=1.0, marker=style.marker,
+                  markersize=style.size(4), gid=f"loss:{name}")  # fmt: skip
+    _step_axis(axes, family)
     few_ticks(axes, "y", 4)
     light_grid(axes, "y")
+
+
+def _ratios(axes: Axes, family: pd.DataFrame, style: ArmStyle) -> None:
+    axes.axhline(1, color=QUIET, linewidth=0.7, zorder=1)
+    axes.set_yscale("log", base=2)
+    ends = family[["ratio", "low", "high"]].to_numpy(dtype=float)
+    inside = [*ends[np.isfinite(ends) & (ends > 0)], 0.5, 2.0]
+    bottom, top = min(inside) / 1.6, max(inside) * 1.6
+    for r in rows_of(family[family["ratio"].notna()]):
+        low, high = max(r["low"], bottom), min(r["high"], top)
+        axes.plot([r["steps"]] * 2, [low, high], color=style.colour, linewidth=1.1, gid=f"interval:{r['steps']:g}")
+        for edge, is_open, arrow in ((low, r["low"] == 0, "v"), (high, math.isinf(r["high"]), "^")):
+            axes.plot([r["steps"]], [edge], marker=arrow if is_open else "_", markersize=4 if is_open else 6, color=style.colour,
+                      clip_on=False, gid=f"open:{r['steps']:g}" if is_open else None)  # fmt: skip
+        if 0 < r["ratio"] < math.inf:
+            look = style.colour if r["verdict"] in (FASTER, SLOWER) else "white"
+            axes.plot([r["steps"]], [r["ratio"]], marker=style.marker, markersize=style.size(4), color=style.colour, markerfacecolor=look,
+                      markeredgewidth=0.9, zorder=4, gid=f"ratio:{r['steps']:g}")  # fmt: skip
+        if r["judged"]:
+            middle = min(max(r["ratio"], bottom), top)
+            axes.plot([r["steps"]], [middle], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=QUIET,
+                      markeredgewidth=0.9, zorder=5, clip_on=False, gid="judged")  # fmt: skip
+    axes.set_ylim(bottom, top)
+    marks = [2.0**power for power in range(-6, 7) if bottom <= 2.0**power <= top]
+    axes.yaxis.set_major_locator(FixedLocator(marks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    _step_axis(axes, family)
+    light_grid(axes, "y")
+
+
+def _step_axis(axes: Axes, family: pd.DataFrame) -> None:
+    axes.set_xscale("log", base=2)
+    log_ticks(axes, family["steps"].tolist(), lambda value: f"{value:g}")
+    axes.set_xlim(family["steps"].min() / 1.3, family["steps"].max() * 1.3)

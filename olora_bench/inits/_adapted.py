@@ -32,7 +32,6 @@ from olora_bench.inits._anatomy import Anatomy, batch_loss, first_batch
 from olora_bench.inits._layers import check_shapes, layers
 from olora_bench.models import Base, differing, restore, seeded
 from olora_bench.seeds import derive
-from olora_bench.store import atomic_write
 
 _RESTORE = "To train it again: python -m olora_bench.study retry STUDY, or move the record.json beside it away and run again"
 
@@ -96,14 +95,6 @@ class Adapted:
         """A and B as safetensors under PEFT's own names."""
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self._state().items()}
         return safetensors.torch.save(tensors)
-
-    def save(self, path: Path) -> None:
-        """Write `to_bytes` to a file.
-
-        Raises:
-            StoreError: the file cannot be written.
-        """
-        atomic_write(path, self.to_bytes())
 
     def load(self, path: Path, sha256: str | None = None) -> None:
         """Put the A and B of `path` into this adapter, which must have come from the same experiment.

@@ -21,7 +21,7 @@ from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.cells import EXPLORATORY
 from olora_bench.words.numbers import interval, number
 from olora_bench.words.reasons import counted
-from olora_bench.words.speed import schedule_lines
+from olora_bench.words.speed import equivalent_lines
 
 BLOCK = re.compile(r"(<!-- (study|claims) ([\w.+-]+) -->\n)((?:(?!<!-- (?:study|claims) ).)*?)(<!-- end -->)", re.DOTALL)
 """What a page shows of a study: its extract or its answers to the papers' claims, the study's name, what is replaced."""
@@ -67,7 +67,7 @@ def _place(outcome: Outcome, cells: pd.DataFrame) -> str:
 def _sections(outcome: Outcome, tables: Tables) -> list[str]:
     """The parts of one primary comparison: its sentences, its tables, and what its seeds cannot tell."""
     comparison = outcome.comparison
-    lines = [*sentences(outcome, tables), *schedule_lines(tables["schedules"], comparison)]
+    lines = [*sentences(outcome, tables), *equivalent_lines(comparison.rows_in(tables["equivalent_steps"]))]
     cells = begun(primary(comparison.rows_in(tables["cells"])))
     return [f"**{words.title(comparison)}.** {' '.join(lines)}", *cell_tables(cells, comparison), limits_of(cells)]
 

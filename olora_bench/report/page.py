@@ -13,10 +13,10 @@ import pandas as pd
 
 from olora_bench.analysis import StudyFrames, Tables, rows_of
 from olora_bench.analysis.claims import NOT_TESTED
-from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
 from olora_bench.analysis.frames import Row, training_cell
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.analysis.runs import REPORTED, with_role
+from olora_bench.analysis.speed import HEADLINE_SHARE, headline_speeds
 from olora_bench.report.origins import Origins
 from olora_bench.report.page_data import curve_data, plotted, script_json, study_data
 from olora_bench.report.page_forest import forest, twins

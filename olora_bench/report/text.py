@@ -21,7 +21,7 @@ from olora_bench.words.caveats import caveat_lines
 from olora_bench.words.costs import cost_table
 from olora_bench.words.numbers import NOTHING, interval, number, rate
 from olora_bench.words.rates import edge_sentence, point, sensitivity_table
-from olora_bench.words.speed import schedule_lines, speed_lines
+from olora_bench.words.speed import equivalent_lines, speed_lines
 
 LOSS_COLUMNS = ("metrics.report_loss_start", "metrics.report_loss", "metrics.report_gold_logprob_start", "metrics.report_gold_logprob")
 MANY_RUNS = 12
@@ -53,7 +53,7 @@ def _sections(outcome: Outcome, tables: Tables) -> list[str]:
     """The parts of one comparison: heading, sentences, tables, what its seeds cannot tell."""
     comparison = outcome.comparison
     lines = [*sentences(outcome, tables), *speed_lines(comparison, comparison.rows_in(tables["speedups"]))]
-    lines += schedule_lines(tables["schedules"], comparison)
+    lines += equivalent_lines(comparison.rows_in(tables["equivalent_steps"]))
     cells = primary(comparison.rows_in(tables["cells"]))
     return [
         f"## {words.title(comparison)}", "\n".join(lines), *cell_tables(cells, comparison),
@@ -70,7 +70,7 @@ def sentences(outcome: Outcome, tables: Tables) -> list[str]:
 
 
 def of_longest(tables: Tables) -> Tables:
-    """The tables without shorter schedules, which stand in the table schedules and enter no verdict."""
+    """The tables without shorter schedules, which stand in the table equivalent_steps and enter no verdict."""
     return {name: longest(frame) if "longest" in frame else frame for name, frame in tables.items()}
 
 

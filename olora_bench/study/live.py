@@ -24,6 +24,7 @@ from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import study_dir
 from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import paces
 from olora_bench.study.plan import judged_text, stages_text
@@ -62,7 +63,7 @@ class Live:
     def opened(self) -> OpenStudy:
         """The study; opened anew where its file or its lock is another."""
         study = self._kept.get("study", None, lambda: open_to_read(self.name, self.overrides))
-        seen = _stamps(study.file.path, study.store.root / study.name / "lock.json")
+        seen = _stamps(study.file.path, study_dir(study.store.root, study.name, self.overrides) / "lock.json")
         return self._kept.get("opened", seen, lambda: open_to_read(self.name, self.overrides))
 
     def watched(self) -> Watched:

@@ -79,9 +79,6 @@ class Paces:
         return model in self.records or model in self.measured
 
 
-NOTHING = Paces({}, 0, {}, {}, {})
-
-
 def body(experiment: Experiment) -> int:
     """Parameters that every token passes through: all but the embeddings, whose product is computed only where it is read."""
     model = experiment.model

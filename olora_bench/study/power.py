@@ -44,14 +44,12 @@ class Option:
         plan: seeds a model at every look.
         found: the smallest difference found four times in five.
         at_none: its end at no difference.
-        trains: whether it takes more training than the study as it is.
     """
 
     limit: int | None
     plan: tuple[int, ...]
     found: float
     at_none: End
-    trains: bool
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class _Cost:
 def _options(design: Design, varies: Variances, said: Foretold, asked: Experiment, cost: _Cost) -> Iterator[Option]:
     now = items(asked)
     studies = max(_studies(design) // 4, FEWEST_STUDIES)
-    yield Option(asked.suite.limit, design.plan, said.found, cost.end(said.expected[0]), False)
+    yield Option(asked.suite.limit, design.plan, said.found, cost.end(said.expected[0]))
     for limit in LIMITS if asked.suite.limit is not None else ():
         suite = asked.suite.model_copy(update={"limit": limit})
         more = asked.model_copy(update={"suite": suite})
@@ -151,6 +149,6 @@ def _options(design: Design, varies: Variances, said: Foretold, asked: Experimen
         change = changed(design, varies.errors, items=items(more) / now, studies=studies)
         end, pace = cost.end(change.at_none), cost.known.of(asked)
         dearer = cost.scorings(change.at_none) * (score_seconds(more, pace) - score_seconds(asked, pace))
-        yield Option(limit, design.plan, change.found, replace(end, seconds=end.seconds + dearer), False)
+        yield Option(limit, design.plan, change.found, replace(end, seconds=end.seconds + dearer))
     change = changed(design, varies.errors, seeds=MORE_SEEDS, studies=studies)
-    yield Option(asked.suite.limit, change.plan, change.found, cost.end(change.at_none), True)
+    yield Option(asked.suite.limit, change.plan, change.found, cost.end(change.at_none))

@@ -12,6 +12,7 @@ from olora_bench.analysis.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UN
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.words.numbers import interval, minus, number, pp, probability, rate
 from olora_bench.words.reasons import counted
+from olora_bench.words.speed import worth
 
 _LACKING = {
     "losses on the way": "no held-out loss was read during training",
@@ -109,8 +110,10 @@ def figure(basis: evidence.Evidence) -> str:
 def _speed(basis: evidence.StepsWorth | evidence.SpeedInside) -> str:
     paper = "the paper names no factor" if basis.factor is None else f"the paper's factor is {basis.factor:g}"
     if isinstance(basis, evidence.StepsWorth):
-        settings = "; ".join(_setting(one, basis.reference, len(basis.settings)) for one in basis.settings)
-        return f"{settings}. From separately completed schedules, over new seeds and these examples; {paper}"
+        examples = "new examples" if basis.new_examples else "these examples"
+        settings = "; ".join(_setting(one, basis.reference) for one in basis.settings)
+        family = _family(len(basis.settings), "setting") if len(basis.settings) > 1 else ""
+        return f"{settings}{family}. From separately completed schedules, over new seeds and {examples}; {paper}"
     speeds = ", ".join(map(_inside, basis.cells))
     return (
         f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {speeds}; "
@@ -119,28 +122,9 @@ def _speed(basis: evidence.StepsWorth | evidence.SpeedInside) -> str:
     )
 
 
-def _setting(one: evidence.Setting, reference: str, settings: int) -> str:
-    level = "" if settings == 1 else f", {counted(settings, 'setting')} at once"
-    others = f" (not judged: {', '.join(map(_worth, one.others))})" if one.others else ""
-    return f"in steps of {reference} that end at the same loss, {_worth(one.headline)}{level}{others}"
-
-
-def _worth(one: evidence.Worth) -> str:
-    """How many steps so many are worth.
-
-    >>> _worth(evidence.Worth(32.0, 0.75, 0.5, 0.9, False, 6))
-    '32 are worth 24, 0.75x (0.50 to 0.90)'
-    """
-    if one.ratio is None or np.isnan(one.low):
-        return f"{one.steps:g} are worth an unknown number ({counted(one.seeds, 'seed')})"
-    ends = "any" if (one.low, one.high) == (0, np.inf) else _range(one.low, one.high)
-    if 0 < one.ratio < np.inf:
-        return f"{one.steps:g} are worth {one.steps * one.ratio:.0f}, {one.ratio:.2f}x ({ends})"
-    return f"{one.steps:g} are worth {'more' if one.ratio else 'fewer'} than were tried ({ends})"
-
-
-def _range(low: float, high: float) -> str:
-    return f"above {low:.2f}x" if high == np.inf else f"below {high:.2f}x" if low == 0 else f"{low:.2f} to {high:.2f}"
+def _setting(one: evidence.Setting, reference: str) -> str:
+    others = f" (not judged: {', '.join(map(worth, one.others))})" if one.others else ""
+    return f"in steps of {reference} that end at the same loss, {worth(one.headline)}{others}"
 
 
 def _inside(one: evidence.Speed) -> str:

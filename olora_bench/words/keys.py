@@ -111,14 +111,15 @@ def speed_up(reference: str, *, filled: bool, open_: bool, interval: bool, bound
     )
 
 
-def schedules(reference: str, *, interval: bool, short: bool, ring: bool) -> str:
-    """What the marks of a figure of completed schedules mean."""
+def equivalent_steps(arm: str, *, filled: bool, open_: bool, arrow: bool) -> str:
+    """What the marks of a figure of equivalent steps mean."""
     return said(
-        better=(True, "Lower is better."),
-        bar=(interval, f"Bar: 95% interval of the difference from {reference} at T (long line)."),
-        line=(not interval, f"Long line: {reference} at T."),
-        open=(short, f"Open: {reference} after as few steps."),
-        ring=(ring, "Ring: shortest that is as good or better."),
+        better=(True, f"Above: lower is better. Below, over 1: {arm} is faster."),
+        bar=(True, "Bar: 95% interval."),
+        arrow=(arrow, "Arrow: open."),
+        filled=(filled, "Filled: it leaves 1 out, uncorrected."),
+        open=(open_, "Open: not." if filled else "Open: it holds 1."),
+        ring=(True, "Ring: the length that decides."),
     )
 
 

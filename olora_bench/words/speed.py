@@ -1,18 +1,18 @@
-"""How fast losses fall, in words: speed-ups to a loss target, shorter schedules, and the captions of their figures."""
+"""How fast losses fall, in words: speed-ups to a loss target, equivalent steps, and the captions of their figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.convergence import HEADLINE_SHARE, headline_speeds
-from olora_bench.analysis.frames import Row, rows_of
+from olora_bench.analysis.equivalent_steps import Worth
+from olora_bench.analysis.frames import Row, groups_of, rows_of, where
 from olora_bench.analysis.paired import LEVEL
-from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer
+from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer, TooFewSeeds
+from olora_bench.analysis.speed import HEADLINE_SHARE, headline_speeds
 from olora_bench.words.numbers import times
-from olora_bench.words.reasons import worded
+from olora_bench.words.reasons import counted, worded
 
 
 def reading_notes(speedups: pd.DataFrame) -> list[str]:
@@ -57,25 +57,35 @@ def speed_sentence(row: Row) -> str:
     return f"{row['model']} rank {row['rank']}: {as_fast(row)} as fast{extent}, {row['verdict']}{notes}"
 
 
-def schedule_lines(schedules: pd.DataFrame, comparison: Comparison) -> list[str]:
-    """A line a (model, rank): with how much shorter a schedule an arm matches its reference. `schedules` is that frame."""
+def equivalent_lines(table: pd.DataFrame) -> list[str]:
+    """A line a (model, rank): how many of the reference's steps those of the arm are worth. `table`: a comparison's rows of that frame."""
     lines = []
-    for (model, rank), planned in comparison.rows_in(schedules).groupby(["model", "rank"], sort=False):
-        group = planned[planned["seeds"] > 0]
-        if not (group["share"] > 1).any():
-            continue  # no shorter schedule has runs yet
-        missing = " (pairs missing)" if (planned["seeds"] + planned["diverged"] < planned["seeds_planned"]).any() else ""
-        ran = f"{model} r{rank}: of {comparison.arm}'s trainings of {_listed(group['steps_arm'])} steps{missing}"
-        goal = f"as low as {comparison.reference}'s of {group['steps_reference'].iloc[0]:g}"
-        best = rows_of(group[group["smallest"]])
-        sure = "" if not best or best[0]["sure"] else " (not sure: the interval includes 0)"
-        lines.append(f"{ran} the shortest that ends {goal} has {best[0]['steps_arm']:g}{sure}." if best else f"{ran} none ends {goal}.")
+    for _, family in groups_of(table[table["seeds"] > 0], ["family", "model", "rank"]):
+        first = max(rows_of(family), key=lambda row: row["judged"])
+        judged, others = ([worth(Worth.of_row(row)) for row in rows_of(family[family["judged"] == which])] for which in (True, False))
+        notes = sorted({worded(reason) for reasons in family["reasons"] for reason in reasons if not isinstance(reason, TooFewSeeds)})
+        said = f"in steps of {first['reference']} that end at the same loss, {first['arm']}'s {' and '.join(judged) or 'are unknown'}"
+        beside = f" (described: {', '.join(others)})" if others else ""
+        lines.append(f"{where(first)}: {said}{beside}{''.join(f'; {note}' for note in notes)}.")
     return lines
 
 
-def _listed(lengths: Iterable[float]) -> str:
-    *rest, last = (f"{steps:g}" for steps in lengths)
-    return f"{', '.join(rest)} and {last}" if rest else last
+def worth(one: Worth) -> str:
+    """How many steps so many are worth.
+
+    >>> worth(Worth(32.0, 0.75, 0.5, 0.9, 0.01, 6))
+    '32 are worth 24, 0.75x (0.50 to 0.90)'
+    """
+    if np.isnan(one.ratio):
+        return f"{one.steps:g} are worth an unknown number ({counted(one.seeds, 'seed')})"
+    ends = "any" if (one.low, one.high) == (0, np.inf) else _range(one.low, one.high)
+    if 0 < one.ratio < np.inf:
+        return f"{one.steps:g} are worth {one.steps * one.ratio:.0f}, {one.ratio:.2f}x ({ends})"
+    return f"{one.steps:g} are worth {'more' if one.ratio else 'fewer'} than were tried ({ends})"
+
+
+def _range(low: float, high: float) -> str:
+    return f"above {low:.2f}x" if high == np.inf else f"below {high:.2f}x" if low == 0 else f"{low:.2f} to {high:.2f}"
 
 
 def speed_caption(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
@@ -93,14 +103,18 @@ def speed_caption(comparison: Comparison, speedups: pd.DataFrame) -> list[str]:
     ]
 
 
-def schedule_caption(comparison: Comparison) -> list[str]:
-    """What a figure of completed schedules shows, in sentences."""
-    arm, reference = comparison.arm, comparison.reference
+def equivalent_caption(table: pd.DataFrame) -> list[str]:
+    """What a figure of equivalent steps shows, in sentences. `table`: rows of one comparison."""
+    first = rows_of(table)[0]
+    arm, reference = first["arm"], first["reference"]
+    notes = sorted({worded(reason) for reasons in table["reasons"] for reason in reasons})
     return [
-        f"Final held-out loss (nats per supervised token) of {arm} trained to the end of T/4, T/2 and T steps, {reference} at T "
-        f"(long line; open: {reference}'s own shorter schedules). Bars: 95% interval of the difference, by a paired t, set around "
-        f"{reference}'s mean at T; filled where it lies beside that line. Marks of one length stand side by side.",
-        "Ring: the shortest schedule that ends as low or lower.",
+        f"Above: final held-out loss (nats per supervised token) of {arm} and {reference}, each trained to the end of schedules of several "
+        f"lengths; mean over seeds. Below: with how many times as many steps {reference} ends at {arm}'s loss, above 1 {arm} is faster. "
+        "Bars: 95% interval, every length at which the two losses are not told apart; an arrow where it is open. Filled where it "
+        "leaves 1 out, uncorrected.",
+        "Ring: the length that decides the claim; the others are described.",
+        *(f"{note[0].upper()}{note[1:]}." for note in notes),
     ]
 
 

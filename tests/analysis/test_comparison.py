@@ -23,7 +23,7 @@ def test_a_comparison_finds_its_own_rows_and_no_others(table: pd.DataFrame) -> N
 
 
 def test_a_tuned_comparison_finds_rows_that_name_their_rate(table: pd.DataFrame) -> None:
-    """As the table of schedules does: each arm's own rate stands there."""
+    """As the table of cells may: each arm's own rate stands there."""
     tuned = Comparison("x", "lora", "primary", "tuned", confirmatory=True, lr=None)
     assert list(tuned.rows_in(table.assign(lr_arm=[1e-2, *table["lr_arm"][1:]])).index) == [0]
 

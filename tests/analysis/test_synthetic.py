@@ -101,13 +101,15 @@ def test_a_censored_seed_makes_a_bound_and_stays(synthetic: Load) -> None:
     assert np.log(found.loc[0.9, "speedup"]) == pytest.approx((others + np.log(36 / 40)) / 6), "the censored seed counts at its end"
 
 
-def test_the_shortest_schedule_that_matches(synthetic: Load) -> None:
+def test_how_many_steps_are_worth_how_many(synthetic: Load) -> None:
+    """lora ends at 3.0, 2.5 and 2.0 nats after 10, 20 and 40 steps, olora at 2.3, 1.95 and 1.6: linear in the logarithm between them.
+    Equal differences on all seeds show no spread, so no p; beyond lora's schedules nothing is read."""
     _, tables = synthetic("planted")
-    found = tables["schedules"].set_index("share")
-    assert found["matches"].to_dict() == {4: False, 2: True, 1: True} and found["smallest"].to_dict() == {4: False, 2: True, 1: False}
-    assert found["difference"].to_dict() == pytest.approx({4: 0.3, 2: -0.05, 1: -0.4})
-    assert found["sure"].to_dict() == {4: True, 2: True, 1: False}, "equal differences have no interval"
-    assert set(found["steps_reference"]) == {40}
+    found = tables["equivalent_steps"].set_index("steps")
+    assert found["ratio"].to_dict() == pytest.approx({10: 2 ** (1 + 0.2 / 0.5), 20: np.inf, 40: np.inf}, rel=0.004)
+    assert found["judged"].to_dict() == {10: False, 20: True, 40: False}
+    assert found["loss"].to_dict() == pytest.approx({10: 2.3, 20: 1.95, 40: 1.6})
+    assert found["loss_reference"].to_dict() == pytest.approx({10: 3.0, 20: 2.5, 40: 2.0})
 
 
 def test_shorter_schedules_enter_no_verdict(synthetic: Load) -> None:

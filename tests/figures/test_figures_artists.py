@@ -117,14 +117,19 @@ def test_speed_ups_and_bounds(book: Draw) -> None:
     assert figure.axes[0].get_xscale() == "log"
 
 
-def test_schedules_ring_the_shortest_that_matches(book: Draw) -> None:
-    figure = book("planted").shown["schedules_olora_vs_lora_lr1e-3"].figure
-    (ring,) = artists(figure, "smallest")
-    assert at(ring) == pytest.approx((20.0, 1.95))
-    marks = [at(artists(figure, f"schedule:{share}")[0]) for share in (4, 2, 1)]
-    assert np.allclose(marks, [(10.0, 2.3), (20.0, 1.95), (40.0, 1.6)])
-    (short,) = artists(figure, "reference_short")
-    assert list(short.get_ydata()) == pytest.approx([3.0, 2.5])
+def test_equivalent_steps_show_losses_above_and_ratios_below(book: Draw) -> None:
+    """olora's 20 steps end below all of lora's: an arrow, and the ring of the judged length at it."""
+    drawn = book("planted")
+    figure = drawn.shown["equivalent_steps_olora_vs_lora_lr1e-3"].figure
+    above, below = figure.axes
+    (reference,), (arm,) = (artists_of(above, f"loss:{name}") for name in ("lora", "olora"))
+    assert list(reference.get_ydata()) == pytest.approx([3.0, 2.5, 2.0]) and list(arm.get_ydata()) == pytest.approx([2.3, 1.95, 1.6])
+    table = drawn.found.tables["equivalent_steps"].set_index("steps")
+    (mark,) = artists_of(below, "ratio:10")
+    assert at(mark) == (10.0, pytest.approx(table.loc[10, "ratio"]))
+    assert not artists_of(below, "ratio:20") and [at(arrow)[1] for arrow in artists_of(below, "open:20")] == [below.get_ylim()[1]]
+    (ring,) = artists_of(below, "judged")
+    assert at(ring) == (20.0, below.get_ylim()[1])
 
 
 def test_learning_rates_ring_optima_cross_divergence_and_mark_the_shared_rate(book: Draw) -> None:
@@ -186,7 +191,7 @@ def test_every_mark_is_within_its_axes(book: Draw) -> None:
         for name, one in book(study).shown.items():
             for axes in one.figure.axes:
                 low, high = sorted(axes.get_xlim())
-                marks = [line for line in axes.lines if str(line.get_gid()).startswith(("row:", "start:", "end:", "schedule:", "best:"))]
+                marks = [line for line in axes.lines if str(line.get_gid()).startswith(("row:", "start:", "end:", "ratio:", "best:"))]
                 assert all(low <= at(mark)[0] <= high for mark in marks), f"{study}/{name}"
 
 
@@ -331,14 +336,3 @@ def test_runs_beside_a_search_are_not_counted_in_its_loss(book: Draw) -> None:
     rates, shown = drawn.found.tables["rates"], drawn.shown["learning_rates"]
     assert rates["n_runs"].nunique() > 1 and rates["n_tune"].nunique() == 1
     assert hollow(shown.figure) == set() and f"Runs that a loss is of: {rates['n_tune'].iloc[0]}." in shown.caption
-
-
-def test_marks_of_one_schedule_stand_side_by_side_and_intervals_inside(book: Draw) -> None:
-    figure = book("planted").shown["schedules_olora_vs_lora_lr1e-3"].figure
-    (axes,) = figure.axes
-    across = {
-        name: artists(figure, name)[0].get_transform().transform(at(artists(figure, name)[0]))[0] for name in ("reference", "schedule:1")
-    }
-    assert across["schedule:1"] - across["reference"] > 4, "in pixels"
-    low, high = axes.get_ylim()
-    assert all(low < y < high for line in axes.lines if line.get_gid() for y in line.get_ydata())

@@ -69,13 +69,13 @@ def test_a_caption_says_protocol_seeds_items_and_what_is_missing(book: Callable[
             assert "learning rate" in one.caption, name
         if name.startswith(("forest", "win_counts", "comparisons", "learning_rates")):
             assert "40 items in each of" in one.caption, name
-        if name.startswith(("forest", "loss_curves", "speed_up", "schedules", "comparisons")):
+        if name.startswith(("forest", "loss_curves", "speed_up", "equivalent_steps", "comparisons")):
             assert " seed" in one.caption, name
 
 
 def test_every_kind_of_figure_is_drawn_or_left_out_with_a_reason(book: Callable[[str], Book]) -> None:
-    kinds = ("loss_curves", "forest", "win_counts", "speed_up", "schedules", "learning_rates", "ratio_map", "ratio_profile", "comparisons",
-             "starts", "anatomy", "cost")  # fmt: skip
+    kinds = ("loss_curves", "forest", "win_counts", "speed_up", "equivalent_steps", "learning_rates", "ratio_map", "ratio_profile",
+             "comparisons", "starts", "anatomy", "cost")  # fmt: skip
     for study in STUDIES:
         drawn = book(study)
         for kind in kinds:

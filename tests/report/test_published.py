@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from olora_bench.analysis.claims import evidence
+from olora_bench.analysis.equivalent_steps import Worth
 from olora_bench.config import claims_dir
 from olora_bench.errors import BadInput
 from olora_bench.report.published import beside_ours, read_claims, read_published
@@ -115,7 +116,7 @@ def test_options_that_a_measurement_does_not_take_are_refused(tmp_path: Path, me
     [
         (evidence.TooFewModels(1), "1 model: two or more are needed"),
         (
-            evidence.StepsWorth("lora", (evidence.Setting(evidence.Worth(20.0, 1.5, 1.25, 1.75, True, 6), ()),), 2.0),
+            evidence.StepsWorth("lora", (evidence.Setting(Worth(20.0, 1.5, 1.25, 1.75, 0.01, 6), ()),), 2.0, new_examples=False),
             "in steps of lora that end at the same loss, 20 are worth 30, 1.50x (1.25 to 1.75). From separately completed schedules, "
             "over new seeds and these examples; the paper's factor is 2",
         ),

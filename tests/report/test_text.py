@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from olora_bench.analysis.convergence import headline_speeds
+from olora_bench.analysis.speed import headline_speeds
 from olora_bench.errors import RecordError
 from olora_bench.report import study_report, table_files
 from olora_bench.store import Store, sealed
@@ -115,7 +115,8 @@ def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> Non
     assert (
         "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells, uncorrected: 1 faster, 1 unresolved)." in shown
     )
-    assert "syn_a r8: of olora's trainings of 10, 20 and 40 steps the shortest that ends as low as lora's of 40 has 20." in shown
+    worth = "syn_a, rank 8, steps 20: in steps of lora that end at the same loss, olora's 20 are worth more than were tried"
+    assert f"{worth} (above 2.00x) (described: 10 are worth 26, 2.65x (" in shown
 
 
 def test_searches_are_printed_with_edges_and_budgets(text: Callable[..., str]) -> None:

@@ -51,11 +51,6 @@ def dies_at(step: int) -> Callable[[Json], None]:
     return on_row
 
 
-def bytes_of(adapted: Adapted, folder: Path) -> bytes:
-    adapted.save(folder / "adapter.safetensors")
-    return (folder / "adapter.safetensors").read_bytes()
-
-
 def same(one: TrainResult, other: TrainResult) -> bool:
     pd.testing.assert_frame_equal(one.curve.drop(columns="wall_s"), other.curve.drop(columns="wall_s"), check_exact=True)
     assert one.curve["wall_s"].is_monotonic_increasing and other.curve["wall_s"].is_monotonic_increasing
@@ -79,7 +74,7 @@ def test_killed_at_random_steps(init: str, dtype: torch.dtype, experiment: Make,
         resumed = adapt(what, dtype)
         result = train(resumed, parts, what, device=CPU, on_row=told.append, checkpoints=plan)
         assert same(result, undisturbed)
-        assert bytes_of(resumed, tmp_path) == bytes_of(calm, tmp_path)
+        assert resumed.to_bytes() == calm.to_bytes()
         assert [row["step"] for row in told] == list(range(13)), "a mirror hears every row once"
 
 
@@ -116,7 +111,7 @@ def test_a_scaled_loss_trains_alike_and_its_scale_is_kept(
             train(scaled(), parts, what, device=CPU, on_row=dies_at(last), checkpoints=plan)
     resumed = scaled()
     assert same(train(resumed, parts, what, device=CPU, checkpoints=plan), undisturbed)
-    assert bytes_of(resumed, tmp_path) == bytes_of(calm, tmp_path)
+    assert resumed.to_bytes() == calm.to_bytes()
 
 
 @pytest.mark.gpu

@@ -10,7 +10,6 @@ import pytest
 
 from olora_bench.analysis.comparison import Comparison
 from olora_bench.analysis.crossed import Scope
-from olora_bench.analysis.margins import Kind
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict
 from olora_bench.analysis.reasons import ErrorOverItems, GivenSearch, JudgedByLoss, PairsMissing, RunsDiffer, SearchesOpen, TooFewBlocks
 from olora_bench.analysis.scopes import About
@@ -178,7 +177,7 @@ def test_what_was_not_shown_is_never_said_to_be_absent(verdict: Verdict) -> None
 
 
 def test_each_kind_of_judgement_is_a_verdict() -> None:
-    assert [Verdict(kind) for kind in Kind] == list(Verdict)[: len(Kind)]
+    assert [Verdict(kind) for kind in Verdict] == list(Verdict)[: len(Verdict)]
 
 
 def test_one_loss_and_one_tie_are_singular() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from olora_bench.analysis.equivalent_steps import Worth
+
 
 @dataclass(frozen=True)
 class Estimated:
@@ -52,26 +54,6 @@ class TooFewModels:
 
 
 @dataclass(frozen=True)
-class Worth:
-    """How many of the reference's steps so many of the arm's are worth.
-
-    Attributes:
-        steps: the arm's.
-        ratio: the reference's steps over the arm's; 0 or infinite beyond the reference's schedules, None where it is not known.
-        low, high: its interval; 0 and infinite where it is open.
-        faster: on which side of 1 the whole interval lies; None where it holds 1.
-        seeds: paired.
-    """
-
-    steps: float
-    ratio: float | None
-    low: float
-    high: float
-    faster: bool | None
-    seeds: int
-
-
-@dataclass(frozen=True)
 class Setting:
     """The length of the arm's schedule by which a setting is judged, and its other lengths, which are described."""
 
@@ -81,11 +63,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class StepsWorth:
-    """From separately completed schedules. `factor` is the one that the paper names, None where it names none."""
+    """From separately completed schedules. `factor` is the one that the paper names, None where it names none; `new_examples`: whether
+    intervals are over new examples of the held-out loss too."""
 
     reference: str
     settings: tuple[Setting, ...]
     factor: float | None
+    new_examples: bool
 
 
 @dataclass(frozen=True)

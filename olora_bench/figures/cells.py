@@ -38,7 +38,7 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     the band goes half a count beyond its ends, which are inside it.
 
     Args:
-        counts: as `analysis.verdicts.win_counts` returns it.
+        counts: as `analysis.win_counts.win_counts` returns it.
         styles: of every arm in it.
     """
     alike = counts[["role", "lr_arm"]].drop_duplicates().shape[0] == 1
