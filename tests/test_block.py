@@ -82,6 +82,28 @@ def test_an_adapter_that_did_not_travel_is_trained_again_before_it_is_scored(blo
     assert after is not None and after.parts["adapter"].sha256 == before.parts["adapter"].sha256 and after.config == before.config
 
 
+def test_a_record_outlives_the_training_that_would_replace_it(block: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone has records and no adapters. Scoring one anew trains first; a training that is killed, or fails, takes nothing away."""
+    import shutil
+
+    store, train_id = Store(block.machine.results_dir), run_finalists(block).train_id
+    shutil.rmtree(store.run_dir(train_id) / "evals")
+    store.adapter_path(train_id).unlink()
+    before = {path.name: path.read_bytes() for path in store.run_dir(train_id).iterdir() if path.is_file()}
+    assert {name.split(".")[0] for name in before} == {"record", "curve", "examples"}
+    for error, raised in ((KeyboardInterrupt(), KeyboardInterrupt), (RuntimeError("planted"), RunFailed)):
+
+        def stopped(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as broken, pytest.raises(raised):
+            broken.setattr(training, "train", stopped)
+            run_finalists(block)
+        assert {path.name: path.read_bytes() for path in store.run_dir(train_id).iterdir() if path.is_file()} == before
+    run_finalists(block)
+    assert scored(block) == [0.1]
+
+
 def test_a_finalist_in_other_hands_is_left_and_the_others_are_trained(block: Experiment, trained: list[float]) -> None:
     """Nothing is kept or scored before it is known."""
     store = Store(block.machine.results_dir)

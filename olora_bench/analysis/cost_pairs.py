@@ -23,7 +23,9 @@ def cost_pairs(frames: StudyFrames, pairs: pd.DataFrame, measures: pd.DataFrame)
         contrast, arm, reference, model, rank, setting, seed; steps; train (time of optimising, arm over reference), memory (peak above
         the loaded base, arm over reference), init (time of the init itself, arm minus reference, s). A pair that measured none is left out.
     """
-    known = measures.set_index("train_id").join(frames.runs.drop_duplicates("train_id").set_index("train_id")[SAME])
+    known = (
+        measures.drop_duplicates("train_id").set_index("train_id").join(frames.runs.drop_duplicates("train_id").set_index("train_id")[SAME])
+    )
     done = pairs[pairs["arm_state"].eq("done") & pairs["reference_state"].eq("done")].drop_duplicates(["arm_id", "reference_id"])
     arm, reference = (known.reindex(done[f"{side}_id"]).set_axis(done.index) for side in ("arm", "reference"))
     found = done[[*SETTING, "seed"]].assign(

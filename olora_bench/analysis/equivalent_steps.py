@@ -18,6 +18,7 @@ from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
 from olora_bench.analysis.frames import Row, StudyFrames, groups_of, rows_of
 from olora_bench.analysis.held_out import example_parts
 from olora_bench.analysis.paired import LEVEL
+from olora_bench.analysis.pairs import unkept
 from olora_bench.analysis.reasons import BestAtEdge, PairsDiverged, PairsMissing, Reason, TooFewSeeds
 from olora_bench.analysis.runs import with_role
 
@@ -45,7 +46,8 @@ EQUIVALENT_STEPS = Table(
         Column("high", "upper end: infinite where it is open", "", "high", "2 digits"),
         Column("p", "of equal losses of the two arms after as many steps", heading="p", form="probability"),
         Column("verdict", "`faster`, `slower` or `unresolved`: on which side of 1 the interval lies, uncorrected", heading="verdict"),
-        Column("seeds", "seeds whose arm, and whose reference at every length of which 3 are done, have ended", heading="seeds"),
+        Column("seeds", "ended in the arm and at each length of the reference that is read: one of which 3 seeds and most have ended",
+               heading="seeds"),
         Column("seeds_planned", "seeds that have runs of these schedules"),
         REASONS,
         RUNS,
@@ -103,6 +105,7 @@ class _Schedules:
         settings: in words, what tells the cell of each length from others of its model and rank.
         losses: final and held-out, nats; infinite where a run diverged, NaN where it is not done.
         runs: their train_ids.
+        states: theirs, of runs that are planned too.
         at_edge: the lengths at which the arm's best rate lies at an edge of its finalists.
     """
 
@@ -110,6 +113,7 @@ class _Schedules:
     settings: Mapping[float, str]
     losses: pd.DataFrame
     runs: pd.DataFrame
+    states: pd.DataFrame
     at_edge: frozenset[float]
 
 
@@ -129,7 +133,7 @@ def _families(
     frames: StudyFrames, comparison: Comparison, edges: Container[tuple[str, str]]
 ) -> Iterator[tuple[Row, _Schedules, _Schedules]]:
     """A family at a time, the schedules of the arm and of the reference, where both have several lengths."""
-    runs = frames.runs
+    runs = pd.concat([frames.runs, unkept(frames.runs)], ignore_index=True) if comparison.role == "tuned" else frames.runs
     known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([comparison.arm, comparison.reference])
     ours = with_role(runs[known if comparison.lr is None else known & (runs["lr"] == comparison.lr)], comparison.role)
     losses = ours["metrics.report_loss"].astype(float).where(ours["state"] == "done").mask(ours["state"] == "diverged", np.inf)
@@ -142,10 +146,10 @@ def _families(
 
 
 def _schedules(runs: pd.DataFrame, edges: Container[tuple[str, str]]) -> _Schedules:
-    losses, ids = (runs.pivot(index="seed", columns="length", values=name) for name in ("loss", "train_id"))
+    losses, ids, states = (runs.pivot(index="seed", columns="length", values=name) for name in ("loss", "train_id", "state"))
     at_edge = frozenset(row["length"] for row in rows_of(runs[["arm", "cell", "length"]]) if (row["arm"], row["cell"]) in edges)
     settings = dict(zip(runs["length"], runs["setting"].fillna(""), strict=True))
-    return _Schedules(str(runs["arm"].iloc[0]), settings, losses, ids, at_edge)
+    return _Schedules(str(runs["arm"].iloc[0]), settings, losses, ids, states, at_edge)
 
 
 def _rows(frames: StudyFrames, arm: _Schedules, reference: _Schedules) -> list[Row]:
@@ -166,9 +170,10 @@ def _steps(name: object) -> float:
 def _row(frames: StudyFrames, arm: _Schedules, reference: _Schedules, steps: float) -> Row:
     mine = arm.losses[steps]
     ended = reference.losses.reindex(mine.index[mine.notna()]).notna().sum()
-    read = ended.index[ended >= MIN_SEEDS_FOR_VERDICT]  # a length that one seed has run yet would leave out the others' seeds
+    begun = reference.states.notna().sum()  # a length that few seeds have run yet would leave out the other lengths' seeds
+    read = ended.index[(ended >= MIN_SEEDS_FOR_VERDICT) & (ended > begun / 2)]
     both = reference.losses[read].assign(arm=mine).dropna()
-    planned = int(reference.runs[read].assign(arm=arm.runs[steps]).notna().all(axis=1).sum())
+    planned = int(reference.states[read].assign(arm=arm.states[steps]).notna().all(axis=1).sum())
     runs = [arm.runs.loc[both.index, steps], *(reference.runs.loc[both.index, length] for length in read)]
     worth, limits = _worth(frames, both, runs, (steps in arm.at_edge, [length in reference.at_edge for length in read]))
     missing, diverged = planned - len(both), int(np.isinf(both).any(axis=1).sum())

@@ -13,7 +13,7 @@ from olora_bench.analysis.cells import one_answer_pays
 from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of, training_cell, where
-from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids, unkept
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import ArmsAbsent, SeedLacks, SourcesUnread
 from olora_bench.analysis.run_rows import AS_GIVEN
@@ -120,7 +120,7 @@ def warnings(frames: StudyFrames, tables: dict[str, pd.DataFrame]) -> pd.DataFra
     rows += [(f"{one.arm} vs {one.reference}", caveat) for one in frames.contrasts for caveat in _of_contrast(frames.runs, one)]
     pairs = tables["pairs"]
     for (contrast, role), group in pairs.groupby(["contrast", "role"], sort=False) if len(pairs) else ():
-        rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames.searches, tables["run_measures"])]
+        rows += [(str(contrast), caveat) for caveat in _of_pairs(str(role), group, frames, tables["run_measures"])]
     differ = mixed_provenance(frames.runs)
     told: tuple[Caveat, ...] = (
         *differ,
@@ -151,17 +151,19 @@ def _of_contrast(runs: pd.DataFrame, contrast: Contrast) -> Iterator[Caveat]:
         yield caveats.CellsOfOneArm(len(cells[0] ^ cells[1]), len(cells[0] | cells[1]))
 
 
-def _of_pairs(role: str, pairs: pd.DataFrame, searches: pd.DataFrame, measures: pd.DataFrame) -> Iterator[Caveat]:
+def _of_pairs(role: str, pairs: pd.DataFrame, frames: StudyFrames, measures: pd.DataFrame) -> Iterator[Caveat]:
     """Of the pairs of one contrast and role."""
-    alone = pairs["arm_id"].isna() | pairs["reference_id"].isna()
-    going_on = _searched_still(searches, pairs[alone])
+    waits = set(map(tuple, unkept(frames.runs)[["cell", "seed"]].to_numpy())) if role == "tuned" else set()
+    begun = pd.Series([tuple(block) in waits for block in pairs[["cell", "seed"]].to_numpy()], index=pairs.index, dtype=bool)
+    alone = (pairs["arm_id"].isna() | pairs["reference_id"].isna()) & ~begun
+    going_on = _searched_still(frames.searches, pairs[alone])
     if role == "tuned" and going_on:
         yield caveats.SearchesGoOn(tuple(going_on))
     elif alone.any():
         yield caveats.PairsOfOneArm(role, int(alone.sum()), len(pairs))
     # Clipping one arm's gradient and not the other's lowers one arm's learning rate. Shorter schedules have rates of their own.
-    headline = pairs[~alone & pairs["longest"]]
-    share = measures.set_index("train_id")["clipped_step_share"]
+    headline = pairs[pairs["arm_id"].notna() & pairs["reference_id"].notna() & pairs["longest"]]
+    share = measures.drop_duplicates("train_id").set_index("train_id")["clipped_step_share"]
     arm, reference = (float(headline[side].map(share).mean()) for side in ("arm_id", "reference_id"))
     if abs(arm - reference) >= _CLIPPING_GAP:
         yield caveats.ClippedUnequally(role, arm, reference)

@@ -207,13 +207,11 @@ def seen_at_once(one: Compared, by_loss: bool) -> Look | None:
 
 
 def _finished(now: Compared, seeds: int, by_loss: bool) -> bool:
-    """Whether all seeds of a look have their runs, and scores where they are asked for; a failed one drops its pair."""
-    pairs, failed = now.pairs, (now.pairs[["arm_state", "reference_state"]] == "failed").any(axis=1)
-    done = pairs["pair"] == "complete"
+    """Whether all seeds of a look have their runs, and scores where they are asked for."""
+    pairs, done = now.pairs, now.pairs["pair"] == "complete"
     if not by_loss:
-        failed |= (pairs[["arm_eval_state", "reference_eval_state"]] == "failed").any(axis=1)
         done &= (pairs[["arm_eval_state", "reference_eval_state"]] == "done").all(axis=1)
-    return bool((done | failed).all()) and bool((pairs.groupby("cell")["seed"].nunique() == seeds).all())
+    return bool(done.all()) and bool((pairs.groupby("cell")["seed"].nunique() == seeds).all())
 
 
 def at_looks(frames: StudyFrames, pairs: pd.DataFrame, differences: pd.DataFrame) -> list[Looked]:

@@ -11,7 +11,7 @@ from olora_bench.analysis.described import Column, Table
 from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames
 from olora_bench.analysis.provenance import mixed_provenance
 from olora_bench.analysis.reasons import RunsDiffer
-from olora_bench.analysis.runs import at_chosen_rate, with_role
+from olora_bench.analysis.runs import AS_BLOCK, at_chosen_rate, with_role
 from olora_bench.store.manifest import Contrast
 
 COMPARISON = [column.name for column in COMPARISON_COLUMNS]
@@ -60,6 +60,8 @@ def pairs(frames: StudyFrames) -> pd.DataFrame:
 def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
     arm, reference, own_rates = contrast.arm, contrast.reference, role != "shared"
     runs = with_role(at_chosen_rate(frames.runs), "shared" if role == "given" else role)
+    if role == "tuned":
+        runs = pd.concat([runs, unkept(frames.runs)], ignore_index=True)
     paired = _sides(runs, arm, reference, ["seed"] if own_rates else ["lr", "seed"])
     if paired.empty:
         return paired
@@ -70,6 +72,15 @@ def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirma
     lr = np.nan if own_rates else paired["lr"]
     paired = paired.assign(**Comparison(arm, reference, contrast.kind, role, confirmatory, None).columns)
     return paired.assign(lr_reference=lr, lr_arm=lr).drop(columns=[] if own_rates else "lr")
+
+
+def unkept(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each block of an arm that has kept none of its finalists yet: a run that is planned, missing and has no name."""
+    finalists = with_role(runs, "finalist")
+    kept = set(map(tuple, with_role(finalists, "tuned")[AS_BLOCK].to_numpy()))
+    blocks = finalists.drop_duplicates(AS_BLOCK)
+    waits = blocks[np.array([tuple(block) not in kept for block in blocks[AS_BLOCK].to_numpy()], dtype=bool)]
+    return waits.assign(train_id=None, eval_id=None, lr=np.nan, roles="tuned", state="missing", eval_state="missing")
 
 
 def cells_of_both(runs: pd.DataFrame, arm: str, reference: str) -> set[str]:

@@ -19,7 +19,7 @@ from olora_bench.identity.code import init_digest
 RESULTS_VERSION = 3
 """Raised whenever a change of code changes numbers; `tests/test_golden.py` fails when numbers moved and this did not."""
 
-ANALYSIS_VERSION = 4
+ANALYSIS_VERSION = 5
 """Raised whenever a change of code changes what the same records are found to say; `tests/analysis/test_version.py` fails when verdicts
 moved and this did not."""
 

@@ -142,9 +142,8 @@ def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Pat
         if trained:
             adapted.load(store.adapter_path(what.train_id), record.parts["adapter"].sha256)
         else:
-            if record.status == "done":  # its adapter was removed: the same training again gives the same one
+            if record.status == "done":  # its adapter is not here: trained again; what is recorded stays until that has ended
                 record = started(what, worker.facts, record.attempts + 1)
-                store.write_run(record, worker.held)
             mirror = _open_mirror(what, worker.study)
             record = _train(worker, record, base, adapted, parts(), mirror)
         scored = record.status == "done" and what.eval_id is not None

@@ -12,6 +12,9 @@ from typing import BinaryIO
 from olora_bench.errors import StoreError
 from olora_bench.store.writer import abandoned, temporary
 
+LEASE = "lease.json"
+"""The file that says who works on a folder."""
+
 Content = bytes | Callable[[BinaryIO], object]
 _ELSEWHERE = "choose a folder you can write with machine.results_dir=... or OLORA_BENCH_RESULTS"
 _REMEDIES = {
@@ -93,9 +96,15 @@ def written(path: Path, content: Content, token: str | None = None) -> Iterator[
 
 
 def leftovers(folder: Path, ours: str | None = None, *, deep: bool = True) -> list[Path]:
-    """The temporary files in a folder, and with `deep` below it, whose writers are dead, or held a lease of it before `ours`."""
+    """The temporary files in a folder, and with `deep` below it, whose writers are dead, or held a lease of it before `ours`.
+
+    A folder below that has a lease of its own is its holder's to clear.
+    """
     found: list[Path] = []
     for place, below, names in os.walk(folder):  # what cannot be listed now is for another time
+        if LEASE in names and Path(place) != folder:
+            below.clear()
+            continue
         temporary_ones = [Path(place, name) for name in names if name.startswith(".") and name.endswith(".tmp")]
         found += [path for path in temporary_ones if not (ours and f".{ours}." in path.name) and abandoned(path)]
         if not deep:

@@ -30,12 +30,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.formats import read_regular
 from olora_bench.process.progress import say
-from olora_bench.store.atomic import Content, cannot_write, leftovers, make_folder, written
+from olora_bench.store.atomic import LEASE, Content, cannot_write, leftovers, make_folder, written
 from olora_bench.store.record import Moment, utc_now
 from olora_bench.store.sealed import is_whole, sealed
 from olora_bench.store.writer import file_system_time, monotonic, pid_space, pid_start
 
-FILE_NAME = "lease.json"
 LOCK_NAME = "lease.lock.tmp"
 HEARTBEAT_S = 10.0
 DEAD_AFTER_S = 60.0
@@ -225,7 +224,7 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
 
 def read_lease(folder: Path) -> Holder | None:
     """Who holds a folder's lease, dead or alive; None when nobody does."""
-    path = folder / FILE_NAME
+    path = folder / LEASE
     try:
         changed = path.stat().st_mtime
         content = read_regular(path)
@@ -242,7 +241,7 @@ def read_lease(folder: Path) -> Holder | None:
 
 def has_leftovers(folder: Path) -> bool:
     """Whether a lease, dead or alive, or dead writers' files lie in a folder: what holding its lease and giving it back removes."""
-    return (folder / FILE_NAME).exists() or (folder / LOCK_NAME).exists() or bool(leftovers(folder))
+    return (folder / LEASE).exists() or (folder / LOCK_NAME).exists() or bool(leftovers(folder))
 
 
 class _File(BaseModel):
@@ -300,12 +299,12 @@ def _acquire(folder: Path) -> Lease:
             return _taken(folder)
         except FileNotFoundError as error:
             if os.path.lexists(folder):
-                raise cannot_write(folder / FILE_NAME, error) from error
+                raise cannot_write(folder / LEASE, error) from error
             # its holder before has just removed it, empty
 
 
 def _taken(folder: Path) -> Lease:
-    path = folder / FILE_NAME
+    path = folder / LEASE
     try:
         with _locked(folder):
             holder = read_lease(folder)

@@ -13,8 +13,10 @@ from pathlib import Path
 from olora_bench.config import Experiment, machine, sweeps_dir
 from olora_bench.errors import BadInput
 from olora_bench.formats import is_file
+from olora_bench.identity import family_key
 from olora_bench.run.finalists import kept
 from olora_bench.study.checks import check_arms, check_contrast, check_finalists, check_overrides
+from olora_bench.study.estimate import work
 from olora_bench.study.jobs import Composer, Job, Wanted
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_searchpath, parse_study
 from olora_bench.study.search import Search, finalists, search
@@ -280,6 +282,13 @@ def staged(study: Study, count: int) -> list[tuple[int, str]]:
     return list(zip(seeds[:count], stages or ["fresh seeds"] * count, strict=False))
 
 
+def _longest(searches: Sequence[CellSearch]) -> list[CellSearch]:
+    """The cells that no other of their family outlasts: they alone are judged."""
+    families = [(family_key(cell.job.what.train), work(cell.job.experiment, {}).steps) for cell in searches]
+    most = {family: max(steps for other, steps in families if other == family) for family, _ in families}
+    return [cell for cell, (family, steps) in zip(searches, families, strict=True) if steps == most[family]]
+
+
 def look_after_look(study: Study, arms: Sequence[str], handed_out: Callable[[Mapping[str, int]], Grids], over: Over) -> Grids:
     """Give arms the seeds of the next look while a contrast of theirs is open after the one before, all of whose runs are finished.
 
@@ -292,7 +301,7 @@ def look_after_look(study: Study, arms: Sequence[str], handed_out: Callable[[Map
     looks = () if study.seeds is None else study.seeds.looks
     given = dict.fromkeys(arms, looks[0] if looks else len(study.reported_seeds or ()))
     grids = handed_out(given)
-    lost = {one.arm for cell in grids.searches for one in cell.arms if one.edge is not None}
+    lost = {one.arm for cell in _longest(grids.searches) for one in cell.arms if one.edge is not None}
     primary = [c for c in study.contrasts if c.kind == "primary"] or study.contrasts
     going = [c for c in primary if lost.isdisjoint((c.arm, c.reference))]
     for look, further in pairwise(looks):

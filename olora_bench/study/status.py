@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,8 +92,7 @@ def announced(experiment: Experiment, study: str | None) -> Iterator[None]:
         study: the study that asks for the run; None for a run asked for alone, whose lines need no name.
     """
     results_dir = experiment.machine.results_dir
-    manifests = [] if study is None else [manifest_in(home) for home in homes(results_dir, study)]
-    listed = [[run.train_id for run in manifest.runs] for manifest in manifests if manifest is not None]
+    listed = [] if study is None else [_ids(home) for home in homes(results_dir, study)]
     train_id = identified(experiment)[0].train_id if listed else ""
     ids = next((found for found in listed if train_id in found), [])
     if train_id not in ids:  # a study that is being rewritten by another worker
@@ -102,6 +101,14 @@ def announced(experiment: Experiment, study: str | None) -> Iterator[None]:
     with labelled(f"run {ids.index(train_id) + 1} of {len(ids)}: {title(experiment)}"):
         yield
     say(f"study {study}: {progress(results_dir, ids)}")
+
+
+def _ids(home: Path) -> list[str]:
+    """The runs that a manifest lists; none where it cannot be read: a label is no reason to leave a run undone."""
+    with suppress(RecordError):
+        manifest = manifest_in(home)
+        return [] if manifest is None else [run.train_id for run in manifest.runs]
+    return []
 
 
 def progress(results_dir: Path, ids: list[str]) -> str:

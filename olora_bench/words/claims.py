@@ -110,10 +110,11 @@ def figure(basis: evidence.Evidence) -> str:
 def _speed(basis: evidence.StepsWorth | evidence.SpeedInside) -> str:
     paper = "the paper names no factor" if basis.factor is None else f"the paper's factor is {basis.factor:g}"
     if isinstance(basis, evidence.StepsWorth):
+        stops = ", as of one look though the study stops by its looks" if basis.looks else ""
         examples = "new examples" if basis.new_examples else "these examples"
         settings = "; ".join(_setting(one, basis.reference) for one in basis.settings)
         family = _family(len(basis.settings), "setting") if len(basis.settings) > 1 else ""
-        return f"{settings}{family}. From separately completed schedules, over new seeds and {examples}; {paper}"
+        return f"{settings}{family}. From separately completed schedules, over new seeds and {examples}{stops}; {paper}"
     speeds = ", ".join(map(_inside, basis.cells))
     return (
         f"speed in steps to {basis.share:.0%} of the reference's drop in loss, above 1 is sooner: {speeds}; "

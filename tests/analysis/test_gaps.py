@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ from scipy import stats
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, gaps, one_answer_pays
 from olora_bench.analysis.answers import Answered
+from olora_bench.analysis.claims import judge
+from olora_bench.analysis.cost_pairs import cost_pairs
 from olora_bench.analysis.outcome import Verdict
 from olora_bench.analysis.reasons import (
     ArmsAbsent,
@@ -30,6 +33,7 @@ from olora_bench.analysis.reasons import (
 )
 from olora_bench.analysis.scopes import About
 from olora_bench.report import table_files
+from olora_bench.report.published import read_claims
 from olora_bench.store.manifest import Contrast
 from olora_bench.words.caveats import worded
 from olora_bench.words.reasons import listed
@@ -53,6 +57,19 @@ def test_each_seed_that_lacks_a_pair_is_named(synthetic: Load) -> None:
         "seed 0: olora diverged; seed 1: olora failed; seed 2: lora missing; seed 3: olora unreadable; seed 4: lora scores unreadable"
     )
     assert found.loc["syn_d", "lacking"] == (SeedLacks(2, (("lora", "missing"),), scores=False),)
+
+
+def test_trainings_that_are_scored_in_two_ways_are_reported(synthetic: Load) -> None:
+    """As `suite.limit: [10, 20]` in a grid makes: each training stands twice among the runs, once a cell."""
+    frames, tables = synthetic("whole")
+    runs = frames.runs
+    other = runs.assign(cell=runs["cell"] + "-other", base_eval_id=runs["base_eval_id"] + "-other")
+    found = again(replace(frames, runs=pd.concat([runs, other], ignore_index=True)))
+    assert len(found["pairs"]) == 2 * len(tables["pairs"])
+    of_pairs = [cost_pairs(frames, one["pairs"], one["run_measures"]) for one in (found, tables)]
+    assert len(of_pairs[0]) == len(of_pairs[1]) > 0
+    judged = judge(read_claims(Path("results/published/claims")), frames, found, np.random.default_rng(0))
+    assert len(judged) == 13
 
 
 def test_no_records_leave_a_row_for_every_benchmark_or_for_none(synthetic: Load) -> None:

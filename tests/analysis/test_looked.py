@@ -128,9 +128,9 @@ def test_before_the_first_look_there_are_not_enough_runs(frames: StudyFrames) ->
     assert headline(one).endswith("2 of 8 pairs missing, no look yet: the first of 2 needs 4 seeds a model.")
 
 
-def test_a_failed_run_drops_its_pair(frames: StudyFrames) -> None:
-    row = verdict(with_state(frames, 3, "failed", looks=PLAN))
-    assert (row["look"], row["blocks"], row["pairs_missing"]) == (3, 10, 2)
+def test_a_failed_run_holds_its_look_up_until_it_is_tried_again(frames: StudyFrames) -> None:
+    failed = with_state(frames, 3, "failed", looks=PLAN)
+    assert verdict(failed)["look"] == 1 and standings(failed) == [Standing("olora", "lora", None, 4)]
 
 
 def test_a_diverged_run_leaves_its_contrast_unresolved_and_asks_for_no_more(frames: StudyFrames) -> None:

@@ -29,6 +29,17 @@ def test_a_killed_holder_is_replaced_at_once(tmp_path: Path) -> None:
     process.communicate()
 
 
+def test_what_the_holder_of_a_folder_below_is_writing_is_its_own(tmp_path: Path) -> None:
+    """A study under overrides has a lease inside the folder of the plain one."""
+    below = tmp_path / "overridden" / "0123"
+    with lease(below) as inner:
+        half = below / f".manifest.json.{inner.token}.tmp"
+        half.write_text("half")
+        with lease(tmp_path):
+            assert half.exists()
+        half.unlink()
+
+
 def test_a_stale_heartbeat_is_taken_over(tmp_path: Path) -> None:
     """A holder on another machine is dead once its heartbeat is too old, and not before."""
     path = plant(tmp_path, pid=1, host="elsewhere", pid_space="another machine")

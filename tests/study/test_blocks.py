@@ -266,6 +266,19 @@ def test_an_arm_at_an_edge_asks_for_no_look(study: MakeStudy, sweep: SweepStudy,
     assert seeds_of(read_manifest(opened)) == {"lora": [10, 11], "olora": [], "gaussian": [10, 11], "orthogonal": [10, 11]}
 
 
+def test_an_arm_at_an_edge_in_a_shorter_schedule_stops_no_look(study: MakeStudy, sweep: SweepStudy, read_manifest: ReadManifest) -> None:
+    """Verdicts are of the longest schedules."""
+    node = BLOCKS.replace("orthogonal]}]", "orthogonal], recipe.steps: [2, 8]}]")
+    opened = judged(study(node), decides(gaussian=2))
+    short = lambda experiment: experiment.arm == "olora" and experiment.recipe.steps == 2  # noqa: E731
+    sweep(opened, lambda experiment: experiment.lr if short(experiment) else bowl(experiment))
+    manifest = read_manifest(opened)
+    seeds = {
+        steps: {run.seed for run in manifest.runs if run.arm == "olora" and run.steps == steps and "tuned" in run.roles} for steps in (2, 8)
+    }
+    assert seeds == {2: set(), 8: {10, 11, 12, 13, 14}} and manifest.settled
+
+
 SMALL = """
 protocol: tuned
 contrasts: [{arm: olora, reference: lora, kind: primary}, {arm: gaussian, reference: lora, kind: primary}]

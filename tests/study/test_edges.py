@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from planting import Planter, opened_in
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
+from olora_bench.analysis.caveats import PairsOfOneArm
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.choices import Choices, at_edge, choices
 from olora_bench.analysis.compared import compared
@@ -227,3 +228,17 @@ def test_a_study_at_an_edge_killed_every_few_runs_is_the_study_that_was_left_alo
     assert kills == (len(opened.grids().jobs) - 1) // runs and {job.experiment.seed for job in opened.grids().jobs} == {0, *range(10, 18)}
     assert (file.results_dir / file.study.name / "manifest.json").read_bytes() == manifest
     pd.testing.assert_frame_equal(told(file)[1]["verdicts"], whole["verdicts"])
+
+
+def test_a_block_that_has_kept_no_finalist_yet_is_a_missing_pair(swept: Swept) -> None:
+    """Of olora's blocks the last of the first look lacks a finalist: planned, and not all done."""
+    frames, _ = swept("none", 0.05)
+    first = frames.runs[frames.runs["seed"] < SETTLES]
+    block = (first["arm"] == "olora") & (first["seed"] == SETTLES - 1)
+    runs = first.assign(roles=first["roles"].mask(block, "finalist"))
+    tables = analyse(replace(frames, runs=runs, looks=()), np.random.default_rng(0))
+    pair = tables["pairs"].set_index("seed")["pair"].to_dict()
+    assert pair == dict.fromkeys(range(10, SETTLES - 1), "complete") | {SETTLES - 1: "incomplete"}
+    (verdict,) = tables["verdicts"].to_dict("records")
+    assert (verdict["pairs_planned"], verdict["pairs_missing"], verdict["loss_blocks"]) == (6, 1, 5)
+    assert not [one for one in tables["warnings"]["caveat"] if isinstance(one, PairsOfOneArm)]

@@ -64,12 +64,14 @@ class Setting:
 @dataclass(frozen=True)
 class StepsWorth:
     """From separately completed schedules. `factor` is the one that the paper names, None where it names none; `new_examples`: whether
-    intervals are over new examples of the held-out loss too."""
+    intervals are over new examples of the held-out loss too; `looks`: whether
+    the study stops by looks, of which these intervals know nothing."""
 
     reference: str
     settings: tuple[Setting, ...]
     factor: float | None
     new_examples: bool
+    looks: bool = False
 
 
 @dataclass(frozen=True)

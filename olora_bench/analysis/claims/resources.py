@@ -68,7 +68,7 @@ def init_alone(asked: Asked) -> Finding:
     if complete.empty:
         return Finding(NOT_TESTED, evidence.Lacking("complete pairs"))
     runs = asked.frames.runs
-    size = runs.set_index("train_id")["adapter_bytes"]
+    size = runs.drop_duplicates("train_id").set_index("train_id")["adapter_bytes"]
     same = bool((complete["arm_id"].map(size) == complete["reference_id"].map(size)).all())
     changed = runs[runs["arm"].isin(asked.arms)].get("init.changed_base_weights", pd.Series(dtype=float)).max()
     found = evidence.InitAlone(len(complete), asked.role == "tuned", same, bool(changed > 0))

@@ -27,7 +27,7 @@ def faster(asked: Asked) -> Finding:
         (headline,), others = (tuple(map(Worth.of_row, rows_of(setting[setting["judged"] == is_judged]))) for is_judged in (True, False))
         settings.append(evidence.Setting(headline, others))
     these = any(isinstance(reason, (ExamplesUnread, ExamplesDiffer)) for reasons in worth["reasons"] for reason in reasons)
-    found = evidence.StepsWorth(asked.claim.reference, tuple(settings), asked.claim.factor, new_examples=not these)
+    found = evidence.StepsWorth(asked.claim.reference, tuple(settings), asked.claim.factor, not these, bool(asked.frames.looks))
     return Finding(tally(good, bad, len(settings) - good - bad), found, runs_of(worth))
 
 
