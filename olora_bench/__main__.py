@@ -58,12 +58,12 @@ def _carried_out(experiment: Experiment, study: str | None) -> str:
     """Run an experiment, or its finalists; returns the status of what is reported."""
     from olora_bench.run.experiment import run, summary
     from olora_bench.run.finalists import finalists_summary, run_finalists
-    from olora_bench.study.foretold import foretold
+    from olora_bench.study.run_plan import run_plan
     from olora_bench.study.status import announced
 
     def foretell(what: Identified) -> None:
         if study is None:  # a study has its plan
-            say(foretold(what))
+            say(run_plan(what))
 
     if experiment.finalists is not None:
         status = run_finalists(experiment, study=study, announce=lambda one: announced(one, study), foretell=foretell).status

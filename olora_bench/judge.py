@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from olora_bench.analysis.given import LeftOut, NotRead, Shared, shared
+from olora_bench.analysis.given import LeftOut, Matched, NotRead, matched
 from olora_bench.analysis.judged import Judged
 from olora_bench.analysis.judged import judged as judge_shared
 from olora_bench.errors import BadInput, RecordError, StoreError, of_system
@@ -59,7 +59,7 @@ def judge(
         raise BadInput(f"choice: {type(choice).__name__} is no Choice: olora_bench.judge.Choice(benchmarks=..., accept=...)")
     if choice is not None and all(isinstance(one, pd.DataFrame) and "benchmark" in one for one in (frame_a, frame_b)):
         choice.check(str(name) for one in (frame_a, frame_b) for name in one["benchmark"].dropna().unique())
-    return _judged(shared({names[0]: frame_a, names[1]: frame_b}, seeds, choice), names, margin, ())
+    return _judged(matched({names[0]: frame_a, names[1]: frame_b}, seeds, choice), names, margin, ())
 
 
 def _check(names: tuple[str, str], margin: float | None) -> None:
@@ -71,7 +71,7 @@ def _check(names: tuple[str, str], margin: float | None) -> None:
         raise BadInput(f"margin {margin} is not allowed: percentage points above 0 and below 100")
 
 
-def _judged(found: Shared, names: tuple[str, str], margin: float | None, before: Sequence[LeftOut]) -> Judgement:
+def _judged(found: Matched, names: tuple[str, str], margin: float | None, before: Sequence[LeftOut]) -> Judgement:
     found = replace(found, left_out=(*before, *found.left_out))
     if not found.benchmarks:
         raise BadInput(nothing_left(found.left_out))
@@ -99,7 +99,7 @@ def judge_folders(a: str, b: str, options: argparse.Namespace) -> Judgement:
     frames = dict(zip(names, (one.frame for one in found), strict=True))
     left = [NotRead(what) for what in dict.fromkeys(what for one in found for what in one.not_read)]
     _readable(choice, [one.frame for one in found], left)
-    return _judged(shared(frames, options.seeds, choice), names, options.margin, left)
+    return _judged(matched(frames, options.seeds, choice), names, options.margin, left)
 
 
 def _readable(choice: Choice, frames: Sequence[pd.DataFrame], left: Sequence[LeftOut]) -> None:

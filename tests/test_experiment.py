@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from olora_bench.config import Experiment, compose, load
 from olora_bench.errors import BadInput, RunFailed, StoreError
-from olora_bench.run.experiment import Outcome, run, summary
+from olora_bench.run.experiment import Finished, run, summary
 from olora_bench.store import Store
 
 TINY = [
@@ -29,7 +29,7 @@ def experiment(machine: list[str]):  # type: ignore[no-untyped-def]
     return make
 
 
-def read(one: Experiment, outcome: Outcome) -> tuple[pd.DataFrame, pd.DataFrame, dict]:  # type: ignore[type-arg]
+def read(one: Experiment, outcome: Finished) -> tuple[pd.DataFrame, pd.DataFrame, dict]:  # type: ignore[type-arg]
     store = Store(one.machine.results_dir)
     curve = store.read_curve(outcome.train_id)
     assert outcome.eval_id is not None and curve is not None
@@ -142,7 +142,7 @@ def test_a_failed_run_keeps_its_reason_and_the_next_try_succeeds(experiment, mon
 
 def test_what_a_record_says_of_folders(experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """Whole names only, the longest first, given or resolved."""
-    from olora_bench.run.outcome import without_folders
+    from olora_bench.run.recording import without_folders
 
     home = tmp_path / "alice"
     monkeypatch.setenv("HOME", str(home))

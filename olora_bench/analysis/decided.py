@@ -11,7 +11,7 @@ from olora_bench.analysis.pairs import pairs
 
 
 @dataclass(frozen=True)
-class Standing:
+class AfterLooks:
     """A contrast that carries a verdict, after its looks so far.
 
     `seeds`: a model, at the look that decided it; None while it is open. `next`: that its next look needs; None where it needs none, since
@@ -24,7 +24,7 @@ class Standing:
     next: int | None
 
 
-def standings(frames: StudyFrames) -> list[Standing]:
+def after_looks(frames: StudyFrames) -> list[AfterLooks]:
     """How each contrast that carries a verdict stands; with several shared learning rates it is decided when it is at each of them.
 
     One with a diverged pair of what carries its verdict is lost: it stays unresolved whatever comes.
@@ -32,21 +32,21 @@ def standings(frames: StudyFrames) -> list[Standing]:
     table = pairs(frames)
     lost = table[table["confirmatory"].astype(bool) & (table["pair"] == "diverged")]
     apart = set(zip(lost["arm"], lost["reference"], strict=True))
-    found: dict[tuple[str, str], Standing] = {}
+    found: dict[tuple[str, str], AfterLooks] = {}
     for one in at_looks(frames, table, seed_differences(frames, table)):
         key = one.comparison.arm, one.comparison.reference
-        mine = Standing(*key, one.seeds if one.said.decided else None, None if key in apart else one.next)
+        mine = AfterLooks(*key, one.seeds if one.said.decided else None, None if key in apart else one.next)
         found[key] = _later(found.get(key, mine), mine)
     return list(found.values())
 
 
-def _later(one: Standing, other: Standing) -> Standing:
+def _later(one: AfterLooks, other: AfterLooks) -> AfterLooks:
     """The two as one: open where either is."""
     seeds = None if one.seeds is None or other.seeds is None else max(one.seeds, other.seeds)
     waits = [each.next for each in (one, other) if each.next is not None]
-    return Standing(one.arm, one.reference, seeds, min(waits, default=None))
+    return AfterLooks(one.arm, one.reference, seeds, min(waits, default=None))
 
 
 def decided(frames: StudyFrames) -> set[tuple[str, str]]:
     """The contrasts (arm, reference) that further seeds cannot change."""
-    return {(one.arm, one.reference) for one in standings(frames) if one.next is None}
+    return {(one.arm, one.reference) for one in after_looks(frames) if one.next is None}

@@ -1,6 +1,6 @@
 """Answers that others scored, as frames, put side by side: the same seeds, benchmarks and items in every run, or left out and said so.
 
-`foreign.columns.COLUMNS` describes the frames; `shared` makes of them what the analysis of a study starts from.
+`foreign.columns.COLUMNS` describes the frames; `matched` makes of them what the analysis of a study starts from.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Together:
 
 
 @dataclass(frozen=True)
-class Shared:
+class Matched:
     """What the runs of both sides share.
 
     Attributes:
@@ -155,9 +155,9 @@ class Shared:
         return all(one.ids is not None for one in self.benchmarks.values())
 
 
-def shared(
+def matched(
     sides: Mapping[str, pd.DataFrame], seeds: Sequence[int] | None = None, choice: Choice | None = None, *, paired: bool = True
-) -> Shared:
+) -> Matched:
     """Put the runs of several sides together.
 
     Args:
@@ -190,7 +190,7 @@ def shared(
         benchmarks |= {str(name): one} if one is not None else {}
     accepted = tuple(one.differs for one in left_out if isinstance(one, Accepted) and one.differs.benchmark in benchmarks)
     out = tuple(one for one in left_out if not isinstance(one, Accepted))
-    return Shared(tuple(runs), benchmarks, out, dict(_beside(rows)), accepted)
+    return Matched(tuple(runs), benchmarks, out, dict(_beside(rows)), accepted)
 
 
 def _with_benchmarks(

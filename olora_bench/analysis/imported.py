@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.given import MEASURE, BenchmarkLacking, Run, Shared, shared
+from olora_bench.analysis.given import MEASURE, BenchmarkLacking, Matched, Run, matched
+from olora_bench.analysis.given_frames import UNNAMED, Given, study_frames
 from olora_bench.analysis.run_rows import AS_GIVEN, RunRow
-from olora_bench.analysis.shared_frames import UNNAMED, Given, study_frames
 from olora_bench.errors import RecordError
 from olora_bench.foreign.evaluated import Key
 from olora_bench.foreign.importing import run_id
@@ -33,7 +33,7 @@ class Asked:
     """
 
     frames: StudyFrames
-    found: Shared | None
+    found: Matched | None
 
 
 def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord], absent: Iterable[Key], problems: Sequence[str]) -> Asked:
@@ -51,7 +51,7 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
     cells = _Cells.of(study, records)
     rows = {_run(one): cells.row(one) for one in records} | {_absent_run(key): cells.absent(key) for key in absent}
     scored, left_out = _complete([one for one in records if one.scores_state == "done"], rows, study.benchmarks)
-    found = shared(dict(_sides(home, scored)), choice=study.choice, paired=False) if scored else None
+    found = matched(dict(_sides(home, scored)), choice=study.choice, paired=False) if scored else None
     if found is not None:
         found = replace(found, left_out=(*left_out, *found.left_out))
     elif all(one.scores_state == "missing" for one in records):  # of losses alone no score is lacking
@@ -61,7 +61,7 @@ def frames_of(study: ForeignStudy, home: Path, records: Sequence[ImportedRecord]
     margin = Margin() if study.margin is None else Margin(score=study.margin.score, loss=study.margin.loss)
     protocol = "as_given" if as_given(study, records) else "shared_lr"
     asked = Given(study.name, study.title, protocol, contrasts, margin, tuple(problems))
-    nothing = Shared((), {}, (), {})
+    nothing = Matched((), {}, (), {})
     frames = study_frames(found or nothing, rows, asked, _curves(home, records))
     damaged = [f"run {one.run_id} is not readable: {one.error}" for one in records if one.state == "unreadable"]
     damaged += ["no benchmark is left to compare: see what was left out"] if found is not None and not found.benchmarks else []
@@ -80,7 +80,7 @@ def as_given(study: ForeignStudy, records: Sequence[ImportedRecord]) -> bool:
 
 
 def _label(one: ImportedRecord) -> str:
-    """A side of `shared`: an arm at one rate, rank and base."""
+    """A side of `matched`: an arm at one rate, rank and base."""
     return "\0".join(map(str, (one.arm, one.lr, one.rank, one.base)))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from olora_bench.analysis.cells import MIN_SEEDS_FOR_VERDICT, seed_differences
 from olora_bench.analysis.compared import Compared, PairedItems, compared
 from olora_bench.analysis.estimate import Estimate, of_blocks
-from olora_bench.analysis.given import LeftOut, MeasureDiffers, Shared
+from olora_bench.analysis.given import LeftOut, Matched, MeasureDiffers
+from olora_bench.analysis.given_frames import plain_row, study_frames, two_arms
 from olora_bench.analysis.margins import p_inside
 from olora_bench.analysis.outcome import Effect, Outcome, Verdict, effect_columns, judgement, outcomes
 from olora_bench.analysis.paired import MIN_BLOCKS
@@ -19,7 +20,6 @@ from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.power import found, planned
 from olora_bench.analysis.reasons import Reason, RunsDiffer
 from olora_bench.analysis.scopes import About
-from olora_bench.analysis.shared_frames import plain_row, study_frames, two_arms
 from olora_bench.analysis.verdicts import confirmatory
 
 MOST_SEEDS = 1000
@@ -105,12 +105,12 @@ class Judged:
         return self.outcome.verdict
 
 
-def judged(shared: Shared, names: Sequence[str], margin: float | None = None) -> Judged:
+def judged(shared: Matched, names: Sequence[str], margin: float | None = None) -> Judged:
     """Judge the first of two sides against the second.
 
     Args:
         shared: their runs, with a benchmark at least.
-        names: of the two sides, as `shared` has them.
+        names: of the two sides, as `matched` has them.
         margin: the difference that matters, percentage points; None declares none, and then nothing is equivalent.
     """
     frames = study_frames(shared, {run: plain_row(run) for run in shared.runs}, two_arms(names, margin))
@@ -125,7 +125,7 @@ def judged(shared: Shared, names: Sequence[str], margin: float | None = None) ->
     return Judged(outcome, said, benchmarks, seeds, shared.with_items, shared.left_out, shared.accepted, needs)
 
 
-def _beside(shared: Shared) -> tuple[RunsDiffer, ...]:
+def _beside(shared: Matched) -> tuple[RunsDiffer, ...]:
     values = {what: tuple(sorted(set(of.values()))) for what, of in shared.beside.items()}
     return tuple(RunsDiffer(what, several) for what, several in values.items() if len(several) > 1)
 

@@ -12,7 +12,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from olora_bench import formats
-from olora_bench.assets.differing import differing
 from olora_bench.config import Data
 from olora_bench.config.lines import plain_line
 from olora_bench.config.templates import fields
@@ -381,3 +380,25 @@ def _misfits(values: list[Any]) -> bool:
     except _NO_ARRAY:
         return True
     return False
+
+
+def differing(values: Sequence[Any]) -> tuple[str, Any, type] | None:
+    """The first thing inside of another kind than before: its name, its value, and the type of what stood there first.
+
+    >>> differing([[{"content": "a"}], [{"content": ["b"]}]])
+    ('content', ['b'], <class 'str'>)
+    """
+    before: dict[str, type] = {}
+    for name, value in (found for one in values for found in _inside(one, "entry")):
+        kind = before.setdefault(name, type(value))
+        if type(value) is not kind and {kind, type(value)} != {int, float}:
+            return name, value, kind
+    return None
+
+
+def _inside(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    entries = value.items() if isinstance(value, dict) else [(name, one) for one in value] if isinstance(value, list) else []
+    for key, one in entries:
+        if one is not None:
+            yield key, one
+            yield from _inside(one, f"{key}'s entry" if isinstance(one, list) else key)

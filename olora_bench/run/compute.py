@@ -19,10 +19,9 @@ from olora_bench.process.hardware import keep_one_gpu, resolve_device
 from olora_bench.process.machine_faults import machine_fault
 from olora_bench.process.preemption import Stop
 from olora_bench.process.provenance import provenance
-from olora_bench.run.base import worker_base
-from olora_bench.run.outcome import Outcome, ended, failed, record_unscored, started, without_folders
+from olora_bench.run.recording import Finished, ended, failed, record_unscored, started, without_folders
 from olora_bench.run.scoring import score_base, score_run
-from olora_bench.run.worker import Clock, Worker
+from olora_bench.run.worker import Clock, Worker, worker_base
 from olora_bench.store import OVER, Lease, LeaseLost, RunRecord, Store
 from olora_bench.store.record import Json
 from olora_bench.tracking import Mirror, MirroredRun, NoMirror, open_tracker
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from olora_bench.models import Base
 
 
-def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: str | None, held: Lease, stop: Stop) -> Outcome:
+def compute(store: Store, what: Identified, found: Mapping[str, Asset], study: str | None, held: Lease, stop: Stop) -> Finished:
     """Do what is missing of a run; arguments and errors as for `experiment.run`. A failure is recorded before it is raised.
 
     Args:
@@ -110,11 +109,11 @@ def _door(worker: Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
         return paths, worker_base(worker.what.experiment, worker.found, paths)
 
 
-def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Outcome:
+def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Finished:
     """The run and the untouched base: while another worker scores that one, this one trains."""
     scored, what = score_base(worker, base, paths, wait=False), worker.what
     if record.status == "diverged":
-        outcome = Outcome(what.train_id, what.eval_id, "diverged", computed=True)
+        outcome = Finished(what.train_id, what.eval_id, "diverged", computed=True)
     else:
         outcome = _train_then_score(worker, record, paths, base)
     if not scored:
@@ -122,7 +121,7 @@ def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path
     return outcome
 
 
-def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Outcome:
+def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Finished:
     from olora_bench import data, inits
 
     store, what, experiment, clock = worker.store, worker.what, worker.what.experiment, worker.clock
@@ -149,7 +148,7 @@ def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Pat
         scored = record.status == "done" and what.eval_id is not None
         scores = score_run(worker, record, base, adapted.model, paths) if scored else {}
         mirror.finish({**record.metrics, **scores, "status": record.status}, failed=record.status != "done")
-        return Outcome(what.train_id, what.eval_id, record.status, computed=True)
+        return Finished(what.train_id, what.eval_id, record.status, computed=True)
     except LeaseLost:
         mirror.finish({})  # another worker shows the run under the same id
         raise

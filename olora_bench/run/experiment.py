@@ -17,11 +17,11 @@ from olora_bench.process.preemption import stop_signals
 from olora_bench.process.progress import say
 from olora_bench.run.compute import compute
 from olora_bench.run.grouped import group_lines
-from olora_bench.run.outcome import Outcome, record_crashes
+from olora_bench.run.recording import Finished, record_crashes
 from olora_bench.store import OVER, EvalRecord, RunRecord, Store
 from olora_bench.store.record import RESTORE
 
-__all__ = ["CRASHES_THAT_PARK", "Outcome", "identified", "is_done", "mend", "run", "settle", "summary", "tidy"]
+__all__ = ["CRASHES_THAT_PARK", "Finished", "identified", "is_done", "mend", "run", "settle", "summary", "tidy"]
 
 CRASHES_THAT_PARK = 5
 Foretell = Callable[[Identified], None]
@@ -39,7 +39,7 @@ def identified(experiment: Experiment) -> tuple[Identified, dict[str, Asset]]:
     return identify(settle(experiment), {key: asset.identity for key, asset in found.items()}), found
 
 
-def run(experiment: Experiment, *, study: str | None = None, scored: bool = True, foretell: Foretell = lambda _: None) -> Outcome:
+def run(experiment: Experiment, *, study: str | None = None, scored: bool = True, foretell: Foretell = lambda _: None) -> Finished:
     """Train and score one experiment, unless its records exist. A training that was cut off goes on from its checkpoint.
 
     Args:
@@ -62,7 +62,7 @@ def run(experiment: Experiment, *, study: str | None = None, scored: bool = True
         return _run(Store(experiment.machine.results_dir), what if scored else what.unscored(), found, study, foretell)
 
 
-def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | None, foretell: Foretell) -> Outcome:
+def _run(store: Store, what: Identified, found: dict[str, Asset], study: str | None, foretell: Foretell) -> Finished:
     experiment = what.experiment
     if is_done(store, what):
         say(f"{what.train_id}: done already, nothing to do ({store.run_dir(what.train_id)})")
@@ -108,9 +108,9 @@ def summary(experiment: Experiment) -> str:
     return "\n".join([*lines, f"records: {store.run_dir(what.train_id)}"])
 
 
-def _nothing_to_do(store: Store, what: Identified) -> Outcome:
+def _nothing_to_do(store: Store, what: Identified) -> Finished:
     record = store.read_run(what.train_id)
-    return Outcome(what.train_id, what.eval_id, "done" if record is None else record.status, computed=False)
+    return Finished(what.train_id, what.eval_id, "done" if record is None else record.status, computed=False)
 
 
 def is_done(store: Store, what: Identified) -> bool:

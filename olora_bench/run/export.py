@@ -114,7 +114,7 @@ def _is_run(folder: Path) -> bool:
 
 def _base(record: RunRecord, experiment: Experiment) -> tuple[Base, Home]:
     from olora_bench import assets
-    from olora_bench.run.base import worker_base
+    from olora_bench.run.worker import worker_base
 
     # The model alone is needed: the data of the run may be far away.
     no_data = experiment.data.model_copy(update={"kind": "benchmarks", "benchmarks": (), "decontaminate": ()})

@@ -11,7 +11,7 @@ from olora_bench.config.schema import Criterion
 from olora_bench.errors import RecordError, RunFailed
 from olora_bench.process.progress import say
 from olora_bench.run.experiment import Foretell, identified, run, summary
-from olora_bench.run.outcome import Outcome
+from olora_bench.run.recording import Finished
 from olora_bench.store import OVER, LeaseHeld, RunRecord, Store
 
 Announce = Callable[[Experiment], AbstractContextManager[None]]
@@ -50,7 +50,7 @@ def finalist(experiment: Experiment, lr: float) -> Experiment:
 
 def run_finalists(
     experiment: Experiment, *, study: str | None = None, announce: Announce = lambda _: nullcontext(), foretell: Foretell = lambda _: None
-) -> Outcome:
+) -> Finished:
     """Train the finalists that are not trained yet, keep one, and score it unless that is done. A failed one does not stop the others.
 
     Args:

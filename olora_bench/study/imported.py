@@ -8,7 +8,7 @@ from pathlib import Path
 
 from olora_bench.analysis import StudyFrames
 from olora_bench.analysis.complete import lacking
-from olora_bench.analysis.given import Shared
+from olora_bench.analysis.given import Matched
 from olora_bench.analysis.imported import as_given, differ, frames_of
 from olora_bench.errors import BadInput
 from olora_bench.foreign.importing import import_runs
@@ -68,7 +68,7 @@ def stored(home: Path) -> Read:
     kept = read_kept(home / FOREIGN)
     records = tuple(read(home, run_id) for run_id in kept.runs)
     asked = frames_of(kept.study, home, records, kept.absent, _problems(kept, records))
-    found = asked.found or Shared((), {}, (), {})
+    found = asked.found or Matched((), {}, (), {})
     said = [f"left out: {left_out(reason)}" for reason in found.left_out]
     said += [f"compared all the same, as the study file asks: {left_out(one)}" for one in found.accepted]
     problems = [*asked.frames.problems, *(line.replace("\0None", "").replace("\0", ", ") for line in said)]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from olora_bench.analysis.decided import standings as contrast_standings
+from olora_bench.analysis.decided import after_looks
 from olora_bench.analysis.load import load_study
 from olora_bench.errors import RecordError
 from olora_bench.identity import title
@@ -161,7 +161,7 @@ def _open_contrasts(study: OpenStudy, grids: Grids) -> list[str]:
     if manifest is None or grids.study.seeds is None:
         return primary
     with suppress(ValueError, KeyError):  # before its first look there may be nothing to pair
-        closed = [f"{one.arm} vs {one.reference}" for one in contrast_standings(load_study(study.store, manifest)) if one.next is None]
+        closed = [f"{one.arm} vs {one.reference}" for one in after_looks(load_study(study.store, manifest)) if one.next is None]
         return [one for one in primary if one not in closed]
     return primary
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from olora_bench.analysis.design import Design, Expected, Foretold, changed, foretold, information
-from olora_bench.analysis.foreseen import AT_EDGE
 from olora_bench.analysis.paired import MIN_BLOCKS
+from olora_bench.analysis.variances import AT_EDGE
 from olora_bench.config import Experiment
 from olora_bench.study.checks import ONE_FINALIST
 from olora_bench.study.estimate import bases, items, job_seconds, score_seconds, seconds

@@ -18,7 +18,7 @@ from olora_bench.study.open import OpenStudy
 
 if TYPE_CHECKING:
     from olora_bench.analysis.design import Errors
-    from olora_bench.analysis.foreseen import Foreseen
+    from olora_bench.analysis.variances import Foreseen
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def variances(study: OpenStudy, grids: Grids, asked: Experiment) -> Variances:
     Args:
         asked: an experiment of the study that is asked all its items.
     """
-    from olora_bench.analysis.foreseen import assumed
+    from olora_bench.analysis.variances import assumed
 
     counts = items_by_benchmark(asked)
     for name, manifest, scored in _told(study, grids, asked):
@@ -90,8 +90,8 @@ def _cell(config: Mapping[str, Any]) -> str:
 
 
 def _largest(store: Store, manifest: Manifest, grids: Grids) -> Foreseen | None:
-    from olora_bench.analysis.foreseen import seen
     from olora_bench.analysis.load import load_study
+    from olora_bench.analysis.variances import seen
 
     asked = {(c.arm, c.reference) for c in grids.study.contrasts if c.kind == "primary"}
     known = {key: one for key, one in seen(load_study(store, manifest)).items() if key in asked}

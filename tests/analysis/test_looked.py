@@ -14,7 +14,7 @@ from olora_bench.analysis import StudyFrames, Tables, analyse
 from olora_bench.analysis import looked as looked_module
 from olora_bench.analysis.cells import compare_cells, seed_differences
 from olora_bench.analysis.compared import compared
-from olora_bench.analysis.decided import Standing, decided, standings
+from olora_bench.analysis.decided import AfterLooks, after_looks, decided
 from olora_bench.analysis.design import Design, errors_of, foretold
 from olora_bench.analysis.looked import _STUDIES, at_looks, stood
 from olora_bench.analysis.looks import spent
@@ -109,17 +109,17 @@ def test_a_greater_error_over_items_alone_judges_the_looks_again(
 
 def test_what_is_decided_needs_no_look_and_what_is_open_the_next(frames: StudyFrames) -> None:
     first = without(frames, lambda seed: seed >= 3, looks=PLAN)
-    assert standings(first) == [Standing("olora", "lora", None, 4)] and decided(first) == set()
-    assert standings(replace(first, margin=WIDE)) == [Standing("olora", "lora", 3, None)]
+    assert after_looks(first) == [AfterLooks("olora", "lora", None, 4)] and decided(first) == set()
+    assert after_looks(replace(first, margin=WIDE)) == [AfterLooks("olora", "lora", 3, None)]
     assert decided(replace(first, margin=WIDE)) == {("olora", "lora")}
-    assert standings(replace(frames, looks=PLAN)) == [Standing("olora", "lora", None, None)]
+    assert after_looks(replace(frames, looks=PLAN)) == [AfterLooks("olora", "lora", None, None)]
 
 
 def test_a_look_waits_for_all_its_runs(frames: StudyFrames) -> None:
     half = with_state(frames, 3, "running", looks=PLAN)
     row = verdict(half)
     assert (row["look"], row["blocks"]) == (1, 6) and row["reasons"][-1] == AtLook(1, 3, 3, decided=False, next=4)
-    assert standings(half) == [Standing("olora", "lora", None, 4)]
+    assert after_looks(half) == [AfterLooks("olora", "lora", None, 4)]
 
 
 def test_before_the_first_look_there_are_not_enough_runs(frames: StudyFrames) -> None:
@@ -130,7 +130,7 @@ def test_before_the_first_look_there_are_not_enough_runs(frames: StudyFrames) ->
 
 def test_a_failed_run_holds_its_look_up_until_it_is_tried_again(frames: StudyFrames) -> None:
     failed = with_state(frames, 3, "failed", looks=PLAN)
-    assert verdict(failed)["look"] == 1 and standings(failed) == [Standing("olora", "lora", None, 4)]
+    assert verdict(failed)["look"] == 1 and after_looks(failed) == [AfterLooks("olora", "lora", None, 4)]
 
 
 def test_a_diverged_run_leaves_its_contrast_unresolved_and_asks_for_no_more(frames: StudyFrames) -> None:
@@ -139,12 +139,12 @@ def test_a_diverged_run_leaves_its_contrast_unresolved_and_asks_for_no_more(fram
 
 
 def test_a_look_with_fewer_than_six_blocks_decides_nothing(frames: StudyFrames) -> None:
-    assert standings(without(frames, lambda seed: seed >= 2, looks=(2, 3, 4), margin=WIDE)) == [Standing("olora", "lora", None, 3)]
+    assert after_looks(without(frames, lambda seed: seed >= 2, looks=(2, 3, 4), margin=WIDE)) == [AfterLooks("olora", "lora", None, 3)]
 
 
 def test_a_study_without_looks_has_none_of_it(synthetic: Planted) -> None:
     frames, tables = synthetic("planted")
-    assert standings(frames) == [] and not {"look", "look_seeds", "median_unbiased"} & set(tables["verdicts"])
+    assert after_looks(frames) == [] and not {"look", "look_seeds", "median_unbiased"} & set(tables["verdicts"])
 
 
 def test_one_number_has_one_interval(frames: StudyFrames) -> None:

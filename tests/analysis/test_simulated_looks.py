@@ -7,8 +7,8 @@ import pytest
 
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.compared import compared
-from olora_bench.analysis.foreseen import AT_EDGE, assumed, seen
 from olora_bench.analysis.pairs import pairs
+from olora_bench.analysis.variances import AT_EDGE, assumed, seen
 from olora_bench.study.checks import ONE_FINALIST
 from simulations import committed, looks, price
 from simulations.tables import RESULTS

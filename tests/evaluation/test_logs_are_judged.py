@@ -27,9 +27,9 @@ from transformers import Trainer, TrainingArguments
 
 from olora_bench.analysis.cells import compare_cells, seed_differences
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.given import shared
+from olora_bench.analysis.given import matched
+from olora_bench.analysis.given_frames import plain_row, study_frames, two_arms
 from olora_bench.analysis.pairs import pairs
-from olora_bench.analysis.shared_frames import plain_row, study_frames, two_arms
 from olora_bench.config import Suite
 from olora_bench.data import benchmark_tasks
 from olora_bench.evaluation import Scoring, evaluate
@@ -118,7 +118,7 @@ def test_lm_evals_logs_are_judged_as_our_own_items_number_for_number(judged: Jud
 def test_the_imported_study_says_the_same_of_each_benchmark(judged: Judged) -> None:
     root, ours = judged
     found = imported(root)
-    together = shared(ours)
+    together = matched(ours)
     own = study_frames(together, {run: plain_row(run) for run in together.runs}, two_arms(("olora", "lora"), None))
     columns = ["benchmark", "metric", "items", "score_arm", "score_reference", "difference", "low", "high", "p", "found", "verdict"]
     pd.testing.assert_frame_equal(cells(found.frames)[columns], cells(own)[columns])

@@ -14,7 +14,7 @@ import pytest
 from lm_eval_logs import Log
 from two_sides import ONE, answers, frame, said
 
-from olora_bench.analysis.given import BenchmarkLacking, ItemsOfSome, ItemsUnknown, MeasureDiffers, RowsTwice, Run, SeedOfOneSide, shared
+from olora_bench.analysis.given import BenchmarkLacking, ItemsOfSome, ItemsUnknown, MeasureDiffers, RowsTwice, Run, SeedOfOneSide, matched
 from olora_bench.errors import BadInput
 from olora_bench.foreign.lm_eval_frames import Wanted, of_results, results_of
 from olora_bench.judge import judge
@@ -75,7 +75,7 @@ def test_other_questions_leave_the_benchmark_out(
     for side, differs in (("a", {}), ("b", change)):
         Log(own, **differs).write(tmp_path / side)  # type: ignore[arg-type]
     said((tmp_path / "a", tmp_path / "b"), capsys=capsys, code=2)
-    found = shared({side: of_results("", results_of(str(tmp_path / side)), Wanted()).frame for side in "ab"})
+    found = matched({side: of_results("", results_of(str(tmp_path / side)), Wanted()).frame for side in "ab"})
     assert found.left_out == (MeasureDiffers("piqa", what, values, 0 if values else 60),)
 
 

@@ -20,10 +20,10 @@ from olora_bench.analysis.caveats import PairsOfOneArm
 from olora_bench.analysis.cells import seed_differences
 from olora_bench.analysis.choices import Choices, at_edge, choices
 from olora_bench.analysis.compared import compared
-from olora_bench.analysis.foreseen import seen
 from olora_bench.analysis.outcome import outcomes
 from olora_bench.analysis.pairs import pairs
 from olora_bench.analysis.reasons import BestAtEdge, BestUnknown, NothingFound
+from olora_bench.analysis.variances import seen
 from olora_bench.config import Experiment
 from olora_bench.store import Store
 from olora_bench.study.expand import StudyFile

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finished:
     """What one experiment came to. `computed` is false where everything was done already."""
 
     train_id: str

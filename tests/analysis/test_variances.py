@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from olora_bench.analysis import StudyFrames, Tables
-from olora_bench.analysis.foreseen import assumed, seen
+from olora_bench.analysis.variances import assumed, seen
 
 
 def test_more_items_leave_less_of_the_items_part() -> None:

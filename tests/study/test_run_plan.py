@@ -13,8 +13,8 @@ from olora_bench.config import Experiment, compose, load
 from olora_bench.identity import Identified
 from olora_bench.run.experiment import identified, run
 from olora_bench.study.estimate import train_rows
-from olora_bench.study.foretold import foretold
 from olora_bench.study.pace import Pace, Paces
+from olora_bench.study.run_plan import run_plan
 
 TINY = ["model=tiny_llama2_7b", "data=made_up", "suite=commonsense6_made_up", "tracker=none"]
 SLOW = Pace(train=0.02, read=0.005, request=0.15, exact=0.5, answer=0.5, setup=10.0)
@@ -38,7 +38,7 @@ def what(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def test_hours_of_scoring_are_said_with_what_shortens_them(what) -> None:  # type: ignore[no-untyped-def]
-    assert foretold(what("init=olora"), measure=slowly) == (
+    assert run_plan(what("init=olora"), measure=slowly) == (
         "plan: score the untouched base on 18,089 items, about 2h29m; train about 625 steps, about 4h14m; "
         "score the trained model on 18,089 items, about 2h29m (times measured here on random weights of smollm2_135m_q4). "
         "Scoring would take about 18m00s with suite.limit=200 (items of each benchmark)"
@@ -46,18 +46,18 @@ def test_hours_of_scoring_are_said_with_what_shortens_them(what) -> None:  # typ
 
 
 def test_answers_are_told_and_limited_by_their_own_key(what) -> None:  # type: ignore[no-untyped-def]
-    said = foretold(what("data=alpaca_1k", "suite=alpaca_generation", "recipe.steps=1", "model=smollm2_135m_q4"), measure=slowly)
+    said = run_plan(what("data=alpaca_1k", "suite=alpaca_generation", "recipe.steps=1", "model=smollm2_135m_q4"), measure=slowly)
     assert said.startswith("plan: score the untouched base on 500 answers, about 8h53m; train 1 step, about 3h22m; ")
     assert said.endswith(". Scoring would take about 7h06m with suite.generation.limit=200 (answers)")
 
 
 def test_training_alone_has_no_scoring(what) -> None:  # type: ignore[no-untyped-def]
-    said = foretold(what("init=olora", "suite=none", "recipe.steps=100"), measure=slowly)
+    said = run_plan(what("init=olora", "suite=none", "recipe.steps=100"), measure=slowly)
     assert said == "plan: train 100 steps, about 1h54m (times measured here on random weights of smollm2_135m_q4)"
 
 
 def test_seconds_are_neither_measured_nor_told(what) -> None:  # type: ignore[no-untyped-def]
-    assert foretold(what(*TINY), measure=never) == (
+    assert run_plan(what(*TINY), measure=never) == (
         "plan: score the untouched base on 48 items; train about 6 steps; score the trained model on 48 items"
     )
 
@@ -67,7 +67,7 @@ def test_what_is_done_is_no_part_of_the_plan(machine: list[str]) -> None:
     told: list[str] = []
     for overrides in ([], ["init=olora"], ["suite.limit=4"]):
         one = load(compose([*TINY, "suite.benchmarks=[piqa]", "recipe.steps=2", *machine, *overrides]))
-        run(one, foretell=lambda what: told.append(foretold(what, measure=never)))
+        run(one, foretell=lambda what: told.append(run_plan(what, measure=never)))
     # A busy machine makes a run of two steps long enough for its time to be told.
     assert [re.sub(r", (about|under) [^;(]*(?=;| \(|$)| \(times from .*\)", "", one) for one in told] == [
         "plan: score the untouched base on 8 items; train 2 steps; score the trained model on 8 items",
@@ -89,12 +89,12 @@ def test_a_plan_counts_steps_as_training_does(rows: int, epochs: float, steps: i
     """Forty rows are held out; a last batch that is not full is a step. What overlaps is only known later, so it says about."""
     file = tmp_path / "my.jsonl"
     file.write_text('{"instruction": "a", "output": "b"}\n' * rows)
-    said = foretold(what("model=tiny_llama2_7b", "data=file", f"data.path={file}", "suite=none", f"recipe.epochs={epochs}"), measure=never)
+    said = run_plan(what("model=tiny_llama2_7b", "data=file", f"data.path={file}", "suite=none", f"recipe.epochs={epochs}"), measure=never)
     assert said == f"plan: train about {steps} step{'s' * (steps > 1)}"
 
 
 def test_each_part_of_a_run_of_some_seconds_has_its_time(what) -> None:  # type: ignore[no-untyped-def]
-    said = foretold(what(*TINY[:3], "recipe.steps=2000", "machine.threads=2"), measure=never)
+    said = run_plan(what(*TINY[:3], "recipe.steps=2000", "machine.threads=2"), measure=never)
     assert said == (
         "plan: score the untouched base on 48 items, under 1s; train 2,000 steps, about 19s; score the trained model on 48 items, under 1s "
         "(times from FLOPs, assuming 2 threads at 50 GFLOP/s: no finished run on this hardware)"

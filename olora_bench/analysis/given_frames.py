@@ -10,7 +10,7 @@ import pandas as pd
 
 from olora_bench.analysis.answers import Answered
 from olora_bench.analysis.frames import StudyFrames
-from olora_bench.analysis.given import Run, Shared, Together
+from olora_bench.analysis.given import Matched, Run, Together
 from olora_bench.analysis.load import SCORE_COLUMNS, searches_frame
 from olora_bench.analysis.run_rows import RunRow, run_frame
 from olora_bench.foreign.record import identity
@@ -50,7 +50,7 @@ def plain_row(run: Run) -> RunRow:
     return RunRow(planned, state="done", eval_state="done", measured={"lr": float("nan")})
 
 
-def study_frames(found: Shared, rows: Mapping[Run, RunRow], given: Given, curves: pd.DataFrame | None = None) -> StudyFrames:
+def study_frames(found: Matched, rows: Mapping[Run, RunRow], given: Given, curves: pd.DataFrame | None = None) -> StudyFrames:
     """The frames of a study whose runs were made and scored elsewhere.
 
     Args:

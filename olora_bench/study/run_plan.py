@@ -31,7 +31,7 @@ class Part(NamedTuple):
     seconds: Callable[[Pace], float]
 
 
-def foretold(what: Identified, *, measure: Callable[[Paces, list[Experiment]], tuple[Paces, str | None]] = with_measured) -> str:
+def run_plan(what: Identified, *, measure: Callable[[Paces, list[Experiment]], tuple[Paces, str | None]] = with_measured) -> str:
     """The plan of a run in one line.
 
     Args:
