@@ -11,7 +11,7 @@ from olora_bench.study.expand import find_study
 from olora_bench.study.report import Analysed, analysed
 
 RESULTS = Path(__file__).parents[1] / "results"
-PUBLISHED = ("smollm2", "smollm2_alpaca", "headline", "unclipped", "why")
+PUBLISHED = ("smollm2", "smollm2_alpaca", "headline", "unclipped", "why", "horizons")
 """Studies whose results are committed; what a checkout ran for itself lies beside them."""
 
 

@@ -123,26 +123,28 @@ def equivalent_steps(frames: StudyFrames, comparisons: Sequence[Comparison]) -> 
     rows = [
         comparison.columns | place | row
         for comparison in comparisons
-        for place, arm, reference in _families(frames, comparison, edges)
-        for row in _rows(frames, arm, reference)
+        for place, planned, arm, reference in _families(frames, comparison, edges)
+        for row in _rows(frames, planned, arm, reference)
     ]
     return EQUIVALENT_STEPS.frame(rows)
 
 
 def _families(
     frames: StudyFrames, comparison: Comparison, edges: Container[tuple[str, str]]
-) -> Iterator[tuple[Row, _Schedules, _Schedules]]:
-    """A family at a time, the schedules of the arm and of the reference, where both have several lengths."""
+) -> Iterator[tuple[Row, Sequence[float], _Schedules, _Schedules]]:
+    """A family at a time where both arms have several lengths: what names it, the reference's lengths that are asked for, the schedules
+    of the arm and of the reference."""
     runs = pd.concat([frames.runs, unkept(frames.runs)], ignore_index=True) if comparison.role == "tuned" else frames.runs
     known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([comparison.arm, comparison.reference])
     ours = with_role(runs[known if comparison.lr is None else known & (runs["lr"] == comparison.lr)], comparison.role)
     losses = ours["metrics.report_loss"].astype(float).where(ours["state"] == "done").mask(ours["state"] == "diverged", np.inf)
     ours = ours.assign(loss=losses).drop_duplicates(["family", "model", "rank", "arm", "length", "seed"])
+    asked = frames.runs[frames.runs["arm"] == comparison.reference].groupby("family")["length"].unique()  # of searches that go on too
     for place, family in groups_of(ours, ["family", "model", "rank"]):
         sides = [family[family["arm"] == side] for side in (comparison.arm, comparison.reference)]
         if all(side["length"].nunique() > 1 for side in sides):
             arm, reference = (_schedules(side, edges) for side in sides)
-            yield place, arm, reference
+            yield place, sorted(map(_steps, asked[place["family"]])), arm, reference
 
 
 def _schedules(runs: pd.DataFrame, edges: Container[tuple[str, str]]) -> _Schedules:
@@ -152,9 +154,8 @@ def _schedules(runs: pd.DataFrame, edges: Container[tuple[str, str]]) -> _Schedu
     return _Schedules(str(runs["arm"].iloc[0]), settings, losses, ids, states, at_edge)
 
 
-def _rows(frames: StudyFrames, arm: _Schedules, reference: _Schedules) -> list[Row]:
-    planned, lengths = (sorted(map(_steps, side.losses)) for side in (reference, arm))
-    middle = np.sqrt(planned[0] * planned[-1])
+def _rows(frames: StudyFrames, planned: Sequence[float], arm: _Schedules, reference: _Schedules) -> list[Row]:
+    lengths, middle = sorted(map(_steps, arm.losses)), np.sqrt(planned[0] * planned[-1])
     judged = min(lengths, key=lambda length: (round(abs(np.log(length / middle)), 3), length))
     return [
         {"setting": arm.settings[length], "steps": length, "judged": length == judged} | _row(frames, arm, reference, length)

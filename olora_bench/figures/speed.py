@@ -30,6 +30,7 @@ from olora_bench.figures._style import (
 )
 from olora_bench.words import keys
 from olora_bench.words.comparisons import ends
+from olora_bench.words.speed import family_name
 
 _TICKS = ((0.1, 1.0, 10.0, 100.0), (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0),
           (0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.6))  # fmt: skip
@@ -110,7 +111,7 @@ def equivalent_steps(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, tit
         _losses(above, family, shown)
         _ratios(below, family, shown[first["arm"]])
         above.tick_params(labelbottom=False)
-        above.set_title(where(max(rows_of(family), key=lambda row: row["judged"])).replace(", rank ", " r"))
+        above.set_title(family_name(family, found).replace(", rank ", " r"))
         below.set_xlabel("steps of the schedule")
         if number % columns == 0:
             above.set_ylabel("Final held-out loss (nats)")

@@ -40,7 +40,7 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     longest = of_longest(tables)
     shown: dict[str, list[Outcome]] = {"primary": [], "secondary": [], "too few": [], "none": []}
     for outcome in outcomes(tables["verdicts"]):
-        shown[_place(outcome, longest["cells"])].append(outcome)
+        shown[_place(outcome, longest)].append(outcome)
     parts = [f"{frames.title}: {_state(frames)}."]
     for outcome in shown["primary"]:
         *sections, limits = _sections(outcome, longest)
@@ -55,9 +55,11 @@ def extract(frames: StudyFrames, tables: Tables) -> str:
     return markdown_escape("\n\n".join(parts))
 
 
-def _place(outcome: Outcome, cells: pd.DataFrame) -> str:
+def _place(outcome: Outcome, tables: Tables) -> str:
     """Where an extract shows a comparison. Secondary ones with too few runs are named only: a figure of theirs would be quoted."""
-    if begun(primary(outcome.comparison.rows_in(cells))).empty and not outcome.loss.known and not outcome.diverged:
+    cells, worth = (outcome.comparison.rows_in(tables[name]) for name in ("cells", "equivalent_steps"))
+    known = outcome.loss.known or outcome.diverged or worth["ratio"].notna().any()
+    if begun(primary(cells)).empty and not known:
         return "none"
     if outcome.comparison.kind == "primary":
         return "primary"

@@ -66,7 +66,7 @@ def sentences(outcome: Outcome, tables: Tables) -> list[str]:
     comparison = outcome.comparison
     facts = words.facts(outcome, comparison.rows_in(tables["measures"]), comparison.rows_in(tables["scopes"]))
     counts = rows_of(comparison.rows_in(tables["win_counts"]))
-    return [words.headline(outcome), words.sentence("; ".join(facts)), *map(words.count, counts)]
+    return [words.headline(outcome), *filter(None, [words.sentence("; ".join(facts))]), *map(words.count, counts)]
 
 
 def of_longest(tables: Tables) -> Tables:

@@ -22,6 +22,7 @@ _LACKING = {
     "travel by ratio": "needs the distance that A and B travelled at ratios below and above 1",
     "losses by ratio": "needs the held-out loss at ratio 1, below it and above it",
     "complete pairs": "no pair of runs is complete",
+    "no longest": "no pair of the longest schedules has runs yet",
 }
 
 FLIPPED = "sign flips over blocks, these items"

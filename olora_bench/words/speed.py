@@ -61,13 +61,20 @@ def equivalent_lines(table: pd.DataFrame) -> list[str]:
     """A line a (model, rank): how many of the reference's steps those of the arm are worth. `table`: a comparison's rows of that frame."""
     lines = []
     for _, family in groups_of(table[table["seeds"] > 0], ["family", "model", "rank"]):
-        first = max(rows_of(family), key=lambda row: row["judged"])
+        first = rows_of(family)[0]
         judged, others = ([worth(Worth.of_row(row)) for row in rows_of(family[family["judged"] == which])] for which in (True, False))
         notes = sorted({worded(reason) for reasons in family["reasons"] for reason in reasons if not isinstance(reason, TooFewSeeds)})
         said = f"in steps of {first['reference']} that end at the same loss, {first['arm']}'s {' and '.join(judged) or 'are unknown'}"
         beside = f" (described: {', '.join(others)})" if others else ""
-        lines.append(f"{where(first)}: {said}{beside}{''.join(f'; {note}' for note in notes)}.")
+        lines.append(f"{family_name(family, table)}: {said}{beside}{''.join(f'; {note}' for note in notes)}.")
     return lines
+
+
+def family_name(family: pd.DataFrame, table: pd.DataFrame) -> str:
+    """A family's model and rank; where the table has several of these, its setting at the judged length too."""
+    judged = max(rows_of(family), key=lambda row: row["judged"])
+    alike = table[(table["model"] == judged["model"]) & (table["rank"] == judged["rank"])]["family"].nunique()
+    return where(judged if alike > 1 else judged | {"setting": ""})
 
 
 def worth(one: Worth) -> str:

@@ -181,7 +181,7 @@ def facts(outcome: Outcome, measures: pd.DataFrame, scopes: pd.DataFrame) -> lis
     lines += [SEARCH_LUCK] if one_search(outcome) and effect.has_interval else []
     gaps = [(outcome.pairs_missing, "missing"), (outcome.diverged, "diverged")]
     state = ", ".join(f"{count} {word}" for count, word in gaps if count) or "all done"
-    lines.append(f"{counted(outcome.pairs_planned, 'pair')} of runs planned, {state}")
+    lines += [f"{counted(outcome.pairs_planned, 'pair')} of runs planned, {state}"] if outcome.pairs_planned else []
     return [*lines, *_held_out_loss(outcome, measures), *map(worded, outcome.loss_reasons)]
 
 

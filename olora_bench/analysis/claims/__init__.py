@@ -59,8 +59,10 @@ def judge(claims: Iterable[Claim], frames: StudyFrames, tables: Mapping[str, pd.
     judged = []
     for claim in claims:
         asked = Asked.of(claim, frames, tables, rng)
-        if asked.tables["pairs"].empty:
-            judged.append(Judged(claim, "", Finding(NOT_TESTED, evidence.NotCompared(claim.arm, claim.reference))))
+        shorter = claim.measurement == "faster" and len(asked.tables["equivalent_steps"])  # needs no pair of the longest schedule
+        if asked.tables["pairs"].empty and not shorter:
+            shown = evidence.Lacking("no longest") if asked.comparisons else evidence.NotCompared(claim.arm, claim.reference)
+            judged.append(Judged(claim, "", Finding(NOT_TESTED, shown)))
         else:
             judged.append(Judged(claim, frames.protocol, MEASUREMENTS[claim.measurement](asked)))
     return judged

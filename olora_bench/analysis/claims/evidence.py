@@ -29,7 +29,7 @@ class NotCompared:
 class Lacking:
     """What a measurement needs and the study does not have."""
 
-    what: Literal["losses on the way", "scores", "costs", "adapters", "travel by ratio", "losses by ratio", "complete pairs"]
+    what: Literal["losses on the way", "scores", "costs", "adapters", "travel by ratio", "losses by ratio", "complete pairs", "no longest"]
 
 
 @dataclass(frozen=True)
