@@ -104,7 +104,7 @@ def test_the_run_stays_resumable(experiment: Experiment, monkeypatch: pytest.Mon
 def test_a_cache_disk_that_is_full(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may have 64 KiB: the record fits, and the model that is built into the cache does not."""
     here = experiment.model_copy(update={"machine": experiment.machine.model_copy(update={"cache_dir": tmp_path / "cache"}), "seed": 1})
-    monkeypatch.setattr("olora_bench.run.base._BASES", {})  # else the model is in memory already
+    monkeypatch.setattr("olora_bench.run.worker._BASES", {})  # else the model is in memory already
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
     try:

@@ -170,8 +170,8 @@ def _steps(name: object) -> float:
 
 def _row(frames: StudyFrames, arm: _Schedules, reference: _Schedules, steps: float) -> Row:
     mine = arm.losses[steps]
-    ended = reference.losses.reindex(mine.index[mine.notna()]).notna().sum()
-    begun = reference.states.notna().sum()  # a length that few seeds have run yet would leave out the other lengths' seeds
+    ended, begun = (table.reindex(mine.index[mine.notna()]).notna().sum() for table in (reference.losses, reference.states))
+    # A length that few seeds have run yet would leave out the other lengths' seeds.
     read = ended.index[(ended >= MIN_SEEDS_FOR_VERDICT) & (ended > begun / 2)]
     both = reference.losses[read].assign(arm=mine).dropna()
     planned = int(reference.states[read].assign(arm=arm.states[steps]).notna().all(axis=1).sum())

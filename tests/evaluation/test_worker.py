@@ -18,7 +18,7 @@ import olora_bench.models
 from olora_bench import assets
 from olora_bench.config import compose, load
 from olora_bench.evaluation import scores
-from olora_bench.run import base as loaded_bases
+from olora_bench.run import worker as loaded_bases
 from olora_bench.run.experiment import identified, run
 from olora_bench.store import Store
 
