@@ -178,7 +178,7 @@ def _speed_ups(s: Sources) -> Drawn:
 
 def _equivalent_steps(s: Sources) -> Drawn:
     table = s.tables["equivalent_steps"]
-    table = table[table.groupby([*KEYS, "family", "model", "rank"], dropna=False)["ratio"].transform("count") > 0]
+    table = table[table.groupby([*KEYS, "family", "model", "rank"], dropna=False)["ratio"].transform("count") > 0].dropna(subset=["loss"])
     if table.empty:
         yield LeftOut("equivalent_steps", "no arm and its reference were trained to the end of schedules of several lengths")
         return

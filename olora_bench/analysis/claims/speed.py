@@ -17,6 +17,7 @@ def faster(asked: Asked) -> Finding:
     Crossings inside one schedule are a hint and decide nothing.
     """
     worth = asked.tables["equivalent_steps"]
+    worth = worth[worth["judged"].astype(bool) | (worth["seeds"] > 0)]  # of a length that has not begun there is nothing to tell
     if worth.empty:
         return _inside_one(asked)
     judged = worth[worth["judged"]]
