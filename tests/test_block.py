@@ -104,6 +104,21 @@ def test_a_record_outlives_the_training_that_would_replace_it(block: Experiment,
     assert scored(block) == [0.1]
 
 
+def test_scores_outlive_a_base_that_lacks_its_own(block: Experiment, trained: list[float]) -> None:
+    """A clone without the base's scoring, which git may leave out: the base is scored, and nothing is trained or taken away."""
+    import shutil
+
+    store, train_id = Store(block.machine.results_dir), run_finalists(block).train_id
+    (scores,) = (store.run_dir(train_id) / "evals").iterdir()
+    before = {path.name: path.read_bytes() for path in scores.iterdir()}
+    store.adapter_path(train_id).unlink()
+    shutil.rmtree(block.machine.results_dir / "base")
+    trained.clear()
+    run_finalists(block)
+    assert trained == [] and {path.name: path.read_bytes() for path in scores.iterdir()} == before
+    assert list((block.machine.results_dir / "base").rglob("record.json"))
+
+
 def test_a_finalist_in_other_hands_is_left_and_the_others_are_trained(block: Experiment, trained: list[float]) -> None:
     """Nothing is kept or scored before it is known."""
     store = Store(block.machine.results_dir)

@@ -117,8 +117,8 @@ def test_readme_says_the_verdict_and_what_the_headline_lacks_for_one() -> None:
     assert said in README and "at one of five rates held fixed it is not shown" in README
     assert is_above_the_margin()
     assert not any(isinstance(one, BestAtEdge) for one in verdict()["reasons"])
-    beside = "not shown at two of three rates held fixed, and with either arm's best rate, in the mean and within noise, at an edge"
-    assert beside in README
+    edge = "a study judged by loss would have called nothing there: either arm's best rate, in the mean and within noise, lies at an edge"
+    assert edge in README and "not corrected, not shown at two of three rates held fixed." in README
     assert OF_HEADLINE["A study judged by loss would have called nothing on these blocks."]()
 
 

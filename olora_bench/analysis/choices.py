@@ -100,13 +100,15 @@ def choices(frames: StudyFrames, comparison: Comparison, pairs: pd.DataFrame) ->
 
 
 def at_edges(frames: StudyFrames) -> frozenset[tuple[str, str]]:
-    """The (arm, cell) whose lowest mean criterion over all blocks lies at an edge of the finalists, or is not known; of every length of
-    schedule."""
+    """The (arm, cell) whose lowest mean criterion over all blocks lies at an edge of the finalists, or cannot be told since each of them
+    diverged somewhere; of every length of schedule of which a block is finished."""
     if frames.tuning is None:
         return frozenset()
     runs = with_role(frames.runs, "finalist")
     found = [(str(arm), _by_cell(own, frames.tuning.criterion)) for arm, own in runs.groupby("arm")]
-    return frozenset((arm, cell) for arm, cells in found for cell, one in cells.items() if _any_at_edge({cell: one}))
+    return frozenset(
+        (arm, cell) for arm, cells in found for cell, one in cells.items() if len(_finished(one)) and _any_at_edge({cell: one})
+    )
 
 
 def _by_cell(runs: pd.DataFrame, criterion: str) -> Finalists:

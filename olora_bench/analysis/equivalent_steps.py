@@ -17,10 +17,11 @@ from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate, Floats, of_blocks
 from olora_bench.analysis.frames import Row, StudyFrames, groups_of, rows_of
 from olora_bench.analysis.held_out import example_parts
+from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.pairs import unkept
 from olora_bench.analysis.reasons import BestAtEdge, PairsDiverged, PairsMissing, Reason, TooFewSeeds
-from olora_bench.analysis.runs import with_role
+from olora_bench.analysis.runs import REPORTED, has_role, with_role
 
 POINTS = 401
 """Lengths at which the reference's loss is read between its shortest and its longest schedule, equally spaced in their logarithm."""
@@ -73,7 +74,7 @@ class Worth:
         steps: the arm's.
         ratio: the reference's steps over the arm's; 0 or infinite beyond the reference's schedules, NaN where it is not known.
         low, high: its 95% interval; 0 and infinite where it is open.
-        p: of equal losses after as many steps; NaN where the reference has none so short or so long, or nothing shows a spread.
+        p: of equal losses after as many steps; NaN where the reference has no such schedule, or nothing shows a spread.
         seeds: paired.
     """
 
@@ -91,8 +92,9 @@ class Worth:
 
     @property
     def verdict(self) -> str:
-        """On which side of 1 the whole interval lies."""
-        if self.p > LEVEL:
+        """On which side of 1 the whole interval lies; unresolved where the reference has no schedule so long: its loss there is read off a
+        chord, which no test is of."""
+        if not self.p <= LEVEL:
             return UNRESOLVED
         return FASTER if self.low >= 1 else SLOWER if self.high <= 1 else UNRESOLVED
 
@@ -117,29 +119,38 @@ class _Schedules:
     at_edge: frozenset[float]
 
 
-def equivalent_steps(frames: StudyFrames, comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """How many of its reference's steps an arm's steps are worth: `EQUIVALENT_STEPS`."""
-    edges = at_edges(frames)
-    rows = [
-        comparison.columns | place | row
-        for comparison in comparisons
-        for place, planned, arm, reference in _families(frames, comparison, edges)
-        for row in _rows(frames, planned, arm, reference)
-    ]
+def equivalent_steps(frames: StudyFrames, comparisons: Sequence[Comparison], seen: Sequence[Looked] = ()) -> pd.DataFrame:
+    """How many of its reference's steps an arm's steps are worth: `EQUIVALENT_STEPS`.
+
+    Args:
+        seen: what the looks of a study came to: a comparison has the seeds that its verdict stands on.
+    """
+    ends = {one.comparison: frames.first_seed + one.seeds for one in seen}
+    rows: list[Row] = []
+    for comparison in comparisons:
+        runs = frames.runs
+        stood = frames if comparison not in ends else replace(frames, runs=runs[~_reported(runs) | (runs["seed"] < ends[comparison])])
+        for place, planned, arm, reference in _families(stood, comparison, at_edges(stood)):
+            rows += [comparison.columns | place | row for row in _rows(stood, planned, arm, reference)]
     return EQUIVALENT_STEPS.frame(rows)
+
+
+def _reported(runs: pd.DataFrame) -> pd.Series[bool]:
+    return has_role(runs, "finalist", *REPORTED)
 
 
 def _families(
     frames: StudyFrames, comparison: Comparison, edges: Container[tuple[str, str]]
 ) -> Iterator[tuple[Row, Sequence[float], _Schedules, _Schedules]]:
-    """A family at a time where both arms have several lengths: what names it, the reference's lengths that are asked for, the schedules
-    of the arm and of the reference."""
+    """A family at a time where both arms have several lengths: what names it, the lengths that are asked for, run or not, the schedules of
+    the arm and of the reference."""
     runs = pd.concat([frames.runs, unkept(frames.runs)], ignore_index=True) if comparison.role == "tuned" else frames.runs
     known = runs["family"].notna() & runs["length"].notna() & runs["arm"].isin([comparison.arm, comparison.reference])
     ours = with_role(runs[known if comparison.lr is None else known & (runs["lr"] == comparison.lr)], comparison.role)
     losses = ours["metrics.report_loss"].astype(float).where(ours["state"] == "done").mask(ours["state"] == "diverged", np.inf)
     ours = ours.assign(loss=losses).drop_duplicates(["family", "model", "rank", "arm", "length", "seed"])
-    asked = frames.runs[frames.runs["arm"] == comparison.reference].groupby("family")["length"].unique()  # of searches that go on too
+    of_both = frames.runs[frames.runs["arm"].isin([comparison.arm, comparison.reference])]
+    asked = of_both.dropna(subset=["family", "length"]).groupby("family")["length"].unique()  # of searches that go on too
     for place, family in groups_of(ours, ["family", "model", "rank"]):
         sides = [family[family["arm"] == side] for side in (comparison.arm, comparison.reference)]
         if all(side["length"].nunique() > 1 for side in sides):
@@ -155,10 +166,11 @@ def _schedules(runs: pd.DataFrame, edges: Container[tuple[str, str]]) -> _Schedu
 
 
 def _rows(frames: StudyFrames, planned: Sequence[float], arm: _Schedules, reference: _Schedules) -> list[Row]:
-    lengths, middle = sorted(map(_steps, arm.losses)), np.sqrt(planned[0] * planned[-1])
-    judged = min(lengths, key=lambda length: (round(abs(np.log(length / middle)), 3), length))
+    middle = np.sqrt(planned[0] * planned[-1])
+    judged = min(planned, key=lambda length: (round(abs(np.log(length / middle)), 3), length))
+    lengths = sorted({*map(_steps, arm.losses), judged})
     return [
-        {"setting": arm.settings[length], "steps": length, "judged": length == judged} | _row(frames, arm, reference, length)
+        {"setting": arm.settings.get(length, ""), "steps": length, "judged": length == judged} | _row(frames, arm, reference, length)
         for length in lengths
     ]
 
@@ -169,10 +181,13 @@ def _steps(name: object) -> float:
 
 
 def _row(frames: StudyFrames, arm: _Schedules, reference: _Schedules, steps: float) -> Row:
+    if steps not in arm.losses:
+        return _nothing(steps)
     mine = arm.losses[steps]
     ended, begun = (table.reindex(mine.index[mine.notna()]).notna().sum() for table in (reference.losses, reference.states))
     # A length that few seeds have run yet would leave out the other lengths' seeds.
-    read = ended.index[(ended >= MIN_SEEDS_FOR_VERDICT) & (ended > begun / 2)]
+    far = ended.index[(ended >= MIN_SEEDS_FOR_VERDICT) & (ended > begun / 2)]
+    read = far if len(far) > 1 else ended.index[ended > 0]
     both = reference.losses[read].assign(arm=mine).dropna()
     planned = int(reference.states[read].assign(arm=arm.states[steps]).notna().all(axis=1).sum())
     runs = [arm.runs.loc[both.index, steps], *(reference.runs.loc[both.index, length] for length in read)]
@@ -190,16 +205,23 @@ def _row(frames: StudyFrames, arm: _Schedules, reference: _Schedules, steps: flo
     }  # fmt: skip
 
 
+def _nothing(steps: float) -> Row:
+    """A length of which the arm has no run yet."""
+    unknown = dict.fromkeys(("loss", "loss_reference", "equivalent", "ratio", "p"), np.nan)
+    nothing = {"low": 0.0, "high": np.inf, "verdict": UNRESOLVED, "seeds": 0, "seeds_planned": 0, "runs": ""}
+    return unknown | nothing | {"reasons": (TooFewSeeds(0, MIN_SEEDS_FOR_VERDICT),)}
+
+
 def _worth(
     frames: StudyFrames, both: pd.DataFrame, runs: list[pd.Series[str]], at_edge: tuple[bool, list[bool]]
 ) -> tuple[Worth, tuple[Reason, ...]]:
     """What steps are worth, and what limits that. `both`: as `_row` joins them; `runs` in order of the arm and its columns."""
     *lengths, _ = both
-    steps, seeds = float(runs[0].name), len(both)  # type: ignore[arg-type]
+    steps, seeds = float(runs[0].name), len(both) if len(lengths) > 1 else 0  # type: ignore[arg-type]
     unknown = Worth(steps, np.nan, 0.0, np.inf, np.nan, seeds)
     if seeds < MIN_SEEDS_FOR_VERDICT:
         return unknown, (TooFewSeeds(seeds, MIN_SEEDS_FOR_VERDICT),)
-    if np.isinf(both).any(axis=None) or len(lengths) < 2:
+    if np.isinf(both).any(axis=None):
         return unknown, ()
     parts = example_parts(frames.examples, [str(one) for column in runs for one in column])
     if isinstance(parts, dict):
@@ -216,10 +238,10 @@ def steps_worth(
 ) -> Worth:  # fmt: skip
     """With how many of its own steps the reference ends at the loss at which the arm ends.
 
-    Between two lengths the reference's loss is linear in the logarithm of its steps, seed by seed. The interval holds every length at which
-    the test of two losses does not tell them apart, so it leaves the arm's own length out exactly where that test finds a difference
-    between schedules of that length (an inverted test, as Fieller's). The test is `crossed.crossed`, over new seeds and new examples; with
-    one row of losses a paired t over seeds.
+    Between two lengths the reference's loss is linear in the logarithm of its steps, seed by seed. The interval goes from the first to the
+    last length at which the test of two losses does not tell them apart (an inverted test, as Fieller's); at the arm's own length it is the
+    test of two schedules of that length. No error of the interpolation is in it. The test is `crossed.crossed`, over new seeds and new
+    examples; with one row of losses a paired t over seeds.
 
     Args:
         steps: the arm's.
@@ -241,7 +263,7 @@ def steps_worth(
     lower = (weights > 0) @ np.array(reference_at_edge or [False] * len(lengths))
     test = replace(test, may_be_lower=np.full(len(at), at_edge), may_be_higher=lower > 0)
     low, high = _interval(at, test)
-    p = float(_one(test, int(np.flatnonzero(at == steps)[0])).p()) if inside else np.nan
+    p = float(_one(test, int(np.flatnonzero(at == steps)[0])).p()) if steps in lengths else np.nan
     return Worth(steps, _crossing(at, test.value) / steps, low / steps, high / steps, p, arm.shape[-1])
 
 
@@ -255,8 +277,10 @@ def _interval(at: Floats, test: Estimate) -> tuple[float, float]:
     low, high = test.interval(LEVEL)
     kept = ~((low > 0) | (high < 0))  # no spread leaves NaN, and tells nothing apart
     if not kept.any():
-        faster = high[-1] < 0
-        return (float(at[-1]), np.inf) if faster else (0.0, float(at[0])) if low[0] > 0 else (0.0, np.inf)
+        if high[-1] < 0:
+            return float(at[-1]), np.inf
+        after = int(np.flatnonzero(low > 0)[0])  # the crossing lies between two of the lengths that are read
+        return (0.0 if after == 0 else float(at[after - 1])), float(at[after])
     places = np.flatnonzero(kept)
     return (0.0 if places[0] == 0 else float(at[places[0]])), (np.inf if places[-1] == len(at) - 1 else float(at[places[-1]]))
 

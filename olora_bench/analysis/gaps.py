@@ -153,9 +153,11 @@ def _of_contrast(runs: pd.DataFrame, contrast: Contrast) -> Iterator[Caveat]:
 
 def _of_pairs(role: str, pairs: pd.DataFrame, frames: StudyFrames, measures: pd.DataFrame) -> Iterator[Caveat]:
     """Of the pairs of one contrast and role."""
-    waits = set(map(tuple, unkept(frames.runs)[["cell", "seed"]].to_numpy())) if role == "tuned" else set()
-    begun = pd.Series([tuple(block) in waits for block in pairs[["cell", "seed"]].to_numpy()], index=pairs.index, dtype=bool)
-    alone = (pairs["arm_id"].isna() | pairs["reference_id"].isna()) & ~begun
+    waits = set(map(tuple, unkept(frames.runs)[["cell", "arm", "seed"]].to_numpy())) if role == "tuned" else set()
+    alone = pd.Series(False, index=pairs.index)
+    for side in ("arm", "reference"):
+        begun = [tuple(block) in waits for block in pairs[["cell", side, "seed"]].to_numpy()]
+        alone |= pairs[f"{side}_id"].isna() & ~pd.Series(begun, index=pairs.index, dtype=bool)
     going_on = _searched_still(frames.searches, pairs[alone])
     if role == "tuned" and going_on:
         yield caveats.SearchesGoOn(tuple(going_on))

@@ -80,7 +80,8 @@ def unkept(runs: pd.DataFrame) -> pd.DataFrame:
     kept = set(map(tuple, with_role(finalists, "tuned")[AS_BLOCK].to_numpy()))
     blocks = finalists.drop_duplicates(AS_BLOCK)
     waits = blocks[np.array([tuple(block) not in kept for block in blocks[AS_BLOCK].to_numpy()], dtype=bool)]
-    return waits.assign(train_id=None, eval_id=None, lr=np.nan, roles="tuned", state="missing", eval_state="missing")
+    scored = waits["base_eval_id"].notna().map({True: "missing", False: "none"})
+    return waits.assign(train_id=None, eval_id=None, lr=np.nan, roles="tuned", state="missing", eval_state=scored)
 
 
 def cells_of_both(runs: pd.DataFrame, arm: str, reference: str) -> set[str]:

@@ -68,7 +68,7 @@ def analyse(frames: StudyFrames, rng: np.random.Generator) -> dict[str, pd.DataF
         "costs": losses.costs(measured),
         "crossings": crossed,
         "speedups": speed.speedups(crossed),
-        "equivalent_steps": equivalent_steps(frames, comparisons(pair)),
+        "equivalent_steps": equivalent_steps(frames, comparisons(pair), seen),
         "rates": rate,
         "sensitivity": rates.sensitivity(rate, frames),
         "ratios": losses.ratios(frames, measured),

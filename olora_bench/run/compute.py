@@ -85,12 +85,18 @@ def _facts(machine: Machine, found: Mapping[str, Asset], threads: int) -> Json:
     )
 
 
+def is_scored(store: Store, what: Identified, record: RunRecord) -> bool:
+    """Whether a run's own scores are there, of its adapter and whole."""
+    scored = None if what.eval_id is None else store.read_eval(what.train_id, None, what.eval_id)
+    return scored is not None and scored.is_of(record) and not store.lacks(record) and not store.lacks(scored)
+
+
 def _keep_reason(worker: Worker, latest: RunRecord, reason: str) -> Path:
     """Record why a run failed, or why a trained one has no scores; returns the folder of that record."""
     store, what = worker.store, worker.what
     if latest.status == "running":
         store.write_run(failed(latest, reason), worker.held)
-    elif latest.status == "done":
+    elif latest.status == "done" and not is_scored(store, what, latest):
         record_unscored(store, what, reason, worker.facts, worker.held)
         if what.eval_id:
             return store.run_eval_dir(what.train_id, what.eval_id)
@@ -112,8 +118,8 @@ def _door(worker: Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
 def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Finished:
     """The run and the untouched base: while another worker scores that one, this one trains."""
     scored, what = score_base(worker, base, paths, wait=False), worker.what
-    if record.status == "diverged":
-        outcome = Finished(what.train_id, what.eval_id, "diverged", computed=True)
+    if record.status == "diverged" or is_scored(store=worker.store, what=what, record=record):  # only the base lacked its scores
+        outcome = Finished(what.train_id, what.eval_id, record.status, computed=True)
     else:
         outcome = _train_then_score(worker, record, paths, base)
     if not scored:
@@ -141,8 +147,10 @@ def _train_then_score(worker: Worker, record: RunRecord, paths: Mapping[str, Pat
         if trained:
             adapted.load(store.adapter_path(what.train_id), record.parts["adapter"].sha256)
         else:
-            if record.status == "done":  # its adapter is not here: trained again; what is recorded stays until that has ended
-                record = started(what, worker.facts, record.attempts + 1)
+            if record.status == "done":  # its adapter is not here: trained again; what is recorded and whole stays until that has ended
+                whole, record = not store.lacks(record), started(what, worker.facts, record.attempts + 1)
+                if not whole:
+                    store.write_run(record, worker.held)
             mirror = _open_mirror(what, worker.study)
             record = _train(worker, record, base, adapted, parts(), mirror)
         scored = record.status == "done" and what.eval_id is not None

@@ -11,7 +11,7 @@ from olora_bench.analysis.frames import Row, groups_of, rows_of, where
 from olora_bench.analysis.paired import LEVEL
 from olora_bench.analysis.reasons import CoarseReadings, ReadingsDiffer, TooFewSeeds
 from olora_bench.analysis.speed import HEADLINE_SHARE, headline_speeds
-from olora_bench.words.numbers import times
+from olora_bench.words.numbers import in_series, times
 from olora_bench.words.reasons import counted, worded
 
 
@@ -60,14 +60,27 @@ def speed_sentence(row: Row) -> str:
 def equivalent_lines(table: pd.DataFrame) -> list[str]:
     """A line a (model, rank): how many of the reference's steps those of the arm are worth. `table`: a comparison's rows of that frame."""
     lines = []
-    for _, family in groups_of(table[table["seeds"] > 0], ["family", "model", "rank"]):
-        first = rows_of(family)[0]
-        judged, others = ([worth(Worth.of_row(row)) for row in rows_of(family[family["judged"] == which])] for which in (True, False))
-        notes = sorted({worded(reason) for reasons in family["reasons"] for reason in reasons if not isinstance(reason, TooFewSeeds)})
-        said = f"in steps of {first['reference']} that end at the same loss, {first['arm']}'s {' and '.join(judged) or 'are unknown'}"
+    for _, planned in groups_of(table, ["family", "model", "rank"]):
+        family = planned[planned["seeds"] > 0]  # of the others there is nothing to tell, but of the judged one that
+        if family.empty:
+            continue
+        (judged,), first = rows_of(planned[planned["judged"].astype(bool)]), rows_of(family)[0]
+        others, notes = [worth(Worth.of_row(row)) for row in rows_of(family) if not row["judged"]], _notes(family)
+        decides = worth(Worth.of_row(judged)) if judged["seeds"] else f"{judged['steps']:g} are not known"
+        said = f"in steps of {first['reference']} that end at the same loss, {first['arm']}'s {decides}"
         beside = f" (described: {', '.join(others)})" if others else ""
         lines.append(f"{family_name(family, table)}: {said}{beside}{''.join(f'; {note}' for note in notes)}.")
     return lines
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    """What limits the rows, each once, with the lengths that it is of unless it is of all."""
+    lengths: dict[str, list[str]] = {}
+    for row in rows_of(rows):
+        for reason in row["reasons"]:
+            if not isinstance(reason, TooFewSeeds):
+                lengths.setdefault(worded(reason), []).append(f"{row['steps']:g}")
+    return [note if len(of) == len(rows) else f"at {in_series(of)} steps {note}" for note, of in lengths.items()]
 
 
 def family_name(family: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -114,7 +127,7 @@ def equivalent_caption(table: pd.DataFrame) -> list[str]:
     """What a figure of equivalent steps shows, in sentences. `table`: rows of one comparison."""
     first = rows_of(table)[0]
     arm, reference = first["arm"], first["reference"]
-    notes = sorted({worded(reason) for reasons in table["reasons"] for reason in reasons})
+    notes = _notes(table)
     return [
         f"Above: final held-out loss (nats per supervised token) of {arm} and {reference}, each trained to the end of schedules of several "
         f"lengths; mean over seeds. Below: with how many times as many steps {reference} ends at {arm}'s loss, above 1 {arm} is faster. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,10 +64,18 @@ def test_the_references_shortest_length_can_show_slower_only() -> None:
     assert (found.verdict, found.low, found.high) == ("slower", 0.0, 1.0)
 
 
-def test_a_length_that_the_reference_does_not_have_has_no_p() -> None:
-    """128 steps that end where 32 of the reference's do."""
-    found = at_speed(0.25, steps=128.0)
-    assert np.isnan(found.p) and (found.verdict, found.ratio) == ("slower", pytest.approx(0.25, rel=0.004))
+@pytest.mark.parametrize("steps", [24.0, 128.0])
+def test_at_a_length_that_the_reference_does_not_have_nothing_is_shown(steps: float) -> None:
+    """Between two of its lengths the chord lies above a convex curve, which favours the arm."""
+    found = at_speed(16 / steps if steps > 64 else 1.5, steps=steps)
+    assert np.isnan(found.p) and found.verdict == "unresolved"
+    assert found.ratio == pytest.approx(16 / steps if steps > 64 else 1.5, rel=0.004) or found.ratio == 0
+
+
+def test_an_interval_narrower_than_the_reading_is_no_open_one() -> None:
+    mine = (4.0 - 0.5 * np.log2(1.505 * 32 / 16) + TREMBLE / 1e4)[None, :]
+    found = steps_worth(32.0, mine, LENGTHS, REFERENCE)
+    assert found.verdict == "faster" and 1.48 < found.low <= 1.505 <= found.high < 1.53
 
 
 def test_the_interval_is_the_inverted_paired_t() -> None:
@@ -143,3 +152,26 @@ def test_a_missing_run_is_counted(synthetic: Load) -> None:
     found = found[(found["contrast"] == "olora vs lora") & (found["role"] == "tuned") & (found["model"] == "syn_e")].set_index("steps")
     assert found["seeds"].to_dict() == {10: 3, 20: 2, 40: 3}
     assert found.loc[20, "reasons"] == (PairsMissing(1, 3), TooFewSeeds(2, 3))
+
+
+def test_the_judged_length_is_that_of_the_plan_though_it_has_not_run(synthetic: Load) -> None:
+    """lora has all three lengths, olora's 20 steps have no run: 20 is judged, and nothing is known of it."""
+    frames, tables = synthetic("whole")
+    ours = (frames.runs["arm"] == "olora") & (frames.runs["length"] == 20) & frames.runs["roles"].str.contains("tuned")
+    found = equivalent_steps(replace(frames, runs=frames.runs[~ours]), comparisons(tables["pairs"]))
+    found = found[(found["contrast"] == "olora vs lora") & (found["role"] == "tuned") & (found["model"] == "syn_e")].set_index("steps")
+    assert found["judged"].to_dict() == {10: False, 20: True, 40: False}
+    assert (found.loc[20, "seeds"], found.loc[20, "verdict"]) == (0, "unresolved") and np.isnan(found.loc[20, "ratio"])
+
+
+def test_a_comparison_has_the_seeds_that_its_verdict_stands_on(synthetic: Load) -> None:
+    frames, tables = synthetic("whole")
+    compared = comparisons(tables["pairs"])
+    seen = [SimpleNamespace(comparison=one, seeds=4) for one in compared]
+    found = equivalent_steps(replace(frames, first_seed=10), compared, seen)  # type: ignore[arg-type]
+    found = found[(found["contrast"] == "olora vs lora") & (found["role"] == "tuned") & (found["model"] == "syn_e")].set_index("steps")
+    whole = tables["equivalent_steps"]
+    whole = whole[(whole["contrast"] == "olora vs lora") & (whole["role"] == "tuned") & (whole["model"] == "syn_e")].set_index("steps")
+    assert set(found.loc[40, "runs"].split()) <= set(whole.loc[40, "runs"].split())
+    used = frames.runs[frames.runs["train_id"].isin(found.loc[40, "runs"].split())]
+    assert used["seed"].max() < 14

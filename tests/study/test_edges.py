@@ -242,3 +242,7 @@ def test_a_block_that_has_kept_no_finalist_yet_is_a_missing_pair(swept: Swept) -
     (verdict,) = tables["verdicts"].to_dict("records")
     assert (verdict["pairs_planned"], verdict["pairs_missing"], verdict["loss_blocks"]) == (6, 1, 5)
     assert not [one for one in tables["warnings"]["caveat"] if isinstance(one, PairsOfOneArm)]
+    assert verdict["judged_by"] == "report_loss"
+    both = first.assign(roles=first["roles"].mask(first["seed"] == SETTLES - 1, "finalist"))
+    (verdict,) = analyse(replace(frames, runs=both, looks=()), np.random.default_rng(0))["verdicts"].to_dict("records")
+    assert (verdict["judged_by"], verdict["pairs_missing"], verdict["loss_blocks"]) == ("report_loss", 1, 5), "of neither arm"
