@@ -136,6 +136,7 @@ def equivalent_steps(frames: StudyFrames, comparisons: Sequence[Comparison], see
 
 
 def _reported(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Which runs a block chooses among or reports; those of a search have seeds of their own, before all looks."""
     return has_role(runs, "finalist", *REPORTED)
 
 

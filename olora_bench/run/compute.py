@@ -85,7 +85,7 @@ def _facts(machine: Machine, found: Mapping[str, Asset], threads: int) -> Json:
     )
 
 
-def is_scored(store: Store, what: Identified, record: RunRecord) -> bool:
+def _is_scored(store: Store, what: Identified, record: RunRecord) -> bool:
     """Whether a run's own scores are there, of its adapter and whole."""
     scored = None if what.eval_id is None else store.read_eval(what.train_id, None, what.eval_id)
     return scored is not None and scored.is_of(record) and not store.lacks(record) and not store.lacks(scored)
@@ -96,7 +96,7 @@ def _keep_reason(worker: Worker, latest: RunRecord, reason: str) -> Path:
     store, what = worker.store, worker.what
     if latest.status == "running":
         store.write_run(failed(latest, reason), worker.held)
-    elif latest.status == "done" and not is_scored(store, what, latest):
+    elif latest.status == "done" and not _is_scored(store, what, latest):
         record_unscored(store, what, reason, worker.facts, worker.held)
         if what.eval_id:
             return store.run_eval_dir(what.train_id, what.eval_id)
@@ -118,7 +118,7 @@ def _door(worker: Worker, *, training: bool) -> tuple[Mapping[str, Path], Base]:
 def _train_and_score(worker: Worker, record: RunRecord, paths: Mapping[str, Path], base: Base) -> Finished:
     """The run and the untouched base: while another worker scores that one, this one trains."""
     scored, what = score_base(worker, base, paths, wait=False), worker.what
-    if record.status == "diverged" or is_scored(store=worker.store, what=what, record=record):  # only the base lacked its scores
+    if record.status == "diverged" or _is_scored(worker.store, what, record):  # only the base lacked its scores
         outcome = Finished(what.train_id, what.eval_id, record.status, computed=True)
     else:
         outcome = _train_then_score(worker, record, paths, base)

@@ -64,8 +64,8 @@ class Setting:
 @dataclass(frozen=True)
 class StepsWorth:
     """From separately completed schedules. `factor` is the one that the paper names, None where it names none; `new_examples`: whether
-    intervals are over new examples of the held-out loss too; `looks`: whether
-    the study stops by looks, of which these intervals know nothing."""
+    intervals are over new examples of the held-out loss too; `looks`: whether the study stops by looks, of which these intervals know
+    nothing."""
 
     reference: str
     settings: tuple[Setting, ...]
