@@ -84,13 +84,6 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def figure_of(height_in: float, *, between_in: tuple[float, float] = (0.03, 0.03), width_in: float = WIDTH_IN) -> Figure:
-    """An empty figure that arranges its axes itself, so far apart from side to side and from top to bottom."""
-    figure = Figure(figsize=(width_in, height_in), layout="constrained")
-    _layout(figure).set(w_pad=between_in[0], h_pad=between_in[1], wspace=0.02, hspace=0.02)
-    return figure
-
-
 def _layout(figure: Figure) -> ConstrainedLayoutEngine:
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
@@ -109,55 +102,61 @@ def panels_of(
 
 
 TITLE_LINE_IN, LEGEND_LINE_IN, KEY_LINE_IN = 0.14, 0.145, 0.125
-TITLE_CHARACTERS, KEY_CHARACTERS = 47, 59
+TITLE_CHARACTER_IN, KEY_CHARACTER_IN = 0.07, 0.0555
 
 
-def title_lines(title: str) -> list[str]:
-    """A title broken to the width of a figure."""
-    whole = re.sub(r"\b(lr|rank|steps|at|its|own) (?=\S)", "\\1\u00a0", title)  # a name stays with its number
-    return textwrap.wrap(whole, TITLE_CHARACTERS, break_on_hyphens=False)
+def headed(
+    below_in: float, title: str, styles: Mapping[str, ArmStyle] | None = None, *,
+    key: str = "", lines: bool = True, width_in: float = WIDTH_IN, between_in: tuple[float, float] = (0.03, 0.03),
+) -> Figure:  # fmt: skip
+    """A figure with a title, below it what the arms look like, and below that what the marks mean, at the top left.
 
-
-def key_lines(key: str) -> list[str]:
-    """What marks mean, broken to the width of a figure."""
-    return textwrap.wrap(key, KEY_CHARACTERS, break_on_hyphens=False)
-
-
-def legend_rows(arms: Sequence[str]) -> list[int]:
-    """How many arms each row of a legend takes, so that none is wider than the figure."""
-    rows, width = [0], 0.0
-    for name in arms:
-        need = 0.33 + 0.062 * len(name)
-        if rows[-1] and width + need > WIDTH_IN - 0.1:
-            rows, width = [*rows, 0], 0.0
-        rows[-1], width = rows[-1] + 1, width + need
-    return rows
-
-
-def header_in(title: str, arms: Sequence[str] = (), *, key: str = "") -> float:
-    """The height of a header in inches."""
-    legend = LEGEND_LINE_IN * len(legend_rows(arms)) + 0.04 if arms else 0.0
-    return 0.06 + TITLE_LINE_IN * len(title_lines(title)) + legend + (KEY_LINE_IN * len(key_lines(key)) + 0.05 if key else 0.0)
-
-
-def header(figure: Figure, title: str, styles: Mapping[str, ArmStyle] | None = None, *, lines: bool = True, key: str = "") -> None:
-    """A title, below it what the arms look like, and below that what the marks mean, at the top left; the axes get the rest."""
-    width, height = figure.get_size_inches()
-    arms, left = list(styles or ()), 0.04 / width
-    _layout(figure).set(rect=(0, 0, 1, 1 - header_in(title, arms, key=key) / height))
-    figure.text(left, 1 - 0.03 / height, "\n".join(title_lines(title)), va="top", ha="left", fontsize=TITLE_PT, fontweight="bold")
-    figure.text(left, 1 - (header_in(title, arms) + 0.01) / height, "\n".join(key_lines(key)), va="top", ha="left", color=QUIET)
-    if not arms or styles is None:
-        return
-    top, start = 1 - (0.07 + TITLE_LINE_IN * len(title_lines(title))) / height, 0
-    for row, count in enumerate(legend_rows(arms)):
-        handles = [key_line(styles[name], name, lines=lines) for name in arms[start : start + count]]
+    Args:
+        below_in: the height in inches of what lies below them, where the axes arrange themselves.
+        styles: of the arms that a legend names.
+        lines: whether the legend shows an arm's line beside its marker.
+        between_in: how far axes lie from one another, from side to side and from top to bottom.
+    """
+    said, marks, legends = _title_lines(title, width_in), _key_lines(key, width_in), _legend_rows(styles or {}, width_in)
+    legends_from = 0.06 + TITLE_LINE_IN * len(said)
+    marks_from = legends_from + (LEGEND_LINE_IN * len(legends) + 0.04 if legends else 0.0)
+    head = marks_from + (KEY_LINE_IN * len(marks) + 0.05 if marks else 0.0)
+    height, left = head + below_in, 0.04 / width_in
+    figure = Figure(figsize=(width_in, height), layout="constrained")
+    _layout(figure).set(w_pad=between_in[0], h_pad=between_in[1], wspace=0.02, hspace=0.02, rect=(0, 0, 1, 1 - head / height))
+    figure.text(left, 1 - 0.03 / height, "\n".join(said), va="top", ha="left", fontsize=TITLE_PT, fontweight="bold")
+    figure.text(left, 1 - (marks_from + 0.01) / height, "\n".join(marks), va="top", ha="left", color=QUIET)
+    for row, shown in enumerate(legends):
         legend = figure.legend(
-            handles=handles, loc="upper left", ncols=count, bbox_to_anchor=(left, top - row * LEGEND_LINE_IN / height), borderaxespad=0,
+            handles=[key_line(style, name, lines=lines) for name, style in shown.items()], loc="upper left", ncols=len(shown),
+            bbox_to_anchor=(left, 1 - (legends_from + 0.01 + row * LEGEND_LINE_IN) / height), borderaxespad=0,
             borderpad=0, handlelength=1.9 if lines else 0.8, handletextpad=0.4, columnspacing=1.0,
         )  # fmt: skip
         legend.set_in_layout(False)
-        start += count
+    return figure
+
+
+def _title_lines(title: str, width_in: float) -> list[str]:
+    """Broken to the width of a figure."""
+    whole = re.sub(r"\b(lr|rank|steps|at|its|own) (?=\S)", "\\1\u00a0", title)  # a name stays with its number
+    return textwrap.wrap(whole, int(width_in / TITLE_CHARACTER_IN), break_on_hyphens=False)
+
+
+def _key_lines(key: str, width_in: float) -> list[str]:
+    return textwrap.wrap(key, int(width_in / KEY_CHARACTER_IN), break_on_hyphens=False)
+
+
+def _legend_rows(styles: Mapping[str, ArmStyle], width_in: float) -> list[dict[str, ArmStyle]]:
+    """The arms of each row of a legend, so that none is wider than the figure."""
+    rows: list[dict[str, ArmStyle]] = []
+    room = 0.0
+    for name, style in styles.items():
+        need = 0.33 + 0.062 * len(name)
+        if not rows or need > room:
+            rows, room = [*rows, {}], width_in - 0.1
+        rows[-1][name] = style
+        room -= need
+    return rows
 
 
 def key_line(style: ArmStyle, label: str, *, lines: bool = True) -> Line2D:

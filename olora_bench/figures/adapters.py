@@ -18,9 +18,7 @@ from olora_bench.figures._style import (
     QUIET,
     ArmStyle,
     few_ticks,
-    figure_of,
-    header,
-    header_in,
+    headed,
     light_grid,
     log_ticks,
     panels_of,
@@ -59,8 +57,7 @@ def anatomy(facts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) 
     panels = [p for p in FACTS if (facts["fact"].eq(p[2]) & facts["stage"].isin([s for s in p[:2] if s])).any()]
     rows = -(-len(panels) // 2)
     key = _anatomy_key(facts, panels)
-    figure = figure_of(header_in(title, key=key) + rows * (ARM_IN * len(arms) + 0.68) + 0.1, between_in=(0.06, 0.05))
-    header(figure, title, key=key)
+    figure = headed(rows * (ARM_IN * len(arms) + 0.68) + 0.1, title, key=key, between_in=(0.06, 0.05))
     for (before, after, fact, name, meaning), (axes, leftmost, _) in zip(panels, panels_of(figure, len(panels), 2), strict=True):
         part = facts[facts["fact"] == fact]
         for y, arm in enumerate(arms):
@@ -174,8 +171,7 @@ def cost(pairs: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) -> 
         groups.append((y, lines, arms))
         y += len(arms) + len(lines) + 0.3
     key = keys.said(marks=(True, keys.COST), noise=(True, keys.COST_NOISE))
-    figure = figure_of(header_in(title, key=key) + y * ROW_IN + 1.05)
-    header(figure, title, key=key)
+    figure = headed(y * ROW_IN + 1.05, title, key=key)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (fact, name, label, same) in zip(grid, panels, strict=True):
         axes.axvline(same, color=QUIET, linewidth=0.7, zorder=1)

@@ -20,9 +20,7 @@ from olora_bench.figures._style import (
     TEXT_PT,
     ArmStyle,
     few_ticks,
-    figure_of,
-    header,
-    header_in,
+    headed,
     light_grid,
     styled,
 )
@@ -51,8 +49,7 @@ def win_counts(counts: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
         for r in rows_of(counts)
     ]  # fmt: skip
     groups = [Group("", rows)]
-    figure = figure_of(header_in(title, key=keys.WIN_COUNTS) + height_of(groups) + 0.06 * len(rows))
-    header(figure, title, key=keys.WIN_COUNTS)
+    figure = headed(height_of(groups) + 0.06 * len(rows), title, key=keys.WIN_COUNTS)
     axes = figure.subplots()
     for y, r in enumerate(rows_of(counts)):
         axes.barh(
@@ -97,8 +94,7 @@ def forest(cells: pd.DataFrame, outcome: Outcome, styles: Mapping[str, ArmStyle]
     interval, margin = any(math.isfinite(row.low) for row in [overall, *rows]), _margin(outcome)
     key = keys.forest(over, noun, filled=any(r.filled for r in rows), open_=any(not r.filled for r in rows), interval=interval,
                       margin=math.isfinite(margin), looks=by_looks([outcome]))  # fmt: skip
-    figure = figure_of(header_in(title, key=key) + height_of(groups, below_in=0.54))
-    header(figure, title, key=key)
+    figure = headed(height_of(groups, below_in=0.54), title, key=key)
     axes = figure.subplots()
     axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
     draw_rows(axes, groups)

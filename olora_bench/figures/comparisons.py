@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from olora_bench.analysis.outcome import Outcome, outcomes
 from olora_bench.figures._rows import Group, Row, directions, draw_rows, height_of, shade
-from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, styled
+from olora_bench.figures._style import QUIET, TITLE_PT, WIDE_IN, ArmStyle, few_ticks, headed, light_grid, styled
 from olora_bench.figures.cells import comparison
 from olora_bench.store.manifest import Margin
 from olora_bench.words import keys
@@ -42,8 +42,7 @@ def comparisons(verdicts: pd.DataFrame, styles: Mapping[str, ArmStyle], margin: 
         for measure, reach in zip(shown, reaches, strict=True)
     ]
     key = _key(rows, shown, margin)
-    figure = figure_of(header_in(title, key=key) + height_of(drawn[0], below_in=0.75), between_in=(0.08, 0.03), width_in=WIDE_IN)
-    header(figure, title, key=key)
+    figure = headed(height_of(drawn[0], below_in=0.75), title, key=key, between_in=(0.08, 0.03), width_in=WIDE_IN)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for number, (axes, measure, lines, reach) in enumerate(zip(panels, shown, drawn, reaches, strict=True)):
         axes.axvline(0, color=QUIET, linewidth=0.7, zorder=1)

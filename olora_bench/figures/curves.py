@@ -15,9 +15,7 @@ from olora_bench.figures._style import (
     TEXT_PT,
     ArmStyle,
     few_ticks,
-    figure_of,
-    header,
-    header_in,
+    headed,
     light_grid,
     panels_of,
     styled,
@@ -48,11 +46,9 @@ def loss_curves(bands: pd.DataFrame, diverged: pd.DataFrame, styles: Mapping[str
     rows = -(-len(panels) // 2)
     said = [keys.LOSS_CURVES, keys.LOSS_BANDS if len(arms) <= BANDS else "", keys.LOSS_CURVES_END if alone else ""]
     marks = " ".join(filter(None, [*said, keys.LOSS_CURVES_DIVERGED if len(diverged) else ""]))
-    top = header_in(title, arms, key=marks)
     below = 1.75 if alone else 1.22 * rows + 0.12
-    figure = figure_of(top + below)
-    header(figure, title, shown, key=marks)
-    figure.supylabel("Held-out loss (nats)", y=0.5 * below / (top + below), fontsize=TEXT_PT)
+    figure = headed(below, title, shown, key=marks)
+    figure.supylabel("Held-out loss (nats)", y=0.5 * below / figure.get_figheight(), fontsize=TEXT_PT)
     places = panels_of(figure, 2 if alone else len(panels), 2, width_ratios=(2.2, 1) if alone else None)
     for (panel, band), (axes, _, lowest) in zip(panels, places, strict=not alone):
         died = diverged[diverged["cell"] == panel["cell"]]

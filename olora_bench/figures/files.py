@@ -6,11 +6,14 @@ import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from olora_bench.figures._style import styled
 from olora_bench.figures.book import Captioned, LeftOut
 
 DPI = 300
+PNG_COLOURS = 256
+"""A PNG holds a palette of so many, far less than half the bytes of one with all shades at the edges of lines."""
 FORMATS: Mapping[str, Mapping[str, None]] = {
     "pdf": {"CreationDate": None, "ModDate": None},
     "svg": {"Date": None},
@@ -24,6 +27,14 @@ def file_bytes(figure: Figure, form: str, *, dpi: int = DPI) -> bytes:
     """A figure as a file of one of `FORMATS`; notebooks ask for fewer dots than print."""
     into = io.BytesIO()
     figure.savefig(into, format=form, dpi=dpi, metadata=FORMATS[form])
+    return _palette(into) if form == "png" else into.getvalue()
+
+
+def _palette(png: io.BytesIO) -> bytes:
+    into = io.BytesIO()
+    with Image.open(png) as drawn:
+        few = drawn.convert("RGB").quantize(PNG_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(into, "png", optimize=True, dpi=drawn.info["dpi"])
     return into.getvalue()
 
 

@@ -16,9 +16,7 @@ from olora_bench.figures._style import (
     ArmStyle,
     far_limit,
     few_ticks,
-    figure_of,
-    header,
-    header_in,
+    headed,
     light_grid,
     lr_axis,
     styled,
@@ -45,9 +43,7 @@ def learning_rates(rates: pd.DataFrame, shared_lr: float | None, styles: Mapping
     wide = max(len(row) for row in rows)
     shown = {name: styles[name] for name in dict.fromkeys(rates["arm"])}
     key = _key(rates, shared_lr, far=any(far_above(cell).any() for _, cell in cells))
-    top = header_in(title, list(shown), key=key)
-    figure = figure_of(top + 1.3 * len(rows) + 0.15)
-    header(figure, title, shown, key=key)
+    figure = headed(1.3 * len(rows) + 0.15, title, shown, key=key)
     grid = figure.subplots(len(rows), wide, squeeze=False, sharex="col")
     word = "Tuning loss (nats)" if rates["criterion"].iloc[0] == "tune_loss" else "−log p of gold (nats)"
     for axes in grid.flat:

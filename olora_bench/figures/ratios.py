@@ -20,9 +20,7 @@ from olora_bench.figures._style import (
     ArmStyle,
     far_limit,
     few_ticks,
-    figure_of,
-    header,
-    header_in,
+    headed,
     light_grid,
     log_ticks,
     panels_of,
@@ -50,8 +48,7 @@ def ratio_map(points: pd.DataFrame, *, title: str) -> Figure:
     ratios, rates = sorted(set(points["lr_ratio"])), sorted(set(points["lr"]))
     died = points["tune"].isna() & points["diverged"].astype(bool)
     key = keys.said(tile=(True, keys.RATIO_MAP), cross=(died.any(), keys.RATIO_MAP_DIVERGED))
-    figure = figure_of(header_in(title, key=key) + 0.2 * len(rates) + 0.75)
-    header(figure, title, key=key)
+    figure = headed(0.2 * len(rates) + 0.75, title, key=key)
     axes = figure.subplots()
     known = points["tune"].dropna()
     low, high = (float(known.min()), min(float(known.max()), far_limit(known))) if len(known) else (0.0, 1.0)
@@ -102,8 +99,7 @@ def ratio_profile(profile: pd.DataFrame, styles: Mapping[str, ArmStyle], *, titl
     columns = min(2, len(measures))
     rows = -(-len(measures) // columns)
     shown = {name: styles[name] for name in dict.fromkeys(profile["arm"])}
-    figure = figure_of(header_in(title, list(shown), key=keys.RATIO_PROFILE) + 1.15 * rows + 0.2)
-    header(figure, title, shown, lines=False, key=keys.RATIO_PROFILE)
+    figure = headed(1.15 * rows + 0.2, title, shown, lines=False, key=keys.RATIO_PROFILE)
     ratios = sorted(set(profile["lr_ratio"]))
     for measure, (axes, _, lowest) in zip(measures, panels_of(figure, len(measures), columns, sharex=True), strict=True):
         part = profile[profile["measure"] == measure].sort_values("lr_ratio")

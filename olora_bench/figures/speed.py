@@ -21,9 +21,7 @@ from olora_bench.figures._style import (
     TEXT_PT,
     ArmStyle,
     few_ticks,
-    figure_of,
-    header,
-    header_in,
+    headed,
     light_grid,
     log_ticks,
     styled,
@@ -54,8 +52,7 @@ def speed_up(speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: s
     filled, open_ = any(row.filled for row in rows), any(not row.filled for row in rows)
     interval, bound = any(math.isfinite(row.low) and math.isfinite(row.high) for row in rows), any(row.bound for row in rows)
     key = keys.speed_up(first["reference"], filled=filled, open_=open_, interval=interval, bound=bound)
-    figure = figure_of(header_in(title, key=key) + height_of(groups, below_in=0.54))
-    header(figure, title, key=key)
+    figure = headed(height_of(groups, below_in=0.54), title, key=key)
     axes = figure.subplots()
     axes.axvline(1, color=QUIET, linewidth=0.7, zorder=1)
     axes.set_xscale("log")
@@ -98,8 +95,7 @@ def equivalent_steps(found: pd.DataFrame, styles: Mapping[str, ArmStyle], *, tit
     key = keys.equivalent_steps(first["arm"], filled=any(decided), open_=not all(decided), arrow=open_end)
     columns = min(2, len(families))
     blocks = -(-len(families) // columns)
-    figure = figure_of(header_in(title, list(shown), key=key) + 2.7 * blocks + 0.1)
-    header(figure, title, shown, key=key)
+    figure = headed(2.7 * blocks + 0.1, title, shown, key=key)
     axes = figure.subplots(2 * blocks, columns, squeeze=False, height_ratios=[1.25, 1] * blocks)
     for number in range(columns * blocks):
         above, below = (axes[2 * (number // columns) + place, number % columns] for place in (0, 1))

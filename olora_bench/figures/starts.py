@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from olora_bench.analysis import rows_of
 from olora_bench.figures._rows import Group, Row, draw_rows, height_of, limits
-from olora_bench.figures._style import QUIET, WIDE_IN, ArmStyle, few_ticks, figure_of, header, header_in, light_grid, panels_of, styled
+from olora_bench.figures._style import QUIET, WIDE_IN, ArmStyle, few_ticks, headed, light_grid, panels_of, styled
 from olora_bench.words import keys
 from olora_bench.words.numbers import signed
 
@@ -38,8 +38,7 @@ def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) ->
     arms = rows.sort_values("difference", kind="stable")
     panels = [panel for panel in PANELS if arms[panel[0]].notna().any()]
     losses = [Group("", [_mark(r, ("difference", "low", "high"), styles[r["arm"]]) for r in rows_of(arms)])]
-    figure = figure_of(header_in(title, key=keys.STARTS) + height_of(losses, below_in=0.8), between_in=(0.05, 0.03), width_in=WIDE_IN)
-    header(figure, title, key=keys.STARTS)
+    figure = headed(height_of(losses, below_in=0.8), title, key=keys.STARTS, between_in=(0.05, 0.03), width_in=WIDE_IN)
     (first, *others) = [axes for axes, *_ in panels_of(figure, 1 + len(panels), 1 + len(panels), width_ratios=[2.4, *[1] * len(panels)])]
     draw_rows(first, losses)
     first.axvline(0, color=QUIET, linewidth=0.7, zorder=1)
