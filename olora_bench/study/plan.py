@@ -41,7 +41,7 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
         f"study {grids.study.name}: {grids.study.title}",
         f"protocol      {grids.study.protocol}; contrasts: "
         + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
-        f"comparisons   {comparisons(grids)} (model x rank x benchmark, for each contrast)",
+        f"comparisons   {comparisons(grids, coming[-1].jobs)} (model x rank x benchmark, for each contrast)",
         f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
         *stages_text(grids),
         *judged_text(study, grids, coming, known),
@@ -190,18 +190,19 @@ def _memory(experiment: Experiment, device: str) -> str:
     return f"{size(need.total)} (from shapes: {', '.join(f'{name} {size(value)}' for name, value in parts.items())})"
 
 
-def comparisons(grids: Grids) -> int:
-    """How many comparisons the contrasts make: one per contrast, cell and benchmark that both arms run; without a suite, one a cell."""
-    total = 0
-    for contrast in grids.study.contrasts:
-        cells = [
-            {
-                (job.cell, job.what.base_eval_id, benchmark)
-                for job in grids.jobs
-                if job.experiment.arm == arm
-                for benchmark in job.experiment.suite.benchmarks or ("loss",)
-            }
-            for arm in (contrast.arm, contrast.reference)
-        ]
-        total += len(cells[0] & cells[1])
-    return total
+def comparisons(grids: Grids, jobs: Sequence[Job]) -> int:
+    """How many comparisons the contrasts make.
+
+    One per contrast, cell and benchmark that both arms are scored on; without a suite, one a cell. A search is compared with nothing.
+    A block's finalists are one side of a comparison, whichever of them is kept and scored.
+    """
+    return sum(len(_compared(jobs, contrast.arm) & _compared(jobs, contrast.reference)) for contrast in grids.study.contrasts)
+
+
+def _compared(jobs: Sequence[Job], arm: str) -> set[tuple[str, bool, str]]:
+    """The (cell, whether at the shared rate, benchmark) at which an arm is judged."""
+    scored: dict[tuple[str, bool], set[str]] = {}
+    for job in jobs:
+        for shared in {role == "shared" for role in job.roles if role != "tuning"} if job.experiment.arm == arm else ():
+            scored.setdefault((job.cell, shared), set()).update(job.experiment.suite.benchmarks)
+    return {(cell, shared, name) for (cell, shared), names in scored.items() for name in names or ("loss",)}

@@ -53,6 +53,17 @@ def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Cli, t
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
 
 
+@pytest.mark.parametrize(("name", "comparisons"), [("paper", 60), ("headline", 6), ("horizons", 5), ("smollm2", 64)])
+def test_a_plan_counts_no_search_and_each_scored_benchmark(name: str, comparisons: int, tmp_path: Path) -> None:
+    """Also where finalists are not scored until a block keeps one; `smollm2` has 2 ranks, 2 protocols and 8 contrasts at most."""
+    known = Paces({}, 0, {}, {}, {})
+    assert f"comparisons   {comparisons} " in plan_text(
+        name, [f"machine.results_dir={tmp_path / 'none'}", "machine.device=cpu"], known=known
+    )
+    published = plan_text(name, ["machine.device=cpu"], known=known)
+    assert f"comparisons   {comparisons} " in published, "as many with the records of the repository"
+
+
 def test_no_gpu_is_proposed_for_a_model_that_needs_none(study: MakeStudy) -> None:
     """What is left of a tiny model's time on one is what any run takes."""
     opened = study(node())
