@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from olora_bench.analysis.columns import ARM, RUNS, SETTING_COLUMNS
+from olora_bench.analysis.columns import ARM, PLACE, RUNS, SETTING_COLUMNS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, groups_of
 from olora_bench.analysis.runs import REPORTED, with_role
 
 STAGES = ("start", "end", "travelled")
-PLACE = ["model", "rank", "setting"]
-"""Columns of what all arms of a figure of adapters share."""
 
 ANATOMY = Table(
     "anatomy",

@@ -30,6 +30,8 @@ CELL_COLUMNS = (
 )
 """Which cell a row belongs to."""
 
+PLACE = ["model", "rank", "setting"]
+"""What names a cell for a reader."""
 SETTING_COLUMNS = tuple(column for column in CELL_COLUMNS if column.name not in ("cell", "family"))
 ARM = Column("arm", "the arm", heading="arm")
 RUNS = Column("runs", "the train_ids behind the row, separated by spaces")

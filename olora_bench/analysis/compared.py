@@ -93,6 +93,11 @@ class Compared:
     items: PairedItems | Lacking | None
 
     @property
+    def by_loss(self) -> bool:
+        """Whether its held-out loss is judged, since its runs are asked no benchmark."""
+        return self.held_out.judged
+
+    @property
     def lacking(self) -> tuple[Reason, ...]:
         """Why nothing can be said of new items."""
         return (self.items,) if isinstance(self.items, Lacking) else ()
@@ -150,11 +155,11 @@ def _compared(
 ) -> Compared:
     blocks, items = block_differences(differences), paired_items(frames, differences) if len(differences) else None
     found = held_out(frames.examples, losses, pairs[pairs["pair"] == "complete"])
-    found = replace(found, choices=choices(frames, comparison, pairs), judged=asked_no_benchmark(frames, pairs))
+    found = replace(found, choices=choices(frames, comparison, pairs), judged=_asked_no_benchmark(frames, pairs))
     return Compared(comparison, pairs, differences, blocks, found, items)
 
 
-def asked_no_benchmark(frames: StudyFrames, pairs: pd.DataFrame) -> bool:
+def _asked_no_benchmark(frames: StudyFrames, pairs: pd.DataFrame) -> bool:
     """Whether the runs of a comparison's pairs are asked no benchmark: no suite, or one that only has them write answers."""
     if (pairs["arm_eval_state"].isin(["none"]) | pairs["reference_eval_state"].isin(["none"])).all():
         return True

@@ -77,7 +77,8 @@ def crossed(
         groups = [np.arange(several)]
     value, block, block_df = _block_part([table.mean(axis=-2) for table in tables], groups)
     item, item_df, noise = _item_part(tables, groups)
-    return Crossed(value, block, block_df, np.maximum(item, 0.0), item_df, noise, units, several, _scope(several, fixed_models))
+    scope = Scope.THESE_MODELS if fixed_models and several > 1 else scope_of(several)
+    return Crossed(value, block, block_df, np.maximum(item, 0.0), item_df, noise, units, several, scope)
 
 
 def of_items(differences: Mapping[str, Floats] | Sequence[Floats], models: Sequence[Hashable] | None = None) -> Estimate:
@@ -108,10 +109,8 @@ def seed_variance(differences: Mapping[str, Floats] | Sequence[Floats], models: 
         From the spread of seeds within their model, in the squared unit of the differences; NaN where a model has one seed.
     """
     tables = _tables(differences)
-    labels = list(models) if models is not None else [None] * _checked(tables, models)
-    groups = [np.flatnonzero([label == name for label in labels]) for name in dict.fromkeys(labels)]
     macro = np.mean([table.mean(axis=-2) for table in tables], axis=0)
-    return seed_variance_of([macro[..., group] for group in groups])
+    return seed_variance_of([macro[..., group] for group in _groups(macro.shape[-1], models)])
 
 
 def seed_variance_of(models: Sequence[Floats]) -> Floats:
@@ -152,10 +151,9 @@ def _model_means(tables: Sequence[Floats], groups: Sequence[NDArray[np.intp]]) -
     return [np.stack([table[..., group].mean(axis=-1) for group in groups], axis=-1) for table in tables]
 
 
-def _scope(models: int, fixed: bool) -> Scope:
-    if models == 1:
-        return Scope.ONE_MODEL
-    return Scope.THESE_MODELS if fixed or models < MODELS_FOR_NEW else Scope.NEW_MODELS
+def scope_of(models: int) -> Scope:
+    """Which models a verdict over so many is about."""
+    return Scope.ONE_MODEL if models < 2 else Scope.NEW_MODELS if models >= MODELS_FOR_NEW else Scope.THESE_MODELS
 
 
 def _checked(tables: Sequence[Floats], models: Sequence[Hashable] | None) -> int:

@@ -12,12 +12,11 @@ from scipy import optimize, stats
 from olora_bench.analysis.crossed import seed_variance_of
 from olora_bench.analysis.estimate import Estimate, Flags, Floats
 from olora_bench.analysis.paired import LEVEL, POWER
-from olora_bench.analysis.power import Found
+from olora_bench.analysis.power import CONFIDENCE, Found
 from olora_bench.analysis.sequential import Look, half_widths, unanswered
 
 STUDIES = 10_000
 """Simulated to foretell a power: it is then known to half a percentage point."""
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def equivalent_steps(frames: StudyFrames, comparisons: Sequence[Comparison], see
     for comparison in comparisons:
         runs = frames.runs
         stood = frames if comparison not in ends else replace(frames, runs=runs[~_reported(runs) | (runs["seed"] < ends[comparison])])
-        for place, planned, arm, reference in _families(stood, comparison, at_edges(stood)):
+        for place, planned, arm, reference in _families(stood, comparison):
             rows += [comparison.columns | place | row for row in _rows(stood, planned, arm, reference)]
     return EQUIVALENT_STEPS.frame(rows)
 
@@ -140,9 +140,7 @@ def _reported(runs: pd.DataFrame) -> pd.Series[bool]:
     return has_role(runs, "finalist", *REPORTED)
 
 
-def _families(
-    frames: StudyFrames, comparison: Comparison, edges: Container[tuple[str, str]]
-) -> Iterator[tuple[Row, Sequence[float], _Schedules, _Schedules]]:
+def _families(frames: StudyFrames, comparison: Comparison) -> Iterator[tuple[Row, Sequence[float], _Schedules, _Schedules]]:
     """A family at a time where both arms have several lengths: what names it, the lengths that are asked for, run or not, the schedules of
     the arm and of the reference."""
     runs = pd.concat([frames.runs, unkept(frames.runs)], ignore_index=True) if comparison.role == "tuned" else frames.runs
@@ -155,6 +153,7 @@ def _families(
     for place, family in groups_of(ours, ["family", "model", "rank"]):
         sides = [family[family["arm"] == side] for side in (comparison.arm, comparison.reference)]
         if all(side["length"].nunique() > 1 for side in sides):
+            edges = at_edges(frames)
             arm, reference = (_schedules(side, edges) for side in sides)
             yield place, sorted(map(_steps, asked[place["family"]])), arm, reference
 
@@ -183,7 +182,7 @@ def _steps(name: object) -> float:
 
 def _row(frames: StudyFrames, arm: _Schedules, reference: _Schedules, steps: float) -> Row:
     if steps not in arm.losses:
-        return _nothing(steps)
+        return _nothing()
     mine = arm.losses[steps]
     ended, begun = (table.reindex(mine.index[mine.notna()]).notna().sum() for table in (reference.losses, reference.states))
     # A length that few seeds have run yet would leave out the other lengths' seeds.
@@ -206,7 +205,7 @@ def _row(frames: StudyFrames, arm: _Schedules, reference: _Schedules, steps: flo
     }  # fmt: skip
 
 
-def _nothing(steps: float) -> Row:
+def _nothing() -> Row:
     """A length of which the arm has no run yet."""
     unknown = dict.fromkeys(("loss", "loss_reference", "equivalent", "ratio", "p"), np.nan)
     nothing = {"low": 0.0, "high": np.inf, "verdict": UNRESOLVED, "seeds": 0, "seeds_planned": 0, "runs": ""}

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from olora_bench.analysis.paired import LEVEL
+from olora_bench.analysis.paired import LEVEL, Floats
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 LEAST_P = 1e-100
 """A p below this is 0."""
@@ -82,17 +81,21 @@ class Estimate:
 
     def p(self, null: float = 0.0) -> Floats:
         """Two-sided p of the truth being `null`: the level at which the interval just reaches it; NaN where there is no spread."""
-        return np.minimum(2 * np.minimum(self.p_above(null), self.p_below(null)), 1.0)
+        return np.minimum(2 * np.minimum(*self.p_sides(null)), 1.0)
+
+    def p_sides(self, null: float = 0.0) -> tuple[Floats, Floats]:
+        """One-sided p's against "the truth is at most `null`", small where it lies above, and against "it is at least `null`"."""
+        tail, value = _tail(self, np.abs(np.asarray(self.value) - null)), np.asarray(self.value)
+        above, below = np.where(value >= null, tail, 1 - tail), np.where(value <= null, tail, 1 - tail)
+        return unless(self.may_be_lower, above), unless(self.may_be_higher, below)
 
     def p_above(self, null: float = 0.0) -> Floats:
-        """One-sided p against "the truth is at most `null`": small where it lies above."""
-        tail = _tail(self, np.abs(np.asarray(self.value) - null))
-        return unless(self.may_be_lower, np.where(np.asarray(self.value) >= null, tail, 1 - tail))
+        """Small where the truth lies above `null`."""
+        return self.p_sides(null)[0]
 
     def p_below(self, null: float = 0.0) -> Floats:
-        """One-sided p against "the truth is at least `null`": small where it lies below."""
-        tail = _tail(self, np.abs(np.asarray(self.value) - null))
-        return unless(self.may_be_higher, np.where(np.asarray(self.value) <= null, tail, 1 - tail))
+        """Small where it lies below."""
+        return self.p_sides(null)[1]
 
 
 def unless(open_end: bool | Flags, p: Floats) -> Floats:

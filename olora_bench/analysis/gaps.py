@@ -10,7 +10,7 @@ import pandas as pd
 from olora_bench.analysis import caveats
 from olora_bench.analysis.caveats import Caveat
 from olora_bench.analysis.cells import one_answer_pays
-from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, RUNS
+from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, PLACE, RUNS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of, training_cell, where
 from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids, unkept
@@ -191,7 +191,7 @@ def _searched_still(searches: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
 
 
 def _budgets(sensitivity: pd.DataFrame) -> Iterator[caveats.BudgetsDiffer]:
-    for _, group in sensitivity.groupby(["model", "rank", "setting"], sort=False) if len(sensitivity) else ():
+    for _, group in sensitivity.groupby(PLACE, sort=False) if len(sensitivity) else ():
         if group["tuning_runs"].nunique() > 1:
             yield caveats.BudgetsDiffer(where(group.iloc[0]), tuple((row["arm"], row["tuning_runs"]) for row in rows_of(group)))
 

@@ -75,8 +75,8 @@ class HeldOut:
         return HeldOut(kept, known, choices, self.judged)
 
     def tested(self) -> Tested:
-        """`estimate` of one model as numbers, for a table that describes."""
-        if self.these is not None or len(self.blocks) < 3:
+        """`estimate` as numbers, for a table that describes."""
+        if len(self.blocks) < 3 or (self.these is not None and len({block.model for block in self.blocks}) == 1):
             return tested(np.array([*self.blocks.values()]))
         estimate = self.estimate()
         low, high = estimate.interval()

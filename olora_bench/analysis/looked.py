@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
-from olora_bench.analysis.compared import Compared, PairedItems, asked_no_benchmark, compared
+from olora_bench.analysis.compared import Compared, PairedItems, compared
 from olora_bench.analysis.comparison import Block, Comparison
 from olora_bench.analysis.design import Design, errors_of, found
 from olora_bench.analysis.exact_looks import sequential_sign_flip
@@ -131,25 +131,26 @@ def looked(frames: StudyFrames, all_seeds: Sequence[Compared]) -> list[Looked]:
         all_seeds: its comparisons, with all seeds that there are.
     """
     family = [one for one in all_seeds if one.comparison.confirmatory] if frames.looks else []
-    by_loss = [asked_no_benchmark(frames, one.pairs) for one in family]
-    seen = [tuple(_looks(frames, one, loss)) for one, loss in zip(family, by_loss, strict=True)]
-    margins = [frames.margin.loss if loss else frames.margin.score for loss in by_loss]
+    seen = [tuple(_looks(frames, one)) for one in family]
+    margins = [frames.margin.loss if one.by_loss else frames.margin.score for one in family]
     said = sequential(seen, frames.looks, margins=margins)
-    over_items = _over_items(frames, family, by_loss, seen, said, margins)
+    over_items = _over_items(frames, family, seen, said, margins)
     return [
-        Looked(one.comparison, loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1), margin, greater)
-        for one, loss, looks, what, margin, greater in zip(family, by_loss, seen, said, margins, over_items, strict=True)
+        Looked(
+            one.comparison, one.by_loss, frames.looks, frames.first_seed, looks, what, max(one.pairs["model"].nunique(), 1), margin, more
+        )
+        for one, looks, what, margin, more in zip(family, seen, said, margins, over_items, strict=True)
     ]
 
 
 def _over_items(
-    frames: StudyFrames, family: Sequence[Compared], by_loss: Sequence[bool], seen: Sequence[Sequence[Look]], said: Sequence[Sequential],
+    frames: StudyFrames, family: Sequence[Compared], seen: Sequence[Sequence[Look]], said: Sequence[Sequential],
     margins: Sequence[float | None],
 ) -> list[OverItems | None]:  # fmt: skip
     """Of each contrast, where the error over items alone is the greater at the look that it stands on."""
     alone = [
-        [_variance_of_items(one.before(frames.first_seed + seeds), loss) for seeds in frames.looks[: what.look + 1]]
-        for one, loss, what in zip(family, by_loss, said, strict=True)
+        [_variance_of_items(one.before(frames.first_seed + seeds)) for seeds in frames.looks[: what.look + 1]]
+        for one, what in zip(family, said, strict=True)
     ]
     both = [float(looks[what.look].estimate.variance) if what.look >= 0 else np.nan for looks, what in zip(seen, said, strict=True)]
     greater = [bool(own and own[-1] > (1 + _ROUNDING) * whole) for own, whole in zip(alone, both, strict=True)]
@@ -166,9 +167,9 @@ def _over_items(
     ]
 
 
-def _variance_of_items(one: Compared, by_loss: bool) -> float:
+def _variance_of_items(one: Compared) -> float:
     """Of the difference for these trainings on new items; NaN where that cannot be told."""
-    alone = one.held_out.new_examples() if by_loss else one.items.new_items() if isinstance(one.items, PairedItems) else None
+    alone = one.held_out.new_examples() if one.by_loss else one.items.new_items() if isinstance(one.items, PairedItems) else None
     return float("nan") if alone is None else float(alone.item_variance)
 
 
@@ -186,30 +187,30 @@ def stood(frames: StudyFrames, looked: Iterable[Looked], table: pd.DataFrame) ->
     return table.reset_index(drop=True)
 
 
-def _looks(frames: StudyFrames, one: Compared, by_loss: bool) -> Iterator[Look]:
+def _looks(frames: StudyFrames, one: Compared) -> Iterator[Look]:
     """What each look sees, up to the first of which a run is not finished or a pair diverged, which leaves the contrast unresolved."""
     for seeds in frames.looks:
         now = one.before(frames.first_seed + seeds)
-        if now.pairs.empty or not _finished(now, seeds, by_loss):
+        if now.pairs.empty or not _finished(now, seeds):
             return
-        look = seen_at_once(now, by_loss)
+        look = seen_at_once(now)
         if look is None:
             return
-        blocks = len(now.losses if by_loss else now.blocks)
+        blocks = len(now.losses if now.by_loss else now.blocks)
         yield look if blocks >= MIN_BLOCKS else replace(look, estimate=replace(look.estimate, block_variance=np.asarray(np.nan)))
 
 
-def seen_at_once(one: Compared, by_loss: bool) -> Look | None:
+def seen_at_once(one: Compared) -> Look | None:
     """What a look sees that has all seeds of a comparison; None where there is nothing to judge."""
-    if by_loss:
+    if one.by_loss:
         return Look(one.held_out.estimate(), one.held_out.seed_variance()) if one.losses else None
     return Look(one.items.new_seeds_and_items(), one.items.seed_variance()) if isinstance(one.items, PairedItems) else None
 
 
-def _finished(now: Compared, seeds: int, by_loss: bool) -> bool:
+def _finished(now: Compared, seeds: int) -> bool:
     """Whether all seeds of a look have their runs, and scores where they are asked for."""
     pairs, done = now.pairs, now.pairs["pair"] == "complete"
-    if not by_loss:
+    if not now.by_loss:
         done &= (pairs[["arm_eval_state", "reference_eval_state"]] == "done").all(axis=1)
     return bool(done.all()) and bool((pairs.groupby("cell")["seed"].nunique() == seeds).all())
 

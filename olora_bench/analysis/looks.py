@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri, roots_legendre
 
-Floats = NDArray[np.float64]
+from olora_bench.analysis.paired import Floats
 
 SPENDING = 0.75
 """The share of the level that is spent by a share t of the seeds is t to this power: from about t = 0.22 on

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.cells import EXPLORATORY_BELOW, MIN_SEEDS_FOR_VERDICT
-from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, RUNS, SETTING_COLUMNS, interval
+from olora_bench.analysis.columns import ARM, CELL_COLUMNS, COMPARISON_COLUMNS, PLACE, RUNS, SETTING_COLUMNS, interval
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Floats
 from olora_bench.analysis.frames import StudyFrames, curves_by_run
@@ -201,7 +201,7 @@ def _spikes(losses: np.ndarray[Any, Any]) -> int:
     return int((losses[SPIKE_WINDOW:] > before + SPIKE_NATS).sum())
 
 
-_CELL = ["cell", "model", "rank", "setting", "longest"]
+_CELL = ["cell", *PLACE, "longest"]
 
 
 def _anatomy(runs: pd.DataFrame) -> dict[str, pd.Series[float] | Floats]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.crossed import MODELS_FOR_NEW, Scope
+from olora_bench.analysis.crossed import Scope
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import rows_of
 from olora_bench.analysis.margins import Verdict, kind
@@ -187,11 +187,6 @@ def _effect(row: Mapping[str, float], prefix: str) -> Effect:
     numbers = {name: float(row[f"{prefix}{name}"]) for name in EFFECT}
     new_items = not prefix or bool(row[f"{prefix}new_items"])
     return Effect(**numbers, blocks=int(row[f"{prefix}blocks"]), new_items=new_items)
-
-
-def scope_of(models: int) -> Scope:
-    """Which models a verdict over so many is about."""
-    return Scope.ONE_MODEL if models < 2 else Scope.NEW_MODELS if models >= MODELS_FOR_NEW else Scope.THESE_MODELS
 
 
 def outcomes(verdicts: pd.DataFrame) -> list[Outcome]:

@@ -47,21 +47,23 @@ PAIRS = Table(
 
 def pairs(frames: StudyFrames) -> pd.DataFrame:
     """The pairs of runs of every declared contrast, under each protocol that has runs: the table `PAIRS`."""
-    judged = JUDGED_ROLE[frames.protocol]
+    judged, runs = JUDGED_ROLE[frames.protocol], at_chosen_rate(frames.runs)
+    if judged == "given":
+        of_role = {"given": with_role(runs, "shared")}
+    else:
+        tuned = pd.concat([with_role(runs, "tuned"), unkept(frames.runs)], ignore_index=True)
+        of_role = {"tuned": tuned, "shared": with_role(runs, "shared")}
     parts = [
         part
         for contrast in frames.contrasts
-        for role in (("given",) if judged == "given" else ("tuned", "shared"))
-        if len(part := _of_contrast(frames, contrast, role, confirmatory=contrast.kind == "primary" and role == judged))
+        for role, own in of_role.items()
+        if len(part := _of_contrast(frames, own, contrast, role, confirmatory=contrast.kind == "primary" and role == judged))
     ]
     return PAIRS.ordered(pd.concat(parts, ignore_index=True)) if parts else PAIRS.frame([])
 
 
-def _of_contrast(frames: StudyFrames, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
+def _of_contrast(frames: StudyFrames, runs: pd.DataFrame, contrast: Contrast, role: str, *, confirmatory: bool) -> pd.DataFrame:
     arm, reference, own_rates = contrast.arm, contrast.reference, role != "shared"
-    runs = with_role(at_chosen_rate(frames.runs), "shared" if role == "given" else role)
-    if role == "tuned":
-        runs = pd.concat([runs, unkept(frames.runs)], ignore_index=True)
     paired = _sides(runs, arm, reference, ["seed"] if own_rates else ["lr", "seed"])
     if paired.empty:
         return paired

@@ -7,7 +7,7 @@ import pandas as pd
 
 from olora_bench.analysis.columns import ARM, CELL_COLUMNS, REASONS, RUNS, SETTING_COLUMNS
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import UNSCORED, Row, StudyFrames, groups_of, rows_of, training_cell
+from olora_bench.analysis.frames import Row, StudyFrames, groups_of, rows_of, training_cell
 from olora_bench.analysis.paired import Floats
 from olora_bench.analysis.reasons import AtEdge, DivergedAt, Reason, TooFewRates
 from olora_bench.analysis.runs import has_role
@@ -92,7 +92,7 @@ def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
 
     A search's runs ask no benchmark; the runs that report what it chose do. For learning rates they are one cell.
     """
-    training, unscored = runs["cell"].map(training_cell), runs["cell"].str.endswith(f"-{UNSCORED}")
+    training, unscored = runs["cell"].map(training_cell), runs["base_eval_id"].isna()
     names = ["cell", "setting", "longest"]
     scored = runs[~unscored].groupby(training[~unscored])[names].first()
     moved = unscored & training.isin(scored.index)
@@ -193,7 +193,8 @@ _REGION = ("best_lr", "best_loss", "off_low", "off_high", "good_low", "good_high
 
 def _flatness(lr: Floats, loss: Floats, base: float) -> Row:
     best = int(np.argmin(loss))
-    low, high, is_open = good_region(lr, loss, loss[best] + NEAR_BEST * (base - loss[best]))
+    drop = base - loss[best]  # where nothing was learned there is nothing to keep 95% of
+    low, high, is_open = (np.nan, np.nan, False) if drop <= 0 else good_region(lr, loss, loss[best] + NEAR_BEST * drop)
     off = {name: loss_at(lr, loss, at) - loss[best] for name, at in (("off_low", lr[best] / 3), ("off_high", lr[best] * 3))}
     region = {"good_low": low, "good_high": high, "good_width": high / low, "good_open": is_open}
     return {"best_lr": lr[best], "best_loss": loss[best], **off, **region}

@@ -9,6 +9,7 @@ from sys import intern
 import pandas as pd
 from pydantic import JsonValue
 
+from olora_bench.analysis.columns import PLACE
 from olora_bench.analysis.frames import rows_of, scored_cell
 from olora_bench.analysis.provenance import PROVENANCE, scored_on, table, trained_with
 from olora_bench.identity import family_key, run_title
@@ -142,7 +143,7 @@ def _with_lengths(runs: pd.DataFrame) -> pd.DataFrame:
     most = runs["length"].groupby(runs["family"]).transform("max")
     runs["longest"] = ~(runs["length"] < most)
     # Of a cell without records nothing is known but its length: enough to tell it from its shorter twin.
-    for _, group in runs.groupby(["model", "rank", "setting"], sort=False):
+    for _, group in runs.groupby(PLACE, sort=False):
         if group["cell"].nunique() > 1 and group["length"].nunique() > 1:
             lengths = group["length"].map(lambda steps: f"{steps:g} steps")
             runs.loc[group.index, "setting"] = [", ".join(filter(None, pair)) for pair in zip(group["setting"], lengths, strict=True)]

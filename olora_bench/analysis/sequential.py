@@ -155,7 +155,7 @@ def _variances(look: Look, plan: Sequence[int]) -> Floats:
 def _least_levels(before: Floats, looks: Sequence[Look], plan: Sequence[int], margin: float | None) -> Floats:
     """The least level crossed so far for each of the four questions, `before` being what the looks before said."""
     last = looks[-1].estimate
-    shown = (last.p_above(), last.p_below())
+    shown = last.p_sides()
     inside = (np.nan, np.nan) if margin is None else (last.p_below(margin), last.p_above(-margin))
     own = [_least_level(float(one), looks, plan, float(known)) for one, known in zip((*shown, *inside), before, strict=True)]
     return np.fmin(before, own)

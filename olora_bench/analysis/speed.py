@@ -14,7 +14,7 @@ from olora_bench.analysis.columns import CELL_COLUMNS, COMPARISON_COLUMNS, REASO
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import Row, StudyFrames, curves_by_run, groups_of, rows_of
 from olora_bench.analysis.paired import LEVEL, Floats, detectable_of, paired_t
-from olora_bench.analysis.pairs import CELL, COMPARISON, run_ids
+from olora_bench.analysis.pairs import CELL, COMPARISON, SIDES, run_ids
 from olora_bench.analysis.reasons import CoarseReadings, NeverReached, ReadingsDiffer, Reason, TooFewSeeds
 
 TARGET_SHARES = (0.5, 0.75, 0.9, 0.95)
@@ -22,7 +22,6 @@ UNITS = {"steps": "step", "tokens": "tokens", "seconds": "wall_s"}
 MIN_READINGS = 20
 HEADLINE_SHARE = 0.9
 """The q that reports and claims speak of, in steps."""
-SIDES = ("arm", "reference")
 _UNIT_WORDS = {"steps": "", "tokens": "", "seconds": "s"}
 
 CROSSINGS = Table(
@@ -218,4 +217,5 @@ def _speed_verdict(row: Row, reasons: tuple[Reason, ...]) -> str:
         return "no verdict"
     if np.isnan(row["p"]) or row["p"] > LEVEL:
         return "unresolved"
-    return "faster" if row["faster"] > row["slower"] else "slower"
+    sooner = row["speedup"] > 1 if row["bound"] == "exact" else row["faster"] > row["slower"]  # the side that p speaks to
+    return "faster" if sooner else "slower"

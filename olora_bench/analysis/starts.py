@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from olora_bench.analysis.anatomy import PLACE, over_rates
-from olora_bench.analysis.columns import ARM, RUNS, SETTING_COLUMNS
+from olora_bench.analysis.anatomy import over_rates
+from olora_bench.analysis.columns import ARM, PLACE, RUNS, SETTING_COLUMNS
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.frames import JUDGED_ROLE, Row, StudyFrames, groups_of, rows_of
 from olora_bench.analysis.runs import REPORTED, with_role

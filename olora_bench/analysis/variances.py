@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from olora_bench.analysis.cells import seed_differences
-from olora_bench.analysis.compared import Compared, PairedItems, asked_no_benchmark, compared
+from olora_bench.analysis.compared import Compared, PairedItems, compared
 from olora_bench.analysis.crossed import residual_variance
 from olora_bench.analysis.design import Errors, errors_of
 from olora_bench.analysis.frames import StudyFrames
@@ -64,20 +64,19 @@ def seen(frames: StudyFrames) -> dict[tuple[str, str], Foreseen]:
     """
     table = pairs(frames)
     found = compared(frames, table, seed_differences(frames, table))
-    known = {(one.comparison.arm, one.comparison.reference): _seen(frames, one) for one in found if one.comparison.confirmatory}
+    known = {(one.comparison.arm, one.comparison.reference): _seen(one) for one in found if one.comparison.confirmatory}
     return {contrast: one for contrast, one in known.items() if one is not None}
 
 
-def _seen(frames: StudyFrames, one: Compared) -> Foreseen | None:
-    by_loss = asked_no_benchmark(frames, one.pairs)
-    blocks = one.losses if by_loss else one.blocks
+def _seen(one: Compared) -> Foreseen | None:
+    blocks = one.losses if one.by_loss else one.blocks
     models = len({block.model for block in blocks})
     seeds = len(blocks) // max(models, 1)
     if len(blocks) < MIN_BLOCKS or seeds < 2:
         return None
-    look = seen_at_once(one, by_loss)
+    look = seen_at_once(one)
     if look is None:
         return None
-    tables = one.items.tables if not by_loss and models == 1 and isinstance(one.items, PairedItems) else None
+    tables = one.items.tables if not one.by_loss and models == 1 and isinstance(one.items, PairedItems) else None
     residual = 0.0 if tables is None else float(residual_variance(tables))
     return Foreseen(errors_of(look, seeds, models, residual), seeds)

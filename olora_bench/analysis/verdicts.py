@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from olora_bench.analysis.columns import COMPARISON_COLUMNS, REASONS, RUNS
-from olora_bench.analysis.compared import Compared, asked_no_benchmark, mean_of
+from olora_bench.analysis.compared import Compared, mean_of
 from olora_bench.analysis.comparison import Comparison
-from olora_bench.analysis.crossed import Crossed
+from olora_bench.analysis.crossed import Crossed, scope_of
 from olora_bench.analysis.described import Column, Table, View
 from olora_bench.analysis.estimate import Estimate
 from olora_bench.analysis.frames import Row, StudyFrames, training_cell
 from olora_bench.analysis.looked import Looked
 from olora_bench.analysis.margins import p_inside
-from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found, scope_of
+from olora_bench.analysis.outcome import Judgement, Verdict, corrected, effect_columns, judgement, never_found
 from olora_bench.analysis.paired import LEVEL, MIN_BLOCKS
 from olora_bench.analysis.pairs import cells_of_both, run_ids, runs_differ
 from olora_bench.analysis.reasons import (
@@ -139,7 +139,7 @@ def confirmatory(frames: StudyFrames, compared: list[Compared], looked: Sequence
 
 def _row(frames: StudyFrames, one: Compared, holm_over: int, looked: Looked | None) -> Row:
     level = LEVEL / max(holm_over, 1)
-    by_loss, group = asked_no_benchmark(frames, one.pairs), one.pairs
+    by_loss, group = one.by_loss, one.pairs
     scored = one.differences[["arm_id", "reference_id"]].drop_duplicates()
     unscored = 0 if by_loss else int((group["pair"] == "complete").sum()) - len(scored)
     enough = {"score": len(one.blocks) >= MIN_BLOCKS, "loss": len(one.losses) >= MIN_BLOCKS}

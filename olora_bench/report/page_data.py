@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from typing import Any, TypedDict
 
 import numpy as np
@@ -94,15 +95,10 @@ def _shown_tables(frames: StudyFrames, tables: Tables) -> list[dict[str, object]
 
 def _other_tables(tables: Tables) -> list[dict[str, object]]:
     """Frames that no printed table shows whole: what the printed ones were made from."""
-    printed: dict[tuple[str, ...], int] = {}
-    for frame in printed_tables(tables).values():
-        columns = tuple(map(str, frame))
-        printed[columns] = printed.get(columns, 0) + len(frame)
-    return [
-        table_payload(name, frame, None)
-        for name, frame in tables.items()
-        if len(frame) and printed.get(tuple(map(str, frame)), -1) != len(frame)
-    ]
+    printed = Counter[str]()
+    for name, frame in printed_tables(tables).items():
+        printed[VIEWS[name].table.name] += len(frame)
+    return [table_payload(name, frame, None) for name, frame in tables.items() if printed[name] != len(frame)]
 
 
 def table_payload(name: str, frame: pd.DataFrame, view: View | None) -> dict[str, object]:

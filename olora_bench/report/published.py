@@ -12,7 +12,7 @@ import pandas as pd
 
 from olora_bench.analysis.claims import MEASUREMENTS, Claim, Direction
 from olora_bench.analysis.described import Column, Table, View
-from olora_bench.analysis.frames import StudyFrames, rows_of
+from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames, rows_of
 from olora_bench.analysis.runs import with_role
 from olora_bench.errors import BadInput
 from olora_bench.formats import read_text, read_yaml
@@ -149,7 +149,7 @@ def beside_ours(published: pd.DataFrame, frames: StudyFrames) -> pd.DataFrame:
     Returns:
         As `PUBLISHED_TABLE` describes it.
     """
-    runs = with_role(frames.runs[frames.runs["longest"]], "tuned" if frames.protocol == "tuned" else "shared")
+    runs = with_role(frames.runs[frames.runs["longest"]], JUDGED_ROLE[frames.protocol])
     who = runs[["train_id", "model", "rank", "arm", "seed", "lr", "setting"]]
     scores = frames.scores[frames.scores["train_id"].notna()][["train_id", "benchmark", "metric", "value"]].merge(who, on="train_id")
     groups = dict(iter(scores.groupby(["model", "rank", "arm", "benchmark", "metric"], sort=False)))

@@ -12,7 +12,7 @@ import numpy as np
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study
 from olora_bench.analysis.claims import judge
 from olora_bench.analysis.complete import lacking, lacking_text
-from olora_bench.config import claims_dir, compose, machine, options, plain
+from olora_bench.config import claims_dir, compose, machine, plain
 from olora_bench.config.lines import typed
 from olora_bench.errors import BadInput, StoreError
 from olora_bench.report import study_report, table_files
@@ -195,10 +195,9 @@ def notes(found: Analysed, lacks: Sequence[str] = ()) -> list[str]:
     lines.append(f"Records: {found.results_dir}/runs/<id>/ (record, loss curve, items of every benchmark); this report: {found.folder}/")
     lines.append(f"The same as a page, with charts: {found.folder}/index.html (opens in a browser, needs no network)")
     lines.append(f"What went into a run's id: {typed_here('explain', frames.runs['train_id'].iloc[0], found.results_dir)}")
-    models = [m for m in options("model") if not m.startswith(("tiny_", "smollm2", "opt_350m", "tinyllama_chat"))]
     if study == "demo":
         whole = remake("paper", find_study("paper"), found.results_dir)[1].rpartition("#")[0].strip()
-        lines.append(f"demo: 1 of {len(models)} models; all: {whole}")
+        lines.append(f"demo is one model; the papers' comparison: {whole}")
     return lines
 
 

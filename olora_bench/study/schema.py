@@ -161,6 +161,15 @@ class Study(Strict):
         keys |= {"data.block": "study.tuning"} if self.tuning is not None and self.tuning.finalists > 1 else {}
         return keys | ({"seed": "study.seeds"} if self.seeds is not None else {})
 
+    @field_validator("contrasts")
+    @classmethod
+    def _two_arms_each_pair_once(cls, contrasts: tuple[Contrast, ...]) -> tuple[Contrast, ...]:
+        pairs = [(one.arm, one.reference) for one in contrasts]
+        if odd := [pair for pair in pairs if pair[0] == pair[1] or pairs.count(pair) > 1]:
+            said = " against ".join(odd[0])
+            raise ValueError(f"study.contrasts: {said} is no comparison, or stands there twice: two arms, each pair once")
+        return contrasts
+
     @model_validator(mode="after")
     def _protocol_has_its_keys(self) -> Study:
         if self.protocol == "shared_lr" and self.tuning is not None:

@@ -13,6 +13,7 @@ import pytest
 
 from olora_bench.analysis import StudyFrames, Tables, analyse, load_study, rows_of
 from olora_bench.analysis.choices import Choices
+from olora_bench.analysis.comparison import Block
 from olora_bench.analysis.crossed import Crossed
 from olora_bench.analysis.examples import ExampleLosses
 from olora_bench.analysis.held_out import HeldOut, final_losses, held_out
@@ -191,3 +192,13 @@ def test_the_words_of_a_loss_over_new_examples_name_them(tmp_path: Path) -> None
     assert "over new seeds and new examples; 6 blocks" in text
     assert " from blocks, that is seeds and losses of examples that change from seed to seed, and 0.0" in text and " from examples)" in text
     assert "of these trainings on new examples: " in text and "these examples only: p = 0.031" in text
+
+
+def test_seeds_of_several_models_are_no_independent_blocks_without_examples_either() -> None:
+    """Two models that differ the other way: what describes says no more than what judges, with losses of examples or without."""
+    rng = np.random.default_rng(1)
+    blocks = {Block(model, seed): shift + 0.004 * rng.normal() for model, shift in (("a", -0.07), ("b", 0.02)) for seed in range(6)}
+    parts = 0.02 * rng.normal(size=(300, len(blocks)))
+    parts += np.array(list(blocks.values())) - parts.mean(axis=0)
+    for found in (HeldOut(blocks, ExamplesUnread(12, 12)), HeldOut(blocks, parts)):
+        assert found.tested().p == pytest.approx(float(found.estimate().p())) and found.tested().p > 0.5

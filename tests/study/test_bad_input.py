@@ -56,7 +56,15 @@ CASES = {
     ),
     "no grid": (
         GOOD.replace("[{init: [lora, olora], seed: [0, 1]}]", "[]"),
-        "{path}: study.grids=[] is not allowed: tuple should have at least 1 item after validation, not 0",
+        "{path}: study.grids=[] is not allowed: name at least one",
+    ),
+    "a contrast twice": (
+        GOOD.replace("kind: primary}]", "kind: primary}, {arm: olora, reference: lora, kind: secondary}]"),
+        "{path}: study.contrasts: olora against lora is no comparison, or stands there twice: two arms, each pair once",
+    ),
+    "an arm against itself": (
+        GOOD.replace("reference: lora", "reference: olora"),
+        "{path}: study.contrasts: olora against olora is no comparison, or stands there twice: two arms, each pair once",
     ),
     "value outside a group": (GOOD.replace("olora]", "nope]"), "{path}: study.grids.0.init='nope' is unknown. {inits}"),
     "no such key": (
@@ -124,7 +132,7 @@ CASES = {
     ),
     "no look": (
         GOOD.replace(", seed: [0, 1]", "") + "seeds: {looks: []}\n",
-        "{path}: study.seeds.looks=[] is not allowed: tuple should have at least 1 item after validation, not 0",
+        "{path}: study.seeds.looks=[] is not allowed: name at least one",
     ),
     "a look at nothing": (
         GOOD.replace(", seed: [0, 1]", "") + "seeds: {looks: [0, 6]}\n",
@@ -165,11 +173,11 @@ CASES = {
     ),
     "a margin in words": (
         GOOD + "margin: {score: small}\n",
-        "{path}: study.margin.score='small' is not allowed: input should be a valid number",
+        "{path}: study.margin.score='small' is not allowed: a number is",
     ),
     "a margin that is a flag": (
         GOOD + "margin: {score: true}\n",
-        "{path}: study.margin.score=True is not allowed: input should be a valid number",
+        "{path}: study.margin.score=True is not allowed: a number is",
     ),
     "a margin of neither measure": (
         GOOD + "margin: {}\n",

@@ -10,13 +10,14 @@ import pandas as pd
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.claims.thresholds import at_most, estimated, ratio_of_means
 from olora_bench.analysis.claims.values import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, Asked, Finding, runs_of
+from olora_bench.analysis.comparison import KEYS
 from olora_bench.analysis.paired import Floats
 
 SAME_MEMORY = 0.05
 """Peak memory at most 5% above the reference's counts as the same."""
 NEGLIGIBLE = 0.01
 """An init that adds less than 1% of the time of training costs nothing that matters."""
-_CELL = ["contrast", "role", "lr_arm", "cell"]
+_CELL = [*KEYS, "cell"]
 
 
 def same_size_and_memory(asked: Asked) -> Finding:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from olora_bench.analysis.claims import evidence
 from olora_bench.analysis.comparison import Comparison, comparisons
-from olora_bench.analysis.frames import StudyFrames
+from olora_bench.analysis.frames import JUDGED_ROLE, StudyFrames
 
 Verdict = Literal["supported", "not supported", "unresolved", "not tested here"]
 Direction = Literal["lower", "higher"]
@@ -93,7 +93,7 @@ class Asked:
     @classmethod
     def of(cls, claim: Claim, frames: StudyFrames, tables: Mapping[str, pd.DataFrame], rng: np.random.Generator) -> Asked:
         """The part of a study's tables that a claim is about."""
-        role = "tuned" if frames.protocol == "tuned" else "shared"
+        role = JUDGED_ROLE[frames.protocol]
         arms = _arms(claim, frames)
         own = tuple(c for c in comparisons(tables["pairs"]) if c.arm in arms and c.reference == claim.reference and c.role == role)
         about = {name: _about(own, table) for name, table in tables.items() if "contrast" in table}
