@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from olora_bench.config import Experiment, check_folder, conf_dir, load
+from olora_bench.config import Experiment, check_folder, compose, conf_dir, load
 from olora_bench.config.compose import hydra_message, searching_first
 from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.overruled import check_overruled
@@ -109,11 +109,28 @@ def task(cfg: DictConfig) -> str:
 
 def in_hydras_order(arguments: Sequence[str]) -> list[str]:
     """A command line as Hydra takes it: options before overrides, and folders of the machine that it reads as they are written."""
-    overrides = get_args_parser().parse_intermixed_args(list(arguments)).overrides
+    parser = get_args_parser()
+    parser.error = _no_option  # type: ignore[method-assign]
+    overrides = parser.parse_intermixed_args(list(arguments)).overrides
     options = list(arguments)
     for one in overrides:
         options.remove(one)
     return [*options, *with_folders_as_written(overrides)]
+
+
+def _no_option(message: str) -> NoReturn:
+    raise BadInput(
+        f"{message}. Settings are KEY=VALUE without dashes, such as lr=1e-3. Options: --help, --cfg job, --config-dir, --config-name, -m"
+    )
+
+
+def _check_composed(arguments: Sequence[str], study_dir: Path | None) -> None:
+    """What `--cfg job` has printed is what a run would take: refused where a run would be."""
+    given = get_args_parser().parse_args(list(arguments))
+    if given.cfg == "job" and not given.help:
+        own = None if given.config_dir is None else Path(given.config_dir)
+        cfg = compose(given.overrides, config_name=given.config_name or "config", config_dir=study_dir or own)
+        load(cfg, [own] if own is not None else [])
 
 
 def _of_composing(error: Exception) -> bool:
@@ -156,6 +173,7 @@ def main(arguments: Sequence[str] | None = None, *, study_dir: Path | None = Non
         _check_config_dirs(sys.argv[1:], study_dir)
         with searching_first(study_dir):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
+        _check_composed(sys.argv[1:], study_dir)
     except Exception as error:
         if VERBOSE or not (isinstance(error, (*EXPECTED, OSError)) or _of_composing(error)):
             raise

@@ -151,10 +151,10 @@ def test_a_failed_finalist_stops_neither_the_others_nor_a_later_start(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("finalists=[]", "finalists=[] is not allowed: tuple should have at least 1 item after validation, not 0"),
+        ("finalists=[]", "finalists=[] is not allowed: name at least one"),
         ("finalists=[1e-3,0.001]", "finalists=[0.001, 0.001] names a learning rate twice: name each once"),
         ("finalists=[1e-3,-1]", "finalists.1=-1 is not allowed: input should be greater than 0"),
-        ("finalists=1e-3", "finalists=0.001 is not allowed: input should be a valid tuple"),
+        ("finalists=1e-3", "finalists=0.001 is not allowed: a list is: finalists=[0.001]"),
         ("criterion=loss", "criterion='loss' is not allowed: input should be 'tune_loss' or 'tune_gold_logprob'"),
         ("data.block=-1", "data.block=-1 is not allowed: input should be greater than or equal to 0"),
         ("recipe.read=little", "recipe.read='little' is not allowed: input should be 'everything', 'final' or 'tune'"),

@@ -233,8 +233,14 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
         return f"{group}={name} is unknown. {allowed_options(group, options(group))}"
     if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
         return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
+    if "Could not override 'benchmark'" in text:
+        return (
+            "benchmark=NAME is no choice. Benchmarks are named in lists: "
+            "suite.benchmarks=[NAME] (to score), data.benchmarks=[NAME] (to train)"
+        )
     if key := re.search(r"Could not override '([^']+)'", text):
-        return no_such_key(key[1], _composed(error.__cause__))
+        more = f". To add one that the study's file leaves out: +{key[1]}=VALUE" if key[1].startswith("study.") else ""
+        return no_such_key(key[1], _composed(error.__cause__)) + more
     if config := re.search(r"Cannot find primary config '([^']+)'", text):
         return f"there is no config {config[1]!r} in the folders searched. Studies are run with --config-dir sweeps --config-name NAME"
     return text
@@ -273,6 +279,8 @@ def _written_out(raw: dict[str, object], extra_dirs: Sequence[Path]) -> dict[str
     listed = suite.get("benchmarks") if isinstance(suite, dict) else None
     if not isinstance(suite, dict) or not isinstance(listed, Iterable):
         return raw
+    if isinstance(listed, str):
+        return raw  # the schema asks for a list
     known = options("benchmark", extra_dirs)
     asked = {name: groups_of(name) for name in listed if isinstance(name, str) and name not in known}
     names = [one for name in listed for one in (asked[name][name].tasks if asked.get(name) else [name])]
@@ -351,7 +359,11 @@ def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
     for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
         of = raw.get(node)
         listed = (of.get(key) if isinstance(of, dict) else None) or []
-        names += [n for n in listed if isinstance(n, str) and n not in names] if isinstance(listed, Iterable) else []
+        names += (
+            [n for n in listed if isinstance(n, str) and n not in names]
+            if isinstance(listed, Iterable) and not isinstance(listed, str)
+            else []
+        )
     return names
 
 
@@ -373,8 +385,24 @@ def validation_message(error: ValidationError, model: type[BaseModel], prefix: s
         elif item["type"] == "missing":
             lines.append(f"{key} is missing: give it a value")
         else:
-            lines.append(f"{key}={_shortened(repr(item['input']))} is not allowed: {_lower_first(item['msg'])}")
+            why = (
+                _list_wanted(key, item["input"]) if item["type"] == "tuple_type" else _KINDS.get(item["type"]) or _lower_first(item["msg"])
+            )
+            lines.append(f"{key}={_shortened(repr(item['input']))} is not allowed: {why}")
     return "\n".join(lines)
+
+
+_KINDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number is"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number is"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false is"),
+    "too_short": "name at least one",
+}
+"""What may stand there, by what Pydantic calls a value that is of another kind."""
+
+
+def _list_wanted(key: str, value: object) -> str:
+    return f"a list is: {key}=[{value}]" if isinstance(value, str | int | float) else "a list is"
 
 
 def _shortened(text: str) -> str:

@@ -50,9 +50,11 @@ def with_folders_as_written(overrides: Iterable[str]) -> list[str]:
 def _readable(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals and not key.startswith("~"):
-        raise BadInput(f"{override} is no KEY=VALUE. If it belongs to the word before it, put both into quotes: 'KEY=TWO WORDS'")
+        raise BadInput(f"{override} is no KEY=VALUE: no space around =, and a value of several words in quotes, 'KEY=TWO WORDS'")
     if not key.strip("+~ "):
-        raise BadInput(f"{override} names no key. Give KEY=VALUE")
+        raise BadInput(f"{override} names no key. Give KEY=VALUE, without a space around =")
+    if key != key.rstrip():
+        raise BadInput(f"{override}: no space before =. Type {key.strip()}={value.strip()}")
     if (why := _unreadable(override)) is not None:
         closed = "Close its brackets and quotes; where the value is text as it stands"
         raise BadInput(f"{_short(override)} cannot be read: {why}. {closed}, type {_short(in_shell(line(key, value)))}")

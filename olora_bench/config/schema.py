@@ -5,9 +5,10 @@ Values only: what is checked here needs no torch, no network and no asset.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from olora_bench.config.data_rules import HELD_OUT, check_data, with_sizes
 from olora_bench.config.folders import Folder
@@ -265,7 +266,7 @@ class Tracker(Strict):
 class Machine(Strict):
     """What differs between machines and never changes what an experiment is: none of it is part of an id."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
+    device: str = "auto"
     threads: int | None = Field(default=None, ge=1)
     train_token_budget: int | None = Field(default=None, ge=64)
     eval_token_budget: int | None = Field(default=None, ge=64)
@@ -276,6 +277,13 @@ class Machine(Strict):
     cache_dir: Folder
     local_dir: Folder | None = None
     wandb_dir: Folder
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError(f"machine.device={device} is not allowed: auto, cpu, cuda, or cuda:N for one of several GPUs")
+        return device
 
 
 class Benchmark(Strict):

@@ -5,11 +5,27 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 OF_RUN = ("explain", "again", "items")
 """Commands that take the id of a run."""
 PORT = 8765
 """Of `watch`, where no other is given."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what to type where a name is missing or an option is none."""
+
+    def error(self, message: str) -> NoReturn:
+        if "required: name" in message:
+            message = "nothing is named. " + (
+                "Give a run's train_id"
+                if self.prog.endswith(OF_RUN)
+                else "Give a study of sweeps/ by its name, or the path of its YAML file"
+            )
+        elif "unrecognized arguments" in message:
+            message += ". Overrides are KEY=VALUE without dashes, such as tracker=none"
+        super().error(message)
 
 
 def _port(text: str) -> int:
@@ -42,9 +58,9 @@ def _named(arguments: argparse.Namespace) -> argparse.Namespace:
     return arguments
 
 
-def parsers(helps: Mapping[str, str]) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def parsers(helps: Mapping[str, str]) -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The command line of studies, and each command's own."""
-    top = argparse.ArgumentParser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
+    top = _Parser(prog="python -m olora_bench.study", description="Plan, run and report a study (a file of sweeps/).")
     commands = top.add_subparsers(dest="command", required=True)
     for command, text in helps.items():
         one = commands.add_parser(command, help=text, description=text)
