@@ -37,11 +37,9 @@ def test_committed_ids_are_what_went_into_them() -> None:
         assert identity["init"]["code"] == init_digest(identity["init"]["module"]), identity["init"]["module"]
 
 
-def test_what_is_published_is_whole_but_for_a_look_that_was_not_run() -> None:
-    """And for the two longest schedules of `horizons`."""
-    missing = [run for run in PLANNED_RUNS if run["train_id"] not in RECORDS and run["steps"] not in (64, 128)]
-    assert {(run["arm"], run["stage"]) for run in missing} == {(arm, "look 3") for arm in ("olora", "olora_permuted", "olora_pivoted")}
-    assert len(missing) == 60 and {run["seed"] for run in missing} == {108, 109, 110, 111}
+def test_what_is_published_is_whole_but_for_the_longest_schedule_of_horizons() -> None:
+    missing = [run for run in PLANNED_RUNS if run["train_id"] not in RECORDS]
+    assert {run["steps"] for run in missing} <= {128}
 
 
 def test_todays_study_file_asks_for_the_committed_runs() -> None:

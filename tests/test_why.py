@@ -106,15 +106,17 @@ def clipped(arm: str) -> pd.Series:
     return pd.Series([one["clipped_step_share"] for one in made() if one["train_id"] in ids])
 
 
-def unresolved_after_eight(arm: str) -> bool:
+def unresolved_at_the_end(arm: str) -> bool:
+    """Neither different nor equivalent in all twelve seeds of the last look."""
     said = against_olora(arm)
-    return bool(said["verdict"] == "unresolved" and said["loss_blocks"] == said["look_seeds"] == 8 and said["look"] == 2)
+    ended = said["loss_blocks"] == said["look_seeds"] == 12 and said["look"] == 3
+    return bool(ended and said["verdict"] == "unresolved" and min(said["p_holm"], said["p_inside_holm"]) > 0.05)
 
 
-def hours() -> tuple[float, float]:
-    """Hours from the first run's begin to the last one's end, and of all runs together, one core each."""
+def hours() -> float:
+    """Of all runs together, one core each."""
     began, ended = (pd.Series([pd.Timestamp(one[when]) for one in made()]) for when in ("started_at", "finished_at"))
-    return (ended.max() - began.min()).total_seconds() / 3600, float((ended - began).dt.total_seconds().sum() / 3600)
+    return float((ended - began).dt.total_seconds().sum() / 3600)
 
 
 PLACES = ("-2", "-1", "0", "+1", "+2")
@@ -172,15 +174,19 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         and 0.45 < clipped("orthogonal").mean() < 0.55
         and places("orthogonal vs olora", "loss_high", below=True) == list(PLACES[:-1])
     ),
-    "Which columns of W span the start: unresolved after eight seeds, neither shown to differ nor to be equivalent": lambda: (
-        unresolved_after_eight("olora_permuted") and unresolved_after_eight("olora_pivoted")
+    "Which columns of W span the start: unresolved after the last look, neither shown to differ nor to be equivalent in twelve "
+    "seeds": lambda: (
+        unresolved_at_the_end("olora_permuted") and unresolved_at_the_end("olora_pivoted") and runs()["state"].eq("done").all()
     ),
-    "At the lowest place both end higher than OLoRA, at the second highest `olora_pivoted` ends lower. The study has a look at twelve "
-    "seeds, which was not run.": lambda: (
+    "The interval of `olora_pivoted` lies inside the margin, but is not corrected for six.": lambda: (
+        -0.02 < against_olora("olora_pivoted")["loss_low"] < against_olora("olora_pivoted")["loss_high"] < 0.02
+        and against_olora("olora_permuted")["loss_high"] > 0.02
+        and corrected_for_six("olora_pivoted")[1] > 0.02
+    ),
+    "At the lowest place both end higher than OLoRA, at the three highest `olora_pivoted` ends lower.": lambda: (
         places("olora_permuted vs olora", "loss_low") == places("olora_pivoted vs olora", "loss_low") == ["-2"]
-        and places("olora_pivoted vs olora", "loss_high", below=True) == ["+1"]
+        and places("olora_pivoted vs olora", "loss_high", below=True) == ["0", "+1", "+2"]
         and places("olora_permuted vs olora", "loss_high", below=True) == []
-        and (runs()["state"] == "missing").sum() == 60
     ),
     "With the start added and nothing subtracted from W the loss ends higher than OLoRA's, by more than the margin": lambda: (
         against_olora("olora_added")["verdict"] == "worse"
@@ -203,11 +209,9 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         and {"olora", "lora_matched", "olora_permuted", "olora_added"} == {arm for arm in starts().index if 0.99 < norms(arm) < 1.01}
         and starts().loc["olora_added", "difference"] - starts().loc["lora_matched", "difference"] > 0.1
     ),
-    "315 runs in two hours of two cores, beside other work, just under four hours of a core, from one commit. Of them 45 are "
-    "searches.": lambda: (
-        len(made()) == 315
-        and 1.9 < hours()[0] < 2.1
-        and 3.7 < hours()[1] < 4
+    "375 runs, just under five hours of a CPU core beside other work, from one commit. Of them 45 are searches.": lambda: (
+        len(made()) == 375
+        and 4.7 < hours() < 5
         and len({one["provenance"]["harness"]["commit"] for one in made()}) == 1
         and {one["provenance"]["hardware"]["processor"] for one in made()} == {"AMD EPYC"}
         and len(searched()) == 45
@@ -228,4 +232,4 @@ def test_readme_says_what_is_decided() -> None:
     )
     assert said in README and norms("olora_random") < 0.7
     assert all(map(is_lower_beyond_the_margin, ("olora_random", "lora_matched", "orthogonal")))
-    assert unresolved_after_eight("olora_permuted") and unresolved_after_eight("olora_pivoted")
+    assert unresolved_at_the_end("olora_permuted") and unresolved_at_the_end("olora_pivoted")

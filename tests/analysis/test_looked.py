@@ -98,7 +98,7 @@ def test_a_greater_error_over_items_alone_judges_the_looks_again(
     frames: StudyFrames, monkeypatch: pytest.MonkeyPatch, variance: float, said: bool | None
 ) -> None:
     """Of errors at one level, as the repeated interval and one of 95% are not."""
-    monkeypatch.setattr(looked_module, "_variance_of_items", lambda one, by_loss: variance)
+    monkeypatch.setattr(looked_module, "_variance_of_items", lambda one: variance)
     row = verdict(frames, looks=PLAN, margin=WIDE)
     told = [one for one in row["reasons"] if isinstance(one, ErrorOverItems)]
     assert [one.same for one in told] == ([] if said is None else [said]) and row["verdict"] == Verdict.EQUIVALENT
