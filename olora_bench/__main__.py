@@ -124,13 +124,14 @@ def _no_option(message: str) -> NoReturn:
     )
 
 
-def _check_composed(arguments: Sequence[str], study_dir: Path | None) -> None:
-    """What `--cfg job` has printed is what a run would take: refused where a run would be."""
+def _check_composed(arguments: Sequence[str]) -> None:
+    """What `--cfg job` has printed is what a run would take: refused where a run would be. Of a study only the points of its grids run."""
     given = get_args_parser().parse_args(list(arguments))
     if given.cfg == "job" and not given.help:
-        own = None if given.config_dir is None else Path(given.config_dir)
-        cfg = compose(given.overrides, config_name=given.config_name or "config", config_dir=study_dir or own)
-        load(cfg, [own] if own is not None else [])
+        own = [Path(one) for one in (given.config_dir, given.config_path) if one is not None]
+        cfg = compose(given.overrides, config_name=given.config_name or "config", config_dir=own[0] if own else None)
+        if cfg.study is None:
+            load(cfg, own)
 
 
 def _of_composing(error: Exception) -> bool:
@@ -173,7 +174,7 @@ def main(arguments: Sequence[str] | None = None, *, study_dir: Path | None = Non
         _check_config_dirs(sys.argv[1:], study_dir)
         with searching_first(study_dir):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
-        _check_composed(sys.argv[1:], study_dir)
+        _check_composed(sys.argv[1:])
     except Exception as error:
         if VERBOSE or not (isinstance(error, (*EXPECTED, OSError)) or _of_composing(error)):
             raise

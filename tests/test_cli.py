@@ -55,6 +55,30 @@ def test_answers_within_seconds_and_without_torch(module: str, arguments: list[s
     assert not list(tmp_path.iterdir()), "asking leaves nothing behind"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cfg", "job", "rank=0"], "rank=0 is not allowed"),
+        (["--cfg", "job", "--config-dir", "own", "--config-name", "narrow"], None),
+        (["--lr=1e-3"], "unrecognized arguments: --lr=1e-3. Settings are KEY=VALUE without dashes"),
+        (["study", "plan"], "nothing is named. Give a study of sweeps/"),
+        (["study", "explain"], "nothing is named. Give a run's train_id"),
+        (["study", "plan", "demo", "--tracker", "none"], "Overrides are KEY=VALUE without dashes"),
+        (["study", "plan", "demo", "study.margin={score: 1}"], "To add one that the study's file leaves out: +study.margin=VALUE"),
+    ],
+)
+def test_what_is_typed_wrong_is_answered_with_what_to_type(cli, tmp_path: Path, arguments: list[str], said: str | None) -> None:  # type: ignore[no-untyped-def]
+    """`narrow` is a study that composes to a run that cannot be, and asks for none such."""
+    (tmp_path / "own").mkdir()
+    grid = "{mode: MULTIRUN, sweeper: {_target_: x}}"
+    text = f"defaults: [config, {{override model: tiny_tinyllama}}, _self_]\nstudy: {{name: narrow}}\nhydra: {grid}\nrank: 32\n"
+    (tmp_path / "own" / "narrow.yaml").write_text(text, encoding="utf-8")
+    of_study = arguments[0] == "study"
+    done = cli(*arguments[of_study:], module="olora_bench.study" if of_study else "olora_bench")
+    assert done.returncode == (0 if said is None else 2), done.stderr
+    assert (said or "") in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["rank=0"], ["init=nope"], ["rnk=1"], ["suite.benchmarks=[]"]])
 def test_bad_input_exits_with_2_and_no_traceback(cli, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
     done = cli(*arguments)

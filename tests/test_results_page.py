@@ -268,7 +268,10 @@ def unresolved_against_the_control() -> None:
         assert control["verdict"] == "unresolved" and control["blocks"] == 6, role
 
 
-@says("what the control starts from has half the squared norm of what OLoRA does, and its gradient is clipped less often")
+@says(
+    "what the control starts from is half as large a share of W's squared norm, in the mean over layers, and its gradient is clipped less "
+    "often"
+)
 def what_else_the_control_differs_in() -> None:
     anatomy = read("smollm2").tables["anatomy"]
     started = anatomy.query("stage == 'start' and fact == 'energy_share' and setting == 'steps 64'").groupby("arm")["mean"].mean()

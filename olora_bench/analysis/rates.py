@@ -37,7 +37,7 @@ RATES = Table(
         Column("report_loss", "held-out loss, mean over runs", "nats", "held-out loss", "3 digits"),
         Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
         Column("spikes", "spikes of the train loss a finished run, mean", "steps", "spikes a run", "number"),
-        Column("n_runs", "runs", heading="runs"),
+        Column("n_runs", "runs that ended, diverged ones too", heading="runs"),
         Column("diverged", "runs that diverged", heading="diverged"),
         Column("failed", "runs that failed", heading="failed"),
         Column("best", "the search's best, or the lowest criterion where there is no search", heading="best"),
@@ -140,16 +140,17 @@ def _point(at: pd.DataFrame, *, by_search: bool) -> Row:
     """The runs at one learning rate; where there was a search, its runs say what the criterion is: others may have other tune parts."""
     judged = at[at["tuning"]] if by_search else at
     complete = bool((judged["state"] == "done").all())
+    over = at[at["state"].isin(["done", "diverged"])]
     return {
         "stage": (at if judged.empty else judged)["stage"].iloc[0],
         "tune": float(judged["tune"].mean()) if complete else np.nan,
         "searched": bool(at["tuning"].any()),
         **{name: float(at[column].mean()) for name, column in _MEANS},
-        "n_runs": len(at),
+        "n_runs": len(over),
         "n_tune": len(judged),
         **{f"n_{name}": int(at[column].notna().sum()) for name, column in _MEANS if name != "spikes"},
         **{state: int((at["state"] == state).sum()) for state in ("diverged", "failed")},
-        "runs": " ".join(sorted(at["train_id"])),
+        "runs": " ".join(sorted(over["train_id"])),
     }
 
 

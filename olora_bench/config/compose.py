@@ -239,7 +239,11 @@ def hydra_message(error: BaseException, written: Mapping[str, object] | None = N
             "suite.benchmarks=[NAME] (to score), data.benchmarks=[NAME] (to train)"
         )
     if key := re.search(r"Could not override '([^']+)'", text):
-        more = f". To add one that the study's file leaves out: +{key[1]}=VALUE" if key[1].startswith("study.") else ""
+        more = (
+            f". To add one that the study's file leaves out: +{key[1]}=VALUE"
+            if re.match(r"study\.(tuning|seeds|margin)(\.|$)", key[1])
+            else ""
+        )
         return no_such_key(key[1], _composed(error.__cause__)) + more
     if config := re.search(r"Cannot find primary config '([^']+)'", text):
         return f"there is no config {config[1]!r} in the folders searched. Studies are run with --config-dir sweeps --config-name NAME"

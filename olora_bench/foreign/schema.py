@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from olora_bench.config.contrasts import check_pairs
 from olora_bench.config.sources import Name, Strict
 from olora_bench.errors import BadInput
 from olora_bench.foreign.choice import Choice
@@ -105,9 +106,7 @@ class ForeignStudy(Strict):
             assert self.choice
         except BadInput as error:
             raise ValueError(str(error)) from None
-        pairs = [(one.arm, one.reference) for one in self.contrasts]
-        if odd := [pair for pair in pairs if pair[0] == pair[1] or pairs.count(pair) > 1]:
-            raise ValueError(f"contrasts: {' against '.join(odd[0])} is no comparison, or stands there twice: two arms, each pair once")
+        check_pairs("contrasts", [(one.arm, one.reference) for one in self.contrasts])
         for contrast in self.contrasts:
             if absent := [arm for arm in (contrast.arm, contrast.reference) if self.arms is not None and arm not in self.arms]:
                 raise ValueError(f"contrasts: {absent[0]} is not among arms ({', '.join(self.arms or ())})")

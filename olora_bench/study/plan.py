@@ -193,16 +193,17 @@ def _memory(experiment: Experiment, device: str) -> str:
 def comparisons(grids: Grids, jobs: Sequence[Job]) -> int:
     """How many comparisons the contrasts make.
 
-    One per contrast, cell and benchmark that both arms are scored on; without a suite, one a cell. A search is compared with nothing.
-    A block's finalists are one side of a comparison, whichever of them is kept and scored.
+    One per contrast, cell, shared rate and benchmark that both arms are scored on; without a suite, one a cell. A search is
+    compared with nothing. A block's finalists are one side of a comparison, whichever of them is kept and scored.
     """
     return sum(len(_compared(jobs, contrast.arm) & _compared(jobs, contrast.reference)) for contrast in grids.study.contrasts)
 
 
-def _compared(jobs: Sequence[Job], arm: str) -> set[tuple[str, bool, str]]:
-    """The (cell, whether at the shared rate, benchmark) at which an arm is judged."""
-    scored: dict[tuple[str, bool], set[str]] = {}
+def _compared(jobs: Sequence[Job], arm: str) -> set[tuple[str, float | None, str]]:
+    """The (cell, shared rate or None at rates of its own, benchmark) at which an arm is judged."""
+    scored: dict[tuple[str, float | None], set[str]] = {}
     for job in jobs:
-        for shared in {role == "shared" for role in job.roles if role != "tuning"} if job.experiment.arm == arm else ():
-            scored.setdefault((job.cell, shared), set()).update(job.experiment.suite.benchmarks)
-    return {(cell, shared, name) for (cell, shared), names in scored.items() for name in names or ("loss",)}
+        rates = {job.experiment.lr if role == "shared" else None for role in job.roles if role != "tuning"}
+        for rate in rates if job.experiment.arm == arm else ():
+            scored.setdefault((job.cell, rate), set()).update(job.experiment.suite.benchmarks)
+    return {(cell, rate, name) for (cell, rate), names in scored.items() for name in names or ("loss",)}

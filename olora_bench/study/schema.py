@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config import Model, compose, options
 from olora_bench.config.compose import validation_message
+from olora_bench.config.contrasts import check_pairs
 from olora_bench.config.schema import Criterion, Rate
 from olora_bench.config.sources import Name, Strict
 from olora_bench.errors import BadInput
@@ -164,10 +165,7 @@ class Study(Strict):
     @field_validator("contrasts")
     @classmethod
     def _two_arms_each_pair_once(cls, contrasts: tuple[Contrast, ...]) -> tuple[Contrast, ...]:
-        pairs = [(one.arm, one.reference) for one in contrasts]
-        if odd := [pair for pair in pairs if pair[0] == pair[1] or pairs.count(pair) > 1]:
-            said = " against ".join(odd[0])
-            raise ValueError(f"study.contrasts: {said} is no comparison, or stands there twice: two arms, each pair once")
+        check_pairs("study.contrasts", [(one.arm, one.reference) for one in contrasts])
         return contrasts
 
     @model_validator(mode="after")

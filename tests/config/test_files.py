@@ -12,6 +12,7 @@ import yaml
 from olora_bench.config import Experiment, compose, conf_dir, load, load_benchmark, sweeps_dir
 from olora_bench.study.expand import StudyFile
 from olora_bench.study.plan import comparisons
+from olora_bench.study.stages import stages
 
 FILES = sorted(p for p in conf_dir().rglob("*.yaml") if p.parent.name not in ("benchmark", "launcher") and p.name != "config.yaml")
 STUDIES = sorted(sweeps_dir().glob("*.yaml"))
@@ -63,9 +64,10 @@ def test_header_commands_compose_and_name_their_file(path: Path) -> None:
 
 @pytest.mark.parametrize("path", STUDIES, ids=name)
 def test_every_study_expands_into_identified_runs_that_each_contrast_compares(path: Path, tmp_path: Path) -> None:
-    grids = StudyFile(path, [f"machine.results_dir={tmp_path}"]).grids()
+    file = StudyFile(path, [f"machine.results_dir={tmp_path}"])
+    grids = file.grids()
     assert grids.study.name == path.stem
-    assert comparisons(grids) > 0
+    assert comparisons(grids, stages(file, grids)[-1].jobs) > 0
     assert any(f"SWEEP={path.stem}" in line for line in header(path))
     assert ["--config-dir", "sweeps", "--config-name", path.stem] in commands(path)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from olora_bench.study.report import figures_text
 from tests.figures.conftest import SYNTHETIC
@@ -36,6 +38,7 @@ def test_twice_gives_the_same_bytes_and_old_figures_go(results: Path) -> None:
     captions = first["captions.md"].decode()
     assert all(f"## {name}\n" in captions for name in names) and "## Left out" in captions
     assert (results / "planted" / "report" / "tables" / "verdicts.csv").is_file()
+    assert {Image.open(io.BytesIO(content)).mode for name, content in first.items() if name.endswith(".png")} == {"P"}
     assert not any(str(results.parent).encode() in content for content in first.values()), "no path of this machine"
 
 

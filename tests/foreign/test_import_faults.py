@@ -204,7 +204,9 @@ def test_many_folders_that_do_not_match_are_counted(tmp_path: Path, importer: Im
     assert len(problems) == 21 and problems[-1] == "5 more folders do not match runs/{arm}/seed{seed}"
 
 
-@pytest.mark.parametrize("pairs", [[("olora", "olora")], [("olora", "lora")] * 2], ids=["itself", "twice"])
+@pytest.mark.parametrize(
+    "pairs", [[("olora", "olora")], [("olora", "lora")] * 2, [("olora", "lora"), ("lora", "olora")]], ids=["itself", "twice", "turned"]
+)
 def test_contrasts_are_of_two_arms_each_once(pairs: list[tuple[str, str]], tmp_path: Path, importer: Importer) -> None:
     logs(tmp_path, seeds=1)
     with pytest.raises(BadInput) as caught:

@@ -62,6 +62,10 @@ CASES = {
         GOOD.replace("kind: primary}]", "kind: primary}, {arm: olora, reference: lora, kind: secondary}]"),
         "{path}: study.contrasts: olora against lora is no comparison, or stands there twice: two arms, each pair once",
     ),
+    "a contrast turned": (
+        GOOD.replace("kind: primary}]", "kind: primary}, {arm: lora, reference: olora, kind: primary}]"),
+        "{path}: study.contrasts: olora against lora is no comparison, or stands there twice: two arms, each pair once",
+    ),
     "an arm against itself": (
         GOOD.replace("reference: lora", "reference: olora"),
         "{path}: study.contrasts: olora against olora is no comparison, or stands there twice: two arms, each pair once",

@@ -53,6 +53,12 @@ def test_the_papers_plan_has_sixty_comparisons_hours_memory_and_disk(cli: Cli, t
     assert list(tmp_path.iterdir()) == [], "runs nothing, writes nothing"
 
 
+def test_a_plan_counts_each_shared_rate(study: MakeStudy) -> None:
+    """What a report compares: two rates that both arms share are two comparisons."""
+    alone, twice = (plan(study(node().replace('{"init"', f'{{"lr": {lrs}, "init"'))) for lrs in ([1e-3], [1e-3, 3e-4]))
+    assert "comparisons   1 " in alone and "comparisons   2 " in twice
+
+
 @pytest.mark.parametrize(("name", "comparisons"), [("paper", 60), ("headline", 6), ("horizons", 5), ("smollm2", 64)])
 def test_a_plan_counts_no_search_and_each_scored_benchmark(name: str, comparisons: int, tmp_path: Path) -> None:
     """Also where finalists are not scored until a block keeps one; `smollm2` has 2 ranks, 2 protocols and 8 contrasts at most."""

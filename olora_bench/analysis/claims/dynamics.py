@@ -29,7 +29,7 @@ def more_stable(asked: Asked) -> Finding:
     schedules are left out: a spike stands above the 20 steps before it, which they hardly have.
     """
     rates = asked.whole["rates"]
-    rates = rates[rates["longest"].astype(bool)]
+    rates = rates[rates["longest"].astype(bool) & (rates["n_runs"] > 0)]
     sides = [rates[rates["arm"] == asked.claim.reference], rates[rates["arm"].isin(asked.arms)]]
     tried = [pd.MultiIndex.from_frame(side[["cell", "lr"]]) for side in sides]
     both = tried[0].intersection(tried[1])
