@@ -143,7 +143,7 @@ def test_a_whole_interval_beyond_the_threshold_refutes(beyond: pd.DataFrame, cla
 
 def test_spikes_decide_where_a_rate_that_both_tried_diverged(beyond: pd.DataFrame) -> None:
     assert beyond.loc["more_stable", "verdict"] == "not supported"
-    # Of olora's 17 runs at these rates one failed: it neither diverged nor did not.
+    # Of olora's 17 runs at these rates one is missing: it neither diverged nor did not.
     assert "olora diverged in 1 of 16 runs (at lr 1e-3) (4 learning rates" in beyond.loc["more_stable", "figure"]
 
 
