@@ -90,11 +90,11 @@ class Estimate:
         return unless(self.may_be_lower, above), unless(self.may_be_higher, below)
 
     def p_above(self, null: float = 0.0) -> Floats:
-        """Small where the truth lies above `null`."""
+        """One-sided p: small where the truth lies above `null`."""
         return self.p_sides(null)[0]
 
     def p_below(self, null: float = 0.0) -> Floats:
-        """Small where it lies below."""
+        """One-sided p: small where the truth lies below `null`."""
         return self.p_sides(null)[1]
 
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationResolutionError
@@ -281,10 +281,8 @@ def _written_out(raw: dict[str, object], extra_dirs: Sequence[Path]) -> dict[str
     """With the tasks of lm-eval's groups in place of the groups that a suite names."""
     suite = raw.get("suite")
     listed = suite.get("benchmarks") if isinstance(suite, dict) else None
-    if not isinstance(suite, dict) or not isinstance(listed, Iterable):
+    if not isinstance(suite, dict) or not _is_listed(listed):
         return raw
-    if isinstance(listed, str):
-        return raw  # the schema asks for a list
     known = options("benchmark", extra_dirs)
     asked = {name: groups_of(name) for name in listed if isinstance(name, str) and name not in known}
     names = [one for name in listed for one in (asked[name][name].tasks if asked.get(name) else [name])]
@@ -363,12 +361,13 @@ def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
     for node, key in (("data", "benchmarks"), ("data", "decontaminate"), ("suite", "benchmarks")):
         of = raw.get(node)
         listed = (of.get(key) if isinstance(of, dict) else None) or []
-        names += (
-            [n for n in listed if isinstance(n, str) and n not in names]
-            if isinstance(listed, Iterable) and not isinstance(listed, str)
-            else []
-        )
+        names += [n for n in listed if isinstance(n, str) and n not in names] if _is_listed(listed) else []
     return names
+
+
+def _is_listed(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether it is several values, and no text; the schema refuses what is not."""
+    return isinstance(value, Iterable) and not isinstance(value, str)
 
 
 def validation_message(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:

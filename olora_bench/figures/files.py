@@ -13,7 +13,7 @@ from olora_bench.figures.book import Captioned, LeftOut
 
 DPI = 300
 PNG_COLOURS = 256
-"""A PNG holds a palette of so many, far less than half the bytes of one with all shades at the edges of lines."""
+"""A PNG holds a palette of so many, less than half the bytes of one with all shades at the edges of lines."""
 FORMATS: Mapping[str, Mapping[str, None]] = {
     "pdf": {"CreationDate": None, "ModDate": None},
     "svg": {"Date": None},
