@@ -190,8 +190,8 @@ class Lease:
 
 @contextlib.contextmanager
 def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
-    """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be, and removed again
-    where it is still empty then.
+    """Hold a folder for the time of a `with` block; a thread renews the heartbeat. The folder is created if need be, and removed when
+    it is empty at the end.
 
     Temporary files below the folder are removed, but for those of processes that live and hold no lease of it.
 
@@ -203,7 +203,6 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
         LeaseHeld: a live process holds it, and `wait` is false; names host, process and since when.
         StoreError: the system refuses to write.
     """
-    new = not os.path.lexists(folder)  # not `Path.exists`, which raises what a failing disk says; only an empty folder is removed
     held = _acquire_in_turn(folder) if wait else _acquire(folder)
     stop = threading.Event()
     thread = threading.Thread(target=_keep_beating, args=(held, stop), name=f"lease {folder.name}", daemon=True)
@@ -217,9 +216,10 @@ def lease(folder: Path, *, wait: bool = False) -> Iterator[Lease]:
         if thread.ident is not None:
             thread.join()
         _release(held)
-        with contextlib.suppress(OSError):  # what was refused before anything was written leaves no folder
-            if new:
-                folder.rmdir()
+        # What was refused before anything was written leaves no folder. Whoever made it: of two that start at once, one may make the
+        # folder and the other get the lease, and a killed process may have left it.
+        with contextlib.suppress(OSError):  # most often: it is not empty
+            folder.rmdir()
 
 
 def read_lease(folder: Path) -> Holder | None:

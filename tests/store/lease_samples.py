@@ -54,10 +54,10 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 def plant(folder: Path, **changes: Any) -> Path:
     """A lease file as this process would have written it, with changes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with lease(folder):
-        fields = json.loads((folder / "lease.json").read_text())
     path = folder / "lease.json"
+    with lease(folder):
+        fields = json.loads(path.read_text())
+    folder.mkdir(parents=True, exist_ok=True)  # an empty one went with its lease
     path.write_bytes(sealed(fields | changes))
     return path
 

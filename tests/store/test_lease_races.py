@@ -107,8 +107,25 @@ def test_one_of_many_wins(tmp_path: Path, dead_lease: bool) -> None:
     for racer in racers:
         racer.communicate("done\n")
     assert sorted(results) == ["lost", "lost", "lost", "won"]
-    assert folder.exists() == dead_lease  # one that a lease made, and under which nothing was written, does not stay
-    assert not dead_lease or list(folder.iterdir()) == []
+    assert not folder.exists()  # nothing was written under it: it does not stay, whichever of them made it
+
+
+def test_the_folder_of_a_refused_run_goes_whoever_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One makes the folder, another gets its lease."""
+    folder = tmp_path / "run"
+    make = LEASE.make_folder
+    second = ExitStack()
+
+    def overtaken(path: Path) -> None:
+        make(path)
+        monkeypatch.setattr(LEASE, "make_folder", make)
+        second.enter_context(lease(path))
+
+    monkeypatch.setattr(LEASE, "make_folder", overtaken)
+    with pytest.raises(LeaseHeld), lease(folder):
+        pass
+    second.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:

@@ -90,17 +90,18 @@ def test_the_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_crashes_in_a_row_are_counted(tmp_path: Path) -> None:
     """Each dead holder taken over from counts, until one progresses or gives the lease back."""
-    with lease(tmp_path) as first:
+    folder = tmp_path / "run"
+    with lease(folder) as first:
         assert first.crashes == 0
     for crashes in range(3):
-        process = start(HOLD, tmp_path)
+        process = start(HOLD, folder)
         stop(process)
-        holder = read_lease(tmp_path)
+        holder = read_lease(folder)
         assert holder is not None and holder.crashes == crashes
-    with lease(tmp_path) as held:
+    with lease(folder) as held:
         assert held.crashes == 3
         held.progressed()
-        holder = read_lease(tmp_path)
+        holder = read_lease(folder)
         assert holder is not None and holder.crashes == 0 and holder.pid == os.getpid() and not held.lost
     assert list(tmp_path.iterdir()) == []
 
