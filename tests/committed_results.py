@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_bench.study.expand import find_study
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -17,7 +18,7 @@ PUBLISHED = ("smollm2", "smollm2_alpaca", "headline", "unclipped", "why", "horiz
 
 @cache
 def read(study: str) -> Analysed:
-    return analysed(RESULTS, study, find_study(study))
+    return analysed(Home(RESULTS, study), find_study(study))
 
 
 def records(study: str) -> list[dict[str, Any]]:

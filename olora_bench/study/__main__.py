@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, *more: str) -> int:
     from olora_bench.study.fresh import standing_report
 
     file = StudyFile(path, arguments.overrides)
-    standing = standing_report(file.results_dir, file.study.name, path, arguments.overrides)
+    standing = standing_report(file.home, path)
     if standing is None:
         return report(arguments)
     print(standing[0])

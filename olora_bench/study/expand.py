@@ -18,6 +18,7 @@ from olora_bench.run.finalists import kept
 from olora_bench.study.checks import check_arms, check_contrast, check_finalists, check_overrides
 from olora_bench.study.estimate import work
 from olora_bench.study.jobs import Composer, Job, Wanted
+from olora_bench.study.names import Home
 from olora_bench.study.schema import Grid, Scalar, Study, Tuning, check_searchpath, parse_study
 from olora_bench.study.search import Search, finalists, search
 
@@ -145,6 +146,11 @@ class StudyFile:
         check_overrides(self.study, self.overrides, path)
         if top.get("finalists") is not None:
             raise BadInput(f"{path}: finalists={top['finalists']} is one run's: in a study study.tuning.finalists says how many there are")
+
+    @property
+    def home(self) -> Home:
+        """Where the study keeps its own files."""
+        return Home(self.results_dir, self.study.name, self.overrides)
 
     def grids(self, loss_of: LossOf = nothing_known, over: Over = nothing_over) -> Grids:
         """The runs that the study needs, as far as what is known allows to say: look after look, while contrasts are open."""

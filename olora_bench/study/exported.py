@@ -53,13 +53,13 @@ def export_study(name: str, overrides: Sequence[str], folder: Path) -> Exported:
         StoreError: nothing can be written there.
         RecordError: a record's arm or benchmark leads out of the folder.
     """
-    study, results_dir = open_results(name, overrides)
-    manifest = read_manifest(results_dir, study, overrides)
+    home = open_results(name, overrides)
+    manifest = read_manifest(home)
     if manifest is None:
-        raise BadInput(not_run(results_dir, study, overrides, find_study(name)))
+        raise BadInput(not_run(home, find_study(name)))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"--to {folder}: something lies there. Name a new folder, or an empty one")
-    store = Store(results_dir)
+    store = Store(home.results_dir)
     return export_frames(load_study(store, manifest), store, folder)
 
 

@@ -23,7 +23,7 @@ from olora_bench.store.sealed import sha256
 from olora_bench.study.declared import declaring_commit
 from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import read_manifest
-from olora_bench.study.names import changing, report_dir, study_dir
+from olora_bench.study.names import Home, changing
 
 MADE_FROM = "made_from.json"
 """Beside a report: a digest of its inputs, one of every file written, whether the study was complete."""
@@ -31,7 +31,7 @@ _PART = re.compile(rf"({'|'.join(SUFFIX)})\..*")
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "PyYAML")
 
 
-def standing_report(results_dir: Path, study: str, file: Path, overrides: Sequence[str] = ()) -> tuple[str, bool] | None:
+def standing_report(home: Home, file: Path) -> tuple[str, bool] | None:
     """The report as it lies there, and whether the study was complete; None where it has to be made again: one of its inputs, or one of
     the files that were written, is not what it was.
 
@@ -41,7 +41,7 @@ def standing_report(results_dir: Path, study: str, file: Path, overrides: Sequen
     Raises:
         RecordError: the manifest cannot be read, or a link leads out of the results folder.
     """
-    folder = report_dir(study_dir(results_dir, study, overrides), results_dir)
+    folder = home.report
     try:
         made = parse_json(read_regular(folder / MADE_FROM), folder / MADE_FROM)
         if not is_whole(made) or not _as_written(folder, made["outputs"]):
@@ -49,7 +49,7 @@ def standing_report(results_dir: Path, study: str, file: Path, overrides: Sequen
         text, complete = read_regular(folder / "report.md").decode().removesuffix("\n"), made["complete"] is True
     except (Unreadable, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return (text, complete) if made.get("inputs") == inputs_digest(results_dir, study, file, overrides) else None
+    return (text, complete) if made.get("inputs") == inputs_digest(home, file) else None
 
 
 def _as_written(folder: Path, outputs: Mapping[str, str]) -> bool:
@@ -71,7 +71,7 @@ def keep_made_from(folder: Path, inputs: str, outputs: Mapping[str, str], *, com
     atomic_write(folder / MADE_FROM, sealed({"inputs": inputs, "outputs": dict(outputs), "complete": complete}))
 
 
-def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence[str] = (), since: Since | None = None) -> str:
+def inputs_digest(home: Home, file: Path, since: Since | None = None) -> str:
     """SHA-256 of all that a report is made from: the study's own files and its commit, the bytes of every record, size and times of the
     parts beside it, claims, published numbers, this package, and the words of the command that the report repeats.
 
@@ -81,11 +81,10 @@ def inputs_digest(results_dir: Path, study: str, file: Path, overrides: Sequence
     Raises:
         RecordError: the manifest cannot be read.
     """
-    home, found = study_dir(results_dir, study, overrides), hashlib.sha256()
-    manifest = read_manifest(results_dir, study, overrides)
-    facts: list[Any] = [str(results_dir), str(file), changing(overrides), options("model"), _declared(file), _package()]
-    facts.append(repr(since or since_locked(results_dir, study, file, overrides)))
-    facts += [_content(path) for path in (home / "manifest.json", home / "lock.json", file)]
+    results_dir, found, manifest = home.results_dir, hashlib.sha256(), read_manifest(home)
+    facts: list[Any] = [str(results_dir), str(file), changing(home.overrides), options("model"), _declared(file), _package()]
+    facts.append(repr(since or since_locked(home, file)))
+    facts += [_content(path) for path in (home.folder / "manifest.json", home.folder / "lock.json", file)]
     for folder in (results_dir / "published", results_dir / "published" / "claims"):
         facts.append(_all_in(results_dir, folder))
     facts += [[path.name, _content(path)] for path in sorted(claims_dir().glob("*.yaml"))]

@@ -24,7 +24,6 @@ from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.manifest import read_manifest
-from olora_bench.study.names import study_dir
 from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import paces
 from olora_bench.study.plan import judged_text, stages_text
@@ -63,7 +62,7 @@ class Live:
     def opened(self) -> OpenStudy:
         """The study; opened anew where its file or its lock is another."""
         study = self._kept.get("study", None, lambda: open_to_read(self.name, self.overrides))
-        seen = _stamps(study.file.path, study_dir(study.store.root, study.name, self.overrides) / "lock.json")
+        seen = _stamps(study.file.path, study.home.folder / "lock.json")
         return self._kept.get("opened", seen, lambda: open_to_read(self.name, self.overrides))
 
     def watched(self) -> Watched:
@@ -157,7 +156,7 @@ def _stamps(*paths: Path) -> tuple[int | None, ...]:
 def _open_contrasts(study: OpenStudy, grids: Grids) -> list[str]:
     """The primary contrasts that a further look may still decide; all of them where nothing has been judged yet."""
     primary = [f"{c.arm} vs {c.reference}" for c in grids.study.contrasts if c.kind == "primary"]
-    manifest = read_manifest(study.store.root, study.name, study.file.overrides)
+    manifest = read_manifest(study.home)
     if manifest is None or grids.study.seeds is None:
         return primary
     with suppress(ValueError, KeyError):  # before its first look there may be nothing to pair

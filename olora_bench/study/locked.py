@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from olora_bench.identity import ANALYSIS_VERSION, RESULTS_VERSION, settings
 from olora_bench.store.manifest import Covers
 from olora_bench.study.expand import StudyFile, find_study
 from olora_bench.study.manifest import as_declared, read_lock, read_manifest
-from olora_bench.study.names import study_dir
+from olora_bench.study.names import Home
 
 
 @dataclass(frozen=True)
@@ -64,30 +64,28 @@ def to_lock(file: StudyFile) -> Mapping[str, JsonValue] | None:
         RecordError: lock or manifest cannot be read.
         BadInput: a combination cannot be carried out as written.
     """
-    root, name = file.results_dir, file.study.name
-    manifest = read_manifest(root, name, file.overrides)
-    if manifest is not None and any((root / "runs" / run.train_id / "record.json").exists() for run in manifest.runs):
-        lock = read_lock(root, name, file.overrides)
+    manifest = read_manifest(file.home)
+    if manifest is not None and any((file.results_dir / "runs" / run.train_id / "record.json").exists() for run in manifest.runs):
+        lock = read_lock(file.home)
         return None if lock is None else lock.settled
     return settled(file)
 
 
-def since_locked(results_dir: Path, study: str, path: Path | None = None, overrides: Sequence[str] = ()) -> Since:
-    """What was locked before the runs of a study in a results folder, and what has changed since.
+def since_locked(home: Home, path: Path | None = None) -> Since:
+    """What was locked before the runs of a study, and what has changed since.
 
     Args:
         path: the study's file; null looks for it by the study's name.
-        overrides: those that it ran under.
     """
     try:
-        lock = read_lock(results_dir, study, overrides)
+        lock = read_lock(home)
     except RecordError as error:
         return Since(Covers.COMPOSED, unknown=str(error))
     if lock is None or lock.settled is None:
-        ran = (study_dir(results_dir, study, overrides) / "manifest.json").exists()
+        ran = (home.folder / "manifest.json").exists()
         return Since(Covers.FILE if ran else Covers.NOTHING)
     try:
-        file = StudyFile(path or find_study(study), overrides)
+        file = StudyFile(path or find_study(home.name), home.overrides)
         file.composer.precision = lock.precision
         now, was = settled(file), lock.settled
     except BadInput as error:

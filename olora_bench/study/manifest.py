@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -16,7 +16,7 @@ from olora_bench.store.manifest import MANIFEST_VERSION, Lock, Manifest, Point, 
 from olora_bench.study.estimate import work
 from olora_bench.study.expand import Grids, LossOf, nothing_known
 from olora_bench.study.jobs import Job
-from olora_bench.study.names import changing, declaration_of, place_of, study_dir
+from olora_bench.study.names import Home, changing, declaration_of, place_of
 
 
 def _write(path: Path, value: Mapping[str, JsonValue], held: Lease | None) -> None:
@@ -29,49 +29,46 @@ def _write(path: Path, value: Mapping[str, JsonValue], held: Lease | None) -> No
         (atomic_write if held is None else held.publish)(path, content)
 
 
-def read_lock(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Lock | None:
+def read_lock(home: Home) -> Lock | None:
     """What the study settled when it first ran; null before that."""
-    return read_kept(study_dir(results_dir, name, overrides) / "lock.json", Lock)
+    return read_kept(home.folder / "lock.json", Lock)
 
 
-def write_lock(results_dir: Path, name: str, lock: Lock, overrides: Sequence[str] = (), held: Lease | None = None) -> None:
+def write_lock(home: Home, lock: Lock, held: Lease | None = None) -> None:
     """Settle a study for every later start on any machine; `held` is the lease of its folder."""
     value = {"schema_version": MANIFEST_VERSION, **lock.model_dump(mode="json", exclude_none=True)}
-    _write(study_dir(results_dir, name, overrides) / "lock.json", value, held)
+    _write(home.folder / "lock.json", value, held)
 
 
-def read_manifest(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Manifest | None:
+def read_manifest(home: Home) -> Manifest | None:
     """The manifest: everything a report needs to find and order the study's records."""
-    return manifest_in(study_dir(results_dir, name, overrides))
+    return manifest_in(home.folder)
 
 
-def manifest_in(home: Path) -> Manifest | None:
+def manifest_in(folder: Path) -> Manifest | None:
     """The manifest in one of a study's folders, or None where there is none.
 
     Raises:
         RecordError: it is damaged, foreign or of another schema.
     """
-    return read_kept(home / "manifest.json", Manifest)
+    return read_kept(folder / "manifest.json", Manifest)
 
 
-def write_manifest(
-    results_dir: Path, grids: Grids, loss_of: LossOf = nothing_known, overrides: Sequence[str] = (), held: Lease | None = None
-) -> None:
+def write_manifest(home: Home, grids: Grids, loss_of: LossOf = nothing_known, held: Lease | None = None) -> None:
     """List the study's runs by id, with the coordinates that tables are made of; for a tuned study also what its searches came to.
 
     Args:
-        overrides: the command line's, which hold for every run.
         held: the lease of the study's folder.
     """
-    _write(study_dir(results_dir, grids.study.name, overrides) / "manifest.json", _listed(results_dir, grids, loss_of, overrides), held)
+    _write(home.folder / "manifest.json", _listed(home, grids, loss_of), held)
 
 
-def manifest_of(results_dir: Path, grids: Grids, loss_of: LossOf, overrides: Sequence[str]) -> Manifest:
+def manifest_of(home: Home, grids: Grids, loss_of: LossOf) -> Manifest:
     """What `write_manifest` would write."""
-    return Manifest.model_validate_json(json.dumps(_listed(results_dir, grids, loss_of, overrides)))
+    return Manifest.model_validate_json(json.dumps(_listed(home, grids, loss_of)))
 
 
-def _listed(results_dir: Path, grids: Grids, loss_of: LossOf, overrides: Sequence[str]) -> dict[str, JsonValue]:
+def _listed(home: Home, grids: Grids, loss_of: LossOf) -> dict[str, JsonValue]:
     study, tuning = grids.study, grids.study.tuning
     value: dict[str, JsonValue] = {
         "schema_version": MANIFEST_VERSION,
@@ -79,8 +76,8 @@ def _listed(results_dir: Path, grids: Grids, loss_of: LossOf, overrides: Sequenc
         "title": study.title,
         "protocol": study.protocol,
         "contrasts": [c.model_dump() for c in study.contrasts],
-        "overrides": [*changing(overrides)],
-        "file": place_of(grids.path, results_dir),
+        "overrides": [*changing(home.overrides)],
+        "file": place_of(grids.path, home.results_dir),
         "declaration": declaration_of(grids.path),
         "tuning": None if tuning is None else as_declared("study.tuning", tuning.model_dump(mode="json")),
         "searches": [search.model_dump(mode="json") for search in _searches(grids, loss_of)],

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from olora_bench.config import compose, machine
@@ -28,16 +29,37 @@ def changing(overrides: Sequence[str]) -> list[str]:
     return [line for line in overrides if not line.lstrip("+~").startswith(("machine.", "machine=", "tracker", "hydra", "assets="))]
 
 
-def study_dir(results_dir: Path, name: str, overrides: Sequence[str] = ()) -> Path:
-    """The folder of a study's own files; under overrides that change runs, one of its own below it. Runs belong to no study.
+@dataclass(frozen=True)
+class Home:
+    """Where a study keeps its own files: below a results folder, by its name; under overrides that change its runs, in a folder of their
+    own below that. Runs belong to no study.
 
-    Raises:
-        RecordError: a link on the way to it, or in it, leads out of the results folder.
+    Attributes:
+        results_dir: the results folder.
+        name: the study's.
+        overrides: the command line's, those that change no run among them.
     """
-    home, changes = results_dir / name, sorted(set(changing(overrides)))
-    if changes:
-        home = home / OVERRIDDEN / hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
-    return inside(results_dir, home)
+
+    results_dir: Path
+    name: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """That of the manifest and of the lock.
+
+        Raises:
+            RecordError: a link on the way to it, or in it, leads out of the results folder.
+        """
+        home, changes = self.results_dir / self.name, sorted(set(changing(self.overrides)))
+        if changes:
+            home = home / OVERRIDDEN / hashlib.sha256(json.dumps(changes).encode()).hexdigest()[:16]
+        return inside(self.results_dir, home)
+
+    @property
+    def report(self) -> Path:
+        """Where its report is written; raises as `report_dir` does."""
+        return report_dir(self.folder, self.results_dir)
 
 
 def report_dir(home: Path, results_dir: Path) -> Path:

@@ -15,7 +15,7 @@ from olora_bench.store import OVER, Store
 from olora_bench.store.manifest import Manifest
 from olora_bench.study.expand import Grids, StudyFile, find_study
 from olora_bench.study.manifest import manifest_of, read_lock, read_manifest
-from olora_bench.study.names import check_name
+from olora_bench.study.names import Home, check_name
 from olora_bench.study.states import standing
 
 
@@ -42,6 +42,11 @@ class OpenStudy:
         """The study's name, which is its folder below `results/`."""
         return self.file.study.name
 
+    @property
+    def home(self) -> Home:
+        """Where its own files are."""
+        return self.file.home
+
     def grids(self) -> Grids:
         """The runs that the study needs, as far as the records say by now."""
         return self.file.grids(self.loss, self.over)
@@ -65,7 +70,7 @@ class OpenStudy:
         if key not in self._over:
             if any(standing(self.store, job).state not in OVER for job in grids.jobs):
                 return None
-            self._over[key] = self.judge(self.store, manifest_of(self.store.root, grids, self.loss, self.file.overrides))
+            self._over[key] = self.judge(self.store, manifest_of(self.home, grids, self.loss))
         return self._over[key]
 
 
@@ -78,7 +83,7 @@ def open_study(path: Path, overrides: Sequence[str] = ()) -> OpenStudy:
     """
     file = StudyFile(path, overrides)
     check_name(file.results_dir, file.study.name, path)
-    lock = read_lock(file.results_dir, file.study.name, overrides)
+    lock = read_lock(file.home)
     if lock is not None:
         file.composer.precision = str(lock.precision)
     return OpenStudy(file, Store(file.results_dir))
@@ -92,7 +97,7 @@ def open_to_read(name: str, overrides: Sequence[str] = ()) -> OpenStudy:
     @cache
     def named() -> dict[str, str]:
         found: dict[str, str] = {}
-        manifest = read_manifest(opened.store.root, opened.name, overrides)
+        manifest = read_manifest(opened.home)
         for run in () if manifest is None else manifest.runs:
             with suppress(RecordError):
                 record = opened.store.read_run(run.train_id)

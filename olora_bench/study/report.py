@@ -30,7 +30,7 @@ from olora_bench.study.expand import find_study, to_name
 from olora_bench.study.fresh import inputs_digest, keep_made_from
 from olora_bench.study.locked import Since, since_locked
 from olora_bench.study.manifest import manifest_in, read_manifest
-from olora_bench.study.names import changing, check_name, homes, report_dir, study_dir, typed_here
+from olora_bench.study.names import Home, changing, check_name, homes, typed_here
 from olora_bench.study.remake import remake
 from olora_bench.study.schema import parse_study
 from olora_bench.words.claims import claims_table
@@ -50,61 +50,55 @@ class Analysed:
     folder: Path
 
 
-def open_results(name: str, overrides: Sequence[str] = ()) -> tuple[str, Path]:
-    """The name of a study and the results folder that its overrides point to.
+def open_results(name: str, overrides: Sequence[str] = ()) -> Home:
+    """Where a study's own files are, by its name or path and the overrides that it ran under.
 
     Raises:
         BadInput: there is no such study, it cannot be carried out as written, or another one ran there under its name.
     """
     path = find_study(name)
     raw = plain(compose(overrides, config_name=path.name, config_dir=path.parent))
-    name, results_dir = parse_study(raw.get("study"), str(path)).name, machine(raw).results_dir
-    check_name(results_dir, name, path)
-    return name, results_dir
+    home = Home(machine(raw).results_dir, parse_study(raw.get("study"), str(path)).name, tuple(overrides))
+    check_name(home.results_dir, home.name, path)
+    return home
 
 
-def analysed(
-    results_dir: Path, study: str, file: Path | None = None, overrides: Sequence[str] = (), since: Since | None = None
-) -> Analysed:
+def analysed(home: Home, file: Path | None = None, since: Since | None = None) -> Analysed:
     """Read a study's records and analyse them. The same records give the same frames.
 
     Args:
-        results_dir: where the records are.
-        study: the study's name, which is its folder there.
+        home: the study's.
         file: the study's file, whose history says when it was declared; null looks for it by the study's name.
-        overrides: those that the study ran under.
         since: what has changed since the study was locked, where that is known.
 
     Raises:
         BadInput: the study has not been run here.
         RecordError: its manifest cannot be read.
     """
-    manifest = read_manifest(results_dir, study, overrides)
+    manifest, results_dir = read_manifest(home), home.results_dir
     if manifest is None:
-        raise BadInput(not_run(results_dir, study, overrides, file))
-    since = since or since_locked(results_dir, study, file, overrides)
+        raise BadInput(not_run(home, file))
+    since = since or since_locked(home, file)
     frames = load_study(Store(results_dir), manifest)
     if since.changes:
         frames = replace(frames, problems=[*frames.problems, f"{CHANGED}: {since_text(since.changes)}"])
     rng = np.random.default_rng(derive(0, "bootstrap"))
     tables = analyse(frames, rng)
     tables["claims"] = claims_table(judge(read_claims(_claims_dir(results_dir)), frames, tables, rng))
-    tables["declared"] = declared(study, frames.runs, file, since)
+    tables["declared"] = declared(home.name, frames.runs, file, since)
     tables["published"] = beside_ours(read_published(inside(results_dir, results_dir / "published")), frames)
-    return Analysed(frames, tables, results_dir, report_dir(study_dir(results_dir, study, overrides), results_dir))
+    return Analysed(frames, tables, results_dir, home.report)
 
 
-def not_run(results_dir: Path, study: str, overrides: Sequence[str], file: Path | None) -> str:
+def not_run(home: Home, file: Path | None) -> str:
     """That a study has no runs in a results folder, and the command that makes them, with the study named as it is found from here."""
-    found = [manifest for home in homes(results_dir, study) if (manifest := manifest_in(home)) is not None]
+    found = [manifest for one in homes(home.results_dir, home.name) if (manifest := manifest_in(one)) is not None]
     under = [f"with {' '.join(one.overrides)}" if one.overrides else "without overrides" for one in found]
-    asked = f" with {' '.join(changing(overrides))}" if changing(overrides) else ""
+    asked = f" with {' '.join(changing(home.overrides))}" if changing(home.overrides) else ""
+    said = f"study {home.name} has not been run{asked} in {home.results_dir}"
     if under:
-        return (
-            f"study {study} has not been run{asked} in {results_dir}. It has been run there {', and '.join(under)}: give the same overrides"
-        )
-    run = typed("olora_bench.study", "run", study if file is None else to_name(file), *overrides)
-    return f"study {study} has not been run{asked} in {results_dir}: {run}"
+        return f"{said}. It has been run there {', and '.join(under)}: give the same overrides"
+    return f"{said}: {typed('olora_bench.study', 'run', home.name if file is None else to_name(file), *home.overrides)}"
 
 
 def _claims_dir(results_dir: Path) -> Path:
@@ -129,11 +123,10 @@ def report(name: str, overrides: Sequence[str], *, run_pages: bool = False) -> R
     Raises:
         BadInput: the study has not been run here.
     """
-    study, results_dir = open_results(name, overrides)
-    file = find_study(name)
-    since = since_locked(results_dir, study, file, overrides)
-    inputs = inputs_digest(results_dir, study, file, overrides, since)  # first: what changes while it is read makes the report anew
-    found = analysed(results_dir, study, file, overrides, since)
+    home, file = open_results(name, overrides), find_study(name)
+    since = since_locked(home, file)
+    inputs = inputs_digest(home, file, since)  # first: what changes while it is read makes the report anew
+    found = analysed(home, file, since)
     lacks = lacking(found.frames)
     text = study_report(found.frames, found.tables, notes(found, lacks))
     try:
@@ -162,9 +155,9 @@ def extract_text(name: str, overrides: Sequence[str]) -> tuple[str, str, str, li
     Raises:
         BadInput: the study has not been run here.
     """
-    study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study, find_study(name), overrides)
-    return study, extract(found.frames, found.tables), claims(found.tables), lacking(found.frames)
+    home = open_results(name, overrides)
+    found = analysed(home, find_study(name))
+    return home.name, extract(found.frames, found.tables), claims(found.tables), lacking(found.frames)
 
 
 def write_page(found: Analysed, study_file: Path | None, *, run_pages: bool = False) -> dict[str, str]:
@@ -208,8 +201,7 @@ def figures_text(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     Raises:
         BadInput: the study has not been run here.
     """
-    study, results_dir = open_results(name, overrides)
-    found = analysed(results_dir, study, find_study(name), overrides)
+    found = analysed(open_results(name, overrides), find_study(name))
     with lease(found.folder.parent, wait=True):
         for file, content in table_files(found.tables).items():
             atomic_write(found.folder / "tables" / file, content)

@@ -56,7 +56,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
 
 def changes_text(study: OpenStudy) -> list[str]:
     """What of the study has changed since its first run."""
-    since = since_locked(study.store.root, study.name, study.file.path, study.file.overrides)
+    since = since_locked(study.home, study.file.path)
     if not since.changes:
         return []
     from olora_bench.words.declared import CHANGED, since_text  # brings pandas, which a status does without

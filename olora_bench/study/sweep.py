@@ -20,7 +20,7 @@ from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
 from olora_bench.study.locked import since_locked, to_lock
 from olora_bench.study.manifest import write_lock, write_manifest
-from olora_bench.study.names import declaration_of, study_dir
+from olora_bench.study.names import declaration_of
 from olora_bench.study.open import OpenStudy, open_study
 from olora_bench.study.states import Standing, Worklist, counts
 
@@ -81,11 +81,11 @@ def sweep_study(study: OpenStudy, launcher: Launcher, overrides: Sequence[str], 
         if todo and seen != grids.jobs:
             check_precision(study, launcher)
             prepare(study, todo, here=serial)
-        with lease(study_dir(study.store.root, study.name, study.file.overrides), wait=True) as held:
+        with lease(study.home.folder, wait=True) as held:
             if todo:
                 lock = Lock.model_validate({"precision": todo[0].experiment.precision, "settled": to_lock(study.file)})
-                write_lock(study.store.root, study.name, lock, study.file.overrides, held)
-            write_manifest(study.store.root, grids, study.loss, study.file.overrides, held)
+                write_lock(study.home, lock, held)
+            write_manifest(study.home, grids, study.loss, held)
         if todo and seen is None:
             say_changes(study)
         if batch:
@@ -126,7 +126,7 @@ def say_changes(study: OpenStudy) -> None:
     """Say what of the study has changed since its first run."""
     from olora_bench.words.declared import CHANGED, since_text  # brings pandas, which plans do without
 
-    since = since_locked(study.store.root, study.name, study.file.path, study.file.overrides)
+    since = since_locked(study.home, study.file.path)
     if since.changes:
         say(f"study {study.name}: {CHANGED[0].lower()}{CHANGED[1:]}: {since_text(since.changes)}")
 

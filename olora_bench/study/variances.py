@@ -55,7 +55,7 @@ def _told(study: OpenStudy, grids: Grids, asked: Experiment) -> Iterator[tuple[s
     """Studies with records that may tell: the study itself, then others of one model and of its cell; each with the items of a scoring."""
     reported = [job for job in grids.jobs if {"tuned", "shared"} & set(job.roles)]
     if any((study.store.run_dir(job.what.train_id) / "record.json").exists() for job in reported):  # readable or not
-        yield study.name, manifest_of(study.store.root, grids, study.loss, study.file.overrides), items(asked)
+        yield study.name, manifest_of(study.home, grids, study.loss), items(asked)
     for path in sorted(study.store.root.glob("*/manifest.json")):
         try:
             manifest = manifest_in(path.parent)

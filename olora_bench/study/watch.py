@@ -57,12 +57,11 @@ class Pages:
             return self._or_trouble(self._reported)
 
     def _reported(self) -> bytes:
-        study, results_dir = open_results(self.name, self.overrides)
-        file = find_study(self.name)
-        inputs = inputs_digest(results_dir, study, file, self.overrides)
+        home, file = open_results(self.name, self.overrides), find_study(self.name)
+        inputs = inputs_digest(home, file)
         if self._report is None or self._report[0] != inputs:
-            found = analysed(results_dir, study, file, self.overrides)
-            again = remake(study, file, results_dir, found.frames.overrides)
+            found = analysed(home, file)
+            again = remake(home.name, file, home.results_dir, found.frames.overrides)
             self._report = inputs, study_page(found.frames, found.tables, origins(found.frames, again))
         return self._report[1]
 

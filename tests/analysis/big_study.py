@@ -20,6 +20,7 @@ import pandas as pd
 from olora_bench.identity import cell_key, digest, family_key
 from olora_bench.report import table_files
 from olora_bench.store import EvalRecord, Part, RunRecord, Score, Store, sealed
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed
 
 ITEMS = {"arc_challenge": 1172, "openbookqa": 500, "boolq": 3270, "hellaswag": 10042, "piqa": 1838, "winogrande": 1267}
@@ -136,13 +137,13 @@ def seconds(root: Path) -> tuple[float, float]:
     from olora_bench.analysis import load_study
     from olora_bench.study.manifest import read_manifest
 
-    manifest = read_manifest(root, "big")
+    manifest = read_manifest(Home(root, "big"))
     assert manifest is not None
     began = time.perf_counter()
     load_study(Store(root), manifest)
     read = time.perf_counter() - began
     began = time.perf_counter()
-    table_files(analysed(root, "big").tables)
+    table_files(analysed(Home(root, "big")).tables)
     return read, time.perf_counter() - began
 
 

@@ -35,6 +35,7 @@ from olora_bench.analysis.scopes import About
 from olora_bench.report import table_files
 from olora_bench.report.published import read_claims
 from olora_bench.store.manifest import Contrast
+from olora_bench.study.names import Home
 from olora_bench.words.caveats import worded
 from olora_bench.words.reasons import listed
 
@@ -187,7 +188,7 @@ def test_a_run_listed_twice_is_said_in_the_table_and_counted_once() -> None:
     from olora_bench.study.manifest import read_manifest
 
     root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-    manifest = read_manifest(root, "planted")
+    manifest = read_manifest(Home(root, "planted"))
     assert manifest is not None
     twice = again(load_study(Store(root), manifest.model_copy(update={"runs": (*manifest.runs, manifest.runs[0])})))
     assert f"run {manifest.runs[0].train_id} is listed twice in the manifest: counted once" in said(twice)

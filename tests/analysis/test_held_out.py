@@ -21,6 +21,7 @@ from olora_bench.analysis.reasons import ExamplesDiffer, ExamplesUnread, JudgedB
 from olora_bench.analysis.scopes import About
 from olora_bench.report.extract import extract
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 from tests.synthetic.make import JITTER, Maker, curve
 
 SEEDS, EXAMPLES = 6, 40
@@ -150,7 +151,7 @@ def study_of(root: Path, reaction: float, *, keep: int = SEEDS) -> tuple[StudyFr
                 make.store.write_run(record.model_copy(update={"parts": parts}))
             runs.append(entry)
     make.manifest("s", "a study", runs, [("olora", "lora", "primary")])
-    manifest = read_manifest(root, "s")
+    manifest = read_manifest(Home(root, "s"))
     assert manifest is not None
     study = load_study(make.store, manifest)
     return study, analyse(study, np.random.default_rng(0))

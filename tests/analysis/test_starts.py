@@ -14,6 +14,7 @@ from olora_bench.figures.book import LeftOut, study_figures
 from olora_bench.report import study_report
 from olora_bench.report.extract import extract
 from olora_bench.report.text import started
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 from tests.figures.planted_studies import CONTROLS, WideMaker, controls, ratios
 
@@ -22,7 +23,7 @@ from tests.figures.planted_studies import CONTROLS, WideMaker, controls, ratios
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
     root: Path = tmp_path_factory.mktemp("starts")
     controls(WideMaker(root))
-    return analysed(root, "controls")
+    return analysed(Home(root, "controls"))
 
 
 def made(found: Analysed) -> tuple[StudyFrames, Tables]:
@@ -106,7 +107,7 @@ def test_two_arms_are_no_table_and_ratios_differ_in_more(planted: Analysed, tmp_
     measures = tables["measures"]
     assert starts(frames, measures[measures["arm"] == "olora"], tables["anatomy"]).empty
     ratios(WideMaker(tmp_path))
-    assert analysed(tmp_path, "ratios").tables["starts"].empty
+    assert analysed(Home(tmp_path, "ratios")).tables["starts"].empty
 
 
 def test_without_an_anatomy_there_is_none(planted: Analysed) -> None:

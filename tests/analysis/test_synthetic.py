@@ -19,6 +19,7 @@ from olora_bench.analysis.reasons import EqualDifferences, PairsDiverged, PairsM
 from olora_bench.analysis.scopes import About
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 from olora_bench.words.caveats import caveat_lines
 
 Load = Callable[[str], tuple[StudyFrames, Tables]]
@@ -214,7 +215,7 @@ def test_the_same_records_give_the_same_frames(synthetic: Load, tmp_path: Path) 
 def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
     """One flipped bit in each: the evaluation and the run are unreadable, and the file is named."""
     root = shutil.copytree(Path(__file__).resolve().parents[1] / "synthetic" / "results", tmp_path / "results")
-    manifest = read_manifest(root, "planted")
+    manifest = read_manifest(Home(root, "planted"))
     assert manifest is not None
     one, other = [run for run in manifest.runs if run.eval_id][:2]
     damaged = [Store(root).run_eval_dir(one.train_id, one.eval_id) / "items.parquet"]
@@ -231,7 +232,7 @@ def test_damaged_items_and_curves_are_gaps_too(tmp_path: Path) -> None:
 
 def test_losses_by_example_are_loaded_where_they_are_whole(tmp_path: Path) -> None:
     """Of the report part. A run of an older record has none; one whose file was touched has none, and that is said."""
-    manifest = read_manifest(Path(__file__).resolve().parents[1] / "synthetic" / "results", "planted")
+    manifest = read_manifest(Home(Path(__file__).resolve().parents[1] / "synthetic" / "results", "planted"))
     assert manifest is not None
     whole, older, damaged = (run.train_id for run in manifest.runs[:3])
     store, kept = Store(tmp_path), pd.DataFrame(
@@ -257,7 +258,7 @@ def test_losses_by_example_are_loaded_where_they_are_whole(tmp_path: Path) -> No
 
 def test_a_run_scored_in_two_ways_has_its_curve_once() -> None:
     root = Path(__file__).resolve().parents[1] / "synthetic" / "results"
-    manifest = read_manifest(root, "planted")
+    manifest = read_manifest(Home(root, "planted"))
     assert manifest is not None
     first, store = manifest.runs[0], Store(root)
     twice = load_study(store, manifest.model_copy(update={"runs": (first, first.model_copy(update={"eval_id": None}))}))

@@ -12,6 +12,7 @@ from olora_bench.analysis.scopes import About
 from olora_bench.report.extract import extract
 from olora_bench.report.tables import table_files
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 from tests.synthetic import make as synthetic
 
 SIX = ("arc_challenge", "boolq", "hellaswag", "openbookqa", "piqa", "winogrande")
@@ -31,7 +32,7 @@ def test_a_tied_seed_is_a_tie_in_every_table(tmp_path: Path, monkeypatch: pytest
             runs.append(entry)
     make.score(runs[-1], dict.fromkeys(SIX, 140), base=True)
     make.manifest("s", "a study with a tie", runs, [("olora", "lora", "primary")])
-    manifest = read_manifest(tmp_path, "s")
+    manifest = read_manifest(Home(tmp_path, "s"))
     assert manifest is not None
     frames = load_study(make.store, manifest)
     tables = analyse(frames, np.random.default_rng(0))

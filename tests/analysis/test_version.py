@@ -17,6 +17,7 @@ from olora_bench.analysis import analyse, load_study
 from olora_bench.identity import ANALYSIS_VERSION
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 
 FILE = Path(__file__).parent / "golden_verdicts.json"
 SYNTHETIC = Path(__file__).parents[1] / "synthetic" / "results"
@@ -27,7 +28,7 @@ KEYS = ("contrast", "role", "lr_arm", "model", "rank", "setting", "benchmark", "
 
 def measure(study: str) -> dict[str, Any]:
     """The verdicts of a planted study with their numbers to 9 digits, by comparison and cell; what is not known is left out."""
-    manifest = read_manifest(SYNTHETIC, study)
+    manifest = read_manifest(Home(SYNTHETIC, study))
     assert manifest is not None
     tables = analyse(load_study(Store(SYNTHETIC), manifest), np.random.default_rng(0))
     return {" ".join([name, *keys]): row for name in TABLES for keys, row in map(of_row, tables[name].to_dict("records"))}

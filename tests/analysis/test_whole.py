@@ -14,6 +14,7 @@ from scipy import stats
 from olora_bench.analysis import StudyFrames, Tables
 from olora_bench.analysis.reasons import EvaluationsWarn, RunsDiffer, ScoresWarned
 from olora_bench.analysis.scopes import About
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed
 from olora_bench.words.caveats import worded
 
@@ -115,7 +116,7 @@ def test_the_control_is_compared_on_scores_and_loss(whole: Tables) -> None:
 
 
 def test_claims_about_adapters_and_ratios() -> None:
-    claims = analysed(SYNTHETIC, "whole").tables["claims"].set_index("claim")
+    claims = analysed(Home(SYNTHETIC, "whole")).tables["claims"].set_index("claim")
     wanted = {
         "well_conditioned_subspace": "supported",
         "refinement_against_exploration": "supported",

@@ -15,6 +15,7 @@ from olora_bench.config import compose, load, machine
 from olora_bench.config.lines import line, with_folders_as_written
 from olora_bench.errors import BadInput
 from olora_bench.study.expand import StudyFile, find_study
+from olora_bench.study.names import Home
 from olora_bench.study.report import open_results
 
 ODD = """a ${seed} {b} [c] (d), e=f::g #h & 'i' "j" %k \\l ~m $HOME ö"""
@@ -87,7 +88,9 @@ def test_a_study_is_found_whatever_it_and_its_folder_are_called(name: str, tmp_p
     path.write_text(STUDY.replace("GRIDS", "[{init: [lora, olora]}]"))
     assert find_study(str(path)) == path
     assert len(StudyFile(path).grids().jobs) == 2
-    assert open_results(str(path), [f"machine.results_dir={path.parent}"]) == ("odd", path.parent)
+    assert open_results(str(path), [f"machine.results_dir={path.parent}"]) == Home(
+        path.parent, "odd", (f"machine.results_dir={path.parent}",)
+    )
 
 
 def test_each_run_gets_the_string_of_its_grid(tmp_path: Path) -> None:

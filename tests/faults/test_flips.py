@@ -25,6 +25,7 @@ from olora_bench.evaluation.trie import build_plan
 from olora_bench.models import conversion
 from olora_bench.store import sealed
 from olora_bench.study.manifest import read_lock, read_manifest
+from olora_bench.study.names import Home
 from olora_bench.training import Checkpoints
 from olora_bench.training.checkpoint import Keeper
 
@@ -43,7 +44,7 @@ def study_files(folder: Path, _: Path) -> Kept:
 
     def read() -> object:
         try:
-            return read_manifest(folder, "s"), read_lock(folder, "s")
+            return read_manifest(Home(folder, "s")), read_lock(Home(folder, "s"))
         except RecordError:
             return NOTICED
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from olora_bench.figures import Captioned, LeftOut, study_figures
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 from tests.figures.planted_studies import write
 
@@ -39,7 +40,7 @@ def book(wide_root: Path) -> Callable[[str], Book]:
 
     def draw(name: str) -> Book:
         if name not in known:
-            found = analysed(SYNTHETIC if (SYNTHETIC / name).is_dir() else wide_root, name)
+            found = analysed(Home(SYNTHETIC if (SYNTHETIC / name).is_dir() else wide_root, name))
             drawn = list(study_figures(found.frames, found.tables))
             shown = {one.name: one for one in drawn if isinstance(one, Captioned)}
             known[name] = Book(found, shown, {one.name: one.reason for one in drawn if isinstance(one, LeftOut)})

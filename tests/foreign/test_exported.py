@@ -15,11 +15,12 @@ from olora_bench.store import Store
 from olora_bench.study.exported import export_frames
 from olora_bench.study.imported import read_runs
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 
 
 def test_verdicts_are_those_of_our_own_records_number_for_number(tmp_path: Path) -> None:
     """The planted study's longest scored runs, exported as lm-eval's files and imported: two models, two contrasts."""
-    manifest = read_manifest(SYNTHETIC, "planted")
+    manifest = read_manifest(Home(SYNTHETIC, "planted"))
     assert manifest is not None
     frames = load_study(Store(SYNTHETIC), manifest)
     frames = replace(frames, runs=frames.runs[frames.runs["longest"] & (frames.runs["eval_state"] == "done")])
@@ -34,7 +35,7 @@ def test_verdicts_are_those_of_our_own_records_number_for_number(tmp_path: Path)
 
 def test_a_tuned_study_is_exported_with_the_runs_of_its_verdict(tmp_path: Path) -> None:
     """Its shared rate is a study of its own beside it; runs that only chose a rate are counted."""
-    manifest = read_manifest(SYNTHETIC, "whole")
+    manifest = read_manifest(Home(SYNTHETIC, "whole"))
     assert manifest is not None
     frames = load_study(Store(SYNTHETIC), manifest)
     done = export_frames(frames, Store(SYNTHETIC), tmp_path / "out")
@@ -51,7 +52,7 @@ def test_a_tuned_study_is_exported_with_the_runs_of_its_verdict(tmp_path: Path) 
 
 
 def test_an_export_leads_out_of_no_folder(tmp_path: Path) -> None:
-    manifest = read_manifest(SYNTHETIC, "planted")
+    manifest = read_manifest(Home(SYNTHETIC, "planted"))
     assert manifest is not None
     frames = load_study(Store(SYNTHETIC), manifest)
     frames = replace(frames, runs=frames.runs[frames.runs["eval_state"] == "done"].head(1).assign(arm="../../../../../out"))

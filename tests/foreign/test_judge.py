@@ -26,6 +26,7 @@ from olora_bench.analysis.verdicts import confirmatory
 from olora_bench.judge import Judgement, judge
 from olora_bench.store import Store
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 
@@ -33,7 +34,7 @@ SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 @pytest.fixture(scope="session")
 def planted() -> StudyFrames:
     """Our own records of one model: olora against lora, six seeds, four benchmarks."""
-    manifest = read_manifest(SYNTHETIC, "planted")
+    manifest = read_manifest(Home(SYNTHETIC, "planted"))
     assert manifest is not None
     frames = load_study(Store(SYNTHETIC), manifest)
     runs = frames.runs[(frames.runs["model"] == "syn_a") & frames.runs["longest"]]

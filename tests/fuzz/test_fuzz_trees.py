@@ -70,8 +70,8 @@ def tree(folder: Path) -> Path:
         )  # fmt: skip
         opened.store.write_run(record)
         _evaluation(opened.store, train_id, job.what.eval_id or "e" * 16)
-    write_manifest(opened.store.root, opened.grids())
-    write_lock(opened.store.root, "fuzz", Lock(precision="fp32", settled=settled(opened.file)))
+    write_manifest(opened.home, opened.grids())
+    write_lock(opened.home, Lock(precision="fp32", settled=settled(opened.file)))
     return file
 
 

@@ -10,6 +10,7 @@ import pytest
 from page_browser import Browser, OpenPage, browser
 from page_files import STUDIES, SYNTHETIC, page_file
 
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 
 
@@ -23,7 +24,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Analysed, Path]]:
     """Each planted study and its page."""
-    found = {name: dataclasses.replace(analysed(SYNTHETIC, name), folder=tmp_path_factory.mktemp(name)) for name in STUDIES}
+    found = {name: dataclasses.replace(analysed(Home(SYNTHETIC, name)), folder=tmp_path_factory.mktemp(name)) for name in STUDIES}
     return {name: (one, page_file(one, run_pages=True)) for name, one in found.items()}
 
 

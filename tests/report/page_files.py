@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from olora_bench.store import sealed
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed, write_page
 from tests.fixture_types import Json
 
@@ -52,7 +53,7 @@ def page_file(found: Analysed, *, run_pages: bool = False) -> Path:
 
 def written(name: str, to: Path, root: Path = SYNTHETIC, *, run_pages: bool = False) -> tuple[Analysed, Page]:
     """A study's page, written and parsed."""
-    found = dataclasses.replace(analysed(root, name), folder=to)
+    found = dataclasses.replace(analysed(Home(root, name)), folder=to)
     return found, page_of(found, run_pages=run_pages)
 
 

@@ -15,6 +15,7 @@ from olora_bench.analysis.outcome import outcomes
 from olora_bench.errors import BadInput
 from olora_bench.report.extract import _beside, claims, extract, filled
 from olora_bench.study.__main__ import main
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed, extract_text
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic"
@@ -55,7 +56,7 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None:
     """No figure of theirs is printed: it would be quoted."""
-    found = analysed(SYNTHETIC / "results", "planted")
+    found = analysed(Home(SYNTHETIC / "results", "planted"))
     frames = found.frames
     late = (frames.runs["arm"] == "olora_plus") & (frames.runs["seed"] > 1)
     runs = frames.runs.assign(state=frames.runs["state"].mask(late, "missing"), eval_state=frames.runs["eval_state"].mask(late, "missing"))
@@ -68,14 +69,14 @@ def test_secondary_contrasts_without_enough_runs_are_named_and_no_more() -> None
 
 
 def test_divergence_and_searches_at_an_edge_are_results(tmp_path: Path) -> None:
-    found = analysed(SYNTHETIC / "results", "planted")
+    found = analysed(Home(SYNTHETIC / "results", "planted"))
     ours = found.frames.runs["arm"] == "olora_plus"
     found.frames.runs.loc[ours, "state"] = "diverged"
     tables = analyse(found.frames, np.random.default_rng(0))
     text = extract(found.frames, tables)
     assert "6 of 6 pairs diverged" in text and "No run that could tell yet" not in text and "; 6 diverged" in text
 
-    searched = analysed(SYNTHETIC / "results", "searched")
+    searched = analysed(Home(SYNTHETIC / "results", "searched"))
     searched.frames.searches["chosen"], searched.frames.searches["edge"] = np.nan, "high"
     text = extract(searched.frames, searched.tables)
     assert " learning-rate searches ended at an edge" in text and "go on and will add runs" not in text
@@ -97,7 +98,7 @@ def test_written_answers_have_a_row_a_measure() -> None:
 
 def test_a_comparison_judged_by_loss_has_a_table_of_its_own() -> None:
     """Its blocks, p and smallest difference are of the loss, and none of a score stands beside them."""
-    found = analysed(SYNTHETIC / "results", "whole")
+    found = analysed(Home(SYNTHETIC / "results", "whole"))
     by_score, other = [one for one in outcomes(found.tables["verdicts"]) if one.comparison.arm == "olora_plus_x4"]
     by_loss = replace(other, by_loss=True, score=replace(other.score, blocks=0, difference=np.nan, found=np.nan))
     first, _, second, _ = _beside([by_score, by_loss])
@@ -112,7 +113,7 @@ def test_caveats_go_with_it() -> None:
 
 def test_each_claim_is_answered_in_a_line() -> None:
     """As the table of claims does: none is left out, whatever its verdict."""
-    tables = analysed(SYNTHETIC / "results", "planted").tables
+    tables = analysed(Home(SYNTHETIC / "results", "planted")).tables
     lines = claims(tables).splitlines()
     assert len(lines) == len(tables["claims"]) > 10
     for line, row in zip(lines, tables["claims"].to_dict("records"), strict=True):
@@ -130,7 +131,7 @@ def test_a_page_is_filled_between_its_marks_only(tmp_path: Path, capsys: pytest.
     page = tmp_path / "page.md"
     head = "before\n<!-- study other -->\nkept\n<!-- end -->\n\n<!-- claims other -->\nkept\n<!-- end -->\n"
     page.write_text(f"{head}<!-- study planted -->\nold\n<!-- end -->\nbetween\n<!-- claims planted -->\n<!-- end -->\nafter\n")
-    answers = claims(analysed(SYNTHETIC / "results", "planted").tables)
+    answers = claims(analysed(Home(SYNTHETIC / "results", "planted")).tables)
     shown = f"<!-- study planted -->\n{asked('planted')}\n<!-- end -->\nbetween\n<!-- claims planted -->\n{answers}\n<!-- end -->\nafter\n"
     wanted = head + shown
     command = ["extract", str(SYNTHETIC / "planted.yaml"), WHERE, "--into", str(page)]

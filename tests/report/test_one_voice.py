@@ -12,6 +12,7 @@ from olora_bench.report import study_report
 from olora_bench.report.extract import extract
 from olora_bench.report.origins import Origins
 from olora_bench.report.page import study_page
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 from olora_bench.words.verdicts import headline, headline_parts
 
@@ -21,7 +22,7 @@ SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
 @pytest.fixture(scope="module")
 def planted() -> Analysed:
     """The planted study."""
-    return analysed(SYNTHETIC, "planted")
+    return analysed(Home(SYNTHETIC, "planted"))
 
 
 def test_a_verdict_reads_the_same_in_report_page_and_extract(planted: Analysed) -> None:

@@ -25,6 +25,7 @@ from olora_bench.report.page import _assets, _seeds, asset
 from olora_bench.report.page_data import curve_data, thinned
 from olora_bench.report.page_forest import twins
 from olora_bench.report.page_svg import nice_ticks
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 from olora_bench.words.comparisons import LOSS, SCORE, Measure, verdict_word
 
@@ -72,7 +73,7 @@ def test_its_tables_are_the_reports_tables(pages: dict[str, tuple[Analysed, Page
 
 
 def test_a_new_table_shows_up_by_itself(tmp_path: Path) -> None:
-    found = analysed(SYNTHETIC, "planted")
+    found = analysed(Home(SYNTHETIC, "planted"))
     new = pd.DataFrame({"model": ["syn_a"], "half_life": [1.5], "runs": [found.frames.runs["train_id"].iloc[0]]})
     found = dataclasses.replace(found, tables={**found.tables, "half_lives": new}, folder=tmp_path)
     page = page_of(found)

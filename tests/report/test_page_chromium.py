@@ -14,6 +14,7 @@ from page_files import BAD, STUDIES, SYNTHETIC, page_file
 from page_files import change as change_manifest
 
 from olora_bench.report.arm_styles import arm_styles
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium in PATH: the page is tested without a browser only (test_page.py)")
@@ -172,7 +173,7 @@ def test_the_forest_has_a_row_a_cell(page: OpenPage) -> None:
 def test_a_study_with_little_in_it_breaks_nothing(tab: Browser, tmp_path: Path, how: str) -> None:
     root = shutil.copytree(SYNTHETIC, tmp_path / "results")
     change_manifest(root, BAD[how][0], "planted")
-    path = page_file(dataclasses.replace(analysed(root, "planted"), folder=tmp_path / "out"))
+    path = page_file(dataclasses.replace(analysed(Home(root, "planted")), folder=tmp_path / "out"))
     tab.emulate()
     tab.errors.clear()
     tab.open(path, width=400)

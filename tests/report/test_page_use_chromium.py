@@ -15,6 +15,7 @@ from page_controls import canvas, change, click, column, number
 from page_files import page_file
 
 from olora_bench.report import table_files
+from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium in PATH: the page is tested without a browser only (test_page.py)")
@@ -253,7 +254,7 @@ def test_the_best_rates_curves_hold_fresh_seeds_alone(page: OpenPage, studies: d
 def test_six_hundred_runs_are_small_and_smooth(tab: Browser, tmp_path: Path) -> None:
     assert write_big_study(tmp_path / "results") == 600
     begun = time.perf_counter()
-    found = dataclasses.replace(analysed(tmp_path / "results", "big"), folder=tmp_path / "report")
+    found = dataclasses.replace(analysed(Home(tmp_path / "results", "big")), folder=tmp_path / "report")
     table_files(found.tables)
     path = page_file(found)
     seconds = time.perf_counter() - begun

@@ -13,6 +13,7 @@ from olora_bench.analysis.equivalent_steps import Worth
 from olora_bench.config import claims_dir
 from olora_bench.errors import BadInput
 from olora_bench.report.published import beside_ours, read_claims, read_published
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed
 from olora_bench.words.claims import figure
 
@@ -30,7 +31,7 @@ def no_interval(mean: float) -> evidence.Estimated:
 
 def test_every_shipped_claim_is_read_and_judged() -> None:
     claims = {claim.claim for claim in read_claims(claims_dir())}
-    table = analysed(SYNTHETIC, "planted").tables["claims"].set_index("claim")
+    table = analysed(Home(SYNTHETIC, "planted")).tables["claims"].set_index("claim")
     assert set(table.index) == claims and len(claims) == 13
     assert table["verdict"].to_dict() == {
         "consistent_over_sizes": "supported",
@@ -53,12 +54,12 @@ def test_every_shipped_claim_is_read_and_judged() -> None:
 
 def test_an_inits_own_seconds_decide_and_not_those_of_its_phase() -> None:
     """Planted: 0.4 s of 100 more by itself; the phase, in which the adapter is measured too, takes 2 s more, which would refute."""
-    table = analysed(SYNTHETIC, "planted").tables["claims"].set_index("claim")
+    table = analysed(Home(SYNTHETIC, "planted")).tables["claims"].set_index("claim")
     assert (
         "the init itself takes 0.40 s more than the reference's (95% interval +0.40 to +0.40), 0.40%"
         in table.loc["negligible_qr_cost", "figure"]
     )
-    phase = analysed(SYNTHETIC, "planted").tables["measures"].query("measure == 'init_seconds'")
+    phase = analysed(Home(SYNTHETIC, "planted")).tables["measures"].query("measure == 'init_seconds'")
     assert phase[phase["contrast"] == "olora vs lora"]["difference"].unique().tolist() == [2.0]
 
 
@@ -200,7 +201,7 @@ def test_a_bad_table_is_refused(tmp_path: Path, content: str, message: str) -> N
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     """Six seeds of syn_a: piqa 50% for lora; a model that nobody ran here stays empty."""
     (tmp_path / "t.csv").write_text(HEADER + "made up,syn_a,8,lora,piqa,acc_norm,51.5,\nmade up,other,8,lora,piqa,acc_norm,60,\n")
-    table = beside_ours(read_published(tmp_path), analysed(SYNTHETIC, "planted").frames)
+    table = beside_ours(read_published(tmp_path), analysed(Home(SYNTHETIC, "planted")).frames)
     assert table["ours"].tolist()[0] == 50.0 and pd.isna(table["ours"][1])
     assert table["difference"].tolist()[0] == -1.5 and table["seeds"].tolist() == [6, 0]
 

@@ -13,6 +13,7 @@ from olora_bench.analysis.caveats import Problem
 from olora_bench.report import markdown_table, study_report
 from olora_bench.report.extract import extract
 from olora_bench.report.render import csv_bytes
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed, notes
 from tests.report.test_text import SYNTHETIC
 
@@ -43,7 +44,7 @@ def test_a_cell_of_a_markdown_table_ends_neither_itself_nor_its_row() -> None:
 def test_no_html_of_a_record_reaches_markdown(tmp_path: Path) -> None:
     root = Path(shutil.copytree(SYNTHETIC, tmp_path / "results"))
     evil = "<script>struck()</script>"
-    found = analysed(root, "broken")
+    found = analysed(Home(root, "broken"))
     frames = dataclasses.replace(found.frames, title=f"{evil}\n{evil}", problems=[evil], runs=found.frames.runs.assign(reason=evil))
     tables = found.tables | {
         "not_done": found.tables["not_done"].assign(reason=evil),

@@ -12,6 +12,7 @@ import pytest
 from olora_bench.figures import LeftOut, study_figures
 from olora_bench.report import study_report
 from olora_bench.report.extract import extract
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed, notes, write_page
 
 SYNTHETIC = Path(__file__).resolve().parents[1] / "synthetic" / "results"
@@ -26,7 +27,7 @@ def test_a_study_stopped_half_way_is_shown(tmp_path: Path, study: str, kept: flo
     there = random.Random(study).sample(runs, round(kept * len(runs)) if isinstance(kept, float) else kept)
     for train_id in set(runs) - set(there):
         shutil.rmtree(root / "runs" / train_id, ignore_errors=True)
-    found = analysed(root, study)
+    found = analysed(Home(root, study))
     shown = [study_report(found.frames, found.tables, notes(found)), extract(found.frames, found.tables)]
     assert all(text and "None" not in text and " nan" not in text.replace("loss is nan", "") for text in shown)
     assert "index.html" in write_page(found, None)

@@ -16,6 +16,7 @@ from olora_bench.analysis.speed import headline_speeds
 from olora_bench.errors import RecordError
 from olora_bench.report import study_report, table_files
 from olora_bench.store import Store, sealed
+from olora_bench.study.names import Home
 from olora_bench.study.report import analysed, notes
 from olora_bench.words.speed import speed_sentence
 from tests.fixture_types import Json
@@ -35,7 +36,7 @@ def text(tmp_path: Path) -> Callable[..., str]:
         manifest = json.loads(path.read_text())
         change(manifest)
         path.write_bytes(sealed(manifest))
-        found = analysed(root, name)
+        found = analysed(Home(root, name))
         return study_report(found.frames, found.tables, notes(found))
 
     return make
@@ -98,7 +99,7 @@ def test_a_speed_up_drawn_between_few_readings_says_so(tmp_path: Path) -> None:
         record = store.read_run(path.parent.name)
         assert record is not None
         store.write_run(record.model_copy(update={"parts": {"curve": store.write_curve(path.parent.name, curve)}}))
-    found = analysed(root, "planted")
+    found = analysed(Home(root, "planted"))
     assert "coarse: 3 of at least 20 readings of the loss)." in study_report(found.frames, found.tables, notes(found))
     for row in headline_speeds(found.tables["speedups"]).to_dict("records"):
         assert speed_sentence(row).endswith("; coarse: 3 of at least 20 readings of the loss")
@@ -168,7 +169,7 @@ def test_a_run_listed_twice_counts_once(text: Callable[..., str]) -> None:
 
 def test_tables_are_the_same_bytes_each_time() -> None:
     """Read and analysed anew; every table as CSV, Markdown and LaTeX, and every row of a cell names its runs."""
-    first, again = (table_files(analysed(SYNTHETIC, "planted").tables) for _ in range(2))
+    first, again = (table_files(analysed(Home(SYNTHETIC, "planted")).tables) for _ in range(2))
     assert first == again and {name.split(".")[1] for name in first} == {"csv", "md", "tex"}
     grid = first["grid.csv"].decode().splitlines()
     assert grid[0].endswith(",runs") and all(len(line.rsplit(",", 1)[1].split()) >= 6 for line in grid[1:])
@@ -210,7 +211,7 @@ def test_every_study_file_of_the_planted_studies_is_read() -> None:
     from olora_bench.study.report import open_results
 
     for name in ("planted", "searched", "whole", "broken"):
-        assert open_results(str(SYNTHETIC.parent / f"{name}.yaml"), [])[0] == name
+        assert open_results(str(SYNTHETIC.parent / f"{name}.yaml"), []).name == name
         manifest = json.loads((SYNTHETIC / name / "manifest.json").read_text())
         assert manifest["title"] in (SYNTHETIC.parent / f"{name}.yaml").read_text()
 
@@ -222,7 +223,7 @@ def test_a_study_that_has_just_begun_shows_only_what_has_runs(tmp_path: Path, st
     shutil.copytree(SYNTHETIC, root)
     for run in json.loads((root / study / "manifest.json").read_text())["runs"]:
         shutil.rmtree(root / "runs" / run["train_id"], ignore_errors=True)
-    found = analysed(root, study)
+    found = analysed(Home(root, study))
     shown = study_report(found.frames, found.tables, [])
     assert "None" not in shown and "none matches" not in shown and "## Learning rates" not in shown and "| benchmark" not in shown
     compared = [section for section in shown.split("\n## ")[1:] if " against " in section.splitlines()[0]]

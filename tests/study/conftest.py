@@ -45,7 +45,7 @@ def read_manifest() -> ReadManifest:
     """Read a study's manifest as it lies on disk."""
 
     def of(opened: OpenStudy) -> Manifest:
-        manifest = read(opened.store.root, opened.name)
+        manifest = read(opened.home)
         assert manifest is not None
         return manifest
 

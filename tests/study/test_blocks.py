@@ -368,5 +368,5 @@ def test_a_study_of_looks_locks_them(calm: tuple[OpenStudy, Planter], tmp_path: 
     opened, _ = calm
     path = tmp_path / opened.file.path.name
     path.write_text(opened.file.path.read_text().replace("[2, 3, 5]", "[2, 4]").replace("finalists: 3", "finalists: 5"))
-    since = since_locked(opened.store.root, opened.name, path, opened.file.overrides)
+    since = since_locked(opened.home, path)
     assert since.changes == (("study.seeds.looks", [2, 3, 5], [2, 4]), ("study.tuning.finalists", 3, 5))

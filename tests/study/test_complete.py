@@ -69,7 +69,7 @@ def whole(study: MakeStudy, plant_run: PlantRun, monkeypatch: pytest.MonkeyPatch
         plant_run(job.what, 1.5, parts=parts, provenance=HERE)
         score(opened.store, job)
     score(opened.store, jobs[0], base=True)
-    write_manifest(opened.store.root, opened.grids())
+    write_manifest(opened.home, opened.grids())
     return opened, jobs
 
 
@@ -124,7 +124,7 @@ def test_what_is_lacking_is_seen_by_report_and_status_alike(whole: Whole, tmp_pa
     seen = {}
     for name, fault in FAULTS.items():
         fault(opened.store, jobs)
-        manifest = read_manifest(opened.store.root, opened.name)
+        manifest = read_manifest(opened.home)
         assert manifest is not None
         _, complete = status_text(str(opened.file.path), opened.file.overrides)
         seen[name] = (complete, lacking(load_study(opened.store, manifest)) == [])
@@ -180,7 +180,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 def stands(opened: OpenStudy) -> bool:
-    return standing_report(opened.store.root, opened.name, opened.file.path, opened.file.overrides) is not None
+    return standing_report(opened.home, opened.file.path) is not None
 
 
 @pytest.fixture
@@ -191,10 +191,10 @@ def reported(whole: Whole) -> OpenStudy:
 
 def test_a_report_stands_only_while_all_that_it_was_made_from_is_what_it_was(whole: Whole) -> None:
     opened, _ = whole
-    digests = [inputs_digest(opened.store.root, opened.name, opened.file.path)]
+    digests = [inputs_digest(opened.home, opened.file.path)]
     for change in CHANGES.values():
         change(opened.store.root)
-        digests.append(inputs_digest(opened.store.root, opened.name, opened.file.path))
+        digests.append(inputs_digest(opened.home, opened.file.path))
     assert [name for name, one, other in zip(CHANGES, digests, digests[1:], strict=False) if one == other] == []
 
 

@@ -90,7 +90,7 @@ def swept(file: StudyFile) -> Swept:
 
 
 def told(file: StudyFile) -> tuple[StudyFrames, Tables]:
-    manifest = read_manifest(file.results_dir, file.study.name)
+    manifest = read_manifest(file.home)
     assert manifest is not None
     frames = load_study(Store(file.results_dir), manifest)
     return frames, analyse(frames, np.random.default_rng(0))

@@ -32,7 +32,7 @@ def test_no_further_run_is_begun_and_both_declarations_are_named(study: MakeStud
         "else undo the edit first"
     )
     assert len(planter.batches) == 1
-    manifest = read_manifest(opened.store.root, opened.name)
+    manifest = read_manifest(opened.home)
     assert manifest is not None and manifest.declaration == before
 
 

@@ -51,7 +51,7 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Analyse:
         for job in opened.grids().jobs:
             if job.experiment.seed >= 10 and (loss := report(job.experiment)) is not None:
                 plant(job.what, 0.0, metrics={"tune_loss": bowl(job.experiment), "report_loss": loss})
-        manifest = read_manifest(file.results_dir, opened.name)
+        manifest = read_manifest(opened.home)
         assert manifest is not None
         frames = load_study(opened.store, manifest)
         return frames, analyse(frames, np.random.default_rng(0))

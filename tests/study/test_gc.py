@@ -12,6 +12,7 @@ from olora_bench.store import lease
 from olora_bench.study.__main__ import main
 from olora_bench.study.garbage import gc_lines, unneeded
 from olora_bench.study.manifest import read_manifest
+from olora_bench.study.names import Home
 from olora_bench.study.open import OpenStudy, open_study
 from olora_bench.study.report import analysed
 
@@ -38,9 +39,9 @@ def test_runs_of_one_study_under_several_overrides_are_all_needed(study: MakeStu
     assert len(there(opened[0])) == 12
     assert gc(opened[0].store.root, remove=True, by_hand=True).endswith("every run and evaluation is needed by a study that ran there")
     for one in opened:
-        manifest = read_manifest(one.store.root, one.name, one.file.overrides)
+        manifest = read_manifest(one.home)
         assert manifest is not None and [run.train_id for run in manifest.runs] == [job.what.train_id for job in one.grids().jobs]
-    assert len({analysed(one.store.root, one.name, one.file.path, one.file.overrides).folder for one in opened}) == 3
+    assert len({analysed(one.home, one.file.path).folder for one in opened}) == 3
 
 
 def test_the_report_of_other_overrides_than_were_run_is_refused(study: MakeStudy, sweep: SweepStudy) -> None:
@@ -48,7 +49,7 @@ def test_the_report_of_other_overrides_than_were_run_is_refused(study: MakeStudy
     sweep(opened, lambda experiment: 1.5)
     root = opened.store.root
     with pytest.raises(BadInput) as error:
-        analysed(root, opened.name, opened.file.path)
+        analysed(Home(root, opened.name), opened.file.path)
     assert str(error.value) == (f"study throwaway has not been run in {root}. It has been run there with alpha=3: give the same overrides")
 
 
@@ -150,7 +151,7 @@ def test_a_manifest_names_no_folder_of_the_machine(study: MakeStudy, sweep: Swee
     """A file far from the results is named by its folder's name and its own."""
     opened = study(NODE, f"machine.results_dir={tmp_path}/far/off/results")
     sweep(opened, lambda experiment: 1.5)
-    manifest = read_manifest(opened.store.root, opened.name)
+    manifest = read_manifest(opened.home)
     assert manifest is not None and manifest.file == "sweeps/throwaway.yaml"
     with pytest.raises(BadInput, match=r"copy\.yaml: study\.name=throwaway is taken in .*: sweeps/throwaway\.yaml ran there"):
         open_study(copied(opened, tmp_path, ("[0, 1]", "[0]")), opened.file.overrides)

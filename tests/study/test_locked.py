@@ -11,6 +11,7 @@ from planting import MakeStudy, SweepStudy
 from olora_bench.config import conf_dir
 from olora_bench.store import sealed
 from olora_bench.study.locked import settled, since_locked
+from olora_bench.study.names import Home
 from olora_bench.study.open import OpenStudy
 from olora_bench.study.report import report
 from olora_bench.study.status import status_text
@@ -49,7 +50,7 @@ def said(opened: OpenStudy) -> tuple[str, str]:
 def test_each_change_after_the_first_run_is_found(study: MakeStudy, ran: OpenStudy) -> None:
     for what, (more, node, change) in CHANGES.items():
         again = study(node, more=more)
-        assert since_text(since_locked(again.store.root, again.name, again.file.path).changes).startswith(change), what
+        assert since_text(since_locked(again.home, again.file.path).changes).startswith(change), what
 
 
 def test_another_primary_metric_is_said_with_what_it_was_by_status_and_report(ran: OpenStudy) -> None:
@@ -123,7 +124,7 @@ def test_a_damaged_lock_stops_no_report(ran: OpenStudy) -> None:
 
 def test_committed_studies_say_that_their_locks_covered_the_file_alone() -> None:
     results = Path(__file__).parents[2] / "results"
-    assert {since_locked(results, name).covers for name in ("smollm2", "smollm2_alpaca")} == {"the study file"}
+    assert {since_locked(Home(results, name)).covers for name in ("smollm2", "smollm2_alpaca")} == {"the study file"}
 
 
 def test_what_is_settled_is_neither_machine_nor_tracker(study: MakeStudy) -> None:

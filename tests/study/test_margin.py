@@ -65,9 +65,9 @@ def test_a_margin_comes_from_the_study_file_to_extract_and_page(ran: Ran, verdic
 
 def test_a_margin_that_is_changed_after_the_runs_is_named(study: MakeStudy, ran: Ran) -> None:
     opened = ran("{loss: 0.05}", 0.01)
-    assert not since_locked(opened.store.root, opened.name, opened.file.path).changes
+    assert not since_locked(opened.home, opened.file.path).changes
     again = study(f"{NODE}\nmargin: {{loss: 0.005}}\n")
-    changed = since_text(since_locked(again.store.root, again.name, again.file.path).changes)
+    changed = since_text(since_locked(again.home, again.file.path).changes)
     assert changed == "study.margin.loss was 0.05 and is 0.005"
     text = report(str(again.file.path), [f"machine.results_dir={again.store.root}"]).text
     assert "Changed since the first run: study.margin.loss was 0.05 and is 0.005" in text.replace("\\", "")
@@ -77,4 +77,4 @@ def test_a_margin_that_is_declared_after_the_runs_is_named(study: MakeStudy, swe
     opened = study(NODE)
     sweep(opened, lambda _: 1.0)
     again = study(f"{NODE}\nmargin: {{score: 1.0}}\n")
-    assert since_text(since_locked(again.store.root, again.name, again.file.path).changes) == "study.margin.score was not set and is 1.0"
+    assert since_text(since_locked(again.home, again.file.path).changes) == "study.margin.score was not set and is 1.0"

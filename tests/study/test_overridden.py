@@ -25,7 +25,7 @@ def test_the_report_and_the_commands_that_make_it_again_name_overrides(study: Ma
     """Where results lie and who tracks them is no such override; the commands given make the same runs."""
     opened = study(NODE, "tracker=none", *overrides)
     sweep(opened, lambda experiment: 1.0 + experiment.seed)
-    manifest = read_manifest(opened.store.root, opened.name, overrides)
+    manifest = read_manifest(opened.home)
     assert manifest is not None and list(manifest.overrides or ()) == overrides
     frames = load_study(opened.store, manifest)
     told = analyse(frames, np.random.default_rng(0))["warnings"]["caveat"]

@@ -27,8 +27,9 @@ precision: fp32
 
 def test_lines_of_a_run_carry_its_place_in_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "little.yaml").write_text(STUDY)
-    grids = StudyFile(tmp_path / "little.yaml", [f"machine.results_dir={tmp_path / 'results'}"]).grids()
-    write_manifest(tmp_path / "results", grids)
+    file = StudyFile(tmp_path / "little.yaml", [f"machine.results_dir={tmp_path / 'results'}"])
+    grids = file.grids()
+    write_manifest(file.home, grids)
     with announced(grids.jobs[1].experiment, "little"):
         say("at work")
     assert capsys.readouterr().err.splitlines() == [
@@ -40,8 +41,9 @@ def test_lines_of_a_run_carry_its_place_in_the_study(tmp_path: Path, capsys: pyt
 def test_a_manifest_that_cannot_be_read_costs_a_label_and_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An older variant's, of another schema."""
     (tmp_path / "little.yaml").write_text(STUDY)
-    grids = StudyFile(tmp_path / "little.yaml", [f"machine.results_dir={tmp_path / 'results'}"]).grids()
-    write_manifest(tmp_path / "results", grids)
+    file = StudyFile(tmp_path / "little.yaml", [f"machine.results_dir={tmp_path / 'results'}"])
+    grids = file.grids()
+    write_manifest(file.home, grids)
     variant = tmp_path / "results" / "little" / "overridden" / "0123456789abcdef" / "manifest.json"
     variant.parent.mkdir(parents=True)
     variant.write_text('{"schema_version": 1}')

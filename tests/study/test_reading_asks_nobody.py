@@ -27,7 +27,7 @@ def unpinned(study: MakeStudy, plant_run: PlantRun, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(hub, "commit_of", lambda source, kind: COMMIT)
     opened = study(TWO_ARMS, *UNPINNED)
     grids = opened.grids()
-    write_manifest(opened.store.root, grids, overrides=opened.file.overrides)
+    write_manifest(opened.home, grids)
     for job in grids.jobs:
         assets = [{"key": one.key, "source": one.source, "identity": one.identity} for one in job.assets.values()]
         plant_run(job.what, 1.0, provenance={"assets": assets})

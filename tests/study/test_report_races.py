@@ -39,5 +39,5 @@ def test_two_reports_at_once_are_written_one_after_the_other(study: MakeStudy, s
         thread.join(240)
     assert written == sorted(written, key=written.index)
     assert len(written) == 6 and len(set(written)) == 2
-    standing = standing_report(opened.store.root, opened.name, opened.file.path, opened.file.overrides)
+    standing = standing_report(opened.home, opened.file.path)
     assert standing is not None and standing[0].endswith(f"\n{written[-1]}")

@@ -81,7 +81,7 @@ def half(study: MakeStudy, plant_run: PlantRun) -> Iterator[OpenStudy]:
     grids = opened.grids()
     done, runs = grids.jobs
     plant_run(done.what, 1.25, metrics={"tune_loss": 1.25, "report_loss": 1.5})
-    write_manifest(opened.store.root, grids, overrides=opened.file.overrides)
+    write_manifest(opened.home, grids)
     with opened.store.hold(opened.store.run_dir(runs.what.train_id)):
         checkpoint(opened, runs, [4.0, 3.5, 3.25, 3.125])
         yield opened
@@ -138,7 +138,7 @@ def test_a_study_whose_process_is_gone_shows_no_time_that_stands_still(study: Ma
     opened = study(TWO_ARMS)
     done, runs = opened.grids().jobs
     plant_run(done.what, 1.25)
-    write_manifest(opened.store.root, opened.grids(), overrides=opened.file.overrides)
+    write_manifest(opened.home, opened.grids())
     live = Live(str(opened.file.path), opened.file.overrides)
     with opened.store.hold(opened.store.run_dir(runs.what.train_id)):
         checkpoint(opened, runs, [4.0, 3.5])
