@@ -82,7 +82,7 @@ class Live:
             arms=sorted({job.experiment.arm for job in grids.jobs}),
             runs=self._runs(study.store, found),
             left=self._left(study, found),
-            look=[*map(_sentence, stages_text(grids)[1:2]), *self._look(study, grids, found)],
+            look=[*(one.sentence() for one in stages_text(grids) if one.label == "searches"), *self._look(study, grids, found)],
             notes=[line.strip() for line in (*edges_text(grids), *changes_text(study))],
         )
 
@@ -139,7 +139,7 @@ class Live:
         power = self._kept.get(
             "power", study, lambda: judged_text(study, grids, coming, paces(study.store, grids.jobs[0].experiment.machine))
         )
-        return said + [_sentence(line) for line in power if line.startswith(("power ", "too few ", "variances "))]
+        return said + [one.sentence() for one in power if one.label in ("power", "too few", "variances")]
 
 
 def _stamps(*paths: Path) -> tuple[int | None, ...]:
@@ -159,10 +159,8 @@ def _open_contrasts(study: OpenStudy, grids: Grids) -> list[str]:
     manifest = read_manifest(study.home)
     if manifest is None or grids.study.seeds is None:
         return primary
-    with suppress(ValueError, KeyError):  # before its first look there may be nothing to pair
-        closed = [f"{one.arm} vs {one.reference}" for one in after_looks(load_study(study.store, manifest)) if one.next is None]
-        return [one for one in primary if one not in closed]
-    return primary
+    closed = [f"{one.arm} vs {one.reference}" for one in after_looks(load_study(study.store, manifest)) if one.next is None]
+    return [one for one in primary if one not in closed]
 
 
 def _look_said(stage: Stage, coming: Sequence[Stage], done: set[str], open_: Sequence[str]) -> str:
@@ -173,16 +171,6 @@ def _look_said(stage: Stage, coming: Sequence[Stage], done: set[str], open_: Seq
     asked = f"asked whether {', '.join(open_)} differ" if len(open_) > 1 else f"asked whether {open_[0]} differ"
     ready = "every run of it is over" if not waits else f"{waits} of its {len(stage.jobs)} runs are still to come"
     return f"{which} is {asked.replace(' vs ', ' and ')}; {ready}."
-
-
-def _sentence(line: str) -> str:
-    """A line of a plan without the column of its label.
-
-    >>> _sentence("power         97% at the margin of 1 pp")
-    'Power: 97% at the margin of 1 pp.'
-    """
-    label, said = (line[:13].strip(), line[13:].strip())
-    return f"{label.capitalize()}: {said}."
 
 
 def watched_run(store: Store, one: Standing) -> WatchedRun:

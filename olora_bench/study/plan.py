@@ -16,6 +16,7 @@ from olora_bench.study import estimate
 from olora_bench.study.calibrate import with_measured
 from olora_bench.study.expand import Grids
 from olora_bench.study.jobs import Job
+from olora_bench.study.labelled import Labelled
 from olora_bench.study.open import OpenStudy, open_to_read
 from olora_bench.study.pace import GPU_NAME, Paces, paces
 from olora_bench.study.power_text import hours_text
@@ -37,19 +38,19 @@ def plan_text(name: str, overrides: Sequence[str], *, calibrate: bool = False, k
     coming = stages(study.file, grids)
     known, unmeasured = (known, None) if known is not None else _known(study, coming[-1].jobs, found, calibrate=calibrate)
     open_bases, damaged = _open_bases(study.store, coming[-1].jobs)
-    lines = [
-        f"study {grids.study.name}: {grids.study.title}",
-        f"protocol      {grids.study.protocol}; contrasts: "
-        + ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts),
-        f"comparisons   {comparisons(grids, coming[-1].jobs)} (model x rank x benchmark, for each contrast)",
-        f"runs          {_runs_text(grids, coming)}{merged_text(grids)}",
+    contrasts = ", ".join(f"{c.arm} vs {c.reference} ({c.kind})" for c in grids.study.contrasts)
+    told = [
+        Labelled("protocol", (f"{grids.study.protocol}; contrasts: {contrasts}",)),
+        Labelled("comparisons", (f"{comparisons(grids, coming[-1].jobs)} (model x rank x benchmark, for each contrast)",)),
+        Labelled("runs", (f"{_runs_text(grids, coming)}{merged_text(grids)}",)),
         *stages_text(grids),
         *judged_text(study, grids, coming, known),
         *_scored_text(coming[-1].jobs),
-        f"state         {counts(found)}",
-        *_resources(found, coming, open_bases, known),
+        Labelled("state", (counts(found),)),
+        *_resources(grids, found, coming, open_bases, known),
+        *([] if unmeasured is None else [Labelled("", (unmeasured,))]),
     ]
-    lines += [f"              {unmeasured}"] if unmeasured is not None else []
+    lines = [f"study {grids.study.name}: {grids.study.title}", *(line for one in told for line in one.lines())]
     lines += [f"  {s.job.what.train_id} {s.state}: {s.reason}" for s in found if s.state in ("failed", "diverged", "unreadable")] + damaged
     return "\n".join(lines)
 
@@ -70,26 +71,26 @@ def _runs_text(grids: Grids, coming: Sequence[Stage]) -> str:
     return f"at most {len(jobs)} without extensions ({looks})" if grids.study.tuning is not None else f"at most {len(jobs)} ({looks})"
 
 
-def judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[str]:
+def judged_text(study: OpenStudy, grids: Grids, coming: Sequence[Stage], known: Paces) -> list[Labelled]:
     """What a study can decide that has a primary contrast."""
     if all(c.kind != "primary" for c in grids.study.contrasts):
         return []
     from olora_bench.study.power import power  # brings scipy
-    from olora_bench.study.power_text import power_lines
+    from olora_bench.study.power_text import power_text
 
     found = power(study, grids, coming, known)
-    return [*_few_text(grids), *([] if found is None else power_lines(found))]
+    return [*_few_text(grids), *([] if found is None else power_text(found))]
 
 
-def _scored_text(jobs: Sequence[Job]) -> list[str]:
+def _scored_text(jobs: Sequence[Job]) -> list[Labelled]:
     scored = sum(job.what.eval_id is not None for job in jobs)
     return [
-        f"evaluations   {scored} of trained runs, {len(estimate.bases(jobs))} of untouched bases",
-        f"precision     {jobs[0].experiment.precision}",
+        Labelled("evaluations", (f"{scored} of trained runs, {len(estimate.bases(jobs))} of untouched bases",)),
+        Labelled("precision", (jobs[0].experiment.precision,)),
     ]
 
 
-def stages_text(grids: Grids) -> list[str]:
+def stages_text(grids: Grids) -> list[Labelled]:
     """A tuned study's rule, and how far each search is; nothing for another study."""
     rule = grids.study.tuning
     if rule is None:
@@ -101,19 +102,20 @@ def stages_text(grids: Grids) -> list[str]:
     edges = [one for one in searches if one.edge is not None]
     left = len(searches) - len(over) - len(edges)
     shared = f" and the shared {lr_text(rule.shared_lr)}" if rule.shared_lr is not None else ""
-    lines = [
-        f"search        {rule.criterion} over {', '.join(map(lr_text, rule.lrs))}{shared}, {len(rule.seeds)} seeds each",
-        f"searches      {len(searches)} (arm x cell): {len(over)} over, {len(edges)} at an edge, {left} going on",
-    ]
+    far = [f"{len(searches)} (arm x cell): {len(over)} over, {len(edges)} at an edge, {left} going on"]
     if left:
         first = "" if grids.study.seeds is None else " in the first look"
         most = "at most " if rule.refinement == "parabola" else ""
         runs = "fresh seeds" if rule.finalists == 1 else "runs of finalists"
-        lines.append(
-            f"              still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and "
+        far.append(
+            f"still to come: {most}{refine} refinement runs and {fresh} {runs}{first} a search, which are counted; and "
             f"at most {rule.max_extensions} extensions a side of {len(rule.seeds)} runs for every arm, which are not"
         )
-    return [*lines, f"budgets       {budgets_text(grids)}"]
+    return [
+        Labelled("search", (f"{rule.criterion} over {', '.join(map(lr_text, rule.lrs))}{shared}, {len(rule.seeds)} seeds each",)),
+        Labelled("searches", tuple(far)),
+        Labelled("budgets", (budgets_text(grids),)),
+    ]
 
 
 def budgets_text(grids: Grids) -> str:
@@ -127,7 +129,7 @@ def budgets_text(grids: Grids) -> str:
     return f"runs of the search: {'; '.join(dict.fromkeys(cells))}"
 
 
-def _few_text(grids: Grids) -> list[str]:
+def _few_text(grids: Grids) -> list[Labelled]:
     """A line where the study could not decide what it asks, whatever its runs gave."""
     from olora_bench.analysis.paired import MIN_BLOCKS  # brings scipy
 
@@ -139,10 +141,10 @@ def _few_text(grids: Grids) -> list[str]:
     if first >= MIN_BLOCKS:
         return []
     what = f"{blocks} blocks (model, seed)" if blocks < MIN_BLOCKS else f"{first} blocks (model, seed) at the first look"
-    return [f"too few       {what}: a verdict takes {MIN_BLOCKS}"]
+    return [Labelled("too few", (f"{what}: a verdict takes {MIN_BLOCKS}",))]
 
 
-def _resources(found: Sequence[Standing], coming: Sequence[Stage], open_bases: Sequence[Job], known: Paces) -> list[str]:
+def _resources(grids: Grids, found: Sequence[Standing], coming: Sequence[Stage], open_bases: Sequence[Job], known: Paces) -> list[Labelled]:
     """Of all that the study takes at most, and what is left of it."""
     jobs = coming[-1].jobs
     left, device = _left(jobs, found), jobs[0].experiment.machine.device
@@ -152,14 +154,17 @@ def _resources(found: Sequence[Standing], coming: Sequence[Stage], open_bases: S
     disk = sum(estimate.disk_bytes(job.experiment) for job in jobs)
     adapters = sum(4 * adapter_parameters(job.experiment) for job in jobs)
     weights = sum({job.experiment.model.name: estimate.download_bytes(job.experiment) for job in jobs}.values())
-    what = "left" if len(left) < len(jobs) else "at most" if len(coming) > 1 else "in all"
+    ended = grids.settled and all(one.state in OVER for one in found)  # it may have ended before its last look
+    what = "left" if ended or len(left) < len(jobs) else "at most" if len(coming) > 1 else "in all"
     seconds, on_gpu = estimate.seconds(left, open_bases, known), estimate.gpu_seconds(left, open_bases)
-    gpu = f"GPU time      {hours_text(on_gpu)} on one GPU (from FLOPs, assuming an {GPU_NAME})"
+    source = estimate.source([job.experiment for job in jobs], known)
+    gpu = Labelled("GPU time", (f"{hours_text(on_gpu)} on one GPU (from FLOPs, assuming an {GPU_NAME})",))
+    time = "none: every run that it needs is over" if ended else f"{hours_text(seconds)} here, one run after another ({source})"
     return [
-        f"time {what:<8} {hours_text(seconds)} here, one run after another ({estimate.source([job.experiment for job in jobs], known)})",
-        *([gpu] if on_gpu < seconds / 2 else []),  # of a tiny model it is what any run takes, and no reason to look for a GPU
-        f"memory        {memory}, {largest.model.name} r{largest.rank}",
-        f"disk          {size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",
+        Labelled(f"time {what}", (time,)),
+        *([gpu] if on_gpu < seconds / 2 and not ended else []),  # of a tiny model it is what any run takes, and no reason to look for a GPU
+        Labelled("memory", (f"{memory}, {largest.model.name} r{largest.rank}",)),
+        Labelled("disk", (f"{size(disk)} of results ({size(adapters)} of it adapters), {size(weights)} of models in the cache",)),
     ]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from olora_bench.study.labelled import Labelled
 
 if TYPE_CHECKING:  # brings scipy
     from olora_bench.study.power import End, Option, Power
@@ -24,18 +25,14 @@ def hours_text(seconds: float) -> str:
     return f"{hours:,.0f} hours" if hours >= 100 else f"{hours:.1f} hours" if hours >= 1 else f"{seconds / 60:.1f} minutes"
 
 
-def power_lines(one: Power) -> list[str]:
+def power_text(one: Power) -> list[Labelled]:
     """Power, where its variances are from, how the study ends, and what would find more."""
     return [
-        f"power         {_power(one)}",
-        f"variances     {one.variances.source}",
-        *_labelled("expected", [_end(one, end) for end in one.ends]),
-        *_labelled("to find more", _pays(one)),
+        Labelled("power", (_power(one),)),
+        Labelled("variances", (one.variances.source,)),
+        Labelled("expected", tuple(_end(one, end) for end in one.ends)),
+        Labelled("to find more", tuple(_pays(one))),
     ]
-
-
-def _labelled(label: str, lines: Sequence[str]) -> list[str]:
-    return [f"{label if number == 0 else '':<13} {line}" for number, line in enumerate(lines)]
 
 
 def _power(one: Power) -> str:

@@ -17,6 +17,7 @@ from olora_bench.run.experiment import identified
 from olora_bench.store import OVER, Store
 from olora_bench.study import estimate
 from olora_bench.study.expand import Grids
+from olora_bench.study.labelled import Labelled
 from olora_bench.study.locked import since_locked
 from olora_bench.study.manifest import manifest_in
 from olora_bench.study.names import homes
@@ -36,7 +37,8 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
     grids = study.grids()
     found = standings(study.store, grids.jobs, changed=False, thorough=True)
     by_state = {state: [s for s in found if s.state == state] for state in dict.fromkeys(s.state for s in found)}
-    lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *stages_text(grids), *edges_text(grids)]
+    lines = [f"study {study.name}: {len(found)} runs: {counts(found)}", *(line for one in stages_text(grids) for line in one.lines())]
+    lines += edges_text(grids)
     lines += changes_text(study)
     for state in ("running", "interrupted", "failed", "unreadable", "diverged"):
         lines += [f"  {label(s)}" for s in by_state.get(state, [])]
@@ -47,7 +49,7 @@ def status_text(name: str, overrides: Sequence[str]) -> tuple[str, bool]:
         workers = len(by_state.get("running", []))
         by = f" by {workers} workers at once" if workers > 1 else "" if workers else " by one process; none is at work now"
         source = estimate.source([job.experiment for job in left], known)
-        lines.append(f"time left     {duration(seconds / max(1, workers))}{by} ({source})")
+        lines += Labelled("time left", (f"{duration(seconds / max(1, workers))}{by} ({source})",)).lines()
     if by_state.get("failed"):
         retry = typed("olora_bench.study", "retry", name, *overrides)
         lines.append(f"failed runs are tried again by: {retry} (by `run` too, where the code is not the one they failed under)")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from planting import MakeStudy, PlantRun, SweepStudy
@@ -13,7 +16,7 @@ from olora_bench.study.estimate import items
 from olora_bench.study.open import OpenStudy, find_and_open
 from olora_bench.study.plan import plan_text
 from olora_bench.study.power import Power, power
-from olora_bench.study.power_text import power_lines
+from olora_bench.study.power_text import power_text
 from olora_bench.study.shipped import CPU, PAGE_PACES
 from olora_bench.study.stages import stages
 from olora_bench.study.variances import variances
@@ -54,7 +57,7 @@ def test_a_study_of_two_seeds_is_told_no_power(study: MakeStudy) -> None:
 
 def test_items_that_are_the_bottleneck_are_said_with_what_pays() -> None:
     """The issue's own figures: at 300 items look 8 has 81% of look 20's information."""
-    lines = power_lines(of_headline(300))
+    lines = [line for one in power_text(of_headline(300)) for line in one.lines()]
     assert "to find more  items are the bottleneck: at 300 items a benchmark look 8 has 81% of look 20's information" in lines
     paying = [line for line in lines if line.endswith("(cheapest)")]
     assert len(paying) == 1 and paying[0].startswith("              suite.limit=1000, scored and not trained again: from 0.8")
@@ -129,14 +132,13 @@ def test_looks_by_loss_of_one_finalist_are_refused(study: MakeStudy) -> None:
     assert study(TUNED.replace("FINALISTS", "1"), name="scored", more=suite).grids().jobs
 
 
-def test_variances_are_those_of_another_study_of_the_same_cell() -> None:
+def test_variances_are_those_of_another_study_of_the_same_cell(tmp_path: Path) -> None:
     """results/smollm2 has the model, data and steps of the headline, under other ids; at a thousand items they vary less."""
-    opened = find_and_open("headline", [*CPU, f"machine.results_dir={RESULTS}"])
-    asked = max(opened.file.experiments(), key=items)
-    grids = opened.grids()
-    if any(opened.store.read_run(job.what.train_id) is not None for job in grids.jobs):
-        pytest.skip("the study has records of its own")
-    found = variances(opened, grids, asked)
+    listed = json.loads((RESULTS / "smollm2" / "manifest.json").read_text())["runs"]
+    for place in ("smollm2", "base", *(f"runs/{one['train_id']}" for one in listed)):
+        shutil.copytree(RESULTS / place, tmp_path / place, ignore=shutil.ignore_patterns("report"))
+    opened = find_and_open("headline", [*CPU, f"machine.results_dir={tmp_path}"])
+    found = variances(opened, opened.grids(), max(opened.file.experiments(), key=items))
     assert (found.source, found.known) == ("of 6 seeds in results/smollm2", True)
     assert found.errors.item == pytest.approx(0.1242 * 1800 / 5500, rel=0.01)
 
@@ -164,8 +166,12 @@ def test_a_plan_is_told_where_the_scores_of_a_base_are_damaged(study: MakeStudy)
 
 
 def test_a_study_ends_at_the_look_that_decides(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun) -> None:
-    """olora is lower by 0.1 nats at every seed but for a thousandth: the first look decides, and no seed beyond it is asked for."""
-    assert _seeds(study(NODE), sweep, plant_run, gain=0.1) == set(range(10, 16))
+    """olora is lower by 0.1 nats at every seed but for a thousandth: the first look decides, and no seed beyond it is asked for or
+    planned."""
+    opened = study(NODE)
+    assert re.search(r"^time at most  .* here, one run after another", plan(opened), re.MULTILINE)
+    assert _seeds(opened, sweep, plant_run, gain=0.1) == set(range(10, 16))
+    assert "\ntime left     none: every run that it needs is over\n" in plan(opened)
 
 
 def test_a_study_that_stays_open_goes_on_to_its_last_look(study: MakeStudy, sweep: SweepStudy, plant_run: PlantRun) -> None:
