@@ -281,8 +281,11 @@ def _interval(at: Floats, test: Estimate) -> tuple[float, float]:
             return float(at[-1]), np.inf
         after = int(np.flatnonzero(low > 0)[0])  # the crossing lies between two of the lengths that are read
         return (0.0 if after == 0 else float(at[after - 1])), float(at[after])
-    places = np.flatnonzero(kept)
-    return (0.0 if places[0] == 0 else float(at[places[0]])), (np.inf if places[-1] == len(at) - 1 else float(at[places[-1]]))
+    first, last = np.flatnonzero(kept)[[0, -1]]
+    return (
+        0.0 if first == 0 else _root(at, high if high[first - 1] < 0 else low, first),
+        np.inf if last == len(at) - 1 else _root(at, low if low[last + 1] > 0 else high, last + 1),
+    )
 
 
 def _crossing(at: Floats, mean: Floats) -> float:
@@ -290,4 +293,15 @@ def _crossing(at: Floats, mean: Floats) -> float:
     behind = np.flatnonzero(mean >= 0)
     if not len(behind):
         return np.inf
-    return float(at[behind[0]]) if behind[0] or mean[0] == 0 else 0.0
+    if behind[0] == 0:
+        return float(at[0]) if mean[0] == 0 else 0.0
+    return _root(at, mean, behind[0])
+
+
+def _root(at: Floats, values: Floats, after: int) -> float:
+    """Where values pass through 0 between the length before `after` and that one, linear in the logarithm of the length."""
+    before, behind = values[after - 1], values[after]
+    if not np.isfinite(before) or not np.isfinite(behind):  # open at one of them
+        return float(at[after])
+    share = before / (before - behind)
+    return float(at[after - 1] * (at[after] / at[after - 1]) ** share)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from olora_bench.figures._style import styled
@@ -25,9 +27,19 @@ FORMATS: Mapping[str, Mapping[str, None]] = {
 @styled
 def file_bytes(figure: Figure, form: str, *, dpi: int = DPI) -> bytes:
     """A figure as a file of one of `FORMATS`; notebooks ask for fewer dots than print."""
+    _settle(figure)
     into = io.BytesIO()
     figure.savefig(into, format=form, dpi=dpi, metadata=FORMATS[form])
     return _palette(into) if form == "png" else into.getvalue()
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out, and round where its axes are: the solver's last bits hang on the order of a set, which is another in every process,
+    and names in an SVG are digests of them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position().get_points(), 9)))
 
 
 def _palette(png: io.BytesIO) -> bytes:

@@ -55,6 +55,9 @@ def starts(rows: pd.DataFrame, styles: Mapping[str, ArmStyle], *, title: str) ->
         low, high = limits(group, 0)
         room = 0.08 * (high - low)  # a mark is a large part of so narrow a panel
         axes.set_xlim(low - room, high + room)
+        if unit == "nats" and max(abs(low), abs(high)) < 0.01:  # with all its zeros a label is as wide as the panel
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g}".replace("-", "\N{MINUS SIGN}")))
+            unit = "10⁻³ nats"
         _finish(axes, name, unit, 2)
     return figure
 
