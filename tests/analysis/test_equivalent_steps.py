@@ -38,7 +38,7 @@ def at_speed(factor: float, steps: float = 32.0, **edges: object) -> Worth:
 @pytest.mark.parametrize("factor", [0.6, 0.9, 1.5, 1.9])
 def test_a_planted_factor_is_found(factor: float) -> None:
     found = at_speed(factor)
-    assert found.ratio == pytest.approx(factor, rel=0.004)
+    assert found.ratio == pytest.approx(factor, rel=1e-9)
     assert found.low < factor < found.high
     assert found.verdict == ("faster" if factor > 1 else "slower")
 
@@ -82,8 +82,13 @@ def test_the_interval_is_the_inverted_paired_t() -> None:
     """Linear losses: by hand, the loss's interval moved through 0.5 nats a doubling."""
     half = stats.t.ppf(0.975, 5) * TREMBLE.std(ddof=1) / np.sqrt(6)
     found = at_speed(1.5)
-    assert (found.low, found.high) == pytest.approx((1.5 * 2 ** (-half / 0.5), 1.5 * 2 ** (half / 0.5)), rel=0.004)
+    assert (found.low, found.high) == pytest.approx((1.5 * 2 ** (-half / 0.5), 1.5 * 2 ** (half / 0.5)), rel=1e-6)
     assert found.p == pytest.approx(stats.ttest_1samp(arm(32, 1.5)[0] - 3.5, 0).pvalue)
+
+
+def test_a_longer_schedule_of_the_reference_moves_nothing_among_the_shorter() -> None:
+    short, long = at_speed(1.5), steps_worth(32.0, arm(32, 1.5), (*LENGTHS, 512.0), [*REFERENCE, REFERENCE[-1] - 1.5])
+    assert (long.ratio, long.low, long.high) == pytest.approx((short.ratio, short.low, short.high), rel=1e-6)
 
 
 def test_new_examples_widen_the_interval_and_at_equal_steps_the_test_is_that_of_the_loss() -> None:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from olora_bench.figures import LeftOut, arm_styles, study_figures
+from olora_bench.figures import LeftOut, arm_styles, file_bytes, study_figures
 from olora_bench.figures._style import WIDE_IN, WIDTH_IN
+from olora_bench.figures.starts import starts
 from olora_bench.report.arm_styles import _KNOWN, MARKERS
 from tests.figures.conftest import Book
 
@@ -40,14 +41,34 @@ def texts(figure: Figure) -> Iterator[tuple[str, Text, Bbox]]:
 @pytest.mark.parametrize("study", STUDIES)
 def test_text_is_inside_and_on_top_of_no_other(book: Callable[[str], Book], study: str) -> None:
     for name, one in book(study).shown.items():
-        found = list(texts(one.figure))
-        width, height = one.figure.get_size_inches() * one.figure.dpi
-        outside = [text for text, _, box in found if box.x0 < -0.5 or box.y0 < -0.5 or box.x1 > width + 0.5 or box.y1 > height + 0.5]
-        assert not outside, f"{study}/{name}: outside the figure: {outside}"
-        for (a, _, first), (b, _, second) in itertools.combinations(found, 2):
-            across = min(first.x1, second.x1) - max(first.x0, second.x0)
-            down = min(first.y1, second.y1) - max(first.y0, second.y0)
-            assert across < 1 or down < 2, f"{study}/{name}: {a!r} and {b!r} overlap by {across:.1f} x {down:.1f} pixels"
+        check_apart(one.figure, f"{study}/{name}")
+
+
+def check_apart(figure: Figure, name: str) -> None:
+    found = list(texts(figure))
+    width, height = figure.get_size_inches() * figure.dpi
+    outside = [text for text, _, box in found if box.x0 < -0.5 or box.y0 < -0.5 or box.x1 > width + 0.5 or box.y1 > height + 0.5]
+    assert not outside, f"{name}: outside the figure: {outside}"
+    for (a, _, first), (b, _, second) in itertools.combinations(found, 2):
+        across = min(first.x1, second.x1) - max(first.x0, second.x0)
+        down = min(first.y1, second.y1) - max(first.y0, second.y0)
+        assert across < 1 or down < 2, f"{name}: {a!r} and {b!r} overlap by {across:.1f} x {down:.1f} pixels"
+
+
+@pytest.mark.parametrize("largest", [4e-4, 7e-4, 4e-3, 0.02, 0.4])
+def test_a_jump_of_the_first_loss_of_any_size_has_labels_apart(book: Callable[[str], Book], largest: float) -> None:
+    rows = book("controls").found.tables["starts"].query("model == model.iloc[0] and rank == rank.iloc[0]")
+    tiny = rows.assign(first_loss_jump=np.linspace(-largest, largest, len(rows)))
+    check_apart(starts(tiny, arm_styles(list(rows["arm"])), title="Held-out loss and what an init starts from"), f"{largest:g}")
+
+
+def test_a_saved_figure_lies_at_rounded_places(book: Callable[[str], Book]) -> None:
+    """The solver's last bits are others in another process."""
+    figure = book("controls").shown["starts_1"].figure
+    file_bytes(figure, "svg")
+    for axes in figure.axes:
+        places = axes.get_position().get_points()
+        assert (places == np.round(places, 9)).all()
 
 
 @pytest.mark.parametrize("study", STUDIES)
