@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,19 @@ def verdict() -> pd.Series:
     return row
 
 
+def below() -> int:
+    """The seed of the one block in which OLoRA ends below LoRA after 128 steps."""
+    (seed,) = (seed for seed, loss in kept_losses()[128, "olora"].items() if loss < kept_losses()[128, "lora"][seed])
+    return int(seed)
+
+
+def flipped() -> float:
+    """The p of flipping the signs of whole blocks, all 64 ways, two-sided."""
+    differences = (kept_losses()[128, "olora"] - kept_losses()[128, "lora"]).to_numpy()
+    flips = np.array(list(product([-1, 1], repeat=len(differences)))) @ differences
+    return float((np.abs(flips) >= abs(differences.sum()) - 1e-12).mean())
+
+
 def claim() -> pd.Series:
     return read("horizons").tables["claims"].set_index("claim").loc["faster_convergence"]
 
@@ -127,17 +140,17 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         and (round(128 * worth(128)["low"]), round(128 * worth(128)["high"])) == (63, 116)
         and over_new_examples(128)
         and (round(min(by_blocks(128))), round(sorted(by_blocks(128))[-2])) == (69, 108)
-        and [seed for seed, loss in kept_losses()[128, "olora"].items() if loss < kept_losses()[128, "lora"][seed]]
-        == placed().loc[role("tuned").index].query("length == 128 and arm == 'lora' and place == 5")["seed"].tolist()
+        and [below()] == placed().loc[role("tuned").index].query("length == 128 and arm == 'lora' and place == 5")["seed"].tolist()
         and 62 < 128 * worth(128)["low"] < 64
     ),
     "The study's verdict is of the longest schedule, and its first look decided it: after 128 steps OLoRA ends at a higher loss than LoRA. "
-    "That it is higher by more than the declared margin is not shown, and with the highest of five rates held fixed no difference "
-    "is.": lambda: (
+    "That it is higher by more than the declared margin is not shown. With each arm at the highest of its five rates a difference is not "
+    "shown either. The exact sign flip over the six blocks, which takes these examples as given, does not show it.": lambda: (
         verdict()["verdict"] == "worse"
         and (verdict()["look"], verdict()["look_seeds"]) == (1, 6)
         and 0 < verdict()["loss_low"] < verdict()["margin"] == 0.02
         and [one.sides for one in verdict()["reasons"] if isinstance(one, RestsOnRate)] == [((2, 0),)]
+        and flipped() > 0.05
     ),
     "where 32 and 64 of OLoRA's steps were worth about half as many, over new seeds and on its own examples.": lambda: all(
         abs(row["ratio"] - 0.5) < 0.02 and row["verdict"] == "slower" and row["reasons"]
@@ -181,8 +194,12 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         and [(kept_losses()[steps, "lora"] < kept_losses()[steps, "olora"]).sum() for steps in DONE] == [6, 6, 6, 6, 5]
         and all(lead(longer) < lead(shorter) for shorter, longer in pairwise(DONE))
     ),
-    "OLoRA's gradient is clipped at every step of what blocks kept, LoRA's at hardly any.": lambda: (
-        clipped("olora") == 1 and clipped("lora") < 0.05
+    "OLoRA's gradient is clipped at every step of what blocks kept, LoRA's at few: most in the block of 128 steps where OLoRA ends below "
+    "it, one in seven.": lambda: (
+        clipped("olora") == 1
+        and clipped("lora") < 0.05
+        and role("tuned").query("arm == 'lora'").set_index(["length", "seed"])["clipped_step_share"].agg(["idxmax", "max"]).tolist()
+        == [(128, below()), pytest.approx(1 / 7, abs=0.005)]
     ),
     "In the mean no best rate lies at an edge of its five; four of the 60 choices of blocks were the lowest, two were the "
     "highest.": lambda: (
@@ -192,7 +209,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     ),
     "With one place of the five held fixed LoRA's mean is the lower at the three lower ones, at each length, and at all five after 8, 64 "
     "and 128 steps. At the second highest OLoRA's is, after 32 steps, and at the highest after 16 and 32: these rates are too high for "
-    "LoRA there.": lambda: (
+    "LoRA there. These are signs of means": lambda: (
         {lower_at(place, steps) for place in (1, 2, 3) for steps in DONE} == {"lora"}
         and [lower_at(4, steps) for steps in DONE] == ["lora", "lora", "olora", "lora", "lora"]
         and [lower_at(5, steps) for steps in DONE] == ["lora", "olora", "olora", "lora", "lora"]
@@ -209,15 +226,20 @@ CLAIMS: dict[str, Callable[[], bool]] = {
 OF_README: dict[str, Callable[[], bool]] = {
     "By loss, each arm at rates of its own, OLoRA is the slower one: its 32 steps are worth about 13 of LoRA's, from 10 to 19, its 64 "
     "about 35, from 25 to 44, and its 128 about 87, from 63 to 116, over new seeds and new examples (each length searched with one tuning "
-    "seed; of one look, not corrected). The study's verdict is of the longest: OLoRA ends at the higher loss, though at one of five rates "
-    "held fixed that is not shown. In the first study, at 3e-4 for both and on its own examples, it is the faster one.": lambda: (
+    "seed; of one look, not corrected). The study's verdict is of the longest: OLoRA ends at the higher loss. That it is higher by more "
+    "than the declared margin is not shown, in one of six blocks it ends lower, and with each arm at the highest of its five rates no "
+    "difference is shown. In the study of item 3, on that study's examples, OLoRA is slower too at rates of its own, and faster at 3e-4 "
+    "for both.": lambda: (
         [(round(worth(n)["equivalent"]), round(n * worth(n)["low"]), round(n * worth(n)["high"])) for n in (32, 64, 128)]
         == [(13, 10, 19), (35, 25, 44), (87, 63, 116)]
         and all(over_new_examples(steps) and worth(steps)["verdict"] == "slower" for steps in (32, 64, 128))
         and {row["verdict"] for row in first_study("shared")} == {"faster"}
         and all(isinstance(row["reasons"][0], ExamplesUnread) for row in first_study("shared"))
         and verdict()["verdict"] == "worse"
-        and [len(one.sides) for one in verdict()["reasons"] if isinstance(one, RestsOnRate)] == [1]
+        and {row["verdict"] for row in first_study() if row["steps"] in (32, 64)} == {"slower"}
+        and verdict()["loss_low"] < verdict()["margin"]
+        and below() in kept_losses().index
+        and [one.sides for one in verdict()["reasons"] if isinstance(one, RestsOnRate)] == [((2, 0),)]
     ),
 }
 
