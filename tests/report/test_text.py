@@ -117,7 +117,7 @@ def test_verdicts_are_printed_with_enough_seeds(text: Callable[..., str]) -> Non
         "in steps: 2.00 times; at most 1.80 times as fast (above 1: olora is sooner; cells, uncorrected: 1 faster, 1 unresolved)." in shown
     )
     worth = "syn_a, rank 8: in steps of lora that end at the same loss, olora's 20 are worth more than were tried"
-    assert f"{worth} (above 2.00x) (described: 10 are worth 26, 2.65x (" in shown
+    assert f"{worth} (above 2.00x) (described: 10 are worth 26, 2.64x (" in shown
 
 
 def test_searches_are_printed_with_edges_and_budgets(text: Callable[..., str]) -> None:
