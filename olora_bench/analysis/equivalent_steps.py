@@ -275,17 +275,13 @@ def _one(test: Estimate, place: int) -> Estimate:
 def _interval(at: Floats, test: Estimate) -> tuple[float, float]:
     """The reference's lengths at which the losses are not told apart; where all are, the side on which the arm's loss lies."""
     low, high = test.interval(LEVEL)
-    kept = ~((low > 0) | (high < 0))  # no spread leaves NaN, and tells nothing apart
-    if not kept.any():
-        if high[-1] < 0:
-            return float(at[-1]), np.inf
-        after = int(np.flatnonzero(low > 0)[0])  # the crossing lies between two of the lengths that are read
-        return (0.0 if after == 0 else float(at[after - 1])), float(at[after])
-    first, last = np.flatnonzero(kept)[[0, -1]]
-    return (
-        0.0 if first == 0 else _root(at, high if high[first - 1] < 0 else low, first),
-        np.inf if last == len(at) - 1 else _root(at, low if low[last + 1] > 0 else high, last + 1),
-    )
+    kept = np.flatnonzero(~((low > 0) | (high < 0)))  # no spread leaves NaN, and tells nothing apart
+    # Where none is kept the arm's loss lies beyond the reference's lengths, or is passed between two of those that are read.
+    first = int(kept[0]) if len(kept) else next(map(int, np.flatnonzero(low > 0)), len(at))
+    last = int(kept[-1]) if len(kept) else first - 1
+    begins = 0.0 if first == 0 else at[-1] if first == len(at) else _root(at, high if high[first - 1] < 0 else low, first)
+    ends = np.inf if last == len(at) - 1 else at[0] if last < 0 else _root(at, low if low[last + 1] > 0 else high, last + 1)
+    return float(begins), float(ends)
 
 
 def _crossing(at: Floats, mean: Floats) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -36,6 +37,8 @@ def file_bytes(figure: Figure, form: str, *, dpi: int = DPI) -> bytes:
 def _settle(figure: Figure) -> None:
     """Lay a figure out, and round where its axes are: the solver's last bits hang on the order of a set, which is another in every process,
     and names in an SVG are digests of them."""
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        return  # it was, for another file
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
