@@ -17,7 +17,7 @@ _SCORED = 8  # tensors of a layer's widest step that a forward pass of scoring h
 _MASK_PAIRS = 1024  # bytes a token and query head of scoring: the mask's row, of tries behind a shared beginning
 SHORTEST_BUDGET = 64
 """Tokens in a forward pass below which it is not halved."""
-BUDGETS = {False: (2048, 4096), True: (16384, 65536)}
+BUDGETS = {False: (2048, 2048), True: (16384, 65536)}
 """Whether on a GPU -> tokens in a forward pass of training and of scoring, where `machine` names none. A processor is busy with a few
 thousand; a GPU idles between passes."""
 
