@@ -11,6 +11,8 @@ from olora_bench.config.grammar import hub_id, package_name, package_version, pa
 # A name becomes a folder name and a column label.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+NOT_STUDIES = ("runs", "base", "published")
+"""Folders of results/ that are no study's, so that no study may be named like one."""
 Inside = Annotated[str, AfterValidator(path_inside)]
 """A path below a folder that is named elsewhere: in a wheel, in `machine.local_dir`."""
 

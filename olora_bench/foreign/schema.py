@@ -8,14 +8,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config.contrasts import check_pairs
-from olora_bench.config.sources import Name, Strict
+from olora_bench.config.sources import NOT_STUDIES, Name, Strict
 from olora_bench.errors import BadInput
 from olora_bench.foreign.choice import Choice
 from olora_bench.foreign.pattern import compiled
 from olora_bench.formats import read_yaml
 from olora_bench.store.record import problems
-
-RESERVED = ("runs", "base", "published")
 
 
 def _no_bool(value: object) -> object:
@@ -100,8 +98,8 @@ class ForeignStudy(Strict):
             raise ValueError(
                 "neither runs nor scores is given: say where the runs' folders lie (runs: runs/{arm}/seed{seed}), or name their CSV"
             )
-        if self.name in RESERVED:
-            raise ValueError(f"name={self.name} is a reserved folder of results/ ({', '.join(RESERVED)}): choose another name")
+        if self.name in NOT_STUDIES:
+            raise ValueError(f"name={self.name} is a reserved folder of results/ ({', '.join(NOT_STUDIES)}): choose another name")
         try:
             assert self.choice
         except BadInput as error:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from olora_bench.config import compose, machine
 from olora_bench.config.lines import plain_line, typed
-from olora_bench.config.sources import NAME
+from olora_bench.config.sources import NAME, NOT_STUDIES
 from olora_bench.errors import BadInput, RecordError
 from olora_bench.formats import read_text, read_yaml
 from olora_bench.store import inside
-from olora_bench.study.schema import RESERVED_NAMES
 
 FOREIGN = "imported.json"
 """In a study's folder: that its runs were imported, from which file, and which they are."""
@@ -95,7 +94,7 @@ def typed_here(command: str, name: str, results_dir: Path, *overrides: str) -> s
 def studies(results_dir: Path) -> list[str]:
     """The names of the studies that ran here."""
     folders = sorted(p.name for p in results_dir.iterdir() if p.is_dir()) if results_dir.is_dir() else []
-    return [name for name in folders if name not in RESERVED_NAMES and not name.startswith(".")]
+    return [name for name in folders if name not in NOT_STUDIES and not name.startswith(".")]
 
 
 def imported_home(results_dir: Path, name: str) -> Path | None:

@@ -16,12 +16,9 @@ from olora_bench.config import Model, compose, options
 from olora_bench.config.compose import validation_message
 from olora_bench.config.contrasts import check_pairs
 from olora_bench.config.schema import Criterion, Rate
-from olora_bench.config.sources import Name, Strict
+from olora_bench.config.sources import NOT_STUDIES, Name, Strict
 from olora_bench.errors import BadInput
 from olora_bench.formats import read_yaml
-
-# Folders of results/ that are not studies.
-RESERVED_NAMES = ("runs", "base", "published")
 
 MOST_RUNS = 20_000
 
@@ -195,8 +192,8 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _grids_are_not_empty(self) -> Study:
-        if self.name in RESERVED_NAMES:
-            raise ValueError(f"study.name={self.name} is a reserved folder of results/ ({', '.join(RESERVED_NAMES)}): choose another name")
+        if self.name in NOT_STUDIES:
+            raise ValueError(f"study.name={self.name} is a reserved folder of results/ ({', '.join(NOT_STUDIES)}): choose another name")
         points = sum(math.prod(len(value) if isinstance(value, list) else 1 for value in grid.values()) for grid in self.grids)
         if points > MOST_RUNS:
             raise ValueError(f"study.grids come to {points} combinations; at most {MOST_RUNS} are allowed: split the study")
