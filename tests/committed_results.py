@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from olora_bench.study.expand import find_study
 from olora_bench.study.names import Home
 from olora_bench.study.report import Analysed, analysed
@@ -25,3 +27,9 @@ def records(study: str) -> list[dict[str, Any]]:
     """The raw records of a study's finished runs."""
     runs = read(study).frames.runs
     return [json.loads((RESULTS / "runs" / one / "record.json").read_bytes()) for one in runs.loc[runs["state"] == "done", "train_id"]]
+
+
+def core_hours(study: str) -> float:
+    """From each finished run's begin to its end, added up: hours of a core where each had one."""
+    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in records(study)]) for when in ("started_at", "finished_at"))
+    return float((ended - began).dt.total_seconds().sum() / 3600)

@@ -14,7 +14,7 @@ from olora_bench.analysis import rows_of
 from olora_bench.analysis.choices import at_edges
 from olora_bench.analysis.reasons import ExamplesUnread, RestsOnRate
 from olora_bench.analysis.scopes import About
-from tests.committed_results import read, records
+from tests.committed_results import core_hours, read, records
 from tests.page_claims import PAGE, README
 
 DONE = (8, 16, 32, 64, 128)
@@ -60,11 +60,6 @@ def clipped(arm: str) -> float:
 def of_why() -> set[str]:
     found = read("why").frames.runs
     return set(found.loc[found["state"] == "done", "train_id"])
-
-
-def hours() -> float:
-    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in made()]) for when in ("started_at", "finished_at"))
-    return float((ended - began).dt.total_seconds().sum() / 3600)
 
 
 def over_new_examples(steps: int) -> bool:
@@ -217,7 +212,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     "commit.": lambda: (
         len(runs()) == 351
         and len(set(runs()["train_id"]) & of_why()) == 72
-        and 10.5 < hours() < 11.5
+        and 10.5 < core_hours("horizons") < 11.5
         and len({one["provenance"]["hardware"]["processor"] for one in made()}) == 1
         and len({one["provenance"]["harness"]["commit"] for one in made()}) == 1
     ),

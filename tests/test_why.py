@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 import scipy.stats
 
-from tests.committed_results import read, records
+from tests.committed_results import core_hours, read, records
 from tests.page_claims import PAGE, README
 
 CONTROLS = ("lora_matched", "olora_permuted", "olora_pivoted", "olora_added", "olora_random", "orthogonal")
@@ -113,12 +113,6 @@ def unresolved_at_the_end(arm: str) -> bool:
     return bool(ended and said["verdict"] == "unresolved" and min(said["p_holm"], said["p_inside_holm"]) > 0.05)
 
 
-def hours() -> float:
-    """Of all runs together, one core each."""
-    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in made()]) for when in ("started_at", "finished_at"))
-    return float((ended - began).dt.total_seconds().sum() / 3600)
-
-
 PLACES = ("-2", "-1", "0", "+1", "+2")
 CLAIMS: dict[str, Callable[[], bool]] = {
     "Eight arms train for 16 steps, a quarter of the headline's schedule, which two cores can pay for, with the usual clipping;": lambda: (
@@ -213,7 +207,7 @@ CLAIMS: dict[str, Callable[[], bool]] = {
     ),
     "375 runs, just under five hours of a CPU core beside other work, from one commit. Of them 45 are searches.": lambda: (
         len(made()) == 375
-        and 4.7 < hours() < 5
+        and 4.7 < core_hours("why") < 5
         and len({one["provenance"]["harness"]["commit"] for one in made()}) == 1
         and {one["provenance"]["hardware"]["processor"] for one in made()} == {"AMD EPYC"}
         and len(searched()) == 45

@@ -15,7 +15,7 @@ RECORDED = Pace(train=0.00213, read=0.000628, request=0.0186, exact=0.0475, answ
 """Medians of the runs of results/smollm2 and results/smollm2_alpaca: one core of a two-core Intel Xeon, both cores at work."""
 PAGE_PACES = Paces({"smollm2_135m_q4": RECORDED}, 254, {"commonsense": 51.9, "alpaca_1k": 112.8}, {}, {})
 CPU, GPU = ("machine.device=cpu", "machine.threads=1", "precision=bf16"), ("machine.device=cuda",)
-_ORDER = ("headline", "unclipped", "horizons", "why", "demo", "smollm2", "smollm2_alpaca", "paper_shared", "paper")
+_ORDER = ("headline", "unclipped", "horizons", "why", "ratios", "demo", "smollm2", "smollm2_alpaca", "paper_shared", "paper")
 
 HEAD = """# The studies that come with the package, and their plans
 

@@ -46,7 +46,7 @@ def test_the_headline_declares_what_it_is_judged_by() -> None:
     assert (study.tuning.finalists, study.tuning.refinement, len(study.tuning.lrs)) == (3, "parabola", 3)
 
 
-@pytest.mark.parametrize("name", ["unclipped", "horizons", "why"])
+@pytest.mark.parametrize("name", ["unclipped", "horizons", "why", "ratios"])
 def test_a_study_by_loss_scores_no_benchmark(name: str) -> None:
     file = find_and_open(name).file
     assert {one.suite.name for one in file.experiments()} == {"none"}
