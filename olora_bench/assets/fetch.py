@@ -172,13 +172,13 @@ def _files(spec: Benchmark | Data, asset: Asset, experiment: Experiment) -> dict
 
 def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> dict[str, pa.Table]:
     """The rows of a split's files, said which they are; by part where a column tells parts apart."""
-    from olora_bench.assets import rows
+    from olora_bench.assets import columns, rows
 
     say(f"assets: {key}: {split} is {', '.join(map(str, files))}")
     if isinstance(spec, Data):
         from olora_bench.assets import parted
 
-        table = rows.read_rows(files, rows.wanted_columns(spec))
+        table = rows.read_rows(files, columns.wanted_columns(spec))
         checked = parted.conversations(table, files[0], spec) if spec.template == "chat" else _instructions(table, files[0], spec)
         return {split: checked} if spec.split_column is None else parted.by_column(checked, table, files[0], spec.split_column)
     from olora_bench.assets import olmo
@@ -186,10 +186,10 @@ def _table(key: str, split: str, spec: Benchmark | Data, files: list[Path]) -> d
     table = rows.read_rows(files)
     if spec.packaged is None or not any(file.suffix in (".csv", ".tsv") for file in files):
         return {split: table}
-    return {split: rows.whole_numbers(table, olmo.whole_numbers(spec.packaged.converter))}
+    return {split: columns.whole_numbers(table, olmo.whole_numbers(spec.packaged.converter))}
 
 
 def _instructions(table: pa.Table, file: Path, spec: Data) -> pa.Table:
-    from olora_bench.assets import rows
+    from olora_bench.assets import columns
 
-    return rows.instructions(rows.mapped(table, file, spec), file)
+    return columns.instructions(columns.mapped(table, file, spec), file)

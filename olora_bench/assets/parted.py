@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from olora_bench.assets.rows import place, renaming, shown, source, visible
+from olora_bench.assets.cells import shown, visible
+from olora_bench.assets.columns import renaming
+from olora_bench.assets.rows import place, source
 from olora_bench.config import Data
 from olora_bench.errors import BadInput
 

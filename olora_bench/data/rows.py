@@ -15,7 +15,9 @@ import pyarrow as pa
 from jinja2 import meta, nodes
 from lm_eval.api.task import ConfigurableTask
 
-from olora_bench.assets.rows import kinds_said, place, read_parquet, renaming, shown, source, visible
+from olora_bench.assets.cells import kinds_said, shown, visible
+from olora_bench.assets.columns import renaming
+from olora_bench.assets.rows import place, read_parquet, source
 from olora_bench.config import Benchmark
 from olora_bench.data.items import Doc, gold_index, item_id
 from olora_bench.errors import BadInput

@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from olora_bench.assets.rows import instructions, read_parquet
+from olora_bench.assets.columns import instructions
+from olora_bench.assets.rows import read_parquet
 from olora_bench.config import Benchmark, Data
 from olora_bench.config.data_rules import HELD_OUT, held_out
 from olora_bench.data.items import Item, benchmark_item, benchmark_items, instruction_item
@@ -80,7 +81,7 @@ def select(data: Data, benchmarks: Mapping[str, Benchmark], paths: Mapping[str, 
         benchmarks: those that `data.benchmarks` and `data.decontaminate` name.
 
     Raises:
-        BadInput: more items are asked for than there are, or a row is no item (`benchmark_tasks`, `assets.rows.instructions`).
+        BadInput: more items are asked for than there are, or a row is no item (`benchmark_tasks`, `assets.columns.instructions`).
         MissingAssets: a file is absent.
     """
     unlabelled = 0

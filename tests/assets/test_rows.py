@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from olora_bench.assets import layout
-from olora_bench.assets.rows import INSTRUCTION_COLUMNS, instructions, place, read_parquet, read_rows, whole_numbers
+from olora_bench.assets.columns import INSTRUCTION_COLUMNS, instructions, whole_numbers
+from olora_bench.assets.rows import place, read_parquet, read_rows
 from olora_bench.errors import BadInput
 
 ROWS = [{"instruction": f"Name the {n}th.", "input": "", "output": f'It, is\n\u2028 "{n}" \x85é'} for n in range(50)]
@@ -234,7 +235,7 @@ def test_another_configuration_is_not_taken(tmp_path: Path) -> None:
 
 def test_many_rows_cost_a_few_calls_and_no_call_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checking instructions calls Arrow as often for 2,000 rows as for two."""
-    from olora_bench.assets import rows as room
+    from olora_bench.assets import columns as room
 
     calls: list[str] = []
     for name in ("is_null", "utf8_is_space", "equal", "index"):
