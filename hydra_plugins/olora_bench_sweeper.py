@@ -51,7 +51,7 @@ class UnwrittenOptions(ConfigSource):
         return True
 
     def is_config(self, config_path: str) -> bool:
-        from olora_bench.config.compose import is_described
+        from olora_bench.config.choices import is_described
         from olora_bench.config.own_inits import own_modules
 
         group, _, name = config_path.partition("/")

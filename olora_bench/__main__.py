@@ -19,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from olora_bench.config import Experiment, check_folder, compose, conf_dir, load
-from olora_bench.config.compose import hydra_message, searching_first
+from olora_bench.config.compose import searching_first
 from olora_bench.config.lines import with_folders_as_written
+from olora_bench.config.messages import hydra_message
 from olora_bench.config.overruled import check_overruled
 from olora_bench.config.own_inits import use_folder
 from olora_bench.config.sources import NAME

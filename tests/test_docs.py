@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from olora_bench.config import compose, load, sweeps_dir
-from olora_bench.config.compose import claims_dir
+from olora_bench.config.choices import claims_dir
 from olora_bench.judge import parser as judge_parser
 from olora_bench.report.tables import TABLES, VIEWS
 from olora_bench.study.__main__ import parser

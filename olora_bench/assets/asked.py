@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from olora_bench.assets.hub import described_name
 from olora_bench.config import Data, Experiment, Machine, Model, Suite, compose, options, plain
-from olora_bench.config.compose import is_described
+from olora_bench.config.choices import is_described
 from olora_bench.config.lines import typed, value_line
 
 NODES: dict[str, type[BaseModel]] = {"model": Model, "data": Data, "suite": Suite, "machine": Machine}

@@ -1,4 +1,4 @@
-"""From YAML files and overrides to a checked `Experiment`. Hydra composes, this module checks and words the errors."""
+"""From YAML files and overrides to a checked `Experiment`: Hydra composes, this module checks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from threading import RLock
 from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import GrammarParseError, InterpolationResolutionError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from olora_bench.config.choices import conf_dir, options
 from olora_bench.config.init_options import check_name
-from olora_bench.config.lines import in_shell, line, with_folders_as_written
+from olora_bench.config.lines import with_folders_as_written
 from olora_bench.config.lm_eval_tasks import described_task, groups_of
-from olora_bench.config.nearest import dotted, fields_at, no_such_key
+from olora_bench.config.messages import hydra_message, validation_message
 from olora_bench.config.overruled import check_overruled
 from olora_bench.config.own_inits import own_folders, own_modules
 from olora_bench.config.schema import Benchmark, Experiment, Init, Machine
@@ -28,45 +28,8 @@ from olora_bench.formats import Overgrown, Unreadable, is_file, read_yaml
 NODES = ("model", "init", "data", "recipe", "suite", "tracker", "machine")
 """Nodes of a config that have keys of their own."""
 
-_PACKAGE = Path(__file__).resolve().parent.parent
 _SEARCHED_FIRST: ContextVar[Path | None] = ContextVar("searched_first", default=None)
 _COMPOSING = RLock()
-
-
-def _shipped(folder: str) -> Path:
-    # A checkout keeps conf/ and sweeps/ beside the package; a wheel carries them inside it.
-    beside = _PACKAGE.parent / folder
-    return beside if (_PACKAGE.parent / "pyproject.toml").is_file() and beside.is_dir() else _PACKAGE / folder
-
-
-def conf_dir() -> Path:
-    """The folder of the configs that came with this package."""
-    return _shipped("conf")
-
-
-def sweeps_dir() -> Path:
-    """The folder of the study files that came with this package."""
-    return _shipped("sweeps")
-
-
-def claims_dir() -> Path:
-    """The folder of the papers' claims that came with this package."""
-    return _shipped("results/published/claims")
-
-
-def options(group: str, extra_dirs: Sequence[Path] = ()) -> list[str]:
-    """The choices of a config group: the YAML files in its folder, in those that the user named, and inits that need none.
-
-    >>> "olora" in options("init")
-    True
-    """
-    found = {p.stem for d in (conf_dir(), *extra_dirs, *own_folders()) for p in (d / group).glob("*.yaml")}
-    return sorted(found | set(own_modules() if group == "init" else ()))
-
-
-def is_described(model: object) -> bool:
-    """Whether a model is named by its repository or folder, and not by a YAML: `hub:org/name`, `local:FOLDER`."""
-    return isinstance(model, str) and model.startswith(("hub:", "local:"))
 
 
 @contextmanager
@@ -196,67 +159,6 @@ def _check_interpolation(key: str, text: Any) -> None:
         )
 
 
-def allowed_options(group: str, named: Sequence[str]) -> str:
-    """What a config group takes, and where one of the user's own goes, in words."""
-    more = " or hub:org/name, local:FOLDER" if group == "model" else ""
-    own = ", or init/NAME.py in a folder that you give with --config-dir" if group == "init" else ""
-    return f"Allowed: {', '.join(named)}{more}. A new one is one YAML file in conf/{group}/{own}"
-
-
-def hydra_message(error: BaseException, written: Mapping[str, object] | None = None) -> str:
-    """A Hydra or OmegaConf error in this project's form: what was wrong, what is allowed, what to do. `written`: values as they were."""
-    if isinstance(error, BadInput):
-        return str(error)
-    reference = error.__cause__ if isinstance(error.__cause__, GrammarParseError) else error
-    if isinstance(reference, InterpolationResolutionError | GrammarParseError) and reference.full_key:
-        where, why = re.sub(r"\[(\d+)\]", r".\1", reference.full_key), str(reference).splitlines()[0]
-        value = (written or {}).get(where, "a reference")
-        return (
-            f"{where}={value}: this reference leads to no value ({why}). Write the value itself, or "
-            "${KEY} with a key that `--cfg job` prints; for the characters themselves put a backslash before ${"
-        )
-    if isinstance(error, RecursionError):
-        return "nested too deeply, or an interpolation that leads to itself: write the value itself"
-    text = "\n".join(str(e).strip() or type(e).__name__ for e in (error, error.__cause__) if e is not None)
-    if several := re.search(r"Ambiguous value for argument '(.*)'$", text, re.MULTILINE):
-        key, _, value = several[1].partition("=")
-        meant = f"A list is {key}=[{value}], text is {in_shell(line(key, value))}, and --multirun runs each in turn"
-        return f"{several[1]} is several values. {meant}"
-    if launcher := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
-        own = ", ".join(options("hydra/launcher"))
-        return (
-            f"hydra/launcher={launcher[1]} is unknown or its package is not installed. Allowed: basic, {own}. "
-            "pip install 'olora-bench[joblib]', 'olora-bench[slurm]' or 'olora-bench[ray]' brings joblib, submitit or Ray"
-        )
-    if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
-        group, name = option.groups()
-        return f"{group}={name} is unknown. {allowed_options(group, options(group))}"
-    if option := re.search(r"Could not override '(\w+)'.*\nNo match in the defaults list", text):
-        return f"{option[1]} is no config group and no key. Check its spelling; `--cfg job` prints every key"
-    if "Could not override 'benchmark'" in text:
-        return (
-            "benchmark=NAME is no choice. Benchmarks are named in lists: "
-            "suite.benchmarks=[NAME] (to score), data.benchmarks=[NAME] (to train)"
-        )
-    if key := re.search(r"Could not override '([^']+)'", text):
-        more = (
-            f". To add one that the study's file leaves out: +{key[1]}=VALUE"
-            if re.match(r"study\.(tuning|seeds|margin)(\.|$)", key[1])
-            else ""
-        )
-        return no_such_key(key[1], _composed(error.__cause__)) + more
-    if config := re.search(r"Cannot find primary config '([^']+)'", text):
-        return f"there is no config {config[1]!r} in the folders searched. Studies are run with --config-dir sweeps --config-name NAME"
-    return text
-
-
-def _composed(error: BaseException | None) -> list[str]:
-    """Every key of the config in which one was not found."""
-    node = getattr(error, "parent_node", None)
-    found = None if node is None else OmegaConf.to_container(node._get_root(), resolve=False)
-    return [key for key in dotted(found) if not key.startswith("hydra")]
-
-
 def load_benchmark(name: str, extra_dirs: Sequence[Path] = ()) -> Benchmark:
     """Read and check `conf/benchmark/<name>.yaml`; `extra_dirs` are searched first, lm-eval's tasks last.
 
@@ -368,49 +270,3 @@ def _named_benchmarks(raw: Mapping[str, object]) -> list[str]:
 def _is_listed(value: object) -> TypeGuard[Iterable[Any]]:
     """Whether it is several values, and no text; the schema refuses what is not."""
     return isinstance(value, Iterable) and not isinstance(value, str)
-
-
-def validation_message(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
-    """Every problem of a validation by `model`, one a line: key, value, what is allowed. `prefix` is the node that was checked."""
-    lines = []
-    found = error.errors()
-    # One bad entry makes a list too short as well: say only the entry.
-    nested = {item["loc"][:end] for item in found for end in range(len(item["loc"]))}
-    for item in found:
-        if item["type"] == "too_short" and item["loc"] in nested:
-            continue
-        key = ".".join([prefix] * bool(prefix) + [str(part) for part in item["loc"]])
-        if item["type"] == "value_error":
-            lines.append(str(item["ctx"]["error"]))
-        elif item["type"] == "extra_forbidden":
-            above = key.rpartition(".")[0]
-            lines.append(no_such_key(key, [f"{above}.{name}" if above else name for name in fields_at(model, item["loc"])]))
-        elif item["type"] == "missing":
-            lines.append(f"{key} is missing: give it a value")
-        else:
-            why = (
-                _list_wanted(key, item["input"]) if item["type"] == "tuple_type" else _KINDS.get(item["type"]) or _lower_first(item["msg"])
-            )
-            lines.append(f"{key}={_shortened(repr(item['input']))} is not allowed: {why}")
-    return "\n".join(lines)
-
-
-_KINDS = {
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number is"),
-    **dict.fromkeys(("float_parsing", "float_type"), "a number is"),
-    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false is"),
-    "too_short": "name at least one",
-}
-"""What may stand there, by what Pydantic calls a value that is of another kind."""
-
-
-def _list_wanted(key: str, value: object) -> str:
-    return f"a list is: {key}=[{value}]" if isinstance(value, str | int | float) else "a list is"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 300 else f"{text[:300]}..."
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from olora_bench.config import compose, load
-from olora_bench.config.compose import validation_message
+from olora_bench.config.messages import validation_message
 from olora_bench.config.schema import Experiment, Machine
 from olora_bench.errors import BadInput, RecordError, RunFailed
 from olora_bench.evaluation.generation import ROUGE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from olora_bench.config import options
-from olora_bench.config.compose import allowed_options, is_described
+from olora_bench.config.choices import allowed_options, is_described
 from olora_bench.config.nearest import dotted, nearest
 from olora_bench.errors import BadInput
 from olora_bench.identity import cell_identity, differences

@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from olora_bench.config import Model, compose, options
-from olora_bench.config.compose import validation_message
 from olora_bench.config.contrasts import check_pairs
+from olora_bench.config.messages import validation_message
 from olora_bench.config.schema import Criterion, Rate
 from olora_bench.config.sources import NOT_STUDIES, Name, Strict
 from olora_bench.errors import BadInput

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_rows import read_benchmarks
 
-from olora_bench.config.compose import compose, load, options
+from olora_bench.config import compose, load, options
 from olora_bench.data import benchmark_tasks
 from olora_bench.data.items import benchmark_items
 from olora_bench.data.selection import select

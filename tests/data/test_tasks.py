@@ -10,7 +10,7 @@ import lm_eval.utils
 import pytest
 from tiny_rows import SIX, read_benchmarks, row, write_rows
 
-from olora_bench.config.compose import options
+from olora_bench.config.choices import options
 from olora_bench.config.lm_eval_tasks import task_file
 from olora_bench.data import benchmark_tasks
 from olora_bench.data.tasks import lm_eval_quietly

@@ -10,7 +10,7 @@ import pytest
 from planting import MakeStudy
 
 from olora_bench.config import options
-from olora_bench.config.compose import allowed_options
+from olora_bench.config.choices import allowed_options
 from olora_bench.errors import BadInput
 from olora_bench.store import LeaseHeld, lease
 from olora_bench.study.expand import StudyFile, find_study
