@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
-import scipy.optimize
-import scipy.stats
 
-from tests.committed_results import core_hours, read, records
+from tests.committed_results import core_hours, corrected_interval, read, records
 from tests.page_claims import PAGE, README
 
 CONTROLS = ("lora_matched", "olora_permuted", "olora_pivoted", "olora_added", "olora_random", "orthogonal")
@@ -58,14 +55,7 @@ def is_lower_beyond_the_margin(arm: str) -> bool:
 
 
 def corrected_for_six(arm: str) -> tuple[float, float]:
-    """The interval of one look at a sixth of the level, from that at the level: the same errors and degrees of freedom."""
-    scopes = read("why").tables["scopes"].set_index(["contrast", "about"])
-    errors = scopes.loc[(f"{arm} vs olora", "new seeds and new items")]
-    row, error = starts().loc[arm], math.hypot(errors["block_se"], errors["item_se"])
-    half = (row["high"] - row["low"]) / 2
-    freedom = scipy.optimize.brentq(lambda df: scipy.stats.t.ppf(0.975, df) - half / error, 1.2, 1e5)
-    wide = scipy.stats.t.ppf(1 - 0.025 / 6, freedom) * error
-    return row["difference"] - wide, row["difference"] + wide
+    return corrected_interval("why", f"{arm} vs olora", 6)
 
 
 def fact(arm: str, name: str) -> float:

@@ -10,14 +10,13 @@ from pydantic import JsonValue
 from olora_bench.analysis.reasons import RunsDiffer
 from olora_bench.store import OVER
 
-TOKEN_BUDGETS = ("train_token_budget", "eval_token_budget")
 PACKAGES = ("torch", "transformers", "peft", "lm-eval")
-PROVENANCE = ("device", "processor", *PACKAGES, "harness", "threads", *TOKEN_BUDGETS, "scored_on")
+PROVENANCE = ("device", "processor", *PACKAGES, "harness", "threads", "train_token_budget", "eval_token_budget", "scored_on")
 """The columns of `StudyFrames.runs` that say so."""
 
 
 def trained_with(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The columns of PROVENANCE but the last, of a run's provenance; null where it does not say."""
+    """The columns of PROVENANCE but those of `scored_with`, of a run's provenance; null where it does not say."""
     harness, packages, budget = (table(facts, key) for key in ("harness", "packages", "token_budget"))
     commit = str(harness.get("commit") or "")[:12]
     return {
@@ -27,12 +26,16 @@ def trained_with(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         "harness": f"{commit}{' with local changes' if harness.get('dirty') else ''}" if commit else None,
         "threads": facts.get("threads"),
         "train_token_budget": budget.get("train"),
-        "eval_token_budget": budget.get("eval"),
     }
 
 
-def scored_on(facts: Mapping[str, JsonValue]) -> str | None:
-    """What an evaluation ran on, which need not be what its run was trained on; null where its record does not say."""
+def scored_with(facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The columns of PROVENANCE that are of an evaluation, which need not have run on what its run was trained on; null where its record
+    does not say. A run that is not scored has none, whatever budget it was given for it."""
+    return {"eval_token_budget": table(facts, "token_budget").get("eval"), "scored_on": _scored_on(facts)}
+
+
+def _scored_on(facts: Mapping[str, JsonValue]) -> str | None:
     packages = table(facts, "packages")
     versions = [f"{name} {packages[name]}" for name in ("torch", "transformers", "lm-eval") if packages.get(name)]
     named = [facts.get("device"), processor(facts), *versions]

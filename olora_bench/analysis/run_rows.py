@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from olora_bench.analysis.columns import PLACE
 from olora_bench.analysis.frames import rows_of, scored_cell
-from olora_bench.analysis.provenance import PROVENANCE, scored_on, table, trained_with
+from olora_bench.analysis.provenance import PROVENANCE, scored_with, table, trained_with
 from olora_bench.identity import family_key, run_title
 from olora_bench.store import EvalRecord, RunRecord
 from olora_bench.store.manifest import PlannedRun
@@ -75,7 +75,7 @@ class RunRow:
 
     def keep_scores(self, scored: EvalRecord) -> None:
         """What the frame shows of its readable scores."""
-        self.measured |= {"scored_on": scored_on(scored.provenance)}
+        self.measured |= scored_with(scored.provenance)
         self.measured |= {f"generation.{name}": value for name, value in numbers(scored.generation)}
 
     def settings(self) -> dict[str, JsonValue]:

@@ -20,7 +20,7 @@ _LACKING = {
     "costs": "the runs did not measure it",
     "adapters": "the runs did not measure their adapters",
     "travel by ratio": "needs the distance that A and B travelled at ratios below and above 1",
-    "losses by ratio": "needs the held-out loss at ratio 1, below it and above it",
+    "losses by ratio": "needs the held-out loss before training, and after it at ratio 1, below it and above it",
     "complete pairs": "no pair of runs is complete",
     "no longest": "no pair of the longest schedules has runs yet",
 }

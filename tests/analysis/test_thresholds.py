@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -128,6 +129,14 @@ def beyond(synthetic: Load) -> pd.DataFrame:
 )
 def test_a_mean_whose_interval_holds_the_threshold_decides_nothing(near: pd.DataFrame, claim: str, said: str) -> None:
     assert near.loc[claim, "verdict"] == "unresolved" and near.loc[claim, "figure"].endswith(said)
+
+
+def test_a_share_of_a_drop_needs_the_loss_before_training(synthetic: Load) -> None:
+    frames = synthetic("whole")[0]
+    said = judged(replace(frames, runs=frames.runs.assign(**{"metrics.report_loss_start": math.nan}))).loc["ratios_both_sides"]
+    assert (said["verdict"], said["figure"]) == (
+        "not tested here", "needs the held-out loss before training, and after it at ratio 1, below it and above it"
+    )  # fmt: skip
 
 
 def test_spikes_describe_where_no_rate_diverged(near: pd.DataFrame) -> None:

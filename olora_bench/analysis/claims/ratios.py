@@ -98,11 +98,12 @@ _Ratios = list[tuple[float, Floats]]
 
 
 def _sides(cell: pd.DataFrame, asked: Asked) -> tuple[float, _Ratios, _Ratios, tuple[str, ...]] | None:
-    """Ratio 1's mean loss, the ratios below and above it, and the runs; None where there is no loss on one of the sides."""
+    """Ratio 1's mean loss, the ratios below and above it, and the runs; None where there is no loss on one of the sides, or
+    none from before training, from which ratio 1 drops."""
     losses = cell.assign(loss=cell["metrics.report_loss"].where(cell["state"] == "done", np.inf))
     reference, own = losses[losses["arm"] == asked.claim.reference], losses[losses["arm"].isin(asked.arms) & (losses["lr_ratio"] != 1)]
     sides = [own[own["lr_ratio"] < 1], own[own["lr_ratio"] > 1]]
-    if reference.empty or any(side.empty for side in sides):
+    if reference["metrics.report_loss_start"].isna().all() or any(side.empty for side in sides):
         return None
     keys = ["arm", "lr_ratio", *(["lr"] if asked.role == "shared" else [])]
     one = min((group for _, group in reference.groupby(keys)), key=lambda group: float(group["loss"].mean()))
