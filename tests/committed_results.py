@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ def records(study: str) -> list[dict[str, Any]]:
     return [json.loads((RESULTS / "runs" / one / "record.json").read_bytes()) for one in runs.loc[runs["state"] == "done", "train_id"]]
 
 
-def core_hours(study: str) -> float:
-    """From each finished run's begin to its end, added up: hours of a core where each had one."""
-    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in records(study)]) for when in ("started_at", "finished_at"))
+def core_hours(study: str, leave_out: Collection[str] = ()) -> float:
+    """From each finished run's begin to its end, added up: hours of a core where each had one. Some runs may be another study's."""
+    own = [one for one in records(study) if one["train_id"] not in leave_out]
+    began, ended = (pd.Series([pd.Timestamp(one[when]) for one in own]) for when in ("started_at", "finished_at"))
     return float((ended - began).dt.total_seconds().sum() / 3600)
 
 

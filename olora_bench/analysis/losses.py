@@ -140,8 +140,8 @@ RATIOS = Table(
         Column("roles", "which of shared and tuned its runs are for", heading="protocol"),
         Column("lr", "learning rate of A", heading="lr of A", form="rate"),
         Column("lr_ratio", "learning rate of B over that of A", heading="ratio", form="3 digits"),
-        Column("n_runs", "runs", heading="runs"),
-        Column("diverged", "runs that diverged", heading="diverged"),
+        Column("n_runs", "runs that are over", heading="runs"),
+        Column("diverged", "of them, runs that diverged", heading="diverged"),
         Column("report_loss", "held-out loss, mean over finished runs", "nats", "held-out loss", "3 digits"),
         Column("report_loss_sd", "its standard deviation over runs; empty for one", "nats", "sd", "3 digits"),
         Column("score", "mean over benchmarks of the primary metric; empty without a suite", "percent", "score", "number"),
@@ -278,7 +278,7 @@ def ratios(frames: StudyFrames, measures: pd.DataFrame) -> pd.DataFrame:
     generated = generation_metrics(frames.runs)
     keys = [*_CELL, "arm", "init", "lr", "lr_ratio"]
     plus = with_role(frames.runs, *REPORTED)
-    plus = plus[plus["lr_ratio"].notna()]
+    plus = plus[plus["lr_ratio"].notna() & plus["state"].isin(OVER)]
     plus = plus[plus["cell"].isin(plus[plus["lr_ratio"] != 1]["cell"])]
     scores = frames.scores[frames.scores["primary"] & frames.scores["train_id"].notna()]
     macro = scores.groupby("train_id")["value"].mean() * 100

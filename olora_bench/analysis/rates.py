@@ -248,20 +248,21 @@ def good_region(lr: Floats, loss: Floats, limit: float) -> tuple[float, float, b
 
 
 def ratio_points(frames: StudyFrames, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table by arm (`rates`, `ratios`) whose arm has a ratio other than 1, or is the reference of such an arm with ratio 1.
+    """The rows of a table by arm (`rates`, `ratios`) whose arm has a ratio other than 1, or is a reference of such an arm that starts as it
+    does and has ratio 1: the two are apart in their ratio alone.
 
     Args:
-        frames: the study; its contrasts say which reference an arm belongs to.
+        frames: the study; its contrasts say which references an arm has. Of several that it may belong to the first counts.
         table: any frame with a column `arm`.
 
     Returns:
         The table's columns, `lr_ratio`, and `family`, the name of that reference.
     """
-    known = frames.runs[["arm", "lr_ratio"]].dropna().drop_duplicates("arm")
-    ratio = dict(zip(known["arm"], known["lr_ratio"], strict=True))
+    known = frames.runs[["arm", "lr_ratio", "start"]].dropna().drop_duplicates("arm")
+    ratio, start = (dict(zip(known["arm"], known[name], strict=True)) for name in ("lr_ratio", "start"))
     family: dict[str, str] = {}
-    for contrast in frames.contrasts:
-        if ratio.get(contrast.arm, 1.0) != 1.0 and ratio.get(contrast.reference) == 1.0:
-            family |= {contrast.arm: contrast.reference, contrast.reference: contrast.reference}
+    for arm, reference in ((contrast.arm, contrast.reference) for contrast in frames.contrasts):
+        if ratio.get(arm, 1.0) != 1.0 == ratio.get(reference) and start[arm] == start[reference] and arm not in family:
+            family |= {arm: reference, reference: reference}
     rows = table[table["arm"].isin(family)]
     return rows.assign(lr_ratio=rows["arm"].map(ratio).astype(float), family=rows["arm"].map(family))

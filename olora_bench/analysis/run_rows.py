@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from sys import intern
@@ -25,8 +26,10 @@ AS_GIVEN = "as given"
 _COUNTED = ("tokens_per_s", "examples_per_s", "base_bytes", "peak_bytes", "peak_above_base_bytes", "parameters_total",
             "parameters_trainable", "adapter_bytes", "steps", "clipped_step_share")  # fmt: skip
 _RECORD = {"attempts": "Int64"} | dict.fromkeys(_COUNTED, "float64")
-_TEXT = ("train_id", "eval_id", "base_eval_id", "cell", "family", "model", "arm", "init", "setting", "stage", "roles", "state", "reason",
-         "eval_state", "eval_reason", "started_at", *PROVENANCE)  # fmt: skip
+_NOT_START = ("name", "lr_ratio", "promises")
+"""Keys of a config's init that do not say how A and B start; arms that share the others can be apart in the ratio of their rates alone."""
+_TEXT = ("train_id", "eval_id", "base_eval_id", "cell", "family", "model", "arm", "init", "start", "setting", "stage", "roles", "state",
+         "reason", "eval_state", "eval_reason", "started_at", *PROVENANCE)  # fmt: skip
 _METRICS = ("report_loss_start", "report_loss", "report_gold_logprob_start", "report_gold_logprob", "tune_loss_start", "tune_loss",
             "tune_gold_logprob_start", "tune_gold_logprob")  # fmt: skip
 _COSTS = ("supervised_tokens_per_s", "flops_utilisation")
@@ -89,6 +92,7 @@ def _of_record(record: RunRecord) -> dict[str, object]:
     row: dict[str, object] = {
         "init": init.get("name"),
         "lr_ratio": init.get("lr_ratio"),
+        "start": intern(json.dumps({key: value for key, value in init.items() if key not in _NOT_START}, sort_keys=True)),
         "alpha": record.config.get("alpha"),
         "family": family_key(record.identity),
         "started_at": record.started_at,
@@ -120,7 +124,7 @@ def run_frame(rows: list[RunRow]) -> pd.DataFrame:
     their other runs."""
     _name_settings(rows)
     frame = pd.DataFrame([row.columns() for row in rows])
-    for key, of in (("alpha", "cell"), ("family", "cell"), ("lr_ratio", "arm"), ("init", "arm")):
+    for key, of in (("alpha", "cell"), ("family", "cell"), ("lr_ratio", "arm"), ("init", "arm"), ("start", "arm")):
         known = frame[frame[key].notna()].drop_duplicates(of, keep="last").set_index(of)[key] if key in frame else pd.Series(dtype=object)
         frame[key] = frame[of].map(known)
     measured = [name for name in sorted(map(str, frame)) if name.startswith(("metrics.", "timings_s.", "init.", "generation."))]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from olora_bench.analysis import StudyFrames, Tables, rows_of, where
+from olora_bench.analysis import StudyFrames, Tables, where
 from olora_bench.analysis.anatomy import over_rates
 from olora_bench.analysis.bands import PANEL, diverged_curves, loss_bands
 from olora_bench.analysis.compared import longest, primary
@@ -210,7 +211,7 @@ def _ratio_profiles(s: Sources) -> Drawn:
     reported = with_role(reported, role)
     reported = reported.assign(panel=0.0 if role == "tuned" else reported["lr"])
     several = [(key, part) for key, part in groups_of(reported, [*rates.CELL, "family", "panel"]) if part["lr_ratio"].nunique() > 1]
-    found = [(key, part, _profile(part, s.tables["anatomy"])) for key, part in several]
+    found = [(key, part, _profile(part)) for key, part in several]
     if not found:
         yield LeftOut("ratio_profile", "no arm and its reference, apart in their learning-rate ratio alone, are both reported")
     for number, (key, part, profile) in enumerate(found, 1):
@@ -224,20 +225,21 @@ def _ratio_profiles(s: Sources) -> Drawn:
         yield captioned(f"ratio_profile_{number}", title, parts, ratios.ratio_profile(profile, s.styles, title=title))
 
 
-MEASURES = {"report_loss": "Held-out loss (nats)", "score": "Score (%)", **GENERATED_NAMES}
+MEASURES = {
+    "report_loss": "Held-out loss (nats)", "score": "Score (%)", **GENERATED_NAMES,
+    "travelled_a": "A travels (norm)", "travelled_b": "B travels (norm)",
+}  # fmt: skip
 
 
-def _profile(points: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """One row a (arm, lr_ratio, measure) that is known: what `ratios.ratio_profile` draws."""
+def _profile(points: pd.DataFrame) -> pd.DataFrame:
+    """One row a (arm, lr_ratio, measure) that is known, over all finished runs at whichever rates their blocks chose: what
+    `ratios.ratio_profile` draws."""
     rows: list[Row] = []
-    travelled = facts[(facts["stage"] == "travelled") & facts["fact"].isin(["a", "b"])]
-    for r in rows_of(points.drop_duplicates(["arm", "lr_ratio"])):
-        named = {"arm": r["arm"], "lr_ratio": r["lr_ratio"]}
-        rows += [named | {"measure": label, "value": r[name]} for name, label in MEASURES.items() if name in r and not pd.isna(r[name])]
-        same = pd.Series(True, index=travelled.index)
-        for name in ("model", "rank", "setting", "arm", "lr"):
-            same &= travelled[name] == r[name]
-        rows += [named | {"measure": f"{f['fact'].upper()} travels (norm)", "value": f["mean"]} for f in rows_of(travelled[same])]
+    for key, group in groups_of(points, ["arm", "lr_ratio"]):
+        for name, label in MEASURES.items():
+            known = group[group[name].notna()] if name in group else group.iloc[:0]
+            if len(known):
+                rows.append(key | {"measure": label, "value": np.average(known[name], weights=known["n_runs"] - known["diverged"])})
     return pd.DataFrame(rows, columns=["arm", "lr_ratio", "measure", "value"])
 
 

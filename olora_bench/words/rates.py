@@ -77,8 +77,9 @@ def ratio_map_caption(family: str, points: pd.DataFrame) -> list[str]:
 
 def ratio_profile_caption(family: str, points: pd.DataFrame) -> list[str]:
     """What a figure of measures by ratio shows, in sentences."""
+    seeds = (points["n_runs"] - points["diverged"]).groupby(points["arm"]).sum()
     return [
         f"{family} with B's learning rate a multiple of A's: below 1 (left of the line) is OLoRA+'s refinement, above 1 exploration. "
         "A ratio also changes the mean step size. Travels: Frobenius norm of a factor's change, mean over layers.",
-        f"Means over {listed(points['n_runs'])} seeds.",
+        f"Means over {listed(seeds)} seeds.",
     ]
