@@ -69,8 +69,8 @@ def ratio_map_caption(family: str, points: pd.DataFrame) -> list[str]:
     """What a map of ratios and learning rates shows, in sentences."""
     return [
         f"{family} with B's learning rate a multiple of A's; ratio 1 is {family} itself. Number and tint: the tuning criterion as a loss, "
-        f"mean over runs{_of(points)} (far ones share the darkest tint); framed: each ratio's best rate; cross: diverged; blank: not "
-        "tried.",
+        f"mean over runs{_of(points)} (far ones share the darkest tint); framed: each ratio's best rate; cross: diverged; dash: run, with "
+        "no such loss; blank: not tried.",
         f"Runs a tile: {listed(points['n_tune'])}.",
     ]
 
