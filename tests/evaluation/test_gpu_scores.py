@@ -123,9 +123,9 @@ def test_answers_that_run_out_of_memory_are_written_in_smaller_batches(bases: di
 
 
 def test_a_budget_of_scoring_is_what_fits(machine: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU takes 65,536 tokens at a time, a processor 4,096; half as many as often as memory asks, 64 at least."""
+    """A GPU takes 65,536 tokens at a time, a processor 2,048; half as many as often as memory asks, 64 at least."""
     what = load(compose(["model=llama2_7b", "precision=bf16", *machine]))
-    for device, most in (("cpu", 4096), ("cuda", 65536)):
+    for device, most in (("cpu", 2048), ("cuda", 65536)):
         for room, tokens in ((scoring_memory(what, most), most), (scoring_memory(what, most) - 1, most // 2), (0, 64)):
             monkeypatch.setattr(scores, "free_bytes", lambda _, room=room: room)
             assert token_budget(what, torch.device(device)) == tokens

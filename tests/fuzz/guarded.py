@@ -1,4 +1,4 @@
-"""Commands in this process, under a guard: no exception leaves them but an exit code, none takes more than 3 s, none hangs."""
+"""Commands in this process, under a guard: no exception leaves them but an exit code, none takes more than 10 s, none hangs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-SECONDS, WALL = 3.0, 60.0
-"""Processor seconds of one command, and seconds by the clock after which it is said to hang: other work may share the machine."""
+SECONDS, WALL = 10.0, 60.0
+"""Processor seconds of one command, and seconds by the clock after which it is said to hang: other work may share the machine. The
+slowest takes under two; a report once took over three at the end of a whole run of tests. What grows without end takes minutes."""
 ODD: list[str] = [
     "", " ", "null", "~", "true", "NaN", "inf", "-inf", "-0", "1e999", "0x_", "1_0", str(2**63), str(-(2**63) - 1), "9" * 5000, "1e-400",
     "2026-99-99", "[]", "[[]]", "{}", "{a: 1}", "{[1]: 2}", "[1,2", "{a", "'", '"', "\\", "a=b", "a: b: c", "*", "&a", "*a",
