@@ -262,7 +262,8 @@ def ratio_points(frames: StudyFrames, table: pd.DataFrame) -> pd.DataFrame:
     ratio, start = (dict(zip(known["arm"], known[name], strict=True)) for name in ("lr_ratio", "start"))
     family: dict[str, str] = {}
     for arm, reference in ((contrast.arm, contrast.reference) for contrast in frames.contrasts):
-        if ratio.get(arm, 1.0) != 1.0 == ratio.get(reference) and start[arm] == start[reference] and arm not in family:
+        is_ratio_of = ratio.get(arm, 1.0) != 1.0 and ratio.get(reference) == 1.0 and start[arm] == start[reference]
+        if is_ratio_of and arm not in family:
             family |= {arm: reference, reference: reference}
     rows = table[table["arm"].isin(family)]
     return rows.assign(lr_ratio=rows["arm"].map(ratio).astype(float), family=rows["arm"].map(family))
